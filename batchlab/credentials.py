@@ -1,0 +1,101 @@
+"""The API key: where it may come from, and which host may see it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from batchlab.errors import UsageError
+from batchlab.job import KEY_HOSTS, SELF_STARTED, Job, endpoint_host
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class Secret:
+    """A key that does not show itself. `reveal()` is called where the header is made, nowhere else."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(****)"
+
+    __str__ = __repr__
+
+
+def find_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret | None:
+    """The key for the job's endpoint; None for an endpoint on this machine that needs none.
+
+    Raises:
+        UsageError: no key, a malformed one, a key file others can read, a key that belongs
+            to another host, or a key that would travel unencrypted.
+    """
+    endpoint, url = job.endpoint, urlsplit(job.endpoint.base_url)
+    if endpoint_host(endpoint.base_url) in SELF_STARTED:
+        return None
+    hostname = url.hostname or ""
+    loopback = hostname in LOOPBACK
+    if endpoint.api_key_file:
+        value: str | None = _key_in_file(Path(endpoint.api_key_file))
+        source = endpoint.api_key_file
+    else:
+        source = endpoint.api_key_env or _variable_of(hostname) or ""
+        if not source:
+            if loopback:
+                return None
+            raise UsageError(
+                f"no API key named for {hostname}. Pass --api-key-env NAME (or --api-key-file FILE)."
+            )
+        owner = KEY_HOSTS.get(source)
+        if owner and not loopback and not _belongs(hostname, owner):
+            raise UsageError(
+                f"{source} belongs to {owner} and is not sent to {hostname}. "
+                "Put that host's key in another variable and pass --api-key-env NAME."
+            )
+        value = environ.get(source)
+        if not value:
+            raise UsageError(f"the API key is missing: set {source}, or pass --api-key-file FILE.")
+    key = _checked(value or "", source)
+    if url.scheme == "http" and not loopback and not endpoint.allow_http:
+        raise UsageError(
+            f"the key would travel unencrypted to http://{hostname}. Use https, or --allow-http."
+        )
+    return key
+
+
+def _variable_of(hostname: str) -> str | None:
+    return next((name for name, owner in KEY_HOSTS.items() if _belongs(hostname, owner)), None)
+
+
+def _belongs(hostname: str, owner: str) -> bool:
+    return hostname == owner or hostname.endswith(f".{owner}")
+
+
+def _key_in_file(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UsageError(f"{path}: cannot read the API key: {reason}.") from None
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        raise UsageError(f"{path}: others can read the API key. Run: chmod 600 {path}")
+    return text
+
+
+def _checked(value: str, source: str) -> Secret:
+    key = value.strip()
+    if not key:
+        raise UsageError(f"{source}: the API key is empty.")
+    if not key.isascii() or any(not character.isprintable() or character == " " for character in key):
+        raise UsageError(f"{source}: the API key has spaces or control characters inside.")
+    return Secret(key)

@@ -1,0 +1,82 @@
+"""What can go wrong, and the exit code each kind ends with.
+
+    BatchlabError                 message is one line: where, what, remedy
+    ├── UsageError      exit 2    flags, job file, environment, lock: nothing was sent
+    │   └── InputError  exit 2    the prompts file; carries path and row
+    ├── CorruptRun      exit 1    stored results fail their checksums
+    ├── RunStopped      exit 3    the run cannot go on now; resumable
+    └── ApiError                  one attempt failed; becomes a Failure in dispatch, never reaches the CLI
+
+Exit codes: 0 every row ok · 1 finished, some rows failed · 2 nothing was sent ·
+3 stopped early, resumable · 130/143 interrupted, resumable.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchlab.records import Outcome
+
+EXIT_OK = 0
+EXIT_FAILED_ROWS = 1
+EXIT_USAGE = 2
+EXIT_STOPPED = 3
+
+
+class BatchlabError(Exception):
+    """Base of all errors a caller may want to catch. `str()` is one line for a person."""
+
+    exit_code = EXIT_FAILED_ROWS
+
+
+class UsageError(BatchlabError):
+    """The command, the job file or the environment is wrong; nothing was sent."""
+
+    exit_code = EXIT_USAGE
+
+
+class InputError(UsageError):
+    """The input cannot be used as asked.
+
+    Reads `prompts.csv:7: no 'prompt' column; found: id, question. Pass -p TEMPLATE.`
+
+    Attributes:
+        path: the file as the user named it.
+        row: 1-based line or row number as an editor shows it, or None for the whole file.
+    """
+
+    def __init__(self, path: str, problem: str, remedy: str = "", *, row: int | None = None) -> None:
+        where = path if row is None else f"{path}:{row}"
+        tail = f" {remedy}" if remedy else ""
+        super().__init__(f"{where}: {problem.rstrip('.')}.{tail}")
+        self.path = path
+        self.row = row
+        self.problem = problem
+        self.remedy = remedy
+
+
+class CorruptRun(BatchlabError):
+    """Stored results fail their checksums, and not as a crash would leave them."""
+
+
+class RunStopped(BatchlabError):
+    """The run cannot go on now. Everything that arrived is saved; the same command goes on.
+
+    Attributes:
+        reason: one of `budget`, `deadline`, `key`, `quota`, `outage`, `disk`, `endpoint`.
+    """
+
+    exit_code = EXIT_STOPPED
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ApiError(BatchlabError):
+    """One attempt failed. `outcome` says what is to be done about it."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.message)
+        self.outcome = outcome

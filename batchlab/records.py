@@ -1,0 +1,294 @@
+"""The values that flow: Shard → Row → ChatRequest → Completion | Failure.
+
+All are frozen. Absent is None: a provider that sent no usage did not send zero tokens.
+Times are Unix seconds (float, UTC); durations carry their unit in the name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, TypeAlias
+
+
+class OutcomeClass(StrEnum):
+    """What one answer means for the row and for the run."""
+
+    OK = "OK"  # the result is kept
+    RETRY = "RETRY"  # counts as an attempt; back-off
+    WAIT = "WAIT"  # rate limit: shared pause, no attempt counted
+    PAUSE = "PAUSE"  # outage: one probe at a time, no attempt counted
+    FAIL = "FAIL"  # this row has failed; the run goes on
+    STOP = "STOP"  # the run cannot go on
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The verdict on one attempt, from `protocol.outcomes.classify`.
+
+    Attributes:
+        kind: what is to be done.
+        error_class: the word in the `error_class` column (`rate_limit`, `auth`, `quota`,
+            `bad_request`, `context_length`, `timeout`, `connection`, `server`, ...); "" when OK.
+        code: HTTP status, or None when no response came.
+        message: one line, ≤ 2 kB, redacted and free of control characters.
+        wait_s: seconds the server asks us to wait, or None if it did not say.
+        after: what must be true before a FAIL becomes a STOP, as data for dispatch:
+            "" (nothing), "no_success" (STOP while this run has had no success),
+            "row_streak" (STOP after N such rows in a row without a success).
+    """
+
+    kind: OutcomeClass
+    error_class: str = ""
+    code: int | None = None
+    message: str = ""
+    wait_s: float | None = None
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A run of consecutive input rows: the unit of everything durable.
+
+    Attributes:
+        index: 0-based number, also in file names (`part-000042.parquet`).
+        first_row: row_id of its first row (0-based position in the input).
+        rows: how many rows it has (≥ 1).
+        position: where its first row starts, as the source's own bookmark
+            (for example {"offset": 1024} or {"file": 0, "row_group": 3, "skip": 500}).
+    """
+
+    index: int
+    first_row: int
+    rows: int
+    position: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One input row.
+
+    Attributes:
+        row_id: 0-based position in the input.
+        values: column name → value, in the input's own types.
+        problem: why the row could not be read, or None; such a row becomes a
+            Failure("bad_input") and is never sent.
+    """
+
+    row_id: int
+    values: dict[str, Any]
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A row ready to be sent.
+
+    Attributes:
+        body: the request's JSON object, as the user wrote it (no parameter is renamed).
+        request_hash: 16-byte BLAKE2b of the canonical body and the endpoint's host.
+        prompt_bytes: UTF-8 bytes of the prompt's text, for token estimates.
+        max_tokens: the cap on completion tokens that the body carries, or None.
+    """
+
+    row_id: int
+    custom_id: str
+    body: dict[str, Any]
+    request_hash: bytes
+    prompt_bytes: int
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider reported them; `raw` is its whole usage object as JSON text."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    raw: str | None = None
+
+
+NO_USAGE = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a successful response says, before it is tied to a row (from `protocol.chat`/`sse`)."""
+
+    completion: str | None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: str | None = None
+    finish_reason: str | None = None
+    usage: Usage = NO_USAGE
+    model: str | None = None
+    response_id: str | None = None
+    system_fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When an attempt ran.
+
+    Attributes:
+        started_at, finished_at: Unix seconds of the row's last attempt.
+        latency_ms: of the last attempt, without the wait for a slot.
+        queue_ms: waiting for slots and pauses, over all attempts.
+        ttft_ms: time to the first streamed token; None when not streamed.
+    """
+
+    started_at: float
+    finished_at: float
+    latency_ms: float
+    queue_ms: float = 0.0
+    ttft_ms: float | None = None
+
+
+CompletionStatus: TypeAlias = Literal["ok", "truncated", "filtered", "invalid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A row that was answered.
+
+    `status` is `truncated` for finish_reason `length`, `filtered` for `content_filter`.
+    """
+
+    row_id: int
+    custom_id: str
+    request_hash: bytes
+    status: CompletionStatus
+    reply: Reply
+    attempts: int
+    timing: Timing
+    request_id: str | None = None
+    wasted_prompt_tokens: int | None = None
+    wasted_completion_tokens: int | None = None
+    cost_usd: float | None = None
+    cost_wasted_usd: float | None = None
+    error_class: str | None = None  # "empty" on an answer without content: it was paid and is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A row that has no answer, and why.
+
+    Attributes:
+        retryable: the provider's trouble, not the row's: the end of the run gives it one more try.
+    """
+
+    row_id: int
+    custom_id: str
+    error_class: str
+    error_message: str
+    error_code: int | None = None
+    request_hash: bytes = b""
+    attempts: int = 0
+    retryable: bool = False
+    timing: Timing | None = None
+    request_id: str | None = None
+    wasted_prompt_tokens: int | None = None
+    wasted_completion_tokens: int | None = None
+    cost_wasted_usd: float | None = None
+
+
+Result: TypeAlias = Completion | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over rows; the same object for a part's footer, a run, and the simulator's reconciliation.
+
+    Token sums count what was reported; `rows_without_usage` says how many answered rows reported none.
+    `cost_usd` is None as soon as one answered row's price is unknown.
+    """
+
+    rows: int = 0
+    ok: int = 0
+    truncated: int = 0
+    filtered: int = 0
+    invalid: int = 0
+    failed: int = 0
+    retryable_failed: int = 0
+    attempts: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    wasted_prompt_tokens: int = 0
+    wasted_completion_tokens: int = 0
+    rows_without_usage: int = 0
+    rows_without_cost: int = 0
+    cost_usd: float = 0.0
+    cost_wasted_usd: float = 0.0
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+    @property
+    def answered(self) -> int:
+        """Rows with a completion of any status."""
+        return self.rows - self.failed
+
+
+def result_totals(result: Result) -> Totals:
+    """The totals of one row."""
+    if isinstance(result, Failure):
+        return Totals(
+            rows=1,
+            failed=1,
+            retryable_failed=int(result.retryable),
+            attempts=result.attempts,
+            wasted_prompt_tokens=result.wasted_prompt_tokens or 0,
+            wasted_completion_tokens=result.wasted_completion_tokens or 0,
+            cost_wasted_usd=result.cost_wasted_usd or 0.0,
+        )
+    usage = result.reply.usage
+    return Totals(
+        rows=1,
+        ok=int(result.status == "ok"),
+        truncated=int(result.status == "truncated"),
+        filtered=int(result.status == "filtered"),
+        invalid=int(result.status == "invalid"),
+        attempts=result.attempts,
+        prompt_tokens=usage.prompt_tokens or 0,
+        completion_tokens=usage.completion_tokens or 0,
+        total_tokens=usage.total_tokens or 0,
+        cached_tokens=usage.cached_tokens or 0,
+        reasoning_tokens=usage.reasoning_tokens or 0,
+        wasted_prompt_tokens=result.wasted_prompt_tokens or 0,
+        wasted_completion_tokens=result.wasted_completion_tokens or 0,
+        rows_without_usage=int(usage.prompt_tokens is None and usage.completion_tokens is None),
+        rows_without_cost=int(result.cost_usd is None),
+        cost_usd=result.cost_usd or 0.0,
+        cost_wasted_usd=result.cost_wasted_usd or 0.0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """How a run ended.
+
+    Attributes:
+        input_rows: rows of the input; `totals.rows` of them have a final result.
+        totals: over the whole run, earlier invocations included.
+        sent: requests this invocation sent (attempts, not rows).
+        maybe_repaid: requests in flight at an earlier crash, which may be billed twice.
+        stopped: why the run stopped early (`RunStopped.reason`, or `interrupted`); None if it finished.
+        message: one line for a person when `stopped` is set.
+    """
+
+    run_dir: str
+    input_rows: int
+    totals: Totals
+    sent: int
+    elapsed_s: float
+    maybe_repaid: int = 0
+    stopped: str | None = None
+    message: str = ""
+    output: str | None = None
+    exit_code: int = 0
