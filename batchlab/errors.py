@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchlab.records import Outcome
+    from batchlab.records import Outcome, Usage
 
 EXIT_OK = 0
 EXIT_FAILED_ROWS = 1
@@ -75,8 +75,14 @@ class RunStopped(BatchlabError):
 
 
 class ApiError(BatchlabError):
-    """One attempt failed. `outcome` says what is to be done about it."""
+    """One attempt failed.
 
-    def __init__(self, outcome: Outcome) -> None:
+    Attributes:
+        outcome: what is to be done about it.
+        usage: tokens the provider reported for it all the same; they were paid and not kept.
+    """
+
+    def __init__(self, outcome: Outcome, usage: Usage | None = None) -> None:
         super().__init__(outcome.message)
         self.outcome = outcome
+        self.usage = usage

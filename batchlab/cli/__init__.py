@@ -1,0 +1,61 @@
+"""The command line: parse, call one function, print.
+
+Nothing heavy is imported until a command runs: `batchlab --help` loads neither pandas
+nor pyarrow nor aiohttp.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from batchlab import __version__
+from batchlab.cli.results import export, status, verify
+from batchlab.cli.run import plan, retry, run
+from batchlab.cli.setup import check, explain_errors, init, simulate
+from batchlab.errors import BatchlabError
+
+EPILOG = """\b
+Exit codes: 0 every row ok · 1 finished, some rows failed · 2 nothing was sent
+            3 stopped early, resumable · 129/130/143 interrupted, resumable
+
+\b
+Example:
+    batchlab run jobs/quickstart.toml
+"""
+
+
+@click.group(
+    epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="batchlab")
+def cli() -> None:
+    """Run a file of prompts through an OpenAI-compatible endpoint: resumable, with exact books."""
+
+
+for _command in (run, plan, status, verify, retry, export, init, check, simulate, explain_errors):
+    cli.add_command(_command)
+
+
+def main() -> NoReturn:
+    """The `batchlab` command. Our errors become one line each and an exit code; never a traceback."""
+    try:
+        code = cli.main(prog_name="batchlab", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except BatchlabError as error:
+        for line in str(error).splitlines():
+            click.echo(f"batchlab: {line}", err=True)
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("batchlab: interrupted; nothing was sent by this command.", err=True)
+        code = 130
+    except BrokenPipeError:
+        # the reader of our output left (`batchlab status | head`): not an error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,246 @@
+"""The options that describe a job, shared by `run`, `plan` and `check`, and how they become one."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from batchlab.errors import UsageError
+from batchlab.job import Job, job_from, load_job
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _option(key: str, *names: str, **kwargs: Any) -> tuple[str, Callable[[F], F]]:
+    parameter = key.replace(".", "__")
+    return parameter, click.option(*names, parameter, **kwargs)
+
+
+# dotted job key ↔ option; help states the default and the unit
+_OPTIONS = dict(
+    [
+        _option(
+            "input.path",
+            "-i",
+            "--input",
+            metavar="ROWS",
+            help="Prompts: .jsonl, .ndjson, .csv, .tsv (also .gz, .jsonl.zst), .parquet, a directory or glob of Parquet files, or - for standard input (JSONL).",
+        ),
+        _option(
+            "output.file",
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Also write one .parquet, .csv or .jsonl file at the end: one row per input row, in input order.",
+        ),
+        _option(
+            "output.run_dir",
+            "--run-dir",
+            metavar="DIR",
+            help="Where the run keeps its journal and parts. [default: runs/NAME]",
+        ),
+        _option(
+            "request.model",
+            "-m",
+            "--model",
+            envvar="BATCHLAB_MODEL",
+            show_envvar=True,
+            metavar="MODEL",
+            help="Model name, sent as written.",
+        ),
+        _option(
+            "request.prompt",
+            "-p",
+            "--prompt",
+            metavar="TEXT",
+            help="User message; {column} is replaced by the row's value.",
+        ),
+        _option(
+            "request.prompt_file",
+            "--prompt-file",
+            metavar="FILE.j2",
+            help="Jinja2 template of the user message, instead of --prompt.",
+        ),
+        _option(
+            "request.system",
+            "-s",
+            "--system",
+            metavar="TEXT",
+            help="System message; {column} works here too.",
+        ),
+        _option(
+            "endpoint.base_url",
+            "--base-url",
+            envvar="BATCHLAB_BASE_URL",
+            show_envvar=True,
+            metavar="URL",
+            help="Endpoint, or 'simulator', 'local', 'local:FILE.gguf'. [default: ModelsLab]",
+        ),
+        _option(
+            "endpoint.api_key_env",
+            "--api-key-env",
+            metavar="NAME",
+            help="Variable with the API key. [default: MODELSLAB_API_KEY or OPENAI_API_KEY, by host]",
+        ),
+        _option(
+            "endpoint.api_key_file",
+            "--api-key-file",
+            metavar="FILE",
+            help="File with the API key; refused when others can read it.",
+        ),
+        _option(
+            "endpoint.allow_http",
+            "--allow-http",
+            is_flag=True,
+            default=None,
+            help="Send the key over plain http to a host other than this machine.",
+        ),
+        _option(
+            "limits.concurrency",
+            "-c",
+            "--concurrency",
+            type=int,
+            metavar="N",
+            help="Most requests in flight; the window adapts below it. [default: 64]",
+        ),
+        _option("limits.rpm", "--rpm", type=float, metavar="N", help="Most requests a minute."),
+        _option("limits.tpm", "--tpm", type=float, metavar="N", help="Most tokens a minute."),
+        _option(
+            "limits.max_cost",
+            "--max-cost",
+            type=float,
+            metavar="USD",
+            help="Never spend more, counting what is in flight; needs a known price.",
+        ),
+        _option(
+            "limits.deadline", "--deadline", metavar="TIME", help="Stop in order after this long, e.g. 8h."
+        ),
+        _option(
+            "limits.max_attempts",
+            "--max-attempts",
+            type=int,
+            metavar="N",
+            help="Attempts a row gets when the server fails. [default: 6]",
+        ),
+        _option(
+            "limits.timeout",
+            "--timeout",
+            metavar="TIME",
+            help="Longest one request may take. [default: 600s]",
+        ),
+        _option(
+            "limits.max_outage",
+            "--max-outage",
+            metavar="TIME",
+            help="Longest outage or pause to wait out. [default: 6h]",
+        ),
+        _option("price.input", "--price-in", type=float, metavar="USD", help="Price of 1M prompt tokens."),
+        _option(
+            "price.output", "--price-out", type=float, metavar="USD", help="Price of 1M completion tokens."
+        ),
+        _option(
+            "price.cached",
+            "--price-cached",
+            type=float,
+            metavar="USD",
+            help="Price of 1M cached prompt tokens. [default: as --price-in]",
+        ),
+        _option(
+            "request.stream",
+            "--stream/--no-stream",
+            default=None,
+            help="Ask for SSE replies; gives ttft_ms. [default: plain]",
+        ),
+        _option(
+            "input.id",
+            "--id-column",
+            metavar="COLUMN",
+            help="Column for custom_id. [default: the row's position]",
+        ),
+        _option(
+            "input.row_params",
+            "--row-params",
+            metavar="COLUMN",
+            help="Column with a JSON object of parameters for its row.",
+        ),
+        _option(
+            "input.null_as",
+            "--null-as",
+            metavar="TEXT",
+            help="What a null becomes in a template. [default: a null is an error]",
+        ),
+        _option(
+            "input.delimiter",
+            "--delimiter",
+            metavar="CHAR",
+            help="CSV delimiter. [default: , or tab for .tsv]",
+        ),
+        _option("input.limit", "-n", "--limit", type=int, metavar="N", help="Only the first N rows."),
+        _option(
+            "input.strict",
+            "--strict",
+            is_flag=True,
+            default=None,
+            help="Refuse to start when a line is malformed, instead of failing that row.",
+        ),
+        _option("output.prefix", "--prefix", metavar="TEXT", help="Put before the names of result columns."),
+        _option(
+            "output.shard_rows", "--shard-rows", type=int, metavar="N", help="Rows a part. [default: 10000]"
+        ),
+    ]
+)
+
+# flags that go into the request body as they are
+_PARAMS: dict[str, Any] = {
+    "max_tokens": click.option("--max-tokens", type=int, metavar="N", help="Most completion tokens a row."),
+    "temperature": click.option("--temperature", type=float, metavar="T", help="Sampling temperature."),
+    "top_p": click.option("--top-p", type=float, metavar="P", help="Nucleus sampling."),
+}
+
+
+def job_options(command: F) -> F:
+    """Adds the JOB argument and every option that describes a job."""
+    command = click.option(
+        "--param", multiple=True, metavar="K=JSON", help="Any further request parameter; repeatable."
+    )(command)
+    for option in reversed([*_OPTIONS.values(), *_PARAMS.values()]):
+        command = option(command)
+    return click.argument("job_file", metavar="[JOB.toml]", required=False, type=click.Path(dir_okay=False))(
+        command
+    )
+
+
+def job_of(
+    job_file: str | None, options: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None
+) -> Job:
+    """The job that a command line describes. Raises UsageError, all problems at once."""
+    flags: dict[str, Any] = {name.replace("__", "."): options[name] for name in _OPTIONS}
+    params = {name: options[name] for name in _PARAMS if options[name] is not None}
+    for pair in options.get("param", ()):
+        name, found, text = pair.partition("=")
+        if not found or not name:
+            raise UsageError(f"--param {pair}: expected NAME=JSON, for example seed=7.")
+        try:
+            params[name] = json.loads(text)
+        except ValueError:
+            params[name] = text  # stop=END reads as a string; quoting for the shell is enough
+    flags["request.params"] = params
+    flags |= extra or {}
+    if job_file is None:
+        return job_from({}, flags, where="command line")
+    if not Path(job_file).suffix == ".toml":
+        raise UsageError(
+            f"{job_file}: a job file ends in .toml. To read prompts from it, pass -i {job_file}."
+        )
+    return load_job(job_file, flags)
+
+
+def this_command() -> str:
+    """The command line that was typed, to be printed as the way to go on."""
+    return shlex.join(["batchlab", *(word for word in sys.argv[1:] if word != "--fresh")])

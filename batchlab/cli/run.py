@@ -1,0 +1,103 @@
+"""`run`, `plan` and `retry`: the commands that describe or start work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from batchlab.cli.options import job_of, job_options, this_command
+from batchlab.errors import EXIT_OK, EXIT_USAGE
+
+PROGRESS = click.option(
+    "--progress",
+    type=click.Choice(["auto", "bar", "plain", "json", "none"]),
+    default="auto",
+    show_default=True,
+    help="How to show progress, on standard error.",
+)
+QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+
+
+@click.command()
+@job_options
+@PROGRESS
+@QUIET
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Go on although the request settings changed: a new generation that keeps every answer to an unchanged request.",
+)
+def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **options: Any) -> int:
+    """Run a job, or go on with it: the same command resumes.
+
+    JOB.toml describes the job; options win over it. Without it, -i, -m and usually -p are needed.
+
+    \b
+    Example:
+        batchlab run -i sample_data/tickets.csv -m MODEL -p "One word, the topic of: {body}" --base-url simulator
+    """
+    from batchlab.runner import execute
+
+    job = job_of(job_file, options)
+    return execute(
+        job,
+        fresh=fresh,
+        progress="none" if quiet else progress,
+        quiet=quiet,
+        command=this_command(),
+        signals=True,
+    ).exit_code
+
+
+@click.command()
+@job_options
+def plan(job_file: str | None, **options: Any) -> int:
+    """Check a job and estimate tokens, cost and time. Sends nothing, writes nothing.
+
+    Exit code 2 when anything is wrong with the input; every problem is one line.
+
+    \b
+    Example:
+        batchlab plan jobs/summarize.toml
+    """
+    from batchlab.runner import preview
+
+    report = preview(job_of(job_file, options))
+    for line in report.lines:
+        click.echo(line)
+    for problem in report.problems:
+        click.echo(f"batchlab: {problem}", err=True)
+    return EXIT_USAGE if report.problems else EXIT_OK
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path())
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="CODE",
+    help="Only failures of this error_class or HTTP status; repeatable.",
+)
+@click.option(
+    "-c", "--concurrency", type=int, metavar="N", help="Most requests in flight. [default: as the run]"
+)
+@PROGRESS
+@QUIET
+def retry(run_dir: str, *, only: tuple[str, ...], concurrency: int | None, progress: str, quiet: bool) -> int:
+    """Ask again for the rows of RUN that failed. Answers that are there are never asked for again.
+
+    \b
+    Example:
+        batchlab retry runs/quickstart --only timeout --only 500
+    """
+    from batchlab.runner import retry_run
+
+    return retry_run(
+        run_dir,
+        only=only,
+        concurrency=concurrency,
+        progress="none" if quiet else progress,
+        quiet=quiet,
+        command=this_command(),
+    ).exit_code

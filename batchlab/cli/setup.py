@@ -1,0 +1,187 @@
+"""`init`, `check`, `simulate` and `explain-errors`: getting ready for a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchlab.cli.options import job_of, job_options
+from batchlab.errors import EXIT_OK, UsageError
+
+_JOB_TEMPLATE = """\
+# batchlab run {name}
+[input]
+path = "sample_data/reviews.jsonl"   # .jsonl .csv .tsv .parquet, a glob, or "-"
+id = "review_id"                     # becomes custom_id; leave out to use the row's position
+
+[endpoint]
+base_url = "https://modelslab.com/api/v7/llm"   # or "simulator" to rehearse, "local" for a small model here
+api_key_env = "MODELSLAB_API_KEY"
+
+[request]                            # further keys go to the provider as they are
+model = "Qwen/Qwen2.5-VL-72B-Instruct-together"
+system = "You are a careful editor."
+prompt = "Summarize in one sentence: {{text}}"
+max_tokens = 256
+temperature = 0.2
+
+[limits]
+concurrency = 64                     # a ceiling: the window adapts below it
+# max_cost = 20.0                    # USD, counting what is in flight; needs a price
+# deadline = "8h"
+
+# [price]                            # USD per 1M tokens; else genai-prices, else unknown
+# input = 0.20
+# output = 0.60
+
+[output]
+run_dir = "runs/{stem}"
+file = "{stem}.parquet"
+"""
+
+
+@click.command()
+@click.argument("path", metavar="[FILE]", default="job.toml", type=click.Path(dir_okay=False))
+def init(path: str) -> int:
+    """Write a job file to start from; never over an existing one.
+
+    \b
+    Example:
+        batchlab init my-job.toml
+    """
+    target = Path(path)
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(_JOB_TEMPLATE.format(name=path, stem=target.stem))
+    except FileExistsError:
+        raise UsageError(f"{path} exists already. Name another file: batchlab init NAME.toml") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot write the job file: {error.strerror}.") from error
+    click.echo(f"wrote {path}. Next: batchlab plan {path}")
+    return EXIT_OK
+
+
+@click.command()
+@job_options
+def check(job_file: str | None, **options: Any) -> int:
+    """Ask the endpoint for a few tokens, plain and streamed: key, model, usage, latency.
+
+    Costs two tiny requests.
+
+    \b
+    Example:
+        batchlab check --base-url simulator -m any-model
+    """
+    from batchlab.runner import check_endpoint
+
+    job = job_of(job_file, options, extra=None if job_file or options["input__path"] else {"input.path": "-"})
+    report = check_endpoint(job)
+    for line in report.lines:
+        click.echo(line)
+    return report.exit_code
+
+
+@click.command()
+@click.option("--port", type=int, default=8765, show_default=True, help="Loopback port; 0 picks a free one.")
+@click.option(
+    "--api-key",
+    "api_key_name",
+    default="simulator",
+    show_default=True,
+    metavar="WORD",
+    help="The word clients must send as key; not a secret.",
+)
+@click.option("--rpm", type=float, metavar="N", help="Limit of requests a minute.")
+@click.option("--tpm", type=float, metavar="N", help="Limit of tokens a minute.")
+@click.option("--queue-cap", type=int, metavar="N", help="Most requests at once; the next is answered 429.")
+@click.option(
+    "--latency",
+    type=float,
+    default=0.3,
+    show_default=True,
+    metavar="S",
+    help="Median seconds an answer takes.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same answers and faults.")
+@click.option(
+    "--fault",
+    multiple=True,
+    metavar="KIND=RATE",
+    help="A fault and how often, e.g. http_503=0.05; repeatable.",
+)
+@click.option("--ledger", metavar="FILE", help="Append a JSON line for each request that was billed.")
+def simulate(
+    *,
+    port: int,
+    api_key_name: str,
+    rpm: float | None,
+    tpm: float | None,
+    queue_cap: int | None,
+    latency: float,
+    seed: int,
+    fault: tuple[str, ...],
+    ledger: str | None,
+) -> int:
+    """Serve the chat-completions contract on this machine until Ctrl-C: a provider to rehearse with.
+
+    \b
+    Example:
+        batchlab simulate --queue-cap 5 --fault http_503=0.05
+    """
+    import asyncio
+
+    from batchlab.endpoints.simulator import SimulatorOptions, serve
+
+    faults = []
+    for item in fault:
+        kind, _, rate = item.partition("=")
+        try:
+            faults.append({"kind": kind, "rate": float(rate or 0.05)})
+        except ValueError:
+            raise UsageError(f"--fault {item}: expected KIND=RATE, for example http_503=0.05.") from None
+    try:
+        settings = SimulatorOptions.from_dict(
+            {
+                "port": port,
+                "api_key": api_key_name,
+                "rpm": rpm,
+                "tpm": tpm,
+                "queue_cap": queue_cap,
+                "latency_median_s": latency,
+                "seed": seed,
+                "faults": faults,
+                "ledger_path": ledger,
+            }
+        )
+    except ValueError as error:
+        raise UsageError(f"simulate: {error}") from error
+    try:
+        asyncio.run(
+            serve(settings, lambda url: click.echo(f"serving {url} (key: {api_key_name}); Ctrl-C ends it"))
+        )
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on port {port}: {error.strerror}. Pass --port 0 for a free one."
+        ) from error
+    except KeyboardInterrupt:
+        pass
+    return EXIT_OK
+
+
+@click.command(name="explain-errors")
+def explain_errors() -> int:
+    """The outcome table: what each answer of a provider means for a row and for the run.
+
+    \b
+    Example:
+        batchlab explain-errors
+    """
+    from batchlab.protocol.outcomes import explained
+
+    rows = [("evidence", "class", "error_class"), *explained()]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for row in rows:
+        click.echo(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip())
+    return EXIT_OK

@@ -1,0 +1,1 @@
+"""From requests to results: rate control, retries, transport, worker pool."""

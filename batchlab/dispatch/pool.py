@@ -1,0 +1,325 @@
+"""Workers that turn requests into results.
+
+Workers share one iterator of requests: no task per row, no queue, and back-pressure for
+free. There are more workers than slots, because a row that waits to be retried keeps its
+worker but holds no slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from batchlab.costs.pricing import Price, cost_usd
+from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.dispatch.budget import Budget, Reservation
+from batchlab.dispatch.controller import Permit, RateController
+from batchlab.dispatch.health import RunHealth
+from batchlab.dispatch.retry import retried_after
+from batchlab.dispatch.slots import Slots, Stopped
+from batchlab.dispatch.transport import Answer, Transport
+from batchlab.errors import ApiError, RunStopped
+from batchlab.job import LimitsJob
+from batchlab.records import (
+    ChatRequest,
+    Completion,
+    CompletionStatus,
+    Failure,
+    Outcome,
+    OutcomeClass,
+    Result,
+    Timing,
+    Usage,
+)
+
+WORKERS_PER_SLOT = 4  # rows in back-off hold a worker: at 10 % retries 16 workers took 3x as long as 64
+
+_STATUS: dict[str | None, CompletionStatus] = {"length": "truncated", "content_filter": "filtered"}
+
+
+class Recorder(Protocol):
+    """Where attempts and results are written before anything else happens with them."""
+
+    def sent(self, row_id: int, attempt: int) -> None:
+        """A request for this row leaves now."""
+        ...
+
+    def back(self, row_id: int, usage: Usage | None) -> None:
+        """That request came back without a final result; `usage` was paid and not kept."""
+        ...
+
+    def emit(self, result: Result) -> None:
+        """The row's final result: on disk when this returns."""
+        ...
+
+
+@dataclass(slots=True)
+class PoolCounters:
+    """What the pool has done so far; the pool alone writes it."""
+
+    sent: int = 0
+    retried: int = 0
+
+
+@dataclass(slots=True)
+class _RowState:
+    """One row on its way: what its attempts have cost so far."""
+
+    attempts: int = 0
+    queue_ms: float = 0.0
+    wasted: list[Usage] = field(default_factory=list)
+    answer: Answer | None = None
+
+
+class StopSignal:
+    """Ends dispatch: set once, by the first reason that comes up."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.reason: str | None = None
+        self.message = ""
+
+    def __call__(self, reason: str, message: str) -> None:
+        if self.reason is None:
+            self.reason, self.message = reason, message
+            self._event.set()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether dispatch is to end."""
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        """Returns when dispatch is to end."""
+        await self._event.wait()
+
+
+class Pool:
+    """Sends requests through one endpoint until the iterator ends or the run stops."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        controller: RateController,
+        slots: Slots,
+        budget: Budget,
+        recorder: Recorder,
+        limits: LimitsJob,
+        price: Price | None,
+        stop: StopSignal,
+        counters: PoolCounters,
+    ) -> None:
+        self._transport = transport
+        self._controller = controller
+        self._slots = slots
+        self._budget = budget
+        self._recorder = recorder
+        self._limits = limits
+        self._price = price
+        self._stop = stop
+        self._health = RunHealth()
+        self._counters = counters
+
+    async def run(self, requests: Iterator[ChatRequest], workers: int) -> None:
+        """Brings every request to a result, unless the run stops first.
+
+        When it stops, nothing new is sent; requests in flight are awaited up to the drain
+        timeout, then abandoned. Rows without a result stay pending.
+        """
+        drain = asyncio.create_task(self._drain_deadline())
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._work(requests)) for _ in range(workers)]
+                drain.add_done_callback(lambda done: None if done.cancelled() else _cancel(tasks))
+        finally:
+            drain.cancel()
+
+    async def _drain_deadline(self) -> None:
+        await self._stop.wait()
+        self._slots.stop()
+        self._budget.stop()
+        await asyncio.sleep(self._limits.drain_timeout_s)
+
+    async def _work(self, requests: Iterator[ChatRequest]) -> None:
+        while not self._stop.is_set and (request := next(requests, None)) is not None:
+            try:
+                result = await self._complete(request)
+                if result is not None:
+                    self._recorder.emit(result)
+            except RunStopped as error:  # nothing can be written any more, or the budget is spent
+                self._stop(error.reason, str(error))
+
+    async def _complete(self, request: ChatRequest) -> Result | None:
+        """The row's result, or None when the run stopped before it had one."""
+        state = _RowState()
+        try:
+            try:
+                await self._attempt(request, state)
+            except ApiError as first:
+                if first.outcome.kind is not OutcomeClass.RETRY:
+                    raise
+                await retried_after(
+                    first,
+                    lambda: self._attempt(request, state),
+                    max_attempts=self._limits.max_attempts,
+                    sleep=self._sleep,
+                )
+        except Stopped:
+            return None
+        except ApiError as error:
+            if error.outcome.kind is OutcomeClass.STOP:
+                self._stop(_stop_reason(error.outcome), error.outcome.message)
+                return None
+            return self._failure(request, state, error.outcome)
+        return self._completion(request, state)
+
+    async def _attempt(self, request: ChatRequest, state: _RowState) -> None:
+        """Sends the row once, waiting out rate limits and outages, and leaves the answer in `state`."""
+        prompt_tokens = estimated_prompt_tokens(request.prompt_bytes)
+        retried = state.attempts > 0
+        while True:
+            queued = time.monotonic()
+            async with (
+                self._budget.reserved(prompt_tokens, request.max_tokens) as reservation,
+                self._slots.slot(prompt_tokens, request.max_tokens, front=retried) as permit,
+            ):
+                state.queue_ms += (time.monotonic() - queued) * 1000
+                state.attempts += 1
+                self._counters.sent += 1
+                self._counters.retried += retried
+                self._recorder.sent(request.row_id, state.attempts)
+                try:
+                    state.answer = await self._transport.send(request)
+                except ApiError as error:
+                    outcome = self._came_back(request, state, error, permit, reservation)
+                else:
+                    self._answered(state.answer, permit, reservation)
+                    return
+            if outcome.kind not in {OutcomeClass.WAIT, OutcomeClass.PAUSE}:
+                raise ApiError(outcome)
+            self._check_outage(outcome)
+            retried = True
+
+    def _answered(self, answer: Answer, permit: Permit, reservation: Reservation) -> None:
+        usage = answer.reply.usage
+        total = usage.total_tokens
+        if total is None and usage.prompt_tokens is not None:
+            total = usage.prompt_tokens + (usage.completion_tokens or 0)
+        self._health.succeeded()
+        self._controller.succeeded(permit, time.monotonic(), total, answer.rate)
+        reservation.settle(usage)
+
+    def _came_back(
+        self,
+        request: ChatRequest,
+        state: _RowState,
+        error: ApiError,
+        permit: Permit,
+        reservation: Reservation,
+    ) -> Outcome:
+        """Books a failed attempt everywhere it counts. Returns the outcome the run makes of it."""
+        self._recorder.back(request.row_id, error.usage)
+        if error.usage is not None:
+            state.wasted.append(error.usage)
+            reservation.settle(error.usage)
+        outcome = self._health.judged(error.outcome)
+        now = time.monotonic()
+        match outcome.kind:
+            case OutcomeClass.WAIT:
+                self._controller.limited(permit, now, outcome.wait_s, status=outcome.code or 429)
+            case OutcomeClass.PAUSE:
+                self._controller.unreachable(permit, now)
+            case OutcomeClass.RETRY:
+                self._controller.failed(permit, now)
+            case _:
+                self._controller.refused(permit, now)
+        return outcome
+
+    def _check_outage(self, outcome: Outcome) -> None:
+        limit = self._limits.max_outage_s
+        silent_s = max(self._controller.outage_s(time.monotonic()), outcome.wait_s or 0.0)
+        if silent_s > limit:
+            back = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + (outcome.wait_s or 0.0)))
+            message = (
+                f"the endpoint asks for a pause past --max-outage ({outcome.message}). Come back at {back}."
+            )
+            self._stop("outage", message)
+
+    async def _sleep(self, seconds: float) -> None:
+        """A back-off that ends at once when the run stops."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            return
+        raise Stopped
+
+    def _completion(self, request: ChatRequest, state: _RowState) -> Completion:
+        answer = state.answer
+        assert answer is not None
+        reply = answer.reply
+        empty = not reply.completion and not reply.tool_calls and not reply.refusal
+        prompt, completion, cost = self._wasted(state)
+        return Completion(
+            row_id=request.row_id,
+            custom_id=request.custom_id,
+            request_hash=request.request_hash,
+            status=_STATUS.get(reply.finish_reason, "ok"),
+            reply=reply,
+            attempts=state.attempts,
+            timing=Timing(
+                started_at=answer.started_at,
+                finished_at=answer.started_at + answer.latency_ms / 1000,
+                latency_ms=answer.latency_ms,
+                queue_ms=state.queue_ms,
+                ttft_ms=answer.ttft_ms,
+            ),
+            request_id=answer.request_id,
+            wasted_prompt_tokens=prompt,
+            wasted_completion_tokens=completion,
+            cost_usd=cost_usd(self._price, reply.usage),
+            cost_wasted_usd=cost,
+            error_class="empty" if empty else None,
+        )
+
+    def _failure(self, request: ChatRequest, state: _RowState, outcome: Outcome) -> Failure:
+        prompt, completion, cost = self._wasted(state)
+        return Failure(
+            row_id=request.row_id,
+            custom_id=request.custom_id,
+            error_class=outcome.error_class,
+            error_message=outcome.message,
+            error_code=outcome.code,
+            request_hash=request.request_hash,
+            attempts=state.attempts,
+            retryable=outcome.kind is OutcomeClass.RETRY,
+            wasted_prompt_tokens=prompt,
+            wasted_completion_tokens=completion,
+            cost_wasted_usd=cost,
+        )
+
+    def _wasted(self, state: _RowState) -> tuple[int | None, int | None, float | None]:
+        if not state.wasted:
+            return None, None, None
+        costs = [cost_usd(self._price, usage) for usage in state.wasted]
+        known = [cost for cost in costs if cost is not None]
+        return (
+            sum(usage.prompt_tokens or 0 for usage in state.wasted),
+            sum(usage.completion_tokens or 0 for usage in state.wasted),
+            sum(known) if len(known) == len(costs) else None,
+        )
+
+
+def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+def _stop_reason(outcome: Outcome) -> str:
+    return {"auth": "key", "quota": "quota", "connection": "outage", "outage": "outage"}.get(
+        outcome.error_class, "endpoint"
+    )

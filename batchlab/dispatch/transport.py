@@ -1,0 +1,268 @@
+"""One attempt over HTTP: a ChatRequest goes out, an Answer or an ApiError comes back.
+
+aiohttp's exceptions end here. Redirects are never followed (a 307 would hand the prompt and
+a non-standard key header to another host), and no body is read past `max_response_bytes`
+of decoded bytes (194 kB of gzip can become 200 MB).
+"""
+
+from __future__ import annotations
+
+import errno
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+import aiohttp
+import orjson
+
+from batchlab.credentials import Secret
+from batchlab.errors import ApiError
+from batchlab.job import LimitsJob
+from batchlab.protocol.chat import ReplyProblem, parse_reply
+from batchlab.protocol.limits import RateHeaders, rate_limits
+from batchlab.protocol.outcomes import TransportFault, classify
+from batchlab.protocol.redact import redact
+from batchlab.protocol.sse import SseDecoder, StreamAssembler
+from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply
+
+ERROR_BODY_BYTES = 64 * 1024
+# Local shortages: the machine's trouble, never charged to a row.
+_LOCAL_ERRNO = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENOMEM}
+_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "cf-ray", "apim-request-id")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A good reply and how it came.
+
+    Attributes:
+        started_at: Unix seconds when the request was sent.
+        latency_ms: from sending to the last byte.
+        ttft_ms: to the first streamed token; None for a plain reply.
+    """
+
+    reply: Reply
+    started_at: float
+    latency_ms: float
+    ttft_ms: float | None
+    request_id: str | None
+    rate: RateHeaders | None
+
+
+class Transport(Protocol):
+    """Sends one request once."""
+
+    async def send(self, request: ChatRequest) -> Answer:
+        """The answer to `request`. Raises ApiError when there is none."""
+        ...
+
+
+class HttpTransport:
+    """Chat completions over one aiohttp session. Use as an async context manager."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        key: Secret | None,
+        limits: LimitsJob,
+        stream: bool = False,
+        ca_bundle: str | None = None,
+        trust_env: bool = False,
+    ) -> None:
+        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._key = key
+        self._limits = limits
+        self._stream = stream
+        self._include_usage = stream
+        self._ca_bundle = ca_bundle
+        self._trust_env = trust_env
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(
+            limit=0,  # the rate controller's window is the only limit
+            ssl=ssl.create_default_context(cafile=self._ca_bundle) if self._ca_bundle else True,
+            keepalive_timeout=15,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(
+                total=self._limits.timeout_s,
+                sock_connect=self._limits.connect_timeout_s,
+                sock_read=self._limits.idle_timeout_s,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=self._trust_env,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(self, request: ChatRequest) -> Answer:
+        """The answer to `request`; see `Transport.send`."""
+        try:
+            return await self._send(request)
+        except ApiError as error:
+            if self._include_usage and _rejects_stream_options(error.outcome):
+                # Some servers know no stream_options; without it the usage columns stay null.
+                self._include_usage = False
+                return await self._send(request)
+            raise
+
+    async def _send(self, request: ChatRequest) -> Answer:
+        assert self._session is not None, "used outside its context"
+        data = orjson.dumps(self._body(request), option=orjson.OPT_NON_STR_KEYS)
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream" if self._stream else "application/json",
+        }
+        if self._key is not None:
+            # Put in per request: a session's default headers show up in reprs.
+            headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        started_at, started = time.time(), time.monotonic()
+        try:
+            async with self._session.post(
+                self._url, data=data, headers=headers, allow_redirects=False
+            ) as response:
+                if response.status == 200 and response.content_type == "text/event-stream":
+                    reply, ttft = await self._streamed(response)
+                else:
+                    reply, ttft = await self._plain(response), None
+                return Answer(
+                    reply=reply,
+                    started_at=started_at,
+                    latency_ms=(time.monotonic() - started) * 1000,
+                    ttft_ms=None if ttft is None else (ttft - started) * 1000,
+                    request_id=_request_id(response.headers),
+                    rate=rate_limits(response.headers),
+                )
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            fault = fault_of(error, total_timeout=time.monotonic() - started >= self._limits.timeout_s)
+            raise self._api_error(None, {}, b"", fault) from error
+
+    def _body(self, request: ChatRequest) -> dict[str, object]:
+        if not self._stream:
+            return request.body
+        body = {**request.body, "stream": True}
+        if self._include_usage:
+            body.setdefault("stream_options", {"include_usage": True})
+        return body
+
+    async def _plain(self, response: aiohttp.ClientResponse) -> Reply:
+        body = await self._read(response)
+        if response.status == 200:
+            try:
+                return parse_reply(body)
+            except ReplyProblem:
+                pass  # HTTP 200 is no success by itself: the classifier reads the body
+        raise self._api_error(response.status, response.headers, body)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """The decoded body. An error's body is cut at 64 KiB; a good one past the cap is a fault."""
+        good = response.status == 200
+        cap = self._limits.max_response_bytes if good else ERROR_BODY_BYTES
+        body = bytearray()
+        while chunk := await response.content.readany():
+            body += chunk
+            if len(body) > cap:
+                response.close()
+                if good:
+                    fault = TransportFault("too_large", f"the answer is longer than {cap} bytes")
+                    raise self._api_error(None, {}, b"", fault)
+                break
+        return bytes(body[:cap])
+
+    async def _streamed(self, response: aiohttp.ClientResponse) -> tuple[Reply, float | None]:
+        decoder, stream = SseDecoder(), StreamAssembler()
+        first: float | None = None
+        received = 0
+        while chunk := await response.content.readany():
+            received += len(chunk)
+            if received > self._limits.max_response_bytes:
+                response.close()
+                fault = TransportFault(
+                    "too_large", f"the stream is longer than {self._limits.max_response_bytes} bytes"
+                )
+                raise self._api_error(None, {}, b"", fault)
+            for data in decoder.feed(chunk):
+                stream.feed(data)
+            if first is None and stream.started:
+                first = time.monotonic()
+        for data in decoder.close():
+            stream.feed(data)
+        try:
+            return stream.reply(), first
+        except ReplyProblem:
+            outcome = classify(200, response.headers, stream.evidence())
+            raise ApiError(self._redacted(outcome), stream.usage) from None
+
+    def _api_error(
+        self, status: int | None, headers: Mapping[str, str], body: bytes, fault: TransportFault | None = None
+    ) -> ApiError:
+        return ApiError(self._redacted(classify(status, headers, body, fault)))
+
+    def _redacted(self, outcome: Outcome) -> Outcome:
+        if self._key is None:
+            return outcome
+        from dataclasses import replace
+
+        return replace(outcome, message=redact(outcome.message, [self._key.reveal()]))
+
+
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    return next((headers[name][:512] for name in _REQUEST_ID_HEADERS if name in headers), None)
+
+
+def _rejects_stream_options(outcome: Outcome) -> bool:
+    return (
+        outcome.kind is OutcomeClass.FAIL
+        and outcome.code in {400, 422}
+        and ("stream_options" in outcome.message or "include_usage" in outcome.message)
+    )
+
+
+def fault_of(error: Exception, *, total_timeout: bool = False) -> TransportFault:
+    """What kind of transport trouble an exception of aiohttp or the socket layer is.
+
+    Never uses `repr()`: aiohttp's shows the request's headers, and with them the key.
+    """
+    kind = "reset"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        kind = "tls"
+    elif isinstance(error, OSError) and _errno(error) in _LOCAL_ERRNO:
+        kind = "local"
+    elif isinstance(error, aiohttp.ClientConnectorDNSError):
+        kind = "dns"
+    elif isinstance(error, aiohttp.ConnectionTimeoutError):
+        kind = "timeout_connect"
+    elif isinstance(error, TimeoutError):
+        kind = (
+            "timeout_total"
+            if total_timeout and not isinstance(error, aiohttp.SocketTimeoutError)
+            else "timeout_idle"
+        )
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        kind = "connect"
+    elif isinstance(error, aiohttp.InvalidURL):
+        kind = "invalid_url"
+    elif isinstance(error, aiohttp.ClientPayloadError | aiohttp.ClientResponseError) or not isinstance(
+        error, aiohttp.ClientError | OSError
+    ):
+        kind = "payload"
+    return TransportFault(kind, str(error) or type(error).__name__)
+
+
+def _errno(error: OSError) -> int | None:
+    inner = getattr(error, "os_error", None)
+    return inner.errno if isinstance(inner, OSError) else error.errno

@@ -1,0 +1,1 @@
+"""Endpoints that batchlab starts itself, on loopback."""

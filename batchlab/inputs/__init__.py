@@ -1,0 +1,1 @@
+"""From a file to requests: sources, templates, requests, plan."""

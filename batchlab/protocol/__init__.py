@@ -1,0 +1,1 @@
+"""The wire without I/O: replies, streams, outcomes, limits."""

@@ -1,0 +1,20 @@
+"""The one place that knows the whole chain: from a job to its results."""
+
+from __future__ import annotations
+
+from batchlab.runner.check import check_endpoint
+from batchlab.runner.execute import execute
+from batchlab.runner.preview import preview
+from batchlab.runner.reading import export_run, load_run, run_status, verify_run
+from batchlab.runner.retrying import retry_run
+
+__all__ = [
+    "check_endpoint",
+    "execute",
+    "export_run",
+    "load_run",
+    "preview",
+    "retry_run",
+    "run_status",
+    "verify_run",
+]

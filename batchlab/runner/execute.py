@@ -1,0 +1,266 @@
+"""Running a job from its first row to the summary."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from batchlab.dispatch.budget import Budget
+from batchlab.dispatch.pool import StopSignal
+from batchlab.engines.local import Counters, LocalEngine, RetryRule
+from batchlab.errors import (
+    EXIT_FAILED_ROWS,
+    EXIT_OK,
+    EXIT_STOPPED,
+    BatchlabError,
+    RunStopped,
+    UsageError,
+)
+from batchlab.job import Job
+from batchlab.progress import Progress, ProgressState, open_progress
+from batchlab.records import RunSummary, Shard, Totals
+from batchlab.runner.endpoint import job_price, started_endpoint
+from batchlab.runner.reading import write_output
+from batchlab.runner.prepare import Prepared, prepare
+from batchlab.runner.summary import summary_lines
+from batchlab.store.run_dir import RunDir
+
+_SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143} | (
+    {signal.SIGHUP: 129} if hasattr(signal, "SIGHUP") else {}
+)
+
+
+def execute(
+    job: Job,
+    *,
+    fresh: bool = False,
+    retry: RetryRule | None = None,
+    progress: str = "auto",
+    quiet: bool = False,
+    command: str = "",
+    signals: bool = False,
+) -> RunSummary:
+    """Runs the job, or goes on with it, and returns how it ended.
+
+    Args:
+        retry: which failed rows of sealed shards to ask again; None for none.
+        command: what to type to go on, printed when the run stops early.
+        signals: handle SIGINT, SIGTERM and SIGHUP (main thread only).
+
+    Raises:
+        UsageError: nothing was sent.
+        RunStopped: results could not be written any more and the run has no summary.
+    """
+    say = _speaker(quiet)
+    price, price_source = job_price(job)
+    Budget(job.limits.max_cost, price)  # refuses a cap on an unknown price before anything starts
+    if price is None and not quiet:
+        say(f"price of {job.request.model}: unknown ({price_source}); the cost columns will be null")
+    with started_endpoint(job) as endpoint:
+        if endpoint.note:
+            say(f"endpoint: {endpoint.note}")
+        prepared = prepare(job, fresh=fresh, say=say)
+        with contextlib.closing(prepared.store):
+            run = _Run(job, prepared, retry=retry)
+            with open_progress(progress, prepared.plan.rows, sys.stderr) as shown:
+                run.show(shown)
+                summary = run.to_end(endpoint.base_url, endpoint.key, price, signals=signals, command=command)
+            summary = write_output(job, prepared, summary)
+    for line in summary_lines(summary, command or f"batchlab run (run directory {summary.run_dir})"):
+        say(line)
+    return summary
+
+
+def _speaker(quiet: bool) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    return say
+
+
+class _Run:
+    """One invocation: what was final before, what is final now, and who is told."""
+
+    def __init__(self, job: Job, prepared: Prepared, *, retry: RetryRule | None) -> None:
+        self._job = job
+        self._prepared = prepared
+        self._retry = retry
+        self._earlier = prepared.store.totals()
+        self._started = time.monotonic()
+        self._progress: Progress | None = None
+
+    def show(self, progress: Progress) -> None:
+        """Sends progress to `progress` from now on."""
+        self._progress = progress
+
+    def update(self, counters: Counters, saved: int) -> None:
+        """See `engines.local.Observer`."""
+        if self._progress is None:
+            return
+        now = counters.totals
+        self._progress.update(
+            ProgressState(
+                saved=self._earlier.rows + saved,
+                total=self._prepared.plan.rows,
+                ok=self._earlier.answered + now.answered,
+                failed=self._earlier.failed + now.failed,
+                retried=counters.attempts.retried,
+                prompt_tokens=self._earlier.prompt_tokens + now.prompt_tokens,
+                completion_tokens=self._earlier.completion_tokens + now.completion_tokens,
+                cost_usd=_known_cost(self._earlier + now),
+                window=counters.window,
+                in_flight=counters.in_flight,
+                why=counters.why,
+                elapsed_s=time.monotonic() - self._started,
+            )
+        )
+
+    def message(self, text: str) -> None:
+        """See `engines.local.Observer`."""
+        if self._progress is not None:
+            self._progress.message(text)
+
+    def to_end(self, base_url: str, key: Any, price: Any, *, signals: bool, command: str) -> RunSummary:
+        """Runs until every row is final or the run stops."""
+        prepared = self._prepared
+        shards = shards_to_run(prepared.store, list(prepared.plan.shards), self._retry)
+        engine: LocalEngine | None = None
+        stopped: tuple[str, str] | None = None
+        exit_code = EXIT_OK
+
+        async def main() -> None:
+            nonlocal engine, stopped, exit_code
+            stop = StopSignal()
+            caught = _Signals(stop, self.message, command)
+            if signals:
+                caught.install()
+            deadline = self._job.limits.deadline_s
+            if deadline is not None:
+                asyncio.get_running_loop().call_later(
+                    deadline, stop, "deadline", f"the deadline of {deadline:g} s is over"
+                )
+            engine = LocalEngine(
+                job=self._job,
+                base_url=base_url,
+                key=key,
+                price=price,
+                source=prepared.source,
+                plan=prepared.plan,
+                store=prepared.store,
+                builder=prepared.builder,
+                observer=self,
+                spent=self._earlier,
+            )
+            await engine.run(stop, retry=self._retry, shards=shards)
+            if stop.reason is not None:
+                stopped = stop.reason, stop.message
+            exit_code = caught.exit_code
+
+        if shards:
+            try:
+                _run_loop(main)
+            except BaseExceptionGroup as group:
+                error = first_of(group)
+                if not isinstance(error, RunStopped):
+                    raise error from None
+                stopped = error.reason, str(error)
+        totals = prepared.store.totals()
+        if stopped is None:
+            code = EXIT_FAILED_ROWS if totals.failed else EXIT_OK
+            if totals.rows < prepared.plan.rows:
+                raise BatchlabError(
+                    f"{prepared.plan.rows - totals.rows} rows have no result; please report this"
+                )
+        else:
+            code = exit_code if stopped[0] == "interrupted" else EXIT_STOPPED
+        counters = engine.counters if engine is not None else Counters()
+        return RunSummary(
+            run_dir=str(prepared.store.path),
+            input_rows=prepared.plan.rows,
+            totals=totals,
+            sent=counters.attempts.sent,
+            elapsed_s=time.monotonic() - self._started,
+            maybe_repaid=counters.maybe_repaid,
+            stopped=stopped[0] if stopped else None,
+            message=stopped[1] if stopped else "",
+            exit_code=code,
+        )
+
+
+def shards_to_run(store: RunDir, shards: list[Shard], retry: RetryRule | None) -> list[Shard]:
+    """The shards with something to do. Sealed ones are skipped unread, unless rows are retried."""
+    sealed = store.sealed()
+    if retry is None:
+        return [shard for shard in shards if shard.index not in sealed]
+    return [shard for shard in shards if shard.index not in sealed or store.part_totals(shard).failed]
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The innermost first error of a task group, which is the cause of the others."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _known_cost(totals: Totals) -> float | None:
+    if totals.answered and totals.rows_without_cost == totals.answered:
+        return None
+    return totals.cost_usd + totals.cost_wasted_usd
+
+
+def _run_loop(main: Callable[[], Any]) -> None:
+    factory = None
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
+
+
+class _Signals:
+    """First signal: stop in order. Second SIGINT: leave at once; what was journalled is on disk."""
+
+    def __init__(self, stop: StopSignal, say: Callable[[str], None], command: str) -> None:
+        self._stop = stop
+        self._say = say
+        self._command = command
+        self.exit_code = EXIT_OK
+
+    def install(self) -> None:
+        """Handles the signals until the loop ends."""
+        loop = asyncio.get_running_loop()
+        for number, code in _SIGNALS.items():
+            try:
+                loop.add_signal_handler(number, self._caught, signal.Signals(number).name, code)
+            except NotImplementedError:  # Windows: its loops know no signal handlers
+                signal.signal(
+                    number,
+                    lambda *_args, name=number.name, code=code: loop.call_soon_threadsafe(
+                        self._caught, name, code
+                    ),
+                )
+
+    def _caught(self, name: str, code: int) -> None:
+        if self._stop.is_set:
+            if name == "SIGINT":
+                print(
+                    f"\nleft at once; requests in flight may be billed twice. To go on: {self._command}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(code)
+            return
+        self.exit_code = code
+        self._say(
+            f"{name}: sending nothing new; waiting for requests in flight (Ctrl-C again leaves at once)"
+        )
+        self._stop("interrupted", f"interrupted by {name}")

@@ -1,0 +1,231 @@
+"""From a job to a locked run directory with a plan: new, resumed, or a new generation.
+
+A run goes on when it is the same input and the same request. A changed input makes a new
+generation that keeps every answer to an unchanged request; changed request settings do so
+only with `fresh`, because asking the new question again costs money.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import batchlab
+from batchlab.errors import CorruptRun, InputError, UsageError
+from batchlab.inputs.plan import InputPlan, Planned, plan_input
+from batchlab.inputs.requests import RequestBuilder, RowProblem
+from batchlab.inputs.sources import Source, open_source
+from batchlab.job import Job
+from batchlab.records import ChatRequest, Row
+from batchlab.store.run_dir import RunDir
+
+FORMAT = 1  # of run.json; a newer one is refused
+SHOWN_PROBLEMS = 20
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that may start: its directory is locked."""
+
+    store: RunDir
+    source: Source
+    plan: InputPlan
+    builder: RequestBuilder
+
+
+def prepare(
+    job: Job, *, fresh: bool, say: Say, on_scan: Callable[[int, int | None], None] | None = None
+) -> Prepared:
+    """Opens or creates the job's run directory, locked.
+
+    Raises:
+        UsageError: the input has problems, the request settings changed without `fresh`, the
+            directory is not writable or in use by another process. Nothing was sent.
+    """
+    path = Path(job.output.run_dir)
+    source = open_input(job, path)
+    if not RunDir.exists(path):
+        planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)
+        store = RunDir.create(path, manifest_of(job, planned.plan, generation=1))
+        return Prepared(store, source, planned.plan, planned.builder)
+    store = RunDir.open(path)
+    store.lock()
+    try:
+        return _resumed(job, store, source, fresh=fresh, say=say, on_scan=on_scan)
+    except BaseException:
+        store.close()
+        raise
+
+
+def open_input(job: Job, run_dir: Path) -> Source:
+    """The job's source. Standard input is kept in the run directory, so that it can be read again."""
+    return open_source(job.input.path, delimiter=job.input.delimiter, stdin_spool=run_dir / "stdin.jsonl")
+
+
+def plan_or_refuse(
+    job: Job,
+    source: Source,
+    *,
+    say: Say,
+    on_scan: Callable[[int, int | None], None] | None = None,
+) -> Planned:
+    """The plan of an input without problems; malformed lines are said, and fail their rows only.
+
+    Raises:
+        UsageError: every problem, one a line (first 20 and a count).
+    """
+    planned = plan_input(job, source, on_progress=on_scan)
+    if planned.problems:
+        raise UsageError("\n".join(problem_lines(planned.problems, planned.problem_count)))
+    plan = planned.plan
+    if plan.malformed_count:
+        lines = [str(InputError(source.path, problem, row=row)) for row, problem in plan.malformed]
+        if job.input.strict:
+            raise UsageError("\n".join(problem_lines(lines, plan.malformed_count)))
+        for line in problem_lines(lines, plan.malformed_count):
+            say(line)
+        say(
+            f"{plan.malformed_count} malformed rows will be recorded as failed (bad_input); --strict refuses them"
+        )
+    return planned
+
+
+def problem_lines(problems: list[Any], count: int) -> list[str]:
+    """The first 20 problems and how many more there are."""
+    shown = [str(problem) for problem in problems[:SHOWN_PROBLEMS]]
+    if count > len(shown):
+        shown.append(f"... and {count - len(shown):,} more")
+    return shown
+
+
+def manifest_of(job: Job, plan: InputPlan, *, generation: int) -> dict[str, Any]:
+    """What `run.json` says of a run. It holds no key."""
+    return {
+        "format": FORMAT,
+        "batchlab": batchlab.__version__,
+        "created": time.time(),
+        "generation": generation,
+        "job": job.to_dict(),
+        "settings": job.request_settings(),
+        "plan": plan.to_json(),
+    }
+
+
+def job_of_run(store: RunDir) -> Job:
+    """The job a run was started with."""
+    manifest = store.manifest
+    if manifest.get("format", 0) > FORMAT:
+        raise UsageError(
+            f"{store.path}: written by a newer batchlab (format {manifest['format']}). Upgrade to read it."
+        )
+    try:
+        return Job.from_dict(manifest["job"])
+    except (KeyError, TypeError) as error:
+        raise CorruptRun(f"{store.path}/run.json: not a run of batchlab ({error}).") from error
+
+
+def plan_of_run(store: RunDir) -> InputPlan:
+    """The plan a run was started with."""
+    return InputPlan.from_json(store.manifest["plan"])
+
+
+def _resumed(
+    job: Job,
+    store: RunDir,
+    source: Source,
+    *,
+    fresh: bool,
+    say: Say,
+    on_scan: Callable[[int, int | None], None] | None,
+) -> Prepared:
+    before, plan = job_of_run(store), plan_of_run(store)
+    changed = _changed_settings(store.manifest["settings"], job.request_settings())
+    # The parts that exist were cut at this size; a new value counts for new runs only.
+    job = dataclasses.replace(
+        job, output=dataclasses.replace(job.output, shard_rows=before.output.shard_rows)
+    )
+    if changed and not fresh:
+        raise UsageError(_settings_refusal(store, changed, plan))
+    same_input = _input_identity(before) == _input_identity(job)
+    if same_input and not changed and source.unchanged(plan):
+        return Prepared(store, source, plan, RequestBuilder(job, plan.columns))
+    planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)
+    manifest = manifest_of(job, planned.plan, generation=store.manifest["generation"] + 1)
+    if same_input and not changed and planned.plan.content_hash == plan.content_hash:
+        # the same rows in a touched or moved file
+        store.write_manifest({**manifest, "generation": store.manifest["generation"]})
+        return Prepared(store, source, planned.plan, planned.builder)
+    _new_generation(store, source, planned, manifest, say)
+    return Prepared(store, source, planned.plan, planned.builder)
+
+
+def _input_identity(job: Job) -> tuple[Any, ...]:
+    """What decides the rows and columns of a run's parts, beside the content of the input."""
+    return (job.input.id, job.input.delimiter, job.input.limit, job.output.prefix)
+
+
+def _changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(name, before, now) of the settings that differ."""
+    rows = []
+    for name in sorted(before.keys() | now.keys()):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            rows += [
+                (f"{name}.{key}", old.get(key), new.get(key))
+                for key in sorted(old.keys() | new.keys())
+                if old.get(key) != new.get(key)
+            ]
+        elif old != new:
+            rows.append((name, old, new))
+    return rows
+
+
+def _settings_refusal(store: RunDir, changed: list[tuple[str, Any, Any]], plan: InputPlan) -> str:
+    totals = store.totals()
+    paid = totals.cost_usd + totals.cost_wasted_usd
+    spent = f", ${paid:.4f} so far" if paid else ""
+    lines = [
+        f"{store.path}: the request settings changed, and answers to different requests are never mixed."
+    ]
+    lines += [f"  {name}: {old!r} -> {new!r}" for name, old, new in changed]
+    lines.append(
+        f"  {totals.answered:,} of {plan.rows:,} rows are answered "
+        f"({totals.prompt_tokens + totals.completion_tokens:,} tokens{spent}); "
+        "asking again may cost as much for each."
+    )
+    lines.append("Pass --fresh to ask the new request, or another --run-dir to keep both.")
+    return "\n".join(lines)
+
+
+def _new_generation(
+    store: RunDir, source: Source, planned: Planned, manifest: dict[str, Any], say: Say
+) -> None:
+    """Moves the run to a new plan, keeping each finished row whose request is unchanged."""
+    plan, builder = planned.plan, planned.builder
+    with store.next_generation(manifest) as generation:
+        for shard in plan.shards:
+            generation.add_shard(
+                shard,
+                _requests(source.rows(shard, plan), builder),
+                lambda shard=shard: source.table(shard, plan),
+            )
+        kept = generation.kept
+        generation.commit()
+    say(
+        f"the job changed: {kept:,} of {plan.rows:,} rows are answered already and kept; {plan.rows - kept:,} to send"
+    )
+
+
+def _requests(rows: Iterator[Row], builder: RequestBuilder) -> Iterator[ChatRequest]:
+    for row in rows:
+        if row.problem is None:
+            try:
+                yield builder.build(row)
+            except RowProblem:
+                continue  # the run records it as bad_input

@@ -1,0 +1,79 @@
+"""What a job would do: rows, problems, tokens, cost and time. Sends nothing, writes nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchlab.costs.estimate import Estimate, estimate
+from batchlab.errors import InputError
+from batchlab.inputs.plan import Planned, plan_input
+from batchlab.inputs.sources import open_source
+from batchlab.job import Job
+from batchlab.runner.endpoint import job_price
+from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines
+from batchlab.store.run_dir import RunDir
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Lines for a person, every problem (first 20 and a count), and the estimate when there is no problem."""
+
+    rows: int
+    lines: list[str]
+    problems: list[str]
+    estimate: Estimate | None
+
+
+def preview(job: Job) -> Preview:
+    """Checks the input and estimates the run.
+
+    Raises:
+        UsageError: the input cannot be read at all.
+    """
+    price, price_source = job_price(job)
+    with tempfile.TemporaryDirectory(prefix="batchlab-") as scratch:
+        source = open_source(
+            job.input.path, delimiter=job.input.delimiter, stdin_spool=Path(scratch) / "stdin.jsonl"
+        )
+        planned = plan_input(job, source)
+    plan = planned.plan
+    problems = problem_lines(planned.problems, planned.problem_count)
+    malformed = [InputError(source.path, text, row=row) for row, text in plan.malformed]
+    problems += problem_lines(malformed, plan.malformed_count)
+    lines = [f"input: {source.path}: {plan.rows:,} rows, columns {', '.join(plan.columns)}"]
+    done = _done_rows(job, planned)
+    if done:
+        lines.append(f"run {job.output.run_dir}: {done:,} rows have a final result already")
+    if problems:
+        count = planned.problem_count + plan.malformed_count
+        lines.append(
+            f"{count:,} problems; nothing would be sent" if planned.problems else f"{count:,} malformed rows"
+        )
+        return Preview(plan.rows, lines, problems[: 2 * SHOWN_PROBLEMS], None)
+    forecast = estimate(
+        rows=plan.rows - done,
+        prompt_bytes=planned.prompt_bytes * (plan.rows - done) // max(plan.rows, 1),
+        max_tokens=job.request.params.get("max_tokens"),
+        price=price,
+        concurrency=job.limits.concurrency,
+        rpm=job.limits.rpm,
+        tpm=job.limits.tpm,
+    )
+    lines += forecast.lines()
+    if price is None:
+        lines.append(f"price: unknown ({price_source}); set [price] input and output to know the cost")
+    else:
+        lines.append(f"price: ${price.input:g} in, ${price.output:g} out per 1M tokens ({price_source})")
+    return Preview(plan.rows, lines, [], forecast)
+
+
+def _done_rows(job: Job, planned: Planned) -> int:
+    """Rows that a resume would not send, if the run directory holds this very job."""
+    path = Path(job.output.run_dir)
+    if not RunDir.exists(path):
+        return 0
+    store = RunDir.open(path)
+    same = store.manifest["plan"]["content_hash"] == planned.plan.content_hash
+    return store.totals().rows if same and store.manifest["settings"] == job.request_settings() else 0

@@ -1,0 +1,155 @@
+"""Looking at a run, and getting its rows out: status, verify, export, load. Sends nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from batchlab.errors import InputError, UsageError
+from batchlab.export import export_tables
+from batchlab.inputs.plan import InputPlan
+from batchlab.inputs.sources import Source
+from batchlab.job import Job
+from batchlab.records import RunSummary, Totals
+from batchlab.runner.prepare import Prepared, job_of_run, open_input, plan_of_run
+from batchlab.runner.summary import money
+from batchlab.store.run_dir import RunDir
+
+
+def open_run(path: str | Path) -> RunDir:
+    """The run directory at `path`, for reading; a running process may hold its lock."""
+    if not RunDir.exists(Path(path)):
+        raise UsageError(f"{path}: not a run directory (no run.json). Runs are usually under runs/.")
+    return RunDir.open(Path(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a run is."""
+
+    run_dir: str
+    input_rows: int
+    totals: Totals
+    running_pid: int | None
+    errors: dict[str, int]
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        totals = self.totals
+        pending = self.input_rows - totals.rows
+        state = f"running (pid {self.running_pid})" if self.running_pid else "not running"
+        if not pending and not self.running_pid:
+            state = "finished"
+        lines = [
+            f"{self.run_dir}: {state}",
+            f"rows: {self.input_rows:,} = {totals.answered:,} answered + {totals.failed:,} failed + {pending:,} pending",
+        ]
+        if totals.truncated or totals.filtered or totals.invalid:
+            lines.append(
+                f"of the answered: {totals.truncated:,} truncated, {totals.filtered:,} filtered, {totals.invalid:,} invalid"
+            )
+        lines.append(f"tokens: {totals.prompt_tokens:,} prompt + {totals.completion_tokens:,} completion")
+        unknown = (
+            f" and {totals.rows_without_cost:,} rows of unknown cost" if totals.rows_without_cost else ""
+        )
+        lines.append(f"cost: {money(totals.cost_usd + totals.cost_wasted_usd)}{unknown}")
+        lines += [f"failed with {name}: {count:,}" for name, count in self.errors.items()]
+        return lines
+
+    def json(self) -> str:
+        """For a program."""
+        return json.dumps({**dataclasses.asdict(self), "pending": self.input_rows - self.totals.rows})
+
+
+def run_status(path: str) -> Status:
+    """How far the run at `path` is. Raises UsageError if there is none."""
+    store = open_run(path)
+    plan = plan_of_run(store)
+    totals = store.totals()
+    errors = store.error_counts() if totals.failed else {}
+    return Status(path, plan.rows, totals, store.lock_holder(), errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` says: lines for a person, and every problem found."""
+
+    lines: list[str]
+    problems: list[str]
+
+
+def verify_run(path: str) -> Verification:
+    """Checks that every input row has exactly one final state and that all checksums hold."""
+    store = open_run(path)
+    plan = plan_of_run(store)
+    report = store.verify(list(plan.shards))
+    totals = report.totals
+    lines = [
+        f"rows in: {plan.rows:,}",
+        f"rows out: {totals.ok:,} ok + {totals.truncated:,} truncated + {totals.filtered:,} filtered "
+        f"+ {totals.invalid:,} invalid + {totals.failed:,} failed + {report.pending:,} pending",
+        f"tokens: {totals.prompt_tokens:,} prompt + {totals.completion_tokens:,} completion",
+    ]
+    problems = list(report.problems)
+    if totals.rows + report.pending != plan.rows:
+        problems.append(f"{plan.rows:,} rows in, but {totals.rows + report.pending:,} accounted for")
+    if not problems:
+        lines.append("verified: every input row has exactly one state; checksums and totals hold")
+    return Verification(lines, problems)
+
+
+def run_tables(store: RunDir, source: Source, plan: InputPlan, prefix: str) -> Iterator[pa.Table]:
+    """Input columns and result columns of every row, in input order, a table a shard at most."""
+    for shard in plan.shards:
+        yield from store.shard_tables(shard, lambda shard=shard: source.table(shard, plan), prefix=prefix)
+
+
+def export_run(path: str, output: str, *, csv_raw: bool = False) -> int:
+    """Writes the rows of a run to one file. Returns the number of rows."""
+    store = open_run(path)
+    return _export(store, output, csv_raw=csv_raw)
+
+
+def _export(store: RunDir, output: str, *, csv_raw: bool = False) -> int:
+    job, plan = job_of_run(store), plan_of_run(store)
+    source = open_input(job, store.path)
+    if len(store.sealed()) < len(plan.shards) and not source.unchanged(plan):
+        raise InputError(
+            job.input.path,
+            "the input changed since the run, and unfinished rows need it",
+            "Run the job again first: it keeps every answer to an unchanged row.",
+        )
+    return export_tables(output, lambda: run_tables(store, source, plan, job.output.prefix), csv_raw=csv_raw)
+
+
+def write_output(job: Job, prepared: Prepared, summary: RunSummary) -> RunSummary:
+    """Writes the job's output file, if it names one, at an orderly end."""
+    if job.output.file is None or summary.stopped == "disk":
+        return summary
+    export_tables(
+        job.output.file,
+        lambda: run_tables(prepared.store, prepared.source, prepared.plan, job.output.prefix),
+    )
+    return dataclasses.replace(summary, output=job.output.file)
+
+
+def load_run(path: str | Path) -> Any:
+    """The rows of a run as a pandas DataFrame, sealed and open shards alike.
+
+    Columns keep Arrow types (`dtype_backend="pyarrow"`): a missing token count stays missing
+    and whole numbers stay whole.
+    """
+    import pandas as pd
+
+    store = open_run(path)
+    job, plan = job_of_run(store), plan_of_run(store)
+    source = open_input(job, store.path)
+    tables = list(run_tables(store, source, plan, job.output.prefix))
+    table = pa.concat_tables(tables).unify_dictionaries()
+    return table.to_pandas(types_mapper=pd.ArrowDtype)

@@ -1,0 +1,85 @@
+"""What the end of a run tells the person who pays for it."""
+
+from __future__ import annotations
+
+from batchlab.records import RunSummary
+
+
+def summary_lines(summary: RunSummary, command: str) -> list[str]:
+    """What happened, what it cost, where it is, and what to type next."""
+    totals = summary.totals
+    pending = summary.input_rows - totals.rows
+    counts = [f"{totals.ok:,} ok"]
+    counts += [
+        f"{count:,} {word}"
+        for word, count in (
+            ("truncated", totals.truncated),
+            ("filtered", totals.filtered),
+            ("invalid", totals.invalid),
+            ("failed", totals.failed),
+            ("pending", pending),
+        )
+        if count
+    ]
+    head = "stopped" if summary.stopped else "done"
+    lines = [
+        f"{head}: {summary.input_rows:,} rows = {' + '.join(counts)} "
+        f"({summary.sent:,} requests in {duration(summary.elapsed_s)})"
+    ]
+    lines.append(f"tokens: {tokens_line(summary)}")
+    lines.append(f"cost: {cost_line(summary)}")
+    if summary.maybe_repaid:
+        lines.append(
+            f"an earlier run was cut off with {summary.maybe_repaid} requests in flight; they may be billed twice"
+        )
+    lines.append(
+        f"results: {summary.run_dir}/completions" + (f" and {summary.output}" if summary.output else "")
+    )
+    if summary.stopped:
+        lines.append(f"why: {summary.message}")
+        lines.append(f"to go on: {command}")
+    elif totals.failed:
+        lines.append(f"to ask again for failed rows: batchlab retry {summary.run_dir}")
+    else:
+        lines.append(f"next: batchlab verify {summary.run_dir}")
+    return lines
+
+
+def tokens_line(summary: RunSummary) -> str:
+    """Token sums of a run, and how many rows reported none."""
+    totals = summary.totals
+    text = f"{totals.prompt_tokens:,} prompt + {totals.completion_tokens:,} completion"
+    wasted = totals.wasted_prompt_tokens + totals.wasted_completion_tokens
+    if wasted:
+        text += f", {wasted:,} more paid and not kept"
+    if totals.rows_without_usage:
+        text += f" ({totals.rows_without_usage:,} rows reported no usage)"
+    return text
+
+
+def cost_line(summary: RunSummary) -> str:
+    """Cost of a run; never a silent $0 for an unknown price."""
+    totals = summary.totals
+    if totals.rows_without_cost and totals.rows_without_cost == totals.answered:
+        return "unknown (no price for this model; set [price] input and output)"
+    text = money(totals.cost_usd)
+    if totals.cost_wasted_usd:
+        text += f" + {money(totals.cost_wasted_usd)} not kept"
+    if totals.rows_without_cost:
+        text += f" and {totals.rows_without_cost:,} rows of unknown cost"
+    return text
+
+
+def money(usd: float) -> str:
+    """US dollars, with enough digits for a small run."""
+    return f"${usd:,.2f}" if usd >= 1 else f"${usd:.6f}".rstrip("0").rstrip(".") if usd else "$0"
+
+
+def duration(seconds: float) -> str:
+    """`12.3 s`, `4 min 05 s`, `7 h 12 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

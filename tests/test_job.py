@@ -1,0 +1,172 @@
+"""The job: one description from file, flags and defaults, checked at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batchlab.errors import UsageError
+from batchlab.job import Job, duration_s, endpoint_host, job_from, load_job
+
+MINIMAL = {"input": {"path": "rows.csv"}, "request": {"model": "m", "prompt": "{text}"}}
+
+
+def test_a_flag_wins_over_the_job_file():
+    job = job_from({**MINIMAL, "limits": {"concurrency": 8}}, {"limits.concurrency": 3})
+
+    assert job.limits.concurrency == 3
+
+
+def test_a_flag_that_was_not_given_leaves_the_job_file_alone():
+    job = job_from({**MINIMAL, "limits": {"concurrency": 8}}, {"limits.concurrency": None})
+
+    assert job.limits.concurrency == 8
+
+
+def test_unknown_keys_of_request_go_to_the_provider_as_they_are():
+    job = job_from({**MINIMAL, "request": {**MINIMAL["request"], "seed": 7, "stop": ["END"]}})
+
+    assert job.request.params == {"seed": 7, "stop": ["END"]}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "nearest"),
+    [
+        ("limits", "concurency", "concurrency"),
+        ("input", "pth", "path"),
+        ("output", "rundir", "run_dir"),
+        ("request", "promt", "prompt"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_known_one(section, key, nearest):
+    data = {**MINIMAL, section: {**MINIMAL.get(section, {}), key: 1}}
+
+    with pytest.raises(UsageError, match=f"{section}.{key}: unknown key; did you mean '{nearest}'"):
+        job_from(data)
+
+
+def test_an_unknown_section_names_the_nearest_known_one():
+    with pytest.raises(UsageError, match=r"unknown section \[limit\]; did you mean 'limits'"):
+        job_from({**MINIMAL, "limit": {}})
+
+
+def test_all_problems_of_a_job_are_told_at_once():
+    with pytest.raises(UsageError) as caught:
+        job_from({"limits": {"concurrency": 0, "rpm": -1}})
+
+    text = str(caught.value)
+    assert "no input" in text
+    assert "no model" in text
+    assert "limits.concurrency" in text
+    assert "limits.rpm" in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("concurrency", "many", "expected a whole number, got 'many'"),
+        ("concurrency", True, "expected a whole number, got True"),
+        ("rpm", float("nan"), "expected a number"),
+        ("deadline", "soon", "expected a duration such as 90s, 15m or 8h"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_with_what_is_expected(key, value, message):
+    with pytest.raises(UsageError, match=message):
+        job_from({**MINIMAL, "limits": {key: value}})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (90, 90.0),
+        ("90s", 90.0),
+        ("15m", 900.0),
+        ("8h", 28_800.0),
+        ("1h30m", 5_400.0),
+        ("2d", 172_800.0),
+        ("1.5", 1.5),
+    ],
+)
+def test_durations_read_as_people_write_them(text, seconds):
+    assert duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-5", "h", "8 hours", True, float("inf")])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(ValueError):
+        duration_s(text)
+
+
+def test_a_job_survives_the_way_through_its_manifest():
+    job = job_from(
+        {
+            **MINIMAL,
+            "simulator": {"rpm": 60},
+            "limits": {"deadline": "8h"},
+            "price": {"input": 1, "output": 2},
+        }
+    )
+
+    assert Job.from_dict(job.to_dict()) == job
+
+
+def test_concurrency_limits_and_prices_are_no_request_settings():
+    one = job_from(MINIMAL)
+    two = job_from({**MINIMAL, "limits": {"concurrency": 2, "rpm": 9}, "price": {"input": 1, "output": 1}})
+
+    assert one.request_settings() == two.request_settings()
+
+
+def test_a_j2_file_counts_by_its_content_not_its_name(tmp_path):
+    first, second = tmp_path / "a.j2", tmp_path / "b.j2"
+    first.write_text("hello {{ text }}")
+    second.write_text("hello {{ text }}")
+    data = {"input": {"path": "rows.csv"}, "request": {"model": "m"}}
+
+    def settings(path: Path) -> dict:
+        return job_from(data, {"request.prompt_file": str(path)}).request_settings()
+
+    assert settings(first) == settings(second)
+    second.write_text("bye {{ text }}")
+    assert settings(first) != settings(second)
+
+
+def test_a_base_url_by_flag_drops_the_key_of_the_file_s_host():
+    data = {**MINIMAL, "endpoint": {"base_url": "https://one.example/v1", "api_key_env": "ONE_KEY"}}
+
+    assert job_from(data, {"endpoint.base_url": "https://two.example/v1"}).endpoint.api_key_env is None
+    assert job_from(data, {"endpoint.base_url": "https://one.example/v2"}).endpoint.api_key_env == "ONE_KEY"
+
+
+@pytest.mark.parametrize("url", ["ftp://host/x", "modelslab.com", "https://", ""])
+def test_a_base_url_that_is_none_is_refused(url):
+    with pytest.raises(UsageError, match="base_url"):
+        job_from({**MINIMAL, "endpoint": {"base_url": url}})
+
+
+def test_the_run_directory_is_named_after_the_output_or_the_input():
+    assert job_from(MINIMAL).output.run_dir == "runs/rows"
+    assert job_from({**MINIMAL, "output": {"file": "a/out put.parquet"}}).output.run_dir == "runs/out-put"
+
+
+def test_endpoints_we_start_have_the_same_identity_on_every_port():
+    assert endpoint_host("local:/models/x.gguf") == "local"
+    assert endpoint_host("simulator") == "simulator"
+    assert endpoint_host("https://Host.example:8443/v1") == "host.example:8443"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"[input\n", "not valid TOML"), (b"\xff\xfe", "not UTF-8"), (None, "cannot read the job file")],
+)
+def test_a_job_file_that_cannot_be_read_is_one_line(tmp_path, content, message):
+    path = tmp_path / "job.toml"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(UsageError, match=message) as caught:
+        load_job(path)
+
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
