@@ -11,6 +11,44 @@ from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 
+# The result columns of every part, in order; their types are in `store.parts`.
+RESULT_COLUMNS = (
+    "row_id",
+    "custom_id",
+    "status",
+    "completion",
+    "reasoning",
+    "refusal",
+    "tool_calls",
+    "parsed",
+    "finish_reason",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "wasted_prompt_tokens",
+    "wasted_completion_tokens",
+    "usage_raw",
+    "cost_usd",
+    "cost_wasted_usd",
+    "attempts",
+    "error_class",
+    "error_code",
+    "error_message",
+    "model",
+    "response_id",
+    "request_id",
+    "system_fingerprint",
+    "started_at",
+    "finished_at",
+    "latency_ms",
+    "queue_ms",
+    "ttft_ms",
+    "request_hash",
+)
+
+
 class OutcomeClass(StrEnum):
     """What one answer means for the row and for the run."""
 
@@ -174,11 +212,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A row that has no answer, and why.
-
-    Attributes:
-        retryable: the provider's trouble, not the row's: the end of the run gives it one more try.
-    """
+    """A row that has no answer, and why."""
 
     row_id: int
     custom_id: str
@@ -187,13 +221,20 @@ class Failure:
     error_code: int | None = None
     request_hash: bytes = b""
     attempts: int = 0
-    retryable: bool = False
     timing: Timing | None = None
     request_id: str | None = None
     wasted_prompt_tokens: int | None = None
     wasted_completion_tokens: int | None = None
     cost_wasted_usd: float | None = None
 
+    @property
+    def retryable(self) -> bool:
+        """Whether it was the provider's trouble, not the row's: the run's end gives it one more try."""
+        return self.error_class in RETRYABLE_ERRORS
+
+
+# A timeout is not among them: it may have been billed each time.
+RETRYABLE_ERRORS = frozenset({"server", "connection", "invalid_response"})
 
 Result: TypeAlias = Completion | Failure
 

@@ -37,6 +37,9 @@ from batchlab.records import (
 
 WORKERS_PER_SLOT = 4  # rows in back-off hold a worker: at 10 % retries 16 workers took 3x as long as 64
 
+# attempts without an answer that the provider may have billed all the same
+_MAYBE_BILLED = frozenset({"timeout", "connection", "invalid_response", "too_large"})
+
 _STATUS: dict[str | None, CompletionStatus] = {"length": "truncated", "content_filter": "filtered"}
 
 
@@ -184,8 +187,8 @@ class Pool:
         while True:
             queued = time.monotonic()
             async with (
-                self._budget.reserved(prompt_tokens, request.max_tokens) as reservation,
                 self._slots.slot(prompt_tokens, request.max_tokens, front=retried) as permit,
+                self._budget.reserved(prompt_tokens, request.max_tokens) as reservation,
             ):
                 state.queue_ms += (time.monotonic() - queued) * 1000
                 state.attempts += 1
@@ -211,7 +214,7 @@ class Pool:
             total = usage.prompt_tokens + (usage.completion_tokens or 0)
         self._health.succeeded()
         self._controller.succeeded(permit, time.monotonic(), total, answer.rate)
-        reservation.settle(usage)
+        self._budget.settle(reservation, usage)
 
     def _came_back(
         self,
@@ -225,7 +228,9 @@ class Pool:
         self._recorder.back(request.row_id, error.usage)
         if error.usage is not None:
             state.wasted.append(error.usage)
-            reservation.settle(error.usage)
+            self._budget.settle(reservation, error.usage)
+        elif error.outcome.error_class not in _MAYBE_BILLED:
+            self._budget.release(reservation)
         outcome = self._health.judged(error.outcome)
         now = time.monotonic()
         match outcome.kind:
@@ -241,7 +246,7 @@ class Pool:
 
     def _check_outage(self, outcome: Outcome) -> None:
         limit = self._limits.max_outage_s
-        silent_s = max(self._controller.outage_s(time.monotonic()), outcome.wait_s or 0.0)
+        silent_s = max(self._controller.silent_s(time.monotonic()), outcome.wait_s or 0.0)
         if silent_s > limit:
             back = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + (outcome.wait_s or 0.0)))
             message = (
@@ -296,7 +301,6 @@ class Pool:
             error_code=outcome.code,
             request_hash=request.request_hash,
             attempts=state.attempts,
-            retryable=outcome.kind is OutcomeClass.RETRY,
             wasted_prompt_tokens=prompt,
             wasted_completion_tokens=completion,
             cost_wasted_usd=cost,

@@ -39,13 +39,15 @@ RetryRule = Callable[[Failure], bool]
 class Counters:
     """What this invocation has done so far; written by the engine's event loop alone.
 
-    `totals` covers results of this invocation; `earlier` what was final before it.
+    `totals` covers results of this invocation; `earlier` what was final before it, of which
+    `reopened` rows had failed and are asked again.
     """
 
     earlier: Totals = field(default_factory=Totals)
     totals: Totals = field(default_factory=Totals)
     attempts: PoolCounters = field(default_factory=PoolCounters)
     maybe_repaid: int = 0
+    reopened: int = 0
     window: int = 0
     in_flight: int = 0
     why: str = ""
@@ -97,6 +99,7 @@ class ShardFeed:
             opened = self._store.open_shard(shard, retry=self._retry)
             self._open[shard.index] = opened
             self._counters.maybe_repaid += opened.unresolved
+            self._counters.reopened += opened.reopened
             if opened.complete:
                 self._finish(opened)
                 continue
@@ -166,6 +169,7 @@ class LocalEngine:
         store: RunDir,
         builder: RequestBuilder,
         observer: Observer,
+        earlier: Totals,
     ) -> None:
         self._job = job
         self._base_url = base_url
@@ -176,7 +180,7 @@ class LocalEngine:
         self._store = store
         self._builder = builder
         self._observer = observer
-        self.counters = Counters()
+        self.counters = Counters(earlier=earlier)
         self._sealing = asyncio.Semaphore(1)
 
     async def run(self, stop: StopSignal, *, retry: RetryRule | None = None, shards: list[Shard]) -> None:
@@ -185,7 +189,8 @@ class LocalEngine:
         Returns when all are sealed or `stop` is set; raises what the store raises (disk).
         """
         limits = self._job.limits
-        budget = Budget(limits.max_cost, self._price, spent=self._store_cost())
+        earlier = self.counters.earlier
+        budget = Budget(limits.max_cost, self._price, spent_usd=earlier.cost_usd + earlier.cost_wasted_usd)
         async with HttpTransport(
             self._base_url,
             key=self._key,
@@ -201,10 +206,6 @@ class LocalEngine:
                 last = [shard for shard, _ in again]
                 concurrency = min(LAST_PASS_CONCURRENCY, limits.concurrency)
                 await self._pass(transport, budget, stop, last, concurrency, _is_retryable)
-
-    def _store_cost(self) -> float:
-        totals = self.counters.earlier
-        return totals.cost_usd + totals.cost_wasted_usd
 
     async def _pass(
         self,
@@ -283,7 +284,7 @@ class LocalEngine:
     def _report(self, controller: RateController) -> None:
         counters = self.counters
         counters.window, counters.in_flight = controller.window, controller.in_flight
-        counters.why = controller.why
+        counters.why = controller.why(time.monotonic())
         self._observer.update(counters, self._store.synced_results)
 
 

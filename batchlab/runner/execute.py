@@ -107,10 +107,10 @@ class _Run:
         now = counters.totals
         self._progress.update(
             ProgressState(
-                saved=self._earlier.rows + saved,
+                saved=self._earlier.rows - counters.reopened + saved,
                 total=self._prepared.plan.rows,
                 ok=self._earlier.answered + now.answered,
-                failed=self._earlier.failed + now.failed,
+                failed=self._earlier.failed - counters.reopened + now.failed,
                 retried=counters.attempts.retried,
                 prompt_tokens=self._earlier.prompt_tokens + now.prompt_tokens,
                 completion_tokens=self._earlier.completion_tokens + now.completion_tokens,
@@ -156,7 +156,7 @@ class _Run:
                 store=prepared.store,
                 builder=prepared.builder,
                 observer=self,
-                spent=self._earlier,
+                earlier=self._earlier,
             )
             await engine.run(stop, retry=self._retry, shards=shards)
             if stop.reason is not None:

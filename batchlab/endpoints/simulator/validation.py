@@ -1,0 +1,52 @@
+"""Request validation as ModelsLab's OpenAPI document states it: 400 and 401 with an error object."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+_ROLES = {"system", "user", "assistant", "tool", "developer", "function"}
+_RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+}
+
+
+def error_body(message: str, type_: str = "invalid_request_error", code: str | None = None) -> bytes:
+    """The error object of a 4xx."""
+    return json.dumps({"error": {"message": message, "type": type_, "code": code}}).encode()
+
+
+def request_problem(body: Any) -> str | None:
+    """What is wrong with a chat-completions request, or None."""
+    if not isinstance(body, dict):
+        return "The request body must be a JSON object."
+    model = body.get("model", body.get("model_id"))
+    if not isinstance(model, str) or not model:
+        return "you must provide a model parameter"
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return "'messages' must be a non-empty array."
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict) or message.get("role") not in _ROLES:
+            return f"'messages[{index}].role' must be one of {', '.join(sorted(_ROLES))}."
+        content = message.get("content")
+        if content is not None and not isinstance(content, str | list):
+            return f"'messages[{index}].content' must be a string or an array."
+        if content is None and message["role"] != "assistant":
+            return f"'messages[{index}].content' is required."
+    for name, (low, high) in _RANGES.items():
+        value = body.get(name)
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high
+        ):
+            return f"'{name}' must be a number between {low:g} and {high:g}."
+    for name in ("max_tokens", "max_completion_tokens"):
+        value = body.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            return f"'{name}' must be a positive integer."
+    if not isinstance(body.get("stream", body.get("streaming", False)) or False, bool):
+        return "'stream' must be a boolean."
+    return None

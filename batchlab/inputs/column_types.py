@@ -1,0 +1,117 @@
+"""Arrow types for JSON values, found in one pass and fixed for the whole file.
+
+A column whose type changes in mid-file, or that no Arrow type holds without loss, is carried
+as JSON text and marked `batchlab.json`, so that an export can write the JSON it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import orjson
+import pyarrow as pa
+
+MAX_STRUCT_FIELDS = 256
+INT64_MAX = 2**63 - 1
+EXACT_FLOAT = 2**53
+
+JSON_MARK = {b"batchlab.json": b"1"}
+
+# null · bool · int · float · str · json, or a list ("list", item), or a struct {name: kind}
+Kind: TypeAlias = "str | tuple[str, Kind] | dict[str, Kind]"
+
+_SCALARS = {bool: "bool", int: "int", float: "float", str: "str"}
+
+
+def widened(kind: Kind, value: Any) -> Kind:
+    """The narrowest kind that holds both `kind` and `value`; "json" when none does."""
+    if kind == "json" or value is None:
+        return kind
+    scalar = _SCALARS.get(type(value))
+    if scalar is not None:
+        return _with_scalar(kind, scalar, value)
+    if isinstance(value, list):
+        if kind == "null":
+            kind = ("list", "null")
+        if not isinstance(kind, tuple):
+            return "json"
+        item = kind[1]
+        for element in value:
+            item = widened(item, element)
+        return "json" if item == "json" else ("list", item)
+    if isinstance(value, dict):
+        if kind == "null":
+            kind = {}
+        if not isinstance(kind, dict):
+            return "json"
+        merged = dict(kind)
+        for name, element in value.items():
+            merged[name] = widened(merged.get(name, "null"), element)
+            if merged[name] == "json":
+                return "json"
+        return "json" if len(merged) > MAX_STRUCT_FIELDS or not merged else merged
+    return "json"
+
+
+def _with_scalar(kind: Kind, scalar: str, value: Any) -> Kind:
+    if scalar == "int" and not -INT64_MAX - 1 <= value <= INT64_MAX:
+        return "json"
+    if kind in ("null", scalar):
+        return scalar
+    if {kind, scalar} == {"int", "float"} if isinstance(kind, str) else False:
+        return "json" if scalar == "int" and abs(value) > EXACT_FLOAT else "float"
+    return "json"
+
+
+def arrow_type(kind: Kind) -> pa.DataType:
+    """The Arrow type of a kind. An all-null column reads as text."""
+    if isinstance(kind, tuple):
+        return pa.list_(arrow_type(kind[1]))
+    if isinstance(kind, dict):
+        return pa.struct([pa.field(name, arrow_type(inner)) for name, inner in kind.items()])
+    return {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}.get(kind, pa.large_string())
+
+
+class ColumnTypes:
+    """Columns in order of first appearance, each with the kind that holds every value so far."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, Kind] = {}
+        self._usual: dict[str, type | None] = {}  # value type that cannot change the kind
+
+    def see(self, values: Mapping[str, Any]) -> None:
+        """Takes in one row."""
+        usual = self._usual
+        for name, value in values.items():
+            if value is None and name in usual:
+                continue
+            if type(value) is str and usual.get(name) is str:
+                continue
+            self._kinds[name] = kind = widened(self._kinds.get(name, "null"), value)
+            usual[name] = str if kind == "str" else None
+
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of everything seen."""
+        return pa.schema(
+            [
+                pa.field(name, arrow_type(kind), metadata=JSON_MARK if kind == "json" else None)
+                for name, kind in self._kinds.items()
+            ]
+        )
+
+
+def column_array(field: pa.Field, values: list[Any]) -> pa.Array:
+    """The values of one column in the plan's type."""
+    if (field.metadata or {}).get(b"batchlab.json") == b"1":
+        return pa.array([None if value is None else json_text(value) for value in values], type=field.type)
+    return pa.array(values, type=field.type)
+
+
+def json_text(value: Any) -> str:
+    """`value` as compact JSON text, whole numbers of any size included."""
+    try:
+        return orjson.dumps(value).decode()
+    except (TypeError, ValueError):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)

@@ -1,0 +1,191 @@
+"""CSV and TSV. Every column is text, exactly as written; an empty cell is "", not null."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from batchlab.errors import InputError
+from batchlab.inputs.compression import is_compressed, open_bytes, read_errors
+from batchlab.inputs.input_plan import CheckRow, InputPlan, OnProgress, PlanBuilder, files_unchanged
+from batchlab.records import Row, Shard
+
+REPORT_EVERY = 5_000
+MAX_FIELD_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Lines:
+    """Decoded lines for the csv module, counting the bytes and lines it has taken."""
+
+    file: BinaryIO
+    shown_as: str
+    offset: int = 0
+    number: int = 0
+    digest: hashlib.blake2b | None = None
+    taken: int = field(default=0, init=False)
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.file:
+            self.offset += len(line)
+            self.number += 1
+            if self.digest is not None:
+                self.digest.update(line)
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    self.shown_as,
+                    f"byte {error.start + 1} is not UTF-8 text",
+                    "Convert the file first, for example: iconv -f WINDOWS-1252 -t UTF-8.",
+                    row=self.number,
+                ) from None
+            yield text.removeprefix("\ufeff") if self.number == 1 else text
+
+
+@dataclass(slots=True)
+class _Cursor:
+    lines: _Lines
+    records: Iterator[tuple[int, int, list[str], str | None]]
+    row_id: int
+
+
+class DelimitedSource:
+    """Rows of a CSV or TSV file with a header line. Quoted cells may hold line ends."""
+
+    def __init__(self, path: Path, delimiter: str) -> None:
+        self.path = str(path)
+        self._path = path
+        self._delimiter = delimiter
+        self._cursors: dict[str, _Cursor] = {}
+        csv.field_size_limit(MAX_FIELD_BYTES)
+
+    def peek(self) -> tuple[str, ...]:
+        """The header's names."""
+        lines = _Lines(open_bytes(self._path, self.path), self.path)
+        with lines.file, read_errors(self.path):
+            return self._header(self._records(lines))
+
+    def scan(
+        self,
+        shard_rows: int,
+        *,
+        on_progress: OnProgress | None = None,
+        check: CheckRow | None = None,
+        limit: int | None = None,
+    ) -> InputPlan:
+        """See `Source.scan`."""
+        builder, digest = PlanBuilder(shard_rows), hashlib.blake2b(digest_size=16)
+        total = None if is_compressed(self._path) else self._path.stat().st_size
+        lines = _Lines(open_bytes(self._path, self.path), self.path, digest=digest)
+        with lines.file, read_errors(self.path):
+            records = self._records(lines)
+            names = self._header(records)
+            for offset, number, cells, problem in records:
+                if limit is not None and builder.rows >= limit:
+                    break
+                row = _row(builder.rows, names, cells, problem)
+                builder.row(
+                    number,
+                    lambda offset=offset, number=number: {"offset": offset, "line": number},
+                    row.problem,
+                )
+                if check is not None and row.problem is None:
+                    check(row, number)
+                if on_progress is not None and builder.rows % REPORT_EVERY == 0:
+                    on_progress(lines.offset, total)
+        schema = pa.schema([pa.field(name, pa.large_string()) for name in names])
+        return builder.plan(schema, digest.hexdigest(), [self._path])
+
+    def rows(self, shard: Shard, plan: InputPlan) -> Iterator[Row]:
+        """See `Source.rows`."""
+        return self._rows(shard, plan, "rows")
+
+    def table(self, shard: Shard, plan: InputPlan) -> pa.Table:
+        """See `Source.table`."""
+        rows = [row.values for row in self._rows(shard, plan, "table")]
+        columns = [
+            pa.array([values.get(field.name) for values in rows], type=field.type) for field in plan.schema
+        ]
+        return pa.Table.from_arrays(columns, schema=plan.schema)
+
+    def unchanged(self, plan: InputPlan) -> bool:
+        """See `Source.unchanged`."""
+        return files_unchanged([self._path], plan)
+
+    def _rows(self, shard: Shard, plan: InputPlan, purpose: str) -> Iterator[Row]:
+        cursor = self._at(shard, purpose)
+        names = plan.columns
+        last = shard.first_row + shard.rows
+        with read_errors(self.path):
+            while cursor.row_id < last:
+                record = next(cursor.records, None)
+                if record is None:
+                    raise InputError(
+                        self.path, f"ends at row {cursor.row_id}, before its plan does; it changed"
+                    )
+                row = _row(cursor.row_id, names, record[2], record[3])
+                cursor.row_id += 1
+                yield row
+        self._cursors[purpose] = cursor
+
+    def _at(self, shard: Shard, purpose: str) -> _Cursor:
+        cursor = self._cursors.pop(purpose, None)
+        if cursor is not None:
+            if cursor.row_id == shard.first_row:
+                return cursor
+            cursor.lines.file.close()
+        file = open_bytes(self._path, self.path)
+        offset = shard.position["offset"]
+        if is_compressed(self._path):
+            missing = offset
+            with read_errors(self.path):
+                while missing:
+                    missing -= len(file.read(min(missing, 1 << 20)))
+        else:
+            file.seek(offset)
+        lines = _Lines(file, self.path, offset=offset, number=shard.position["line"] - 1)
+        return _Cursor(lines, self._records(lines), shard.first_row)
+
+    def _records(self, lines: _Lines) -> Iterator[tuple[int, int, list[str], str | None]]:
+        """(offset, line number, cells, problem) of each record; blank lines are skipped."""
+        reader = csv.reader(iter(lines), delimiter=self._delimiter, strict=True)
+        while True:
+            offset, number = lines.offset, lines.number + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield offset, number, [], f"not valid CSV: {error}"
+                continue
+            if cells:
+                yield offset, number, cells, None
+
+    def _header(self, records: Iterator[tuple[int, int, list[str], str | None]]) -> tuple[str, ...]:
+        first = next(records, None)
+        if first is None:
+            raise InputError(self.path, "has no header line and no rows")
+        _, number, names, problem = first
+        if problem is not None:
+            raise InputError(self.path, problem, row=number)
+        seen: set[str] = set()
+        for name in names:
+            if name in seen:
+                raise InputError(self.path, f"two columns are named {name!r}", "Rename one.", row=number)
+            seen.add(name)
+        return tuple(names)
+
+
+def _row(row_id: int, names: tuple[str, ...], cells: list[str], problem: str | None) -> Row:
+    if problem is None and len(cells) != len(names):
+        problem = f"{len(cells)} cells, but the header has {len(names)}"
+    if problem is not None:
+        return Row(row_id, {}, problem)
+    return Row(row_id, dict(zip(names, cells, strict=True)))

@@ -1,0 +1,189 @@
+"""What one pass over an input finds out, and what every source can do."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from batchlab.errors import InputError
+from batchlab.records import Row, Shard
+
+SHOWN = 20  # malformed lines kept for the report
+RACY_S = 2.0  # a file written this shortly before it was read may change again within one time stamp
+
+OnProgress = Callable[[int, int | None], None]
+CheckRow = Callable[[Row, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class InputPlan:
+    """One input, cut into shards by position.
+
+    Attributes:
+        columns: names of the input's columns, in order.
+        schema_bytes: their Arrow types, serialized.
+        content_hash: BLAKE2b of the (decompressed) content.
+        stat: path, size, mtime_ns and inode of each file when it was read.
+        scanned_at: Unix seconds when that was.
+        malformed: (row number as an editor shows it, problem) of the first malformed rows.
+    """
+
+    rows: int
+    shards: tuple[Shard, ...]
+    columns: tuple[str, ...]
+    schema_bytes: bytes
+    content_hash: str
+    stat: tuple[dict[str, Any], ...]
+    scanned_at: float
+    malformed: tuple[tuple[int, str], ...] = ()
+    malformed_count: int = 0
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The input columns' Arrow schema."""
+        return pa.ipc.read_schema(pa.py_buffer(self.schema_bytes))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for run.json; a shard is [rows, position], its number and first row follow."""
+        return {
+            "rows": self.rows,
+            "shards": [[shard.rows, shard.position] for shard in self.shards],
+            "columns": list(self.columns),
+            "schema": base64.b64encode(self.schema_bytes).decode(),
+            "content_hash": self.content_hash,
+            "stat": list(self.stat),
+            "scanned_at": self.scanned_at,
+            "malformed": [list(item) for item in self.malformed],
+            "malformed_count": self.malformed_count,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> InputPlan:
+        """The plan that `to_json` described."""
+        shards, first = [], 0
+        for index, (rows, position) in enumerate(data["shards"]):
+            shards.append(Shard(index, first, rows, position))
+            first += rows
+        return cls(
+            rows=data["rows"],
+            shards=tuple(shards),
+            columns=tuple(data["columns"]),
+            schema_bytes=base64.b64decode(data["schema"]),
+            content_hash=data["content_hash"],
+            stat=tuple(data["stat"]),
+            scanned_at=data["scanned_at"],
+            malformed=tuple((row, problem) for row, problem in data["malformed"]),
+            malformed_count=data["malformed_count"],
+        )
+
+
+class Source(Protocol):
+    """An input that can be read again and again, a shard at a time, without being held."""
+
+    path: str
+
+    def peek(self) -> tuple[str, ...]:
+        """Columns as far as the start of the input tells; () when it has no rows."""
+        ...
+
+    def scan(
+        self,
+        shard_rows: int,
+        *,
+        on_progress: OnProgress | None = None,
+        check: CheckRow | None = None,
+        limit: int | None = None,
+    ) -> InputPlan:
+        """One pass over the input; `check(row, number)` sees every row.
+
+        Raises:
+            InputError: it cannot be read at all.
+        """
+        ...
+
+    def rows(self, shard: Shard, plan: InputPlan) -> Iterator[Row]:
+        """The shard's rows, in order."""
+        ...
+
+    def table(self, shard: Shard, plan: InputPlan) -> pa.Table:
+        """The shard's input columns with the plan's types; a malformed row is all null."""
+        ...
+
+    def unchanged(self, plan: InputPlan) -> bool:
+        """Whether the files are, by size, time and inode, those the plan was made from."""
+        ...
+
+
+@dataclass(slots=True)
+class PlanBuilder:
+    """Collects what a pass over an input sees; shared by all sources."""
+
+    shard_rows: int
+    shards: list[Shard] = field(default_factory=list)
+    rows: int = 0
+    malformed: list[tuple[int, str]] = field(default_factory=list)
+    malformed_count: int = 0
+    _in_shard: int = 0
+    _position: dict[str, Any] = field(default_factory=dict)
+
+    def row(self, number: int, position: Callable[[], dict[str, Any]], problem: str | None) -> None:
+        """One more row. `position` tells where it starts, if a shard does."""
+        if self._in_shard == 0:
+            self._position = position()
+        self._in_shard += 1
+        self.rows += 1
+        if problem is not None:
+            self.malformed_count += 1
+            if len(self.malformed) < SHOWN:
+                self.malformed.append((number, problem))
+        if self._in_shard == self.shard_rows:
+            self._cut()
+
+    def _cut(self) -> None:
+        if self._in_shard:
+            first = self.rows - self._in_shard
+            self.shards.append(Shard(len(self.shards), first, self._in_shard, self._position))
+            self._in_shard = 0
+
+    def plan(self, schema: pa.Schema, content_hash: str, paths: list[Path]) -> InputPlan:
+        """The finished plan."""
+        self._cut()
+        return InputPlan(
+            rows=self.rows,
+            shards=tuple(self.shards),
+            columns=tuple(schema.names),
+            schema_bytes=schema.serialize().to_pybytes(),
+            content_hash=content_hash,
+            stat=tuple(file_stat(path) for path in paths),
+            scanned_at=time.time(),
+            malformed=tuple(self.malformed),
+            malformed_count=self.malformed_count,
+        )
+
+
+def file_stat(path: Path) -> dict[str, Any]:
+    """What tells a file from a changed one without reading it."""
+    stat = path.stat()
+    return {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
+
+
+def files_unchanged(paths: list[Path], plan: InputPlan) -> bool:
+    """Whether `paths` are the plan's files, untouched since well before it was made."""
+    try:
+        now = tuple(file_stat(path) for path in paths)
+    except OSError:
+        return False
+    if now != plan.stat:
+        return False
+    return all(stat["mtime_ns"] / 1e9 < plan.scanned_at - RACY_S for stat in now)
+
+
+def unreadable(path: str, error: OSError) -> InputError:
+    """The one line for a file that cannot be opened or read."""
+    return InputError(path, f"cannot be read: {error.strerror or type(error).__name__}")

@@ -1,0 +1,141 @@
+"""Parquet: a file, a directory of files, or a glob, in name order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchlab.errors import InputError
+from batchlab.inputs.input_plan import (
+    CheckRow,
+    InputPlan,
+    OnProgress,
+    PlanBuilder,
+    files_unchanged,
+    unreadable,
+)
+from batchlab.records import Row, Shard
+
+BATCH_ROWS = 1_024
+HASH_BYTES = 1 << 20
+
+
+class ParquetSource:
+    """Rows of one or more Parquet files with the same columns, a record batch at a time."""
+
+    def __init__(self, paths: list[Path], shown_as: str) -> None:
+        self.path = shown_as
+        self._paths = paths
+
+    def peek(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(self._schema().names)
+
+    def scan(
+        self,
+        shard_rows: int,
+        *,
+        on_progress: OnProgress | None = None,
+        check: CheckRow | None = None,
+        limit: int | None = None,
+    ) -> InputPlan:
+        """See `Source.scan`. Without `check` no row is decoded."""
+        schema = self._schema()
+        builder, digest = PlanBuilder(shard_rows), hashlib.blake2b(digest_size=16)
+        counts = [self._open(path).metadata.num_rows for path in self._paths]
+        total = min(sum(counts), limit) if limit is not None else sum(counts)
+        for path in self._paths:
+            with path.open("rb") as file:
+                while chunk := file.read(HASH_BYTES):
+                    digest.update(chunk)
+        seen = 0
+        for number, path in enumerate(self._paths):
+            start = seen
+            for offset in range(min(counts[number], total - start)):
+                builder.row(
+                    start + offset + 1, lambda file=number, skip=offset: {"file": file, "row": skip}, None
+                )
+            seen = start + counts[number]
+            if check is not None:
+                row_id = start
+                for batch in self._batches(path, 0):
+                    for values in batch.to_pylist():
+                        if row_id < total:
+                            check(Row(row_id, values), row_id + 1)
+                        row_id += 1
+                    if on_progress is not None:
+                        on_progress(min(row_id, total), total)
+                    if row_id >= total:
+                        break
+            if seen >= total:
+                break
+        digest.update(str(total).encode())
+        return builder.plan(schema, digest.hexdigest(), self._paths)
+
+    def rows(self, shard: Shard, plan: InputPlan) -> Iterator[Row]:
+        """See `Source.rows`."""
+        del plan
+        row_id = shard.first_row
+        for batch in self._shard_batches(shard):
+            for values in batch.to_pylist():
+                yield Row(row_id, values)
+                row_id += 1
+
+    def table(self, shard: Shard, plan: InputPlan) -> pa.Table:
+        """See `Source.table`."""
+        return pa.Table.from_batches(list(self._shard_batches(shard)), schema=plan.schema)
+
+    def unchanged(self, plan: InputPlan) -> bool:
+        """See `Source.unchanged`."""
+        return files_unchanged(self._paths, plan)
+
+    def _schema(self) -> pa.Schema:
+        first = self._open(self._paths[0]).schema_arrow
+        names = first.names
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(self.path, f"two columns are named {name!r}", "Rename one.")
+        for path in self._paths[1:]:
+            other = self._open(path).schema_arrow
+            if not other.equals(first):
+                raise InputError(str(path), f"its columns or types differ from those of {self._paths[0]}")
+        return first.remove_metadata()
+
+    def _open(self, path: Path) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(path)
+        except OSError as error:
+            raise unreadable(str(path), error) from error
+        except pa.ArrowInvalid as error:
+            raise InputError(str(path), f"not a Parquet file ({str(error).splitlines()[0]})") from error
+
+    def _batches(self, path: Path, skip: int) -> Iterator[pa.RecordBatch]:
+        """Record batches from row `skip` of a file; row groups before it are not read."""
+        with self._open(path) as file:
+            groups = list(range(file.metadata.num_row_groups))
+            while groups and skip >= file.metadata.row_group(groups[0]).num_rows:
+                skip -= file.metadata.row_group(groups.pop(0)).num_rows
+            try:
+                for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups):
+                    if skip < batch.num_rows:
+                        yield batch.slice(skip)
+                    skip = max(0, skip - batch.num_rows)
+            except (OSError, pa.ArrowInvalid) as error:
+                raise InputError(str(path), f"damaged Parquet file ({str(error).splitlines()[0]})") from error
+
+    def _shard_batches(self, shard: Shard) -> Iterator[pa.RecordBatch]:
+        left, skip = shard.rows, shard.position["row"]
+        for path in self._paths[shard.position["file"] :]:
+            for batch in self._batches(path, skip):
+                yield batch.slice(0, left)
+                left -= min(left, batch.num_rows)
+                if not left:
+                    return
+            skip = 0
+        raise InputError(
+            self.path, f"ends before row {shard.first_row + shard.rows}; it changed since the plan"
+        )

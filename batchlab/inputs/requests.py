@@ -1,0 +1,187 @@
+"""From a row to the request that is sent for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batchlab.errors import UsageError
+from batchlab.inputs.templates import RowProblem, Template, compile_template, load_j2, value_text
+from batchlab.job import Job
+from batchlab.records import ChatRequest, Row
+
+__all__ = ["RequestBuilder", "RowProblem"]
+
+_BATCH_LINE = ("custom_id", "method", "url", "body")  # a line of OpenAI's Batch API
+
+
+class RequestBuilder:
+    """Builds a row's ChatRequest from, in this order, the job's prompt template, a messages column,
+    a prompt column, or an OpenAI batch line.
+
+    Args:
+        columns: the input's columns; with `strict=False` those known so far.
+
+    Raises:
+        UsageError: no prompt can be made from these columns, or a template names an unknown one.
+    """
+
+    def __init__(self, job: Job, columns: Sequence[str], *, strict: bool = True) -> None:
+        request = job.request
+        self._job = job
+        self._host = b"\0" + job.host.encode()
+        self._params = request.params
+        self._id = job.input.id
+        self._row_params = job.input.row_params
+        self._null_as = job.input.null_as
+        self._prompt: Template | None = None
+        self._system: Template | None = None
+        if request.prompt_file is not None:
+            self._prompt = load_j2(Path(request.prompt_file), null_as=self._null_as)
+        elif request.prompt is not None:
+            self._prompt = compile_template(
+                request.prompt, columns, where="prompt", null_as=self._null_as, strict=strict
+            )
+        if request.system is not None:
+            self._system = compile_template(
+                request.system, columns, where="system", null_as=self._null_as, strict=strict
+            )
+        self._mode = self._chosen_mode(columns)
+        if strict:
+            self._check_columns(columns)
+
+    def build(self, row: Row) -> ChatRequest:
+        """The row's request. Raises RowProblem when the row does not make one."""
+        values = row.values
+        if self._mode == "batch":
+            body, text_bytes = self._batch_body(values)
+        else:
+            messages, text_bytes = self._messages(values)
+            body = {"model": self._job.request.model, "messages": messages, **self._params}
+        if self._row_params is not None:
+            body |= self._own_params(values)
+        custom_id = self._custom_id(row)
+        try:
+            canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+        except TypeError as error:
+            raise RowProblem(f"the request cannot be written as JSON: {error}") from error
+        max_tokens = body.get("max_tokens", body.get("max_completion_tokens"))
+        return ChatRequest(
+            row_id=row.row_id,
+            custom_id=custom_id,
+            body=body,
+            request_hash=hashlib.blake2b(canonical + self._host, digest_size=16).digest(),
+            prompt_bytes=text_bytes,
+            max_tokens=max_tokens
+            if isinstance(max_tokens, int) and not isinstance(max_tokens, bool)
+            else None,
+        )
+
+    def _chosen_mode(self, columns: Sequence[str]) -> str:
+        request = self._job.request
+        if self._prompt is not None:
+            return "template"
+        if request.messages_column in columns:
+            return "messages"
+        if request.prompt_column in columns:
+            return "prompt"
+        if all(name in columns for name in _BATCH_LINE):
+            return "batch"
+        raise UsageError(
+            f"{self._job.input.path}: no {request.prompt_column!r} or {request.messages_column!r} column; "
+            f"found: {', '.join(columns) or 'none'}. Pass -p with a template such as "
+            f"-p '{{{columns[0] if columns else 'column'}}}'."
+        )
+
+    def _check_columns(self, columns: Sequence[str]) -> None:
+        named = {"--id-column": self._id, "--row-params": self._row_params}
+        for option, name in named.items():
+            if name is not None and name not in columns:
+                raise UsageError(
+                    f"{self._job.input.path}: {option}: no column {name!r}; found: {', '.join(columns)}."
+                )
+        if self._job.request.prompt_file is not None and self._prompt is not None:
+            missing = sorted(self._prompt.columns - set(columns))
+            if missing:
+                raise UsageError(
+                    f"{self._job.request.prompt_file}: no column {missing[0]!r}; found: {', '.join(columns)}."
+                )
+
+    def _custom_id(self, row: Row) -> str:
+        if self._id is None:
+            own = row.values.get("custom_id") if self._mode == "batch" else None
+            return own if isinstance(own, str) else str(row.row_id)
+        value = row.values.get(self._id)
+        if value is None:
+            raise RowProblem(f"column {self._id!r}, the id, is null")
+        return value_text(value)
+
+    def _messages(self, values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
+        if self._mode == "messages":
+            return self._own_messages(values)
+        if self._prompt is not None:
+            prompt = self._prompt.render(values)
+        else:
+            value = values.get(self._job.request.prompt_column)
+            if value is None:
+                value = self._null_as
+            if value is None:
+                raise RowProblem(
+                    f"column {self._job.request.prompt_column!r} is null; pass --null-as TEXT to allow it"
+                )
+            prompt = value_text(value)
+        user = {"role": "user", "content": prompt}
+        if self._system is None:
+            return [user], len(prompt.encode())
+        system = self._system.render(values)
+        return [{"role": "system", "content": system}, user], len(prompt.encode()) + len(system.encode())
+
+    def _own_messages(self, values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
+        name = self._job.request.messages_column
+        messages = values.get(name)
+        if isinstance(messages, str):
+            try:
+                messages = json.loads(messages)
+            except (ValueError, RecursionError):
+                raise RowProblem(f"column {name!r} is text, but not a JSON list of messages") from None
+        if not isinstance(messages, list) or not messages:
+            raise RowProblem(f"column {name!r} is not a list of messages")
+        cleaned: list[dict[str, Any]] = []
+        for message in messages:
+            if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+                raise RowProblem(f"column {name!r}: a message needs a role and content")
+            # a column's structs have every field of every message; an absent one reads as null
+            kept = {key: value for key, value in message.items() if value is not None or key == "content"}
+            cleaned.append(kept)
+        if self._system is not None and not any(message["role"] == "system" for message in cleaned):
+            cleaned.insert(0, {"role": "system", "content": self._system.render(values)})
+        size = sum(len(value_text(message.get("content") or "").encode()) for message in cleaned)
+        return cleaned, size
+
+    def _batch_body(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        body = _json_object(values.get("body"), "body")
+        if not isinstance(body.get("messages"), list):
+            raise RowProblem("column 'body' has no messages")
+        return {"model": self._job.request.model, **body}, len(orjson.dumps(body["messages"]))
+
+    def _own_params(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._row_params is not None
+        value = values.get(self._row_params)
+        return {} if value is None or value == "" else _json_object(value, self._row_params)
+
+
+def _json_object(value: Any, column: str) -> dict[str, Any]:
+    """A column's JSON object, given as text or as a struct (whose absent fields read as null)."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise RowProblem(f"column {column!r} is not a JSON object") from None
+    if not isinstance(value, dict):
+        raise RowProblem(f"column {column!r} is not a JSON object")
+    return {key: item for key, item in value.items() if item is not None}

@@ -1,0 +1,89 @@
+"""From what the user named to a Source."""
+
+from __future__ import annotations
+
+import glob
+import shutil
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from batchlab.errors import InputError
+from batchlab.inputs.compression import COMPRESSED
+from batchlab.inputs.delimited import DelimitedSource
+from batchlab.inputs.input_plan import InputPlan, Source, unreadable
+from batchlab.inputs.jsonl import JsonlSource
+from batchlab.inputs.parquet import ParquetSource
+
+__all__ = ["InputPlan", "Source", "open_source", "spool_stdin"]
+
+SUPPORTED = (
+    ".jsonl, .ndjson (also .gz, .zst), .csv, .tsv (also .gz), .parquet, a directory or glob of those, or -"
+)
+
+
+def open_source(path: str, *, delimiter: str | None = None, spool: Path | None = None) -> Source:
+    """The source at `path`, chosen by its ending.
+
+    Args:
+        delimiter: of a CSV file; a comma, or a tab for .tsv, when None.
+        spool: the file that holds standard input when `path` is `-`.
+
+    Raises:
+        InputError: missing, unreadable, or of an unknown kind.
+    """
+    if path == "-":
+        assert spool is not None, "standard input is spooled before it is read"
+        return JsonlSource(spool, shown_as="<stdin>")
+    where = Path(path)
+    if where.is_dir():
+        return _parquet_files(path, sorted(where.glob("**/*.parquet")))
+    if not where.exists() and any(character in path for character in "*?["):
+        return _parquet_files(path, sorted(Path(name) for name in glob.glob(path, recursive=True)))  # noqa: PTH207
+    try:
+        with where.open("rb"):
+            pass
+    except OSError as error:
+        raise unreadable(path, error) from error
+    suffixes = [suffix.lower() for suffix in where.suffixes]
+    packed = suffixes[-1] if suffixes and suffixes[-1] in COMPRESSED else ""
+    kind = (suffixes[:-1] if packed else suffixes)[-1:]
+    match kind:
+        case [".jsonl" | ".ndjson"]:
+            return JsonlSource(where)
+        case [".csv" | ".tsv"] if packed != ".zst":
+            return DelimitedSource(
+                where, _delimiter(path, delimiter, default="\t" if kind == [".tsv"] else ",")
+            )
+        case [".parquet"] if not packed:
+            return ParquetSource([where], path)
+    raise InputError(path, "unknown kind of input", f"Use {SUPPORTED}.")
+
+
+def spool_stdin(target: Path, stream: BinaryIO | None = None) -> None:
+    """Copies standard input to `target`, so that a resume can read it again."""
+    tmp = target.with_name(f"{target.name}.tmp")
+    with tmp.open("wb") as file:
+        tmp.chmod(0o600)
+        shutil.copyfileobj(stream or sys.stdin.buffer, file)
+    tmp.replace(target)
+
+
+def _parquet_files(shown_as: str, paths: list[Path]) -> Source:
+    if not paths:
+        raise InputError(shown_as, "no .parquet file there", f"Use {SUPPORTED}.")
+    other = next((path for path in paths if path.suffix.lower() != ".parquet"), None)
+    if other is not None:
+        raise InputError(shown_as, f"matches {other}, which is not a Parquet file")
+    return ParquetSource(paths, shown_as)
+
+
+def _delimiter(path: str, delimiter: str | None, *, default: str) -> str:
+    if delimiter is None:
+        return default
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise InputError(
+            path, f"the delimiter {delimiter!r} is not one character", "Write --delimiter ';' or tab."
+        )
+    return delimiter

@@ -1,0 +1,193 @@
+"""Server-sent events without I/O, and the completion that a stream of them adds up to.
+
+Framing follows WHATWG HTML § 9.2 (UTF-8, one BOM stripped, lines end in CRLF, LF or CR,
+comments ignored, `data` lines joined by LF), with two tolerances: events separated by a
+single newline, as ModelsLab's documentation shows them, and a last event without its
+blank line.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Any
+
+from batchlab.protocol.chat import ReplyProblem, content_text, json_text, parse_json, parse_usage
+from batchlab.protocol.redact import without_surrogates
+from batchlab.records import NO_USAGE, Reply, Usage
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+class SseDecoder:
+    """Bytes in, the `data` of each event out; any chunking gives the same events."""
+
+    def __init__(self) -> None:
+        self._text = codecs.getincrementaldecoder("utf-8")("replace")
+        self._pending = ""  # an unfinished line
+        self._data: list[str] = []
+        self._first = True
+
+    def feed(self, chunk: bytes) -> list[str]:
+        """Events completed by `chunk`, oldest first."""
+        text = self._text.decode(chunk)
+        if self._first and text:
+            text = text.removeprefix("\ufeff")
+            self._first = False
+        return self._lines(self._pending + text, last=False)
+
+    def close(self) -> list[str]:
+        """Events still pending at the end of the stream."""
+        events = self._lines(self._pending + self._text.decode(b"", final=True), last=True)
+        return events + self._dispatch()
+
+    def _lines(self, text: str, *, last: bool) -> list[str]:
+        events: list[str] = []
+        start = 0
+        for match in _LINE_END.finditer(text):
+            if not last and match.group() == "\r" and match.end() == len(text):
+                break  # the LF of a CRLF may be in the next chunk
+            events += self._line(text[start : match.start()])
+            start = match.end()
+        self._pending = text[start:]
+        if last and self._pending:
+            events += self._line(self._pending)
+            self._pending = ""
+        return events
+
+    def _line(self, line: str) -> list[str]:
+        if not line:
+            return self._dispatch()
+        field, _, value = line.partition(":")
+        if field == "data":
+            self._data.append(value.removeprefix(" "))
+        return []  # comments (": keep-alive"), event, id and retry carry nothing for us
+
+    def _dispatch(self) -> list[str]:
+        lines, self._data = self._data, []
+        if len(lines) < 2:
+            return [line for line in lines if line]
+        joined = "\n".join(lines)
+        # Several data lines are one event with line feeds in it, or events whose blank lines are missing.
+        if all(_is_event(line) for line in lines):
+            return lines
+        return [joined]
+
+
+def _is_event(line: str) -> bool:
+    if line == "[DONE]":
+        return True
+    try:
+        return isinstance(parse_json(line), dict)
+    except ReplyProblem:
+        return False
+
+
+class StreamAssembler:
+    """Adds the deltas of a stream up to one Reply.
+
+    Attributes:
+        started: whether any token (content, reasoning, refusal or tool call) has come.
+        usage: the last usage a chunk carried; some servers repeat a running total.
+    """
+
+    def __init__(self) -> None:
+        self.started = False
+        self.usage: Usage = NO_USAGE
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
+        self._tool_calls: dict[int, dict[str, Any]] = {}
+        self._finish_reason: str | None = None
+        self._done = False
+        self._choices_seen = False
+        self._meta: dict[str, str] = {}
+        self._problem: bytes | None = None  # the event that makes this stream no completion
+
+    def feed(self, data: str) -> None:
+        """Takes one event's data. A broken one is remembered, and `reply` will refuse."""
+        if data.strip() == "[DONE]":
+            self._done = True
+            return
+        if self._problem is not None:
+            return
+        try:
+            chunk = parse_json(data)
+        except ReplyProblem:
+            self._problem = data.encode("utf-8", "replace")
+            return
+        if not isinstance(chunk, dict) or chunk.get("error") or chunk.get("status") == "error":
+            self._problem = data.encode("utf-8", "replace")
+            return
+        if isinstance(chunk.get("usage"), dict) and chunk["usage"]:
+            self.usage = parse_usage(chunk["usage"])
+        for name in ("model", "id", "system_fingerprint"):
+            if isinstance(chunk.get(name), str):
+                self._meta.setdefault(name, without_surrogates(chunk[name]))
+        choices = chunk.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+            self._choice(choices[0])
+
+    def reply(self) -> Reply:
+        """The whole completion. Raises ReplyProblem when the stream was cut or broken."""
+        if self._problem is not None or self._finish_reason == "error":
+            raise ReplyProblem("an error event")
+        if not self._choices_seen or not (self._done or self._finish_reason):
+            raise ReplyProblem("the stream ended with neither [DONE] nor a finish_reason")
+        return Reply(
+            completion=_joined(self._content),
+            reasoning=_joined(self._reasoning),
+            refusal=_joined(self._refusal),
+            tool_calls=json_text([self._tool_calls[index] for index in sorted(self._tool_calls)]),
+            finish_reason=self._finish_reason,
+            usage=self.usage,
+            model=self._meta.get("model"),
+            response_id=self._meta.get("id"),
+            system_fingerprint=self._meta.get("system_fingerprint"),
+        )
+
+    def evidence(self) -> bytes:
+        """What the classifier is to judge a refused stream by: its error event, or nothing."""
+        return self._problem or b""
+
+    def _choice(self, choice: dict[str, Any]) -> None:
+        if choice.get("index") not in (0, None):
+            return
+        self._choices_seen = True
+        if isinstance(choice.get("finish_reason"), str):
+            self._finish_reason = choice["finish_reason"]
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            return
+        for parts, text in (
+            (self._content, content_text(delta.get("content"))),
+            (self._reasoning, content_text(delta.get("reasoning_content") or delta.get("reasoning"))),
+            (self._refusal, content_text(delta.get("refusal"))),
+        ):
+            if text is not None:
+                parts.append(text)
+                self.started = self.started or bool(text)
+        calls = delta.get("tool_calls")
+        if isinstance(calls, list):
+            self.started = True
+            for call in calls:
+                self._tool_call(call)
+
+    def _tool_call(self, delta: Any) -> None:
+        if not isinstance(delta, dict):
+            return
+        index = delta.get("index")
+        index = index if isinstance(index, int) else len(self._tool_calls)
+        call = self._tool_calls.setdefault(index, {"function": {"name": "", "arguments": ""}})
+        for name in ("id", "type"):
+            if isinstance(delta.get(name), str):
+                call[name] = delta[name]
+        function = delta.get("function")
+        if isinstance(function, dict):
+            for name in ("name", "arguments"):
+                if isinstance(function.get(name), str):
+                    call["function"][name] += function[name]
+
+
+def _joined(parts: list[str]) -> str | None:
+    return "".join(parts) if parts else None

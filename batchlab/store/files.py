@@ -1,0 +1,142 @@
+"""Every file operation that durability rests on, in one place.
+
+Write, then fdatasync, is what makes a record durable; write a temporary file, fsync it,
+rename it, fsync the directory is what makes a file appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import NoReturn
+
+from batchlab.errors import RunStopped, UsageError
+
+DIR_MODE, FILE_MODE = 0o700, 0o600  # prompts and answers are private, whatever the umask
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def disk_stop(path: str | Path, error: OSError) -> NoReturn:
+    """Raises the RunStopped that an error of the disk ends a run with."""
+    what = "no space left" if error.errno in _DISK_FULL else os.strerror(error.errno or errno.EIO)
+    raise RunStopped(
+        "disk", f"{path}: {what}. Free some space, then go on; what had arrived is saved."
+    ) from error
+
+
+def fsync_dir(path: Path) -> None:
+    """Makes names created, renamed or removed in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def private_dir(path: Path) -> Path:
+    """`path` as a directory only its owner can enter; made with its parents if need be.
+
+    Raises:
+        UsageError: it cannot be made or written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=DIR_MODE, exist_ok=True)
+        path.chmod(DIR_MODE)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot make the run directory: {os.strerror(error.errno or 0)}."
+        ) from error
+    return path
+
+
+def publish(tmp: Path, final: Path) -> None:
+    """Makes a written temporary file appear under its final name, whole and durable.
+
+    Raises:
+        RunStopped: the disk is full or failing.
+    """
+    try:
+        descriptor = os.open(tmp, os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(tmp, final)
+        fsync_dir(final.parent)
+    except OSError as error:
+        disk_stop(final, error)
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Replaces `path` by `data`: readers see the old complete file or the new complete one."""
+    tmp = path.with_name(f"{path.name}.tmp")
+    try:
+        descriptor = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+        try:
+            os.fchmod(descriptor, FILE_MODE)
+            _write_all(descriptor, data)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        disk_stop(path, error)
+    publish(tmp, path)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+class AppendFile:
+    """A file that only grows, one whole record at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, FILE_MODE)
+            os.fchmod(self._descriptor, FILE_MODE)
+            self.size = os.fstat(self._descriptor).st_size
+            fsync_dir(path.parent)
+        except OSError as error:
+            disk_stop(path, error)
+
+    def append(self, data: bytes) -> int:
+        """Writes `data` whole and returns the offset where it begins.
+
+        A write that stops half-way (disk full) is taken back, so that the file never holds
+        part of a record that a later one follows.
+
+        Raises:
+            RunStopped: it could not be written.
+        """
+        offset = self.size
+        try:
+            written = os.write(self._descriptor, data)
+            if written < len(data):
+                _write_all(self._descriptor, data[written:])
+        except OSError as error:
+            os.ftruncate(self._descriptor, offset)
+            disk_stop(self.path, error)
+        self.size = offset + len(data)
+        return offset
+
+    def read(self, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset`."""
+        return os.pread(self._descriptor, length, offset)
+
+    def sync(self) -> None:
+        """Makes everything appended so far durable. Raises OSError; after that it never will be."""
+        os.fdatasync(self._descriptor) if hasattr(os, "fdatasync") else os.fsync(self._descriptor)
+
+    def truncate(self, size: int) -> None:
+        """Drops what follows `size`."""
+        os.ftruncate(self._descriptor, size)
+        self.size = size
+
+    def close(self) -> None:
+        """Closes the descriptor."""
+        os.close(self._descriptor)

@@ -1,0 +1,168 @@
+"""Moving a run to a new plan without losing or re-asking an answer.
+
+The next generation is built whole in `next/`. Renaming it to `ready/` is the commit; the
+moves that follow can be repeated any number of times, so a crash among them is finished by
+whoever locks the run next. What the earlier generation had is kept under `previous/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+
+from batchlab.records import ChatRequest, Completion, Shard
+from batchlab.store.files import atomic_write, fsync_dir, private_dir
+from batchlab.store.journal import decode, result_of, result_record
+
+if TYPE_CHECKING:
+    from batchlab.store.run_dir import RunDir
+
+_DIRECTORIES = ("journal", "completions")
+
+
+def swap_pending(path: Path) -> bool:
+    """Whether a committed generation has not been moved into place yet."""
+    return (path / "ready").is_dir()
+
+
+def finish_swap(path: Path) -> None:
+    """Moves a committed generation into place; may be interrupted and repeated at any step."""
+    ready = path / "ready"
+    manifest = ready / "run.json"
+    if manifest.exists():
+        generation = json.loads(manifest.read_bytes())["generation"]
+        kept = private_dir(private_dir(path / "previous") / str(generation - 1))
+        for name in _DIRECTORIES:
+            if (ready / name).exists():
+                if (path / name).exists():
+                    (path / name).rename(kept / name)
+                (ready / name).rename(path / name)
+        if not (kept / "run.json").exists():
+            atomic_write(kept / "run.json", (path / "run.json").read_bytes())
+        fsync_dir(path)
+        manifest.rename(path / "run.json")
+        fsync_dir(path)
+    shutil.rmtree(ready)
+
+
+class Generation:
+    """The next generation of a run, while it is built. Nothing changes before `commit`.
+
+    Attributes:
+        kept: rows whose answer is taken over.
+    """
+
+    def __init__(self, run: RunDir, manifest: dict[str, Any]) -> None:
+        self._run = run
+        self._manifest = manifest
+        self._path = run.path / "next"
+        self._committed = False
+        self._next: RunDir | None = None
+        self._answers: sqlite3.Connection | None = None
+        self.kept = 0
+
+    def __enter__(self) -> Self:
+        shutil.rmtree(self._path, ignore_errors=True)
+        private_dir(self._path)
+        for name in _DIRECTORIES:
+            private_dir(self._path / name)
+        self._next = type(self._run)(self._path, self._manifest)
+        # On disk, because a changed input may be as large as the data set; temporary, so not synced.
+        self._answers = sqlite3.connect(self._path / "answers.sqlite", isolation_level=None)
+        self._answers.execute("PRAGMA journal_mode=OFF")
+        self._answers.execute("PRAGMA synchronous=OFF")
+        self._answers.execute(
+            "CREATE TABLE answer (hash BLOB, sent INTEGER, record BLOB, used INTEGER DEFAULT 0, UNIQUE (hash, sent))"
+        )
+        self._answers.execute("BEGIN")
+        self._answers.executemany(
+            "INSERT OR IGNORE INTO answer (hash, sent, record) VALUES (?, ?, ?)", self._old_answers()
+        )
+        self._answers.execute("CREATE INDEX by_hash ON answer (hash, used)")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._answers is not None:
+            self._answers.close()
+        if self._next is not None:
+            self._next.close()
+        if not self._committed:
+            shutil.rmtree(self._path, ignore_errors=True)
+
+    def add_shard(
+        self, shard: Shard, requests: Iterator[ChatRequest], input_table: Callable[[], pa.Table]
+    ) -> None:
+        """Takes over the answers of the shard's unchanged requests; seals it if that is all of them.
+
+        The n-th row with a request gets the n-th answer to it: duplicates stay separate rows.
+        """
+        assert self._next is not None, "used outside its context"
+        opened = self._next.open_shard(shard)
+        for request in requests:
+            answer = self._take(request.request_hash)
+            if answer is not None:
+                opened.append(dataclasses.replace(answer, row_id=request.row_id, custom_id=request.custom_id))
+                self.kept += 1
+        if opened.complete:
+            opened.seal(input_table())
+        else:
+            opened.close()
+
+    def commit(self) -> None:
+        """Makes this the run's generation."""
+        assert self._answers is not None, "used outside its context"
+        assert self._next is not None, "used outside its context"
+        self._answers.close()
+        self._next.close()
+        (self._path / "answers.sqlite").unlink()
+        for name in _DIRECTORIES:
+            fsync_dir(self._path / name)
+        atomic_write(self._path / "run.json", json.dumps(self._manifest, indent=1).encode())
+        self._path.rename(self._run.path / "ready")
+        fsync_dir(self._run.path)
+        self._committed = True
+        finish_swap(self._run.path)
+        self._run.manifest = self._manifest
+
+    def _old_answers(self) -> Iterator[tuple[bytes, int, bytes]]:
+        """Answers of this and of earlier generations, the newest first.
+
+        An answer that several generations hold is told by when its request was sent (µs), and
+        counts once.
+        """
+        runs = [self._run]
+        previous = self._run.path / "previous"
+        if previous.is_dir():
+            numbers = sorted(
+                (int(path.name) for path in previous.iterdir() if path.name.isdigit()), reverse=True
+            )
+            runs += [type(self._run).open(previous / str(number)) for number in numbers]
+        for run in runs:
+            for result in run.all_results():
+                if isinstance(result, Completion) and result.request_hash:
+                    sent_us = round(result.timing.started_at * 1e6)
+                    yield result.request_hash, sent_us, result_record(result)
+
+    def _take(self, request_hash: bytes) -> Completion | None:
+        assert self._answers is not None, "used outside its context"
+        found = self._answers.execute(
+            "UPDATE answer SET used = 1 WHERE rowid = "
+            "(SELECT rowid FROM answer WHERE hash = ? AND used = 0 ORDER BY rowid LIMIT 1) RETURNING record",
+            (request_hash,),
+        ).fetchall()
+        data = decode(found[0][0]) if found else None
+        result = result_of(data) if data is not None else None
+        return result if isinstance(result, Completion) else None

@@ -1,0 +1,121 @@
+"""The journal: what arrived, one checksummed record a line, in the order it arrived.
+
+A record is `crc32(8 hex) SP length SP json LF`. Length and checksum tell a torn record from
+a short one; being text, `cut -d' ' -f3-` recovers the JSON by hand.
+
+    {"t": "sent", "row": 7, "attempt": 1}        a request left
+    {"t": "back", "row": 7, "usage": {...}}      it came back without a final result
+    {"t": "completion" | "failure", "v": {...}}  the row's final result
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batchlab.records import Completion, Failure, Reply, Result, Timing, Usage
+
+_HEADER = re.compile(rb"([0-9a-f]{8}) (\d{1,10}) ")
+MAX_RECORD_BYTES = 256 * 1024 * 1024
+
+
+def encode(payload: bytes) -> bytes:
+    """The record that holds `payload`, a JSON text without line feeds."""
+    return b"%08x %d %b\n" % (zlib.crc32(payload), len(payload), payload)
+
+
+def sent_record(row_id: int, attempt: int) -> bytes:
+    """A request for the row leaves now."""
+    return encode(b'{"t":"sent","row":%d,"attempt":%d}' % (row_id, attempt))
+
+
+def back_record(row_id: int, usage: Usage | None) -> bytes:
+    """The row's request came back without a final result."""
+    return encode(orjson.dumps({"t": "back", "row": row_id, "usage": usage}))
+
+
+def result_record(result: Result) -> bytes:
+    """The row's final result."""
+    kind = "completion" if isinstance(result, Completion) else "failure"
+    return encode(orjson.dumps({"t": kind, "v": result}, default=bytes.hex))
+
+
+def result_of(record: dict[str, Any]) -> Result | None:
+    """The result in a decoded record; None for a record of another kind."""
+    kind = record.get("t")
+    if kind not in {"completion", "failure"}:
+        return None
+    value = dict(record["v"])
+    value["request_hash"] = bytes.fromhex(value["request_hash"])
+    timing = value.get("timing")
+    value["timing"] = Timing(**timing) if timing else None
+    if kind == "failure":
+        return Failure(**value)
+    reply = dict(value["reply"])
+    reply["usage"] = Usage(**reply["usage"])
+    value["reply"] = Reply(**reply)
+    return Completion(**value)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One good record: where it stands in its file, and what it says."""
+
+    offset: int
+    length: int
+    data: dict[str, Any]
+
+
+@dataclass(slots=True)
+class JournalScan:
+    """Reads a journal from its start. The damage is known once `records` is exhausted.
+
+    Attributes:
+        good_bytes: where the last good record ends.
+        torn_bytes: bytes after it that are no record: a crash cut the last write short.
+        damaged: (offset, length) of stretches that are no records but have good ones after them.
+    """
+
+    path: Path
+    good_bytes: int = 0
+    torn_bytes: int = 0
+    damaged: list[tuple[int, int]] = field(default_factory=list)
+
+    def records(self) -> Iterator[Record]:
+        """The good records, oldest first; what is between them goes to `damaged`."""
+        with self.path.open("rb") as file:
+            bad_from: int | None = None
+            offset = 0
+            while line := file.readline(MAX_RECORD_BYTES):
+                data = decode(line)
+                if data is None:
+                    bad_from = offset if bad_from is None else bad_from
+                else:
+                    if bad_from is not None:
+                        self.damaged.append((bad_from, offset - bad_from))
+                        bad_from = None
+                    yield Record(offset, len(line), data)
+                    self.good_bytes = offset + len(line)
+                offset += len(line)
+            self.torn_bytes = offset - self.good_bytes
+
+
+def decode(line: bytes) -> dict[str, Any] | None:
+    """What a record says, or None when it is not one, whole and unchanged."""
+    header = _HEADER.match(line)
+    if header is None or not line.endswith(b"\n"):
+        return None
+    payload = line[header.end() : -1]
+    if len(payload) != int(header.group(2)) or zlib.crc32(payload) != int(header.group(1), 16):
+        return None
+    try:
+        data = orjson.loads(payload)
+    except ValueError:
+        return None
+    return data if isinstance(data, dict) else None

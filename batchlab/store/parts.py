@@ -1,0 +1,291 @@
+"""Parts: the immutable Parquet files that sealed shards become.
+
+Input columns first, then the result columns, types fixed, never inferred: a shard without a
+single error has the same schema as one with errors. Pages carry checksums, and our readers
+verify them (without, 317 of 400 flipped bits were read back as silently different data).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchlab.errors import CorruptRun
+from batchlab.records import (
+    RESULT_COLUMNS,
+    Completion,
+    Failure,
+    Reply,
+    Result,
+    Timing,
+    Totals,
+    Usage,
+)
+from batchlab.store.files import FILE_MODE, disk_stop, publish
+
+FORMAT = "1"
+BATCH_ROWS = 2_000  # rows held as Python values while a part is written or read
+MAX_INT16 = 32_767
+
+_WORD = pa.dictionary(pa.int16(), pa.string())
+
+
+def _field(name: str, kind: pa.DataType, otel: str = "") -> pa.Field:
+    return pa.field(name, kind, metadata={"otel": otel} if otel else None)
+
+
+RESULT_SCHEMA = pa.schema(
+    [
+        _field("row_id", pa.int64()),
+        _field("custom_id", pa.string()),
+        _field("status", _WORD),
+        _field("completion", pa.large_string(), "gen_ai.output.messages"),
+        _field("reasoning", pa.large_string()),
+        _field("refusal", pa.string()),
+        _field("tool_calls", pa.string()),
+        _field("parsed", pa.string()),
+        _field("finish_reason", _WORD, "gen_ai.response.finish_reasons"),
+        _field("prompt_tokens", pa.int64(), "gen_ai.usage.input_tokens"),
+        _field("completion_tokens", pa.int64(), "gen_ai.usage.output_tokens"),
+        _field("total_tokens", pa.int64()),
+        _field("cached_tokens", pa.int64(), "gen_ai.usage.cache_read.input_tokens"),
+        _field("reasoning_tokens", pa.int64(), "gen_ai.usage.reasoning.output_tokens"),
+        _field("wasted_prompt_tokens", pa.int64()),
+        _field("wasted_completion_tokens", pa.int64()),
+        _field("usage_raw", pa.string()),
+        _field("cost_usd", pa.float64()),
+        _field("cost_wasted_usd", pa.float64()),
+        _field("attempts", pa.int16()),
+        _field("error_class", _WORD, "error.type"),
+        _field("error_code", pa.int16()),
+        _field("error_message", pa.string()),
+        _field("model", pa.string(), "gen_ai.response.model"),
+        _field("response_id", pa.string(), "gen_ai.response.id"),
+        _field("request_id", pa.string()),
+        _field("system_fingerprint", pa.string(), "openai.response.system_fingerprint"),
+        _field("started_at", pa.timestamp("us", tz="UTC")),
+        _field("finished_at", pa.timestamp("us", tz="UTC")),
+        _field("latency_ms", pa.float32()),
+        _field("queue_ms", pa.float32()),
+        _field("ttft_ms", pa.float32()),
+        _field("request_hash", pa.binary(16)),
+    ]
+)
+assert tuple(RESULT_SCHEMA.names) == RESULT_COLUMNS
+
+
+def part_schema(input_schema: pa.Schema, prefix: str) -> pa.Schema:
+    """Input columns, then result columns under their prefixed names."""
+    return pa.schema([*input_schema, *(field.with_name(prefix + field.name) for field in RESULT_SCHEMA)])
+
+
+def result_columns(results: Sequence[Result | None], row_ids: Sequence[int]) -> list[pa.Array]:
+    """The result columns of some rows; a row without a result yet has the status `pending`."""
+    rows = [_values(result, row_id) for result, row_id in zip(results, row_ids, strict=True)]
+    return [pa.array([row.get(field.name) for row in rows], type=field.type) for field in RESULT_SCHEMA]
+
+
+def _values(result: Result | None, row_id: int) -> dict[str, Any]:
+    if result is None:
+        return {"row_id": row_id, "custom_id": str(row_id), "status": "pending"}
+    values: dict[str, Any] = {
+        "row_id": result.row_id,
+        "custom_id": result.custom_id,
+        "attempts": min(result.attempts, MAX_INT16),
+        "error_class": result.error_class,
+        "request_id": result.request_id,
+        "request_hash": result.request_hash or None,
+        "wasted_prompt_tokens": result.wasted_prompt_tokens,
+        "wasted_completion_tokens": result.wasted_completion_tokens,
+        "cost_wasted_usd": result.cost_wasted_usd,
+    }
+    if result.timing is not None:
+        values |= {
+            "started_at": datetime.fromtimestamp(result.timing.started_at, UTC),
+            "finished_at": datetime.fromtimestamp(result.timing.finished_at, UTC),
+            "latency_ms": result.timing.latency_ms,
+            "queue_ms": result.timing.queue_ms,
+            "ttft_ms": result.timing.ttft_ms,
+        }
+    if isinstance(result, Failure):
+        return values | {
+            "status": "failed",
+            "error_code": result.error_code,
+            "error_message": result.error_message,
+        }
+    reply, usage = result.reply, result.reply.usage
+    return values | {
+        "status": result.status,
+        "completion": reply.completion,
+        "reasoning": reply.reasoning,
+        "refusal": reply.refusal,
+        "tool_calls": reply.tool_calls,
+        "finish_reason": reply.finish_reason,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "usage_raw": usage.raw,
+        "cost_usd": result.cost_usd,
+        "model": reply.model,
+        "response_id": reply.response_id,
+        "system_fingerprint": reply.system_fingerprint,
+    }
+
+
+def _result(row: dict[str, Any]) -> Result:
+    """The result that a row of result columns holds."""
+    timing = None
+    if row["started_at"] is not None:
+        timing = Timing(
+            started_at=row["started_at"].timestamp(),
+            finished_at=row["finished_at"].timestamp(),
+            latency_ms=row["latency_ms"],
+            queue_ms=row["queue_ms"],
+            ttft_ms=row["ttft_ms"],
+        )
+    common = {
+        name: row[name]
+        for name in (
+            "row_id",
+            "custom_id",
+            "attempts",
+            "request_id",
+            "wasted_prompt_tokens",
+            "wasted_completion_tokens",
+            "cost_wasted_usd",
+        )
+    }
+    common |= {
+        "request_hash": row["request_hash"] or b"",
+        "timing": timing,
+        "error_class": row["error_class"],
+    }
+    if row["status"] == "failed":
+        return Failure(**common, error_code=row["error_code"], error_message=row["error_message"])
+    usage = Usage(
+        prompt_tokens=row["prompt_tokens"],
+        completion_tokens=row["completion_tokens"],
+        total_tokens=row["total_tokens"],
+        cached_tokens=row["cached_tokens"],
+        reasoning_tokens=row["reasoning_tokens"],
+        raw=row["usage_raw"],
+    )
+    reply = Reply(
+        usage=usage,
+        **{
+            name: row[name]
+            for name in (
+                "completion",
+                "reasoning",
+                "refusal",
+                "tool_calls",
+                "finish_reason",
+                "model",
+                "response_id",
+                "system_fingerprint",
+            )
+        },
+    )
+    return Completion(**common, status=row["status"], reply=reply, cost_usd=row["cost_usd"])
+
+
+def write_part(
+    path: Path,
+    input_table: pa.Table,
+    results: Callable[[int, int], list[Result]],
+    *,
+    first_row: int,
+    prefix: str,
+    totals: Totals,
+) -> None:
+    """Writes one part; it appears whole under `path` or not at all.
+
+    Args:
+        results: the results of rows [start, stop), counted within the shard.
+
+    Raises:
+        RunStopped: the disk is full or failing.
+    """
+    schema = part_schema(input_table.schema, prefix)
+    tmp = path.with_name(f"{path.name}.tmp")
+    try:
+        with pq.ParquetWriter(
+            tmp, schema, compression="zstd", write_page_checksum=True, use_dictionary=True
+        ) as writer:
+            for start in range(0, input_table.num_rows, BATCH_ROWS):
+                stop = min(start + BATCH_ROWS, input_table.num_rows)
+                columns = result_columns(results(start, stop), range(first_row + start, first_row + stop))
+                inputs = input_table.slice(start, stop - start).columns
+                writer.write_table(pa.Table.from_arrays([*inputs, *columns], schema=schema))
+            writer.add_key_value_metadata(
+                {
+                    "batchlab.format": FORMAT,
+                    "batchlab.first_row": str(first_row),
+                    "batchlab.prefix": prefix,
+                    "batchlab.totals": json.dumps(asdict(totals)),
+                }
+            )
+        tmp.chmod(FILE_MODE)
+    except OSError as error:
+        tmp.unlink(missing_ok=True)
+        disk_stop(path, error)
+    publish(tmp, path)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise CorruptRun(f"{path}: not a whole Parquet file ({_first_line(error)}).") from error
+
+
+def part_totals(path: Path) -> Totals:
+    """A part's totals, from its footer; no row is read."""
+    with _open(path) as part:
+        metadata = part.metadata.metadata or {}
+    try:
+        return Totals(**json.loads(metadata[b"batchlab.totals"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptRun(f"{path}: not a part of batchlab: its footer holds no totals.") from error
+
+
+def part_tables(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """A part's rows, some at a time, every page's checksum verified. Raises CorruptRun."""
+    with _open(path) as part:
+        try:
+            for batch in part.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+                yield pa.Table.from_batches([batch])
+        except (OSError, pa.ArrowInvalid) as error:
+            raise CorruptRun(f"{path}: damaged ({_first_line(error)}).") from error
+
+
+def part_results(path: Path, prefix: str) -> Iterator[Result]:
+    """A part's results, in row order."""
+    names = [prefix + name for name in RESULT_COLUMNS]
+    for table in part_tables(path, names):
+        for row in table.rename_columns(list(RESULT_COLUMNS)).to_pylist():
+            yield _result(row)
+
+
+def with_results(
+    input_table: pa.Table, results: Iterable[Result | None], first_row: int, prefix: str
+) -> pa.Table:
+    """Input rows with what is known of their results: for a shard that is not sealed."""
+    row_ids = range(first_row, first_row + input_table.num_rows)
+    columns = result_columns(list(results), row_ids)
+    return pa.Table.from_arrays(
+        [*input_table.columns, *columns], schema=part_schema(input_table.schema, prefix)
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

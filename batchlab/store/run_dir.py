@@ -1,0 +1,326 @@
+"""The run directory: everything a run knows, on disk.
+
+    run.json        format, job without secrets, input fingerprint, shard plan
+    lock            flock; who works here now
+    journal/        one file a shard and attempt; deleted when the shard is sealed
+    completions/    one Parquet part a sealed shard, named by its number
+    previous/N/     what an earlier generation of the run had (changed input or --fresh)
+
+A shard with a part and no journal is sealed. With both, its failed rows are being asked
+again, or a crash came between publishing the part and deleting the journals; either way
+replaying the journals over the part gives the truth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from batchlab.errors import CorruptRun, RunStopped, UsageError
+from batchlab.records import Failure, Result, Shard, Totals, result_totals
+from batchlab.store.files import FILE_MODE, atomic_write, private_dir
+from batchlab.store.generations import Generation, finish_swap, swap_pending
+from batchlab.store.journal import JournalScan, result_of
+from batchlab.store.open_shard import OpenShard, RetryRule, journal_paths, part_path
+from batchlab.store.parts import part_results, part_tables, part_totals, with_results
+from batchlab.store.sync import SyncGroup
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What a run holds, and everything found wrong with it."""
+
+    totals: Totals = field(default_factory=Totals)
+    pending: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+class RunDir:
+    """One run's directory. Reading needs no lock; `lock` is for the process that works on it."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._group = SyncGroup()
+        self._lock: int | None = None
+
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether there is a run at `path`."""
+        return (path / "run.json").is_file()
+
+    @classmethod
+    def create(cls, path: Path, manifest: dict[str, Any]) -> RunDir:
+        """A new run, locked.
+
+        Raises:
+            UsageError: the directory cannot be made, or another process is at it.
+        """
+        private_dir(path)
+        run = cls(path, manifest)
+        run.lock()
+        try:
+            if cls.exists(path):
+                raise UsageError(f"{path}: another process has just started this run. Run the command again.")
+            for name in ("journal", "completions"):
+                private_dir(path / name)
+            run.write_manifest(manifest)
+        except RunStopped as error:
+            run.close()
+            raise UsageError(str(error)) from error  # nothing was sent yet
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """The run at `path`. Raises UsageError when it cannot be read, CorruptRun when it is none."""
+        try:
+            manifest = json.loads((path / "run.json").read_bytes())
+        except OSError as error:
+            raise UsageError(f"{path}: cannot read the run: {os.strerror(error.errno or 0)}.") from error
+        except ValueError as error:
+            raise CorruptRun(f"{path}/run.json: not a run of batchlab: {error}") from error
+        if not isinstance(manifest, dict) or "plan" not in manifest:
+            raise CorruptRun(f"{path}/run.json: not a run of batchlab.")
+        return cls(path, manifest)
+
+    def lock(self) -> None:
+        """Makes this process the only one that works here, and tidies up after a crash.
+
+        Raises:
+            UsageError: another process holds the lock; names its pid, host and start.
+        """
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
+        except OSError as error:
+            raise UsageError(f"{self.path}: not writable: {os.strerror(error.errno or 0)}.") from error
+        try:
+            # flock, not lockf: a lockf lock is dropped when any descriptor of the file closes.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(descriptor, 4_096, 0)
+            os.close(descriptor)
+            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                raise UsageError(
+                    f"{self.path}: cannot be locked: {os.strerror(error.errno or 0)}."
+                ) from error
+            raise UsageError(
+                f"{self.path}: in use by {_holder_text(holder)}. Wait for it, or stop it."
+            ) from None
+        self._lock = descriptor
+        os.ftruncate(descriptor, 0)
+        who = {"pid": os.getpid(), "host": platform.node(), "start": time.strftime("%Y-%m-%d %H:%M:%S")}
+        os.pwrite(descriptor, json.dumps(who).encode(), 0)
+        if swap_pending(self.path):
+            finish_swap(self.path)
+            self.manifest = json.loads((self.path / "run.json").read_bytes())
+        for leftover in self.path.glob("*/*.tmp"):
+            leftover.unlink()
+
+    def lock_holder(self) -> int | None:
+        """pid of the process that works here now, None when there is none."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                return int(json.loads(os.pread(descriptor, 4_096, 0))["pid"])
+            return None
+        finally:
+            os.close(descriptor)
+        return None
+
+    def close(self) -> None:
+        """Syncs what is left and gives up the lock. The lock file stays: removing it would race."""
+        try:
+            self._group.close()
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Replaces run.json."""
+        atomic_write(self.path / "run.json", json.dumps(manifest, indent=1).encode())
+        self.manifest = manifest
+
+    @property
+    def prefix(self) -> str:
+        """What the result columns' names begin with in this run."""
+        return str(self.manifest.get("job", {}).get("output", {}).get("prefix", ""))
+
+    @property
+    def synced_results(self) -> int:
+        """Results of this invocation that are on disk for good."""
+        return self._group.synced_results
+
+    def sealed(self) -> set[int]:
+        """Numbers of the shards that are done."""
+        parts = {
+            int(path.stem.removeprefix("part-"))
+            for path in (self.path / "completions").glob("part-*.parquet")
+        }
+        return parts - self._with_journal()
+
+    def open_shard(self, shard: Shard, *, retry: RetryRule | None = None) -> OpenShard:
+        """The shard with its journals replayed. `retry` says which failures are asked again.
+
+        Raises:
+            CorruptRun: a journal was damaged; the next try goes on without the lost records.
+            RunStopped: the disk is full or failing.
+        """
+        return OpenShard(self.path, shard, self._group, prefix=self.prefix, retry=retry)
+
+    def part_totals(self, shard: Shard) -> Totals:
+        """A sealed shard's totals, from the part's footer."""
+        return part_totals(part_path(self.path, shard.index))
+
+    def totals(self) -> Totals:
+        """Sums over all final results: footers of sealed shards, journals of open ones."""
+        totals = Totals()
+        for index in sorted(self.sealed()):
+            totals += part_totals(part_path(self.path, index))
+        for index in sorted(self._with_journal()):
+            for result in self._open_results(index).values():
+                totals += result_totals(result)
+        return totals
+
+    def error_counts(self) -> dict[str, int]:
+        """Failed rows by error class, most frequent first; reads every result."""
+        counts: Counter[str] = Counter()
+        open_shards = self._with_journal()
+        for index in sorted(self.sealed() | open_shards):
+            results = (
+                self._open_results(index).values()
+                if index in open_shards
+                else part_results(part_path(self.path, index), self.prefix)
+            )
+            counts.update(result.error_class for result in results if isinstance(result, Failure))
+        return dict(counts.most_common())
+
+    def shard_tables(
+        self, shard: Shard, input_table: Callable[[], pa.Table], *, prefix: str
+    ) -> Iterator[pa.Table]:
+        """A shard's rows with input and result columns; pending rows have the status `pending`."""
+        if shard.index in self.sealed():
+            yield from part_tables(part_path(self.path, shard.index))
+            return
+        results = self._open_results(shard.index)
+        rows = (results.get(row) for row in range(shard.first_row, shard.first_row + shard.rows))
+        yield with_results(input_table(), rows, shard.first_row, prefix)
+
+    def next_generation(self, manifest: dict[str, Any]) -> Generation:
+        """A context in which the run is moved to a new plan; see `Generation`."""
+        return Generation(self, manifest)
+
+    def all_results(self) -> Iterator[Result]:
+        """Every final result of the run, shard by shard."""
+        open_shards = self._with_journal()
+        for index in sorted(self.sealed()):
+            yield from part_results(part_path(self.path, index), self.prefix)
+        for index in sorted(open_shards):
+            yield from self._open_results(index).values()
+
+    def verify(self, shards: Sequence[Shard]) -> VerifyReport:
+        """Reads everything and checks it against the plan."""
+        report = VerifyReport()
+        sealed, with_journal = self.sealed(), self._with_journal()
+        known = {shard.index for shard in shards}
+        for index in sorted((sealed | with_journal) - known):
+            report.problems.append(f"shard {index}: results that no input row belongs to")
+        for shard in shards:
+            try:
+                if shard.index in sealed:
+                    self._verify_part(shard, report)
+                else:
+                    self._verify_open(shard, report)
+            except CorruptRun as error:
+                report.problems.append(str(error))
+        return report
+
+    def _verify_part(self, shard: Shard, report: VerifyReport) -> None:
+        path = part_path(self.path, shard.index)
+        expected = shard.first_row
+        totals = Totals()
+        for table in part_tables(path):  # every column, so that every page's checksum is verified
+            ids = table.column(self.prefix + "row_id").to_pylist()
+            if ids != list(range(expected, expected + len(ids))):
+                report.problems.append(
+                    f"{path}: rows are missing, doubled or out of order near row {expected}"
+                )
+                return
+            expected += len(ids)
+        for result in part_results(path, self.prefix):
+            totals += result_totals(result)
+        if expected != shard.first_row + shard.rows:
+            report.problems.append(f"{path}: {expected - shard.first_row} rows, the plan has {shard.rows}")
+        stated = part_totals(path)
+        if not _same_totals(stated, totals):
+            report.problems.append(f"{path}: the footer's totals differ from the sum of its rows")
+        report.totals += totals
+
+    def _verify_open(self, shard: Shard, report: VerifyReport) -> None:
+        results = self._open_results(shard.index)
+        for path in journal_paths(self.path, shard.index):
+            scan = JournalScan(path)
+            for _ in scan.records():
+                pass
+            report.problems += [
+                f"{path}: {length} damaged bytes at {offset}" for offset, length in scan.damaged
+            ]
+        outside = [row for row in results if not shard.first_row <= row < shard.first_row + shard.rows]
+        if outside:
+            report.problems.append(f"shard {shard.index}: a result for row {outside[0]}, which is not in it")
+        for result in results.values():
+            report.totals += result_totals(result)
+        report.pending += shard.rows - len(results)
+
+    def _with_journal(self) -> set[int]:
+        return {int(path.name.split(".")[0]) for path in (self.path / "journal").glob("*.log")}
+
+    def _open_results(self, index: int) -> dict[int, Result]:
+        """Final results of a shard that is not sealed; a reader's view, repairing nothing."""
+        results: dict[int, Result] = {}
+        part = part_path(self.path, index)
+        if part.exists():
+            results = {result.row_id: result for result in part_results(part, self.prefix)}
+        for path in journal_paths(self.path, index):
+            with contextlib.suppress(FileNotFoundError):  # sealed while we read
+                for record in JournalScan(path).records():
+                    result = result_of(record.data)
+                    if result is not None and isinstance(results.get(result.row_id), Failure | None):
+                        results[result.row_id] = result
+        return results
+
+
+def _same_totals(one: Totals, two: Totals) -> bool:
+    for name in Totals.__slots__:
+        left, right = getattr(one, name), getattr(two, name)
+        if abs(left - right) > 1e-9 * max(1.0, abs(left)):
+            return False
+    return True
+
+
+def _holder_text(content: bytes) -> str:
+    try:
+        who = json.loads(content)
+        return f"process {who['pid']} on {who['host']} since {who['start']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,112 @@
+"""What the tests share: the real command in a process of its own, and runs of the simulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+
+from batchlab.endpoints.simulator import Simulator, SimulatorOptions
+
+ROOT = Path(__file__).resolve().parents[1]
+CANARY = "canary-key-0123456789abcdef"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended: its exit code and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    def __post_init__(self) -> None:
+        assert "Traceback" not in self.err, self.err
+
+
+def command(*words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "batchlab", *map(str, words)]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a user's shell with a key that no output may ever show."""
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    return {**kept, "PYTHONPATH": str(ROOT), "SIMULATOR_KEY": CANARY, **more}
+
+
+@pytest.fixture
+def batchlab(tmp_path: Path) -> Callable[..., Finished]:
+    """Runs the command in `tmp_path` and returns what it said."""
+
+    def run(*words: str | Path, stdin: str | None = None, timeout_s: float = 60, **env: str) -> Finished:
+        done = subprocess.run(
+            command(*words),
+            cwd=tmp_path,
+            env=environment(**env),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+        assert CANARY not in done.stdout + done.stderr
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def simulator() -> Iterator[Callable[..., SimulatorHandle]]:
+    """Starts simulators in this process; each is stopped at the end of the test."""
+    started: list[Simulator] = []
+
+    def start(**options: object) -> SimulatorHandle:
+        settings = {"api_key": CANARY, "latency_median_s": 0.0, **options}
+        server = Simulator(SimulatorOptions.from_dict(settings))
+        server.start()
+        started.append(server)
+        return SimulatorHandle(server.base_url)
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@dataclass(frozen=True)
+class SimulatorHandle:
+    """A running simulator as a test sees it: its address and its own books."""
+
+    base_url: str
+
+    def ledger(self) -> dict:
+        """What it received and billed; see the simulator's ledger."""
+        with urlopen(f"{self.base_url}/simulator/ledger", timeout=10) as response:
+            return json.load(response)
+
+    def reset(self) -> None:
+        """Empties the ledger."""
+        with urlopen(Request(f"{self.base_url}/simulator/reset", method="POST"), timeout=10):
+            pass
+
+
+@pytest.fixture
+def rows_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a JSONL file of distinct rows."""
+
+    def write(count: int, name: str = "rows.jsonl", texts: Sequence[str] | None = None) -> Path:
+        path = tmp_path / name
+        with path.open("w", encoding="utf-8") as file:
+            for number in range(count):
+                text = (
+                    texts[number] if texts else f"The {number}th remark, about parcel {number * 7919 % 1009}."
+                )
+                file.write(json.dumps({"n": number, "text": text}) + "\n")
+        return path
+
+    return write
