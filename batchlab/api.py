@@ -119,7 +119,7 @@ def _outside_loop(call: Callable[[], T]) -> T:
     def work() -> None:
         try:
             value.append(call())
-        except BaseException as error:  # handed to the caller's thread, whatever it is
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, whatever it is
             errors.append(error)
 
     thread = threading.Thread(target=work, name="batchlab-run")

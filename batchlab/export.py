@@ -153,9 +153,9 @@ def export_tables(
     Raises:
         UsageError: the file cannot be written, or its ending is not one of FORMATS.
     """
-    rows = 0
+    rows: int = 0
     stream = tables()
-    first = next(stream)
+    first: pa.Table = next(stream)
     with Export(path, first.schema, csv_raw=csv_raw) as export:
         export.write(first)
         rows += first.num_rows

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
-
 # The result columns of every part, in order; their types are in `store.parts`.
 RESULT_COLUMNS = (
     "row_id",

@@ -23,7 +23,7 @@ from batchlab.errors import ApiError
 from batchlab.job import LimitsJob
 from batchlab.protocol.chat import ReplyProblem, parse_reply
 from batchlab.protocol.limits import RateHeaders, rate_limits
-from batchlab.protocol.outcomes import TransportFault, classify
+from batchlab.protocol.outcomes import FaultKind, TransportFault, classify
 from batchlab.protocol.redact import redact
 from batchlab.protocol.sse import SseDecoder, StreamAssembler
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply
@@ -237,7 +237,7 @@ def fault_of(error: Exception, *, total_timeout: bool = False) -> TransportFault
 
     Never uses `repr()`: aiohttp's shows the request's headers, and with them the key.
     """
-    kind = "reset"
+    kind: FaultKind = "reset"
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         kind = "tls"
     elif isinstance(error, OSError) and _errno(error) in _LOCAL_ERRNO:

@@ -27,12 +27,11 @@ from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source
 from batchlab.job import Job
 from batchlab.records import ChatRequest, Failure, Result, Shard, Totals, Usage, result_totals
-from batchlab.store.run_dir import OpenShard, RunDir
+from batchlab.store.open_shard import OpenShard, RetryRule
+from batchlab.store.run_dir import RunDir
 
 LAST_PASS_CONCURRENCY = 4  # the provider had trouble with these rows: ask gently
 TICK_S = 0.2
-
-RetryRule = Callable[[Failure], bool]
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import csv
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -93,7 +94,7 @@ class DelimitedSource:
                 row = _row(builder.rows, names, cells, problem)
                 builder.row(
                     number,
-                    lambda offset=offset, number=number: {"offset": offset, "line": number},
+                    partial(dict, offset=offset, line=number),
                     row.problem,
                 )
                 if check is not None and row.problem is None:

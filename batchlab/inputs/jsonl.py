@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -69,7 +70,7 @@ class JsonlSource:
                     continue
                 values, problem = parse_line(line)
                 row = Row(builder.rows, values, problem)
-                builder.row(number, lambda start=start: {"offset": start}, problem)
+                builder.row(number, partial(dict, offset=start), problem)
                 if problem is None:
                     types.see(values)
                     if check is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,9 +57,7 @@ class ParquetSource:
         for number, path in enumerate(self._paths):
             start = seen
             for offset in range(min(counts[number], total - start)):
-                builder.row(
-                    start + offset + 1, lambda file=number, skip=offset: {"file": file, "row": skip}, None
-                )
+                builder.row(start + offset + 1, partial(dict, file=number, row=offset), None)
             seen = start + counts[number]
             if check is not None:
                 row_id = start

@@ -20,7 +20,7 @@ _FIELD = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]+)\}")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 
 
-class RowProblem(ValueError):  # noqa: N818 - it is the row's, not the program's
+class RowProblem(ValueError):
     """This row cannot become a request; the run can go on without it."""
 
 

@@ -13,22 +13,22 @@ from typing import Any
 
 from batchlab.dispatch.budget import Budget
 from batchlab.dispatch.pool import StopSignal
-from batchlab.engines.local import Counters, LocalEngine, RetryRule
+from batchlab.engines.local import Counters, LocalEngine
 from batchlab.errors import (
     EXIT_FAILED_ROWS,
     EXIT_OK,
     EXIT_STOPPED,
     BatchlabError,
     RunStopped,
-    UsageError,
 )
 from batchlab.job import Job
 from batchlab.progress import Progress, ProgressState, open_progress
 from batchlab.records import RunSummary, Shard, Totals
 from batchlab.runner.endpoint import job_price, started_endpoint
-from batchlab.runner.reading import write_output
 from batchlab.runner.prepare import Prepared, prepare
+from batchlab.runner.reading import write_output
 from batchlab.runner.summary import summary_lines
+from batchlab.store.open_shard import RetryRule
 from batchlab.store.run_dir import RunDir
 
 _SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143} | (

@@ -7,10 +7,12 @@ only with `fresh`, because asking the new question again costs money.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ import batchlab
 from batchlab.errors import CorruptRun, InputError, UsageError
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.inputs.sources import Source, open_source
+from batchlab.inputs.sources import Source, open_source, spool_stdin
 from batchlab.job import Job
 from batchlab.records import ChatRequest, Row
+from batchlab.store.files import private_dir
 from batchlab.store.run_dir import RunDir
 
 FORMAT = 1  # of run.json; a newer one is refused
@@ -49,23 +52,47 @@ def prepare(
             directory is not writable or in use by another process. Nothing was sent.
     """
     path = Path(job.output.run_dir)
-    source = open_input(job, path)
     if not RunDir.exists(path):
-        planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)
-        store = RunDir.create(path, manifest_of(job, planned.plan, generation=1))
-        return Prepared(store, source, planned.plan, planned.builder)
+        return _created(job, path, say=say, on_scan=on_scan)
     store = RunDir.open(path)
     store.lock()
     try:
+        if job.input.path == "-":
+            spool_stdin(stdin_spool(path))
+        source = open_input(job, path)
         return _resumed(job, store, source, fresh=fresh, say=say, on_scan=on_scan)
     except BaseException:
         store.close()
         raise
 
 
+def stdin_spool(run_dir: Path) -> Path:
+    """Where a run keeps what came through standard input, so that it can be read again."""
+    return run_dir / "stdin.jsonl"
+
+
 def open_input(job: Job, run_dir: Path) -> Source:
-    """The job's source. Standard input is kept in the run directory, so that it can be read again."""
-    return open_source(job.input.path, delimiter=job.input.delimiter, stdin_spool=run_dir / "stdin.jsonl")
+    """The job's source; what came through standard input is read from the run directory."""
+    return open_source(job.input.path, delimiter=job.input.delimiter, spool=stdin_spool(run_dir))
+
+
+def _created(
+    job: Job, path: Path, *, say: Say, on_scan: Callable[[int, int | None], None] | None
+) -> Prepared:
+    piped = job.input.path == "-"
+    if piped:
+        spool_stdin(stdin_spool(private_dir(path)))
+    try:
+        source = open_input(job, path)
+        planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)
+        store = RunDir.create(path, manifest_of(job, planned.plan, generation=1))
+    except UsageError:
+        if piped:  # a refused run leaves nothing behind
+            stdin_spool(path).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
+    return Prepared(store, source, planned.plan, planned.ready_builder)
 
 
 def plan_or_refuse(
@@ -85,14 +112,14 @@ def plan_or_refuse(
         raise UsageError("\n".join(problem_lines(planned.problems, planned.problem_count)))
     plan = planned.plan
     if plan.malformed_count:
-        lines = [str(InputError(source.path, problem, row=row)) for row, problem in plan.malformed]
+        malformed = [InputError(source.path, problem, row=row) for row, problem in plan.malformed]
+        lines = problem_lines(malformed, plan.malformed_count)
         if job.input.strict:
-            raise UsageError("\n".join(problem_lines(lines, plan.malformed_count)))
-        for line in problem_lines(lines, plan.malformed_count):
+            raise UsageError("\n".join(lines))
+        for line in lines:
             say(line)
-        say(
-            f"{plan.malformed_count} malformed rows will be recorded as failed (bad_input); --strict refuses them"
-        )
+        count = f"{plan.malformed_count:,}"
+        say(f"{count} malformed rows will be recorded as failed (bad_input); --strict refuses to start")
     return planned
 
 
@@ -160,9 +187,9 @@ def _resumed(
     if same_input and not changed and planned.plan.content_hash == plan.content_hash:
         # the same rows in a touched or moved file
         store.write_manifest({**manifest, "generation": store.manifest["generation"]})
-        return Prepared(store, source, planned.plan, planned.builder)
+        return Prepared(store, source, planned.plan, planned.ready_builder)
     _new_generation(store, source, planned, manifest, say)
-    return Prepared(store, source, planned.plan, planned.builder)
+    return Prepared(store, source, planned.plan, planned.ready_builder)
 
 
 def _input_identity(job: Job) -> tuple[Any, ...]:
@@ -207,19 +234,18 @@ def _new_generation(
     store: RunDir, source: Source, planned: Planned, manifest: dict[str, Any], say: Say
 ) -> None:
     """Moves the run to a new plan, keeping each finished row whose request is unchanged."""
-    plan, builder = planned.plan, planned.builder
+    plan, builder = planned.plan, planned.ready_builder
     with store.next_generation(manifest) as generation:
         for shard in plan.shards:
             generation.add_shard(
                 shard,
                 _requests(source.rows(shard, plan), builder),
-                lambda shard=shard: source.table(shard, plan),
+                partial(source.table, shard, plan),
             )
         kept = generation.kept
         generation.commit()
-    say(
-        f"the job changed: {kept:,} of {plan.rows:,} rows are answered already and kept; {plan.rows - kept:,} to send"
-    )
+    left = plan.rows - kept
+    say(f"the job changed: {kept:,} of {plan.rows:,} rows are answered and kept; {left:,} to send")
 
 
 def _requests(rows: Iterator[Row], builder: RequestBuilder) -> Iterator[ChatRequest]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from batchlab.costs.estimate import Estimate, estimate
 from batchlab.errors import InputError
 from batchlab.inputs.plan import Planned, plan_input
-from batchlab.inputs.sources import open_source
+from batchlab.inputs.sources import open_source, spool_stdin
 from batchlab.job import Job
 from batchlab.runner.endpoint import job_price
 from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines
@@ -34,9 +34,10 @@ def preview(job: Job) -> Preview:
     """
     price, price_source = job_price(job)
     with tempfile.TemporaryDirectory(prefix="batchlab-") as scratch:
-        source = open_source(
-            job.input.path, delimiter=job.input.delimiter, stdin_spool=Path(scratch) / "stdin.jsonl"
-        )
+        spool = Path(scratch) / "stdin.jsonl"
+        if job.input.path == "-":
+            spool_stdin(spool)
+        source = open_source(job.input.path, delimiter=job.input.delimiter, spool=spool)
         planned = plan_input(job, source)
     plan = planned.plan
     problems = problem_lines(planned.problems, planned.problem_count)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,12 @@ class Status:
         state = f"running (pid {self.running_pid})" if self.running_pid else "not running"
         if not pending and not self.running_pid:
             state = "finished"
-        lines = [
-            f"{self.run_dir}: {state}",
-            f"rows: {self.input_rows:,} = {totals.answered:,} answered + {totals.failed:,} failed + {pending:,} pending",
-        ]
+        rows = f"{totals.answered:,} answered + {totals.failed:,} failed + {pending:,} pending"
+        lines = [f"{self.run_dir}: {state}", f"rows: {self.input_rows:,} = {rows}"]
         if totals.truncated or totals.filtered or totals.invalid:
             lines.append(
-                f"of the answered: {totals.truncated:,} truncated, {totals.filtered:,} filtered, {totals.invalid:,} invalid"
+                f"of the answered: {totals.truncated:,} truncated, {totals.filtered:,} filtered, "
+                f"{totals.invalid:,} invalid"
             )
         lines.append(f"tokens: {totals.prompt_tokens:,} prompt + {totals.completion_tokens:,} completion")
         unknown = (
@@ -92,8 +92,10 @@ def verify_run(path: str) -> Verification:
     totals = report.totals
     lines = [
         f"rows in: {plan.rows:,}",
-        f"rows out: {totals.ok:,} ok + {totals.truncated:,} truncated + {totals.filtered:,} filtered "
-        f"+ {totals.invalid:,} invalid + {totals.failed:,} failed + {report.pending:,} pending",
+        (
+            f"rows out: {totals.ok:,} ok + {totals.truncated:,} truncated + {totals.filtered:,} filtered "
+            f"+ {totals.invalid:,} invalid + {totals.failed:,} failed + {report.pending:,} pending"
+        ),
         f"tokens: {totals.prompt_tokens:,} prompt + {totals.completion_tokens:,} completion",
     ]
     problems = list(report.problems)
@@ -107,7 +109,7 @@ def verify_run(path: str) -> Verification:
 def run_tables(store: RunDir, source: Source, plan: InputPlan, prefix: str) -> Iterator[pa.Table]:
     """Input columns and result columns of every row, in input order, a table a shard at most."""
     for shard in plan.shards:
-        yield from store.shard_tables(shard, lambda shard=shard: source.table(shard, plan), prefix=prefix)
+        yield from store.shard_tables(shard, partial(source.table, shard, plan), prefix=prefix)
 
 
 def export_run(path: str, output: str, *, csv_raw: bool = False) -> int:

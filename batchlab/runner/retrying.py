@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from batchlab.engines.local import RetryRule
 from batchlab.records import Failure, RunSummary
 from batchlab.runner.execute import execute
 from batchlab.runner.prepare import job_of_run
 from batchlab.runner.reading import open_run
+from batchlab.store.open_shard import RetryRule
 
 
 def retry_rule(only: tuple[str, ...]) -> RetryRule:

@@ -22,16 +22,13 @@ def summary_lines(summary: RunSummary, command: str) -> list[str]:
         if count
     ]
     head = "stopped" if summary.stopped else "done"
-    lines = [
-        f"{head}: {summary.input_rows:,} rows = {' + '.join(counts)} "
-        f"({summary.sent:,} requests in {duration(summary.elapsed_s)})"
-    ]
+    sent = f"{summary.sent:,} requests in {duration(summary.elapsed_s)}"
+    lines = [f"{head}: {summary.input_rows:,} rows = {' + '.join(counts)} ({sent})"]
     lines.append(f"tokens: {tokens_line(summary)}")
     lines.append(f"cost: {cost_line(summary)}")
     if summary.maybe_repaid:
-        lines.append(
-            f"an earlier run was cut off with {summary.maybe_repaid} requests in flight; they may be billed twice"
-        )
+        count = summary.maybe_repaid
+        lines.append(f"an earlier run was cut off with {count} requests in flight; they may be billed twice")
     lines.append(
         f"results: {summary.run_dir}/completions" + (f" and {summary.output}" if summary.output else "")
     )

@@ -64,7 +64,7 @@ def publish(tmp: Path, final: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(tmp, final)
+        tmp.rename(final)
         fsync_dir(final.parent)
     except OSError as error:
         disk_stop(final, error)

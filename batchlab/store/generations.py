@@ -80,7 +80,8 @@ class Generation:
         self._answers.execute("PRAGMA journal_mode=OFF")
         self._answers.execute("PRAGMA synchronous=OFF")
         self._answers.execute(
-            "CREATE TABLE answer (hash BLOB, sent INTEGER, record BLOB, used INTEGER DEFAULT 0, UNIQUE (hash, sent))"
+            "CREATE TABLE answer (hash BLOB, sent INTEGER, record BLOB, "
+            "used INTEGER DEFAULT 0, UNIQUE (hash, sent))"
         )
         self._answers.execute("BEGIN")
         self._answers.executemany(

@@ -58,8 +58,9 @@ def repaired_records(path: Path) -> Iterator[Record]:
         atomic_write(path, good)
         where = ", ".join(f"{length} bytes at {offset}" for offset, length in scan.damaged[:5])
         raise CorruptRun(
-            f"{path}: damaged ({where}), and not as a crash would leave it. The damaged file is kept as {kept.name}; "
-            "run the same command again to go on: rows whose record was lost will be asked, and paid, once more."
+            f"{path}: damaged ({where}), and not as a crash would leave it. "
+            f"The damaged file is kept as {kept.name}. Run the same command again to go on: "
+            "rows whose record was lost will be asked, and paid, once more."
         )
     if scan.torn_bytes:
         file = AppendFile(path)

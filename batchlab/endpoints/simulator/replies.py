@@ -11,13 +11,13 @@ from typing import Any
 
 from batchlab.endpoints.simulator.faults import chance
 
-_WORDS = (
-    "the a of and to in is that it for with as was on by this from which are at one has more than "
-    "result question answer part reason example short long clear simple common useful small large "
-    "quality price service delivery product customer order week day morning result detail summary "
-    "shows means keeps gives takes needs offers suggests explains follows remains depends usually "
-    "often rarely mostly partly however therefore instead because while although before after"
-).split()
+_WORDS = """
+the a of and to in is that it for with as was on by this from which are at one has more than
+result question answer part reason example short long clear simple common useful small large
+quality price service delivery product customer order week day morning summary detail shows means
+keeps gives takes needs offers suggests explains follows remains depends usually often rarely mostly
+partly however therefore instead because while although before after
+""".split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def make_reply(
     cap = body.get("max_tokens") or body.get("max_completion_tokens") or wanted
     count = min(wanted, cap)
     state = int(chance(seed, b"text", content) * 2**63)
-    echo = [word for word in re.findall(r"\w{4,}", prompt[:2_000])][:40]
+    echo = re.findall(r"\w{4,}", prompt[:2_000])[:40]
     words: list[str] = []
     for position in range(count):
         state = (state * 6364136223846793005 + 1442695040888963407) % 2**64

@@ -79,17 +79,14 @@ class Provider:
         return response
 
     async def _answer(self, request: web.Request, raw: bytes) -> web.StreamResponse:
-        content = hashlib.blake2b(raw, digest_size=16).digest()
+        body = _parsed(raw)
+        content = _content(raw, body)
         attempt = self.ledger.received(content)
         number = self.ledger.requests
         self.ledger.enter()
         try:
             if not self._authorized(request):
                 return self._refused_key()
-            try:
-                body = json.loads(raw)
-            except (ValueError, RecursionError):
-                return _json(400, error_body("The request body is not valid JSON."))
             problem = request_problem(body)
             if problem is not None:
                 return _json(400, error_body(problem))
@@ -240,6 +237,25 @@ class Provider:
         return _json(
             401, error_body("Incorrect API key provided.", "invalid_request_error", "invalid_api_key")
         )
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None  # the validation says that it must be an object
+
+
+def _content(raw: bytes, body: Any) -> bytes:
+    """What tells requests apart: the body, however its answer is to travel."""
+    if isinstance(body, dict):
+        asked = {
+            name: value
+            for name, value in body.items()
+            if name not in {"stream", "streaming", "stream_options"}
+        }
+        raw = json.dumps(asked, sort_keys=True).encode()
+    return hashlib.blake2b(raw, digest_size=16).digest()
 
 
 def _json(status: int, body: bytes, headers: dict[str, str] | None = None) -> web.Response:

@@ -1,0 +1,82 @@
+"""What a run may take: tokens, cost and time as ranges, before anything is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchlab.costs.pricing import Price, cost_usd
+from batchlab.costs.tokens import BYTES_PER_TOKEN
+from batchlab.records import Usage
+
+COMPLETION_SHARE = 0.1  # of max_tokens, at the low end
+NO_MAX_TOKENS = (50, 1_000)  # completion tokens a row when no cap is set
+SECONDS_PER_TOKEN = (0.005, 0.05)  # of a completion: fast and slow providers
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Ranges are (low, high). `cost_usd` is None when the price is unknown."""
+
+    rows: int
+    prompt_tokens: int
+    completion_tokens: tuple[int, int]
+    cost_usd: tuple[float, float] | None
+    duration_s: tuple[float, float]
+    bound_by: str
+
+    def lines(self) -> list[str]:
+        """The estimate for a person."""
+        low, high = self.completion_tokens
+        lines = [
+            f"to send: {self.rows:,} requests",
+            f"prompt tokens: about {self.prompt_tokens:,} ({BYTES_PER_TOKEN} bytes a token)",
+            f"completion tokens: {low:,} to {high:,}",
+        ]
+        if self.cost_usd is not None:
+            lines.append(f"cost: ${self.cost_usd[0]:,.4f} to ${self.cost_usd[1]:,.4f}")
+        lines.append(
+            f"time: {_time(self.duration_s[0])} to {_time(self.duration_s[1])}, bound by {self.bound_by}"
+        )
+        return lines
+
+
+def estimate(
+    *,
+    rows: int,
+    prompt_bytes: int,
+    max_tokens: int | None,
+    price: Price | None,
+    concurrency: int,
+    rpm: float | None,
+    tpm: float | None,
+) -> Estimate:
+    """The ranges for `rows` requests with `prompt_bytes` of prompts in all."""
+    prompt_tokens = -(-prompt_bytes // BYTES_PER_TOKEN)
+    if max_tokens is not None:
+        each = max(1, round(COMPLETION_SHARE * max_tokens)), max_tokens
+    else:
+        each = NO_MAX_TOKENS
+    completion = each[0] * rows, each[1] * rows
+    costs = [
+        cost_usd(price, Usage(prompt_tokens=prompt_tokens, completion_tokens=tokens)) for tokens in completion
+    ]
+    low_cost, high_cost = costs
+    cost = None if low_cost is None or high_cost is None else (low_cost, high_cost)
+    durations, binding = [], "the window"
+    for tokens, per_token in zip(completion, SECONDS_PER_TOKEN, strict=True):
+        candidates = {f"concurrency {concurrency}": tokens * per_token / concurrency}
+        if rpm:
+            candidates[f"rpm {rpm:g}"] = rows * 60 / rpm
+        if tpm:
+            candidates[f"tpm {tpm:g}"] = (prompt_tokens + tokens) * 60 / tpm
+        binding = max(candidates, key=lambda name: candidates[name])
+        durations.append(candidates[binding])
+    return Estimate(rows, prompt_tokens, completion, cost, (durations[0], durations[1]), binding)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5_400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.1f} h"

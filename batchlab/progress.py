@@ -1,0 +1,245 @@
+"""Showing a run's progress: a tqdm bar, plain lines, JSON lines, or nothing. On standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Protocol, Self, TextIO
+
+PLAIN_EVERY_S = 30.0
+RATE_WINDOW_S = 30.0  # rows/s and tokens/s are those of the last half minute
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressState:
+    """Where a run stands. `saved` rows have a final result that is synced to disk.
+
+    Attributes:
+        cost_usd: so far, waste included; None when the price is unknown.
+        window: requests that may be in flight; `why` says what holds it down, "" if nothing.
+    """
+
+    saved: int
+    total: int
+    ok: int
+    failed: int
+    retried: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    window: int
+    in_flight: int
+    why: str
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Rows and tokens a second of late, and the seconds left at that pace (None: unknown)."""
+
+    rows_per_s: float
+    tokens_per_s: float
+    eta_s: float | None
+
+
+class _Speed:
+    """Rates over the last half minute; rows saved by earlier runs do not count."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int, int]] = deque()
+
+    def rates(self, state: ProgressState) -> Rates:
+        tokens = state.prompt_tokens + state.completion_tokens
+        self._points.append((state.elapsed_s, state.saved, tokens))
+        while len(self._points) > 2 and state.elapsed_s - self._points[0][0] > RATE_WINDOW_S:
+            self._points.popleft()
+        began, saved, tokens_then = self._points[0]
+        seconds = state.elapsed_s - began
+        if seconds <= 0:
+            return Rates(0.0, 0.0, None)
+        rows = max(0.0, (state.saved - saved) / seconds)
+        eta = (state.total - state.saved) / rows if rows else None
+        return Rates(rows, max(0.0, (tokens - tokens_then) / seconds), eta)
+
+
+class Progress(Protocol):
+    """Where a run's progress goes."""
+
+    def update(self, state: ProgressState) -> None:
+        """Shows the state; called a few times a second."""
+        ...
+
+    def message(self, text: str) -> None:
+        """Shows one line that stays."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class _Base:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._speed = _Speed()
+
+    def update(self, state: ProgressState) -> None:
+        """See `Progress`."""
+
+    def message(self, text: str) -> None:
+        """See `Progress`."""
+        print(text, file=self._stream, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class _Silent(_Base):
+    """Nothing but messages that matter to a person are shown by the caller."""
+
+    def message(self, text: str) -> None:
+        del text
+
+
+class _Bar(_Base):
+    """One tqdm line; what does not fit a narrow terminal is left out from the right."""
+
+    def __init__(self, stream: TextIO, total: int) -> None:
+        super().__init__(stream)
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=total,
+            file=stream,
+            dynamic_ncols=True,
+            bar_format="{percentage:3.0f}%|{bar:12}| {desc}",
+            ascii=" #" if os.environ.get("NO_COLOR") else None,
+            mininterval=0.1,
+        )
+
+    def update(self, state: ProgressState) -> None:
+        """See `Progress`."""
+        fields = bar_fields(state, self._speed.rates(state))
+        width = (self._bar.ncols or _terminal_width(self._stream)) - 22
+        while len(fields) > 1 and len(" · ".join(fields)) > width:
+            fields.pop()
+        self._bar.n = min(state.saved, state.total)
+        self._bar.total = state.total
+        self._bar.set_description_str(" · ".join(fields), refresh=False)
+        self._bar.refresh()
+
+    def message(self, text: str) -> None:
+        """See `Progress`."""
+        self._bar.write(text, file=self._stream)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+class _Plain(_Base):
+    """A line every 30 s, for logs."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
+        super().__init__(stream)
+        self._clock = clock
+        self._next = clock() + PLAIN_EVERY_S
+
+    def update(self, state: ProgressState) -> None:
+        """See `Progress`."""
+        rates = self._speed.rates(state)
+        if self._clock() < self._next:
+            return
+        self._next = self._clock() + PLAIN_EVERY_S
+        self.message(" · ".join(bar_fields(state, rates)))
+
+
+class _Json(_Base):
+    """One JSON object a line: at most one a second, and the last state at the end."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
+        super().__init__(stream)
+        self._clock = clock
+        self._next = clock()
+        self._last: ProgressState | None = None
+
+    def update(self, state: ProgressState) -> None:
+        """See `Progress`."""
+        self._last = state
+        if self._clock() < self._next:
+            return
+        self._next = self._clock() + 1.0
+        self._write(state)
+
+    def message(self, text: str) -> None:
+        """See `Progress`."""
+        print(json.dumps({"message": text}), file=self._stream, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._last is not None:
+            self._write(self._last)
+
+    def _write(self, state: ProgressState) -> None:
+        line = {**asdict(state), **asdict(self._speed.rates(state))}
+        print(json.dumps(line), file=self._stream, flush=True)
+
+
+def bar_fields(state: ProgressState, rates: Rates) -> list[str]:
+    """What the progress line says, most important first."""
+    fields = [f"{state.saved:,}/{state.total:,}"]
+    counts = f"{state.ok:,} ok"
+    counts += f", {state.failed:,} failed" if state.failed else ""
+    counts += f", {state.retried:,} retried" if state.retried else ""
+    fields.append(counts)
+    limit = f"limit {state.window}"
+    fields.append(f"{limit} {state.why}" if state.why else limit)
+    if rates.eta_s is not None and state.saved < state.total:
+        fields.append(f"{clock_time(rates.eta_s)} left")
+    fields.append("cost ?" if state.cost_usd is None else f"${state.cost_usd:.4f}")
+    fields.append(f"{rates.rows_per_s:.1f} rows/s")
+    fields.append(f"{rates.tokens_per_s:,.0f} tokens/s")
+    return fields
+
+
+def clock_time(seconds: float) -> str:
+    """`0:07`, `12:30`, `7:05:00`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _terminal_width(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return 100
+
+
+def open_progress(
+    mode: str, total: int, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
+) -> Progress:
+    """The progress display of a run. `auto` is a bar on a terminal and plain lines elsewhere."""
+    stream = stream or sys.stderr
+    if mode == "auto":
+        mode = "bar" if stream.isatty() else "plain"
+    match mode:
+        case "bar":
+            return _Bar(stream, total)
+        case "plain":
+            return _Plain(stream, clock)
+        case "json":
+            return _Json(stream, clock)
+    return _Silent(stream)
