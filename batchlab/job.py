@@ -214,7 +214,7 @@ def job_from(data: Mapping[str, Any], flags: Mapping[str, Any] | None = None, *,
     if problems:
         raise UsageError("\n".join(f"{where}: {problem}" for problem in problems))
     if not job.output.run_dir:
-        output = dataclasses.replace(job.output, run_dir=_default_run_dir(job))
+        output = dataclasses.replace(job.output, run_dir=default_run_dir(job))
         job = dataclasses.replace(job, output=output)
     return job
 
@@ -354,8 +354,8 @@ def _whole_job_problems(job: Job) -> list[str]:
     return problems
 
 
-def _default_run_dir(job: Job) -> str:
-    """`runs/NAME` after the output file, else the input; the same command finds the same run again."""
-    name = job.output.file or ("stdin" if job.input.path == "-" else job.input.path.rstrip("/*"))
+def default_run_dir(job: Job) -> str:
+    """`runs/NAME` after the input, so that a command with another -o finds the run again."""
+    name = "stdin" if job.input.path == "-" else job.input.path.rstrip("/*")
     stem = Path(name).name.split(".")[0] or "run"
     return str(Path("runs") / re.sub(r"[^A-Za-z0-9_-]+", "-", stem))

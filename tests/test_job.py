@@ -145,9 +145,10 @@ def test_a_base_url_that_is_none_is_refused(url):
         job_from({**MINIMAL, "endpoint": {"base_url": url}})
 
 
-def test_the_run_directory_is_named_after_the_output_or_the_input():
+def test_the_run_directory_is_named_after_the_input_whatever_the_output():
     assert job_from(MINIMAL).output.run_dir == "runs/rows"
-    assert job_from({**MINIMAL, "output": {"file": "a/out put.parquet"}}).output.run_dir == "runs/out-put"
+    assert job_from({**MINIMAL, "output": {"file": "a/out.parquet"}}).output.run_dir == "runs/rows"
+    assert job_from({**MINIMAL, "input": {"path": "a b/part 1.jsonl.gz"}}).output.run_dir == "runs/part-1"
 
 
 def test_endpoints_we_start_have_the_same_identity_on_every_port():

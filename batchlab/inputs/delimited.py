@@ -116,9 +116,9 @@ class DelimitedSource:
         ]
         return pa.Table.from_arrays(columns, schema=plan.schema)
 
-    def unchanged(self, plan: InputPlan) -> bool:
+    def unchanged(self, plan: InputPlan, *, racy_ok: bool = False) -> bool:
         """See `Source.unchanged`."""
-        return files_unchanged([self._path], plan)
+        return files_unchanged([self._path], plan, racy_ok=racy_ok)
 
     def _rows(self, shard: Shard, plan: InputPlan, purpose: str) -> Iterator[Row]:
         cursor = self._at(shard, purpose)

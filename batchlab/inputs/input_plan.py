@@ -115,8 +115,12 @@ class Source(Protocol):
         """The shard's input columns with the plan's types; a malformed row is all null."""
         ...
 
-    def unchanged(self, plan: InputPlan) -> bool:
-        """Whether the files are, by size, time and inode, those the plan was made from."""
+    def unchanged(self, plan: InputPlan, *, racy_ok: bool = False) -> bool:
+        """Whether the files are, by size, time and inode, those the plan was made from.
+
+        A file that was written just before the plan was made may have changed again within the
+        same time stamp; it counts as unchanged only with `racy_ok`.
+        """
         ...
 
 
@@ -173,15 +177,15 @@ def file_stat(path: Path) -> dict[str, Any]:
     return {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
 
 
-def files_unchanged(paths: list[Path], plan: InputPlan) -> bool:
-    """Whether `paths` are the plan's files, untouched since well before it was made."""
+def files_unchanged(paths: list[Path], plan: InputPlan, *, racy_ok: bool) -> bool:
+    """See `Source.unchanged`."""
     try:
         now = tuple(file_stat(path) for path in paths)
     except OSError:
         return False
     if now != plan.stat:
         return False
-    return all(stat["mtime_ns"] / 1e9 < plan.scanned_at - RACY_S for stat in now)
+    return racy_ok or all(stat["mtime_ns"] / 1e9 < plan.scanned_at - RACY_S for stat in now)
 
 
 def unreadable(path: str, error: OSError) -> InputError:

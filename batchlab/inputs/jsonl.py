@@ -93,9 +93,9 @@ class JsonlSource:
             return pa.table({}).select([]) if not rows else _no_columns(len(rows))
         return pa.Table.from_arrays(columns, schema=schema)
 
-    def unchanged(self, plan: InputPlan) -> bool:
+    def unchanged(self, plan: InputPlan, *, racy_ok: bool = False) -> bool:
         """See `Source.unchanged`."""
-        return files_unchanged([self._path], plan)
+        return files_unchanged([self._path], plan, racy_ok=racy_ok)
 
     def _open(self) -> BinaryIO:
         return open_bytes(self._path, self.path)

@@ -88,9 +88,9 @@ class ParquetSource:
         """See `Source.table`."""
         return pa.Table.from_batches(list(self._shard_batches(shard)), schema=plan.schema)
 
-    def unchanged(self, plan: InputPlan) -> bool:
+    def unchanged(self, plan: InputPlan, *, racy_ok: bool = False) -> bool:
         """See `Source.unchanged`."""
-        return files_unchanged(self._paths, plan)
+        return files_unchanged(self._paths, plan, racy_ok=racy_ok)
 
     def _schema(self) -> pa.Schema:
         first = self._open(self._paths[0]).schema_arrow

@@ -21,7 +21,7 @@ from batchlab.errors import CorruptRun, InputError, UsageError
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source, open_source, spool_stdin
-from batchlab.job import Job
+from batchlab.job import Job, default_run_dir
 from batchlab.records import ChatRequest, Row
 from batchlab.store.files import private_dir
 from batchlab.store.run_dir import RunDir
@@ -172,6 +172,11 @@ def _resumed(
     on_scan: Callable[[int, int | None], None] | None,
 ) -> Prepared:
     before, plan = job_of_run(store), plan_of_run(store)
+    if job.output.run_dir == default_run_dir(job) and _is_other_file(before.input.path, job.input.path):
+        raise UsageError(
+            f"{store.path}: holds the answers for {before.input.path}. "
+            f"Pass --run-dir to name another directory for {job.input.path}."
+        )
     changed = _changed_settings(store.manifest["settings"], job.request_settings())
     # The parts that exist were cut at this size; a new value counts for new runs only.
     job = dataclasses.replace(
@@ -190,6 +195,11 @@ def _resumed(
         return Prepared(store, source, planned.plan, planned.ready_builder)
     _new_generation(store, source, planned, manifest, say)
     return Prepared(store, source, planned.plan, planned.ready_builder)
+
+
+def _is_other_file(before: str, now: str) -> bool:
+    """Whether two inputs have the same name but are not the same path."""
+    return "-" not in (before, now) and Path(before).absolute() != Path(now).absolute()
 
 
 def _input_identity(job: Job) -> tuple[Any, ...]:

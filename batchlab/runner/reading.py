@@ -121,7 +121,7 @@ def export_run(path: str, output: str, *, csv_raw: bool = False) -> int:
 def _export(store: RunDir, output: str, *, csv_raw: bool = False) -> int:
     job, plan = job_of_run(store), plan_of_run(store)
     source = open_input(job, store.path)
-    if len(store.sealed()) < len(plan.shards) and not source.unchanged(plan):
+    if len(store.sealed()) < len(plan.shards) and not source.unchanged(plan, racy_ok=True):
         raise InputError(
             job.input.path,
             "the input changed since the run, and unfinished rows need it",

@@ -55,7 +55,7 @@ def test_a_file_of_prompts_comes_back_as_parquet_with_every_column(batchlab, sim
     assert server.ledger()["billed"] == 25
     assert sum(table["completion_tokens"].to_pylist()) == server.ledger()["completion_tokens"]
     assert sum(table["prompt_tokens"].to_pylist()) == server.ledger()["prompt_tokens"]
-    assert [path.name for path in sorted((tmp_path / "runs/out/completions").iterdir())] == [
+    assert [path.name for path in sorted((tmp_path / "runs/rows/completions").iterdir())] == [
         "part-000000.parquet",
         "part-000001.parquet",
         "part-000002.parquet",
@@ -82,15 +82,29 @@ def test_added_edited_removed_and_moved_rows_cost_only_the_new_ones(batchlab, si
     rows_file(
         7, texts=["e", "b", "c", "b", "b", "new", "a"]
     )  # d removed, one b and "new" added, e and a moved
-    again = batchlab(*job(server.base_url, rows, "-o", "out.parquet"))
+    again = batchlab(*job(server.base_url, rows))
 
     assert again.code == 0, again.err
-    again = batchlab(*job(server.base_url, rows))
+    assert "5 of 7 rows are answered and kept; 2 to send" in again.err
     assert server.ledger()["requests"] == 6 + 2
-    table = parts(tmp_path / "runs/rows").to_pylist() if (tmp_path / "runs/rows").exists() else []
-    table = table or pq.read_table(tmp_path / "out.parquet").to_pylist()
-    kept = {row["text"]: row["completion"] for row in table if row["text"] in "eca"}
-    assert kept == {text: before[text] for text in "eca"}
+    table = parts(tmp_path / "runs/rows").to_pylist()
+    assert [row["text"] for row in table] == ["e", "b", "c", "b", "b", "new", "a"]
+    assert {row["text"]: row["completion"] for row in table if row["text"] in "eca"} == {
+        text: before[text] for text in "eca"
+    }
+    assert batchlab("verify", "runs/rows").code == 0
+
+
+def test_another_file_of_the_same_name_does_not_take_over_the_run(batchlab, simulator, rows_file, tmp_path):
+    server, rows = simulator(), rows_file(3)
+    batchlab(*job(server.base_url, rows))
+    (tmp_path / "other").mkdir()
+
+    refused = batchlab(*job(server.base_url, rows_file(4, name="other/rows.jsonl")))
+
+    assert refused.code == 2
+    assert "--run-dir" in refused.err
+    assert server.ledger()["requests"] == 3
 
 
 def test_changed_request_settings_are_refused_until_fresh(batchlab, simulator, rows_file):
