@@ -10,7 +10,8 @@ from batchlab.records import Usage
 
 COMPLETION_SHARE = 0.1  # of max_tokens, at the low end
 NO_MAX_TOKENS = (50, 1_000)  # completion tokens a row when no cap is set
-SECONDS_PER_TOKEN = (0.005, 0.05)  # of a completion: fast and slow providers
+SECONDS_PER_REQUEST = (0.3, 2.0)  # before the first token: fast and slow providers
+SECONDS_PER_TOKEN = (0.005, 0.05)  # of a completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,9 @@ def estimate(
     ]
     low_cost, high_cost = costs
     cost = None if low_cost is None or high_cost is None else (low_cost, high_cost)
-    durations, binding = [], "the window"
-    for tokens, per_token in zip(completion, SECONDS_PER_TOKEN, strict=True):
-        candidates = {f"concurrency {concurrency}": tokens * per_token / concurrency}
+    durations, binding = [], ""
+    for tokens, start, per_token in zip(completion, SECONDS_PER_REQUEST, SECONDS_PER_TOKEN, strict=True):
+        candidates = {f"concurrency {concurrency}": (rows * start + tokens * per_token) / concurrency}
         if rpm:
             candidates[f"rpm {rpm:g}"] = rows * 60 / rpm
         if tpm:
@@ -76,7 +77,7 @@ def estimate(
 
 def _time(seconds: float) -> str:
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
     if seconds < 5_400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3_600:.1f} h"

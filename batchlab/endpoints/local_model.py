@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -47,71 +47,81 @@ def find_gguf() -> Path:
 
 
 class LocalModel:
-    """One llama.cpp server in this process, on a free loopback port."""
+    """One llama.cpp server in a process of its own, on a free loopback port.
+
+    A process of its own, because llama.cpp logs straight to the descriptors and because a crash
+    of the model must not take the run with it.
+    """
 
     def __init__(self, path: str | None = None, *, threads: int = 1, slots: int = SLOTS) -> None:
         self.path = Path(path) if path else find_gguf()
         if not self.path.is_file():
             raise LocalModelError(f"{self.path}: there is no such GGUF file.")
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise LocalModelError(
+                "the local model needs the package xllamacpp. Run: pip install 'batchlab[local]'"
+            )
         self.name = self.path.stem
-        # One thread: on two shared cores two threads often collapse to 1-2 tokens/s.
         self._threads = threads
         self._slots = slots
-        self._server: Any = None
+        self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> str:
         """Loads the model and returns its base URL. Raises LocalModelError."""
-        try:
-            import xllamacpp
-        except ImportError:
+        words = [sys.executable, "-m", __name__, str(self.path), str(self._threads), str(self._slots)]
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the run, which drains first
+        )
+        assert self._process.stdout is not None
+        address = next((line.strip() for line in self._process.stdout if line.startswith("http://")), "")
+        if not address or not self._ready(address):
+            self.stop()
             raise LocalModelError(
-                "the local model needs the package xllamacpp. Run: pip install 'batchlab[local]'"
-            ) from None
-        params = xllamacpp.CommonParams()
-        params.model.path = str(self.path)
-        params.hostname = "127.0.0.1"
-        params.port = 0
-        params.n_parallel = self._slots
-        params.n_ctx = self._slots * CONTEXT_TOKENS
-        params.cpuparams.n_threads = self._threads
-        params.cpuparams.poll = 0
-        with contextlib.suppress(AttributeError):
-            params.hostnames = ["127.0.0.1"]
-        try:
-            with _quiet():
-                self._server = xllamacpp.Server(params)
-                address = self._server.listening_address
-                self._wait_until_ready(address)
-        except (RuntimeError, OSError, ValueError) as error:
-            raise LocalModelError(f"{self.path}: the local model does not start: {error}") from error
+                f"{self.path}: llama.cpp cannot load it; is it a GGUF file of a chat model?"
+            )
         return f"{address}/v1"
 
     def stop(self) -> None:
-        """Ends the server and frees the model."""
-        with _quiet():
-            self._server = None
+        """Ends the server."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()  # it holds nothing worth saving
+            process.communicate()
 
-    def _wait_until_ready(self, address: str) -> None:
+    def _ready(self, address: str) -> bool:
         end = time.monotonic() + READY_TIMEOUT_S
-        while time.monotonic() < end:
+        while time.monotonic() < end and self._process is not None and self._process.poll() is None:
             with contextlib.suppress(URLError, ConnectionError, TimeoutError):
                 urlopen(f"{address}/health", timeout=5).close()  # noqa: S310 - our own loopback address
-                return
+                return True
             time.sleep(0.05)
-        raise RuntimeError(f"not ready after {READY_TIMEOUT_S:.0f} s")
+        return False
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps llama.cpp's C++ log, which goes straight to the descriptors, off the terminal."""
-    saved = os.dup(2), os.dup(1)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        os.dup2(null, 1)
-        yield
-    finally:
-        os.dup2(saved[0], 2)
-        os.dup2(saved[1], 1)
-        for descriptor in (*saved, null):
-            os.close(descriptor)
+def _serve(path: str, threads: int, slots: int) -> None:
+    """The server process: prints its address, and ends when its standard input does."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = path
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.n_parallel = slots
+    params.n_ctx = slots * CONTEXT_TOKENS
+    # One thread: on two shared cores two threads often collapse to 1-2 tokens/s.
+    params.cpuparams.n_threads = threads
+    params.cpuparams.poll = 0
+    server = xllamacpp.Server(params)
+    sys.stdout.write(f"\n{server.listening_address}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+    os._exit(0)  # llama.cpp's own shutdown can take seconds
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -49,7 +49,9 @@ def started_endpoint(job: Job) -> Iterator[Endpoint]:
             except LocalModelError as error:
                 raise UsageError(str(error)) from error
             try:
-                yield Endpoint(url, None, f"local model {model.name}")
+                yield Endpoint(
+                    url, None, f"{model.name}, a small model on this machine (its answers are poor)"
+                )
             finally:
                 model.stop()
         case _:
@@ -63,6 +65,9 @@ def job_price(job: Job) -> tuple[Price | None, str]:
         return Price(given.input, given.output, given.cached), "job"
     if given.input is not None or given.output is not None:
         raise UsageError("a price needs both input and output (USD per 1M tokens); see [price].")
-    if endpoint_host(job.endpoint.base_url) in {"simulator", "local"}:
-        return None, "none stated"
+    match endpoint_host(job.endpoint.base_url):
+        case "local":
+            return Price(0.0, 0.0), "this machine bills nothing"
+        case "simulator":
+            return None, "simulated"
     return lookup(job.request.model, job.endpoint.base_url)
