@@ -12,8 +12,13 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
+
+# The machine is shared: how long an example takes says nothing.
+settings.register_profile("batchlab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("batchlab")
 
 ROOT = Path(__file__).resolve().parents[1]
 CANARY = "canary-key-0123456789abcdef"

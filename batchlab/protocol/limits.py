@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 _WINDOWS_S = (1.0, 10.0, 60.0, 3_600.0, 86_400.0)
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _IN_MESSAGE = re.compile(
-    r"(?i)(?:try again|retry) (?:in|after) ((?:\d+h)?(?:\d+m(?!s))?(?:\d+(?:\.\d+)?(?:ms|s))?)(?:econds?)?"
+    r"(?i)(?:try again|retry) (?:in|after) ((?:\d+h)?(?:\d+m(?!s))?(?:\d+(?:\.\d+)?)?) ?(ms|s(?:ec(?:ond)?s?)?\b)?"
 )
 
 
@@ -65,7 +65,11 @@ def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) ->
 def message_wait_s(message: str) -> float | None:
     """Seconds in a message such as "try again in 9m38.016s", or None."""
     match = _IN_MESSAGE.search(message[:4_096])
-    return _duration(match.group(1)) if match and match.group(1) else None
+    if not match or not match.group(1):
+        return None
+    number, unit = match.groups()
+    ends_in_digit = number[-1].isdigit()
+    return _duration(number + ("ms" if unit and unit.lower() == "ms" else "s") if ends_in_digit else number)
 
 
 def rate_limits(headers: Mapping[str, str], *, now: datetime | None = None) -> RateHeaders | None:
