@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batchlab.store.run_dir import RunDir
 
 _DIRECTORIES = ("journal", "completions")
+_MOVED = (*_DIRECTORIES, "checksums.log")
 
 
 def swap_pending(path: Path) -> bool:
@@ -40,7 +41,7 @@ def finish_swap(path: Path) -> None:
     if manifest.exists():
         generation = json.loads(manifest.read_bytes())["generation"]
         kept = private_dir(private_dir(path / "previous") / str(generation - 1))
-        for name in _DIRECTORIES:
+        for name in _MOVED:
             if (ready / name).exists():
                 if (path / name).exists():
                     (path / name).rename(kept / name)
@@ -74,6 +75,7 @@ class Generation:
         private_dir(self._path)
         for name in _DIRECTORIES:
             private_dir(self._path / name)
+        atomic_write(self._path / "checksums.log", b"")
         self._next = type(self._run)(self._path, self._manifest)
         # On disk, because a changed input may be as large as the data set; temporary, so not synced.
         self._answers = sqlite3.connect(self._path / "answers.sqlite", isolation_level=None)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Failure, Result, Shard, Totals, Usage, result_totals
-from batchlab.store.files import AppendFile, atomic_write, fsync_dir
+from batchlab.store.files import AppendFile, atomic_write, fsync_dir, publish
 from batchlab.store.journal import (
     JournalScan,
     Record,
@@ -22,7 +22,7 @@ from batchlab.store.journal import (
     result_record,
     sent_record,
 )
-from batchlab.store.parts import part_results, write_part
+from batchlab.store.parts import file_digest, part_results, write_part
 from batchlab.store.sync import SyncGroup
 
 RetryRule = Callable[[Failure], bool]
@@ -81,12 +81,20 @@ class OpenShard:
     """
 
     def __init__(
-        self, root: Path, shard: Shard, group: SyncGroup, *, prefix: str, retry: RetryRule | None = None
+        self,
+        root: Path,
+        shard: Shard,
+        group: SyncGroup,
+        *,
+        prefix: str,
+        record_digest: Callable[[str, str], None],
+        retry: RetryRule | None = None,
     ) -> None:
         self.shard = shard
         self._root = root
         self._group = group
         self._prefix = prefix
+        self._record_digest = record_digest
         self._state = bytearray(shard.rows)
         self._file_of = array("i", [-1]) * shard.rows
         self._offset = array("q", [0]) * shard.rows
@@ -161,7 +169,7 @@ class OpenShard:
         def batch(start: int, stop: int) -> list[Result]:
             return [result for _ in range(start, stop) if (result := next(stream)) is not None]
 
-        write_part(
+        tmp = write_part(
             self._base,
             input_table,
             batch,
@@ -169,6 +177,8 @@ class OpenShard:
             prefix=self._prefix,
             totals=totals,
         )
+        self._record_digest(self._base.name, file_digest(tmp))
+        publish(tmp, self._base)
         self.close()
         for path in journal_paths(self._root, self.shard.index):
             path.unlink()

@@ -7,6 +7,7 @@ verify them (without, 317 of 400 flipped bits were read back as silently differe
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -28,7 +29,7 @@ from batchlab.records import (
     Totals,
     Usage,
 )
-from batchlab.store.files import FILE_MODE, disk_stop, publish
+from batchlab.store.files import FILE_MODE, disk_stop
 
 FORMAT = "1"
 BATCH_ROWS = 2_000  # rows held as Python values while a part is written or read
@@ -206,8 +207,8 @@ def write_part(
     first_row: int,
     prefix: str,
     totals: Totals,
-) -> None:
-    """Writes one part; it appears whole under `path` or not at all.
+) -> Path:
+    """Writes one part to a temporary file beside `path` and returns that file, not yet published.
 
     Args:
         results: the results of rows [start, stop), counted within the shard.
@@ -238,13 +239,19 @@ def write_part(
     except OSError as error:
         tmp.unlink(missing_ok=True)
         disk_stop(path, error)
-    publish(tmp, path)
+    return tmp
+
+
+def file_digest(path: Path) -> str:
+    """BLAKE2b of a whole file. Pages carry checksums of their own, but a Parquet footer has none."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _open(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         raise CorruptRun(f"{path}: not a whole Parquet file ({_first_line(error)}).") from error
 
 
@@ -264,7 +271,7 @@ def part_tables(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa
         try:
             for batch in part.iter_batches(batch_size=BATCH_ROWS, columns=columns):
                 yield pa.Table.from_batches([batch])
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException) as error:
             raise CorruptRun(f"{path}: damaged ({_first_line(error)}).") from error
 
 
@@ -272,6 +279,8 @@ def part_results(path: Path, prefix: str) -> Iterator[Result]:
     """A part's results, in row order."""
     names = [prefix + name for name in RESULT_COLUMNS]
     for table in part_tables(path, names):
+        if table.column_names != names:
+            raise CorruptRun(f"{path}: damaged (its columns are not those of a part).")
         for row in table.rename_columns(list(RESULT_COLUMNS)).to_pylist():
             yield _result(row)
 

@@ -4,6 +4,7 @@
     lock            flock; who works here now
     journal/        one file a shard and attempt; deleted when the shard is sealed
     completions/    one Parquet part a sealed shard, named by its number
+    checksums.log   each part's BLAKE2b, written before the part is published
     previous/N/     what an earlier generation of the run had (changed input or --fresh)
 
 A shard with a part and no journal is sealed. With both, its failed rows are being asked
@@ -30,11 +31,17 @@ import pyarrow as pa
 
 from batchlab.errors import CorruptRun, RunStopped, UsageError
 from batchlab.records import Failure, Result, Shard, Totals, result_totals
-from batchlab.store.files import FILE_MODE, atomic_write, private_dir
+from batchlab.store.files import FILE_MODE, AppendFile, atomic_write, disk_stop, private_dir
 from batchlab.store.generations import Generation, finish_swap, swap_pending
-from batchlab.store.journal import JournalScan, result_of
-from batchlab.store.open_shard import OpenShard, RetryRule, journal_paths, part_path
-from batchlab.store.parts import part_results, part_tables, part_totals, with_results
+from batchlab.store.journal import JournalScan, encode, result_of
+from batchlab.store.open_shard import (
+    OpenShard,
+    RetryRule,
+    journal_paths,
+    part_path,
+    repaired_records,
+)
+from batchlab.store.parts import file_digest, part_results, part_tables, part_totals, with_results
 from batchlab.store.sync import SyncGroup
 
 
@@ -112,7 +119,7 @@ class RunDir:
             # flock, not lockf: a lockf lock is dropped when any descriptor of the file closes.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.pread(descriptor, 4_096, 0)
+            holder = _read_holder(descriptor)
             os.close(descriptor)
             if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
                 raise UsageError(
@@ -130,6 +137,9 @@ class RunDir:
             self.manifest = json.loads((self.path / "run.json").read_bytes())
         for leftover in self.path.glob("*/*.tmp"):
             leftover.unlink()
+        if self._checksums.exists():
+            for _ in repaired_records(self._checksums):
+                pass
 
     def lock_holder(self) -> int | None:
         """pid of the process that works here now, None when there is none."""
@@ -153,6 +163,7 @@ class RunDir:
             self._group.close()
         finally:
             if self._lock is not None:
+                os.ftruncate(self._lock, 0)
                 os.close(self._lock)
                 self._lock = None
 
@@ -186,7 +197,9 @@ class RunDir:
             CorruptRun: a journal was damaged; the next try goes on without the lost records.
             RunStopped: the disk is full or failing.
         """
-        return OpenShard(self.path, shard, self._group, prefix=self.prefix, retry=retry)
+        return OpenShard(
+            self.path, shard, self._group, prefix=self.prefix, record_digest=self._record_digest, retry=retry
+        )
 
     def part_totals(self, shard: Shard) -> Totals:
         """A sealed shard's totals, from the part's footer."""
@@ -245,9 +258,13 @@ class RunDir:
         known = {shard.index for shard in shards}
         for index in sorted((sealed | with_journal) - known):
             report.problems.append(f"shard {index}: results that no input row belongs to")
+        digests = self._digests()
         for shard in shards:
             try:
                 if shard.index in sealed:
+                    part = part_path(self.path, shard.index)
+                    if file_digest(part) not in digests.get(part.name, set()):
+                        report.problems.append(f"{part}: not the file that was written (checksum differs)")
                     self._verify_part(shard, report)
                 else:
                     self._verify_open(shard, report)
@@ -292,6 +309,28 @@ class RunDir:
             report.totals += result_totals(result)
         report.pending += shard.rows - len(results)
 
+    @property
+    def _checksums(self) -> Path:
+        return self.path / "checksums.log"
+
+    def _record_digest(self, part: str, digest: str) -> None:
+        file = AppendFile(self._checksums)
+        try:
+            file.append(encode(json.dumps({"part": part, "blake2b": digest}).encode()))
+            file.sync()
+        except OSError as error:
+            disk_stop(self._checksums, error)
+        finally:
+            file.close()
+
+    def _digests(self) -> dict[str, set[str]]:
+        """Every digest a part ever had: a crash may come between writing it and publishing."""
+        digests: dict[str, set[str]] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for record in JournalScan(self._checksums).records():
+                digests.setdefault(str(record.data.get("part")), set()).add(str(record.data.get("blake2b")))
+        return digests
+
     def _with_journal(self) -> set[int]:
         return {int(path.name.split(".")[0]) for path in (self.path / "journal").glob("*.log")}
 
@@ -316,6 +355,16 @@ def _same_totals(one: Totals, two: Totals) -> bool:
         if abs(left - right) > 1e-9 * max(1.0, abs(left)):
             return False
     return True
+
+
+def _read_holder(descriptor: int) -> bytes:
+    """What the lock's holder wrote; it may have taken the lock this very moment."""
+    for _ in range(20):
+        content = os.pread(descriptor, 4_096, 0)
+        if content:
+            return content
+        time.sleep(0.02)
+    return b""
 
 
 def _holder_text(content: bytes) -> str:

@@ -1,0 +1,265 @@
+"""Shards, parts, generations and the lock, on real files."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchlab.errors import UsageError
+from batchlab.records import RESULT_COLUMNS, ChatRequest, Shard
+from batchlab.store import generations
+from batchlab.store.open_shard import part_path
+from batchlab.store.parts import part_results, part_totals
+from batchlab.store.run_dir import RunDir
+
+from .test_journal import completion, failure
+
+MANIFEST = {"format": 1, "generation": 1, "plan": {}, "job": {"output": {"prefix": ""}}}
+SHARD = Shard(0, 0, 5)
+INPUT = pa.table({"text": [f"t{row}" for row in range(5)]})
+
+
+@pytest.fixture
+def run(tmp_path):
+    store = RunDir.create(tmp_path / "run", MANIFEST)
+    yield store
+    store.close()
+
+
+def filled(run: RunDir, shard: Shard = SHARD, results=None) -> RunDir:
+    opened = run.open_shard(shard)
+    for result in results or [completion(shard.first_row + index) for index in range(shard.rows)]:
+        opened.append_sent(result.row_id, 1)
+        opened.append(result)
+    opened.seal(INPUT)
+    return run
+
+
+def test_a_sealed_shard_holds_input_and_results_in_order_and_no_journal(run):
+    opened = run.open_shard(SHARD)
+    for row in (3, 1, 4, 0, 2):
+        opened.append(completion(row))
+    totals = opened.seal(INPUT)
+
+    table = pq.read_table(part_path(run.path, 0))
+    assert table.column_names == ["text", *RESULT_COLUMNS]
+    assert table["row_id"].to_pylist() == [0, 1, 2, 3, 4]
+    assert list(part_results(part_path(run.path, 0), "")) == [completion(row) for row in range(5)]
+    assert part_totals(part_path(run.path, 0)) == totals
+    assert run.sealed() == {0}
+    assert not list((run.path / "journal").iterdir())
+
+
+def test_the_schema_of_a_part_without_errors_is_that_of_one_with_errors(run):
+    filled(run)
+    filled(run, Shard(1, 5, 5), [failure(5 + index) for index in range(5)])
+
+    schemas = [pq.read_schema(part_path(run.path, index)) for index in (0, 1)]
+
+    assert schemas[0].equals(schemas[1])
+
+
+def test_a_reopened_shard_knows_what_it_has_and_what_was_in_flight(run):
+    opened = run.open_shard(SHARD)
+    opened.append_sent(0, 1)
+    opened.append(completion(0))
+    opened.append_sent(1, 1)
+    opened.append_sent(2, 1)
+    opened.append_back(2, None)
+    opened.close()
+
+    again = run.open_shard(SHARD)
+
+    assert [again.done(row) for row in range(5)] == [True, False, False, False, False]
+    assert again.unresolved == 1
+    again.close()
+
+
+def test_a_later_answer_replaces_a_failure_but_never_an_answer(run):
+    filled(run, results=[failure(0), *(completion(row) for row in range(1, 5))])
+
+    opened = run.open_shard(SHARD, retry=lambda one: one.error_class == "server")
+    assert [opened.done(row) for row in range(5)] == [False, True, True, True, True]
+    assert opened.reopened == 1
+    opened.append(completion(1, "another"))
+    opened.append(completion(0, "at last"))
+    opened.seal(INPUT)
+
+    texts = [result.reply.completion for result in part_results(part_path(run.path, 0), "")]
+    assert texts == ["at last", "answer", "answer", "answer", "answer"]
+
+
+def test_a_crash_between_publishing_a_part_and_deleting_its_journal_is_harmless(run):
+    opened = run.open_shard(SHARD)
+    for row in range(5):
+        opened.append(completion(row))
+    opened._group.flush()
+    journal = next((run.path / "journal").iterdir())
+    content = journal.read_bytes()
+    opened.seal(INPUT)
+    journal.write_bytes(content)  # as if the unlink had never happened
+
+    again = run.open_shard(SHARD)
+    assert again.complete
+    again.seal(INPUT)
+
+    assert list(part_results(part_path(run.path, 0), "")) == [completion(row) for row in range(5)]
+    assert run.sealed() == {0}
+
+
+def test_verify_accepts_a_good_run_and_counts_pending_rows(run):
+    filled(run)
+    opened = run.open_shard(Shard(1, 5, 5))
+    opened.append(completion(5))
+
+    report = run.verify([SHARD, Shard(1, 5, 5), Shard(2, 10, 5)])
+    opened.close()
+
+    assert report.problems == []
+    assert (report.totals.rows, report.pending) == (6, 9)
+
+
+def test_verify_finds_a_flipped_bit_a_missing_row_and_a_stranger(run):
+    filled(run)
+    path = part_path(run.path, 0)
+    good = path.read_bytes()
+    for place in range(0, len(good), 97):
+        damaged = bytearray(good)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        assert run.verify([SHARD]).problems, f"byte {place}"
+
+    path.write_bytes(good)
+    assert run.verify([replace(SHARD, rows=6)]).problems
+    assert "no input row belongs to" in run.verify([]).problems[0]
+
+
+def test_the_run_directory_is_private_whatever_the_umask(tmp_path):
+    old = os.umask(0)
+    try:
+        run = filled(RunDir.create(tmp_path / "run", MANIFEST))
+        run.close()
+    finally:
+        os.umask(old)
+
+    modes = {
+        path.relative_to(tmp_path).as_posix(): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")
+    }
+    assert all(mode == (0o700 if (tmp_path / name).is_dir() else 0o600) for name, mode in modes.items()), (
+        modes
+    )
+
+
+def _try_lock(path: Path, barrier, outcomes) -> None:
+    barrier.wait()
+    try:
+        run = RunDir.open(path)
+        run.lock()
+    except UsageError as error:
+        outcomes.put(str(error))
+    else:
+        outcomes.put("locked")
+    barrier.wait()
+
+
+def test_of_two_processes_exactly_one_gets_the_run(tmp_path):
+    RunDir.create(tmp_path / "run", MANIFEST).close()
+    context = multiprocessing.get_context("spawn")
+    barrier, outcomes = context.Barrier(2), context.Queue()
+    processes = [
+        context.Process(target=_try_lock, args=(tmp_path / "run", barrier, outcomes)) for _ in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+    said = sorted(outcomes.get() for _ in range(2))
+
+    assert said.count("locked") == 1
+    assert "in use by process" in said[0]
+    assert os.uname().nodename in said[0]
+
+
+def request(row: int, like: int) -> ChatRequest:
+    """Row `row` asking what row `like` asked before."""
+    return ChatRequest(
+        row_id=row, custom_id=f"new-{row}", body={}, request_hash=like.to_bytes(16, "big"), prompt_bytes=1
+    )
+
+
+def moved(run: RunDir, likes: list[int]) -> int:
+    """Moves the run to a plan whose rows ask what `likes` says; returns how many answers were kept."""
+    manifest = {**MANIFEST, "generation": run.manifest["generation"] + 1}
+    table = pa.table({"text": [f"u{like}" for like in likes]})
+    with run.next_generation(manifest) as generation:
+        generation.add_shard(
+            Shard(0, 0, len(likes)),
+            iter([request(row, like) for row, like in enumerate(likes)]),
+            lambda: table,
+        )
+        generation.commit()
+        return generation.kept
+
+
+def test_a_new_generation_keeps_answers_by_request_and_each_answer_once(run):
+    filled(run)
+
+    kept = moved(run, [4, 0, 9, 0])
+
+    assert kept == 2  # row 9 is new, and the second 0 is a row of its own
+    opened = run.open_shard(Shard(0, 0, 4))
+    assert [opened.done(row) for row in range(4)] == [True, True, False, False]
+    opened.close()
+    assert (run.path / "previous/1/completions/part-000000.parquet").exists()
+
+
+def test_going_back_finds_the_answers_of_an_earlier_generation(run):
+    filled(run)
+    assert moved(run, [9, 9]) == 0
+
+    assert moved(run, [0, 1, 2, 3, 4]) == 5
+    assert moved(run, [0, 0]) == 1
+    assert run.totals().rows == 1
+
+
+def test_a_crash_at_any_step_of_the_swap_is_finished_by_the_next_lock(tmp_path, monkeypatch):
+    """Raises at the n-th rename, for growing n, until the swap runs through."""
+    real = Path.rename
+    for step in range(1, 12):
+        run = filled(RunDir.create(tmp_path / f"run{step}", MANIFEST))
+        left = step
+
+        def failing(self, target):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+            return real(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", failing)
+            try:
+                moved(run, [4, 0, 9])
+                finished = True
+            except KeyboardInterrupt:
+                finished = False
+        run.close()
+
+        again = RunDir.open(run.path)
+        again.lock()
+        kept = again.totals().rows
+        if generations.swap_pending(run.path) or again.manifest["generation"] == 1:
+            assert kept == 5, f"step {step}: the old generation is whole"
+        else:
+            assert kept == 2, f"step {step}: the new generation is whole"
+        again.close()
+        if finished:
+            return
+    pytest.fail("the swap never ran through")
