@@ -10,17 +10,17 @@ BURST_S = 1.0  # what may leave at once: a second's worth; providers check windo
 class Bucket:
     """`per_minute` units a minute. Never gives out more than that in any 60 s.
 
-    The bucket holds `burst` units and refills at a rate such that burst + 60 s of refill is
-    the limit: a full minute's worth at once, then refilling, would pass it twofold.
+    A full minute's worth at once, then refilling, would pass the limit twofold. This bucket
+    holds `burst` units, and refills so that what leaves in any [t, t + 60 s), at most
+    burst − 1 + 60 · rate, is the limit.
     """
 
     def __init__(self, per_minute: float, *, now: float) -> None:
         self.per_minute = per_minute
-        self.burst = max(1.0, per_minute * BURST_S / 60)
-        # below 1 unit of burst a minute nothing would ever refill
-        self._rate = max(per_minute - self.burst, per_minute / 2) / 60
-        if per_minute < 2:
-            self._rate = per_minute / 60
+        self.burst = max(1.0, math.floor(per_minute * BURST_S / 60))
+        whole = math.floor(per_minute) if per_minute >= 1 else per_minute
+        # a hair less, so that rounding never lets a unit out early
+        self._rate = (whole - self.burst + 1.0) / 60 * (1 - 1e-6)
         self._level = self.burst
         self._at = now
 

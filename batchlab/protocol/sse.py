@@ -59,19 +59,19 @@ class SseDecoder:
         if not line:
             return self._dispatch()
         field, _, value = line.partition(":")
-        if field == "data":
-            self._data.append(value.removeprefix(" "))
-        return []  # comments (": keep-alive"), event, id and retry carry nothing for us
+        if field != "data":
+            return []  # comments (": keep-alive"), event, id and retry carry nothing for us
+        value = value.removeprefix(" ")
+        # A second data line belongs to the same event, unless that one is whole already and its
+        # blank line is missing.
+        done = self._dispatch() if self._data and _is_event("\n".join(self._data)) else []
+        self._data.append(value)
+        return done
 
     def _dispatch(self) -> list[str]:
         lines, self._data = self._data, []
-        if len(lines) < 2:
-            return [line for line in lines if line]
         joined = "\n".join(lines)
-        # Several data lines are one event with line feeds in it, or events whose blank lines are missing.
-        if all(_is_event(line) for line in lines):
-            return lines
-        return [joined]
+        return [joined] if joined else []
 
 
 def _is_event(line: str) -> bool:

@@ -1,0 +1,210 @@
+"""How fast to send, on a virtual clock."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchlab.dispatch.buckets import Bucket
+from batchlab.dispatch.controller import ControllerLimits, Permit, RateController
+from batchlab.protocol.limits import RateHeaders
+
+
+def controller(concurrency=64, **limits) -> RateController:
+    return RateController(ControllerLimits(concurrency=concurrency, **limits), now=0.0, rng=random.Random(7))
+
+
+def taken(it: RateController, now: float, count: int = 1000) -> list[Permit]:
+    """As many permits as there are to be had, at most `count`."""
+    permits = []
+    while len(permits) < count and isinstance(got := it.try_acquire(now, 10, 10), Permit):
+        permits.append(got)
+    return permits
+
+
+def answered(it: RateController, permits: list[Permit], now: float) -> None:
+    for permit in permits:
+        it.succeeded(permit, now, 20)
+
+
+def test_a_run_starts_with_four_in_flight_and_never_passes_its_ceiling():
+    assert len(taken(controller(), 0.0)) == 4
+    assert len(taken(controller(concurrency=2), 0.0)) == 2
+
+
+def test_the_window_grows_by_one_an_answer_while_it_is_used():
+    it = controller(concurrency=6)
+    permits = taken(it, 0.0)
+    for _ in range(2):
+        it.succeeded(permits.pop(), 1.0, 20)
+        permits += taken(it, 1.0)
+
+    assert it.window == 6
+
+
+def test_a_window_that_is_not_used_does_not_grow():
+    it = controller()
+    for now in range(50):
+        answered(it, taken(it, float(now), 1), now + 0.5)
+
+    assert it.window == 4
+
+
+def grown(window: int = 20) -> RateController:
+    it = controller(concurrency=window)
+    now = 0.0
+    while it.window < window:
+        answered(it, taken(it, now), now + 0.1)
+        now += 1.0
+    return it
+
+
+def test_one_burst_of_429s_cuts_the_window_once_and_pauses_everybody():
+    it = grown()
+    permits = taken(it, 100.0)
+    for permit in permits:
+        it.limited(permit, 101.0)
+
+    assert it.window == int(20 * 0.85)
+    assert it.in_flight == 0
+    assert 101.0 < it.gate_until <= 102.0
+    assert it.try_acquire(101.0, 1, 1) == pytest.approx(it.gate_until - 101.0)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 300.0, 86_400.0])
+def test_a_retry_after_is_honoured_in_full_by_everybody(seconds):
+    it = grown()
+    it.limited(taken(it, 100.0, 1)[0], 101.0, seconds)
+
+    assert 101.0 + seconds <= it.gate_until <= 101.0 + seconds * 1.05
+    assert "Retry-After" in it.why(101.0)
+
+
+def test_after_a_cut_the_window_that_failed_is_not_tried_again_at_once():
+    it = grown(20)
+    it.limited(taken(it, 100.0)[0], 100.0)
+    now = 103.0
+    while now < 114.0:
+        answered(it, taken(it, now, it.window - it.in_flight), now + 0.1)
+        now += 0.2
+
+    assert it.window <= 19
+
+
+def test_repeated_429s_without_an_answer_wait_longer_and_longer_up_to_a_minute():
+    it = controller()
+    now, waits = 0.0, []
+    for _ in range(12):
+        permit = taken(it, now, 1)[0]
+        it.limited(permit, now)
+        waits.append(it.gate_until - now)
+        now = it.gate_until
+
+    assert waits[-1] <= 60.0
+    assert waits[6] > waits[0]
+    assert it.silent_s(now) == now
+
+
+def test_random_server_errors_do_not_open_the_breaker():
+    it = controller()
+    now = 0.0
+    for number in range(400):
+        permit = taken(it, now, 1)[0]
+        if number % 20 == 19:
+            it.failed(permit, now)
+        else:
+            it.succeeded(permit, now, 20)
+        now += 0.1
+
+    assert it.window >= 4
+
+
+def test_an_endpoint_that_only_fails_is_probed_one_request_at_a_time():
+    it = controller()
+    now = 0.0
+    for _ in range(11):
+        it.failed(taken(it, now, 1)[0], now)
+    assert it.window == 1
+    probes = []
+    for _ in range(10):
+        now = max(now, it.gate_until)
+        permits = taken(it, now)
+        assert len(permits) == 1
+        probes.append(now)
+        it.failed(permits[0], now)
+
+    gaps = [later - earlier for earlier, later in zip(probes, probes[1:], strict=False)]
+    assert max(gaps) == 60.0
+    assert "outage" in it.why(now)
+
+
+def test_the_first_answer_after_an_outage_ends_it():
+    it = controller()
+    it.unreachable(taken(it, 0.0, 1)[0], 0.0)
+    assert it.silent_s(50.0) == 50.0
+    it.succeeded(taken(it, 100.0)[0], 100.0, 20)
+
+    assert it.window >= 4
+    assert it.silent_s(100.0) == 0.0
+
+
+@given(rpm=st.floats(1, 6_000), seed=st.integers(0, 1_000))
+def test_rpm_is_never_exceeded_in_any_minute(rpm, seed):
+    rng = random.Random(seed)
+    it = controller(concurrency=10_000, rpm=rpm)
+    it._w = 10_000.0
+    now, sent = 0.0, []
+    for _ in range(400):
+        permits = taken(it, now)
+        sent += [now] * len(permits)
+        answered(it, permits, now)
+        got = it.try_acquire(now, 10, 10)
+        now += max(
+            got if not isinstance(got, Permit) and math.isfinite(got) else 0.0, rng.random() * 60 / rpm
+        )
+
+    start = 0
+    for end in range(len(sent)):
+        while sent[end] - sent[start] >= 60.0:
+            start += 1
+        assert end - start + 1 <= max(1, rpm) + 1e-6
+
+
+def test_tokens_reserved_and_not_used_are_given_back():
+    it = controller(tpm=60_000.0)
+    permit = it.try_acquire(0.0, 500, 500)
+    assert isinstance(permit, Permit)
+    assert isinstance(it.try_acquire(0.0, 500, 500), float)
+    it.succeeded(permit, 0.0, 10)
+
+    assert isinstance(it.try_acquire(0.0, 400, 500), Permit)
+
+
+def test_a_limit_the_server_states_is_kept_to():
+    it = controller(concurrency=100)
+    headers = RateHeaders(limit_requests=60, remaining_requests=0, reset_requests_s=60.0, window_s=60.0)
+    it.succeeded(taken(it, 0.0, 1)[0], 0.0, 20, headers)
+
+    assert taken(it, 0.0) == []
+    assert len(taken(it, 10.0)) <= 10
+
+
+def test_a_permit_ends_exactly_once():
+    it = controller()
+    permit = taken(it, 0.0, 1)[0]
+    it.refused(permit, 1.0)
+
+    with pytest.raises(AssertionError):
+        it.refused(permit, 1.0)
+
+
+def test_a_bucket_lets_a_request_larger_than_itself_pass_in_debt():
+    bucket = Bucket(600.0, now=0.0)
+
+    assert bucket.wait_s(1_000.0, 0.0) == 0.0
+    bucket.take(1_000.0, 0.0)
+    assert bucket.wait_s(1.0, 0.0) > 60.0

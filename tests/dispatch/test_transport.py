@@ -1,0 +1,152 @@
+"""One attempt over HTTP: aioresponses at the transport's edge, and real sockets for what it cannot do."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from unittest.mock import Mock
+
+import aiohttp
+import pytest
+from aioresponses import aioresponses
+
+from batchlab.credentials import Secret
+from batchlab.dispatch.transport import HttpTransport
+from batchlab.errors import ApiError
+from batchlab.job import LimitsJob
+from batchlab.records import ChatRequest, OutcomeClass
+from tests.conftest import CANARY
+
+URL = "https://provider.example/v1"
+GOOD = {
+    "choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+}
+REQUEST = ChatRequest(
+    row_id=0,
+    custom_id="0",
+    body={"model": "sim", "messages": [{"role": "user", "content": "hello"}]},
+    request_hash=b"",
+    prompt_bytes=5,
+)
+
+
+# aioresponses 0.7.9 does not know the argument that aiohttp 3.14 added to ClientResponse
+Response = partial(aiohttp.ClientResponse, stream_writer=Mock(output_size=0))
+
+
+def transport(base_url: str = URL, *, stream: bool = False, **limits) -> HttpTransport:
+    return HttpTransport(base_url, key=Secret(CANARY), limits=LimitsJob(**limits), stream=stream)
+
+
+async def test_the_key_goes_into_the_header_and_the_body_is_as_the_user_wrote_it():
+    with aioresponses() as web:
+        web.post(
+            f"{URL}/chat/completions", payload=GOOD, headers={"x-request-id": "r1"}, response_class=Response
+        )
+        async with transport() as sender:
+            answer = await sender.send(REQUEST)
+        call = next(iter(web.requests.values()))[0]
+
+    assert answer.reply.completion == "hi"
+    assert answer.request_id == "r1"
+    assert call.kwargs["headers"]["Authorization"] == f"Bearer {CANARY}"
+    assert json.loads(call.kwargs["data"]) == REQUEST.body
+    assert call.kwargs["allow_redirects"] is False
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, OutcomeClass.STOP),
+        (429, OutcomeClass.WAIT),
+        (500, OutcomeClass.RETRY),
+        (400, OutcomeClass.FAIL),
+        (307, OutcomeClass.STOP),
+    ],
+)
+async def test_a_status_becomes_an_outcome(status, kind):
+    with aioresponses() as web:
+        web.post(
+            f"{URL}/chat/completions",
+            status=status,
+            body="{}",
+            headers={"Location": "https://x.example"},
+            response_class=Response,
+        )
+        async with transport() as sender:
+            with pytest.raises(ApiError) as caught:
+                await sender.send(REQUEST)
+
+    assert caught.value.outcome.kind is kind
+
+
+async def test_a_provider_that_echoes_the_key_does_not_get_it_into_the_message():
+    with aioresponses() as web:
+        web.post(
+            f"{URL}/chat/completions",
+            status=400,
+            payload={"error": {"message": f"you sent {CANARY}"}},
+            response_class=Response,
+        )
+        async with transport() as sender:
+            with pytest.raises(ApiError) as caught:
+                await sender.send(REQUEST)
+
+    assert CANARY not in str(caught.value)
+    assert CANARY not in repr(caught.value.outcome)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "error_class"),
+    [
+        ("reset", OutcomeClass.RETRY, "connection"),
+        ("reset_body", OutcomeClass.RETRY, "connection"),
+        ("bad_gzip", OutcomeClass.RETRY, "connection"),
+        ("gzip_bomb", OutcomeClass.FAIL, "too_large"),
+        ("huge_body", OutcomeClass.FAIL, "too_large"),
+        ("hang", OutcomeClass.RETRY, "timeout"),
+        ("deep_json", OutcomeClass.RETRY, "invalid_response"),
+        ("http_204", OutcomeClass.FAIL, "invalid_response"),
+        ("http_524_html", OutcomeClass.RETRY, "server"),
+        ("redirect", OutcomeClass.STOP, "redirect"),
+        ("status_error", OutcomeClass.RETRY, "server"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_fault_on_a_real_socket_becomes_its_outcome(simulator, fault, kind, error_class, stream):
+    server = simulator(faults=[{"kind": fault, "every": 1}])
+    async with transport(server.base_url, stream=stream, idle_timeout_s=0.5, timeout_s=5.0) as sender:
+        with pytest.raises(ApiError) as caught:
+            await sender.send(REQUEST)
+
+    assert (caught.value.outcome.kind, caught.value.outcome.error_class) == (kind, error_class)
+
+
+@pytest.mark.parametrize("fault", ["cut_stream", "error_event"])
+async def test_a_stream_that_breaks_is_retried(simulator, fault):
+    server = simulator(faults=[{"kind": fault, "every": 1}])
+    async with transport(server.base_url, stream=True) as sender:
+        with pytest.raises(ApiError) as caught:
+            await sender.send(REQUEST)
+
+    assert caught.value.outcome.kind is OutcomeClass.RETRY
+
+
+async def test_events_separated_by_single_newlines_are_read(simulator):
+    plain, broken = simulator(), simulator(faults=[{"kind": "single_newlines", "every": 1}])
+    async with transport(plain.base_url, stream=True) as sender:
+        expected = await sender.send(REQUEST)
+    async with transport(broken.base_url, stream=True) as sender:
+        answer = await sender.send(REQUEST)
+
+    assert answer.reply == expected.reply
+    assert answer.ttft_ms is not None
+
+
+async def test_nobody_at_the_address_is_an_outage_not_the_row_s_fault():
+    async with transport("http://127.0.0.1:9/v1", connect_timeout_s=2.0) as sender:
+        with pytest.raises(ApiError) as caught:
+            await sender.send(REQUEST)
+
+    assert caught.value.outcome.kind is OutcomeClass.PAUSE
