@@ -120,13 +120,19 @@ class DelimitedSource:
         """See `Source.unchanged`."""
         return files_unchanged([self._path], plan, racy_ok=racy_ok)
 
+    def close(self) -> None:
+        """See `Source.close`."""
+        while self._cursors:
+            self._cursors.popitem()[1].lines.file.close()
+
     def _rows(self, shard: Shard, plan: InputPlan, purpose: str) -> Iterator[Row]:
         cursor = self._at(shard, purpose)
         names = plan.columns
         last = shard.first_row + shard.rows
-        with read_errors(self.path):
+        try:
             while cursor.row_id < last:
-                record = next(cursor.records, None)
+                with read_errors(self.path):
+                    record = next(cursor.records, None)
                 if record is None:
                     raise InputError(
                         self.path, f"ends at row {cursor.row_id}, before its plan does; it changed"
@@ -134,7 +140,11 @@ class DelimitedSource:
                 row = _row(cursor.row_id, names, record[2], record[3])
                 cursor.row_id += 1
                 yield row
-        self._cursors[purpose] = cursor
+        finally:
+            if cursor.row_id == last < plan.rows:
+                self._cursors[purpose] = cursor
+            else:
+                cursor.lines.file.close()
 
     def _at(self, shard: Shard, purpose: str) -> _Cursor:
         cursor = self._cursors.pop(purpose, None)

@@ -123,6 +123,10 @@ class Source(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Closes what is still open of the input."""
+        ...
+
 
 @dataclass(slots=True)
 class PlanBuilder:

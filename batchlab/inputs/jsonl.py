@@ -81,12 +81,11 @@ class JsonlSource:
 
     def rows(self, shard: Shard, plan: InputPlan) -> Iterator[Row]:
         """See `Source.rows`."""
-        del plan
-        return self._rows(shard, "rows")
+        return self._rows(shard, plan, "rows")
 
     def table(self, shard: Shard, plan: InputPlan) -> pa.Table:
         """See `Source.table`."""
-        rows = [row.values for row in self._rows(shard, "table")]
+        rows = [row.values for row in self._rows(shard, plan, "table")]
         schema = plan.schema
         columns = [column_array(field, [values.get(field.name) for values in rows]) for field in schema]
         if not columns:  # every line of the input is malformed
@@ -100,13 +99,19 @@ class JsonlSource:
     def _open(self) -> BinaryIO:
         return open_bytes(self._path, self.path)
 
-    def _rows(self, shard: Shard, purpose: str) -> Iterator[Row]:
+    def close(self) -> None:
+        """See `Source.close`."""
+        while self._cursors:
+            self._cursors.popitem()[1].file.close()
+
+    def _rows(self, shard: Shard, plan: InputPlan, purpose: str) -> Iterator[Row]:
         file = self._at(shard, purpose)
         row_id = shard.first_row
         last = shard.first_row + shard.rows
-        with read_errors(self.path):
+        try:
             while row_id < last:
-                line = file.readline()
+                with read_errors(self.path):
+                    line = file.readline()
                 if not line:
                     raise InputError(self.path, f"ends at row {row_id}, before its plan does; it changed")
                 if line.isspace():
@@ -114,7 +119,11 @@ class JsonlSource:
                 values, problem = parse_line(line)
                 yield Row(row_id, values, problem)
                 row_id += 1
-        self._cursors[purpose] = _Cursor(file, row_id)
+        finally:
+            if row_id == last < plan.rows:
+                self._cursors[purpose] = _Cursor(file, row_id)
+            else:
+                file.close()
 
     def _at(self, shard: Shard, purpose: str) -> BinaryIO:
         """A file that stands at the shard's first row."""
@@ -147,7 +156,7 @@ def parse_line(line: bytes) -> tuple[dict[str, Any], str | None]:
     except ValueError:
         try:
             # what orjson refuses but JSON allows, such as an escaped lone surrogate
-            value = _cleaned(json.loads(line.removeprefix(b"\xef\xbb\xbf"), parse_constant=_no_constant))
+            value = _cleaned(json.loads(line.decode("utf-8-sig"), parse_constant=_no_constant))
         except UnicodeDecodeError:
             return {}, "not UTF-8 text"
         except ValueError as error:
@@ -161,7 +170,13 @@ def parse_line(line: bytes) -> tuple[dict[str, Any], str | None]:
 
 def _is_rounded(value: Any) -> bool:
     """orjson reads whole numbers past 64 bits as floats; ids of that size would lose digits."""
-    return type(value) is float and not -(2.0**63) < value < 2.0**63
+    if type(value) is str:
+        return False
+    if type(value) is float:
+        return not -(2.0**63) < value < 2.0**63
+    if type(value) is list:
+        return any(_is_rounded(item) for item in value)
+    return type(value) is dict and any(_is_rounded(item) for item in value.values())
 
 
 def _no_constant(name: str) -> Any:

@@ -92,6 +92,9 @@ class ParquetSource:
         """See `Source.unchanged`."""
         return files_unchanged(self._paths, plan, racy_ok=racy_ok)
 
+    def close(self) -> None:
+        """See `Source.close`."""
+
     def _schema(self) -> pa.Schema:
         first = self._open(self._paths[0]).schema_arrow
         names = first.names

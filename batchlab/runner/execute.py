@@ -66,7 +66,7 @@ def execute(
         if endpoint.note:
             say(f"endpoint: {endpoint.note}")
         prepared = prepare(job, fresh=fresh, say=say)
-        with contextlib.closing(prepared.store):
+        with contextlib.closing(prepared.store), contextlib.closing(prepared.source):
             run = _Run(job, prepared, retry=retry)
             with open_progress(progress, prepared.plan.rows, sys.stderr) as shown:
                 run.show(shown)

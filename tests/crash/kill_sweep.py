@@ -1,0 +1,181 @@
+"""SIGKILL at random moments of one run, then finish it, and compare with the simulator's books.
+
+    python -m tests.crash.kill_sweep --kills 50 --rows 5000
+
+Checked after every kill: what was journalled before is still there (P1). Checked at the end:
+no journalled row was billed again (P1), repeated bills are at most what was in flight at each
+kill (P2) and at most what the resumes printed, `verify` passes and every row is answered (P6).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchlab.endpoints.simulator import Simulator, SimulatorOptions
+from batchlab.endpoints.simulator.server import _content
+from batchlab.inputs.requests import RequestBuilder
+from batchlab.job import job_from
+from batchlab.records import Row
+from batchlab.store.run_dir import RunDir
+from tests.conftest import CANARY, command, environment
+
+PROMPT = "Say it shorter: {text}"
+
+
+@dataclass
+class Sweep:
+    """What a sweep found."""
+
+    rows: int
+    kills: int = 0
+    lost: int = 0
+    journalled_then_billed: int = 0
+    billed_repeats: int = 0
+    in_flight_at_kills: int = 0
+    most_in_flight: int = 0
+    announced_at_last_resume: int = 0
+    verified: bool = False
+    phases: Counter[str] = field(default_factory=Counter)
+
+
+def sweep(rows: int, kills: int, seed: int, *, concurrency: int = 16, shard_rows: int = 500) -> Sweep:
+    """Kills one run `kills` times, finishes it, and returns what was found."""
+    rng = random.Random(seed)
+    found = Sweep(rows)
+    with tempfile.TemporaryDirectory(prefix="batchlab-kill-") as folder:
+        home = Path(folder)
+        texts = [f"remark {number} on parcel {rng.randrange(10**6)}" for number in range(rows)]
+        (home / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        ledger = home / "ledger.jsonl"
+        options = {
+            "api_key": CANARY,
+            "latency_median_s": 0.08,
+            "latency_sigma": 0.3,
+            "ledger_path": str(ledger),
+        }
+        with Simulator(SimulatorOptions.from_dict(options)) as server:
+            words = ["run", "-i", "rows.jsonl", "-m", "sim", "-p", PROMPT, "--base-url", server.base_url]
+            words += [
+                "--api-key-env",
+                "SIMULATOR_KEY",
+                "-c",
+                str(concurrency),
+                "--shard-rows",
+                str(shard_rows),
+            ]
+            contents = _contents(texts, words)
+            _killed_runs(home, words, server, ledger, contents, kills, rng, found)
+            found.announced_at_last_resume = _finished(home, words)
+        bills = _bills(ledger)
+        found.billed_repeats = sum(bills.values()) - len(bills)
+        verify = subprocess.run(
+            command("verify", "runs/rows"), cwd=home, env=environment(), capture_output=True, text=True
+        )
+        found.verified = verify.returncode == 0 and f"{rows:,} ok" in _ok_count(verify.stdout)
+    return found
+
+
+def _killed_runs(home, words, server, ledger, contents, kills, rng, found) -> None:
+    settled: dict[int, int] = {}  # row → its bills when it was first seen journalled
+    while found.kills < kills:
+        process = subprocess.Popen(
+            command(*words, "--progress", "none"),
+            cwd=home,
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(rng.choice([rng.uniform(0.3, 1.0), rng.uniform(0.8, 1.6)]))
+        in_flight = _in_flight(server)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if process.returncode == 0:
+            break  # finished before the kill: the sweep is over
+        found.kills += 1
+        found.in_flight_at_kills += max(in_flight, 0)
+        found.most_in_flight = max(found.most_in_flight, in_flight)
+        time.sleep(0.15)  # the simulator finishes, and bills, what was abandoned
+        done = _journalled(home / "runs" / "rows")
+        found.phases["before the first row" if not done else "running"] += 1
+        found.lost += len(set(settled) - done)
+        bills = _bills(ledger)
+        for row in done:
+            settled.setdefault(row, bills[contents[row]])
+    final = _bills(ledger)
+    found.journalled_then_billed = sum(final[contents[row]] > count for row, count in settled.items())
+
+
+def _finished(home: Path, words: list[str]) -> int:
+    """Finishes the run; the number of requests it says may be billed twice."""
+    done = subprocess.run(command(*words), cwd=home, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    announced = re.search(r"with (\d+) requests in flight", done.stderr)
+    return int(announced.group(1)) if announced else 0
+
+
+def _contents(texts: list[str], words: list[str]) -> list[str]:
+    """What the simulator tells each row's request by."""
+    url = words[words.index("--base-url") + 1]
+    job = job_from(
+        {
+            "input": {"path": "rows.jsonl"},
+            "request": {"model": "sim", "prompt": PROMPT},
+            "endpoint": {"base_url": url},
+        }
+    )
+    builder = RequestBuilder(job, ["text"])
+    bodies = (builder.build(Row(number, {"text": text})).body for number, text in enumerate(texts))
+    return [_content(b"", body).hex() for body in bodies]
+
+
+def _journalled(path: Path) -> set[int]:
+    if not RunDir.exists(path):
+        return set()
+    return {result.row_id for result in RunDir.open(path).all_results()}
+
+
+def _bills(ledger: Path) -> Counter[str]:
+    if not ledger.exists():
+        return Counter()
+    return Counter(json.loads(line)["content"] for line in ledger.read_text().splitlines())
+
+
+def _in_flight(server: Simulator) -> int:
+    from urllib.request import urlopen
+
+    with urlopen(f"{server.base_url}/simulator/ledger", timeout=10) as reply:
+        return int(json.load(reply)["in_flight"])
+
+
+def _ok_count(text: str) -> str:
+    return next((line for line in text.splitlines() if line.startswith("rows out")), "")
+
+
+def main() -> None:
+    """Prints one line of figures; exits with 1 when a promise was broken."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--rows", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--concurrency", type=int, default=16)
+    given = parser.parse_args()
+    found = sweep(given.rows, given.kills, given.seed, concurrency=given.concurrency)
+    print(found)
+    good = not found.lost and not found.journalled_then_billed and found.verified
+    raise SystemExit(0 if good and found.billed_repeats <= given.concurrency * found.kills else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""What the package promises from outside: names, light imports, and docs that are true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+import batchlab
+from batchlab.cli import cli
+from batchlab.job import load_job
+from batchlab.records import RESULT_COLUMNS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+HEAVY = ("pandas", "pyarrow", "aiohttp", "numpy", "jinja2", "tenacity")
+
+
+def test_every_public_name_is_there_and_sorted():
+    assert batchlab.__all__ == sorted(batchlab.__all__)
+    assert all(getattr(batchlab, name) for name in batchlab.__all__)
+    with pytest.raises(AttributeError):
+        _ = batchlab.nothing
+
+
+@pytest.mark.parametrize(
+    "code", ["import batchlab", "from batchlab.cli import cli; cli.main(['--help'], standalone_mode=False)"]
+)
+def test_importing_and_help_load_nothing_heavy(code):
+    check = f"{code}\nimport sys\nprint([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_has_help_an_example_and_a_place_in_the_readme(name):
+    command = cli.commands[name]
+
+    assert "Example:" in (command.help or "")
+    assert f"batchlab {name}" in (command.help or "").split("Example:")[1]
+    assert f"`{name}" in README
+    assert all(option.help for option in command.params if isinstance(option, click.Option))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.toml")), ids=lambda path: path.name)
+def test_every_job_file_is_a_job_over_sample_data(path):
+    job = load_job(path)
+
+    assert (ROOT / job.input.path).exists()
+
+
+def test_the_readme_s_job_file_is_one():
+    text = re.search(r"```toml\n(.*?)```", README, re.DOTALL).group(1)
+
+    assert batchlab.api.job_from(tomllib.loads(text)).limits.max_cost == 20.0
+
+
+def test_the_readme_names_every_result_column_and_exit_code():
+    assert all(f"`{column}`" in README for column in RESULT_COLUMNS)
+    assert all(f"**{code}**" in README for code in (0, 1, 2, 3, 129, 130, 143))
+
+
+def test_the_job_file_that_init_writes_plans(batchlab, tmp_path):
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+
+    assert batchlab("init", "my.toml").code == 0
+    plan = batchlab("plan", "my.toml", MODELSLAB_API_KEY="x")
+
+    assert plan.code == 0, plan.err
+    assert "24 rows" in plan.out
+    assert batchlab("init", "my.toml").code == 2
+
+
+def test_the_examples_of_the_help_run(batchlab, tmp_path):
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+    (tmp_path / "jobs").symlink_to(ROOT / "jobs")
+    run = batchlab("run", "jobs/rehearse.toml", "--progress", "json")
+    assert run.code == 0, run.err
+    for words in (
+        [
+            "run",
+            "-i",
+            "sample_data/tickets.csv",
+            "-m",
+            "MODEL",
+            "-p",
+            "One word, the topic of: {body}",
+            "--base-url",
+            "simulator",
+        ],
+        ["plan", "jobs/summarize.toml"],
+        ["status", "runs/rehearse"],
+        ["verify", "runs/rehearse"],
+        ["export", "runs/rehearse", "-o", "answers.csv"],
+        ["retry", "runs/rehearse", "--only", "timeout", "--only", "500"],
+        ["check", "--base-url", "simulator", "-m", "any-model"],
+        ["explain-errors"],
+    ):
+        done = batchlab(*words)
+        assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["run", "--conc", "3"], 2, "No such option"),
+        (["run", "nothing.toml"], 2, "nothing.toml: cannot read the job file"),
+        (
+            ["run", "-i", "missing.csv", "-m", "m", "-p", "{x}", "--base-url", "simulator"],
+            2,
+            "missing.csv: cannot be read",
+        ),
+        (["run", "-i", "x.csv"], 2, "no model"),
+        (["status", "runs/none"], 2, "not a run directory"),
+        (["verify", "."], 2, "not a run directory"),
+        (["export", "runs/none", "-o", "x.parquet"], 2, "not a run directory"),
+        (["run", "-i", "x.csv", "-m", "m", "--param", "seed"], 2, "expected NAME=JSON"),
+        (["simulate", "--fault", "nope=0.1", "--port", "0"], 2, "unknown fault"),
+        (["run", "-i", "x.jsonl", "-m", "m"], 2, "MODELSLAB_API_KEY"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_line_and_exit_code_2(batchlab, tmp_path, words, code, said):
+    (tmp_path / "x.jsonl").write_text('{"prompt": "a"}\n')
+    done = batchlab(*words)
+
+    assert done.code == code
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(batchlab, tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"prompt": "a"}\n')
+    (tmp_path / "file").write_text("")
+
+    done = batchlab("run", "-i", "x.jsonl", "-m", "m", "--base-url", "simulator", "--run-dir", "file/run")
+
+    assert done.code == 2
+    assert "cannot make the run directory" in done.err
+
+
+async def test_the_python_api_works_inside_a_running_loop(tmp_path, simulator):
+    (tmp_path / "x.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    server = simulator(api_key="k")
+    import os
+
+    os.environ["LOOP_KEY"] = "k"
+    try:
+        summary = batchlab.run(
+            input=tmp_path / "x.jsonl", model="sim", prompt="{text}", base_url=server.base_url, api_key_env="LOOP_KEY",
+            run_dir=tmp_path / "run", progress="none", max_tokens=5,
+        )  # fmt: skip
+    finally:
+        del os.environ["LOOP_KEY"]
+
+    frame = batchlab.load(summary.run_dir)
+    assert summary.exit_code == 0
+    assert list(frame["text"]) == ["a", "b"]
+    assert str(frame["completion_tokens"].dtype) == "int64[pyarrow]"
+    assert (
+        batchlab.plan(input=tmp_path / "x.jsonl", model="sim", prompt="{text}", base_url="simulator").rows
+        == 2
+    )

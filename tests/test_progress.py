@@ -1,0 +1,98 @@
+"""What a person sees while a run goes on."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from batchlab.progress import ProgressState, Rates, bar_fields, open_progress
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def state(saved: int = 10, **fields) -> ProgressState:
+    values = {"total": 100, "ok": saved, "failed": 0, "retried": 0, "prompt_tokens": 5 * saved, "completion_tokens": 5 * saved,
+              "cost_usd": 0.5, "window": 5, "in_flight": 4, "why": "", "elapsed_s": 0.0}  # fmt: skip
+    return ProgressState(saved=saved, **{**values, **fields})
+
+
+def test_the_line_says_how_far_how_well_how_fast_and_what_holds_it_back():
+    fields = bar_fields(state(failed=1, retried=2, why="↓ 429"), Rates(2.0, 100.0, 45.0))
+
+    assert fields == [
+        "10/100",
+        "10 ok, 1 failed, 2 retried",
+        "limit 5 ↓ 429",
+        "0:45 left",
+        "$0.5000",
+        "2.0 rows/s",
+        "100 tokens/s",
+    ]
+
+
+def test_an_unknown_cost_is_not_zero():
+    assert "cost ?" in bar_fields(state(cost_usd=None), Rates(0.0, 0.0, None))
+
+
+def test_plain_lines_come_every_30_seconds():
+    clock, out = Clock(), io.StringIO()
+    with open_progress("auto", 100, out, clock=clock) as progress:
+        for second in range(91):
+            clock.now = float(second)
+            progress.update(state(saved=second, elapsed_s=float(second)))
+
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("30/100")
+    assert "1.0 rows/s" in lines[0]
+
+
+def test_rows_of_earlier_runs_do_not_count_as_speed():
+    clock, out = Clock(), io.StringIO()
+    with open_progress("json", 1_000_000, out, clock=clock) as progress:
+        for second in range(11):
+            clock.now = float(second)
+            progress.update(state(saved=900_000 + second, total=1_000_000, elapsed_s=float(second)))
+
+    last = json.loads(out.getvalue().splitlines()[-1])
+    assert last["rows_per_s"] == 1.0
+    assert last["saved"] == 900_010
+
+
+def test_json_progress_is_one_object_a_line():
+    clock, out = Clock(), io.StringIO()
+    with open_progress("json", 100, out, clock=clock) as progress:
+        progress.update(state())
+        progress.message("one more try")
+
+    objects = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [object_.get("message") for object_ in objects] == [None, "one more try", None]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_the_bar_fits_the_terminal(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = io.StringIO()
+    with open_progress("bar", 100, out) as progress:
+        progress._bar.ncols = columns
+        progress._bar.dynamic_ncols = None
+        progress.update(state(why="paused 12 s (429, Retry-After)", elapsed_s=1.0))
+
+    assert all(len(line) <= columns for line in out.getvalue().replace("\n", "\r").split("\r"))
+    assert "10/100" in out.getvalue()
+
+
+def test_no_progress_says_nothing():
+    out = io.StringIO()
+    with open_progress("none", 100, out) as progress:
+        progress.update(state())
+        progress.message("x")
+
+    assert out.getvalue() == ""
