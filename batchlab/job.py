@@ -36,6 +36,7 @@ class InputJob:
     """What is read. `path` is a file, a directory or glob of Parquet files, or `-`.
 
     Attributes:
+        quotes: whether a CSV cell may be quoted; False when quotes are text like any other.
         id: column whose text becomes custom_id; the row's position when None.
         null_as: text that stands for a null in a template; a null is a plan error when None.
         row_params: column with a JSON object merged over the job's request parameters.
@@ -46,6 +47,7 @@ class InputJob:
     path: str = ""
     id: str | None = None
     delimiter: str | None = None
+    quotes: bool = True
     null_as: str | None = None
     row_params: str | None = None
     limit: int | None = None

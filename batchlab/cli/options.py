@@ -181,6 +181,12 @@ _OPTIONS = dict(
             metavar="CHAR",
             help="CSV delimiter. [default: , or tab for .tsv]",
         ),
+        _option(
+            "input.quotes",
+            "--quotes/--no-quotes",
+            default=None,
+            help="Whether CSV cells may be quoted; --no-quotes when quotes are plain text. [default: --quotes]",
+        ),
         _option("input.limit", "-n", "--limit", type=int, metavar="N", help="Only the first N rows."),
         _option(
             "input.strict",

@@ -117,6 +117,7 @@ class ShardFeed:
     def sent(self, row_id: int, attempt: int) -> None:
         """See `dispatch.pool.Recorder`."""
         self._shard_of(row_id).append_sent(row_id, attempt)
+        self._store.check_disk()
 
     def back(self, row_id: int, usage: Usage | None) -> None:
         """See `dispatch.pool.Recorder`."""
@@ -129,6 +130,7 @@ class ShardFeed:
         self._counters.totals += result_totals(result)
         if shard.complete:
             self._finish(shard)
+        self._store.check_disk()
 
     def close(self) -> None:
         """Closes the journals of shards that are not complete."""

@@ -60,10 +60,11 @@ class _Cursor:
 class DelimitedSource:
     """Rows of a CSV or TSV file with a header line. Quoted cells may hold line ends."""
 
-    def __init__(self, path: Path, delimiter: str) -> None:
+    def __init__(self, path: Path, delimiter: str, *, quotes: bool = True) -> None:
         self.path = str(path)
         self._path = path
         self._delimiter = delimiter
+        self._quotes = quotes
         self._cursors: dict[str, _Cursor] = {}
         csv.field_size_limit(MAX_FIELD_BYTES)
 
@@ -166,7 +167,12 @@ class DelimitedSource:
 
     def _records(self, lines: _Lines) -> Iterator[tuple[int, int, list[str], str | None]]:
         """(offset, line number, cells, problem) of each record; blank lines are skipped."""
-        reader = csv.reader(iter(lines), delimiter=self._delimiter, strict=True)
+        reader = csv.reader(
+            iter(lines),
+            delimiter=self._delimiter,
+            quoting=csv.QUOTE_MINIMAL if self._quotes else csv.QUOTE_NONE,
+            strict=True,
+        )
         while True:
             offset, number = lines.offset, lines.number + 1
             try:
@@ -174,7 +180,12 @@ class DelimitedSource:
             except StopIteration:
                 return
             except csv.Error as error:
-                yield offset, number, [], f"not valid CSV: {error}"
+                yield (
+                    offset,
+                    number,
+                    [],
+                    f"not valid CSV ({error}); if quotes are plain text, pass --no-quotes",
+                )
                 continue
             if cells:
                 yield offset, number, cells, None

@@ -22,11 +22,14 @@ SUPPORTED = (
 )
 
 
-def open_source(path: str, *, delimiter: str | None = None, spool: Path | None = None) -> Source:
+def open_source(
+    path: str, *, delimiter: str | None = None, quotes: bool = True, spool: Path | None = None
+) -> Source:
     """The source at `path`, chosen by its ending.
 
     Args:
         delimiter: of a CSV file; a comma, or a tab for .tsv, when None.
+        quotes: whether its cells may be quoted.
         spool: the file that holds standard input when `path` is `-`.
 
     Raises:
@@ -52,9 +55,8 @@ def open_source(path: str, *, delimiter: str | None = None, spool: Path | None =
         case [".jsonl" | ".ndjson"]:
             return JsonlSource(where)
         case [".csv" | ".tsv"] if packed != ".zst":
-            return DelimitedSource(
-                where, _delimiter(path, delimiter, default="\t" if kind == [".tsv"] else ",")
-            )
+            usual = "\t" if kind == [".tsv"] else ","
+            return DelimitedSource(where, _delimiter(path, delimiter, default=usual), quotes=quotes)
         case [".parquet"] if not packed:
             return ParquetSource([where], path)
     raise InputError(path, "unknown kind of input", f"Use {SUPPORTED}.")

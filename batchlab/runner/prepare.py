@@ -73,7 +73,12 @@ def stdin_spool(run_dir: Path) -> Path:
 
 def open_input(job: Job, run_dir: Path) -> Source:
     """The job's source; what came through standard input is read from the run directory."""
-    return open_source(job.input.path, delimiter=job.input.delimiter, spool=stdin_spool(run_dir))
+    return source_of(job, stdin_spool(run_dir))
+
+
+def source_of(job: Job, spool: Path) -> Source:
+    """The source that a job names; `spool` holds standard input."""
+    return open_source(job.input.path, delimiter=job.input.delimiter, quotes=job.input.quotes, spool=spool)
 
 
 def _created(
@@ -204,7 +209,7 @@ def _is_other_file(before: str, now: str) -> bool:
 
 def _input_identity(job: Job) -> tuple[Any, ...]:
     """What decides the rows and columns of a run's parts, beside the content of the input."""
-    return (job.input.id, job.input.delimiter, job.input.limit, job.output.prefix)
+    return (job.input.id, job.input.delimiter, job.input.quotes, job.input.limit, job.output.prefix)
 
 
 def _changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:

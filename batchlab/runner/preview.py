@@ -9,10 +9,10 @@ from pathlib import Path
 from batchlab.costs.estimate import Estimate, estimate
 from batchlab.errors import InputError
 from batchlab.inputs.plan import Planned, plan_input
-from batchlab.inputs.sources import open_source, spool_stdin
+from batchlab.inputs.sources import spool_stdin
 from batchlab.job import Job
 from batchlab.runner.endpoint import job_price
-from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines
+from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines, source_of
 from batchlab.store.run_dir import RunDir
 
 
@@ -37,7 +37,7 @@ def preview(job: Job) -> Preview:
         spool = Path(scratch) / "stdin.jsonl"
         if job.input.path == "-":
             spool_stdin(spool)
-        source = open_source(job.input.path, delimiter=job.input.delimiter, spool=spool)
+        source = source_of(job, spool)
         planned = plan_input(job, source)
     plan = planned.plan
     problems = problem_lines(planned.problems, planned.problem_count)

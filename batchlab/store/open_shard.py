@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from batchlab.errors import CorruptRun
+from batchlab.errors import CorruptRun, RunStopped
 from batchlab.records import Completion, Failure, Result, Shard, Totals, Usage, result_totals
+from batchlab.store.ballast import Ballast
 from batchlab.store.files import AppendFile, atomic_write, fsync_dir, publish
 from batchlab.store.journal import (
     JournalScan,
@@ -88,6 +89,7 @@ class OpenShard:
         *,
         prefix: str,
         record_digest: Callable[[str, str], None],
+        ballast: Ballast,
         retry: RetryRule | None = None,
     ) -> None:
         self.shard = shard
@@ -95,6 +97,7 @@ class OpenShard:
         self._group = group
         self._prefix = prefix
         self._record_digest = record_digest
+        self._ballast = ballast
         self._state = bytearray(shard.rows)
         self._file_of = array("i", [-1]) * shard.rows
         self._offset = array("q", [0]) * shard.rows
@@ -200,7 +203,12 @@ class OpenShard:
             number = int(taken[-1].name.split(".")[1]) + 1 if taken else 1
             self._writing = AppendFile(self._root / "journal" / f"{self.shard.index:06d}.{number}.log")
             self._files.append(self._writing)
-        offset = self._writing.append(record)
+        try:
+            offset = self._writing.append(record)
+        except RunStopped as stop:
+            if not self._ballast.spend(stop):
+                raise
+            offset = self._writing.append(record)
         self._group.written(self._writing, results=results)
         return offset
 

@@ -4,6 +4,7 @@
     lock            flock; who works here now
     journal/        one file a shard and attempt; deleted when the shard is sealed
     completions/    one Parquet part a sealed shard, named by its number
+    ballast         space set aside for answers in flight when the disk is full
     checksums.log   each part's BLAKE2b, written before the part is published
     previous/N/     what an earlier generation of the run had (changed input or --fresh)
 
@@ -31,6 +32,7 @@ import pyarrow as pa
 
 from batchlab.errors import CorruptRun, RunStopped, UsageError
 from batchlab.records import Failure, Result, Shard, Totals, result_totals
+from batchlab.store.ballast import Ballast
 from batchlab.store.files import FILE_MODE, AppendFile, atomic_write, disk_stop, private_dir
 from batchlab.store.generations import Generation, finish_swap, swap_pending
 from batchlab.store.journal import JournalScan, encode, result_of
@@ -62,6 +64,7 @@ class RunDir:
         self.manifest = manifest
         self._group = SyncGroup()
         self._lock: int | None = None
+        self._ballast = Ballast(path / "ballast")
 
     @staticmethod
     def exists(path: Path) -> bool:
@@ -140,6 +143,7 @@ class RunDir:
         if self._checksums.exists():
             for _ in repaired_records(self._checksums):
                 pass
+        self._ballast.take()
 
     def lock_holder(self) -> int | None:
         """pid of the process that works here now, None when there is none."""
@@ -163,6 +167,7 @@ class RunDir:
             self._group.close()
         finally:
             if self._lock is not None:
+                self._ballast.release()
                 os.ftruncate(self._lock, 0)
                 os.close(self._lock)
                 self._lock = None
@@ -182,6 +187,10 @@ class RunDir:
         """Results of this invocation that are on disk for good."""
         return self._group.synced_results
 
+    def check_disk(self) -> None:
+        """Raises RunStopped once the disk has been full; what was written by then is saved."""
+        self._ballast.check()
+
     def sealed(self) -> set[int]:
         """Numbers of the shards that are done."""
         parts = {
@@ -198,7 +207,13 @@ class RunDir:
             RunStopped: the disk is full or failing.
         """
         return OpenShard(
-            self.path, shard, self._group, prefix=self.prefix, record_digest=self._record_digest, retry=retry
+            self.path,
+            shard,
+            self._group,
+            prefix=self.prefix,
+            record_digest=self._record_digest,
+            ballast=self._ballast,
+            retry=retry,
         )
 
     def part_totals(self, shard: Shard) -> Totals:

@@ -78,6 +78,15 @@ def test_any_delimiter_by_flag(tmp_path):
     assert table.to_pylist() == [{"a": "1", "b": "2,5"}]
 
 
+def test_quotes_may_be_plain_text(tmp_path):
+    (tmp_path / "x.tsv").write_text('a\tb\n"half\t2\nx"y\t"z"\n')
+
+    plan, table, _ = read(tmp_path / "x.tsv", quotes=False)
+
+    assert plan.malformed_count == 0
+    assert table.to_pylist() == [{"a": '"half', "b": "2"}, {"a": 'x"y', "b": '"z"'}]
+
+
 def test_parquet_keeps_types_also_over_several_files_and_row_groups(tmp_path):
     schema = pa.schema(
         [

@@ -308,6 +308,31 @@ def test_p3_a_signal_drains_what_is_in_flight_and_nothing_is_paid_twice(
     assert server.ledger()["billed"] == 60
 
 
+def test_a_second_ctrl_c_leaves_at_once_and_the_run_goes_on_later(simulator, batchlab, rows_file, tmp_path):
+    server, rows = (
+        simulator(latency_median_s=0.1, faults=[{"kind": "hang", "rows": ["The 3th"]}]),
+        rows_file(30),
+    )
+    words = job(server.base_url, rows)
+    with subprocess.Popen(
+        command(*words), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as first:
+        wait_for(lambda: server.ledger()["billed"] >= 5)
+        first.send_signal(signal.SIGINT)
+        wait_for(lambda: server.ledger()["in_flight"] <= 1)
+        first.send_signal(signal.SIGINT)
+        _, said = first.communicate(timeout=30)
+
+    assert first.returncode == 130
+    assert "left at once" in said
+    saved = json.loads(batchlab("status", "runs/rows", "--json").out)["totals"]["ok"]
+    done = batchlab(*words)
+    assert done.code == 0, done.err
+    assert "with 1 requests in flight" in done.err
+    assert server.ledger()["billed_repeats"] == 1  # the one that hung, billed each time
+    assert saved >= 4
+
+
 def test_a_budget_is_never_passed_and_a_higher_one_goes_on(batchlab, simulator, rows_file, tmp_path):
     server, rows = simulator(), rows_file(200)
     price = ("--price-in", "1000", "--price-out", "1000", "--max-tokens", "50")
