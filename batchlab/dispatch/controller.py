@@ -167,7 +167,7 @@ class RateController:
         self._silent_since = None
         self._open = False
         self._budget = min(BUDGET_MAX, self._budget + BUDGET_EARN)
-        if in_flight >= GROWTH_USE * self._w:
+        if in_flight >= GROWTH_USE * self.window:
             self._grow(now)
         if headers is not None:
             self._read(headers, now)
@@ -180,12 +180,13 @@ class RateController:
         self._refund(permit, now)
         self._in_trouble(now)
         self._reason = str(status) if retry_after_s is None else f"{status}, Retry-After"
-        if permit.sent_at >= self._epoch:
+        news = permit.sent_at >= self._epoch  # sent under the window that stands, not before its last cut
+        if news:
             self._cut(permit, now, status)
         if retry_after_s is not None:
             wait = retry_after_s * (1 + SPREAD * self._rng.random())
             self._gate = max(self._gate, now + wait)
-        elif permit.sent_at >= self._epoch or self._limited_in_row == 1:
+        elif news:
             backoff = min(GATE_CAP_S, 0.5 * 2.0 ** min(self._limited_in_row, 10))
             self._gate = max(self._gate, now + self._rng.uniform(0.5, 1.0) * backoff)
         if status != 429 and self._limited_in_row >= OVERLOAD_EPOCHS:

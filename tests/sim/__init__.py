@@ -1,0 +1,1 @@
+"""A virtual-clock simulation of providers, driving the rate controller that ships."""
