@@ -15,12 +15,16 @@ class Bucket:
     burst − 1 + 60 · rate, is the limit.
     """
 
-    def __init__(self, per_minute: float, *, now: float) -> None:
+    def __init__(self, per_minute: float, *, now: float, paced: bool = True) -> None:
+        """`paced=False`: a server's own limit, whose headers say how much of it may leave at once."""
         self.per_minute = per_minute
-        self.burst = max(1.0, math.floor(per_minute * BURST_S / 60))
-        whole = math.floor(per_minute) if per_minute >= 1 else per_minute
-        # a hair less, so that rounding never lets a unit out early
-        self._rate = (whole - self.burst + 1.0) / 60 * (1 - 1e-6)
+        self.burst = per_minute
+        self._rate = per_minute / 60
+        if paced:
+            self.burst = max(1.0, math.floor(per_minute * BURST_S / 60))
+            whole = math.floor(per_minute) if per_minute >= 1 else per_minute
+            # a hair less, so that rounding never lets a unit out early
+            self._rate = (whole - self.burst + 1.0) / 60 * (1 - 1e-6)
         self._level = self.burst
         self._at = now
 

@@ -22,10 +22,14 @@ from typing import Protocol
 from batchlab.dispatch.buckets import Bucket
 
 START_WINDOW = 4
+RAMP = 2.0  # per answer in slow start: +1 costs 4 % of a short run, +3 overshoots small caps
 BETA = 0.85
+PROBE_CUTS = 4  # after so many cuts without an answer between them, one probe at a time
+THRESHOLD = 0.7  # of the window before a row of cuts: up to there it grows fast again
 GROWTH_USE = 0.8  # grow only when at least this much of the window was in use
 CEILING_S, CEILING_MAX_S = 15.0, 120.0
-GATE_CAP_S = 60.0  # longest pause of our own; a Retry-After is honoured in full
+LIMIT_CAP_S = 8.0  # longest pause of our own after rate limits; a Retry-After is honoured in full
+GATE_CAP_S = 60.0  # longest time between two probes in an outage
 SPREAD = 0.05  # added to a Retry-After, so that not all clients of one key come back at once
 BUDGET_START, BUDGET_MAX, BUDGET_EARN = 10.0, 100.0, 0.1
 OVERLOAD_EPOCHS = 3  # overloads in a row without a success: an outage
@@ -90,7 +94,9 @@ class RateController:
         self._slow_start = True
         self._epoch = now
         self._gate = now
-        self._limited_in_row = 0  # k: cuts since the last success
+        self._limited_in_row = 0  # k: limits since the last success; how long to pause
+        self._threshold = 0.0  # below it the window grows as in slow start: it was good before a row of cuts
+        self._cuts = 0  # cuts since the last success of a request sent after one
         self._budget = BUDGET_START
         self._open = False  # the breaker
         self._probes = 0
@@ -111,7 +117,7 @@ class RateController:
     @property
     def window(self) -> int:
         """Requests that may be in flight now."""
-        return 1 if self._open else max(1, int(self._w))
+        return 1 if self._open or self._cuts >= PROBE_CUTS else max(1, int(self._w))
 
     @property
     def gate_until(self) -> float:
@@ -164,6 +170,8 @@ class RateController:
                 self._tokens.give_back(permit.reserved - total_tokens, now)
             self._learn(permit, total_tokens)
         self._limited_in_row = self._probes = 0
+        if permit.sent_at >= self._epoch:
+            self._cuts = 0  # an answer to a request sent before the last cut says nothing of it
         self._silent_since = None
         self._open = False
         self._budget = min(BUDGET_MAX, self._budget + BUDGET_EARN)
@@ -187,7 +195,7 @@ class RateController:
             wait = retry_after_s * (1 + SPREAD * self._rng.random())
             self._gate = max(self._gate, now + wait)
         elif news:
-            backoff = min(GATE_CAP_S, 0.5 * 2.0 ** min(self._limited_in_row, 10))
+            backoff = min(LIMIT_CAP_S, 0.5 * 2.0 ** min(self._limited_in_row, 10))
             self._gate = max(self._gate, now + self._rng.uniform(0.5, 1.0) * backoff)
         if status != 429 and self._limited_in_row >= OVERLOAD_EPOCHS:
             self._trip(now, f"overloaded, {status}")
@@ -233,7 +241,11 @@ class RateController:
             self._tokens.give_back(permit.reserved, now)
 
     def _grow(self, now: float) -> None:
-        step = 1.0 if self._slow_start else 1.0 / self._w
+        step = 1.0 / self._w
+        if self._slow_start:
+            step = RAMP
+        elif self._w < self._threshold:
+            step = 1.0
         limit = float(self._max)
         if now < self._ceiling_until:
             limit = min(limit, max(1.0, self._ceiling - 1))
@@ -242,13 +254,16 @@ class RateController:
     def _cut(self, permit: Permit, now: float, status: int) -> None:
         self._epoch = now
         self._slow_start = False
-        if status == 429 and self._limited_in_row == 0:
+        if status == 429 and self._cuts == 0:
             seen = float(math.floor(permit.window))
             confirmed = abs(seen - self._ceiling) <= max(1.0, 0.1 * seen)
             self._ceiling_s = min(CEILING_MAX_S, 2 * self._ceiling_s) if confirmed else CEILING_S
             self._ceiling = seen
             self._ceiling_until = now + self._ceiling_s
+        if self._cuts == 0:
+            self._threshold = THRESHOLD * self._w
         self._w = max(1.0, BETA * self._w)
+        self._cuts += 1
         self._limited_in_row += 1
 
     def _trip(self, now: float, why: str) -> None:
@@ -283,11 +298,11 @@ class RateController:
         if headers.limit_tokens is not None and self._user_tpm is None:
             per_minute = headers.limit_tokens
             if self._tokens is None or abs(self._tokens.per_minute - per_minute) > 0.01 * per_minute:
-                self._tokens = Bucket(per_minute, now=now)
+                self._tokens = Bucket(per_minute, now=now, paced=False)
             if headers.remaining_tokens is not None:
                 self._tokens.lower_to(headers.remaining_tokens, now)
 
     def _adopted(self, own: Bucket | None, per_minute: float, now: float) -> Bucket:
         if own is not None and own.per_minute <= per_minute:
             return own
-        return Bucket(per_minute, now=now)
+        return Bucket(per_minute, now=now, paced=False)

@@ -36,14 +36,14 @@ def test_a_run_starts_with_four_in_flight_and_never_passes_its_ceiling():
     assert len(taken(controller(concurrency=2), 0.0)) == 2
 
 
-def test_the_window_grows_by_one_an_answer_while_it_is_used():
-    it = controller(concurrency=6)
+def test_the_window_grows_by_two_an_answer_while_it_is_used():
+    it = controller(concurrency=8)
     permits = taken(it, 0.0)
     for _ in range(2):
         it.succeeded(permits.pop(), 1.0, 20)
         permits += taken(it, 1.0)
 
-    assert it.window == 6
+    assert it.window == 8
 
 
 def test_a_window_that_is_not_used_does_not_grow():

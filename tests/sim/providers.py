@@ -106,7 +106,9 @@ class Bucket(Provider):
             if self.charge_refused:
                 self.level = max(-rate * 5, self.level - 1)
             told = {"honest": wait, "zero": 0.0, "huge": 1e9}[self.retry_after]
-            return Answer(429, REFUSAL_S, retry_after_s=told if self.with_headers else None, headers=self.headers())
+            return Answer(
+                429, REFUSAL_S, retry_after_s=told if self.with_headers else None, headers=self.headers()
+            )
         self.level -= 1
         return None
 
@@ -117,8 +119,14 @@ class Bucket(Provider):
 
     def headers(self) -> Headers | None:
         if self.lying:
-            return Headers(limit_requests=None, remaining_requests=None, limit_tokens=10_000_000.0, remaining_tokens=0.0)
-        return Headers(limit_requests=self.rpm, remaining_requests=max(0.0, self.level)) if self.with_headers else None
+            return Headers(
+                limit_requests=None, remaining_requests=None, limit_tokens=10_000_000.0, remaining_tokens=0.0
+            )
+        return (
+            Headers(limit_requests=self.rpm, remaining_requests=max(0.0, self.level))
+            if self.with_headers
+            else None
+        )
 
     def ideal_s(self, rows: int, concurrency: int) -> float:
         return max(super().ideal_s(rows, concurrency), rows * 60 / self.rpm)
@@ -140,7 +148,9 @@ class TokenBucket(Provider):
         needed = self.tokens()
         if self.level < needed:
             wait = (needed - self.level) / rate
-            return Answer(429, REFUSAL_S, retry_after_s=wait if self.with_headers else None, headers=self.headers())
+            return Answer(
+                429, REFUSAL_S, retry_after_s=wait if self.with_headers else None, headers=self.headers()
+            )
         self.level -= needed
         answer = self.good(now)
         answer.tokens = needed
@@ -167,7 +177,9 @@ class FixedWindow(Provider):
 
     def refusal(self, now: float) -> Answer | None:
         start = now - 60 if self.sliding else now // 60 * 60
-        self.sent = [moment for moment in self.sent if moment > start or (not self.sliding and moment >= start)]
+        self.sent = [
+            moment for moment in self.sent if moment > start or (not self.sliding and moment >= start)
+        ]
         if len(self.sent) >= self.rpm:
             return Answer(429, REFUSAL_S)
         self.sent.append(now)
