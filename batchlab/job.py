@@ -16,6 +16,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -82,19 +83,29 @@ class RequestJob:
 
 @dataclass(frozen=True, slots=True)
 class LimitsJob:
-    """How hard the endpoint is used, and when to stop. Durations in seconds."""
+    """How hard the endpoint is used, and when to stop. Durations in seconds.
+
+    Attributes:
+        retry_truncated: ask a truncated row once more with this many times the max_tokens.
+        retry_empty: ask a row with an empty answer up to this many times more.
+        max_pause_s: longest Retry-After that is waited out.
+    """
 
     concurrency: int = 64
     rpm: float | None = None
     tpm: float | None = None
     max_cost: float | None = None
+    max_tokens_total: float | None = None
     deadline_s: float | None = None
     max_attempts: int = 6
+    retry_truncated: float | None = None
+    retry_empty: int = 0
     connect_timeout_s: float = 10.0
     idle_timeout_s: float = 120.0
     timeout_s: float = 600.0
     drain_timeout_s: float = 120.0
     max_outage_s: float = 21_600.0
+    max_pause_s: float = 21_600.0
     max_response_bytes: int = 16 * MIB
 
 
@@ -169,7 +180,15 @@ _SECTIONS: dict[str, Any] = {
     "price": PriceJob,
     "output": OutputJob,
 }
-_DURATIONS = {"deadline", "connect_timeout", "idle_timeout", "timeout", "drain_timeout", "max_outage"}
+_DURATIONS = {
+    "deadline",
+    "connect_timeout",
+    "idle_timeout",
+    "timeout",
+    "drain_timeout",
+    "max_outage",
+    "max_pause",
+}
 
 
 def _section(name: str, data: Mapping[str, Any]) -> Any:
@@ -262,6 +281,8 @@ def _checked_section(name: str, values: dict[str, Any], problems: list[str]) -> 
         elif key in known:
             attribute = f"{key}_s" if key in _DURATIONS else key
             try:
+                if key == "deadline":
+                    value = deadline_s(value)
                 taken[attribute] = _coerced(value, types_of[attribute], duration=key in _DURATIONS)
             except ValueError as error:
                 problems.append(f"{name}.{key}: {error}")
@@ -304,6 +325,18 @@ def _type_name(options: tuple[Any, ...]) -> str:
     return "a number" if float in options else "text"
 
 
+def deadline_s(value: Any, *, now: datetime | None = None) -> Any:
+    """Seconds until a clock time such as `07:30` (the next one); anything else is left as it is."""
+    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", str(value).strip())
+    if match is None:
+        return value
+    now = now or datetime.now().astimezone()
+    then = now.replace(hour=int(match.group(1)), minute=int(match.group(2)), second=0, microsecond=0)
+    if then <= now:
+        then += timedelta(days=1)
+    return (then - now).total_seconds()
+
+
 def duration_s(value: Any) -> float:
     """Seconds of `90`, `"90s"`, `"15m"`, `"8h"`, `"1h30m"` or `"2d"`. Raises ValueError."""
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
@@ -333,7 +366,11 @@ def _whole_job_problems(job: Job) -> list[str]:
         problems.append("both request.prompt and request.prompt_file are set; keep one.")
     limits, minimum_one = job.limits, ("concurrency", "max_attempts", "max_response_bytes")
     problems += [f"limits.{name}: must be at least 1" for name in minimum_one if getattr(limits, name) < 1]
-    for name in ("rpm", "tpm", "max_cost"):
+    if limits.retry_truncated is not None and limits.retry_truncated <= 1:
+        problems.append("limits.retry_truncated: must be more than 1, such as 2")
+    if limits.retry_empty < 0:
+        problems.append("limits.retry_empty: must be 0 or more")
+    for name in ("rpm", "tpm", "max_cost", "max_tokens_total"):
         value = getattr(limits, name)
         if value is not None and value <= 0:
             problems.append(f"limits.{name}: must be more than 0")

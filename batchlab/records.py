@@ -270,6 +270,12 @@ class Totals:
         return Totals(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
     @property
+    def tokens_used(self) -> int:
+        """Tokens kept and wasted."""
+        kept = self.prompt_tokens + self.completion_tokens
+        return kept + self.wasted_prompt_tokens + self.wasted_completion_tokens
+
+    @property
     def answered(self) -> int:
         """Rows with a completion of any status."""
         return self.rows - self.failed

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.job import Job, duration_s, endpoint_host, job_from, load_job
+from batchlab.job import Job, deadline_s, duration_s, endpoint_host, job_from, load_job
 
 MINIMAL = {"input": {"path": "rows.csv"}, "request": {"model": "m", "prompt": "{text}"}}
 
@@ -90,6 +91,13 @@ def test_a_value_of_the_wrong_type_is_named_with_what_is_expected(key, value, me
 )
 def test_durations_read_as_people_write_them(text, seconds):
     assert duration_s(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("07:30", 5_400.0), ("05:59", 86_400.0 - 60.0), ("8h", "8h"), ("25:00", "25:00")]
+)
+def test_a_deadline_may_be_a_clock_time_the_next_one(text, seconds):
+    assert deadline_s(text, now=datetime(2026, 3, 1, 6, 0, tzinfo=UTC)) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "h", "8 hours", True, float("inf")])

@@ -119,6 +119,33 @@ _OPTIONS = dict(
             help="Never spend more, counting what is in flight; needs a known price.",
         ),
         _option(
+            "limits.max_tokens_total",
+            "--max-tokens-total",
+            type=float,
+            metavar="N",
+            help="Never use more tokens in all, counting what is in flight.",
+        ),
+        _option(
+            "limits.retry_truncated",
+            "--retry-truncated",
+            type=float,
+            metavar="FACTOR",
+            help="Ask a row cut off by max_tokens once more with FACTOR times as many. [default: keep it as truncated]",
+        ),
+        _option(
+            "limits.retry_empty",
+            "--retry-empty",
+            type=int,
+            metavar="N",
+            help="Ask a row with an empty answer up to N times more. [default: 0]",
+        ),
+        _option(
+            "limits.max_pause",
+            "--max-pause",
+            metavar="TIME",
+            help="Longest Retry-After to wait out; beyond it the run stops and says when to come back. [default: 6h]",
+        ),
+        _option(
             "limits.deadline", "--deadline", metavar="TIME", help="Stop in order after this long, e.g. 8h."
         ),
         _option(

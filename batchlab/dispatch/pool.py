@@ -8,9 +8,10 @@ worker but holds no slot.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from batchlab.costs.pricing import Price, cost_usd
@@ -39,6 +40,8 @@ WORKERS_PER_SLOT = 4  # rows in back-off hold a worker: at 10 % retries 16 worke
 
 # attempts without an answer that the provider may have billed all the same
 _MAYBE_BILLED = frozenset({"timeout", "connection", "invalid_response", "too_large"})
+
+MAX_TIME = 253_402_300_799.0  # the end of the year 9999
 
 _STATUS: dict[str | None, CompletionStatus] = {"length": "truncated", "content_filter": "filtered"}
 
@@ -75,6 +78,19 @@ class _RowState:
     queue_ms: float = 0.0
     wasted: list[Usage] = field(default_factory=list)
     answer: Answer | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the answer has neither text nor a tool call nor a refusal."""
+        if self.answer is None:
+            return False
+        reply = self.answer.reply
+        return not reply.completion and not reply.tool_calls and not reply.refusal
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether the answer was cut off by max_tokens."""
+        return self.answer is not None and self.answer.reply.finish_reason == "length"
 
 
 class StopSignal:
@@ -160,17 +176,8 @@ class Pool:
         """The row's result, or None when the run stopped before it had one."""
         state = _RowState()
         try:
-            try:
-                await self._attempt(request, state)
-            except ApiError as first:
-                if first.outcome.kind is not OutcomeClass.RETRY:
-                    raise
-                await retried_after(
-                    first,
-                    lambda: self._attempt(request, state),
-                    max_attempts=self._limits.max_attempts,
-                    sleep=self._sleep,
-                )
+            await self._obtain(request, state)
+            await self._improve(request, state)
         except Stopped:
             return None
         except ApiError as error:
@@ -179,6 +186,49 @@ class Pool:
                 return None
             return self._failure(request, state, error.outcome)
         return self._completion(request, state)
+
+    async def _obtain(self, request: ChatRequest, state: _RowState) -> None:
+        """Leaves an answer in `state`, after as many attempts as it takes and the job allows."""
+        try:
+            await self._attempt(request, state)
+        except ApiError as first:
+            if first.outcome.kind is not OutcomeClass.RETRY:
+                raise
+            await retried_after(
+                first,
+                lambda: self._attempt(request, state),
+                max_attempts=self._limits.max_attempts,
+                sleep=self._sleep,
+            )
+
+    async def _improve(self, request: ChatRequest, state: _RowState) -> None:
+        """Asks again for an empty or truncated answer, if the job says so.
+
+        An answer that is there is kept when asking again fails: it was paid for.
+        """
+        limits = self._limits
+        for _ in range(limits.retry_empty):
+            if not state.is_empty or not await self._obtained_better(request, state):
+                break
+        if limits.retry_truncated is not None and state.is_truncated:
+            longer = with_more_tokens(request, limits.retry_truncated)
+            if longer is not None:
+                await self._obtained_better(longer, state)
+
+    async def _obtained_better(self, request: ChatRequest, state: _RowState) -> bool:
+        kept = state.answer
+        assert kept is not None
+        try:
+            await self._obtain(request, state)
+        except (ApiError, Stopped, RunStopped) as error:
+            state.answer = kept
+            if isinstance(error, RunStopped):
+                self._stop(error.reason, str(error))
+            elif isinstance(error, ApiError) and error.outcome.kind is OutcomeClass.STOP:
+                self._stop(_stop_reason(error.outcome), error.outcome.message)
+            return False
+        state.wasted.append(kept.reply.usage)
+        return True
 
     async def _attempt(self, request: ChatRequest, state: _RowState) -> None:
         """Sends the row once, waiting out rate limits and outages, and leaves the answer in `state`."""
@@ -245,14 +295,15 @@ class Pool:
         return outcome
 
     def _check_outage(self, outcome: Outcome) -> None:
-        limit = self._limits.max_outage_s
-        silent_s = max(self._controller.silent_s(time.monotonic()), outcome.wait_s or 0.0)
-        if silent_s > limit:
-            back = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + (outcome.wait_s or 0.0)))
-            message = (
-                f"the endpoint asks for a pause past --max-outage ({outcome.message}). Come back at {back}."
-            )
-            self._stop("outage", message)
+        wait_s = outcome.wait_s or 0.0
+        if wait_s > self._limits.max_pause_s:
+            # a date too far for the calendar is no reason for a traceback
+            back = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(time.time() + wait_s, MAX_TIME)))
+            message = f"the endpoint asks for a pause longer than --max-pause ({outcome.message})."
+            self._stop("outage", f"{message} Come back at {back}.")
+        elif self._controller.silent_s(time.monotonic()) > self._limits.max_outage_s:
+            hours = self._limits.max_outage_s / 3_600
+            self._stop("outage", f"no answer for {hours:g} h (--max-outage): {outcome.message}")
 
     async def _sleep(self, seconds: float) -> None:
         """A back-off that ends at once when the run stops."""
@@ -267,7 +318,6 @@ class Pool:
         answer = state.answer
         assert answer is not None
         reply = answer.reply
-        empty = not reply.completion and not reply.tool_calls and not reply.refusal
         prompt, completion, cost = self._wasted(state)
         return Completion(
             row_id=request.row_id,
@@ -288,7 +338,7 @@ class Pool:
             wasted_completion_tokens=completion,
             cost_usd=cost_usd(self._price, reply.usage),
             cost_wasted_usd=cost,
-            error_class="empty" if empty else None,
+            error_class="empty" if state.is_empty else None,
         )
 
     def _failure(self, request: ChatRequest, state: _RowState, outcome: Outcome) -> Failure:
@@ -316,6 +366,16 @@ class Pool:
             sum(usage.completion_tokens or 0 for usage in state.wasted),
             sum(known) if len(known) == len(costs) else None,
         )
+
+
+def with_more_tokens(request: ChatRequest, factor: float) -> ChatRequest | None:
+    """The same request with `factor` times its cap on tokens; None when it sets none."""
+    for name in ("max_tokens", "max_completion_tokens"):
+        cap = request.body.get(name)
+        if isinstance(cap, int) and not isinstance(cap, bool):
+            more = math.ceil(cap * factor)
+            return replace(request, body={**request.body, name: more}, max_tokens=more)
+    return None
 
 
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:

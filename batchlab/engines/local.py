@@ -191,7 +191,13 @@ class LocalEngine:
         """
         limits = self._job.limits
         earlier = self.counters.earlier
-        budget = Budget(limits.max_cost, self._price, spent_usd=earlier.cost_usd + earlier.cost_wasted_usd)
+        budget = Budget(
+            limits.max_cost,
+            self._price,
+            max_tokens=limits.max_tokens_total,
+            spent_usd=earlier.cost_usd + earlier.cost_wasted_usd,
+            spent_tokens=float(earlier.tokens_used),
+        )
         async with HttpTransport(
             self._base_url,
             key=self._key,

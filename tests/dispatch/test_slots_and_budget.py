@@ -136,6 +136,19 @@ async def test_an_attempt_that_was_cut_off_counts_as_paid_and_a_refused_one_does
     assert budget.spent_usd == 5 * 2 + 16 + 20
 
 
+async def test_a_cap_on_tokens_is_kept_too():
+    budget = Budget(None, None, max_tokens=500.0, spent_tokens=100.0)
+
+    async def spend() -> None:
+        while True:
+            async with budget.reserved(5, 20) as reservation:
+                budget.settle(reservation, Usage(prompt_tokens=5, completion_tokens=20))
+
+    with pytest.raises(RunStopped, match="--max-tokens-total"):
+        await spend()
+    assert 500 - (5 * 2 + 16 + 20) <= budget.spent_tokens <= 500
+
+
 async def test_a_cap_without_a_price_refuses_to_start():
     with pytest.raises(UsageError, match="price"):
         Budget(5.0, None)

@@ -349,6 +349,69 @@ def test_a_budget_is_never_passed_and_a_higher_one_goes_on(batchlab, simulator, 
     assert server.ledger()["billed"] == 200
 
 
+def test_a_truncated_row_is_asked_once_more_and_the_first_answer_is_accounted(
+    batchlab, simulator, rows_file, tmp_path
+):
+    server, rows = simulator(tokens_median=30.0, tokens_sigma=0.0), rows_file(10)
+
+    kept = batchlab(*job(server.base_url, rows, "--max-tokens", "20", "--run-dir", "runs/kept"))
+    assert kept.code == 0
+    assert set(parts(tmp_path / "runs/kept")["status"].to_pylist()) == {"truncated"}
+
+    server.reset()
+    done = batchlab(*job(server.base_url, rows, "--max-tokens", "20", "--retry-truncated", "2"))
+    assert done.code == 0, done.err
+    table = parts(tmp_path / "runs/rows")
+    assert set(table["status"].to_pylist()) == {"ok"}
+    assert set(table["wasted_completion_tokens"].to_pylist()) == {20}
+    assert set(table["attempts"].to_pylist()) == {2}
+    ledger = server.ledger()
+    used = sum(table["completion_tokens"].to_pylist()) + sum(table["wasted_completion_tokens"].to_pylist())
+    assert used == ledger["completion_tokens"]
+
+
+def test_an_empty_answer_is_flagged_and_asked_again_only_on_request(batchlab, simulator, rows_file, tmp_path):
+    rows = rows_file(6)
+    faults = [{"kind": "null_content", "rows": ["The 2th"]}]
+
+    flagged = batchlab(*job(simulator(faults=faults).base_url, rows, "--run-dir", "runs/flagged"))
+    assert flagged.code == 0
+    assert parts(tmp_path / "runs/flagged")["error_class"].to_pylist() == [
+        None,
+        None,
+        "empty",
+        None,
+        None,
+        None,
+    ]
+
+    again = batchlab(*job(simulator(faults=faults).base_url, rows, "--retry-empty", "2"))
+    assert again.code == 0
+    assert parts(tmp_path / "runs/rows")["error_class"].to_pylist() == [None] * 6
+    assert parts(tmp_path / "runs/rows")["wasted_prompt_tokens"].to_pylist()[2] == 5
+
+
+def test_a_pause_longer_than_max_pause_stops_with_the_time_to_come_back(batchlab, simulator, rows_file):
+    server, rows = simulator(faults=[{"kind": "rate_limit_huge", "rows": ["The 4th"]}]), rows_file(10)
+
+    stopped = batchlab(*job(server.base_url, rows))
+
+    assert stopped.code == 3
+    assert "Come back at" in stopped.err
+    assert batchlab(*job(server.base_url, rows)).code == 0
+
+
+def test_a_deadline_stops_in_order_and_the_same_command_goes_on(batchlab, simulator, rows_file):
+    server, rows = simulator(latency_median_s=0.2, queue_cap=2), rows_file(40)
+
+    stopped = batchlab(*job(server.base_url, rows, "--deadline", "1s"))
+
+    assert stopped.code == 3
+    assert "deadline" in stopped.err
+    assert batchlab(*job(server.base_url, rows)).code == 0
+    assert server.ledger()["billed_repeats"] == 0
+
+
 def test_a_cap_on_an_unknown_price_refuses_to_start(batchlab, simulator, rows_file):
     server = simulator()
 
