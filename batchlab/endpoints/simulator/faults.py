@@ -22,6 +22,8 @@ class Answer:
             time; `cut_stream`, `error_event`, `single_newlines` change a streamed reply, and a
             plain one as `reset_body`.
         billed: whether the provider charges for it.
+        usage: prompt and completion tokens that a billed answer states; None when it states none, so
+            that only the ledger knows.
     """
 
     how: str
@@ -30,6 +32,7 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = "application/json"
     billed: bool = False
+    usage: tuple[int, int] | None = None
 
 
 def _error(status: int, message: str, type_: str, code: str | None, **headers: str) -> Answer:
@@ -45,6 +48,13 @@ def _html(status: int, title: str) -> Answer:
 
 def _ok(value: Any) -> Answer:
     return Answer("respond", 200, value if isinstance(value, bytes) else json.dumps(value).encode())
+
+
+def _billed(value: dict[str, Any]) -> Answer:
+    """A strange answer that was charged for all the same."""
+    usage = value.get("usage")
+    stated = (usage["prompt_tokens"], usage["completion_tokens"]) if usage else None
+    return Answer("respond", 200, json.dumps(value).encode(), billed=True, usage=stated)
 
 
 def _completion(**changes: Any) -> dict[str, Any]:
@@ -124,10 +134,10 @@ FAULTS: dict[str, Answer] = {
     "status_error": _ok({"status": "error", "messege": "Something went wrong, try again."}),
     "no_choices": _ok({"id": "x", "object": "chat.completion"}),
     "empty_choices": _ok(_completion(choices=[])),
-    "null_content": _ok(_completion(message={"content": None})),
-    "no_usage": _ok({key: value for key, value in _completion().items() if key != "usage"}),
+    "null_content": _billed(_completion(message={"content": None})),
+    "no_usage": _billed({key: value for key, value in _completion().items() if key != "usage"}),
     "deep_json": _ok(b"[" * 100_000),
-    "lone_surrogate": _ok(json.dumps(_completion(message={"content": "half \ud83d of a pair"})).encode()),
+    "lone_surrogate": _billed(_completion(message={"content": "half \ud83d of a pair"})),
     "nan": _ok(b'{"choices": NaN}'),
     "http_204": Answer("respond", 204),
     "redirect": Answer("respond", 307, headers=(("Location", "http://127.0.0.1:9/elsewhere"),)),

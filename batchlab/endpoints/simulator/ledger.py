@@ -19,6 +19,8 @@ class Ledger:
     billed_repeats: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    unseen_prompt_tokens: int = 0
+    unseen_completion_tokens: int = 0
     in_flight: int = 0
     max_in_flight: int = 0
     by_status: Counter[int] = field(default_factory=Counter)
@@ -33,8 +35,11 @@ class Ledger:
         self.attempts[content] += 1
         return self.attempts[content]
 
-    def bill(self, content: bytes, prompt_tokens: int, completion_tokens: int) -> None:
-        """The request is charged for."""
+    def bill(self, content: bytes, prompt_tokens: int, completion_tokens: int, *, seen: bool = True) -> None:
+        """The request is charged for; `seen` says whether the client is told the usage."""
+        if not seen:
+            self.unseen_prompt_tokens += prompt_tokens
+            self.unseen_completion_tokens += completion_tokens
         self.billed += 1
         self.bills[content] += 1
         self.billed_repeats += self.bills[content] > 1
@@ -67,6 +72,8 @@ class Ledger:
             "billed_repeats",
             "prompt_tokens",
             "completion_tokens",
+            "unseen_prompt_tokens",
+            "unseen_completion_tokens",
             "in_flight",
             "max_in_flight",
         )

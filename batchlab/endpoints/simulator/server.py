@@ -126,7 +126,8 @@ class Provider:
             )
             if not stream and fault is not None and fault.how != "single_newlines":
                 return await self._faulty(request, FAULTS["reset_body"], content, prompt_tokens)
-            self.ledger.bill(content, reply.prompt_tokens, reply.completion_tokens)
+            cut = stream and fault is not None and fault.how in {"cut_stream", "error_event"}
+            self.ledger.bill(content, reply.prompt_tokens, reply.completion_tokens, seen=not cut)
             if stream:
                 return await self._streamed(request, body, reply, fault)
             return web.Response(
@@ -170,7 +171,7 @@ class Provider:
         self, request: web.Request, fault: Answer, content: bytes, prompt_tokens: int
     ) -> web.StreamResponse:
         if fault.billed:
-            self.ledger.bill(content, prompt_tokens, 0)
+            self.ledger.bill(content, *(fault.usage or (prompt_tokens, 0)), seen=fault.usage is not None)
         if fault.how == "hang":
             await asyncio.sleep(HANG_S)
         if fault.how in {"reset", "hang"}:
