@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from batchlab.job import Job, job_from, load_job
+from batchlab.job import Job
+from batchlab.job_file import job_from, load_job
 from batchlab.records import RunSummary
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from batchlab.errors import UsageError
-from batchlab.job import KEY_HOSTS, SELF_STARTED, Job, endpoint_host
+from batchlab.job import SELF_STARTED, EndpointJob
+from batchlab.presets import belongs, key_owner
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -32,36 +33,38 @@ class Secret:
     __str__ = __repr__
 
 
-def find_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret | None:
-    """The key for the job's endpoint; None for an endpoint on this machine that needs none.
+def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> Secret | None:
+    """The key for an endpoint; None for one of the user's own that needs none.
 
     Raises:
         UsageError: no key, a malformed one, a key file others can read, a key that belongs
             to another host, or a key that would travel unencrypted.
     """
-    endpoint, url = job.endpoint, urlsplit(job.endpoint.base_url)
-    if endpoint_host(endpoint.base_url) in SELF_STARTED:
+    if endpoint.host in SELF_STARTED:
         return None
+    url = urlsplit(endpoint.base_url)
     hostname = url.hostname or ""
     loopback = hostname in LOOPBACK
     if endpoint.api_key_file:
         value: str | None = _key_in_file(Path(endpoint.api_key_file))
         source = endpoint.api_key_file
     else:
-        source = endpoint.api_key_env or _variable_of(hostname) or ""
+        source = endpoint.api_key_env or endpoint.service.key_env
         if not source:
             if loopback:
                 return None
             raise UsageError(
                 f"no API key named for {hostname}. Pass --api-key-env NAME (or --api-key-file FILE)."
             )
-        owner = KEY_HOSTS.get(source)
-        if owner and not loopback and not _belongs(hostname, owner):
+        owner = key_owner(source)
+        if owner and not loopback and not belongs(hostname, owner):
             raise UsageError(
                 f"{source} belongs to {owner} and is not sent to {hostname}. "
                 "Put that host's key in another variable and pass --api-key-env NAME."
             )
         value = environ.get(source)
+        if not value and endpoint.service.free and not endpoint.api_key_env:
+            return None
         if not value:
             raise UsageError(f"the API key is missing: set {source}, or pass --api-key-file FILE.")
     key = _checked(value or "", source)
@@ -70,14 +73,6 @@ def find_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret | None
             f"the key would travel unencrypted to http://{hostname}. Use https, or --allow-http."
         )
     return key
-
-
-def _variable_of(hostname: str) -> str | None:
-    return next((name for name, owner in KEY_HOSTS.items() if _belongs(hostname, owner)), None)
-
-
-def _belongs(hostname: str, owner: str) -> bool:
-    return hostname == owner or hostname.endswith(f".{owner}")
 
 
 def _key_in_file(path: Path) -> str:

@@ -35,6 +35,7 @@ RESULT_COLUMNS = (
     "error_class",
     "error_code",
     "error_message",
+    "endpoint",
     "model",
     "response_id",
     "request_id",
@@ -126,6 +127,7 @@ class ChatRequest:
         request_hash: 16-byte BLAKE2b of the canonical body and the endpoint's host.
         prompt_bytes: UTF-8 bytes of the prompt's text, for token estimates.
         max_tokens: the cap on completion tokens that the body carries, or None.
+        endpoint: name of the one endpoint that may answer; any when None.
     """
 
     row_id: int
@@ -134,6 +136,12 @@ class ChatRequest:
     request_hash: bytes
     prompt_bytes: int
     max_tokens: int | None = None
+    endpoint: str | None = None
+
+    @property
+    def model(self) -> str:
+        """The model the body names."""
+        return str(self.body.get("model", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +214,7 @@ class Completion:
     wasted_completion_tokens: int | None = None
     cost_usd: float | None = None
     cost_wasted_usd: float | None = None
+    endpoint: str | None = None  # name of the one that answered
     error_class: str | None = None  # "empty" on an answer without content: it was paid and is kept
 
 
@@ -225,6 +234,7 @@ class Failure:
     wasted_prompt_tokens: int | None = None
     wasted_completion_tokens: int | None = None
     cost_wasted_usd: float | None = None
+    endpoint: str | None = None
 
     @property
     def retryable(self) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from batchlab.credentials import Secret, find_key
 from batchlab.errors import UsageError
-from batchlab.job import job_from
+from batchlab.job_file import job_from
 
 KEY = "canary-0123456789"
 
@@ -15,7 +15,7 @@ def job(base_url: str | None = None, **endpoint):
     data = {"input": {"path": "rows.csv"}, "request": {"model": "m", "prompt": "{text}"}}
     if base_url:
         endpoint["base_url"] = base_url
-    return job_from({**data, "endpoint": endpoint})
+    return job_from({**data, "endpoint": endpoint}).endpoint[0]
 
 
 def test_the_default_endpoint_uses_the_modelslab_variable():

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.job import Job, deadline_s, duration_s, endpoint_host, job_from, load_job
+from batchlab.job import Job, endpoint_host
+from batchlab.job_file import deadline_s, duration_s, job_from, load_job
 
 MINIMAL = {"input": {"path": "rows.csv"}, "request": {"model": "m", "prompt": "{text}"}}
 
@@ -143,8 +144,10 @@ def test_a_j2_file_counts_by_its_content_not_its_name(tmp_path):
 def test_a_base_url_by_flag_drops_the_key_of_the_file_s_host():
     data = {**MINIMAL, "endpoint": {"base_url": "https://one.example/v1", "api_key_env": "ONE_KEY"}}
 
-    assert job_from(data, {"endpoint.base_url": "https://two.example/v1"}).endpoint.api_key_env is None
-    assert job_from(data, {"endpoint.base_url": "https://one.example/v2"}).endpoint.api_key_env == "ONE_KEY"
+    assert job_from(data, {"endpoint.base_url": "https://two.example/v1"}).endpoint[0].api_key_env is None
+    assert (
+        job_from(data, {"endpoint.base_url": "https://one.example/v2"}).endpoint[0].api_key_env == "ONE_KEY"
+    )
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "modelslab.com", "https://", ""])

@@ -13,7 +13,7 @@ import pytest
 
 import batchlab
 from batchlab.cli import cli
-from batchlab.job import load_job
+from batchlab.job_file import load_job
 from batchlab.records import RESULT_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import click
 
 from batchlab.errors import UsageError
-from batchlab.job import Job, job_from, load_job
+from batchlab.job import Job
+from batchlab.job_file import job_from, load_job
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -83,10 +84,16 @@ _OPTIONS = dict(
             help="Endpoint, or 'simulator', 'local', 'local:FILE.gguf'. [default: ModelsLab]",
         ),
         _option(
+            "endpoint.preset",
+            "--preset",
+            metavar="NAME",
+            help="A known service instead of --base-url: openai, groq, ollama, ...; batchlab check --list shows them.",
+        ),
+        _option(
             "endpoint.api_key_env",
             "--api-key-env",
             metavar="NAME",
-            help="Variable with the API key. [default: MODELSLAB_API_KEY or OPENAI_API_KEY, by host]",
+            help="Variable with the API key. [default: the service's usual one, such as MODELSLAB_API_KEY]",
         ),
         _option(
             "endpoint.api_key_file",
@@ -195,6 +202,18 @@ _OPTIONS = dict(
             "--row-params",
             metavar="COLUMN",
             help="Column with a JSON object of parameters for its row.",
+        ),
+        _option(
+            "input.model",
+            "--model-column",
+            metavar="COLUMN",
+            help="Column that names a row's model; --model where it is null.",
+        ),
+        _option(
+            "input.endpoint",
+            "--endpoint-column",
+            metavar="COLUMN",
+            help="Column that names the [[endpoint]] a row must go to; any where it is null.",
         ),
         _option(
             "input.null_as",

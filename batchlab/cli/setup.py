@@ -65,17 +65,22 @@ def init(path: str) -> int:
 
 @click.command()
 @job_options
-def check(job_file: str | None, **options: Any) -> int:
-    """Ask the endpoint for a few tokens, plain and streamed: key, model, usage, latency.
+@click.option("--list", "show_presets", is_flag=True, help="Print the known services and send nothing.")
+def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
+    """Ask the endpoint for a few tokens, plain and streamed: key, model, usage, limits, latency.
 
-    Costs two tiny requests.
+    Costs two tiny requests for each endpoint of the job.
 
     \b
     Example:
         batchlab check --base-url simulator -m any-model
     """
-    from batchlab.runner import check_endpoint
+    from batchlab.runner import check_endpoint, preset_lines
 
+    if show_presets:
+        for line in preset_lines():
+            click.echo(line)
+        return EXIT_OK
     job = job_of(job_file, options, extra=None if job_file or options["input__path"] else {"input.path": "-"})
     report = check_endpoint(job)
     for line in report.lines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from batchlab.job import EndpointJob, PriceJob
 from batchlab.records import Usage
 
 PER_MTOK = 1_000_000
@@ -39,6 +40,43 @@ def cost_usd(price: Price | None, usage: Usage) -> float | None:
         + usage.completion_tokens * price.output
     )
     return total / PER_MTOK
+
+
+class PriceBook:
+    """What each model costs at one endpoint.
+
+    A price comes from the endpoint's own table, else from the job's, where a model's own entry wins
+    and the plain one is about the job's model; else it is 0 for a server of the user's own; else
+    from `lookup`.
+    """
+
+    def __init__(self, endpoint: EndpointJob, job_price: PriceJob, model: str) -> None:
+        self._endpoint = endpoint
+        self._tables = (endpoint.price, job_price)
+        self._model = model
+        self._found: dict[str, tuple[Price | None, str]] = {}
+
+    def price(self, model: str) -> Price | None:
+        """The price of `model`, as requests name it; None when nobody states one."""
+        return self.find(model)[0]
+
+    def find(self, model: str) -> tuple[Price | None, str]:
+        """The price of `model` and where it comes from."""
+        if model not in self._found:
+            self._found[model] = self._find(model)
+        return self._found[model]
+
+    def _find(self, model: str) -> tuple[Price | None, str]:
+        for table in self._tables:
+            given = table.models.get(model) or (table if model == self._model else None)
+            if given is not None and given.input is not None and given.output is not None:
+                return Price(given.input, given.output, given.cached), "job"
+        if self._endpoint.host == "local" or self._endpoint.service.free:
+            return Price(0.0, 0.0), "this machine bills nothing"
+        if self._endpoint.host == "simulator":
+            return None, "simulated"
+        served = self._endpoint.model if model == self._model and self._endpoint.model else model
+        return lookup(served, self._endpoint.base_url)
 
 
 def lookup(model: str, base_url: str) -> tuple[Price | None, str]:

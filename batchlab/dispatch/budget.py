@@ -13,13 +13,19 @@ from collections.abc import AsyncIterator
 
 from batchlab.costs.pricing import Price, cost_usd
 from batchlab.dispatch.slots import Stopped
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import RunStopped
 from batchlab.records import Usage
 
 # A row that sets no max_tokens: its worst case is a guess, twice the longest answer seen.
 UNCAPPED_COMPLETION = 4_096
 PROMPT_SAFETY = 2  # bytes/4 is low for code and for scripts other than Latin
 PROMPT_OVERHEAD = 16  # roles and separators of the chat format
+
+
+NO_PRICE = (
+    "a cost cap needs a price, and this model's is unknown. "
+    "Pass --price-in and --price-out (USD per 1M tokens), or leave --max-cost out."
+)
 
 
 def _tokens(usage: Usage) -> float:
@@ -45,35 +51,25 @@ class Reservation:
     """What is set aside for one request; it counts as used in full until it is settled,
     because a request that was cut off may have been billed."""
 
-    __slots__ = ("charged", "worst")
+    __slots__ = ("charged", "price", "worst")
 
-    def __init__(self, worst_usd: float, worst_tokens: float) -> None:
+    def __init__(self, worst_usd: float, worst_tokens: float, price: Price | None) -> None:
+        self.price = price
         self.worst = (worst_usd, worst_tokens)
         self.charged = self.worst
 
 
 class Budget:
-    """Spends at most `max_cost_usd` and `max_tokens`; without a cap it only counts.
-
-    Raises:
-        UsageError: a cost cap on a model whose price nobody states.
-    """
+    """Spends at most `max_cost_usd` and `max_tokens`; without a cap it only counts."""
 
     def __init__(
         self,
-        max_cost_usd: float | None,
-        price: Price | None,
+        max_cost_usd: float | None = None,
         *,
         max_tokens: float | None = None,
         spent_usd: float = 0.0,
         spent_tokens: float = 0.0,
     ) -> None:
-        if max_cost_usd is not None and price is None:
-            raise UsageError(
-                "a cost cap needs a price, and this model's is unknown. "
-                "Pass --price-in and --price-out (USD per 1M tokens), or leave --max-cost out."
-            )
-        self._price = price
         self._meters = (
             _Meter("--max-cost", max_cost_usd, spent_usd),
             _Meter("--max-tokens-total", max_tokens, spent_tokens),
@@ -94,14 +90,19 @@ class Budget:
         return self._meters[1].spent
 
     @contextlib.asynccontextmanager
-    async def reserved(self, prompt_tokens: int, max_tokens: int | None) -> AsyncIterator[Reservation]:
-        """Sets aside what one request may use, waiting for others to settle if need be.
+    async def reserved(
+        self, prompt_tokens: int, max_tokens: int | None, price: Price | None
+    ) -> AsyncIterator[Reservation]:
+        """Sets aside what one request at `price` may use, waiting for others to settle if need be.
 
         Raises:
-            RunStopped: nothing is in flight and what is left does not cover this request.
+            RunStopped: nothing is in flight and what is left does not cover this request, or there
+                is a cap on cost and the price is unknown.
             Stopped: the run stops for another reason.
         """
-        reservation = self._worst(prompt_tokens, max_tokens)
+        if price is None and self._meters[0].cap is not None:
+            raise RunStopped("budget", NO_PRICE)
+        reservation = self._worst(prompt_tokens, max_tokens, price)
         await self._until_covered(reservation)
         for meter, amount in zip(self._meters, reservation.worst, strict=True):
             meter.reserved += amount
@@ -119,7 +120,7 @@ class Budget:
 
     def settle(self, reservation: Reservation, usage: Usage) -> None:
         """The attempt was billed for `usage`; without token counts its worst case stays charged."""
-        cost = cost_usd(self._price, usage)
+        cost = cost_usd(reservation.price, usage)
         known = usage.prompt_tokens is not None and usage.completion_tokens is not None
         worst_usd, worst_tokens = reservation.worst
         reservation.charged = (
@@ -155,10 +156,10 @@ class Budget:
         pairs = zip(self._meters, reservation.worst, strict=True)
         return next((meter for meter, amount in pairs if not meter.covers(amount)), None)
 
-    def _worst(self, prompt_tokens: int, max_tokens: int | None) -> Reservation:
+    def _worst(self, prompt_tokens: int, max_tokens: int | None, price: Price | None) -> Reservation:
         longest = 2 * self._longest_completion or UNCAPPED_COMPLETION
         worst = Usage(
             prompt_tokens=prompt_tokens * PROMPT_SAFETY + PROMPT_OVERHEAD,
             completion_tokens=longest if max_tokens is None else max_tokens,
         )
-        return Reservation(cost_usd(self._price, worst) or 0.0, _tokens(worst))
+        return Reservation(cost_usd(price, worst) or 0.0, _tokens(worst), price)

@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from batchlab.costs.pricing import Price, cost_usd
+from batchlab.costs.pricing import cost_usd
 from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.budget import Budget, Reservation
-from batchlab.dispatch.controller import Permit, RateController
-from batchlab.dispatch.health import RunHealth
+from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 from batchlab.dispatch.retry import retried_after
 from batchlab.dispatch.slots import Slots, Stopped
-from batchlab.dispatch.transport import Answer, Transport
+from batchlab.dispatch.transport import Answer
 from batchlab.errors import ApiError, RunStopped
 from batchlab.job import LimitsJob
 from batchlab.records import (
@@ -72,12 +71,20 @@ class PoolCounters:
 
 @dataclass(slots=True)
 class _RowState:
-    """One row on its way: what its attempts have cost so far."""
+    """One row on its way: what its attempts have cost so far.
+
+    Attributes:
+        wasted: usage and cost of each attempt that was paid and not kept.
+        answer: the answer that is kept; `usd` is its cost, None when unknown.
+        lane: where the last attempt went.
+    """
 
     attempts: int = 0
     queue_ms: float = 0.0
-    wasted: list[Usage] = field(default_factory=list)
+    wasted: list[tuple[Usage, float | None]] = field(default_factory=list)
     answer: Answer | None = None
+    usd: float | None = None
+    lane: Lane | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -117,31 +124,32 @@ class StopSignal:
 
 
 class Pool:
-    """Sends requests through one endpoint until the iterator ends or the run stops."""
+    """Sends requests through the lanes until the iterator ends or the run stops.
+
+    Args:
+        say: told what a person should know while the run goes on.
+    """
 
     def __init__(
         self,
         *,
-        transport: Transport,
-        controller: RateController,
-        slots: Slots,
+        lanes: Lanes,
         budget: Budget,
         recorder: Recorder,
         limits: LimitsJob,
-        price: Price | None,
         stop: StopSignal,
         counters: PoolCounters,
+        say: Callable[[str], None],
     ) -> None:
-        self._transport = transport
-        self._controller = controller
-        self._slots = slots
+        self._lanes = lanes
+        self._slots = Slots(lanes)
         self._budget = budget
         self._recorder = recorder
         self._limits = limits
-        self._price = price
         self._stop = stop
-        self._health = RunHealth()
         self._counters = counters
+        self._say = say
+        self._left_out: Outcome | None = None  # why rows bound to one endpoint have no result
 
     async def run(self, requests: Iterator[ChatRequest], workers: int) -> None:
         """Brings every request to a result, unless the run stops first.
@@ -156,6 +164,8 @@ class Pool:
                 drain.add_done_callback(lambda done: None if done.cancelled() else _cancel(tasks))
         finally:
             drain.cancel()
+        if self._left_out is not None:
+            self._stop(_stop_reason(self._left_out), self._left_out.message)
 
     async def _drain_deadline(self) -> None:
         await self._stop.wait()
@@ -179,6 +189,9 @@ class Pool:
             await self._obtain(request, state)
             await self._improve(request, state)
         except Stopped:
+            return None
+        except NoLane as gone:
+            self._left_out = gone.outcome
             return None
         except ApiError as error:
             if error.outcome.kind is OutcomeClass.STOP:
@@ -216,18 +229,18 @@ class Pool:
                 await self._obtained_better(longer, state)
 
     async def _obtained_better(self, request: ChatRequest, state: _RowState) -> bool:
-        kept = state.answer
+        kept, usd, lane = state.answer, state.usd, state.lane
         assert kept is not None
         try:
             await self._obtain(request, state)
-        except (ApiError, Stopped, RunStopped) as error:
-            state.answer = kept
+        except (ApiError, Stopped, RunStopped, NoLane) as error:
+            state.answer, state.usd, state.lane = kept, usd, lane
             if isinstance(error, RunStopped):
                 self._stop(error.reason, str(error))
             elif isinstance(error, ApiError) and error.outcome.kind is OutcomeClass.STOP:
                 self._stop(_stop_reason(error.outcome), error.outcome.message)
             return False
-        state.wasted.append(kept.reply.usage)
+        state.wasted.append((kept.reply.usage, usd))
         return True
 
     async def _attempt(self, request: ChatRequest, state: _RowState) -> None:
@@ -236,34 +249,44 @@ class Pool:
         retried = state.attempts > 0
         while True:
             queued = time.monotonic()
-            async with (
-                self._slots.slot(prompt_tokens, request.max_tokens, front=retried) as permit,
-                self._budget.reserved(prompt_tokens, request.max_tokens) as reservation,
-            ):
-                state.queue_ms += (time.monotonic() - queued) * 1000
-                state.attempts += 1
-                self._counters.sent += 1
-                self._counters.retried += retried
-                self._recorder.sent(request.row_id, state.attempts)
-                try:
-                    state.answer = await self._transport.send(request)
-                except ApiError as error:
-                    outcome = self._came_back(request, state, error, permit, reservation)
-                else:
-                    self._answered(state.answer, permit, reservation)
-                    return
-            if outcome.kind not in {OutcomeClass.WAIT, OutcomeClass.PAUSE}:
+            async with self._slots.slot(
+                prompt_tokens,
+                request.max_tokens,
+                only=request.endpoint,
+                avoid=state.lane,
+                front=retried,
+            ) as grant:
+                price = grant.lane.prices.price(request.model)
+                async with self._budget.reserved(prompt_tokens, request.max_tokens, price) as reservation:
+                    state.queue_ms += (time.monotonic() - queued) * 1000
+                    state.attempts += 1
+                    state.lane = grant.lane
+                    self._counters.sent += 1
+                    self._counters.retried += retried
+                    self._recorder.sent(request.row_id, state.attempts)
+                    try:
+                        state.answer = await grant.lane.transport.send(request)
+                    except ApiError as error:
+                        outcome = self._came_back(request, state, error, grant, reservation)
+                    else:
+                        state.usd = cost_usd(price, state.answer.reply.usage)
+                        self._answered(state.answer, grant, reservation)
+                        return
+            if outcome.kind is OutcomeClass.STOP:
+                self._take_out(grant.lane, outcome)
+            elif outcome.kind in {OutcomeClass.WAIT, OutcomeClass.PAUSE}:
+                self._check_outage(grant.lane, outcome)
+            else:
                 raise ApiError(outcome)
-            self._check_outage(outcome)
             retried = True
 
-    def _answered(self, answer: Answer, permit: Permit, reservation: Reservation) -> None:
+    def _answered(self, answer: Answer, grant: Grant, reservation: Reservation) -> None:
         usage = answer.reply.usage
         total = usage.total_tokens
         if total is None and usage.prompt_tokens is not None:
             total = usage.prompt_tokens + (usage.completion_tokens or 0)
-        self._health.succeeded()
-        self._controller.succeeded(permit, time.monotonic(), total, answer.rate)
+        grant.lane.health.succeeded()
+        grant.lane.controller.succeeded(grant.permit, time.monotonic(), total, answer.rate)
         self._budget.settle(reservation, usage)
 
     def _came_back(
@@ -271,39 +294,57 @@ class Pool:
         request: ChatRequest,
         state: _RowState,
         error: ApiError,
-        permit: Permit,
+        grant: Grant,
         reservation: Reservation,
     ) -> Outcome:
         """Books a failed attempt everywhere it counts. Returns the outcome the run makes of it."""
         self._recorder.back(request.row_id, error.usage)
         if error.usage is not None:
-            state.wasted.append(error.usage)
+            state.wasted.append((error.usage, cost_usd(reservation.price, error.usage)))
             self._budget.settle(reservation, error.usage)
         elif error.outcome.error_class not in _MAYBE_BILLED:
             self._budget.release(reservation)
-        outcome = self._health.judged(error.outcome)
-        now = time.monotonic()
+        outcome = grant.lane.health.judged(error.outcome)
+        now, controller = time.monotonic(), grant.lane.controller
         match outcome.kind:
             case OutcomeClass.WAIT:
-                self._controller.limited(permit, now, outcome.wait_s, status=outcome.code or 429)
+                controller.limited(grant.permit, now, outcome.wait_s, status=outcome.code or 429)
             case OutcomeClass.PAUSE:
-                self._controller.unreachable(permit, now)
+                controller.unreachable(grant.permit, now)
             case OutcomeClass.RETRY:
-                self._controller.failed(permit, now)
+                controller.failed(grant.permit, now)
             case _:
-                self._controller.refused(permit, now)
+                controller.refused(grant.permit, now)
         return outcome
 
-    def _check_outage(self, outcome: Outcome) -> None:
+    def _take_out(self, lane: Lane, outcome: Outcome) -> None:
+        """Sends nothing more to a lane that cannot go on.
+
+        Raises:
+            ApiError: it was the last one, so the run cannot go on either.
+        """
+        others = self._lanes.others_than(lane)
+        if not others:
+            raise ApiError(outcome)
+        if lane.out is None:
+            lane.out = outcome
+            names = ", ".join(other.name for other in others)
+            self._say(f"endpoint {lane.name} is out: {outcome.message}; going on with {names}")
+            self._slots.wake()
+
+    def _check_outage(self, lane: Lane, outcome: Outcome) -> None:
+        """A pause that is too long takes the lane out; so does a silence, unless others still answer."""
         wait_s = outcome.wait_s or 0.0
         if wait_s > self._limits.max_pause_s:
             # a date too far for the calendar is no reason for a traceback
             back = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(time.time() + wait_s, MAX_TIME)))
             message = f"the endpoint asks for a pause longer than --max-pause ({outcome.message})."
-            self._stop("outage", f"{message} Come back at {back}.")
-        elif self._controller.silent_s(time.monotonic()) > self._limits.max_outage_s:
+            self._take_out(lane, _outage(f"{message} Come back at {back}.", outcome))
+        elif lane.controller.silent_s(time.monotonic()) > self._limits.max_outage_s:
             hours = self._limits.max_outage_s / 3_600
-            self._stop("outage", f"no answer for {hours:g} h (--max-outage): {outcome.message}")
+            message = f"no answer for {hours:g} h (--max-outage): {outcome.message}"
+            if not self._lanes.others_than(lane):
+                raise ApiError(_outage(message, outcome))
 
     async def _sleep(self, seconds: float) -> None:
         """A back-off that ends at once when the run stops."""
@@ -336,8 +377,9 @@ class Pool:
             request_id=answer.request_id,
             wasted_prompt_tokens=prompt,
             wasted_completion_tokens=completion,
-            cost_usd=cost_usd(self._price, reply.usage),
+            cost_usd=state.usd,
             cost_wasted_usd=cost,
+            endpoint=state.lane.name if state.lane is not None else None,
             error_class="empty" if state.is_empty else None,
         )
 
@@ -354,16 +396,17 @@ class Pool:
             wasted_prompt_tokens=prompt,
             wasted_completion_tokens=completion,
             cost_wasted_usd=cost,
+            endpoint=state.lane.name if state.lane is not None else None,
         )
 
     def _wasted(self, state: _RowState) -> tuple[int | None, int | None, float | None]:
         if not state.wasted:
             return None, None, None
-        costs = [cost_usd(self._price, usage) for usage in state.wasted]
+        costs = [cost for _, cost in state.wasted]
         known = [cost for cost in costs if cost is not None]
         return (
-            sum(usage.prompt_tokens or 0 for usage in state.wasted),
-            sum(usage.completion_tokens or 0 for usage in state.wasted),
+            sum(usage.prompt_tokens or 0 for usage, _ in state.wasted),
+            sum(usage.completion_tokens or 0 for usage, _ in state.wasted),
             sum(known) if len(known) == len(costs) else None,
         )
 
@@ -381,6 +424,10 @@ def with_more_tokens(request: ChatRequest, factor: float) -> ChatRequest | None:
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
+
+
+def _outage(message: str, outcome: Outcome) -> Outcome:
+    return replace(outcome, kind=OutcomeClass.STOP, error_class="outage", message=message)
 
 
 def _stop_reason(outcome: Outcome) -> str:

@@ -1,4 +1,4 @@
-"""The controller's window as something to wait for: used like `asyncio.Semaphore`.
+"""The windows of the endpoints as something to wait for: used like `asyncio.Semaphore`.
 
 A slot covers one attempt, never a sleep. Held around the retries it made runs three times
 longer (1,200 rows, 16 slots, 10 % retries of 1 s on 20 ms requests: 10.5 s against 3.4 s).
@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
-from batchlab.dispatch.controller import Permit, RateController
+from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 
 
 class Stopped(Exception):
@@ -21,43 +21,55 @@ class Stopped(Exception):
 
 
 class Slots:
-    """Hands out the controller's permits, first come first served; retries go to the front.
+    """Hands out the lanes' permits, first come first served; retries go to the front.
 
-    Waiters and the timer change only in `_wake`, `slot` and `stop`, without an await inside.
+    Rows that are bound to one endpoint wait in a queue of their own, so that an endpoint that
+    pauses holds back nobody else. Waiters and the timer change only in `wake`, `slot` and `stop`,
+    without an await inside.
     """
 
-    def __init__(self, controller: RateController, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._controller = controller
+    def __init__(self, lanes: Lanes, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lanes = lanes
         self._clock = clock
-        self._waiting: deque[_Waiter] = deque()
+        self._queues: dict[str | None, deque[_Waiter]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
     @contextlib.asynccontextmanager
     async def slot(
-        self, prompt_tokens: int, max_tokens: int | None, *, front: bool = False
-    ) -> AsyncIterator[Permit]:
-        """A permit for one attempt. The body ends it by one of the controller's methods.
+        self,
+        prompt_tokens: int,
+        max_tokens: int | None,
+        *,
+        only: str | None = None,
+        avoid: Lane | None = None,
+        front: bool = False,
+    ) -> AsyncIterator[Grant]:
+        """A grant for one attempt; `only` and `avoid` are those of `Lanes.acquire`.
+
+        The body ends the permit by one of its controller's methods.
 
         A body that leaves by an exception without doing so (cancelled) has abandoned the request.
 
         Raises:
             Stopped: the run stops before a slot was free.
+            NoLane: every endpoint that may answer is out.
         """
         if self._stopped:
             raise Stopped
-        permit = None
-        if not self._waiting:
-            got = self._controller.try_acquire(self._clock(), prompt_tokens, max_tokens)
-            permit = got if isinstance(got, Permit) else None
-        if permit is None:
-            permit = await self._queued(_Waiter(prompt_tokens, max_tokens), front=front)
+        waiter = _Waiter(prompt_tokens, max_tokens, only, avoid)
+        grant = None
+        if not self._queues.get(only):
+            got = self._acquire(waiter)
+            grant = got if isinstance(got, Grant) else None
+        if grant is None:
+            grant = await self._queued(waiter, front=front)
         try:
-            yield permit
+            yield grant
         finally:
-            if not permit.released:
-                self._controller.cancelled(permit, self._clock())
-            self._wake()
+            if not grant.permit.released:
+                grant.lane.controller.cancelled(grant.permit, self._clock())
+            self.wake()
 
     def stop(self) -> None:
         """Every waiter, now and later, gets Stopped."""
@@ -65,46 +77,64 @@ class Slots:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.granted.done():
-                waiter.granted.set_exception(Stopped())
+        for queue in self._queues.values():
+            while queue:
+                waiter = queue.popleft()
+                if not waiter.granted.done():
+                    waiter.granted.set_exception(Stopped())
 
-    async def _queued(self, waiter: _Waiter, *, front: bool) -> Permit:
+    def wake(self) -> None:
+        """Grants what can be granted to the heads of the queues; sets one timer for what must wait.
+
+        To be called when a lane has gone out; the end of a slot calls it by itself.
+        """
+        if self._stopped:
+            return
+        soonest = math.inf
+        for queue in self._queues.values():
+            while queue:
+                waiter = queue[0]
+                if waiter.granted.done():
+                    queue.popleft()
+                    continue
+                try:
+                    got = self._acquire(waiter)
+                except NoLane as gone:
+                    queue.popleft()
+                    waiter.granted.set_exception(gone)
+                    continue
+                if not isinstance(got, Grant):
+                    soonest = min(soonest, got)
+                    break
+                queue.popleft()
+                waiter.granted.set_result(got)
+        self._arm(soonest)
+
+    def _acquire(self, waiter: _Waiter) -> Grant | float:
+        return self._lanes.acquire(
+            self._clock(), waiter.prompt_tokens, waiter.max_tokens, only=waiter.only, avoid=waiter.avoid
+        )
+
+    async def _queued(self, waiter: _Waiter, *, front: bool) -> Grant:
+        queue = self._queues.setdefault(waiter.only, deque())
         if front:
-            self._waiting.appendleft(waiter)
+            queue.appendleft(waiter)
         else:
-            self._waiting.append(waiter)
-        self._wake()
+            queue.append(waiter)
+        self.wake()
         try:
             return await waiter.granted
         except asyncio.CancelledError:
-            if (
-                waiter.granted.done()
-                and not waiter.granted.cancelled()
-                and waiter.granted.exception() is None
-            ):
+            granted = waiter.granted
+            if granted.done() and not granted.cancelled() and granted.exception() is None:
                 # granted and cancelled in the same tick: the permit was never used
-                self._controller.refused(waiter.granted.result(), self._clock())
+                grant = granted.result()
+                grant.lane.controller.refused(grant.permit, self._clock())
             else:
                 with contextlib.suppress(ValueError):
-                    self._waiting.remove(waiter)
-            self._wake()
+                    queue.remove(waiter)
+            self.wake()
             raise
-
-    def _wake(self) -> None:
-        """Grants permits to the head of the queue; when it must wait for a time, sets one timer."""
-        while self._waiting and not self._stopped:
-            waiter = self._waiting[0]
-            if waiter.granted.done():
-                self._waiting.popleft()
-                continue
-            got = self._controller.try_acquire(self._clock(), waiter.prompt_tokens, waiter.max_tokens)
-            if not isinstance(got, Permit):
-                self._arm(got)
-                return
-            self._waiting.popleft()
-            waiter.granted.set_result(got)
 
     def _arm(self, seconds: float) -> None:
         if self._timer is not None:
@@ -112,13 +142,17 @@ class Slots:
             self._timer = None
         if math.isfinite(seconds):
             # A timer that fires a hair early would ask again and again.
-            self._timer = asyncio.get_running_loop().call_later(seconds + 0.001, self._wake)
+            self._timer = asyncio.get_running_loop().call_later(seconds + 0.001, self.wake)
 
 
 class _Waiter:
-    __slots__ = ("granted", "max_tokens", "prompt_tokens")
+    __slots__ = ("avoid", "granted", "max_tokens", "only", "prompt_tokens")
 
-    def __init__(self, prompt_tokens: int, max_tokens: int | None) -> None:
+    def __init__(
+        self, prompt_tokens: int, max_tokens: int | None, only: str | None, avoid: Lane | None
+    ) -> None:
         self.prompt_tokens = prompt_tokens
         self.max_tokens = max_tokens
-        self.granted: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
+        self.only = only
+        self.avoid = avoid
+        self.granted: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()

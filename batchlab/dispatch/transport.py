@@ -17,10 +17,12 @@ from typing import Protocol, Self
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from batchlab.credentials import Secret
 from batchlab.errors import ApiError
 from batchlab.job import LimitsJob
+from batchlab.presets import UNKNOWN, Preset
 from batchlab.protocol.chat import ReplyProblem, parse_reply
 from batchlab.protocol.limits import RateHeaders, rate_limits
 from batchlab.protocol.outcomes import FaultKind, TransportFault, classify
@@ -61,7 +63,12 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """Chat completions over one aiohttp session. Use as an async context manager."""
+    """Chat completions over one aiohttp session. Use as an async context manager.
+
+    Args:
+        service: how the service behind `base_url` spells parameters and takes its key.
+        model: (as requests name it, as this endpoint does); None when they agree.
+    """
 
     def __init__(
         self,
@@ -70,14 +77,19 @@ class HttpTransport:
         key: Secret | None,
         limits: LimitsJob,
         stream: bool = False,
+        service: Preset = UNKNOWN,
+        model: tuple[str, str] | None = None,
         ca_bundle: str | None = None,
         trust_env: bool = False,
     ) -> None:
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        url = URL(base_url)
+        self._url = url.with_path(f"{url.path.rstrip('/')}/chat/completions").with_query(url.query)
         self._key = key
         self._limits = limits
         self._stream = stream
-        self._include_usage = stream
+        self._include_usage = stream and service.stream_usage
+        self._service = service
+        self._model = model
         self._ca_bundle = ca_bundle
         self._trust_env = trust_env
         self._session: aiohttp.ClientSession | None = None
@@ -129,7 +141,9 @@ class HttpTransport:
         }
         if self._key is not None:
             # Put in per request: a session's default headers show up in reprs.
-            headers["Authorization"] = f"Bearer {self._key.reveal()}"
+            header = self._service.key_header
+            bearer = "Bearer " if header == "Authorization" else ""
+            headers[header] = f"{bearer}{self._key.reveal()}"
         started_at, started = time.time(), time.monotonic()
         try:
             async with self._session.post(
@@ -152,11 +166,17 @@ class HttpTransport:
             raise self._api_error(None, {}, b"", fault) from error
 
     def _body(self, request: ChatRequest) -> dict[str, object]:
-        if not self._stream:
-            return request.body
-        body = {**request.body, "stream": True}
-        if self._include_usage:
-            body.setdefault("stream_options", {"include_usage": True})
+        body = request.body
+        if self._service.renamed:
+            # a name the row uses already in its new spelling wins
+            renamed = {name: new for name, new in self._service.renamed.items() if new not in body}
+            body = {renamed.get(name, name): value for name, value in body.items()}
+        if self._model is not None and body.get("model") == self._model[0]:
+            body = {**body, "model": self._model[1]}
+        if self._stream:
+            body = {**body, "stream": True}
+            if self._include_usage:
+                body.setdefault("stream_options", {"include_usage": True})
         return body
 
     async def _plain(self, response: aiohttp.ClientResponse) -> Reply:

@@ -10,22 +10,22 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from batchlab.costs.pricing import Price
+from batchlab.costs.pricing import PriceBook
 from batchlab.credentials import Secret
 from batchlab.dispatch.budget import Budget
 from batchlab.dispatch.controller import ControllerLimits, RateController
+from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool, PoolCounters, StopSignal
-from batchlab.dispatch.slots import Slots
 from batchlab.dispatch.transport import HttpTransport
 from batchlab.errors import RunStopped
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source
-from batchlab.job import Job
+from batchlab.job import EndpointJob, Job
 from batchlab.records import ChatRequest, Failure, Result, Shard, Totals, Usage, result_totals
 from batchlab.store.open_shard import OpenShard, RetryRule
 from batchlab.store.run_dir import RunDir
@@ -50,6 +50,21 @@ class Counters:
     window: int = 0
     in_flight: int = 0
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where requests go now: a job's endpoint with the address it really has, its key and prices.
+
+    Attributes:
+        note: tells a person what was started for it, if anything.
+    """
+
+    job: EndpointJob
+    base_url: str
+    key: Secret | None
+    prices: PriceBook
+    note: str = ""
 
 
 class Observer(Protocol):
@@ -162,9 +177,7 @@ class LocalEngine:
         self,
         *,
         job: Job,
-        base_url: str,
-        key: Secret | None,
-        price: Price | None,
+        endpoints: Sequence[Endpoint],
         source: Source,
         plan: InputPlan,
         store: RunDir,
@@ -173,9 +186,7 @@ class LocalEngine:
         earlier: Totals,
     ) -> None:
         self._job = job
-        self._base_url = base_url
-        self._key = key
-        self._price = price
+        self._endpoints = endpoints
         self._source = source
         self._plan = plan
         self._store = store
@@ -193,37 +204,35 @@ class LocalEngine:
         earlier = self.counters.earlier
         budget = Budget(
             limits.max_cost,
-            self._price,
             max_tokens=limits.max_tokens_total,
             spent_usd=earlier.cost_usd + earlier.cost_wasted_usd,
             spent_tokens=float(earlier.tokens_used),
         )
-        async with HttpTransport(
-            self._base_url,
-            key=self._key,
-            limits=limits,
-            stream=self._job.request.stream,
-            ca_bundle=self._job.endpoint.ca_bundle,
-            trust_env=self._job.endpoint.trust_env,
-        ) as transport:
-            again = await self._pass(transport, budget, stop, shards, limits.concurrency, retry)
+        async with contextlib.AsyncExitStack() as stack:
+            transports = [
+                await stack.enter_async_context(transport_to(endpoint, self._job))
+                for endpoint in self._endpoints
+            ]
+            again = await self._pass(transports, budget, stop, shards, None, retry)
             if again and not stop.is_set:
                 rows = sum(totals.retryable_failed for _, totals in again)
                 self._observer.message(f"one more try for {rows} rows that failed by the provider's trouble")
                 last = [shard for shard, _ in again]
-                concurrency = min(LAST_PASS_CONCURRENCY, limits.concurrency)
-                await self._pass(transport, budget, stop, last, concurrency, _is_retryable)
+                await self._pass(transports, budget, stop, last, LAST_PASS_CONCURRENCY, _is_retryable)
 
     async def _pass(
         self,
-        transport: HttpTransport,
+        transports: Sequence[HttpTransport],
         budget: Budget,
         stop: StopSignal,
         shards: list[Shard],
-        concurrency: int,
+        most: int | None,
         retry: RetryRule | None,
     ) -> list[tuple[Shard, Totals]]:
-        """One pass over `shards`. Returns those with rows worth another try."""
+        """One pass over `shards`, with at most `most` requests in flight at each endpoint.
+
+        Returns the shards with rows worth another try.
+        """
         limits = self._job.limits
         again: list[tuple[Shard, Totals]] = []
         seals: set[asyncio.Task[None]] = set()
@@ -239,12 +248,12 @@ class LocalEngine:
             if totals.retryable_failed:
                 again.append((shard.shard, totals))
 
-        controller = RateController(
-            ControllerLimits(concurrency=concurrency, rpm=limits.rpm, tpm=limits.tpm),
-            now=time.monotonic(),
-            rng=random.Random(),
+        lanes = Lanes(
+            [
+                self._lane(endpoint, transport, most)
+                for endpoint, transport in zip(self._endpoints, transports, strict=True)
+            ]
         )
-        slots = Slots(controller)
         async with asyncio.TaskGroup() as group:
 
             def complete(shard: OpenShard) -> None:
@@ -261,38 +270,80 @@ class LocalEngine:
                 on_complete=complete,
             )
             pool = Pool(
-                transport=transport,
-                controller=controller,
-                slots=slots,
+                lanes=lanes,
                 budget=budget,
                 recorder=feed,
                 limits=limits,
-                price=self._price,
                 stop=stop,
                 counters=self.counters.attempts,
+                say=self._observer.message,
             )
-            ticker = group.create_task(self._tick(controller))
+            ticker = group.create_task(self._tick(lanes))
+            slots = sum(self._concurrency(endpoint, most) for endpoint in self._endpoints)
             try:
-                await pool.run(feed.requests(iter(shards)), concurrency * WORKERS_PER_SLOT)
+                await pool.run(feed.requests(iter(shards)), slots * WORKERS_PER_SLOT)
                 if seals:
                     await asyncio.wait(seals)
             finally:
                 feed.close()
                 ticker.cancel()
-                self._report(controller)
+                self._report(lanes)
         return again
 
-    async def _tick(self, controller: RateController) -> None:
+    def _lane(self, endpoint: Endpoint, transport: HttpTransport, most: int | None) -> Lane:
+        own, limits = endpoint.job, self._job.limits
+        return Lane(
+            name=own.name,
+            transport=transport,
+            controller=RateController(
+                ControllerLimits(
+                    concurrency=self._concurrency(endpoint, most),
+                    rpm=own.rpm or limits.rpm,
+                    tpm=own.tpm or limits.tpm,
+                ),
+                now=time.monotonic(),
+                rng=random.Random(),
+            ),
+            prices=endpoint.prices,
+            weight=own.weight,
+        )
+
+    def _concurrency(self, endpoint: Endpoint, most: int | None) -> int:
+        allowed = endpoint.job.concurrency or self._job.limits.concurrency
+        return allowed if most is None else min(most, allowed)
+
+    async def _tick(self, lanes: Lanes) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             while True:
-                self._report(controller)
+                self._report(lanes)
                 await asyncio.sleep(TICK_S)
 
-    def _report(self, controller: RateController) -> None:
-        counters = self.counters
-        counters.window, counters.in_flight = controller.window, controller.in_flight
-        counters.why = controller.why(time.monotonic())
+    def _report(self, lanes: Lanes) -> None:
+        counters, now = self.counters, time.monotonic()
+        used = [lane for lane in lanes if lane.out is None]
+        counters.window = sum(lane.controller.window for lane in used)
+        counters.in_flight = sum(lane.controller.in_flight for lane in lanes)
+        whys = {lane.name: lane.controller.why(now) for lane in used}
+        if len(self._endpoints) == 1:
+            counters.why = "".join(whys.values())
+        else:
+            counters.why = ", ".join(f"{name} {why}" for name, why in whys.items() if why)
         self._observer.update(counters, self._store.synced_results)
+
+
+def transport_to(endpoint: Endpoint, job: Job, *, stream: bool | None = None) -> HttpTransport:
+    """The connection to an endpoint as the job wants it; `stream` wins over the job's own."""
+    own, asked = endpoint.job, job.request.model
+    return HttpTransport(
+        endpoint.base_url,
+        key=endpoint.key,
+        limits=job.limits,
+        stream=job.request.stream if stream is None else stream,
+        service=own.service,
+        model=(asked, own.model) if own.model is not None else None,
+        ca_bundle=own.ca_bundle,
+        trust_env=own.trust_env,
+    )
 
 
 def _is_retryable(failure: Failure) -> bool:

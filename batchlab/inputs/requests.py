@@ -38,6 +38,9 @@ class RequestBuilder:
         self._params = request.params
         self._id = job.input.id
         self._row_params = job.input.row_params
+        self._model_column = job.input.model
+        self._endpoint_column = job.input.endpoint
+        self._hosts = {one.name: b"\0" + one.host.encode() for one in job.endpoint}
         self._null_as = job.input.null_as
         self._prompt: Template | None = None
         self._system: Template | None = None
@@ -65,6 +68,9 @@ class RequestBuilder:
             body = {"model": self._job.request.model, "messages": messages, **self._params}
         if self._row_params is not None:
             body |= self._own_params(values)
+        if self._model_column is not None:
+            body |= self._own_model(values)
+        endpoint, host = self._own_endpoint(values)
         custom_id = self._custom_id(row)
         try:
             canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
@@ -75,11 +81,12 @@ class RequestBuilder:
             row_id=row.row_id,
             custom_id=custom_id,
             body=body,
-            request_hash=hashlib.blake2b(canonical + self._host, digest_size=16).digest(),
+            request_hash=hashlib.blake2b(canonical + host, digest_size=16).digest(),
             prompt_bytes=text_bytes,
             max_tokens=max_tokens
             if isinstance(max_tokens, int) and not isinstance(max_tokens, bool)
             else None,
+            endpoint=endpoint,
         )
 
     def _chosen_mode(self, columns: Sequence[str]) -> str:
@@ -99,7 +106,12 @@ class RequestBuilder:
         )
 
     def _check_columns(self, columns: Sequence[str]) -> None:
-        named = {"--id-column": self._id, "--row-params": self._row_params}
+        named = {
+            "--id-column": self._id,
+            "--row-params": self._row_params,
+            "--model-column": self._model_column,
+            "--endpoint-column": self._endpoint_column,
+        }
         for option, name in named.items():
             if name is not None and name not in columns:
                 raise UsageError(
@@ -173,6 +185,23 @@ class RequestBuilder:
         assert self._row_params is not None
         value = values.get(self._row_params)
         return {} if value is None or value == "" else _json_object(value, self._row_params)
+
+    def _own_model(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._model_column is not None
+        value = values.get(self._model_column)
+        return {} if value is None or value == "" else {"model": value_text(value)}
+
+    def _own_endpoint(self, values: Mapping[str, Any]) -> tuple[str | None, bytes]:
+        """The endpoint a row is bound to, and the host that makes its request different from others."""
+        value = values.get(self._endpoint_column) if self._endpoint_column is not None else None
+        if value is None or value == "":
+            return None, self._host
+        name = value_text(value)
+        if name not in self._hosts:
+            raise RowProblem(
+                f"column {self._endpoint_column!r}: no endpoint {name!r}; known: {', '.join(self._hosts)}"
+            )
+        return name, self._hosts[name]
 
 
 def _json_object(value: Any, column: str) -> dict[str, Any]:

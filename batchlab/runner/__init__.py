@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchlab.runner.check import check_endpoint
+from batchlab.runner.check import check_endpoint, preset_lines
 from batchlab.runner.execute import execute
 from batchlab.runner.preview import preview
 from batchlab.runner.reading import export_run, load_run, run_status, verify_run
@@ -13,6 +13,7 @@ __all__ = [
     "execute",
     "export_run",
     "load_run",
+    "preset_lines",
     "preview",
     "retry_run",
     "run_status",

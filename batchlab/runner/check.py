@@ -1,4 +1,4 @@
-"""One tiny request, plain and streamed: does this endpoint work, and what does it report?"""
+"""One tiny request, plain and streamed: does an endpoint work, and what does it report?"""
 
 from __future__ import annotations
 
@@ -6,66 +6,73 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from batchlab.dispatch.transport import Answer, HttpTransport
+from batchlab.dispatch.transport import Answer
+from batchlab.engines.local import Endpoint, transport_to
 from batchlab.errors import EXIT_OK, EXIT_STOPPED, ApiError
 from batchlab.job import Job
+from batchlab.presets import PRESETS
+from batchlab.protocol.limits import RateHeaders
 from batchlab.records import ChatRequest
-from batchlab.runner.endpoint import Endpoint, job_price, started_endpoint
+from batchlab.runner.endpoint import started_endpoints
+
+PROMPT = "Reply with the word: ready"
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointCheck:
-    """Lines for a person; `exit_code` 3 when the endpoint does not answer as it should."""
+    """Lines for a person; `exit_code` 3 when an endpoint does not answer as it should."""
 
     lines: list[str]
     exit_code: int
 
 
 def check_endpoint(job: Job) -> EndpointCheck:
-    """Sends two requests of a few tokens. Raises UsageError when there is no key or no endpoint."""
-    price, source = job_price(job)
-    with started_endpoint(job) as endpoint:
-        lines = [f"endpoint: {endpoint.base_url}", f"key: {'present' if endpoint.key else 'none needed'}"]
-        good = True
-        for stream in (False, True):
-            line, ok = asyncio.run(_one(job, endpoint, stream=stream))
-            lines.append(line)
-            good = good and ok
-    known = (
-        f"${price.input:g} in, ${price.output:g} out per 1M tokens ({source})"
-        if price
-        else f"unknown ({source})"
-    )
-    lines.append(f"price of {job.request.model}: {known}")
+    """Sends two requests of a few tokens to each endpoint of the job.
+
+    Raises:
+        UsageError: there is no key or no endpoint.
+    """
+    lines: list[str] = []
+    good = True
+    with started_endpoints(job) as endpoints:
+        for endpoint in endpoints:
+            service = endpoint.job.service.name
+            lines.append(f"endpoint: {endpoint.base_url}{f' ({service})' if service else ''}")
+            lines.append(f"key: {'present' if endpoint.key else 'none needed'}")
+            limits = "not stated"
+            for stream in (False, True):
+                answer, line = asyncio.run(_one(job, endpoint, stream=stream))
+                lines.append(f"{'streamed' if stream else 'plain'}: {line}")
+                good = good and answer is not None
+                if answer is not None and answer.rate is not None:
+                    limits = stated_limits(answer.rate)
+            if limits == "not stated" and endpoint.job.service.limits:
+                limits = f"not stated in headers; known: {endpoint.job.service.limits}"
+            lines.append(f"limits: {limits}")
+            price, source = endpoint.prices.find(job.request.model)
+            known = (
+                f"${price.input:g} in, ${price.output:g} out per 1M tokens ({source})"
+                if price
+                else f"unknown ({source})"
+            )
+            lines.append(f"price of {job.request.model}: {known}")
     return EndpointCheck(lines, EXIT_OK if good else EXIT_STOPPED)
 
 
-async def _one(job: Job, endpoint: Endpoint, *, stream: bool) -> tuple[str, bool]:
-    body = {
-        "model": job.request.model,
-        "messages": [{"role": "user", "content": "Reply with the word: ready"}],
-        "max_tokens": 8,
-    }
+async def _one(job: Job, endpoint: Endpoint, *, stream: bool) -> tuple[Answer | None, str]:
+    body = {"model": job.request.model, "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 8}
     request = ChatRequest(
-        row_id=0, custom_id="check", body=body, request_hash=b"", prompt_bytes=26, max_tokens=8
+        row_id=0, custom_id="check", body=body, request_hash=b"", prompt_bytes=len(PROMPT), max_tokens=8
     )
-    name = "streamed" if stream else "plain"
     started = time.monotonic()
-    async with HttpTransport(
-        endpoint.base_url,
-        key=endpoint.key,
-        limits=job.limits,
-        stream=stream,
-        ca_bundle=job.endpoint.ca_bundle,
-        trust_env=job.endpoint.trust_env,
-    ) as transport:
+    async with transport_to(endpoint, job, stream=stream) as transport:
         try:
             answer = await transport.send(request)
         except ApiError as error:
             outcome = error.outcome
             code = f"HTTP {outcome.code}, " if outcome.code else ""
-            return f"{name}: {outcome.error_class} ({code}{outcome.message})", False
-    return f"{name}: ok in {time.monotonic() - started:.2f} s; {_facts(answer)}", True
+            return None, f"{outcome.error_class} ({code}{outcome.message})"
+    return answer, f"ok in {time.monotonic() - started:.2f} s; {_facts(answer)}"
 
 
 def _facts(answer: Answer) -> str:
@@ -77,3 +84,41 @@ def _facts(answer: Answer) -> str:
     )
     first = f"; first token after {answer.ttft_ms / 1000:.2f} s" if answer.ttft_ms is not None else ""
     return f"{tokens}; served by {answer.reply.model or 'an unnamed model'}{first}"
+
+
+def stated_limits(rate: RateHeaders) -> str:
+    """The limits that an answer's headers state, for a person."""
+    parts = []
+    for name, limit, remaining in (
+        ("requests", rate.limit_requests, rate.remaining_requests),
+        ("tokens", rate.limit_tokens, rate.remaining_tokens),
+    ):
+        if limit is not None:
+            left = f", {remaining:,.0f} left" if remaining is not None else ""
+            parts.append(f"{limit:,.0f} {name}{left}")
+        elif remaining is not None:
+            parts.append(f"{remaining:,.0f} {name} left")
+    if not parts:
+        return "not stated"
+    window = rate.window_s or 60.0
+    return f"{'; '.join(parts)} (per {window:g} s)"
+
+
+def preset_lines() -> list[str]:
+    """The table of presets for a person."""
+    rows = [("preset", "key variable", "base URL", "parameters it renames", "limits")]
+    rows += [
+        (
+            preset.name,
+            preset.key_env + (" (optional)" if preset.free else ""),
+            preset.base_url or "your own",
+            ", ".join(f"{old} -> {new}" for old, new in preset.renamed.items()) or "-",
+            preset.limits,
+        )
+        for preset in PRESETS.values()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
+        for row in rows
+    ]

@@ -8,23 +8,24 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from batchlab.dispatch.budget import Budget
+from batchlab.dispatch.budget import NO_PRICE
 from batchlab.dispatch.pool import StopSignal
-from batchlab.engines.local import Counters, LocalEngine
+from batchlab.engines.local import Counters, Endpoint, LocalEngine
 from batchlab.errors import (
     EXIT_FAILED_ROWS,
     EXIT_OK,
     EXIT_STOPPED,
     BatchlabError,
     RunStopped,
+    UsageError,
 )
 from batchlab.job import Job
 from batchlab.progress import Progress, ProgressState, open_progress
 from batchlab.records import RunSummary, Shard, Totals
-from batchlab.runner.endpoint import job_price, started_endpoint
+from batchlab.runner.endpoint import price_book, started_endpoints
 from batchlab.runner.prepare import Prepared, prepare
 from batchlab.runner.reading import write_output
 from batchlab.runner.summary import summary_lines
@@ -58,19 +59,23 @@ def execute(
         RunStopped: results could not be written any more and the run has no summary.
     """
     say = _speaker(quiet)
-    price, price_source = job_price(job)
-    Budget(job.limits.max_cost, price)  # refuses a cap on an unknown price before anything starts
-    if price is None and not quiet:
-        say(f"price of {job.request.model}: unknown ({price_source}); the cost columns will be null")
-    with started_endpoint(job) as endpoint:
-        if endpoint.note:
-            say(f"endpoint: {endpoint.note}")
+    for endpoint in job.endpoint:
+        price, price_source = price_book(job, endpoint).find(job.request.model)
+        if price is None and job.limits.max_cost is not None:
+            raise UsageError(NO_PRICE)
+        if price is None:
+            at = f" at {endpoint.name}" if len(job.endpoint) > 1 else ""
+            say(f"price of {job.request.model}{at}: unknown ({price_source}); the cost columns will be null")
+    with started_endpoints(job) as endpoints:
+        for started in endpoints:
+            if started.note:
+                say(f"endpoint: {started.note}")
         prepared = prepare(job, fresh=fresh, say=say)
         with contextlib.closing(prepared.store), contextlib.closing(prepared.source):
             run = _Run(job, prepared, retry=retry)
             with open_progress(progress, prepared.plan.rows, sys.stderr) as shown:
                 run.show(shown)
-                summary = run.to_end(endpoint.base_url, endpoint.key, price, signals=signals, command=command)
+                summary = run.to_end(endpoints, signals=signals, command=command)
             summary = write_output(job, prepared, summary)
     for line in summary_lines(summary, command or f"batchlab run (run directory {summary.run_dir})"):
         say(line)
@@ -127,7 +132,7 @@ class _Run:
         if self._progress is not None:
             self._progress.message(text)
 
-    def to_end(self, base_url: str, key: Any, price: Any, *, signals: bool, command: str) -> RunSummary:
+    def to_end(self, endpoints: Sequence[Endpoint], *, signals: bool, command: str) -> RunSummary:
         """Runs until every row is final or the run stops."""
         prepared = self._prepared
         shards = shards_to_run(prepared.store, list(prepared.plan.shards), self._retry)
@@ -148,9 +153,7 @@ class _Run:
                 )
             engine = LocalEngine(
                 job=self._job,
-                base_url=base_url,
-                key=key,
-                price=price,
+                endpoints=endpoints,
                 source=prepared.source,
                 plan=prepared.plan,
                 store=prepared.store,

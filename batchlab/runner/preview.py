@@ -11,7 +11,7 @@ from batchlab.errors import InputError
 from batchlab.inputs.plan import Planned, plan_input
 from batchlab.inputs.sources import spool_stdin
 from batchlab.job import Job
-from batchlab.runner.endpoint import job_price
+from batchlab.runner.endpoint import price_book
 from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines, source_of
 from batchlab.store.run_dir import RunDir
 
@@ -32,7 +32,7 @@ def preview(job: Job) -> Preview:
     Raises:
         UsageError: the input cannot be read at all.
     """
-    price, price_source = job_price(job)
+    price, price_source = price_book(job, job.endpoint[0]).find(job.request.model)
     with tempfile.TemporaryDirectory(prefix="batchlab-") as scratch:
         spool = Path(scratch) / "stdin.jsonl"
         if job.input.path == "-":

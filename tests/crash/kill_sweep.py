@@ -24,7 +24,7 @@ from pathlib import Path
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
 from batchlab.endpoints.simulator.server import _content
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.job import job_from
+from batchlab.job_file import job_from
 from batchlab.records import Row
 from batchlab.store.run_dir import RunDir
 from tests.conftest import CANARY, command, environment

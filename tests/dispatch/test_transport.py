@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from unittest.mock import Mock
 
@@ -14,6 +15,7 @@ from batchlab.credentials import Secret
 from batchlab.dispatch.transport import HttpTransport
 from batchlab.errors import ApiError
 from batchlab.job import LimitsJob
+from batchlab.presets import PRESETS
 from batchlab.records import ChatRequest, OutcomeClass
 from tests.conftest import CANARY
 
@@ -150,3 +152,80 @@ async def test_nobody_at_the_address_is_an_outage_not_the_row_s_fault():
             await sender.send(REQUEST)
 
     assert caught.value.outcome.kind is OutcomeClass.PAUSE
+
+
+async def sent_body(service: str, body: dict, *, stream: bool = False, model: tuple[str, str] | None = None):
+    """What leaves for a service: the body, the headers and the address."""
+    with aioresponses() as web:
+        web.post(f"{URL}/chat/completions", payload=GOOD, response_class=Response)
+        async with HttpTransport(
+            URL,
+            key=Secret(CANARY),
+            limits=LimitsJob(),
+            stream=stream,
+            service=PRESETS[service],
+            model=model,
+        ) as sender:
+            await sender.send(replace(REQUEST, body={**REQUEST.body, **body}))
+        call = next(iter(web.requests.values()))[0]
+    return json.loads(call.kwargs["data"]), call.kwargs["headers"]
+
+
+@pytest.mark.parametrize(
+    ("service", "written", "name"),
+    [
+        ("openai", {"max_tokens": 5}, "max_completion_tokens"),
+        ("groq", {"max_tokens": 5}, "max_completion_tokens"),
+        ("azure", {"max_tokens": 5}, "max_completion_tokens"),
+        ("mistral", {"max_completion_tokens": 5}, "max_tokens"),
+        ("mistral", {"seed": 5}, "random_seed"),
+        ("modelslab", {"max_tokens": 5}, "max_tokens"),
+    ],
+)
+async def test_a_parameter_is_spelt_as_the_service_does(service, written, name):
+    body, _ = await sent_body(service, written)
+
+    assert {key: value for key, value in body.items() if key not in REQUEST.body} == {name: 5}
+
+
+async def test_a_row_that_uses_the_services_spelling_already_keeps_it():
+    body, _ = await sent_body("openai", {"max_completion_tokens": 7})
+
+    assert body["max_completion_tokens"] == 7
+
+
+async def test_azure_takes_its_key_in_a_header_of_its_own():
+    _, headers = await sent_body("azure", {})
+
+    assert headers["api-key"] == CANARY
+    assert "Authorization" not in headers
+
+
+async def test_mistral_is_not_asked_for_usage_it_sends_unasked():
+    assert "stream_options" not in (await sent_body("mistral", {}, stream=True))[0]
+    assert (await sent_body("openai", {}, stream=True))[0]["stream_options"] == {"include_usage": True}
+
+
+async def test_an_endpoint_gets_its_own_name_for_the_jobs_model_only():
+    assert (await sent_body("openai", {}, model=("sim", "sim-large")))[0]["model"] == "sim-large"
+    assert (await sent_body("openai", {"model": "mine"}, model=("sim", "sim-large")))[0]["model"] == "mine"
+
+
+async def test_a_query_of_the_base_url_stays_behind_the_path():
+    with aioresponses() as web:
+        web.post(f"{URL}/chat/completions?api-version=preview", payload=GOOD, response_class=Response)
+        async with transport(f"{URL}/?api-version=preview") as sender:
+            assert (await sender.send(REQUEST)).reply.completion == "hi"
+
+
+async def test_a_server_that_refuses_stream_options_is_asked_without_them(simulator):
+    server = simulator(refused=["stream_options"])
+    async with transport(server.base_url, stream=True) as sender:
+        first = await sender.send(REQUEST)
+        second = await sender.send(replace(REQUEST, body={**REQUEST.body, "n": 1}))
+
+    assert first.reply.completion
+    assert first.ttft_ms is not None
+    assert first.reply.usage.prompt_tokens is None
+    assert second.reply.completion
+    assert server.ledger()["requests"] == 3  # the second row no longer tries

@@ -15,6 +15,7 @@ class SimulatorOptions:
 
     Attributes:
         models: names it serves; any name when empty.
+        refused: request parameters it does not know and answers with 422, as strict servers do.
         latency_median_s, latency_sigma: of a lognormal distribution.
         tokens_median, tokens_sigma: completion tokens of an answer, lognormal.
         rpm, tpm: continuous buckets with x-ratelimit headers and Retry-After; None for no limit.
@@ -26,6 +27,7 @@ class SimulatorOptions:
     port: int = 0
     api_key: str = "simulator"
     models: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     seed: int = 0
     latency_median_s: float = 0.3
     latency_sigma: float = 0.5
@@ -46,7 +48,8 @@ class SimulatorOptions:
         if unknown:
             raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known))}")
         values = dict(data)
-        values["models"] = tuple(values.get("models", ()))
+        for name in ("models", "refused"):
+            values[name] = tuple(values.get(name, ()))
         values["faults"] = tuple(
             fault if isinstance(fault, Fault) else Fault.from_dict(fault)
             for fault in values.get("faults", ())

@@ -90,6 +90,9 @@ class Provider:
             problem = request_problem(body)
             if problem is not None:
                 return _json(400, error_body(problem))
+            refused = next((name for name in self._options.refused if name in body), None)
+            if refused is not None:
+                return _json(422, error_body(f"Extra inputs are not permitted: {refused}"))
             body.setdefault("model", body.get("model_id"))
             return await self._completed(request, body, content, attempt, number)
         finally:

@@ -1,0 +1,328 @@
+"""Reading a job: TOML, flags and defaults become one checked `Job`.
+
+A value given by flag wins over the environment, that over the job file, that over
+the default. Everything is checked at once, so that a person fixes a file in one go.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import itertools
+import math
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from batchlab.errors import UsageError
+from batchlab.job import (
+    DEFAULT_BASE_URL,
+    SECTIONS,
+    SELF_STARTED,
+    EndpointJob,
+    Job,
+    PriceJob,
+    default_run_dir,
+    endpoint_host,
+)
+from batchlab.presets import PRESETS
+
+_DURATIONS = {
+    "deadline",
+    "connect_timeout",
+    "idle_timeout",
+    "timeout",
+    "drain_timeout",
+    "max_outage",
+    "max_pause",
+}
+
+
+def load_job(path: str | Path, flags: Mapping[str, Any] | None = None) -> Job:
+    """The job that a TOML file describes, with `flags` laid over it.
+
+    Args:
+        path: the job file. Relative paths inside it are relative to the current directory.
+        flags: dotted keys (`limits.concurrency`) to values; None means not given.
+
+    Raises:
+        UsageError: unreadable file, bad TOML, unknown key (with the nearest known one), bad value.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{path}: cannot read the job file: {reason}.") from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not valid TOML: {error}.") from error
+    return job_from(data, flags, where=str(path))
+
+
+def job_from(data: Mapping[str, Any], flags: Mapping[str, Any] | None = None, *, where: str = "job") -> Job:
+    """The job of a nested mapping, with `flags` laid over it; see `load_job`."""
+    flags = {key: value for key, value in (flags or {}).items() if value is not None}
+    merged = _merged(data, flags, where)
+    problems: list[str] = []
+    endpoints = _endpoints(merged.pop("endpoint"), problems)
+    sections = {name: _checked_section(name, values, problems) for name, values in merged.items()}
+    if not problems:
+        job = Job(endpoint=endpoints, **sections)
+        problems += _whole_job_problems(job)
+    if problems:
+        raise UsageError("\n".join(f"{where}: {problem}" for problem in problems))
+    if not job.output.run_dir:
+        output = dataclasses.replace(job.output, run_dir=default_run_dir(job))
+        job = dataclasses.replace(job, output=output)
+    return job
+
+
+def _merged(data: Mapping[str, Any], flags: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Each section's settings, flags over the file's; `endpoint` is a list of them."""
+    names = [f.name for f in fields(Job)]
+    merged: dict[str, Any] = {name: {} for name in names}
+    merged["endpoint"] = [{}]
+    for name, values in data.items():
+        if name not in merged:
+            raise UsageError(f"{where}: unknown section [{name}]{_nearest(name, names)}")
+        if name == "endpoint" and isinstance(values, list):
+            merged[name] = [dict(one) for one in values]
+            continue
+        if not isinstance(values, Mapping):
+            raise UsageError(f"{where}: [{name}] must be a table of settings")
+        merged[name] = [dict(values)] if name == "endpoint" else dict(values)
+    merged["endpoint"] = _endpoints_under(merged["endpoint"], flags)
+    for dotted, value in flags.items():
+        section, _, key = dotted.partition(".")
+        if section == "request" and key == "params":
+            merged[section].update(value)
+        elif section != "endpoint":
+            merged[section][key] = value
+    return merged
+
+
+def _endpoints_under(endpoints: list[dict[str, Any]], flags: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The file's endpoints with the flags over them; a flag that names a place leaves that one only."""
+    given = {key.partition(".")[2]: value for key, value in flags.items() if key.startswith("endpoint.")}
+    if not given.keys() & {"base_url", "preset"}:
+        return [endpoint | given for endpoint in endpoints]
+    url = given.get("base_url") or _preset_url(given.get("preset"))
+    same = [one for one in endpoints if url and endpoint_host(_url_of(one)) == endpoint_host(str(url))]
+    # a key belongs to the host it was written beside, and so does all else
+    return [{**(same[0] if same else {}), **given}]
+
+
+def _url_of(endpoint: Mapping[str, Any]) -> str:
+    return str(endpoint.get("base_url") or _preset_url(endpoint.get("preset")) or DEFAULT_BASE_URL)
+
+
+def _preset_url(name: Any) -> str | None:
+    preset = PRESETS.get(str(name))
+    return preset.base_url if preset else None
+
+
+def _endpoints(written: list[dict[str, Any]], problems: list[str]) -> tuple[EndpointJob, ...]:
+    """The endpoints with their presets' places filled in and a name for each."""
+    endpoints: list[EndpointJob] = []
+    taken: set[str] = set()
+    for values in written:
+        preset = values.get("preset")
+        if preset is not None and preset not in PRESETS:
+            problems.append(f"endpoint.preset: no preset {preset!r}{_nearest(str(preset), list(PRESETS))}")
+            continue
+        if preset is not None and "base_url" not in values:
+            url = _preset_url(preset)
+            if url is None:
+                problems.append(
+                    f"endpoint.base_url: {preset} needs your own, "
+                    "such as https://RESOURCE.openai.azure.com/openai/v1"
+                )
+                continue
+            values = {**values, "base_url": url}
+        endpoint: EndpointJob = _checked_section("endpoint", values, problems)
+        name = endpoint.name or endpoint.preset or endpoint.service.name or endpoint.host
+        if name in taken:
+            if endpoint.name:
+                problems.append(f"endpoint.name: two endpoints are named {name!r}")
+            name = next(f"{name}-{n}" for n in itertools.count(2) if f"{name}-{n}" not in taken)
+        taken.add(name)
+        endpoints.append(dataclasses.replace(endpoint, name=name))
+    if not written:
+        problems.append("endpoint: the list is empty")
+    return tuple(endpoints)
+
+
+def _checked_section(name: str, values: dict[str, Any], problems: list[str]) -> Any:
+    if name == "simulator":
+        return values
+    cls = SECTIONS[name]
+    types_of = typing.get_type_hints(cls)
+    known = {
+        f.name.removesuffix("_s") if f.name.removesuffix("_s") in _DURATIONS else f.name for f in fields(cls)
+    }
+    known.discard("params")
+    taken: dict[str, Any] = {}
+    params: dict[str, Any] = {}
+    for key, value in values.items():
+        if key == "params" and name == "request" and isinstance(value, Mapping):
+            params.update(value)
+        elif key in _NESTED and isinstance(value, Mapping) and key in known:
+            taken[key] = _NESTED[key](value, problems)
+        elif key in known:
+            attribute = f"{key}_s" if key in _DURATIONS else key
+            try:
+                if key == "deadline":
+                    value = deadline_s(value)
+                taken[attribute] = _coerced(value, types_of[attribute], duration=key in _DURATIONS)
+            except ValueError as error:
+                problems.append(f"{name}.{key}: {error}")
+        elif name == "request" and not _is_typo(key, known):
+            params[key] = value
+        else:
+            problems.append(f"{name}.{key}: unknown key{_nearest(key, sorted(known))}")
+    if name == "request":
+        taken["params"] = params
+    return cls(**taken)
+
+
+def _price_table(value: Mapping[str, Any], problems: list[str]) -> PriceJob:
+    price: PriceJob = _checked_section("price", dict(value), problems)
+    return price
+
+
+def _price_tables(value: Mapping[str, Any], problems: list[str]) -> dict[str, PriceJob]:
+    tables: dict[str, PriceJob] = {}
+    for model, price in value.items():
+        if isinstance(price, Mapping):
+            tables[model] = _price_table(price, problems)
+        else:
+            problems.append(f"price.models: {model!r} must be a table with input and output")
+    return tables
+
+
+# keys that hold tables of their own
+_NESTED: dict[str, Callable[[Mapping[str, Any], list[str]], Any]] = {
+    "price": _price_table,
+    "models": _price_tables,
+}
+
+
+def _is_typo(key: str, known: set[str]) -> bool:
+    """Unknown keys of [request] go to the provider, unless they look like one of ours misspelt."""
+    return bool(difflib.get_close_matches(key, known, n=1, cutoff=0.8))
+
+
+def _coerced(value: Any, wanted: Any, *, duration: bool) -> Any:
+    if duration:
+        return duration_s(value)
+    options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+    if bool in options:
+        if isinstance(value, bool):
+            return value
+        raise ValueError(f"expected true or false, got {value!r}")
+    if isinstance(value, bool):
+        raise ValueError(f"expected {_type_name(options)}, got {value!r}")
+    if int in options and isinstance(value, int):
+        return value
+    if float in options and isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    if str in options and isinstance(value, str):
+        return value
+    raise ValueError(f"expected {_type_name(options)}, got {value!r}")
+
+
+def _type_name(options: tuple[Any, ...]) -> str:
+    if int in options:
+        return "a whole number"
+    return "a number" if float in options else "text"
+
+
+def deadline_s(value: Any, *, now: datetime | None = None) -> Any:
+    """Seconds until a clock time such as `07:30` (the next one); anything else is left as it is."""
+    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", str(value).strip())
+    if match is None:
+        return value
+    now = now or datetime.now().astimezone()
+    then = now.replace(hour=int(match.group(1)), minute=int(match.group(2)), second=0, microsecond=0)
+    if then <= now:
+        then += timedelta(days=1)
+    return (then - now).total_seconds()
+
+
+def duration_s(value: Any) -> float:
+    """Seconds of `90`, `"90s"`, `"15m"`, `"8h"`, `"1h30m"` or `"2d"`. Raises ValueError."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
+        return float(value)
+    match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", str(value).strip())
+    if not match or not any(match.groups()):
+        raise ValueError(f"expected a duration such as 90s, 15m or 8h, got {value!r}")
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    total = days * 86_400 + hours * 3_600 + minutes * 60 + seconds
+    if total <= 0:
+        raise ValueError("a duration must be longer than 0")
+    return total
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def _whole_job_problems(job: Job) -> list[str]:
+    problems = []
+    if not job.input.path:
+        problems.append("no input; pass -i FILE or set [input] path.")
+    if not job.request.model:
+        problems.append("no model; pass -m MODEL or set [request] model.")
+    if job.request.prompt is not None and job.request.prompt_file is not None:
+        problems.append("both request.prompt and request.prompt_file are set; keep one.")
+    limits, minimum_one = job.limits, ("concurrency", "max_attempts", "max_response_bytes")
+    problems += [f"limits.{name}: must be at least 1" for name in minimum_one if getattr(limits, name) < 1]
+    if limits.retry_truncated is not None and limits.retry_truncated <= 1:
+        problems.append("limits.retry_truncated: must be more than 1, such as 2")
+    if limits.retry_empty < 0:
+        problems.append("limits.retry_empty: must be 0 or more")
+    for name in ("rpm", "tpm", "max_cost", "max_tokens_total"):
+        value = getattr(limits, name)
+        if value is not None and value <= 0:
+            problems.append(f"limits.{name}: must be more than 0")
+    for price in (job.price, *job.price.models.values(), *(one.price for one in job.endpoint)):
+        problems += [
+            f"price.{name}: must not be negative"
+            for name in ("input", "output", "cached")
+            if (getattr(price, name) or 0) < 0
+        ]
+        if (price.input is None) != (price.output is None):
+            problems.append("price: needs both input and output (USD per 1M tokens)")
+    if job.output.shard_rows < 1:
+        problems.append("output.shard_rows: must be at least 1")
+    if job.input.limit is not None and job.input.limit < 1:
+        problems.append("input.limit: must be at least 1")
+    if job.output.file and Path(job.output.file).suffix.lower() not in {".parquet", ".csv", ".jsonl"}:
+        problems.append(f"output.file: {job.output.file!r} must end in .parquet, .csv or .jsonl")
+    for endpoint in job.endpoint:
+        problems += _endpoint_problems(endpoint)
+    return problems
+
+
+def _endpoint_problems(endpoint: EndpointJob) -> list[str]:
+    problems = []
+    if endpoint.host not in SELF_STARTED:
+        parts = urlsplit(endpoint.base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            problems.append(
+                f"endpoint.base_url: {endpoint.base_url!r} is no http(s) URL, 'simulator' or 'local'"
+            )
+    for name in ("weight", "concurrency", "rpm", "tpm"):
+        value = getattr(endpoint, name)
+        if value is not None and value <= 0:
+            problems.append(f"endpoint.{name}: must be more than 0")
+    return problems

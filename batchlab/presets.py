@@ -1,0 +1,161 @@
+"""The services people use: where each is, which variable holds its key, how it spells parameters.
+
+One row a service; `batchlab check --list` prints the table. A service is recognised by its name
+(`--preset groq`) or by the host of `base_url`. Facts are from the services' own documentation;
+limits differ by account, so they are notes for a person: the rate controller finds the real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One service.
+
+    Attributes:
+        base_url: None when every account has its own.
+        key_env: variable that usually holds the key.
+        host: the key's owner; the key is sent to this host and its subdomains only. None for a
+            server of the user's own, whose key is optional.
+        renamed: request parameter as users write it, to the name this service takes.
+        key_header: header that carries the key; `Authorization` carries it as a Bearer token.
+        stream_usage: whether `stream_options.include_usage` is understood.
+        free: a call costs nothing: it runs on the user's own machine.
+        limits: what is known of its limits.
+    """
+
+    name: str
+    base_url: str | None
+    key_env: str
+    host: str | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    key_header: str = "Authorization"
+    stream_usage: bool = True
+    free: bool = False
+    limits: str = ""
+
+
+_COMPLETION_CAP = {"max_tokens": "max_completion_tokens"}
+
+PRESETS: Mapping[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "modelslab",
+            "https://modelslab.com/api/v7/llm",
+            "MODELSLAB_API_KEY",
+            host="modelslab.com",
+            limits="5, 10 or 15 queued requests per account, by plan",
+        ),
+        Preset(
+            "openai",
+            "https://api.openai.com/v1",
+            "OPENAI_API_KEY",
+            host="api.openai.com",
+            renamed=_COMPLETION_CAP,  # reasoning models refuse max_tokens
+            limits="requests and tokens a minute, by tier; stated in x-ratelimit headers",
+        ),
+        Preset(
+            "openrouter",
+            "https://openrouter.ai/api/v1",
+            "OPENROUTER_API_KEY",
+            host="openrouter.ai",
+            limits="20 requests a minute on :free models; by credits otherwise",
+        ),
+        Preset(
+            "together",
+            "https://api.together.xyz/v1",
+            "TOGETHER_API_KEY",
+            host="together.xyz",
+            limits="requests and tokens, by tier and model; stated in x-ratelimit headers",
+        ),
+        Preset(
+            "groq",
+            "https://api.groq.com/openai/v1",
+            "GROQ_API_KEY",
+            host="api.groq.com",
+            renamed=_COMPLETION_CAP,  # max_tokens is deprecated there
+            limits="requests a day and tokens a minute, by model; stated in x-ratelimit headers",
+        ),
+        Preset(
+            "deepseek",
+            "https://api.deepseek.com",
+            "DEEPSEEK_API_KEY",
+            host="api.deepseek.com",
+            limits="none stated; a busy server keeps the connection open",
+        ),
+        Preset(
+            "mistral",
+            "https://api.mistral.ai/v1",
+            "MISTRAL_API_KEY",
+            host="api.mistral.ai",
+            # unknown parameters are refused with 422
+            renamed={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
+            stream_usage=False,  # it is sent unasked
+            limits="requests a second and tokens a minute, by workspace",
+        ),
+        Preset(
+            "fireworks",
+            "https://api.fireworks.ai/inference/v1",
+            "FIREWORKS_API_KEY",
+            host="api.fireworks.ai",
+            limits="requests a minute, by account; grows with use",
+        ),
+        Preset(
+            "azure",
+            None,
+            "AZURE_OPENAI_API_KEY",
+            host="openai.azure.com",
+            renamed=_COMPLETION_CAP,
+            key_header="api-key",
+            limits="requests and tokens a minute, by deployment; checked over 1 to 10 s",
+        ),
+        Preset(
+            "ollama",
+            "http://127.0.0.1:11434/v1",
+            "OLLAMA_API_KEY",
+            free=True,
+            limits="OLLAMA_NUM_PARALLEL requests at once",
+        ),
+        Preset(
+            "vllm",
+            "http://127.0.0.1:8000/v1",
+            "VLLM_API_KEY",
+            free=True,
+            limits="--max-num-seqs requests at once; the rest wait in a queue",
+        ),
+        Preset(
+            "llama.cpp",
+            "http://127.0.0.1:8080/v1",
+            "LLAMA_API_KEY",
+            free=True,
+            limits="--parallel requests at once; the rest wait in a queue",
+        ),
+    )
+}
+
+# An endpoint no row is about: sent as written.
+UNKNOWN = Preset("", None, "")
+
+
+def belongs(hostname: str, owner: str) -> bool:
+    """Whether a host is `owner` or one of its subdomains."""
+    return hostname == owner or hostname.endswith(f".{owner}")
+
+
+def preset_of(name: str | None, base_url: str) -> Preset:
+    """The named preset, else the one whose host `base_url` has, else `UNKNOWN`."""
+    if name is not None:
+        return PRESETS[name]
+    hostname = urlsplit(base_url).hostname or ""
+    hosted = (preset for preset in PRESETS.values() if preset.host and belongs(hostname, preset.host))
+    return next(hosted, UNKNOWN)
+
+
+def key_owner(variable: str) -> str | None:
+    """The host that the key in a well-known variable belongs to."""
+    return next((preset.host for preset in PRESETS.values() if preset.key_env == variable), None)
