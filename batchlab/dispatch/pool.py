@@ -194,9 +194,6 @@ class Pool:
             self._left_out = gone.outcome
             return None
         except ApiError as error:
-            if error.outcome.kind is OutcomeClass.STOP:
-                self._stop(_stop_reason(error.outcome), error.outcome.message)
-                return None
             return self._failure(request, state, error.outcome)
         return self._completion(request, state)
 
@@ -237,8 +234,6 @@ class Pool:
             state.answer, state.usd, state.lane = kept, usd, lane
             if isinstance(error, RunStopped):
                 self._stop(error.reason, str(error))
-            elif isinstance(error, ApiError) and error.outcome.kind is OutcomeClass.STOP:
-                self._stop(_stop_reason(error.outcome), error.outcome.message)
             return False
         state.wasted.append((kept.reply.usage, usd))
         return True
@@ -268,15 +263,13 @@ class Pool:
                         state.answer = await grant.lane.transport.send(request)
                     except ApiError as error:
                         outcome = self._came_back(request, state, error, grant, reservation)
+                        # before the slot is free: a stop must not let one more request out
+                        self._check_lane(grant.lane, outcome)
                     else:
                         state.usd = cost_usd(price, state.answer.reply.usage)
                         self._answered(state.answer, grant, reservation)
                         return
-            if outcome.kind is OutcomeClass.STOP:
-                self._take_out(grant.lane, outcome)
-            elif outcome.kind in {OutcomeClass.WAIT, OutcomeClass.PAUSE}:
-                self._check_outage(grant.lane, outcome)
-            else:
+            if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.FAIL}:
                 raise ApiError(outcome)
             retried = True
 
@@ -321,19 +314,28 @@ class Pool:
         """Sends nothing more to a lane that cannot go on.
 
         Raises:
-            ApiError: it was the last one, so the run cannot go on either.
+            Stopped: it was the last one, so the run cannot go on either.
         """
         others = self._lanes.others_than(lane)
         if not others:
-            raise ApiError(outcome)
+            self._stop(_stop_reason(outcome), outcome.message)
+            self._slots.stop()
+            raise Stopped
         if lane.out is None:
             lane.out = outcome
             names = ", ".join(other.name for other in others)
             self._say(f"endpoint {lane.name} is out: {outcome.message}; going on with {names}")
             self._slots.wake()
 
-    def _check_outage(self, lane: Lane, outcome: Outcome) -> None:
-        """A pause that is too long takes the lane out; so does a silence, unless others still answer."""
+    def _check_lane(self, lane: Lane, outcome: Outcome) -> None:
+        """Takes the lane out when it cannot go on, or asks for a pause that is too long.
+
+        One that is silent for too long is given up only when no other still answers.
+        """
+        if outcome.kind is OutcomeClass.STOP:
+            self._take_out(lane, outcome)
+        if outcome.kind not in {OutcomeClass.WAIT, OutcomeClass.PAUSE}:
+            return
         wait_s = outcome.wait_s or 0.0
         if wait_s > self._limits.max_pause_s:
             # a date too far for the calendar is no reason for a traceback
@@ -344,7 +346,7 @@ class Pool:
             hours = self._limits.max_outage_s / 3_600
             message = f"no answer for {hours:g} h (--max-outage): {outcome.message}"
             if not self._lanes.others_than(lane):
-                raise ApiError(_outage(message, outcome))
+                self._take_out(lane, _outage(message, outcome))
 
     async def _sleep(self, seconds: float) -> None:
         """A back-off that ends at once when the run stops."""

@@ -79,7 +79,7 @@ async def retried_after(
 
     retrying = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(_is_retry),
-        wait=_OutcomeWait(),
+        wait=_OutcomeWait(MAX_WAIT_S),
         stop=_Attempts(max_attempts),
         sleep=sleep,
         reraise=True,

@@ -98,6 +98,8 @@ _KEY = (
     r"(invalid|incorrect|missing|wrong|no) api.?key|unauthori[sz]ed|invalid token|api key.*(required|invalid)"
 )
 _CREDIT = r"insufficient (credit|balance|fund|quota)|out of credits?|exceeded your current quota|no credits?"
+# Anthropic says so with a 400; other 400s may quote the prompt, so only the very beginning counts
+_CREDIT_400 = r"^your credit balance is too low"
 
 TABLE: tuple[Line, ...] = (
     # no response
@@ -208,7 +210,10 @@ TABLE: tuple[Line, ...] = (
         "message: no credit left",
         STOP,
         "quota",
-        lambda e: e.status in {200, 402, 403, 429} and e.says(_CREDIT) and not e.has_wait,
+        lambda e: (
+            (e.status in {200, 402, 403, 429} and e.says(_CREDIT) and not e.has_wait)
+            or (e.status == 400 and e.says(_CREDIT_400))
+        ),
     ),
     Line("402 with Retry-After", WAIT, "rate_limit", lambda e: e.status == 402 and e.has_wait),
     Line("402 payment required", STOP, "quota", lambda e: e.status == 402),

@@ -158,6 +158,8 @@ class Fault:
     """When a fault strikes: by rate, at every n-th request, or for prompts that hold a marker.
 
     Attributes:
+        kind: one of `FAULTS`, or `answer` for the very answer that `status`, `body`, `headers` and
+            `content_type` describe.
         times: how many attempts of the same request it hits; after that they succeed.
     """
 
@@ -166,16 +168,31 @@ class Fault:
     every: int = 0
     rows: tuple[str, ...] = ()
     times: int = 1
+    status: int = 200
+    body: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
+
+    @property
+    def answer(self) -> Answer:
+        """What the request it strikes is answered."""
+        if self.kind != "answer":
+            return FAULTS[self.kind]
+        return Answer("respond", self.status, self.body.encode(), self.headers, self.content_type)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Fault:
         """A fault from plain data. Raises ValueError, one line."""
-        unknown = sorted(set(data) - {field.name for field in fields(cls)})
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(data) - set(known))
         if unknown:
-            raise ValueError(f"unknown key {unknown[0]!r} of a fault; known: kind, rate, every, rows, times")
-        if data.get("kind") not in FAULTS:
-            raise ValueError(f"unknown fault {data.get('kind')!r}; known: {', '.join(sorted(FAULTS))}")
-        return cls(**{**data, "rows": tuple(data.get("rows", ()))})
+            raise ValueError(f"unknown key {unknown[0]!r} of a fault; known: {', '.join(known)}")
+        if data.get("kind") not in {"answer", *FAULTS}:
+            raise ValueError(
+                f"unknown fault {data.get('kind')!r}; known: answer, {', '.join(sorted(FAULTS))}"
+            )
+        headers = tuple((name, str(value)) for name, value in data.get("headers", {}).items())
+        return cls(**{**data, "rows": tuple(data.get("rows", ())), "headers": headers})
 
     def strikes(self, *, seed: int, content: bytes, prompt: str, attempt: int, number: int) -> bool:
         """Whether this attempt (from 1) of a request, the `number`-th of all (from 1), is hit."""

@@ -167,7 +167,7 @@ class Provider:
                 seed=self._options.seed, content=content, prompt=prompt, attempt=attempt, number=number
             ):
                 self.ledger.by_fault[fault.kind] += 1
-                return FAULTS[fault.kind]
+                return fault.answer
         return None
 
     async def _faulty(
