@@ -117,6 +117,9 @@ class LimitsJob:
         retry_truncated: ask a truncated row once more with this many times the max_tokens.
         retry_empty: ask a row with an empty answer up to this many times more.
         max_pause_s: longest Retry-After that is waited out.
+        row_deadline_s: longest that all attempts of one row may take together, without the waits
+            for a slot or a pause.
+        hedge: ask the last, slow rows a second time.
     """
 
     concurrency: int = 64
@@ -134,6 +137,8 @@ class LimitsJob:
     drain_timeout_s: float = 120.0
     max_outage_s: float = 21_600.0
     max_pause_s: float = 21_600.0
+    row_deadline_s: float | None = None
+    hedge: bool = False
     max_response_bytes: int = 16 * MIB
 
 

@@ -28,6 +28,7 @@ from batchlab.job import (
     SELF_STARTED,
     EndpointJob,
     Job,
+    LimitsJob,
     PriceJob,
     default_run_dir,
     endpoint_host,
@@ -42,6 +43,7 @@ _DURATIONS = {
     "drain_timeout",
     "max_outage",
     "max_pause",
+    "row_deadline",
 }
 
 
@@ -284,16 +286,7 @@ def _whole_job_problems(job: Job) -> list[str]:
         problems.append("no model; pass -m MODEL or set [request] model.")
     if job.request.prompt is not None and job.request.prompt_file is not None:
         problems.append("both request.prompt and request.prompt_file are set; keep one.")
-    limits, minimum_one = job.limits, ("concurrency", "max_attempts", "max_response_bytes")
-    problems += [f"limits.{name}: must be at least 1" for name in minimum_one if getattr(limits, name) < 1]
-    if limits.retry_truncated is not None and limits.retry_truncated <= 1:
-        problems.append("limits.retry_truncated: must be more than 1, such as 2")
-    if limits.retry_empty < 0:
-        problems.append("limits.retry_empty: must be 0 or more")
-    for name in ("rpm", "tpm", "max_cost", "max_tokens_total"):
-        value = getattr(limits, name)
-        if value is not None and value <= 0:
-            problems.append(f"limits.{name}: must be more than 0")
+    problems += _limits_problems(job.limits)
     for price in (job.price, *job.price.models.values(), *(one.price for one in job.endpoint)):
         problems += [
             f"price.{name}: must not be negative"
@@ -310,6 +303,22 @@ def _whole_job_problems(job: Job) -> list[str]:
         problems.append(f"output.file: {job.output.file!r} must end in .parquet, .csv or .jsonl")
     for endpoint in job.endpoint:
         problems += _endpoint_problems(endpoint)
+    return problems
+
+
+def _limits_problems(limits: LimitsJob) -> list[str]:
+    minimum_one = ("concurrency", "max_attempts", "max_response_bytes")
+    problems = [f"limits.{name}: must be at least 1" for name in minimum_one if getattr(limits, name) < 1]
+    if limits.retry_truncated is not None and limits.retry_truncated <= 1:
+        problems.append("limits.retry_truncated: must be more than 1, such as 2")
+    if limits.retry_empty < 0:
+        problems.append("limits.retry_empty: must be 0 or more")
+    if limits.hedge and limits.max_tokens_total is not None:
+        problems.append("limits.hedge: a second request cannot be held to max_tokens_total; keep one")
+    for name in ("rpm", "tpm", "max_cost", "max_tokens_total"):
+        value = getattr(limits, name)
+        if value is not None and value <= 0:
+            problems.append(f"limits.{name}: must be more than 0")
     return problems
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self, TextIO
 
 PLAIN_EVERY_S = 30.0
+TAIL_AGE_S = 5.0  # the last rows are named when the oldest is at least this old
 RATE_WINDOW_S = 30.0  # rows/s and tokens/s are those of the last half minute
 
 
@@ -22,6 +23,7 @@ class ProgressState:
 
     Attributes:
         cost_usd: so far, waste included; None when the price is unknown.
+        oldest: id and age (s) of the oldest of the last rows, once no other is left to begin.
         window: requests that may be in flight; `why` says what holds it down, "" if nothing.
     """
 
@@ -37,6 +39,7 @@ class ProgressState:
     in_flight: int
     why: str
     elapsed_s: float
+    oldest: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,9 @@ def bar_fields(state: ProgressState, rates: Rates) -> list[str]:
     counts += f", {state.failed:,} failed" if state.failed else ""
     counts += f", {state.retried:,} retried" if state.retried else ""
     fields.append(counts)
+    if state.oldest and state.oldest[0][1] >= TAIL_AGE_S:
+        rows = ", ".join(f"{name} {clock_time(age)}" for name, age in state.oldest)
+        fields.append(f"waiting for {rows}")
     limit = f"limit {state.window}"
     fields.append(f"{limit} {state.why}" if state.why else limit)
     if rates.eta_s is not None and state.saved < state.total:

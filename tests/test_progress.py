@@ -37,6 +37,13 @@ def test_the_line_says_how_far_how_well_how_fast_and_what_holds_it_back():
     ]
 
 
+def test_the_last_rows_are_named_with_their_ages():
+    waiting = state(oldest=(("row-17", 75.0), ("row-3", 6.0)))
+
+    assert "waiting for row-17 1:15, row-3 0:06" in bar_fields(waiting, Rates(0.0, 0.0, None))
+    assert not any("waiting" in field for field in bar_fields(state(oldest=(("a", 1.0),)), Rates(0, 0, None)))
+
+
 def test_an_unknown_cost_is_not_zero():
     assert "cost ?" in bar_fields(state(cost_usd=None), Rates(0.0, 0.0, None))
 

@@ -169,6 +169,19 @@ _OPTIONS = dict(
             help="Longest one request may take. [default: 600s]",
         ),
         _option(
+            "limits.row_deadline",
+            "--row-deadline",
+            metavar="TIME",
+            help="Longest that all attempts of one row may take together; then it fails. [default: none]",
+        ),
+        _option(
+            "limits.hedge",
+            "--hedge",
+            is_flag=True,
+            default=None,
+            help="Ask the last, slow rows a second time; only where a call costs nothing.",
+        ),
+        _option(
             "limits.max_outage",
             "--max-outage",
             metavar="TIME",

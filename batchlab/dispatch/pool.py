@@ -17,6 +17,7 @@ from typing import Protocol
 from batchlab.costs.pricing import cost_usd
 from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.budget import Budget, Reservation
+from batchlab.dispatch.hedge import Hedge
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 from batchlab.dispatch.retry import retried_after
 from batchlab.dispatch.slots import Slots, Stopped
@@ -67,6 +68,7 @@ class PoolCounters:
 
     sent: int = 0
     retried: int = 0
+    hedged: int = 0
 
 
 @dataclass(slots=True)
@@ -74,6 +76,7 @@ class _RowState:
     """One row on its way: what its attempts have cost so far.
 
     Attributes:
+        spent_s: how long its attempts took together.
         wasted: usage and cost of each attempt that was paid and not kept.
         answer: the answer that is kept; `usd` is its cost, None when unknown.
         lane: where the last attempt went.
@@ -81,6 +84,7 @@ class _RowState:
 
     attempts: int = 0
     queue_ms: float = 0.0
+    spent_s: float = 0.0
     wasted: list[tuple[Usage, float | None]] = field(default_factory=list)
     answer: Answer | None = None
     usd: float | None = None
@@ -149,6 +153,9 @@ class Pool:
         self._stop = stop
         self._counters = counters
         self._say = say
+        self._hedge = Hedge() if limits.hedge else None
+        self._begun: dict[int, tuple[str, float]] = {}  # rows on their way, oldest first
+        self._no_row_left = False
         self._left_out: Outcome | None = None  # why rows bound to one endpoint have no result
 
     async def run(self, requests: Iterator[ChatRequest], workers: int) -> None:
@@ -175,12 +182,24 @@ class Pool:
 
     async def _work(self, requests: Iterator[ChatRequest]) -> None:
         while not self._stop.is_set and (request := next(requests, None)) is not None:
+            self._begun[request.row_id] = request.custom_id, time.monotonic()
             try:
                 result = await self._complete(request)
                 if result is not None:
                     self._recorder.emit(result)
             except RunStopped as error:  # nothing can be written any more, or the budget is spent
                 self._stop(error.reason, str(error))
+            finally:
+                del self._begun[request.row_id]
+        self._no_row_left = True
+        if self._hedge is not None:
+            self._hedge.active = True
+
+    def oldest(self, now: float) -> list[tuple[str, float]]:
+        """custom_id and age (s) of the rows on their way, oldest first, once no row is left to begin."""
+        if not self._no_row_left:
+            return []
+        return [(custom_id, now - begun) for custom_id, begun in self._begun.values()]
 
     async def _complete(self, request: ChatRequest) -> Result | None:
         """The row's result, or None when the run stopped before it had one."""
@@ -243,6 +262,8 @@ class Pool:
         prompt_tokens = estimated_prompt_tokens(request.prompt_bytes)
         retried = state.attempts > 0
         while True:
+            if (left := self._left_s(state)) is not None and left <= 0:
+                raise ApiError(self._overdue())
             queued = time.monotonic()
             async with self._slots.slot(
                 prompt_tokens,
@@ -260,18 +281,63 @@ class Pool:
                     self._counters.retried += retried
                     self._recorder.sent(request.row_id, state.attempts)
                     try:
-                        state.answer = await grant.lane.transport.send(request)
+                        state.answer, grant = await self._sent(request, state, grant)
                     except ApiError as error:
                         outcome = self._came_back(request, state, error, grant, reservation)
                         # before the slot is free: a stop must not let one more request out
                         self._check_lane(grant.lane, outcome)
                     else:
+                        state.lane = grant.lane
                         state.usd = cost_usd(price, state.answer.reply.usage)
                         self._answered(state.answer, grant, reservation)
                         return
             if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.FAIL}:
                 raise ApiError(outcome)
             retried = True
+
+    async def _sent(self, request: ChatRequest, state: _RowState, grant: Grant) -> tuple[Answer, Grant]:
+        """The answer and the grant it came by; a row that is over its deadline has failed."""
+        started = time.monotonic()
+        try:
+            if self._limits.row_deadline_s is None and self._hedge is None:
+                return await grant.lane.transport.send(request), grant
+            async with asyncio.timeout(self._left_s(state)):
+                if self._hedge is None:
+                    return await grant.lane.transport.send(request), grant
+                return await self._hedge.send(
+                    request, grant, lambda: self._second(request, state, grant.lane)
+                )
+        except TimeoutError:
+            raise ApiError(self._overdue()) from None
+        finally:
+            state.spent_s += time.monotonic() - started
+
+    def _left_s(self, state: _RowState) -> float | None:
+        deadline = self._limits.row_deadline_s
+        return None if deadline is None else deadline - state.spent_s
+
+    def _overdue(self) -> Outcome:
+        deadline = self._limits.row_deadline_s
+        return Outcome(
+            OutcomeClass.FAIL, "timeout", None, f"its attempts took longer than --row-deadline {deadline:g} s"
+        )
+
+    def _second(self, request: ChatRequest, state: _RowState, avoid: Lane) -> Grant | None:
+        """A grant to ask a straggler once more, if there is room right now."""
+        prompt_tokens = estimated_prompt_tokens(request.prompt_bytes)
+        try:
+            got = self._lanes.acquire(
+                time.monotonic(), prompt_tokens, request.max_tokens, only=request.endpoint, avoid=avoid
+            )
+        except NoLane:
+            return None
+        if not isinstance(got, Grant):
+            return None
+        state.attempts += 1
+        self._counters.sent += 1
+        self._counters.hedged += 1
+        self._recorder.sent(request.row_id, state.attempts)
+        return got
 
     def _answered(self, answer: Answer, grant: Grant, reservation: Reservation) -> None:
         usage = answer.reply.usage

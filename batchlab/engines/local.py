@@ -39,7 +39,7 @@ class Counters:
     """What this invocation has done so far; written by the engine's event loop alone.
 
     `totals` covers results of this invocation; `earlier` what was final before it, of which
-    `reopened` rows had failed and are asked again.
+    `reopened` rows had failed and are asked again. `oldest` is that of the pool.
     """
 
     earlier: Totals = field(default_factory=Totals)
@@ -50,6 +50,7 @@ class Counters:
     window: int = 0
     in_flight: int = 0
     why: str = ""
+    oldest: list[tuple[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +279,7 @@ class LocalEngine:
                 counters=self.counters.attempts,
                 say=self._observer.message,
             )
-            ticker = group.create_task(self._tick(lanes))
+            ticker = group.create_task(self._tick(lanes, pool))
             slots = sum(self._concurrency(endpoint, most) for endpoint in self._endpoints)
             try:
                 await pool.run(feed.requests(iter(shards)), slots * WORKERS_PER_SLOT)
@@ -287,7 +288,7 @@ class LocalEngine:
             finally:
                 feed.close()
                 ticker.cancel()
-                self._report(lanes)
+                self._report(lanes, pool)
         return again
 
     def _lane(self, endpoint: Endpoint, transport: HttpTransport, most: int | None) -> Lane:
@@ -312,17 +313,18 @@ class LocalEngine:
         allowed = endpoint.job.concurrency or self._job.limits.concurrency
         return allowed if most is None else min(most, allowed)
 
-    async def _tick(self, lanes: Lanes) -> None:
+    async def _tick(self, lanes: Lanes, pool: Pool) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             while True:
-                self._report(lanes)
+                self._report(lanes, pool)
                 await asyncio.sleep(TICK_S)
 
-    def _report(self, lanes: Lanes) -> None:
+    def _report(self, lanes: Lanes, pool: Pool) -> None:
         counters, now = self.counters, time.monotonic()
         used = [lane for lane in lanes if lane.out is None]
         counters.window = sum(lane.controller.window for lane in used)
         counters.in_flight = sum(lane.controller.in_flight for lane in lanes)
+        counters.oldest = pool.oldest(now)
         whys = {lane.name: lane.controller.why(now) for lane in used}
         if len(self._endpoints) == 1:
             counters.why = "".join(whys.values())

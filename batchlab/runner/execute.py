@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from batchlab.costs.pricing import Price
 from batchlab.dispatch.budget import NO_PRICE
 from batchlab.dispatch.pool import StopSignal
 from batchlab.engines.local import Counters, Endpoint, LocalEngine
@@ -22,8 +23,9 @@ from batchlab.errors import (
     RunStopped,
     UsageError,
 )
-from batchlab.job import Job
+from batchlab.job import SELF_STARTED, Job
 from batchlab.progress import Progress, ProgressState, open_progress
+from batchlab.protocol.redact import printable
 from batchlab.records import RunSummary, Shard, Totals
 from batchlab.runner.endpoint import price_book, started_endpoints
 from batchlab.runner.prepare import Prepared, prepare
@@ -31,6 +33,9 @@ from batchlab.runner.reading import write_output
 from batchlab.runner.summary import summary_lines
 from batchlab.store.open_shard import RetryRule
 from batchlab.store.run_dir import RunDir
+
+TAIL_ROWS = 3  # of the last rows, the oldest are named on the progress line
+FREE = Price(0.0, 0.0)
 
 _SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143} | (
     {signal.SIGHUP: 129} if hasattr(signal, "SIGHUP") else {}
@@ -63,6 +68,11 @@ def execute(
         price, price_source = price_book(job, endpoint).find(job.request.model)
         if price is None and job.limits.max_cost is not None:
             raise UsageError(NO_PRICE)
+        if job.limits.hedge and price != FREE and endpoint.host not in SELF_STARTED:
+            raise UsageError(
+                f"--hedge asks some rows twice, and {endpoint.name} may bill each call. Leave it out, "
+                "or state that a call costs nothing: [price] input = 0, output = 0."
+            )
         if price is None:
             at = f" at {endpoint.name}" if len(job.endpoint) > 1 else ""
             say(f"price of {job.request.model}{at}: unknown ({price_source}); the cost columns will be null")
@@ -123,6 +133,7 @@ class _Run:
                 window=counters.window,
                 in_flight=counters.in_flight,
                 why=counters.why,
+                oldest=tuple((printable(name, 40), age) for name, age in counters.oldest[:TAIL_ROWS]),
                 elapsed_s=time.monotonic() - self._started,
             )
         )
