@@ -25,6 +25,7 @@ class Preset:
         key_header: header that carries the key; `Authorization` carries it as a Bearer token.
         stream_usage: whether `stream_options.include_usage` is understood.
         free: a call costs nothing: it runs on the user's own machine.
+        queues: it queues what it cannot serve yet and refuses nothing, so there is no limit to feel for.
         limits: what is known of its limits.
     """
 
@@ -36,6 +37,7 @@ class Preset:
     key_header: str = "Authorization"
     stream_usage: bool = True
     free: bool = False
+    queues: bool = False
     limits: str = ""
 
 
@@ -119,6 +121,7 @@ PRESETS: Mapping[str, Preset] = {
             "http://127.0.0.1:11434/v1",
             "OLLAMA_API_KEY",
             free=True,
+            queues=True,
             limits="OLLAMA_NUM_PARALLEL requests at once",
         ),
         Preset(
@@ -126,6 +129,7 @@ PRESETS: Mapping[str, Preset] = {
             "http://127.0.0.1:8000/v1",
             "VLLM_API_KEY",
             free=True,
+            queues=True,
             limits="--max-num-seqs requests at once; the rest wait in a queue",
         ),
         Preset(
@@ -133,6 +137,7 @@ PRESETS: Mapping[str, Preset] = {
             "http://127.0.0.1:8080/v1",
             "LLAMA_API_KEY",
             free=True,
+            queues=True,
             limits="--parallel requests at once; the rest wait in a queue",
         ),
     )

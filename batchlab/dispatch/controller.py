@@ -56,11 +56,16 @@ class RateHeaders(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ControllerLimits:
-    """What the user allows: requests in flight, requests and tokens a minute (None: no limit)."""
+    """What the user allows: requests in flight, requests and tokens a minute (None: no limit).
+
+    Attributes:
+        start: the window to begin with; the whole concurrency for a server that queues and never refuses.
+    """
 
     concurrency: int
     rpm: float | None = None
     tpm: float | None = None
+    start: int = START_WINDOW
 
 
 @dataclass(slots=True)
@@ -90,7 +95,8 @@ class RateController:
     def __init__(self, limits: ControllerLimits, *, now: float, rng: random.Random) -> None:
         self._max = max(1, limits.concurrency)
         self._rng = rng
-        self._w = float(min(START_WINDOW, self._max))
+        self._start = float(min(limits.start, self._max))
+        self._w = self._start
         self._slow_start = True
         self._epoch = now
         self._gate = now
@@ -274,7 +280,7 @@ class RateController:
             self._probes = 0
         self._budget = 0.0
         self._slow_start = True
-        self._w = float(min(START_WINDOW, self._max))
+        self._w = self._start
         self._probes += 1
         interval = min(GATE_CAP_S, 2.0 ** min(self._probes, 10))
         self._gate = max(self._gate, now + interval)

@@ -27,10 +27,14 @@ POLL_S = 0.25
 
 
 class Hedge:
-    """Sends requests, stragglers twice. One instance per pool; called from one event loop."""
+    """Sends requests, stragglers twice. One instance per pool; called from one event loop.
 
-    def __init__(self) -> None:
-        self.active = False  # set when no row is left to begin
+    Args:
+        in_tail: whether every row that is left is on its way, so that a second request keeps none back.
+    """
+
+    def __init__(self, in_tail: Callable[[], bool]) -> None:
+        self._in_tail = in_tail
         self._latencies: deque[float] = deque(maxlen=SEEN)
 
     def slow_s(self) -> float:
@@ -71,7 +75,7 @@ class Hedge:
                         continue
                     self._latencies.append(answer.latency_ms / 1000)
                     return answer, tasks.pop(task)
-                straggles = self.active and time.monotonic() - started >= self.slow_s()
+                straggles = self._in_tail() and time.monotonic() - started >= self.slow_s()
                 if tasks and straggles and not hedged and (more := second()) is not None:
                     hedged = True
                     tasks[asyncio.create_task(more.lane.transport.send(request))] = more

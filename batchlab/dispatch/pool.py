@@ -153,8 +153,9 @@ class Pool:
         self._stop = stop
         self._counters = counters
         self._say = say
-        self._hedge = Hedge() if limits.hedge else None
-        self._begun: dict[int, tuple[str, float]] = {}  # rows on their way, oldest first
+        self._hedge = Hedge(self._in_tail) if limits.hedge else None
+        self._taken = 0  # rows that workers hold
+        self._begun: dict[int, tuple[str, float]] = {}  # those whose first request is out, oldest first
         self._no_row_left = False
         self._left_out: Outcome | None = None  # why rows bound to one endpoint have no result
 
@@ -182,7 +183,7 @@ class Pool:
 
     async def _work(self, requests: Iterator[ChatRequest]) -> None:
         while not self._stop.is_set and (request := next(requests, None)) is not None:
-            self._begun[request.row_id] = request.custom_id, time.monotonic()
+            self._taken += 1
             try:
                 result = await self._complete(request)
                 if result is not None:
@@ -190,14 +191,17 @@ class Pool:
             except RunStopped as error:  # nothing can be written any more, or the budget is spent
                 self._stop(error.reason, str(error))
             finally:
-                del self._begun[request.row_id]
+                self._taken -= 1
+                self._begun.pop(request.row_id, None)
         self._no_row_left = True
-        if self._hedge is not None:
-            self._hedge.active = True
+
+    def _in_tail(self) -> bool:
+        """Whether every row that is left has been sent at least once."""
+        return self._no_row_left and self._taken == len(self._begun)
 
     def oldest(self, now: float) -> list[tuple[str, float]]:
-        """custom_id and age (s) of the rows on their way, oldest first, once no row is left to begin."""
-        if not self._no_row_left:
+        """custom_id and age (s) of the rows on their way, oldest first, once all others have ended."""
+        if not self._in_tail():
             return []
         return [(custom_id, now - begun) for custom_id, begun in self._begun.values()]
 
@@ -280,6 +284,7 @@ class Pool:
                     self._counters.sent += 1
                     self._counters.retried += retried
                     self._recorder.sent(request.row_id, state.attempts)
+                    self._begun.setdefault(request.row_id, (request.custom_id, time.monotonic()))
                     try:
                         state.answer, grant = await self._sent(request, state, grant)
                     except ApiError as error:

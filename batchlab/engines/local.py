@@ -17,7 +17,7 @@ from typing import Protocol
 from batchlab.costs.pricing import PriceBook
 from batchlab.credentials import Secret
 from batchlab.dispatch.budget import Budget
-from batchlab.dispatch.controller import ControllerLimits, RateController
+from batchlab.dispatch.controller import START_WINDOW, ControllerLimits, RateController
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool, PoolCounters, StopSignal
 from batchlab.dispatch.transport import HttpTransport
@@ -293,12 +293,14 @@ class LocalEngine:
 
     def _lane(self, endpoint: Endpoint, transport: HttpTransport, most: int | None) -> Lane:
         own, limits = endpoint.job, self._job.limits
+        concurrency = self._concurrency(endpoint, most)
         return Lane(
             name=own.name,
             transport=transport,
             controller=RateController(
                 ControllerLimits(
-                    concurrency=self._concurrency(endpoint, most),
+                    concurrency=concurrency,
+                    start=concurrency if own.service.queues else START_WINDOW,
                     rpm=own.rpm or limits.rpm,
                     tpm=own.tpm or limits.tpm,
                 ),

@@ -22,13 +22,13 @@ def summary_lines(summary: RunSummary, command: str) -> list[str]:
         if count
     ]
     head = "stopped" if summary.stopped else "done"
-    sent = f"{summary.sent:,} requests in {duration(summary.elapsed_s)}"
-    lines = [f"{head}: {summary.input_rows:,} rows = {' + '.join(counts)} ({sent})"]
+    sent = f"{counted(summary.sent, 'request')} in {duration(summary.elapsed_s)}"
+    lines = [f"{head}: {counted(summary.input_rows, 'row')} = {' + '.join(counts)} ({sent})"]
     lines.append(f"tokens: {tokens_line(summary)}")
     lines.append(f"cost: {cost_line(summary)}")
     if summary.maybe_repaid:
-        count = summary.maybe_repaid
-        lines.append(f"an earlier run was cut off with {count} requests in flight; they may be billed twice")
+        count = counted(summary.maybe_repaid, "request")
+        lines.append(f"an earlier run was cut off with {count} in flight, which may be billed twice")
     lines.append(
         f"results: {summary.run_dir}/completions" + (f" and {summary.output}" if summary.output else "")
     )
@@ -50,7 +50,7 @@ def tokens_line(summary: RunSummary) -> str:
     if wasted:
         text += f", {wasted:,} more paid and not kept"
     if totals.rows_without_usage:
-        text += f" ({totals.rows_without_usage:,} rows reported no usage)"
+        text += f" ({counted(totals.rows_without_usage, 'row')} reported no usage)"
     return text
 
 
@@ -63,8 +63,13 @@ def cost_line(summary: RunSummary) -> str:
     if totals.cost_wasted_usd:
         text += f" + {money(totals.cost_wasted_usd)} not kept"
     if totals.rows_without_cost:
-        text += f" and {totals.rows_without_cost:,} rows of unknown cost"
+        text += f" and {counted(totals.rows_without_cost, 'row')} of unknown cost"
     return text
+
+
+def counted(count: int, word: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def money(usd: float) -> str:

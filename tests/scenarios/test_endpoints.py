@@ -148,7 +148,7 @@ def test_each_row_is_charged_at_the_price_of_who_answered(batchlab, simulator, t
     assert [line["model"] for line in lines] == ["sim", "big", "sim", "unheard-of"]
     each = [line["cost_usd"] and line["cost_usd"] / line["completion_tokens"] for line in lines]
     assert each == pytest.approx([1.0, 3.0, 2.0, None])
-    assert "1 rows of unknown cost" in done.err
+    assert "1 row of unknown cost" in done.err
 
 
 def test_check_tries_every_endpoint_and_lists_the_presets(batchlab, simulator, rows_file, tmp_path):

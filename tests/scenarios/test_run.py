@@ -328,7 +328,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_run_goes_on_later(simulator, bat
     saved = json.loads(batchlab("status", "runs/rows", "--json").out)["totals"]["ok"]
     done = batchlab(*words)
     assert done.code == 0, done.err
-    assert "with 1 requests in flight" in done.err
+    assert "with 1 request in flight" in done.err
     assert server.ledger()["billed_repeats"] == 1  # the one that hung, billed each time
     assert saved >= 4
 

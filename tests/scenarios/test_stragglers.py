@@ -54,8 +54,7 @@ async def hedged(
     transport = Scripted(*script)
     controller = RateController(ControllerLimits(concurrency), now=0.0, rng=random.Random(1))
     lanes = Lanes([Lane("one", transport, controller, PriceBook(EndpointJob(), PriceJob(), "m"))])
-    hedge = Hedge()
-    hedge.active = True
+    hedge = Hedge(lambda: True)
     hedge._latencies.extend([0.01] * ENOUGH)
     hedge.slow_s = lambda: 0.01  # type: ignore[method-assign]
 
