@@ -6,6 +6,7 @@ in its place, and the run told to stop: what is in flight still finds room.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -32,7 +33,8 @@ class Ballast:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
             why, need = os.strerror(error.errno or 0), BALLAST_BYTES // 2**20
             raise UsageError(
                 f"{self._path.parent}: no room to start ({why}); free at least {need} MiB."
@@ -42,7 +44,8 @@ class Ballast:
         """Gives the space back to the disk; False when it was given before. The run is to stop."""
         first = self._stop is None and self._path.exists()
         self._stop = self._stop or stop
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the disk is failing, not full: the next write says so
+            self._path.unlink(missing_ok=True)
         return first
 
     def check(self) -> None:

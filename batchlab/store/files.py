@@ -6,8 +6,10 @@ rename it, fsync the directory is what makes a file appear whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,6 +26,15 @@ def disk_stop(path: str | Path, error: OSError) -> NoReturn:
     raise RunStopped(
         "disk", f"{path}: {what}. Free some space, then go on; what had arrived is saved."
     ) from error
+
+
+@contextlib.contextmanager
+def disk_errors(path: str | Path) -> Iterator[None]:
+    """Turns what the disk refuses in the body into the RunStopped that ends a run in order."""
+    try:
+        yield
+    except OSError as error:
+        disk_stop(path, error)
 
 
 def fsync_dir(path: Path) -> None:
@@ -58,7 +69,7 @@ def publish(tmp: Path, final: Path) -> None:
     Raises:
         RunStopped: the disk is full or failing.
     """
-    try:
+    with disk_errors(final):
         descriptor = os.open(tmp, os.O_RDWR)
         try:
             os.fsync(descriptor)
@@ -66,22 +77,18 @@ def publish(tmp: Path, final: Path) -> None:
             os.close(descriptor)
         tmp.rename(final)
         fsync_dir(final.parent)
-    except OSError as error:
-        disk_stop(final, error)
 
 
 def atomic_write(path: Path, data: bytes) -> None:
     """Replaces `path` by `data`: readers see the old complete file or the new complete one."""
     tmp = path.with_name(f"{path.name}.tmp")
-    try:
+    with disk_errors(path):
         descriptor = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
         try:
             os.fchmod(descriptor, FILE_MODE)
             _write_all(descriptor, data)
         finally:
             os.close(descriptor)
-    except OSError as error:
-        disk_stop(path, error)
     publish(tmp, path)
 
 
@@ -96,13 +103,11 @@ class AppendFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with disk_errors(path):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, FILE_MODE)
             os.fchmod(self._descriptor, FILE_MODE)
             self.size = os.fstat(self._descriptor).st_size
             fsync_dir(path.parent)
-        except OSError as error:
-            disk_stop(path, error)
 
     def append(self, data: bytes) -> int:
         """Writes `data` whole and returns the offset where it begins.
@@ -119,7 +124,8 @@ class AppendFile:
             if written < len(data):
                 _write_all(self._descriptor, data[written:])
         except OSError as error:
-            os.ftruncate(self._descriptor, offset)
+            with contextlib.suppress(OSError):  # if that fails too, resuming cuts off the torn tail
+                os.ftruncate(self._descriptor, offset)
             disk_stop(self.path, error)
         self.size = offset + len(data)
         return offset

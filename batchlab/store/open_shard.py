@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow as pa
 from batchlab.errors import CorruptRun, RunStopped
 from batchlab.records import Completion, Failure, Result, Shard, Totals, Usage, result_totals
 from batchlab.store.ballast import Ballast
-from batchlab.store.files import AppendFile, atomic_write, fsync_dir, publish
+from batchlab.store.files import AppendFile, atomic_write, disk_errors, fsync_dir, publish
 from batchlab.store.journal import (
     JournalScan,
     Record,
@@ -53,7 +53,8 @@ def repaired_records(path: Path) -> Iterator[Record]:
     yield from scan.records()
     if scan.damaged:
         kept = path.with_name(f"{path.name}.damaged")
-        shutil.copyfile(path, kept)
+        with disk_errors(kept):
+            shutil.copyfile(path, kept)
         data = path.read_bytes()
         good = b"".join(line for line in data.splitlines(keepends=True) if decode(line) is not None)
         atomic_write(path, good)
@@ -65,9 +66,9 @@ def repaired_records(path: Path) -> Iterator[Record]:
         )
     if scan.torn_bytes:
         file = AppendFile(path)
-        file.truncate(scan.good_bytes)
-        file.sync()
-        file.close()
+        with disk_errors(path), contextlib.closing(file):
+            file.truncate(scan.good_bytes)
+            file.sync()
 
 
 def _is_wanted(result: Result, retry: RetryRule | None) -> bool:
@@ -183,9 +184,10 @@ class OpenShard:
         self._record_digest(self._base.name, file_digest(tmp))
         publish(tmp, self._base)
         self.close()
-        for path in journal_paths(self._root, self.shard.index):
-            path.unlink()
-        fsync_dir(self._root / "journal")
+        with disk_errors(self._root / "journal"):
+            for path in journal_paths(self._root, self.shard.index):
+                path.unlink()
+            fsync_dir(self._root / "journal")
         return totals
 
     def close(self) -> None:
@@ -247,6 +249,6 @@ class OpenShard:
         return result
 
     def __del__(self) -> None:
-        with suppress(OSError):
+        with contextlib.suppress(OSError):
             for file in self._files:
                 file.close()

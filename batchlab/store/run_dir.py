@@ -33,7 +33,7 @@ import pyarrow as pa
 from batchlab.errors import CorruptRun, RunStopped, UsageError
 from batchlab.records import Failure, Result, Shard, Totals, result_totals
 from batchlab.store.ballast import Ballast
-from batchlab.store.files import FILE_MODE, AppendFile, atomic_write, disk_stop, private_dir
+from batchlab.store.files import FILE_MODE, AppendFile, atomic_write, disk_errors, private_dir
 from batchlab.store.generations import Generation, finish_swap, swap_pending
 from batchlab.store.journal import JournalScan, encode, result_of
 from batchlab.store.open_shard import (
@@ -132,6 +132,15 @@ class RunDir:
                 f"{self.path}: in use by {_holder_text(holder)}. Wait for it, or stop it."
             ) from None
         self._lock = descriptor
+        try:
+            with disk_errors(self.path):
+                self._tidy(descriptor)
+        except RunStopped as error:
+            raise UsageError(str(error)) from error  # nothing was sent yet
+        self._ballast.take()
+
+    def _tidy(self, descriptor: int) -> None:
+        """Says who works here, and finishes what a crash left half done."""
         os.ftruncate(descriptor, 0)
         who = {"pid": os.getpid(), "host": platform.node(), "start": time.strftime("%Y-%m-%d %H:%M:%S")}
         os.pwrite(descriptor, json.dumps(who).encode(), 0)
@@ -143,7 +152,6 @@ class RunDir:
         if self._checksums.exists():
             for _ in repaired_records(self._checksums):
                 pass
-        self._ballast.take()
 
     def lock_holder(self) -> int | None:
         """pid of the process that works here now, None when there is none."""
@@ -167,8 +175,9 @@ class RunDir:
             self._group.close()
         finally:
             if self._lock is not None:
-                self._ballast.release()
-                os.ftruncate(self._lock, 0)
+                with contextlib.suppress(OSError):  # what is in the lock file is only a hint for people
+                    self._ballast.release()
+                    os.ftruncate(self._lock, 0)
                 os.close(self._lock)
                 self._lock = None
 
@@ -330,13 +339,9 @@ class RunDir:
 
     def _record_digest(self, part: str, digest: str) -> None:
         file = AppendFile(self._checksums)
-        try:
+        with disk_errors(self._checksums), contextlib.closing(file):
             file.append(encode(json.dumps({"part": part, "blake2b": digest}).encode()))
             file.sync()
-        except OSError as error:
-            disk_stop(self._checksums, error)
-        finally:
-            file.close()
 
     def _digests(self) -> dict[str, set[str]]:
         """Every digest a part ever had: a crash may come between writing it and publishing."""
