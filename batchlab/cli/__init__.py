@@ -16,7 +16,7 @@ from batchlab import __version__
 from batchlab.cli.results import export, status, verify
 from batchlab.cli.run import plan, retry, run
 from batchlab.cli.setup import check, explain_errors, init, simulate
-from batchlab.errors import BatchlabError
+from batchlab.errors import EXIT_STOPPED, EXIT_USAGE, BatchlabError
 
 EPILOG = """\b
 Exit codes: 0 every row ok · 1 finished, some rows failed · 2 nothing was sent
@@ -40,6 +40,19 @@ for _command in (run, plan, status, verify, retry, export, init, check, simulate
     cli.add_command(_command)
 
 
+def shortage(error: BaseException) -> str | None:
+    """What this machine lacks, when that is what an error says; None when it is something else."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{os.strerror(error.errno or 0)}"
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or any(
+        sign in text for sign in ("can't start new thread", "failed to map segment", "cannot allocate memory")
+    ):
+        return "this machine has too little memory for the run; a lower --concurrency needs less"
+    return None
+
+
 def main() -> NoReturn:
     """The `batchlab` command. Our errors become one line each and an exit code; never a traceback."""
     try:
@@ -58,4 +71,10 @@ def main() -> NoReturn:
         # the reader of our output left (`batchlab status | head`): not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except (MemoryError, OSError, RuntimeError, ImportError) as error:
+        reason = shortage(error)
+        if reason is None:
+            raise
+        click.echo(f"batchlab: {reason}. What had arrived is saved: run the same command to go on.", err=True)
+        code = EXIT_USAGE if isinstance(error, ImportError) else EXIT_STOPPED
     sys.exit(code if isinstance(code, int) else 0)

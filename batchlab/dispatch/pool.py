@@ -22,7 +22,7 @@ from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 from batchlab.dispatch.retry import retried_after
 from batchlab.dispatch.slots import Slots, Stopped
 from batchlab.dispatch.transport import Answer
-from batchlab.errors import ApiError, RunStopped
+from batchlab.errors import ApiError, BatchlabError, RunStopped
 from batchlab.job import LimitsJob
 from batchlab.records import (
     ChatRequest,
@@ -157,6 +157,7 @@ class Pool:
         self._taken = 0  # rows that workers hold
         self._begun: dict[int, tuple[str, float]] = {}  # those whose first request is out, oldest first
         self._no_row_left = False
+        self._error: BatchlabError | None = None
         self._left_out: Outcome | None = None  # why rows bound to one endpoint have no result
 
     async def run(self, requests: Iterator[ChatRequest], workers: int) -> None:
@@ -172,6 +173,8 @@ class Pool:
                 drain.add_done_callback(lambda done: None if done.cancelled() else _cancel(tasks))
         finally:
             drain.cancel()
+        if self._error is not None:
+            raise self._error
         if self._left_out is not None:
             self._stop(_stop_reason(self._left_out), self._left_out.message)
 
@@ -182,7 +185,7 @@ class Pool:
         await asyncio.sleep(self._limits.drain_timeout_s)
 
     async def _work(self, requests: Iterator[ChatRequest]) -> None:
-        while not self._stop.is_set and (request := next(requests, None)) is not None:
+        while not self._stop.is_set and (request := self._next(requests)) is not None:
             self._taken += 1
             try:
                 result = await self._complete(request)
@@ -194,6 +197,20 @@ class Pool:
                 self._taken -= 1
                 self._begun.pop(request.row_id, None)
         self._no_row_left = True
+
+    def _next(self, requests: Iterator[ChatRequest]) -> ChatRequest | None:
+        """The next request; None at the end, or when there will be no other.
+
+        What is in flight then was paid for: it is awaited before the error is raised.
+        """
+        try:
+            return next(requests, None)
+        except RunStopped as error:
+            self._stop(error.reason, str(error))
+        except BatchlabError as error:  # the input cannot be read any more, or a journal is damaged
+            self._error = error
+            self._stop("input", str(error))
+        return None
 
     def _in_tail(self) -> bool:
         """Whether every row that is left has been sent at least once."""

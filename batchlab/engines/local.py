@@ -21,7 +21,7 @@ from batchlab.dispatch.controller import START_WINDOW, ControllerLimits, RateCon
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool, PoolCounters, StopSignal
 from batchlab.dispatch.transport import HttpTransport
-from batchlab.errors import RunStopped
+from batchlab.errors import RunStopped, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source
@@ -243,8 +243,11 @@ class LocalEngine:
                 async with self._sealing:
                     table = await asyncio.to_thread(self._source.table, shard.shard, self._plan)
                     totals = await asyncio.to_thread(shard.seal, table)
-            except RunStopped as error:  # disk: the shard's journal has it all; the next run seals it
-                stop(error.reason, str(error))
+            except (RunStopped, UsageError) as error:
+                # the disk, or the input cannot be read: the journal has it all, the next run seals it
+                stop(error.reason if isinstance(error, RunStopped) else "input", str(error))
+                with contextlib.suppress(RunStopped):
+                    shard.close()
                 return
             if totals.retryable_failed:
                 again.append((shard.shard, totals))
@@ -283,9 +286,9 @@ class LocalEngine:
             slots = sum(self._concurrency(endpoint, most) for endpoint in self._endpoints)
             try:
                 await pool.run(feed.requests(iter(shards)), slots * WORKERS_PER_SLOT)
+            finally:
                 if seals:
                     await asyncio.wait(seals)
-            finally:
                 feed.close()
                 ticker.cancel()
                 self._report(lanes, pool)

@@ -27,6 +27,7 @@ from batchlab.job import SELF_STARTED, Job
 from batchlab.progress import Progress, ProgressState, open_progress
 from batchlab.protocol.redact import printable
 from batchlab.records import RunSummary, Shard, Totals
+from batchlab.runner.descriptors import within_descriptors
 from batchlab.runner.endpoint import price_book, started_endpoints
 from batchlab.runner.prepare import Prepared, prepare
 from batchlab.runner.reading import write_output
@@ -77,6 +78,7 @@ def execute(
             at = f" at {endpoint.name}" if len(job.endpoint) > 1 else ""
             say(f"price of {job.request.model}{at}: unknown ({price_source}); the cost columns will be null")
     with started_endpoints(job) as endpoints:
+        job = within_descriptors(job, say)
         for started in endpoints:
             if started.note:
                 say(f"endpoint: {started.note}")
@@ -182,9 +184,13 @@ class _Run:
                 _run_loop(main)
             except BaseExceptionGroup as group:
                 error = first_of(group)
-                if not isinstance(error, RunStopped):
-                    raise error from None
-                stopped = error.reason, str(error)
+                match error:
+                    case RunStopped():
+                        stopped = error.reason, str(error)
+                    case UsageError():  # the input cannot be read any more: too late for exit code 2
+                        stopped = "input", str(error)
+                    case _:
+                        raise error from None
         totals = prepared.store.totals()
         if stopped is None:
             code = EXIT_FAILED_ROWS if totals.failed else EXIT_OK

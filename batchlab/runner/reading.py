@@ -132,7 +132,7 @@ def _export(store: RunDir, output: str, *, csv_raw: bool = False) -> int:
 
 def write_output(job: Job, prepared: Prepared, summary: RunSummary) -> RunSummary:
     """Writes the job's output file, if it names one, at an orderly end."""
-    if job.output.file is None or summary.stopped == "disk":
+    if job.output.file is None or summary.stopped in {"disk", "input"}:
         return summary
     export_tables(
         job.output.file,

@@ -200,19 +200,25 @@ class OpenShard:
         self._writing = None
 
     def _write(self, record: bytes, *, results: int) -> int:
+        try:
+            offset = self._journal().append(record)
+        except RunStopped as stop:
+            if not self._ballast.spend(stop):
+                raise
+            # a new file: the old one may be as large as it may get, or end in half a record
+            self._writing = None
+            offset = self._journal().append(record)
+        self._group.written(self._journal(), results=results)
+        return offset
+
+    def _journal(self) -> AppendFile:
+        """The file that is written to, made first if need be. Raises RunStopped (disk)."""
         if self._writing is None:
             taken = journal_paths(self._root, self.shard.index)
             number = int(taken[-1].name.split(".")[1]) + 1 if taken else 1
             self._writing = AppendFile(self._root / "journal" / f"{self.shard.index:06d}.{number}.log")
             self._files.append(self._writing)
-        try:
-            offset = self._writing.append(record)
-        except RunStopped as stop:
-            if not self._ballast.spend(stop):
-                raise
-            offset = self._writing.append(record)
-        self._group.written(self._writing, results=results)
-        return offset
+        return self._writing
 
     def _replay(self, path: Path, in_flight: set[int], retry: RetryRule | None) -> None:
         number = len(self._files)

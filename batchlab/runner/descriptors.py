@@ -1,0 +1,45 @@
+"""How many connections this process may have open: each request in flight needs a descriptor."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from batchlab.job import Job
+
+RESERVED = 32  # files, pipes, the event loop's own
+
+
+def within_descriptors(job: Job, say: Callable[[str], None]) -> Job:
+    """Raises this process's soft limit as far as the job needs and the hard limit lets it.
+
+    Returns the job, with a lower concurrency when that is not far enough.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows: no such limit
+        return job
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return job
+    asked = [endpoint.concurrency or job.limits.concurrency for endpoint in job.endpoint]
+    need = sum(asked) + RESERVED
+    if soft < need:
+        raised = need if hard == resource.RLIM_INFINITY else min(need, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+        soft = raised
+    if soft >= need:
+        return job
+    each = max(1, (soft - RESERVED) // len(asked))
+    say(
+        f"this process may open {soft} files, so at most {each} requests are in flight at each endpoint; "
+        "raise the limit with ulimit -n"
+    )
+    return dataclasses.replace(
+        job,
+        limits=dataclasses.replace(job.limits, concurrency=min(each, job.limits.concurrency)),
+        endpoint=tuple(
+            dataclasses.replace(one, concurrency=one.concurrency and min(each, one.concurrency))
+            for one in job.endpoint
+        ),
+    )
