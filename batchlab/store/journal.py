@@ -80,6 +80,7 @@ class JournalScan:
         good_bytes: where the last good record ends.
         torn_bytes: bytes after it that are no record: a crash cut the last write short.
         damaged: (offset, length) of stretches that are no records but have good ones after them.
+            Zeros are not among them: they stand for writes that were never synced.
     """
 
     path: Path
@@ -93,14 +94,16 @@ class JournalScan:
             bad_from: int | None = None
             offset = 0
             while line := file.readline(MAX_RECORD_BYTES):
-                data = decode(line)
+                # a write that a power loss dropped while a later one was kept reads as zeros
+                hole = len(line) - len(line.lstrip(b"\0"))
+                data = decode(line[hole:])
                 if data is None:
                     bad_from = offset if bad_from is None else bad_from
                 else:
                     if bad_from is not None:
                         self.damaged.append((bad_from, offset - bad_from))
                         bad_from = None
-                    yield Record(offset, len(line), data)
+                    yield Record(offset + hole, len(line) - hole, data)
                     self.good_bytes = offset + len(line)
                 offset += len(line)
             self.torn_bytes = offset - self.good_bytes

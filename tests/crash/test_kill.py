@@ -13,4 +13,5 @@ def test_p1_p2_sigkill_loses_nothing_and_repeats_at_most_what_was_in_flight():
     assert found.lost == 0, found
     assert found.journalled_then_billed == 0, found
     assert found.billed_repeats <= 16 * found.kills, found
+    assert found.repeats_after_last_kill <= found.announced, found
     assert found.verified, found

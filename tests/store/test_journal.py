@@ -170,6 +170,23 @@ for row in range(10_000_000):
     assert rows[: last + 1] == list(range(last + 1))
 
 
+def test_zeros_for_a_write_that_a_power_loss_dropped_hide_no_other_record(tmp_path):
+    path = tmp_path / "000000.1.log"
+    records = [result_record(completion(row)) for row in range(4)]
+    path.write_bytes(records[0] + bytes(len(records[1])) + records[2] + bytes(900) + records[3] + bytes(70))
+
+    found = list(repaired_records(path))
+
+    assert [record.data["v"]["row_id"] for record in found] == [0, 2, 3]
+    content = path.read_bytes()
+    assert [content[record.offset :][: record.length] for record in found] == [
+        records[0],
+        records[2],
+        records[3],
+    ]
+    assert content.endswith(records[3])  # the zeros at the end are a torn tail
+
+
 def test_append_returns_where_the_record_begins(tmp_path):
     file = AppendFile(tmp_path / "x.log")
     first, second = sent_record(1, 1), sent_record(2, 1)
