@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from functools import partial
@@ -23,6 +24,20 @@ from batchlab.records import Row, Shard
 
 BATCH_ROWS = 1_024
 HASH_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def _damage(path: Path, what: str) -> Iterator[None]:
+    """Whatever Arrow finds wrong with a file becomes an InputError."""
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(str(path), f"{what} ({reason})") from error
+    except OSError as error:
+        if error.errno is None:  # Arrow's own, about the content
+            raise InputError(str(path), f"{what} ({str(error).splitlines()[0]})") from error
+        raise unreadable(str(path), error) from error
 
 
 class ParquetSource:
@@ -96,38 +111,38 @@ class ParquetSource:
         """See `Source.close`."""
 
     def _schema(self) -> pa.Schema:
-        first = self._open(self._paths[0]).schema_arrow
+        first = self._schema_of(self._paths[0])
         names = first.names
         for name in names:
             if names.count(name) > 1:
                 raise InputError(self.path, f"two columns are named {name!r}", "Rename one.")
         for path in self._paths[1:]:
-            other = self._open(path).schema_arrow
+            other = self._schema_of(path)
             if not other.equals(first):
                 raise InputError(str(path), f"its columns or types differ from those of {self._paths[0]}")
-        return first.remove_metadata()
+        return first
+
+    def _schema_of(self, path: Path) -> pa.Schema:
+        with self._open(path) as file, _damage(path, "damaged Parquet file"):
+            return pa.schema(
+                [pa.field(str(field.name), field.type, field.nullable) for field in file.schema_arrow]
+            )
 
     def _open(self, path: Path) -> pq.ParquetFile:
-        try:
+        with _damage(path, "not a Parquet file"):
             return pq.ParquetFile(path)
-        except OSError as error:
-            raise unreadable(str(path), error) from error
-        except pa.ArrowInvalid as error:
-            raise InputError(str(path), f"not a Parquet file ({str(error).splitlines()[0]})") from error
 
     def _batches(self, path: Path, skip: int) -> Iterator[pa.RecordBatch]:
         """Record batches from row `skip` of a file; row groups before it are not read."""
-        with self._open(path) as file:
+        with self._open(path) as file, _damage(path, "damaged Parquet file"):
             groups = list(range(file.metadata.num_row_groups))
             while groups and skip >= file.metadata.row_group(groups[0]).num_rows:
                 skip -= file.metadata.row_group(groups.pop(0)).num_rows
-            try:
-                for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups):
-                    if skip < batch.num_rows:
-                        yield batch.slice(skip)
-                    skip = max(0, skip - batch.num_rows)
-            except (OSError, pa.ArrowInvalid) as error:
-                raise InputError(str(path), f"damaged Parquet file ({str(error).splitlines()[0]})") from error
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups):
+                batch.validate(full=True)  # text that is no UTF-8, offsets that point outside
+                if skip < batch.num_rows:
+                    yield batch.slice(skip)
+                skip = max(0, skip - batch.num_rows)
 
     def _shard_batches(self, shard: Shard) -> Iterator[pa.RecordBatch]:
         left, skip = shard.rows, shard.position["row"]
