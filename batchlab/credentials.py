@@ -48,6 +48,9 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
     if endpoint.api_key_file:
         value: str | None = _key_in_file(Path(endpoint.api_key_file))
         source = endpoint.api_key_file
+    elif endpoint.api_key_keyring:
+        source = f"keyring {endpoint.api_key_keyring}"
+        value = _key_in_keyring(endpoint.api_key_keyring)
     else:
         source = endpoint.api_key_env or endpoint.service.key_env
         if not source:
@@ -85,6 +88,24 @@ def _key_in_file(path: Path) -> str:
     if mode & (stat.S_IRGRP | stat.S_IROTH):
         raise UsageError(f"{path}: others can read the API key. Run: chmod 600 {path}")
     return text
+
+
+def _key_in_keyring(entry: str) -> str:
+    try:
+        import keyring
+        from keyring.errors import KeyringError
+    except ImportError:
+        raise UsageError("--api-key-keyring needs: pip install 'batchlab[keyring]'") from None
+    service, _, user = entry.partition(":")
+    try:
+        value = keyring.get_password(service, user or service)
+    except KeyringError as error:
+        raise UsageError(f"the keyring cannot be read: {type(error).__name__}.") from None
+    if not value:
+        raise UsageError(
+            f"the keyring has no entry {entry}. Store it with: keyring set {service} {user or service}"
+        )
+    return str(value)
 
 
 def _checked(value: str, source: str) -> Secret:

@@ -64,6 +64,8 @@ class EndpointJob:
         name: how rows and messages call it; the preset's name or the host when not given.
         preset: a name of `presets.PRESETS`, when the host does not tell.
         model: this endpoint's name for the job's model.
+        api_key_keyring: `SERVICE` or `SERVICE:USER` of the system's keyring.
+        insecure: TLS certificates are not verified; the summary says so.
         weight: its share of the requests among the endpoints that have one; None takes all it can.
         concurrency, rpm, tpm: its own limits; those of [limits] where None.
         price: of this endpoint; [price] where it states none.
@@ -74,7 +76,9 @@ class EndpointJob:
     preset: str | None = None
     api_key_env: str | None = None
     api_key_file: str | None = None
+    api_key_keyring: str | None = None
     allow_http: bool = False
+    insecure: bool = False
     ca_bundle: str | None = None
     trust_env: bool = False
     model: str | None = None

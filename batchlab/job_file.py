@@ -330,6 +330,8 @@ def _endpoint_problems(endpoint: EndpointJob) -> list[str]:
             problems.append(
                 f"endpoint.base_url: {endpoint.base_url!r} is no http(s) URL, 'simulator' or 'local'"
             )
+    if endpoint.ca_bundle is not None and not Path(endpoint.ca_bundle).is_file():
+        problems.append(f"endpoint.ca_bundle: {endpoint.ca_bundle!r} is no file")
     for name in ("weight", "concurrency", "rpm", "tpm"):
         value = getattr(endpoint, name)
         if value is not None and value <= 0:

@@ -336,6 +336,7 @@ class RunSummary:
         maybe_repaid: requests in flight at an earlier crash, which may be billed twice.
         stopped: why the run stopped early (`RunStopped.reason`, or `interrupted`); None if it finished.
         message: one line for a person when `stopped` is set.
+        insecure: names of endpoints whose TLS certificates were not verified.
     """
 
     run_dir: str
@@ -348,3 +349,4 @@ class RunSummary:
     message: str = ""
     output: str | None = None
     exit_code: int = 0
+    insecure: tuple[str, ...] = ()

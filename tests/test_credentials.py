@@ -25,6 +25,16 @@ def test_the_default_endpoint_uses_the_modelslab_variable():
     assert key.reveal() == KEY
 
 
+def test_a_key_may_be_in_the_keyring(monkeypatch):
+    monkeypatch.setattr("keyring.get_password", lambda *entry: {("provider", "me"): KEY}.get(entry))
+
+    found = find_key(job("https://provider.example/v1", api_key_keyring="provider:me"), {})
+    assert found is not None
+    assert found.reveal() == KEY
+    with pytest.raises(UsageError, match="keyring set other other"):
+        find_key(job("https://provider.example/v1", api_key_keyring="other"), {})
+
+
 def test_a_secret_does_not_show_itself():
     secret = Secret(KEY)
 

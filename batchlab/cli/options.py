@@ -102,6 +102,25 @@ _OPTIONS = dict(
             help="File with the API key; refused when others can read it.",
         ),
         _option(
+            "endpoint.api_key_keyring",
+            "--api-key-keyring",
+            metavar="SERVICE[:USER]",
+            help="Entry of the system's keyring with the API key; needs pip install 'batchlab[keyring]'.",
+        ),
+        _option(
+            "endpoint.ca_bundle",
+            "--ca-bundle",
+            metavar="FILE",
+            help="Certificates (PEM) to trust instead of the system's.",
+        ),
+        _option(
+            "endpoint.insecure",
+            "--insecure",
+            is_flag=True,
+            default=None,
+            help="Do not verify TLS certificates; the summary says so.",
+        ),
+        _option(
             "endpoint.allow_http",
             "--allow-http",
             is_flag=True,

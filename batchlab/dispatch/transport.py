@@ -80,6 +80,7 @@ class HttpTransport:
         service: Preset = UNKNOWN,
         model: tuple[str, str] | None = None,
         ca_bundle: str | None = None,
+        insecure: bool = False,
         trust_env: bool = False,
     ) -> None:
         url = URL(base_url)
@@ -91,13 +92,14 @@ class HttpTransport:
         self._service = service
         self._model = model
         self._ca_bundle = ca_bundle
+        self._insecure = insecure
         self._trust_env = trust_env
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(
             limit=0,  # the rate controller's window is the only limit
-            ssl=ssl.create_default_context(cafile=self._ca_bundle) if self._ca_bundle else True,
+            ssl=self._tls(),
             keepalive_timeout=15,
         )
         self._session = aiohttp.ClientSession(
@@ -120,6 +122,12 @@ class HttpTransport:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        """What certificates are verified against; False only when the user said so."""
+        if self._insecure:
+            return False
+        return ssl.create_default_context(cafile=self._ca_bundle) if self._ca_bundle else True
 
     async def send(self, request: ChatRequest) -> Answer:
         """The answer to `request`; see `Transport.send`."""

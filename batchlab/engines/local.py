@@ -349,6 +349,7 @@ def transport_to(endpoint: Endpoint, job: Job, *, stream: bool | None = None) ->
         service=own.service,
         model=(asked, own.model) if own.model is not None else None,
         ca_bundle=own.ca_bundle,
+        insecure=own.insecure,
         trust_env=own.trust_env,
     )
 

@@ -211,6 +211,7 @@ class _Run:
             stopped=stopped[0] if stopped else None,
             message=stopped[1] if stopped else "",
             exit_code=code,
+            insecure=tuple(one.name for one in self._job.endpoint if one.insecure),
         )
 
 

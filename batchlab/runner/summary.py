@@ -26,6 +26,8 @@ def summary_lines(summary: RunSummary, command: str) -> list[str]:
     lines = [f"{head}: {counted(summary.input_rows, 'row')} = {' + '.join(counts)} ({sent})"]
     lines.append(f"tokens: {tokens_line(summary)}")
     lines.append(f"cost: {cost_line(summary)}")
+    if summary.insecure:
+        lines.append(f"insecure: TLS certificates of {', '.join(summary.insecure)} were not verified")
     if summary.maybe_repaid:
         count = counted(summary.maybe_repaid, "request")
         lines.append(f"an earlier run was cut off with {count} in flight, which may be billed twice")

@@ -11,7 +11,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -262,7 +262,7 @@ def test_a_stop_keeps_what_is_answered_and_leaves_the_rest_pending(run, case, st
     assert CANARY not in summary.message
 
 
-def refused_run(base_url: str, tmp_path, monkeypatch) -> RunSummary:
+def refused_run(base_url: str, tmp_path, monkeypatch, **more: object) -> RunSummary:
     monkeypatch.setenv("SIMULATOR_KEY", CANARY)
     monkeypatch.chdir(tmp_path)
     Path("rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
@@ -273,6 +273,7 @@ def refused_run(base_url: str, tmp_path, monkeypatch) -> RunSummary:
         base_url=base_url,
         api_key_env="SIMULATOR_KEY",
         progress="none",
+        **more,
     )
 
 
@@ -293,9 +294,12 @@ def test_an_unknown_host_stops_the_run(tmp_path, monkeypatch):
     assert (summary.exit_code, summary.totals.rows) == (3, 0)
 
 
-def test_a_certificate_nobody_vouches_for_stops_the_run(tmp_path, monkeypatch):
+@pytest.fixture
+def tls_server(tmp_path) -> Iterator[tuple[str, list[bytes]]]:
+    """An https server whose certificate nobody vouches for; also what it received."""
     subprocess.run(
-        "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost".split(),
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost "
+        "-addext subjectAltName=DNS:localhost".split(),
         cwd=tmp_path,
         check=True,
         capture_output=True,
@@ -303,6 +307,8 @@ def test_a_certificate_nobody_vouches_for_stops_the_run(tmp_path, monkeypatch):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     received: list[bytes] = []
+    body = json.dumps(completion()).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -311,14 +317,40 @@ def test_a_certificate_nobody_vouches_for_stops_the_run(tmp_path, monkeypatch):
                     plain, _ = listener.accept()
                     with context.wrap_socket(plain, server_side=True) as secure:
                         received.append(secure.recv(65536))
+                        secure.sendall(head % len(body) + body)
                 except ssl.SSLError:
                     continue
                 except OSError:
                     return
 
         threading.Thread(target=serve, daemon=True).start()
-        summary = refused_run(f"https://localhost:{listener.getsockname()[1]}/v1", tmp_path, monkeypatch)
+        yield f"https://localhost:{listener.getsockname()[1]}/v1", received
+
+
+def test_a_certificate_nobody_vouches_for_stops_the_run(tls_server, tmp_path, monkeypatch):
+    base_url, received = tls_server
+
+    summary = refused_run(base_url, tmp_path, monkeypatch)
 
     assert (summary.exit_code, summary.stopped, summary.totals.rows) == (3, "endpoint", 0)
     assert "certificate" in summary.message.lower()
     assert not any(received)
+
+
+def test_a_certificate_of_ones_own_is_trusted_by_name(tls_server, tmp_path, monkeypatch):
+    base_url, received = tls_server
+
+    summary = refused_run(base_url, tmp_path, monkeypatch, endpoint__ca_bundle=str(tmp_path / "cert.pem"))
+
+    assert summary.exit_code == 0
+    assert summary.insecure == ()
+    assert len(received) == 2
+
+
+def test_insecure_is_named_in_the_summary(tls_server, tmp_path, monkeypatch, capsys):
+    base_url, _ = tls_server
+
+    summary = refused_run(base_url, tmp_path, monkeypatch, endpoint__insecure=True, quiet=False)
+
+    assert summary.exit_code == 0
+    assert "were not verified" in capsys.readouterr().err
