@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from batchlab.dispatch.buckets import Bucket
 from batchlab.dispatch.controller import ControllerLimits, Permit, RateController
 from batchlab.protocol.limits import RateHeaders
+from tests.dispatch import controller_trace
 
 
 def controller(concurrency=64, **limits) -> RateController:
@@ -208,3 +210,17 @@ def test_a_bucket_lets_a_request_larger_than_itself_pass_in_debt():
     assert bucket.wait_s(1_000.0, 0.0) == 0.0
     bucket.take(1_000.0, 0.0)
     assert bucket.wait_s(1.0, 0.0) > 60.0
+
+
+@pytest.mark.parametrize("name", controller_trace.SCRIPTS)
+def test_the_controller_does_step_by_step_what_was_measured(name):
+    stored = json.loads(controller_trace.STORED.read_text())[name]
+
+    found = controller_trace.digests(name)
+
+    first = next((n for n, (old, new) in enumerate(zip(stored, found, strict=True)) if old != new), None)
+    assert first is None, (
+        f"behaviour changed within steps {first * controller_trace.CHUNK} to "
+        f"{(first + 1) * controller_trace.CHUNK} of {name!r}; measure the change with tests.sim.run, "
+        "then store it: python -m tests.dispatch.controller_trace"
+    )
