@@ -62,8 +62,8 @@ class _CsvWriter:
     def __init__(self, path: Path, schema: pa.Schema, *, raw: bool) -> None:
         self._file = path.open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._file)
-        self._csv.writerow(schema.names)
         self._raw = raw
+        self._csv.writerow([self._cell(name) for name in schema.names])
 
     def write(self, table: pa.Table) -> None:
         for row in table.to_pylist():

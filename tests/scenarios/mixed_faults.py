@@ -62,12 +62,17 @@ def run(rows: int, *, stream: bool, seed: int = 5) -> dict:
         verify = subprocess.run(
             command("verify", "runs/rows"), cwd=home, env=environment(), capture_output=True, text=True
         )
+        leaks = [
+            str(path) for path in home.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()
+        ]
+        leaks += ["output"] if CANARY in done.stdout + done.stderr + verify.stdout + verify.stderr else []
         store = RunDir.open(home / "runs" / "rows")
         totals = store.totals()
         return {
             "exit": done.returncode,
             "said": done.stderr,
             "verified": verify.returncode == 0,
+            "leaks": leaks,
             "rows": totals.rows,
             "failed": dict(Counter(store.error_counts())),
             "kinds": len(ledger["by_fault"]),
@@ -97,7 +102,13 @@ def main() -> None:
         found = run(given.rows, stream=stream, seed=given.seed)
         said = found.pop("said")
         print("streamed" if stream else "plain", json.dumps(found))
-        good = good and found["verified"] and found["rows"] == given.rows and found["ours"] == found["theirs"]
+        good = (
+            good
+            and not found["leaks"]
+            and found["verified"]
+            and found["rows"] == given.rows
+            and found["ours"] == found["theirs"]
+        )
         if found["exit"] not in {0, 1}:
             print(said)
     raise SystemExit(0 if good else 1)

@@ -13,6 +13,7 @@ def test_the_books_of_a_faulty_run_equal_the_providers_to_the_token(stream):
 
     assert found["exit"] in {0, 1}, found["said"]
     assert found["verified"]
+    assert found["leaks"] == []
     assert found["rows"] == 250
     assert found["kinds"] >= 20
     assert found["ours"] == found["theirs"]
