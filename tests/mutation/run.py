@@ -81,6 +81,8 @@ def _human_texts(tree: ast.AST) -> set[int]:
             texts.add(id(node.value))
         if isinstance(node, ast.JoinedStr | ast.Raise | ast.Assert):
             texts |= {id(part) for part in ast.walk(node)}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Line":
+            texts.add(id(node.args[0]))  # the line's description in the table
         if isinstance(node, ast.AnnAssign | ast.arg) and node.annotation is not None:
             texts |= {id(part) for part in ast.walk(node.annotation)}
         if isinstance(node, ast.FunctionDef) and node.returns is not None:

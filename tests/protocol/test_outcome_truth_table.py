@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from batchlab.protocol.outcomes import ErrorFacts, TransportFault, classify, error_facts
+from batchlab.protocol.outcomes import TABLE, ErrorFacts, TransportFault, classify, error_facts, explained
 
 STATUSES = (200, 201, 400, 401, 402, 403, 404, 413, 418, 422, 429, 500, 503)
 
@@ -201,6 +201,9 @@ def test_credit_words_with_a_wait_are_a_rate_limit():
         (b'{"error": {"code": "X", "innererror": {"code": "Y"}}}', ErrorFacts(frozenset({"x", "y"}))),
         (b'{"error": {"metadata": {"reasons": ["z"]}}}', ErrorFacts(frozenset({"moderation"}))),
         (b'{"error": {"metadata": {"reasons": []}}}', ErrorFacts()),
+        (b'{"error": {"message": 5, "detail": "b"}}', ErrorFacts(message="b")),
+        (b'{"error": {"message": 5}}', ErrorFacts()),
+        (b'{"error": {"message": {}, "tip": "c"}}', ErrorFacts(message="c")),
         (b'{"error": {"message": "", "detail": "b", "tip": "c"}}', ErrorFacts(message="b")),
         (b"<html><TITLE lang=x> 502\nBad </title>x", ErrorFacts(message="502\nBad", is_json=False)),
         (b"<p>busy<br>now</p>", ErrorFacts(message="busy now", is_json=False)),
@@ -208,6 +211,18 @@ def test_credit_words_with_a_wait_are_a_rate_limit():
 )
 def test_the_facts_of_an_error_body(body, facts):
     assert error_facts(body) == facts
+
+
+def test_a_star_in_a_code_stands_for_anything_but_what_follows_it():
+    assert verdict(400, {"error": {"code": "overspend_limit_exceeded"}}) == by_status(400)
+    assert verdict(400, {"error": {"code": "my_billing_"}}) == by_status(400)
+
+
+def test_the_table_for_a_person_begins_with_success():
+    first, *rest = explained()
+
+    assert first[1:] == ("OK", "")
+    assert len(rest) == len(TABLE)
 
 
 def test_long_texts_are_cut():

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from batchlab.errors import CorruptRun, RunStopped
 from batchlab.records import Completion, Failure, Reply, Timing, Usage
 from batchlab.store.files import AppendFile
-from batchlab.store.journal import JournalScan, decode, encode, result_of, result_record, sent_record
+from batchlab.store.journal import (
+    JournalScan,
+    back_record,
+    decode,
+    encode,
+    result_of,
+    result_record,
+    sent_record,
+)
 from batchlab.store.open_shard import repaired_records
 
 
@@ -168,6 +176,20 @@ for row in range(10_000_000):
     rows = [record.data["row"] for record in JournalScan(tmp_path / "x.log").records()]
 
     assert rows[: last + 1] == list(range(last + 1))
+
+
+def test_what_the_records_of_attempts_say():
+    usage = Usage(prompt_tokens=3, completion_tokens=2)
+
+    assert decode(sent_record(7, 2)) == {"t": "sent", "row": 7, "attempt": 2}
+    assert decode(back_record(7, None)) == {"t": "back", "row": 7, "usage": None}
+    back = decode(back_record(7, usage))
+    assert back is not None
+    assert Usage(**back["usage"]) == usage
+    assert result_of({"t": "sent", "row": 7}) is None
+    assert decode(encode(b"[1]")) is None
+    assert decode(encode(b"no json")) is None
+    assert decode(sent_record(7, 2)[:-1]) is None
 
 
 def test_zeros_for_a_write_that_a_power_loss_dropped_hide_no_other_record(tmp_path):
