@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from batchlab.costs.pricing import cost_usd
@@ -20,19 +20,16 @@ from batchlab.dispatch.budget import Budget, Reservation
 from batchlab.dispatch.hedge import Hedge
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 from batchlab.dispatch.retry import retried_after
+from batchlab.dispatch.row_state import RowState
 from batchlab.dispatch.slots import Slots, Stopped
 from batchlab.dispatch.transport import Answer
 from batchlab.errors import ApiError, BatchlabError, RunStopped
 from batchlab.job import LimitsJob
 from batchlab.records import (
     ChatRequest,
-    Completion,
-    CompletionStatus,
-    Failure,
     Outcome,
     OutcomeClass,
     Result,
-    Timing,
     Usage,
 )
 
@@ -42,8 +39,6 @@ WORKERS_PER_SLOT = 4  # rows in back-off hold a worker: at 10 % retries 16 worke
 _MAYBE_BILLED = frozenset({"timeout", "connection", "invalid_response", "too_large"})
 
 MAX_TIME = 253_402_300_799.0  # the end of the year 9999
-
-_STATUS: dict[str | None, CompletionStatus] = {"length": "truncated", "content_filter": "filtered"}
 
 
 class Recorder(Protocol):
@@ -69,39 +64,6 @@ class PoolCounters:
     sent: int = 0
     retried: int = 0
     hedged: int = 0
-
-
-@dataclass(slots=True)
-class _RowState:
-    """One row on its way: what its attempts have cost so far.
-
-    Attributes:
-        spent_s: how long its attempts took together.
-        wasted: usage and cost of each attempt that was paid and not kept.
-        answer: the answer that is kept; `usd` is its cost, None when unknown.
-        lane: where the last attempt went.
-    """
-
-    attempts: int = 0
-    queue_ms: float = 0.0
-    spent_s: float = 0.0
-    wasted: list[tuple[Usage, float | None]] = field(default_factory=list)
-    answer: Answer | None = None
-    usd: float | None = None
-    lane: Lane | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the answer has neither text nor a tool call nor a refusal."""
-        if self.answer is None:
-            return False
-        reply = self.answer.reply
-        return not reply.completion and not reply.tool_calls and not reply.refusal
-
-    @property
-    def is_truncated(self) -> bool:
-        """Whether the answer was cut off by max_tokens."""
-        return self.answer is not None and self.answer.reply.finish_reason == "length"
 
 
 class StopSignal:
@@ -224,7 +186,7 @@ class Pool:
 
     async def _complete(self, request: ChatRequest) -> Result | None:
         """The row's result, or None when the run stopped before it had one."""
-        state = _RowState()
+        state = RowState()
         try:
             await self._obtain(request, state)
             await self._improve(request, state)
@@ -234,10 +196,10 @@ class Pool:
             self._left_out = gone.outcome
             return None
         except ApiError as error:
-            return self._failure(request, state, error.outcome)
-        return self._completion(request, state)
+            return state.failure(request, error.outcome)
+        return state.completion(request)
 
-    async def _obtain(self, request: ChatRequest, state: _RowState) -> None:
+    async def _obtain(self, request: ChatRequest, state: RowState) -> None:
         """Leaves an answer in `state`, after as many attempts as it takes and the job allows."""
         try:
             await self._attempt(request, state)
@@ -251,7 +213,7 @@ class Pool:
                 sleep=self._sleep,
             )
 
-    async def _improve(self, request: ChatRequest, state: _RowState) -> None:
+    async def _improve(self, request: ChatRequest, state: RowState) -> None:
         """Asks again for an empty or truncated answer, if the job says so.
 
         An answer that is there is kept when asking again fails: it was paid for.
@@ -265,7 +227,7 @@ class Pool:
             if longer is not None:
                 await self._obtained_better(longer, state)
 
-    async def _obtained_better(self, request: ChatRequest, state: _RowState) -> bool:
+    async def _obtained_better(self, request: ChatRequest, state: RowState) -> bool:
         kept, usd, lane = state.answer, state.usd, state.lane
         assert kept is not None
         try:
@@ -278,7 +240,7 @@ class Pool:
         state.wasted.append((kept.reply.usage, usd))
         return True
 
-    async def _attempt(self, request: ChatRequest, state: _RowState) -> None:
+    async def _attempt(self, request: ChatRequest, state: RowState) -> None:
         """Sends the row once, waiting out rate limits and outages, and leaves the answer in `state`."""
         prompt_tokens = estimated_prompt_tokens(request.prompt_bytes)
         retried = state.attempts > 0
@@ -317,7 +279,7 @@ class Pool:
                 raise ApiError(outcome)
             retried = True
 
-    async def _sent(self, request: ChatRequest, state: _RowState, grant: Grant) -> tuple[Answer, Grant]:
+    async def _sent(self, request: ChatRequest, state: RowState, grant: Grant) -> tuple[Answer, Grant]:
         """The answer and the grant it came by; a row that is over its deadline has failed."""
         started = time.monotonic()
         try:
@@ -334,7 +296,7 @@ class Pool:
         finally:
             state.spent_s += time.monotonic() - started
 
-    def _left_s(self, state: _RowState) -> float | None:
+    def _left_s(self, state: RowState) -> float | None:
         deadline = self._limits.row_deadline_s
         return None if deadline is None else deadline - state.spent_s
 
@@ -344,7 +306,7 @@ class Pool:
             OutcomeClass.FAIL, "timeout", None, f"its attempts took longer than --row-deadline {deadline:g} s"
         )
 
-    def _second(self, request: ChatRequest, state: _RowState, avoid: Lane) -> Grant | None:
+    def _second(self, request: ChatRequest, state: RowState, avoid: Lane) -> Grant | None:
         """A grant to ask a straggler once more, if there is room right now."""
         prompt_tokens = estimated_prompt_tokens(request.prompt_bytes)
         try:
@@ -373,7 +335,7 @@ class Pool:
     def _came_back(
         self,
         request: ChatRequest,
-        state: _RowState,
+        state: RowState,
         error: ApiError,
         grant: Grant,
         reservation: Reservation,
@@ -444,61 +406,6 @@ class Pool:
         except TimeoutError:
             return
         raise Stopped
-
-    def _completion(self, request: ChatRequest, state: _RowState) -> Completion:
-        answer = state.answer
-        assert answer is not None
-        reply = answer.reply
-        prompt, completion, cost = self._wasted(state)
-        return Completion(
-            row_id=request.row_id,
-            custom_id=request.custom_id,
-            request_hash=request.request_hash,
-            status=_STATUS.get(reply.finish_reason, "ok"),
-            reply=reply,
-            attempts=state.attempts,
-            timing=Timing(
-                started_at=answer.started_at,
-                finished_at=answer.started_at + answer.latency_ms / 1000,
-                latency_ms=answer.latency_ms,
-                queue_ms=state.queue_ms,
-                ttft_ms=answer.ttft_ms,
-            ),
-            request_id=answer.request_id,
-            wasted_prompt_tokens=prompt,
-            wasted_completion_tokens=completion,
-            cost_usd=state.usd,
-            cost_wasted_usd=cost,
-            endpoint=state.lane.name if state.lane is not None else None,
-            error_class="empty" if state.is_empty else None,
-        )
-
-    def _failure(self, request: ChatRequest, state: _RowState, outcome: Outcome) -> Failure:
-        prompt, completion, cost = self._wasted(state)
-        return Failure(
-            row_id=request.row_id,
-            custom_id=request.custom_id,
-            error_class=outcome.error_class,
-            error_message=outcome.message,
-            error_code=outcome.code,
-            request_hash=request.request_hash,
-            attempts=state.attempts,
-            wasted_prompt_tokens=prompt,
-            wasted_completion_tokens=completion,
-            cost_wasted_usd=cost,
-            endpoint=state.lane.name if state.lane is not None else None,
-        )
-
-    def _wasted(self, state: _RowState) -> tuple[int | None, int | None, float | None]:
-        if not state.wasted:
-            return None, None, None
-        costs = [cost for _, cost in state.wasted]
-        known = [cost for cost in costs if cost is not None]
-        return (
-            sum(usage.prompt_tokens or 0 for usage, _ in state.wasted),
-            sum(usage.completion_tokens or 0 for usage, _ in state.wasted),
-            sum(known) if len(known) == len(costs) else None,
-        )
 
 
 def with_more_tokens(request: ChatRequest, factor: float) -> ChatRequest | None:

@@ -1,0 +1,109 @@
+"""One row on its way through dispatch, and the result that comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from batchlab.dispatch.lanes import Lane
+from batchlab.dispatch.transport import Answer
+from batchlab.records import (
+    ChatRequest,
+    Completion,
+    CompletionStatus,
+    Failure,
+    Outcome,
+    Timing,
+    Usage,
+)
+
+_STATUS: dict[str | None, CompletionStatus] = {"length": "truncated", "content_filter": "filtered"}
+
+
+@dataclass(slots=True)
+class RowState:
+    """One row on its way: what its attempts have cost so far.
+
+    Attributes:
+        spent_s: how long its attempts took together.
+        wasted: usage and cost of each attempt that was paid and not kept.
+        answer: the answer that is kept; `usd` is its cost, None when unknown.
+        lane: where the last attempt went.
+    """
+
+    attempts: int = 0
+    queue_ms: float = 0.0
+    spent_s: float = 0.0
+    wasted: list[tuple[Usage, float | None]] = field(default_factory=list)
+    answer: Answer | None = None
+    usd: float | None = None
+    lane: Lane | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the answer has neither text nor a tool call nor a refusal."""
+        if self.answer is None:
+            return False
+        reply = self.answer.reply
+        return not reply.completion and not reply.tool_calls and not reply.refusal
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether the answer was cut off by max_tokens."""
+        return self.answer is not None and self.answer.reply.finish_reason == "length"
+
+    def completion(self, request: ChatRequest) -> Completion:
+        """The row's result, once it has an answer."""
+        answer = self.answer
+        assert answer is not None
+        reply = answer.reply
+        prompt, completion, cost = self._wasted_sums()
+        return Completion(
+            row_id=request.row_id,
+            custom_id=request.custom_id,
+            request_hash=request.request_hash,
+            status=_STATUS.get(reply.finish_reason, "ok"),
+            reply=reply,
+            attempts=self.attempts,
+            timing=Timing(
+                started_at=answer.started_at,
+                finished_at=answer.started_at + answer.latency_ms / 1000,
+                latency_ms=answer.latency_ms,
+                queue_ms=self.queue_ms,
+                ttft_ms=answer.ttft_ms,
+            ),
+            request_id=answer.request_id,
+            wasted_prompt_tokens=prompt,
+            wasted_completion_tokens=completion,
+            cost_usd=self.usd,
+            cost_wasted_usd=cost,
+            endpoint=self.lane.name if self.lane is not None else None,
+            error_class="empty" if self.is_empty else None,
+        )
+
+    def failure(self, request: ChatRequest, outcome: Outcome) -> Failure:
+        """The row's result, when no attempt is left."""
+        prompt, completion, cost = self._wasted_sums()
+        return Failure(
+            row_id=request.row_id,
+            custom_id=request.custom_id,
+            error_class=outcome.error_class,
+            error_message=outcome.message,
+            error_code=outcome.code,
+            request_hash=request.request_hash,
+            attempts=self.attempts,
+            wasted_prompt_tokens=prompt,
+            wasted_completion_tokens=completion,
+            cost_wasted_usd=cost,
+            endpoint=self.lane.name if self.lane is not None else None,
+        )
+
+    def _wasted_sums(self) -> tuple[int | None, int | None, float | None]:
+        if not self.wasted:
+            return None, None, None
+        costs = [cost for _, cost in self.wasted]
+        known = [cost for cost in costs if cost is not None]
+        return (
+            sum(usage.prompt_tokens or 0 for usage, _ in self.wasted),
+            sum(usage.completion_tokens or 0 for usage, _ in self.wasted),
+            sum(known) if len(known) == len(costs) else None,
+        )
