@@ -99,22 +99,15 @@ class Directory:
             chosen = self.pending[: rng.randint(0, len(self.pending))]
         else:
             chosen = [change for change in self.pending if rng.random() < 0.5]
-        names = dict(self.durable)
-        for change in chosen:
-            for name, file in change:
-                if file is None:
-                    names.pop(name, None)
-                else:
-                    names[name] = file
-        return names
+        return self._after(chosen)
 
     def now(self) -> dict[str, File]:
         """The names while the power is on."""
-        return Directory(self.durable, self.pending)._applied()
+        return self._after(self.pending)
 
-    def _applied(self) -> dict[str, File]:
+    def _after(self, changes: list[list[tuple[str, File | None]]]) -> dict[str, File]:
         names = dict(self.durable)
-        for change in self.pending:
+        for change in changes:
             for name, file in change:
                 if file is None:
                     names.pop(name, None)
@@ -124,7 +117,7 @@ class Directory:
 
     def sync(self) -> None:
         """Every name is durable now."""
-        self.durable, self.pending = self._applied(), []
+        self.durable, self.pending = self.now(), []
 
 
 class SimDisk:

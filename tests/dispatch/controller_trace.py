@@ -19,10 +19,13 @@ from typing import Any
 from batchlab.dispatch.controller import ControllerLimits, Permit, RateController
 from batchlab.protocol.limits import RateHeaders
 
+# a provider that refuses what is over its cap, give or take a few
+CAPS = {"a cap of forty": 40, "a cap of twelve": 12}
 STORED = Path(__file__).with_name("controller_trace.json")
 STEPS, CHUNK = 500, 25
 
 # weights of: answered, limited, limited with Retry-After, overloaded, failed, unreachable, refused, cancelled
+ANSWERED = (1.0, 0, 0, 0, 0, 0, 0, 0)
 SCRIPTS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "all well": ({"concurrency": 64}, (1, 0, 0, 0, 0, 0, 0, 0)),
     "a limit now and then": ({"concurrency": 64}, (30, 1, 0, 0, 0, 0, 0, 0)),
@@ -35,6 +38,9 @@ SCRIPTS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "a token limit": ({"concurrency": 24, "tpm": 2_000.0}, (20, 1, 0, 0, 0, 0, 1, 0)),
     "headers": ({"concurrency": 24}, (20, 1, 0, 0, 1, 0, 0, 0)),
     "headers under a limit": ({"concurrency": 24, "rpm": 90.0, "tpm": 4_000.0}, (20, 1, 0, 0, 0, 0, 0, 0)),
+    "a cap of forty": ({"concurrency": 64}, ANSWERED),
+    "a cap of twelve": ({"concurrency": 64}, ANSWERED),
+    "none allowed": ({"concurrency": 0}, ANSWERED),
     "all at once": ({"concurrency": 20, "start": 20}, (20, 1, 0, 0, 0, 0, 0, 0)),
 }
 
@@ -55,7 +61,10 @@ def steps(name: str) -> list[str]:
             open_permits.append(got)
         for _ in range(rng.randint(0, len(open_permits))):
             permit = open_permits.pop(rng.randrange(len(open_permits)))
-            _ended(it, permit, now, rng, weights, with_headers=name.startswith("headers"))
+            if len(open_permits) + 1 > CAPS.get(name, 1_000) + rng.randint(-3, 3):
+                it.limited(permit, now)
+            else:
+                _ended(it, permit, now, rng, weights, with_headers=name.startswith("headers"))
         wait = -1.0 if isinstance(got, Permit) else got
         facts = (it.window, it.in_flight, wait, it.gate_until - now, it.silent_s(now), len(open_permits))
         seen.append(" ".join(f"{fact:.6f}" for fact in facts) + f" {it.why(now)!r} {it!r}")
@@ -93,9 +102,9 @@ def _ended(
 
 def _headers(rng: random.Random) -> RateHeaders:
     return RateHeaders(
-        limit_requests=rng.choice((None, 60.0, 60.2, 600.0)),
+        limit_requests=rng.choice((None, 60.0, 60.2, 60.9, 600.0)),
         remaining_requests=rng.choice((None, 0.0, 3.0, 50.0)),
-        limit_tokens=rng.choice((None, 6_000.0, 6_010.0, 90_000.0)),
+        limit_tokens=rng.choice((None, 6_000.0, 6_010.0, 6_090.0, 90_000.0)),
         remaining_tokens=rng.choice((None, 0.0, 900.0)),
         window_s=rng.choice((None, 1.0, 60.0, 61.0, 86_400.0)),
     )
