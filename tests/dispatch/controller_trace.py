@@ -37,6 +37,7 @@ SCRIPTS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "everything": ({"concurrency": 24, "rpm": 300.0, "tpm": 9_000.0}, (20, 2, 1, 1, 2, 1, 1, 1)),
     "a token limit": ({"concurrency": 24, "tpm": 2_000.0}, (20, 1, 0, 0, 0, 0, 1, 0)),
     "headers": ({"concurrency": 24}, (20, 1, 0, 0, 1, 0, 0, 0)),
+    "headers and trouble": ({"concurrency": 24}, (20, 1, 0, 0, 2, 1, 3, 1)),
     "headers under a limit": ({"concurrency": 24, "rpm": 90.0, "tpm": 4_000.0}, (20, 1, 0, 0, 0, 0, 0, 0)),
     "a cap of forty": ({"concurrency": 64}, ANSWERED),
     "a cap of twelve": ({"concurrency": 64}, ANSWERED),
