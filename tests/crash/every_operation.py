@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -180,7 +181,11 @@ class Sweep:
             journalled = len(list(RunDir.open(run).all_results())) if RunDir.exists(run) else 0
             if hit.code == 0 and journalled != self._rows:
                 self.problems.append(f"{where}: exit 0 with {journalled} rows")
-            before = self._ledger()["billed"]
+            while (ledger := self._ledger())[
+                "in_flight"
+            ]:  # what the killed process left behind is billed too
+                time.sleep(0.01)
+            before = ledger["billed"]
             again = forked_run(home, self.words())
             if again.code == 1 and "Run the same command again" in again.said:
                 again = forked_run(home, self.words())
