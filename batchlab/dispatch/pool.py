@@ -197,6 +197,10 @@ class Pool:
             return None
         except ApiError as error:
             return state.failure(request, error.outcome)
+        except (MemoryError, RecursionError, UnicodeError) as error:
+            # one row that we cannot handle is one failed row, never the end of the run
+            message = f"batchlab could not handle this row ({type(error).__name__})"
+            return state.failure(request, Outcome(OutcomeClass.FAIL, "client_error", None, message))
         return state.completion(request)
 
     async def _obtain(self, request: ChatRequest, state: RowState) -> None:

@@ -90,7 +90,7 @@ class RunDir:
         except RunStopped as error:
             run.close()
             raise UsageError(str(error)) from error  # nothing was sent yet
-        except BaseException:
+        except BaseException:  # whatever it is, the lock must not stay behind; it goes on its way
             run.close()
             raise
         return run

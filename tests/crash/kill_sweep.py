@@ -107,7 +107,8 @@ def _killed_runs(home, words, server, ledger, contents, kills, rng, found) -> No
         found.kills += 1
         found.in_flight_at_kills += max(in_flight, 0)
         found.most_in_flight = max(found.most_in_flight, in_flight)
-        time.sleep(0.15)  # the simulator finishes, and bills, what was abandoned
+        while _in_flight(server):  # the simulator finishes, and bills, what was abandoned
+            time.sleep(0.01)
         done = _journalled(home / "runs" / "rows")
         found.phases["before the first row" if not done else "running"] += 1
         found.lost += len(set(settled) - done)

@@ -170,6 +170,7 @@ CASES = [
     Case("redirect", kind("redirect"), "stop", "endpoint"),
     Case("405", answer(405), "stop", "endpoint"),
     Case("501", answer(501), "stop", "endpoint"),
+    Case("505", answer(505), "stop", "endpoint"),
     Case("a pause that is too long", kind("rate_limit_huge"), "stop", "outage"),
 ]
 
@@ -262,10 +263,37 @@ def test_a_stop_keeps_what_is_answered_and_leaves_the_rest_pending(run, case, st
     assert CANARY not in summary.message
 
 
-def refused_run(base_url: str, tmp_path, monkeypatch, **more: object) -> RunSummary:
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("place", PLACES)
+def test_three_forbidden_rows_in_a_row_stop_the_run(run, stream, place):
+    first = min(PLACES[place], ROWS - 3)
+    case = Case("403", kind("http_403_html"), "stop", "endpoint")
+
+    summary, rows, _ = run(case, [first, first + 1, first + 2], stream=stream, concurrency=1)
+
+    assert (summary.exit_code, summary.stopped) == (3, "endpoint")
+    assert [row["status"] for row in rows.values()] == [
+        *["ok"] * first,
+        *["failed"] * 2,
+        *["pending"] * (ROWS - first - 2),
+    ]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_a_request_that_no_row_gets_through_with_stops_after_twenty(simulator, tmp_path, monkeypatch, stream):
+    server = simulator(faults=[{"kind": "http_400", "rate": 1.0, "times": 99}])
+
+    summary = refused_run(server.base_url, tmp_path, monkeypatch, rows=60, concurrency=1, stream=stream)
+
+    assert (summary.exit_code, summary.stopped) == (3, "endpoint")
+    assert summary.sent == 20
+    assert summary.totals.failed == 19
+
+
+def refused_run(base_url: str, tmp_path, monkeypatch, *, rows: int = 2, **more: object) -> RunSummary:
     monkeypatch.setenv("SIMULATOR_KEY", CANARY)
     monkeypatch.chdir(tmp_path)
-    Path("rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    Path("rows.jsonl").write_text("".join(json.dumps({"text": f"row {n}"}) + "\n" for n in range(rows)))
     return batchlab.run(
         input="rows.jsonl",
         model="sim",
