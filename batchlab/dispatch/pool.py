@@ -22,6 +22,7 @@ from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 from batchlab.dispatch.retry import retried_after
 from batchlab.dispatch.row_state import RowState
 from batchlab.dispatch.slots import Slots, Stopped
+from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.transport import Answer
 from batchlab.errors import ApiError, BatchlabError, RunStopped
 from batchlab.job import LimitsJob
@@ -64,29 +65,6 @@ class PoolCounters:
     sent: int = 0
     retried: int = 0
     hedged: int = 0
-
-
-class StopSignal:
-    """Ends dispatch: set once, by the first reason that comes up."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-        self.reason: str | None = None
-        self.message = ""
-
-    def __call__(self, reason: str, message: str) -> None:
-        if self.reason is None:
-            self.reason, self.message = reason, message
-            self._event.set()
-
-    @property
-    def is_set(self) -> bool:
-        """Whether dispatch is to end."""
-        return self._event.is_set()
-
-    async def wait(self) -> None:
-        """Returns when dispatch is to end."""
-        await self._event.wait()
 
 
 class Pool:

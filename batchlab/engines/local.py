@@ -19,7 +19,8 @@ from batchlab.credentials import Secret
 from batchlab.dispatch.budget import Budget
 from batchlab.dispatch.controller import START_WINDOW, ControllerLimits, RateController
 from batchlab.dispatch.lanes import Lane, Lanes
-from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool, PoolCounters, StopSignal
+from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool, PoolCounters
+from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.transport import HttpTransport
 from batchlab.errors import RunStopped, UsageError
 from batchlab.inputs.plan import InputPlan

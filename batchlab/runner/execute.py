@@ -13,7 +13,7 @@ from typing import Any
 
 from batchlab.costs.pricing import Price
 from batchlab.dispatch.budget import NO_PRICE
-from batchlab.dispatch.pool import StopSignal
+from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.local import Counters, Endpoint, LocalEngine
 from batchlab.errors import (
     EXIT_FAILED_ROWS,

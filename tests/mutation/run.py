@@ -27,12 +27,12 @@ from tests.conftest import ROOT
 TIMEOUT_S = 90
 MODULES = {
     "classifier": (
-        "batchlab/protocol/outcomes.py",
+        ["batchlab/protocol/outcomes.py", "batchlab/protocol/error_facts.py"],
         ["tests/protocol/test_outcomes.py", "tests/protocol/test_outcome_truth_table.py"],
     ),
-    "journal": ("batchlab/store/journal.py", ["tests/store/test_journal.py"]),
+    "journal": (["batchlab/store/journal.py"], ["tests/store/test_journal.py"]),
     "controller": (
-        "batchlab/dispatch/controller.py",
+        ["batchlab/dispatch/controller.py"],
         ["tests/dispatch/test_controller.py", "tests/sim/test_simulation.py"],
     ),
 }
@@ -210,23 +210,25 @@ def killed(tree: Path, tests: list[str]) -> bool:
 
 def run(name: str, every: int, first: int) -> tuple[int, list[str]]:
     """How many mutants of a module were tried, and which survived."""
-    path, tests = MODULES[name]
+    paths, tests = MODULES[name]
     with tempfile.TemporaryDirectory(prefix="batchlab-mutants-") as folder:
         tree = Path(folder)
         for part in ("batchlab", "tests", "sample_data", "jobs"):
             shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
         for file in ("pyproject.toml", "README.md", "CHANGELOG.md"):
             shutil.copy(ROOT / file, tree / file)
-        source = (ROOT / path).read_text()
         assert not killed(tree, tests), f"the tests of {name} fail without any mutant"
         tried, survivors = 0, []
-        for number, (what, changed) in enumerate(mutants(source)):
-            if number % every != first % every:
-                continue
-            tried += 1
-            (tree / path).write_text(changed)
-            if not killed(tree, tests):
-                survivors.append(what)
+        for path in paths:
+            source = (ROOT / path).read_text()
+            for number, (what, changed) in enumerate(mutants(source)):
+                if number % every != first % every:
+                    continue
+                tried += 1
+                (tree / path).write_text(changed)
+                if not killed(tree, tests):
+                    survivors.append(f"{path} {what}")
+            (tree / path).write_text(source)
         return tried, survivors
 
 

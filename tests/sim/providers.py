@@ -10,6 +10,10 @@ import heapq
 import math
 import random
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from batchlab.protocol.limits import retry_after_s
 
 MEAN = math.exp(0.125)  # mean ÷ median of a lognormal with σ 0.5
 LATENCY_S, TOKENS, PROMPT = 2.0, 400.0, 100.0
@@ -85,6 +89,14 @@ class ConcurrencyCap(Provider):
         return super().ideal_s(rows, min(self.cap, concurrency))
 
 
+def _as_date(wait_s: float, now: float) -> float | None:
+    """What the shipped parser makes of a wait that is told as an HTTP date, in whole seconds."""
+    clock = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=now)
+    then = clock + timedelta(seconds=wait_s)
+    text = format_datetime(then.replace(microsecond=0) + timedelta(seconds=then.microsecond > 0), usegmt=True)
+    return retry_after_s({"retry-after": text}, now=clock)
+
+
 @dataclass
 class Bucket(Provider):
     """Requests a minute as a continuous bucket with a second's burst."""
@@ -93,7 +105,7 @@ class Bucket(Provider):
     with_headers: bool = True
     charge_refused: bool = False
     lying: bool = False
-    retry_after: str = "honest"  # or "zero", "huge"
+    retry_after: str = "honest"  # or "zero", "date", "huge"
     level: float = 10.0
     at: float = 0.0
 
@@ -105,7 +117,7 @@ class Bucket(Provider):
             wait = (1 - self.level) / rate
             if self.charge_refused:
                 self.level = max(-rate * 5, self.level - 1)
-            told = {"honest": wait, "zero": 0.0, "huge": 1e9}[self.retry_after]
+            told = {"honest": wait, "zero": 0.0, "huge": 1e9, "date": _as_date(wait, now)}[self.retry_after]
             return Answer(
                 429, REFUSAL_S, retry_after_s=told if self.with_headers else None, headers=self.headers()
             )
@@ -118,6 +130,8 @@ class Bucket(Provider):
         return answer
 
     def headers(self) -> Headers | None:
+        if self.retry_after != "honest":
+            return None  # the Retry-After of a refusal is all that is told
         if self.lying:
             return Headers(
                 limit_requests=None, remaining_requests=None, limit_tokens=10_000_000.0, remaining_tokens=0.0

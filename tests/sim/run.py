@@ -47,6 +47,10 @@ MODELS: dict[str, tuple[Callable[[int], providers.Provider], int]] = {
     "rpm 600, headers": (lambda seed: providers.Bucket(seed), 2_000),
     "rpm 600, bare 429": (lambda seed: providers.Bucket(seed, with_headers=False), 2_000),
     "rpm 600, Retry-After 0": (lambda seed: providers.Bucket(seed, retry_after="zero"), 2_000),
+    "rpm 600, Retry-After as a date": (
+        lambda seed: providers.Bucket(seed, retry_after="date"),
+        2_000,
+    ),
     "rpm 600, lying headers": (lambda seed: providers.Bucket(seed, with_headers=False, lying=True), 2_000),
     "tpm 120k, headers": (lambda seed: providers.TokenBucket(seed), 2_000),
     "tpm 120k, bare 429": (lambda seed: providers.TokenBucket(seed, with_headers=False), 2_000),
