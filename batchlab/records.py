@@ -32,6 +32,7 @@ RESULT_COLUMNS = (
     "cost_usd",
     "cost_wasted_usd",
     "attempts",
+    "cut_off",
     "error_class",
     "error_code",
     "error_message",
@@ -209,6 +210,7 @@ class Completion:
     reply: Reply
     attempts: int
     timing: Timing
+    cut_off: int = 0  # attempts whose answer a crash has lost; each may have been billed
     request_id: str | None = None
     wasted_prompt_tokens: int | None = None
     wasted_completion_tokens: int | None = None
@@ -229,6 +231,7 @@ class Failure:
     error_code: int | None = None
     request_hash: bytes = b""
     attempts: int = 0
+    cut_off: int = 0
     timing: Timing | None = None
     request_id: str | None = None
     wasted_prompt_tokens: int | None = None
@@ -263,7 +266,9 @@ class Totals:
     invalid: int = 0
     failed: int = 0
     retryable_failed: int = 0
+    bad_input: int = 0
     attempts: int = 0
+    cut_off: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
@@ -278,6 +283,9 @@ class Totals:
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+    def __sub__(self, other: Totals) -> Totals:
+        return Totals(*(getattr(self, name) - getattr(other, name) for name in self.__slots__))
 
     @property
     def tokens_used(self) -> int:
@@ -298,7 +306,9 @@ def result_totals(result: Result) -> Totals:
             rows=1,
             failed=1,
             retryable_failed=int(result.retryable),
+            bad_input=int(result.error_class == "bad_input"),
             attempts=result.attempts,
+            cut_off=result.cut_off,
             wasted_prompt_tokens=result.wasted_prompt_tokens or 0,
             wasted_completion_tokens=result.wasted_completion_tokens or 0,
             cost_wasted_usd=result.cost_wasted_usd or 0.0,
@@ -311,6 +321,7 @@ def result_totals(result: Result) -> Totals:
         filtered=int(result.status == "filtered"),
         invalid=int(result.status == "invalid"),
         attempts=result.attempts,
+        cut_off=result.cut_off,
         prompt_tokens=usage.prompt_tokens or 0,
         completion_tokens=usage.completion_tokens or 0,
         total_tokens=usage.total_tokens or 0,

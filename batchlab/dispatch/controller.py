@@ -74,7 +74,7 @@ class Permit:
 
     Attributes:
         reserved: tokens taken from the token bucket for it.
-        estimate: prompt and completion tokens expected, before the learned ratio.
+        estimate: prompt and completion tokens expected (> 0), before the learned ratio.
         window: the window when it was sent.
     """
 
@@ -275,9 +275,7 @@ class RateController:
     def _trip(self, now: float, why: str) -> None:
         """Opens the breaker, or after a failed probe waits longer for the next."""
         self._in_trouble(now)
-        if not self._open:
-            self._open = True
-            self._probes = 0
+        self._open = True
         self._budget = 0.0
         self._slow_start = True
         self._w = self._start
@@ -287,10 +285,9 @@ class RateController:
         self._reason = why
 
     def _learn(self, permit: Permit, total_tokens: int) -> None:
-        if permit.estimate > 0:
-            ratio = total_tokens / permit.estimate
-            self._ratio += RATIO_EWMA * (ratio - self._ratio)
-            self._ratio = min(RATIO_MAX, max(RATIO_MIN, self._ratio))
+        ratio = total_tokens / permit.estimate
+        self._ratio += RATIO_EWMA * (ratio - self._ratio)
+        self._ratio = min(RATIO_MAX, max(RATIO_MIN, self._ratio))
 
     def _read(self, headers: RateHeaders, now: float) -> None:
         """Limits the server states; a user's own lower limit stays."""

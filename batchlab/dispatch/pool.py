@@ -49,8 +49,8 @@ class Recorder(Protocol):
         """A request for this row leaves now."""
         ...
 
-    def back(self, row_id: int, usage: Usage | None) -> None:
-        """That request came back without a final result; `usage` was paid and not kept."""
+    def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
+        """That request came back without a final result; `usage` was paid, for `usd`, and not kept."""
         ...
 
     def emit(self, result: Result) -> None:
@@ -323,9 +323,10 @@ class Pool:
         reservation: Reservation,
     ) -> Outcome:
         """Books a failed attempt everywhere it counts. Returns the outcome the run makes of it."""
-        self._recorder.back(request.row_id, error.usage)
+        usd = cost_usd(reservation.price, error.usage) if error.usage is not None else None
+        self._recorder.back(request.row_id, error.usage, usd)
         if error.usage is not None:
-            state.wasted.append((error.usage, cost_usd(reservation.price, error.usage)))
+            state.wasted.append((error.usage, usd))
             self._budget.settle(reservation, error.usage)
         elif error.outcome.error_class not in _MAYBE_BILLED:
             self._budget.release(reservation)

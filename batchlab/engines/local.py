@@ -27,7 +27,7 @@ from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source
 from batchlab.job import EndpointJob, Job
-from batchlab.records import ChatRequest, Failure, Result, Shard, Totals, Usage, result_totals
+from batchlab.records import ChatRequest, Failure, Result, Shard, Totals, Usage
 from batchlab.store.open_shard import OpenShard, RetryRule
 from batchlab.store.run_dir import RunDir
 
@@ -39,14 +39,13 @@ TICK_S = 0.2
 class Counters:
     """What this invocation has done so far; written by the engine's event loop alone.
 
-    `totals` covers results of this invocation; `earlier` what was final before it, of which
+    `earlier` are the run's totals before this invocation, and `totals` what it has added to them;
     `reopened` rows had failed and are asked again. `oldest` is that of the pool.
     """
 
     earlier: Totals = field(default_factory=Totals)
     totals: Totals = field(default_factory=Totals)
     attempts: PoolCounters = field(default_factory=PoolCounters)
-    maybe_repaid: int = 0
     reopened: int = 0
     window: int = 0
     in_flight: int = 0
@@ -114,7 +113,6 @@ class ShardFeed:
         for shard in shards:
             opened = self._store.open_shard(shard, retry=self._retry)
             self._open[shard.index] = opened
-            self._counters.maybe_repaid += opened.unresolved
             self._counters.reopened += opened.reopened
             if opened.complete:
                 self._finish(opened)
@@ -136,15 +134,14 @@ class ShardFeed:
         self._shard_of(row_id).append_sent(row_id, attempt)
         self._store.check_disk()
 
-    def back(self, row_id: int, usage: Usage | None) -> None:
+    def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
         """See `dispatch.pool.Recorder`."""
-        self._shard_of(row_id).append_back(row_id, usage)
+        self._shard_of(row_id).append_back(row_id, usage, usd)
 
     def emit(self, result: Result) -> None:
         """See `dispatch.pool.Recorder`. The journal record comes before anything else."""
         shard = self._shard_of(result.row_id)
-        shard.append(result)
-        self._counters.totals += result_totals(result)
+        self._counters.totals += shard.append(result)
         if shard.complete:
             self._finish(shard)
         self._store.check_disk()

@@ -31,7 +31,7 @@ from batchlab.runner.descriptors import within_descriptors
 from batchlab.runner.endpoint import price_book, started_endpoints
 from batchlab.runner.prepare import Prepared, prepare
 from batchlab.runner.reading import write_output
-from batchlab.runner.summary import summary_lines
+from batchlab.runner.summary import counted, summary_lines
 from batchlab.store.open_shard import RetryRule
 from batchlab.store.run_dir import RunDir
 
@@ -85,6 +85,8 @@ def execute(
         prepared = prepare(job, fresh=fresh, say=say)
         with contextlib.closing(prepared.store), contextlib.closing(prepared.source):
             run = _Run(job, prepared, retry=retry)
+            for line in run.resumed_lines():
+                say(line)
             with open_progress(progress, prepared.plan.rows, sys.stderr) as shown:
                 run.show(shown)
                 summary = run.to_end(endpoints, signals=signals, command=command)
@@ -110,8 +112,20 @@ class _Run:
         self._prepared = prepared
         self._retry = retry
         self._earlier = prepared.store.totals()
+        self._in_flight_before = prepared.store.in_flight()
         self._started = time.monotonic()
         self._progress: Progress | None = None
+
+    def resumed_lines(self) -> list[str]:
+        """Where a resumed run goes on; nothing for a new one."""
+        totals, rows = self._earlier, self._prepared.plan.rows
+        lines = []
+        if totals.rows:
+            lines.append(f"resuming: {totals.rows:,} of {counted(rows, 'row')} have a final result")
+        if self._in_flight_before:
+            count = counted(self._in_flight_before, "request")
+            lines.append(f"an earlier run was cut off with {count} in flight, which may be billed twice")
+        return lines
 
     def show(self, progress: Progress) -> None:
         """Sends progress to `progress` from now on."""
@@ -127,7 +141,7 @@ class _Run:
                 saved=self._earlier.rows - counters.reopened + saved,
                 total=self._prepared.plan.rows,
                 ok=self._earlier.answered + now.answered,
-                failed=self._earlier.failed - counters.reopened + now.failed,
+                failed=self._earlier.failed + now.failed,
                 retried=counters.attempts.retried,
                 prompt_tokens=self._earlier.prompt_tokens + now.prompt_tokens,
                 completion_tokens=self._earlier.completion_tokens + now.completion_tokens,
@@ -207,7 +221,7 @@ class _Run:
             totals=totals,
             sent=counters.attempts.sent,
             elapsed_s=time.monotonic() - self._started,
-            maybe_repaid=counters.maybe_repaid,
+            maybe_repaid=self._in_flight_before,
             stopped=stopped[0] if stopped else None,
             message=stopped[1] if stopped else "",
             exit_code=code,

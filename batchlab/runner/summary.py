@@ -28,15 +28,17 @@ def summary_lines(summary: RunSummary, command: str) -> list[str]:
     lines.append(f"cost: {cost_line(summary)}")
     if summary.insecure:
         lines.append(f"insecure: TLS certificates of {', '.join(summary.insecure)} were not verified")
-    if summary.maybe_repaid:
-        count = counted(summary.maybe_repaid, "request")
-        lines.append(f"an earlier run was cut off with {count} in flight, which may be billed twice")
+    if totals.cut_off:
+        count = counted(totals.cut_off, "request")
+        lines.append(f"cut off: the answers to {count} were lost by a crash; each may have been billed")
     lines.append(
         f"results: {summary.run_dir}/completions" + (f" and {summary.output}" if summary.output else "")
     )
     if summary.stopped:
         lines.append(f"why: {summary.message}")
         lines.append(f"to go on: {command}")
+    elif totals.failed and totals.failed == totals.bad_input:
+        lines.append("the failed rows were never sent: error_message says what is wrong with each")
     elif totals.failed:
         lines.append(f"to ask again for failed rows: batchlab retry {summary.run_dir}")
     else:

@@ -4,7 +4,7 @@ A record is `crc32(8 hex) SP length SP json LF`. Length and checksum tell a torn
 a short one; being text, `cut -d' ' -f3-` recovers the JSON by hand.
 
     {"t": "sent", "row": 7, "attempt": 1}        a request left
-    {"t": "back", "row": 7, "usage": {...}}      it came back without a final result
+    {"t": "back", "row": 7, "usage": {...}, "usd": 0.1}  it came back without a final result
     {"t": "completion" | "failure", "v": {...}}  the row's final result
 """
 
@@ -22,7 +22,7 @@ import orjson
 from batchlab.records import Completion, Failure, Reply, Result, Timing, Usage
 
 _HEADER = re.compile(rb"([0-9a-f]{8}) (\d{1,10}) ")
-MAX_RECORD_BYTES = 256 * 1024 * 1024
+MAX_RECORD_BYTES = 2**28  # 256 MiB
 
 
 def encode(payload: bytes) -> bytes:
@@ -35,9 +35,9 @@ def sent_record(row_id: int, attempt: int) -> bytes:
     return encode(b'{"t":"sent","row":%d,"attempt":%d}' % (row_id, attempt))
 
 
-def back_record(row_id: int, usage: Usage | None) -> bytes:
-    """The row's request came back without a final result."""
-    return encode(orjson.dumps({"t": "back", "row": row_id, "usage": usage}))
+def back_record(row_id: int, usage: Usage | None, usd: float | None) -> bytes:
+    """The row's request came back without a final result; `usage` was paid all the same, for `usd`."""
+    return encode(orjson.dumps({"t": "back", "row": row_id, "usage": usage, "usd": usd}))
 
 
 def result_record(result: Result) -> bytes:

@@ -24,6 +24,7 @@ from batchlab.store.journal import (
     sent_record,
 )
 from batchlab.store.parts import file_digest, part_results, write_part
+from batchlab.store.replay import Replay
 from batchlab.store.sync import SyncGroup
 
 RetryRule = Callable[[Failure], bool]
@@ -71,10 +72,6 @@ def repaired_records(path: Path) -> Iterator[Record]:
             file.sync()
 
 
-def _is_wanted(result: Result, retry: RetryRule | None) -> bool:
-    return retry is not None and isinstance(result, Failure) and retry(result)
-
-
 class OpenShard:
     """One shard's results so far. `append` returns when the record is written.
 
@@ -109,16 +106,18 @@ class OpenShard:
         self._base = part_path(root, shard.index)
         self._had_part = self._base.exists()
         self.reopened = 0  # rows with a failure in the part that are to be asked again
-        in_flight: set[int] = set()
+        replay = Replay()
         if self._had_part:
             for result in part_results(self._base, prefix):
-                if _is_wanted(result, retry):
+                if isinstance(result, Failure) and retry is not None and retry(result):
                     self.reopened += 1
+                    replay.reopen(result)
                 else:
                     self._mark(result)
         for path in journal_paths(root, shard.index):
-            self._replay(path, in_flight, retry)
-        self.unresolved = len(in_flight)
+            self._read_journal(path, replay, retry)
+        replay.end()
+        self._earlier = replay.earlier
 
     @property
     def complete(self) -> bool:
@@ -133,15 +132,23 @@ class OpenShard:
         """Records that a request for the row leaves now. Raises RunStopped (disk)."""
         self._write(sent_record(row_id, attempt), results=0)
 
-    def append_back(self, row_id: int, usage: Usage | None) -> None:
-        """Records that the row's request came back without a final result."""
-        self._write(back_record(row_id, usage), results=0)
+    def append_back(self, row_id: int, usage: Usage | None, usd: float | None = None) -> None:
+        """Records that the row's request came back without a final result; `usage` was paid for."""
+        self._write(back_record(row_id, usage, usd), results=0)
 
-    def append(self, result: Result) -> None:
-        """Records the row's final result. Raises RunStopped (disk)."""
+    def append(self, result: Result) -> Totals:
+        """Records the row's final result, and what its requests of earlier processes came to.
+
+        Returns by how much the run's totals change. Raises RunStopped (disk).
+        """
+        earlier = self._earlier.get(result.row_id)
+        if earlier is not None:
+            result = earlier.added_to(result)
         record = result_record(result)
         offset = self._write(record, results=1)
         self._place(result, len(self._files) - 1, offset, len(record))
+        self._earlier.pop(result.row_id, None)
+        return result_totals(result) - (earlier.counted() if earlier is not None else Totals())
 
     def results(self) -> Iterator[Result | None]:
         """Each row's result, in row order; None for a pending one."""
@@ -220,18 +227,17 @@ class OpenShard:
             self._files.append(self._writing)
         return self._writing
 
-    def _replay(self, path: Path, in_flight: set[int], retry: RetryRule | None) -> None:
+    def _read_journal(self, path: Path, replay: Replay, retry: RetryRule | None) -> None:
         number = len(self._files)
         for record in repaired_records(path):
-            kind, row = record.data.get("t"), record.data.get("row")
-            if kind == "sent" and isinstance(row, int):
-                in_flight.add(row)
-            elif kind == "back" and isinstance(row, int):
-                in_flight.discard(row)
-            elif (result := result_of(record.data)) is not None:
-                in_flight.discard(result.row_id)
-                if self._had_part or not _is_wanted(result, retry):
-                    self._place(result, number, record.offset, record.length)
+            result = replay.apply(record.data)
+            if result is None:
+                continue
+            if isinstance(result, Failure) and not self._had_part and retry is not None and retry(result):
+                self.reopened += 1
+                replay.reopen(result)
+            else:
+                self._place(result, number, record.offset, record.length)
         self._files.append(AppendFile(path))
 
     def _place(self, result: Result, file: int, offset: int, length: int) -> None:

@@ -35,7 +35,7 @@ from batchlab.records import Failure, Result, Shard, Totals, result_totals
 from batchlab.store.ballast import Ballast
 from batchlab.store.files import FILE_MODE, AppendFile, atomic_write, disk_errors, private_dir
 from batchlab.store.generations import Generation, finish_swap, swap_pending
-from batchlab.store.journal import JournalScan, encode, result_of
+from batchlab.store.journal import JournalScan, encode
 from batchlab.store.open_shard import (
     OpenShard,
     RetryRule,
@@ -44,6 +44,7 @@ from batchlab.store.open_shard import (
     repaired_records,
 )
 from batchlab.store.parts import file_digest, part_results, part_tables, part_totals, with_results
+from batchlab.store.replay import Replay
 from batchlab.store.sync import SyncGroup
 
 
@@ -235,9 +236,17 @@ class RunDir:
         for index in sorted(self.sealed()):
             totals += part_totals(part_path(self.path, index))
         for index in sorted(self._with_journal()):
-            for result in self._open_results(index).values():
+            results, replay = self._open_state(index)
+            for result in results.values():
                 totals += result_totals(result)
+            for row, earlier in replay.earlier.items():
+                if row not in results:
+                    totals += earlier.counted()
         return totals
+
+    def in_flight(self) -> int:
+        """Requests that were sent and have neither come back nor been asked again."""
+        return sum(len(self._open_state(index)[1].in_flight) for index in self._with_journal())
 
     def error_counts(self) -> dict[str, int]:
         """Failed rows by error class, most frequent first; reads every result."""
@@ -356,17 +365,22 @@ class RunDir:
 
     def _open_results(self, index: int) -> dict[int, Result]:
         """Final results of a shard that is not sealed; a reader's view, repairing nothing."""
+        return self._open_state(index)[0]
+
+    def _open_state(self, index: int) -> tuple[dict[int, Result], Replay]:
         results: dict[int, Result] = {}
+        replay = Replay()
         part = part_path(self.path, index)
         if part.exists():
             results = {result.row_id: result for result in part_results(part, self.prefix)}
         for path in journal_paths(self.path, index):
             with contextlib.suppress(FileNotFoundError):  # sealed while we read
                 for record in JournalScan(path).records():
-                    result = result_of(record.data)
+                    result = replay.apply(record.data)
                     if result is not None and isinstance(results.get(result.row_id), Failure | None):
                         results[result.row_id] = result
-        return results
+        replay.end()
+        return results, replay
 
 
 def _same_totals(one: Totals, two: Totals) -> bool:

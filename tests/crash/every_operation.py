@@ -26,10 +26,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.request import Request, urlopen
 
 from batchlab.store.run_dir import RunDir
+from tests.canary import files_with_key
 from tests.conftest import CANARY, command, environment
 
 OPERATIONS = ("write", "fdatasync", "fsync", "rename", "unlink", "ftruncate", "posix_fallocate")
@@ -123,6 +124,9 @@ def forked_run(home: Path, words: list[str], fault: str = "", at: int = 0) -> En
     return Ended(os.waitstatus_to_exitcode(status), (home / "said").read_text(), count)
 
 
+Hurt = Callable[[Path, list[str], str, int], Ended]
+
+
 @contextlib.contextmanager
 def simulator() -> Iterator[str]:
     """A simulator in a process of its own: this one forks, and must have no threads."""
@@ -159,23 +163,23 @@ class Sweep:
 
     def operations(self) -> int:
         """How many file operations a run without faults makes."""
-        with self._home() as home:
+        with self.home() as home:
             ended = forked_run(home, self.words())
             assert ended.code == 0, ended.said
             return ended.operations
 
-    def case(self, fault: str, at: int) -> None:
+    def case(self, fault: str, at: int, hurt: Hurt = forked_run) -> None:
         """One case: the fault, one resume, the books."""
         self.cases += 1
-        with self._home() as home:
+        with self.home() as home:
             self._post("reset")
-            hit = forked_run(home, self.words(), fault, at)
+            hit = hurt(home, self.words(), fault, at)
             self.exits[hit.code] += 1
             where = f"{fault} at operation {at}"
             allowed = {-signal.SIGKILL} if fault in {"kill", "torn"} else {0, 1, 2, 3}
             if hit.code not in allowed and not (hit.code == 0 and hit.operations < at):
                 self.problems.append(f"{where}: exit {hit.code}: {hit.said[-800:]}")
-            if "Traceback" in hit.said or CANARY in hit.said:
+            if "Traceback" in hit.said:
                 self.problems.append(f"{where}: {hit.said[-1500:]}")
             run = home / "runs" / "rows"
             journalled = len(list(RunDir.open(run).all_results())) if RunDir.exists(run) else 0
@@ -205,9 +209,13 @@ class Sweep:
             checked = forked_run(home, ["verify", "runs/rows"])
             if checked.code != 0:
                 self.problems.append(f"{where}: verify: {checked.said[-800:]}")
+            leaks = files_with_key(home)  # among them what each of these commands said
+            if leaks or CANARY in hit.said + again.said:
+                self.problems.append(f"{where}: the key is in {leaks}")
 
     @contextlib.contextmanager
-    def _home(self) -> Iterator[Path]:
+    def home(self) -> Iterator[Path]:
+        """A directory, in memory, with the input of a case."""
         base = Path("/dev/shm")
         with tempfile.TemporaryDirectory(
             prefix="batchlab-op-", dir=base if base.is_dir() else None
@@ -216,6 +224,16 @@ class Sweep:
             lines = (json.dumps({"text": f"remark {n}"}) + "\n" for n in range(self._rows))
             (home / "rows.jsonl").write_text("".join(lines))
             yield home
+
+    def report(self, where: str) -> NoReturn:
+        """Prints the figures and ends the process: with 1 when a promise was broken."""
+        print(
+            f"{self.cases} cases at {where}; exits {dict(self.exits)}; "
+            f"billed twice {self.billed_twice}; problems {len(self.problems)}"
+        )
+        for problem in self.problems[:20]:
+            print("-", problem)
+        raise SystemExit(1 if self.problems else 0)
 
     def _post(self, what: str) -> None:
         with urlopen(Request(f"{self._base_url}/simulator/{what}", method="POST"), timeout=10):
@@ -247,13 +265,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1)
     given = parser.parse_args()
     found, total = sweep(given.rows, given.every)
-    print(
-        f"{found.cases} cases at {total} operations of a {given.rows}-row run, every {given.every}; "
-        f"exits {dict(found.exits)}; billed twice {found.billed_twice}; problems {len(found.problems)}"
-    )
-    for problem in found.problems[:20]:
-        print("-", problem)
-    raise SystemExit(1 if found.problems else 0)
+    found.report(f"{total} operations of a {given.rows}-row run, every {given.every}")
 
 
 if __name__ == "__main__":

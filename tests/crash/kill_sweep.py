@@ -4,7 +4,9 @@
 
 Checked after every kill: what was journalled before is still there (P1). Checked at the end:
 no journalled row was billed again (P1), repeated bills are at most what was in flight at each
-kill (P2), those after the last kill at most what the resume printed, `verify` passes and every row is answered (P6).
+kill (P2) and at most the run's `cut_off`, `verify` passes and every row is answered (P6). Each process
+that lives long enough prints how many requests may be billed twice: never less than the rows that the
+simulator has billed and the journal does not have. The key is in no file, output or command line (P8).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from batchlab.inputs.requests import RequestBuilder
 from batchlab.job_file import job_from
 from batchlab.records import Row
 from batchlab.store.run_dir import RunDir
+from tests.canary import command_lines_with_key, files_with_key
 from tests.conftest import CANARY, command, environment
 
 KILLS_A_RUN = 50
@@ -44,8 +47,10 @@ class Sweep:
     billed_repeats: int = 0
     in_flight_at_kills: int = 0
     most_in_flight: int = 0
-    announced: int = 0
-    repeats_after_last_kill: int = 0
+    announcements: int = 0
+    announced_too_few: int = 0
+    cut_off: int = 0
+    leaks: int = 0
     verified: bool = False
     phases: Counter[str] = field(default_factory=Counter)
 
@@ -76,11 +81,15 @@ def sweep(rows: int, kills: int, seed: int, *, concurrency: int = 16, shard_rows
                 str(shard_rows),
             ]
             contents = _contents(texts, words)
-            _killed_runs(home, words, server, ledger, contents, kills, rng, found)
-            before = _repeats(_bills(ledger))
-            found.announced = _finished(home, words)
+            unsettled = _killed_runs(home, words, server, ledger, contents, kills, rng, found)
+            done = subprocess.run(
+                command(*words), cwd=home, env=environment(), capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+            _heard(found, done.stderr, unsettled)
         found.billed_repeats = _repeats(_bills(ledger))
-        found.repeats_after_last_kill = found.billed_repeats - before
+        found.cut_off = RunDir.open(home / "runs" / "rows").totals().cut_off
+        found.leaks += len(files_with_key(home))
         verify = subprocess.run(
             command("verify", "runs/rows"), cwd=home, env=environment(), capture_output=True, text=True
         )
@@ -88,8 +97,10 @@ def sweep(rows: int, kills: int, seed: int, *, concurrency: int = 16, shard_rows
     return found
 
 
-def _killed_runs(home, words, server, ledger, contents, kills, rng, found) -> None:
+def _killed_runs(home, words, server, ledger, contents, kills, rng, found) -> int:
+    """Starts and kills; returns how many rows are billed and not journalled at the end."""
     settled: dict[int, int] = {}  # row → its bills when it was first seen journalled
+    unsettled = 0
     while found.kills < kills:
         process = subprocess.Popen(
             command(*words, "--progress", "none"),
@@ -100,8 +111,9 @@ def _killed_runs(home, words, server, ledger, contents, kills, rng, found) -> No
         )
         time.sleep(rng.choice([rng.uniform(0.3, 1.0), rng.uniform(0.8, 1.6)]))
         in_flight = _in_flight(server)
+        found.leaks += len(command_lines_with_key())
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        _heard(found, process.communicate()[1], unsettled)
         if process.returncode == 0:
             break  # finished before the kill: the sweep is over
         found.kills += 1
@@ -115,16 +127,21 @@ def _killed_runs(home, words, server, ledger, contents, kills, rng, found) -> No
         bills = _bills(ledger)
         for row in done:
             settled.setdefault(row, bills[contents[row]])
+        unsettled = len(bills.keys() - {contents[row] for row in done})
+        found.leaks += len(files_with_key(home))
     final = _bills(ledger)
     found.journalled_then_billed = sum(final[contents[row]] > count for row, count in settled.items())
+    return unsettled
 
 
-def _finished(home: Path, words: list[str]) -> int:
-    """Finishes the run; the number of requests it says may be billed twice."""
-    done = subprocess.run(command(*words), cwd=home, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    announced = re.search(r"with ([\d,]+) requests? in flight", done.stderr)
-    return int(announced.group(1).replace(",", "")) if announced else 0
+def _heard(found: Sweep, said: str, unsettled: int) -> None:
+    """Compares what a process said of the one before it, if it came that far, with the truth."""
+    found.leaks += CANARY in said
+    announced = re.search(r"with ([\d,]+) requests? in flight", said)
+    if announced or "resuming:" in said:
+        found.announcements += 1
+        count = int(announced.group(1).replace(",", "")) if announced else 0
+        found.announced_too_few += count < unsettled
 
 
 def _contents(texts: list[str], words: list[str]) -> list[str]:
@@ -192,7 +209,10 @@ def main() -> None:
         runs += 1
         kills += max(found.kills, 1)
         good = good and kept_its_promise(found, given.concurrency)
-        for name in ("lost", "journalled_then_billed", "billed_repeats", "in_flight_at_kills"):
+        for name in (
+            "lost journalled_then_billed billed_repeats in_flight_at_kills cut_off announcements "
+            "announced_too_few leaks"
+        ).split():
             sums[name] += getattr(found, name)
     print(
         f"{kills} kills in {runs} runs of {given.rows} rows, {dict(sums)}, bound {given.concurrency * kills}"
@@ -207,7 +227,9 @@ def kept_its_promise(found: Sweep, concurrency: int) -> bool:
         and not found.journalled_then_billed
         and found.verified
         and found.billed_repeats <= concurrency * found.kills
-        and found.repeats_after_last_kill <= found.announced
+        and found.billed_repeats <= found.cut_off
+        and not found.announced_too_few
+        and not found.leaks
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
+from tests.canary import files_with_key
 from tests.conftest import CANARY, command, environment
 
 ROWS = 40
@@ -40,6 +41,8 @@ def races(starts: int) -> list[str]:
                 for _ in range(2)
             ]
             said = [process.communicate(timeout=60)[1] for process in both]
+            if CANARY in "".join(said):
+                problems.append(f"start {start}: the key was printed")
             codes = Counter(process.returncode for process in both)
             # the second may also come so late that the run is done: it then asks for nothing
             if codes != {0: 1, 2: 1} and not (codes == {0: 2} and any("0 requests" in text for text in said)):
@@ -50,6 +53,7 @@ def races(starts: int) -> list[str]:
                 problems.append(f"start {start}: the refusal names nobody: {said}")
         with urlopen(f"{server.base_url}/simulator/ledger", timeout=10) as reply:
             ledger = json.load(reply)
+        problems += [f"the key is in {path}" for path in files_with_key(home)]
         if ledger["billed"] != starts * ROWS or ledger["billed_repeats"]:
             problems.append(f"billed {ledger['billed']} for {starts * ROWS} rows")
     return problems

@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from tests.canary import files_with_key
 from tests.conftest import CANARY, command, environment
 
 SAMPLE_S = 0.5
@@ -44,6 +45,7 @@ def soak(rows: int) -> dict[str, float]:
             server.terminate()
         assert run.returncode == 0, said
         verify = subprocess.run(command("verify", "runs/rows"), cwd=home, env=environment(), check=False)
+        leaks = len(files_with_key(home)) + (CANARY in said)
     tenth = max(1, len(samples) // 10)
     second, last = samples[tenth : 2 * tenth], samples[-tenth:]
     return {
@@ -54,6 +56,7 @@ def soak(rows: int) -> dict[str, float]:
         "second_tenth_descriptors": statistics.median(count for _, count in second),
         "last_tenth_descriptors": statistics.median(count for _, count in last),
         "verified": float(verify.returncode == 0),
+        "files_with_the_key": leaks,
     }
 
 
@@ -80,7 +83,8 @@ def main() -> None:
     ratio = found["last_tenth_mb"] / found["second_tenth_mb"]
     print(json.dumps(found), f"memory, last ÷ second tenth: {ratio:.3f}")
     flat = found["last_tenth_descriptors"] <= 1.05 * found["second_tenth_descriptors"]
-    raise SystemExit(0 if ratio <= 1.05 and flat and found["verified"] else 1)
+    good = ratio <= 1.05 and flat and found["verified"] and not found["files_with_the_key"]
+    raise SystemExit(0 if good else 1)
 
 
 if __name__ == "__main__":

@@ -13,5 +13,8 @@ def test_p1_p2_sigkill_loses_nothing_and_repeats_at_most_what_was_in_flight():
     assert found.lost == 0, found
     assert found.journalled_then_billed == 0, found
     assert found.billed_repeats <= 16 * found.kills, found
-    assert found.repeats_after_last_kill <= found.announced, found
+    assert found.billed_repeats <= found.cut_off, found
+    assert found.announcements, found
+    assert not found.announced_too_few, found
+    assert not found.leaks, found
     assert found.verified, found

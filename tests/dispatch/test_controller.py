@@ -224,3 +224,47 @@ def test_the_controller_does_step_by_step_what_was_measured(name):
         f"{(first + 1) * controller_trace.CHUNK} of {name!r}; measure the change with tests.sim.run, "
         "then store it: python -m tests.dispatch.controller_trace"
     )
+
+
+def test_a_long_good_time_earns_a_hundred_failures_and_no_more():
+    it = controller(concurrency=1)
+    for _ in range(3_000):
+        answered(it, taken(it, 0.0, 1), 0.0)
+
+    for failures in range(101):
+        assert not it.why(1.0), failures
+        [permit] = taken(it, 1.0, 1)
+        it.failed(permit, 1.0)
+
+    assert "outage" in it.why(1.0)
+
+
+def test_answers_much_shorter_than_expected_still_reserve_a_tenth():
+    it = controller(tpm=1e9)
+    for _ in range(500):
+        answered_with = taken(it, 0.0, 1)
+        it.succeeded(answered_with[0], 0.0, 0)
+
+    [permit] = taken(it, 0.0, 1)
+
+    assert permit.reserved == pytest.approx(0.1 * permit.estimate)
+
+
+@pytest.mark.parametrize("end", ["unreachable", "refused", "failed"])
+def test_a_request_that_was_not_served_gives_back_its_tokens_of_a_limit_learned_from_headers(end):
+    it = controller()
+    stated = RateHeaders(
+        limit_requests=None, remaining_requests=None, limit_tokens=600.0, remaining_tokens=600.0
+    )
+    [first, second] = taken(it, 0.0, 2)
+    it.succeeded(first, 0.0, 20, stated)
+    it.refused(second, 0.0)
+    permit = it.try_acquire(0.0, 300, 300)
+    assert isinstance(permit, Permit)
+
+    getattr(it, end)(permit, 0.0)
+    later = max(it.gate_until, 0.0)
+
+    if end == "unreachable":  # one probe at a time: the window has one place
+        assert it.window == 1
+    assert isinstance(it.try_acquire(later, 300, 300), Permit)

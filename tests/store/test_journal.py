@@ -182,8 +182,8 @@ def test_what_the_records_of_attempts_say():
     usage = Usage(prompt_tokens=3, completion_tokens=2)
 
     assert decode(sent_record(7, 2)) == {"t": "sent", "row": 7, "attempt": 2}
-    assert decode(back_record(7, None)) == {"t": "back", "row": 7, "usage": None}
-    back = decode(back_record(7, usage))
+    assert decode(back_record(7, None, None)) == {"t": "back", "row": 7, "usage": None, "usd": None}
+    back = decode(back_record(7, usage, 0.5))
     assert back is not None
     assert Usage(**back["usage"]) == usage
     assert result_of({"t": "sent", "row": 7}) is None
@@ -222,3 +222,25 @@ def test_append_returns_where_the_record_begins(tmp_path):
 def test_a_directory_that_is_gone_stops_the_run_with_one_line(tmp_path):
     with pytest.raises(RunStopped, match="x.log"):
         AppendFile(tmp_path / "nowhere" / "x.log")
+
+
+def test_a_scan_says_where_the_damage_is_and_how_long_the_torn_end(tmp_path):
+    one, two, three = (result_record(completion(row)) for row in range(3))
+    broken = two.replace(b"answer", b"ansWer")
+    path = tmp_path / "000000.1.log"
+    path.write_bytes(one + broken + three + b"torn")
+
+    scan, _ = scanned(path)
+
+    assert scan.damaged == [(len(one), len(broken))]
+    assert scan.good_bytes == len(one + broken + three)
+    assert scan.torn_bytes == 4
+
+
+def test_an_empty_journal_has_no_good_byte(tmp_path):
+    path = tmp_path / "000000.1.log"
+    path.write_bytes(b"xyz")
+
+    scan, kept = scanned(path)
+
+    assert (kept, scan.good_bytes, scan.torn_bytes, scan.damaged) == ([], 0, 3, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.records import RESULT_COLUMNS, ChatRequest, Shard
+from batchlab.records import RESULT_COLUMNS, ChatRequest, Shard, Usage, result_totals
 from batchlab.store import generations
 from batchlab.store.open_shard import part_path
 from batchlab.store.parts import part_results, part_totals
@@ -77,8 +78,46 @@ def test_a_reopened_shard_knows_what_it_has_and_what_was_in_flight(run):
     again = run.open_shard(SHARD)
 
     assert [again.done(row) for row in range(5)] == [True, False, False, False, False]
-    assert again.unresolved == 1
+    assert run.in_flight() == 1
     again.close()
+
+
+def test_what_was_paid_before_a_crash_is_in_the_books_of_the_row_that_is_asked_again(run):
+    usage = Usage(prompt_tokens=7, completion_tokens=4, total_tokens=11)
+    opened = run.open_shard(SHARD)
+    opened.append_sent(2, 1)
+    opened.append_back(2, usage, 0.25)  # paid, and not kept
+    opened.append_sent(2, 2)  # and then a crash
+    opened.close()
+    assert (run.totals().wasted_completion_tokens, run.totals().cut_off, run.totals().rows) == (4, 1, 0)
+
+    again = run.open_shard(SHARD)
+    change = again.append(completion(2))
+    stored = next(result for result in again.results() if result is not None)
+    again.close()
+
+    assert (stored.attempts, stored.cut_off, stored.wasted_prompt_tokens) == (3, 1, 7)
+    assert stored.cost_wasted_usd == 0.25
+    assert (change.rows, change.attempts, change.wasted_prompt_tokens) == (1, 1, 0)
+    assert run.totals() == result_totals(stored)
+
+
+def test_a_failed_row_that_is_asked_again_keeps_what_its_attempts_have_cost(run):
+    paid = {"wasted_prompt_tokens": 5, "wasted_completion_tokens": 6, "cost_wasted_usd": 0.5, "cut_off": 1}
+    failed = dataclasses.replace(failure(0), **paid)
+    filled(run, results=[failed, *(completion(row) for row in range(1, 5))])
+    before = run.totals()
+
+    opened = run.open_shard(SHARD, retry=lambda _: True)
+    opened.append_sent(0, 1)
+    change = opened.append(completion(0))
+    opened.seal(INPUT)
+
+    after = run.totals()
+    assert (after.wasted_prompt_tokens, after.wasted_completion_tokens, after.cut_off) == (5, 6, 1)
+    assert after.cost_wasted_usd == 0.5
+    assert (after.failed, after.attempts) == (0, before.attempts + 1)
+    assert before + change == after
 
 
 def test_a_later_answer_replaces_a_failure_but_never_an_answer(run):

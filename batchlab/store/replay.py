@@ -1,0 +1,127 @@
+"""A shard's journals, read again: final results, and what the requests before them came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from batchlab.records import Completion, Failure, Result, Totals, Usage, result_totals
+from batchlab.store.journal import result_of
+
+R = TypeVar("R", bound=Completion | Failure)
+
+
+@dataclass(slots=True)
+class Earlier:
+    """What a row's requests have come to so far, while it has no final result.
+
+    Attributes:
+        attempts: requests sent.
+        cut_off: those of them whose answer a crash, or a stop that did not wait, has lost.
+        wasted_prompt_tokens, wasted_completion_tokens: of answers that were paid and not kept.
+        cost_usd: what these cost; None when the price is not known.
+        failure: how the row ended before, if it has failed and is asked again.
+    """
+
+    attempts: int = 0
+    cut_off: int = 0
+    wasted_prompt_tokens: int = 0
+    wasted_completion_tokens: int = 0
+    cost_usd: float | None = 0.0
+    failure: Failure | None = None
+
+    @classmethod
+    def of(cls, failure: Failure) -> Earlier:
+        """That of a row which failed and is asked again."""
+        prompt, completion = failure.wasted_prompt_tokens or 0, failure.wasted_completion_tokens or 0
+        known = failure.cost_wasted_usd is not None or not (prompt or completion)
+        return cls(
+            failure.attempts,
+            failure.cut_off,
+            prompt,
+            completion,
+            (failure.cost_wasted_usd or 0.0) if known else None,
+            failure,
+        )
+
+    def paid(self, usage: Usage, usd: float | None) -> None:
+        """Another answer was paid and not kept."""
+        self.wasted_prompt_tokens += usage.prompt_tokens or 0
+        self.wasted_completion_tokens += usage.completion_tokens or 0
+        self.cost_usd = None if self.cost_usd is None or usd is None else self.cost_usd + usd
+
+    def counted(self) -> Totals:
+        """How the row stands in the run's totals as long as nothing better has come."""
+        waste = Totals(
+            attempts=self.attempts,
+            cut_off=self.cut_off,
+            wasted_prompt_tokens=self.wasted_prompt_tokens,
+            wasted_completion_tokens=self.wasted_completion_tokens,
+            cost_wasted_usd=self.cost_usd or 0.0,
+        )
+        if self.failure is None:
+            return waste
+        failed = result_totals(self.failure)
+        return replace(
+            waste, rows=1, failed=1, retryable_failed=failed.retryable_failed, bad_input=failed.bad_input
+        )
+
+    def added_to(self, result: R) -> R:
+        """The row's final result, with what came before it in its books."""
+        prompt, completion = self.wasted_prompt_tokens, self.wasted_completion_tokens
+        cost = self.cost_usd
+        if result.wasted_prompt_tokens is not None or result.wasted_completion_tokens is not None:
+            prompt += result.wasted_prompt_tokens or 0
+            completion += result.wasted_completion_tokens or 0
+            own = result.cost_wasted_usd
+            cost = None if cost is None or own is None else cost + own
+        any_waste = bool(prompt or completion)
+        return replace(
+            result,
+            attempts=result.attempts + self.attempts,
+            cut_off=result.cut_off + self.cut_off,
+            wasted_prompt_tokens=prompt if any_waste else result.wasted_prompt_tokens,
+            wasted_completion_tokens=completion if any_waste else result.wasted_completion_tokens,
+            cost_wasted_usd=cost if any_waste else result.cost_wasted_usd,
+        )
+
+
+@dataclass(slots=True)
+class Replay:
+    """Reads records in the order in which they were written.
+
+    Attributes:
+        earlier: of the rows that have no final result yet.
+        in_flight: rows whose last request was sent and has not come back.
+    """
+
+    earlier: dict[int, Earlier] = field(default_factory=dict)
+    in_flight: set[int] = field(default_factory=set)
+
+    def apply(self, record: dict[str, Any]) -> Result | None:
+        """Takes one record; the final result in it, if it is one."""
+        kind, row = record.get("t"), record.get("row")
+        if kind == "sent" and isinstance(row, int):
+            so_far = self.earlier.setdefault(row, Earlier())
+            so_far.attempts += 1
+            so_far.cut_off += row in self.in_flight
+            self.in_flight.add(row)
+        elif kind == "back" and isinstance(row, int):
+            self.in_flight.discard(row)
+            if record.get("usage"):
+                usage, usd = Usage(**record["usage"]), record.get("usd")
+                self.earlier.setdefault(row, Earlier()).paid(usage, usd)
+        elif (result := result_of(record)) is not None:
+            self.in_flight.discard(result.row_id)
+            self.earlier.pop(result.row_id, None)
+            return result
+        return None
+
+    def reopen(self, failure: Failure) -> None:
+        """The row has failed, and is to be asked again."""
+        self.earlier[failure.row_id] = Earlier.of(failure)
+
+    def end(self) -> None:
+        """There are no more records: what is in flight never comes back."""
+        for row in self.in_flight:
+            self.earlier[row].cut_off += 1
