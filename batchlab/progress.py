@@ -14,6 +14,8 @@ from typing import Protocol, Self, TextIO
 
 PLAIN_EVERY_S = 30.0
 TAIL_AGE_S = 5.0  # the last rows are named when the oldest is at least this old
+FORECAST_ROWS = 20  # fewer say nothing about the cost of the others
+LONG_S = 600.0  # a run that takes longer has its end named by the clock
 RATE_WINDOW_S = 30.0  # rows/s and tokens/s are those of the last half minute
 
 
@@ -44,11 +46,15 @@ class ProgressState:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Rows and tokens a second of late, and the seconds left at that pace (None: unknown)."""
+    """Rows and tokens a second of late, the seconds left at that pace, and what all rows will cost.
+
+    `eta_s` and `final_cost_usd` are None while they are not known.
+    """
 
     rows_per_s: float
     tokens_per_s: float
     eta_s: float | None
+    final_cost_usd: float | None = None
 
 
 class _Speed:
@@ -65,10 +71,18 @@ class _Speed:
         began, saved, tokens_then = self._points[0]
         seconds = state.elapsed_s - began
         if seconds <= 0:
-            return Rates(0.0, 0.0, None)
+            return Rates(0.0, 0.0, None, final_cost(state))
         rows = max(0.0, (state.saved - saved) / seconds)
         eta = (state.total - state.saved) / rows if rows else None
-        return Rates(rows, max(0.0, (tokens - tokens_then) / seconds), eta)
+        return Rates(rows, max(0.0, (tokens - tokens_then) / seconds), eta, final_cost(state))
+
+
+def final_cost(state: ProgressState) -> float | None:
+    """What the whole run will cost if the other rows cost what those before them did; None if unknown."""
+    done = state.ok + state.failed
+    if state.cost_usd is None or done < FORECAST_ROWS:
+        return None
+    return state.cost_usd * state.total / done
 
 
 class Progress(Protocol):
@@ -213,11 +227,21 @@ def bar_fields(state: ProgressState, rates: Rates) -> list[str]:
     limit = f"limit {state.window}"
     fields.append(f"{limit} {state.why}" if state.why else limit)
     if rates.eta_s is not None and state.saved < state.total:
-        fields.append(f"{clock_time(rates.eta_s)} left")
-    fields.append("cost ?" if state.cost_usd is None else f"${state.cost_usd:.4f}")
+        end = time.strftime("%H:%M", time.localtime(time.time() + rates.eta_s))
+        fields.append(f"{clock_time(rates.eta_s)} left" + (f", ends {end}" if rates.eta_s > LONG_S else ""))
+    fields.append(_cost(state, rates))
     fields.append(f"{rates.rows_per_s:.1f} rows/s")
     fields.append(f"{rates.tokens_per_s:,.0f} tokens/s")
     return fields
+
+
+def _cost(state: ProgressState, rates: Rates) -> str:
+    if state.cost_usd is None:
+        return "cost ?"
+    spent = f"${state.cost_usd:.4f}"
+    if rates.final_cost_usd and state.saved < state.total:
+        spent += f" of about ${rates.final_cost_usd:.{2 if rates.final_cost_usd >= 1 else 4}f}"
+    return spent
 
 
 def clock_time(seconds: float) -> str:

@@ -348,6 +348,8 @@ class RunSummary:
         stopped: why the run stopped early (`RunStopped.reason`, or `interrupted`); None if it finished.
         message: one line for a person when `stopped` is set.
         insecure: names of endpoints whose TLS certificates were not verified.
+        limited, window: rate limits met by this invocation, and the requests it could have in flight
+            when it ended.
     """
 
     run_dir: str
@@ -361,3 +363,5 @@ class RunSummary:
     output: str | None = None
     exit_code: int = 0
     insecure: tuple[str, ...] = ()
+    limited: int = 0
+    window: int = 0

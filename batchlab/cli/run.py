@@ -52,8 +52,16 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
 
 @click.command()
 @job_options
-def plan(job_file: str | None, **options: Any) -> int:
-    """Check a job and estimate tokens, cost and time. Sends nothing, writes nothing.
+@click.option(
+    "--pilot",
+    type=int,
+    metavar="N",
+    help="Really send N rows, drawn at random, and forecast the run from them; they count as done rows.",
+)
+@PROGRESS
+@QUIET
+def plan(job_file: str | None, *, pilot: int | None, progress: str, quiet: bool, **options: Any) -> int:
+    """Check a job and estimate tokens, cost and time. Without --pilot it sends and writes nothing.
 
     Exit code 2 when anything is wrong with the input; every problem is one line.
 
@@ -61,9 +69,19 @@ def plan(job_file: str | None, **options: Any) -> int:
     Example:
         batchlab plan jobs/summarize.toml
     """
+    from batchlab.runner import pilot as run_pilot
     from batchlab.runner import preview
 
-    report = preview(job_of(job_file, options))
+    job = job_of(job_file, options)
+    if pilot is not None:
+        command = this_command()
+        found = run_pilot(job, pilot, progress="none" if quiet else progress, quiet=quiet, command=command)
+        for line in found.lines:
+            click.echo(line)
+        for problem in found.problems:
+            click.echo(f"batchlab: {problem}", err=True)
+        return found.exit_code
+    report = preview(job)
     for line in report.lines:
         click.echo(line)
     for problem in report.problems:

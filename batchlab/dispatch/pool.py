@@ -65,6 +65,8 @@ class PoolCounters:
     sent: int = 0
     retried: int = 0
     hedged: int = 0
+    limited: int = 0  # answers that were rate limits
+    errors: int = 0  # attempts that failed by the provider's trouble
 
 
 class Pool:
@@ -334,10 +336,13 @@ class Pool:
         now, controller = time.monotonic(), grant.lane.controller
         match outcome.kind:
             case OutcomeClass.WAIT:
+                self._counters.limited += 1
                 controller.limited(grant.permit, now, outcome.wait_s, status=outcome.code or 429)
             case OutcomeClass.PAUSE:
+                self._counters.errors += 1
                 controller.unreachable(grant.permit, now)
             case OutcomeClass.RETRY:
+                self._counters.errors += 1
                 controller.failed(grant.permit, now)
             case _:
                 controller.refused(grant.permit, now)

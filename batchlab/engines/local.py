@@ -50,6 +50,7 @@ class Counters:
     window: int = 0
     in_flight: int = 0
     why: str = ""
+    paused: bool = False
     oldest: list[tuple[str, float]] = field(default_factory=list)
 
 
@@ -96,6 +97,7 @@ class ShardFeed:
         builder: RequestBuilder,
         counters: Counters,
         retry: RetryRule | None,
+        only: frozenset[int] | None,
         on_complete: Callable[[OpenShard], None],
     ) -> None:
         self._source = source
@@ -104,6 +106,7 @@ class ShardFeed:
         self._builder = builder
         self._counters = counters
         self._retry = retry
+        self._only = only
         self._on_complete = on_complete
         self._open: dict[int, OpenShard] = {}
         self._shard_rows = plan.shards[0].rows if plan.shards else 1
@@ -118,7 +121,7 @@ class ShardFeed:
                 self._finish(opened)
                 continue
             for row in self._source.rows(shard, self._plan):
-                if opened.done(row.row_id):
+                if opened.done(row.row_id) or (self._only is not None and row.row_id not in self._only):
                     continue
                 try:
                     if row.problem is not None:
@@ -183,7 +186,9 @@ class LocalEngine:
         builder: RequestBuilder,
         observer: Observer,
         earlier: Totals,
+        only: frozenset[int] | None = None,
     ) -> None:
+        self._only = only
         self._job = job
         self._endpoints = endpoints
         self._source = source
@@ -269,6 +274,7 @@ class LocalEngine:
                 builder=self._builder,
                 counters=self.counters,
                 retry=retry,
+                only=self._only,
                 on_complete=complete,
             )
             pool = Pool(
@@ -327,6 +333,7 @@ class LocalEngine:
         used = [lane for lane in lanes if lane.out is None]
         counters.window = sum(lane.controller.window for lane in used)
         counters.in_flight = sum(lane.controller.in_flight for lane in lanes)
+        counters.paused = bool(used) and all(lane.controller.gate_until > now for lane in used)
         counters.oldest = pool.oldest(now)
         whys = {lane.name: lane.controller.why(now) for lane in used}
         if len(self._endpoints) == 1:

@@ -27,6 +27,8 @@ class Planned:
         problems: the first 20; `problem_count` is how many there are. Malformed lines are not
             among them: the plan has those.
         prompt_bytes: UTF-8 bytes of all prompts together.
+        sizes: those of each row, and `hashes` 8 bytes of each row's request hash, when details were
+            asked for; 0 for a row that makes no request.
     """
 
     plan: InputPlan
@@ -34,6 +36,8 @@ class Planned:
     problems: list[UsageError]
     problem_count: int
     prompt_bytes: int
+    sizes: array[int]
+    hashes: array[int]
 
     @property
     def ready_builder(self) -> RequestBuilder:
@@ -49,10 +53,13 @@ class _Check:
     source: Source
     builder: RequestBuilder | None
     with_ids: bool
+    details: bool = False
     problems: list[UsageError] = field(default_factory=list)
     count: int = 0
     prompt_bytes: int = 0
     ids: array[int] = field(default_factory=lambda: array("Q"))
+    sizes: array[int] = field(default_factory=lambda: array("q"))
+    hashes: array[int] = field(default_factory=lambda: array("Q"))
 
     def __call__(self, row: Row, number: int) -> None:
         if self.builder is None:
@@ -65,13 +72,24 @@ class _Check:
                 self.problems.append(InputError(self.source.path, str(problem), row=number))
             return
         self.prompt_bytes += request.prompt_bytes
+        if self.details:
+            missing = row.row_id - len(self.sizes)  # malformed rows are not shown to us
+            self.sizes.extend([0] * missing)
+            self.hashes.extend([0] * missing)
+            self.sizes.append(request.prompt_bytes)
+            self.hashes.append(int.from_bytes(request.request_hash[:8], "little"))
         if self.with_ids:
             digest = hashlib.blake2b(request.custom_id.encode("utf-8", "replace"), digest_size=8).digest()
             self.ids.append(int.from_bytes(digest, "little"))
 
 
-def plan_input(job: Job, source: Source, *, on_progress: OnProgress | None = None) -> Planned:
+def plan_input(
+    job: Job, source: Source, *, on_progress: OnProgress | None = None, details: bool = False
+) -> Planned:
     """One pass over the input: its plan, and every problem that would cost money or rows later.
+
+    Args:
+        details: keep each row's prompt size and request hash, 16 bytes a row.
 
     Raises:
         InputError: the input cannot be read at all.
@@ -83,7 +101,7 @@ def plan_input(job: Job, source: Source, *, on_progress: OnProgress | None = Non
     except UsageError as error:
         draft = None
         problems.append(error)
-    check = _Check(source, draft, with_ids=job.input.id is not None)
+    check = _Check(source, draft, with_ids=job.input.id is not None, details=details)
     plan = source.scan(job.output.shard_rows, on_progress=on_progress, check=check, limit=job.input.limit)
     builder: RequestBuilder | None = None
     if plan.rows == 0:
@@ -101,7 +119,13 @@ def plan_input(job: Job, source: Source, *, on_progress: OnProgress | None = Non
     problems += _duplicate_ids(source, check)
     hidden = check.count - len(check.problems) if builder is not None else 0
     return Planned(
-        plan, builder if not problems else None, problems, len(problems) + hidden, check.prompt_bytes
+        plan,
+        builder if not problems else None,
+        problems,
+        len(problems) + hidden,
+        check.prompt_bytes,
+        check.sizes,
+        check.hashes,
     )
 
 

@@ -1,1 +1,1 @@
-"""What a person looks at."""
+"""What a person looks at after a run: tables of cost, and one HTML page."""

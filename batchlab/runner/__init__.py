@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from batchlab.runner.check import check_endpoint, preset_lines
 from batchlab.runner.execute import execute
+from batchlab.runner.pilot import pilot
 from batchlab.runner.preview import preview
 from batchlab.runner.reading import export_run, load_run, run_status, verify_run
 from batchlab.runner.retrying import retry_run
@@ -13,6 +14,7 @@ __all__ = [
     "execute",
     "export_run",
     "load_run",
+    "pilot",
     "preset_lines",
     "preview",
     "retry_run",

@@ -29,6 +29,8 @@ from batchlab.protocol.redact import printable
 from batchlab.records import RunSummary, Shard, Totals
 from batchlab.runner.descriptors import within_descriptors
 from batchlab.runner.endpoint import price_book, started_endpoints
+from batchlab.runner.forecasts import EarlyForecast, early_forecast, outcome_lines, saved_forecast
+from batchlab.runner.history import History
 from batchlab.runner.prepare import Prepared, prepare
 from batchlab.runner.reading import write_output
 from batchlab.runner.summary import counted, summary_lines
@@ -52,10 +54,14 @@ def execute(
     quiet: bool = False,
     command: str = "",
     signals: bool = False,
+    only: frozenset[int] | None = None,
+    on_start: Callable[[RunDir], None] | None = None,
 ) -> RunSummary:
     """Runs the job, or goes on with it, and returns how it ended.
 
     Args:
+        only: send these rows and no others; the run then stops with the reason `pilot`.
+        on_start: called with the locked run directory before anything is sent.
         retry: which failed rows of sealed shards to ask again; None for none.
         command: what to type to go on, printed when the run stops early.
         signals: handle SIGINT, SIGTERM and SIGHUP (main thread only).
@@ -84,15 +90,26 @@ def execute(
                 say(f"endpoint: {started.note}")
         prepared = prepare(job, fresh=fresh, say=say)
         with contextlib.closing(prepared.store), contextlib.closing(prepared.source):
-            run = _Run(job, prepared, retry=retry)
+            if on_start is not None:
+                on_start(prepared.store)
+            run = _Run(job, prepared, retry=retry, only=only)
             for line in run.resumed_lines():
                 say(line)
             with open_progress(progress, prepared.plan.rows, sys.stderr) as shown:
                 run.show(shown)
                 summary = run.to_end(endpoints, signals=signals, command=command)
+            if only is not None and summary.stopped in {None, "pilot"}:
+                return summary  # a pilot speaks for itself
             summary = write_output(job, prepared, summary)
     for line in summary_lines(summary, command or f"batchlab run (run directory {summary.run_dir})"):
         say(line)
+    if summary.stopped is None:
+        made = saved_forecast(prepared.store.path)
+        compared = outcome_lines(made, summary.totals, summary.input_rows)
+        if not compared and run.forecast is not None:
+            compared = run.forecast.lines(summary.totals, summary.elapsed_s)
+        for line in compared:
+            say(line)
     return summary
 
 
@@ -107,7 +124,11 @@ def _speaker(quiet: bool) -> Callable[[str], None]:
 class _Run:
     """One invocation: what was final before, what is final now, and who is told."""
 
-    def __init__(self, job: Job, prepared: Prepared, *, retry: RetryRule | None) -> None:
+    def __init__(
+        self, job: Job, prepared: Prepared, *, retry: RetryRule | None, only: frozenset[int] | None
+    ) -> None:
+        self._only = only
+        self._history = History(prepared.store.path)
         self._job = job
         self._prepared = prepared
         self._retry = retry
@@ -115,6 +136,7 @@ class _Run:
         self._in_flight_before = prepared.store.in_flight()
         self._started = time.monotonic()
         self._progress: Progress | None = None
+        self.forecast: EarlyForecast | None = None
 
     def resumed_lines(self) -> list[str]:
         """Where a resumed run goes on; nothing for a new one."""
@@ -133,25 +155,35 @@ class _Run:
 
     def update(self, counters: Counters, saved: int) -> None:
         """See `engines.local.Observer`."""
-        if self._progress is None:
-            return
+        self._history.update(
+            window=counters.window,
+            in_flight=counters.in_flight,
+            limited=counters.attempts.limited,
+            errors=counters.attempts.errors,
+            paused=counters.paused,
+        )
+        state = self._state(counters, saved)
+        if self.forecast is None:
+            self.forecast = early_forecast(state, self._earlier.rows)
+        if self._progress is not None:
+            self._progress.update(state)
+
+    def _state(self, counters: Counters, saved: int) -> ProgressState:
         now = counters.totals
-        self._progress.update(
-            ProgressState(
-                saved=self._earlier.rows - counters.reopened + saved,
-                total=self._prepared.plan.rows,
-                ok=self._earlier.answered + now.answered,
-                failed=self._earlier.failed + now.failed,
-                retried=counters.attempts.retried,
-                prompt_tokens=self._earlier.prompt_tokens + now.prompt_tokens,
-                completion_tokens=self._earlier.completion_tokens + now.completion_tokens,
-                cost_usd=_known_cost(self._earlier + now),
-                window=counters.window,
-                in_flight=counters.in_flight,
-                why=counters.why,
-                oldest=tuple((printable(name, 40), age) for name, age in counters.oldest[:TAIL_ROWS]),
-                elapsed_s=time.monotonic() - self._started,
-            )
+        return ProgressState(
+            saved=self._earlier.rows - counters.reopened + saved,
+            total=self._prepared.plan.rows,
+            ok=self._earlier.answered + now.answered,
+            failed=self._earlier.failed + now.failed,
+            retried=counters.attempts.retried,
+            prompt_tokens=self._earlier.prompt_tokens + now.prompt_tokens,
+            completion_tokens=self._earlier.completion_tokens + now.completion_tokens,
+            cost_usd=_known_cost(self._earlier + now),
+            window=counters.window,
+            in_flight=counters.in_flight,
+            why=counters.why,
+            oldest=tuple((printable(name, 40), age) for name, age in counters.oldest[:TAIL_ROWS]),
+            elapsed_s=time.monotonic() - self._started,
         )
 
     def message(self, text: str) -> None:
@@ -187,6 +219,7 @@ class _Run:
                 builder=prepared.builder,
                 observer=self,
                 earlier=self._earlier,
+                only=self._only,
             )
             await engine.run(stop, retry=self._retry, shards=shards)
             if stop.reason is not None:
@@ -206,7 +239,9 @@ class _Run:
                     case _:
                         raise error from None
         totals = prepared.store.totals()
-        if stopped is None:
+        if stopped is None and self._only is not None and totals.rows < prepared.plan.rows:
+            stopped, code = ("pilot", "only the rows of the pilot were to be sent"), EXIT_OK
+        elif stopped is None:
             code = EXIT_FAILED_ROWS if totals.failed else EXIT_OK
             if totals.rows < prepared.plan.rows:
                 raise BatchlabError(
@@ -226,6 +261,8 @@ class _Run:
             message=stopped[1] if stopped else "",
             exit_code=code,
             insecure=tuple(one.name for one in self._job.endpoint if one.insecure),
+            limited=counters.attempts.limited,
+            window=counters.window,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +25,16 @@ class Preview:
     lines: list[str]
     problems: list[str]
     estimate: Estimate | None
+    done: int = 0
+    content_hash: str = ""
+    sizes: Sequence[int] = ()
 
 
-def preview(job: Job) -> Preview:
+def preview(job: Job, *, details: bool = False) -> Preview:
     """Checks the input and estimates the run.
+
+    Args:
+        details: keep each row's prompt size (UTF-8 bytes).
 
     Raises:
         UsageError: the input cannot be read at all.
@@ -38,7 +45,7 @@ def preview(job: Job) -> Preview:
         if job.input.path == "-":
             spool_stdin(spool)
         source = source_of(job, spool)
-        planned = plan_input(job, source)
+        planned = plan_input(job, source, details=True)
     plan = planned.plan
     problems = problem_lines(planned.problems, planned.problem_count)
     malformed = [InputError(source.path, text, row=row) for row, text in plan.malformed]
@@ -47,6 +54,11 @@ def preview(job: Job) -> Preview:
     done = _done_rows(job, planned)
     if done:
         lines.append(f"run {job.output.run_dir}: {done:,} rows have a final result already")
+    doubled = _duplicates(planned.hashes)
+    if doubled:
+        lines.append(
+            f"duplicates: {doubled:,} rows ask exactly what an earlier row asks; each is sent and paid"
+        )
     if problems:
         count = planned.problem_count + plan.malformed_count
         lines.append(
@@ -67,7 +79,17 @@ def preview(job: Job) -> Preview:
         lines.append(f"price: unknown ({price_source}); set [price] input and output to know the cost")
     else:
         lines.append(f"price: ${price.input:g} in, ${price.output:g} out per 1M tokens ({price_source})")
-    return Preview(plan.rows, lines, [], forecast)
+    sizes = planned.sizes if details else ()
+    return Preview(plan.rows, lines, [], forecast, done, plan.content_hash, sizes)
+
+
+def _duplicates(hashes: Sequence[int]) -> int:
+    """Rows whose request an earlier row makes too."""
+    import numpy as np
+
+    made = np.asarray(hashes, dtype=np.uint64)
+    made = made[made != 0]
+    return len(made) - len(np.unique(made))
 
 
 def _done_rows(job: Job, planned: Planned) -> int:

@@ -1,0 +1,208 @@
+"""What a run will come to, from a stratified random sample of its rows that were really sent.
+
+The interval is a stratified bootstrap-t with finite-population correction (Efron and Tibshirani,
+An Introduction to the Bootstrap, 1993, ch. 12): answer lengths are skewed, and a plain percentile
+bootstrap of so few rows is too narrow.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LEVEL = 0.9
+RESAMPLES = 2_000
+MOST_STRATA, ROWS_A_STRATUM = 5, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A forecast: in 9 of 10 cases the truth is between `low` and `high`."""
+
+    low: float
+    middle: float
+    high: float
+
+    def plus(self, known: float) -> Range:
+        """The range when `known` comes on top."""
+        return Range(self.low + known, self.middle + known, self.high + known)
+
+    def at_least(self, known: float) -> Range:
+        """The range when so much is certain."""
+        return Range(max(self.low, known), max(self.middle, known), max(self.high, known))
+
+    def per(self, divisor: float) -> Range:
+        """Each bound divided."""
+        return Range(self.low / divisor, self.middle / divisor, self.high / divisor)
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """Rows with prompts of similar size: how many there are, and which of them are sampled.
+
+    Attributes:
+        size: of all its prompts together (UTF-8 bytes); `sizes` are those of the sampled rows.
+    """
+
+    rows: int
+    size: int
+    sampled: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one sampled row took; nothing for a row that failed unpaid."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = 0.0
+    latency_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What the whole run comes to, earlier rows included; `cost_usd` is None for an unknown price."""
+
+    sampled: int
+    prompt_tokens: Range
+    completion_tokens: Range
+    cost_usd: Range | None
+    duration_s: Range
+    bound_by: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, for the run directory."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Forecast:
+        """What `to_json` gave."""
+        ranges = {
+            name: Range(**data[name]) if data[name] is not None else None
+            for name in ("prompt_tokens", "completion_tokens", "cost_usd", "duration_s")
+        }
+        return cls(**{**data, **ranges})
+
+
+def strata(sizes: Mapping[int, int], wanted: int, rng: random.Random) -> list[Stratum]:
+    """A stratified random sample of about `wanted` rows; `sizes` gives each row's prompt size."""
+    rows = sorted(sizes, key=lambda row: (sizes[row], row))
+    wanted = min(wanted, len(rows))
+    count = max(1, min(MOST_STRATA, wanted // ROWS_A_STRATUM))
+    found = []
+    for number in range(count):
+        group = rows[len(rows) * number // count : len(rows) * (number + 1) // count]
+        share = wanted * (number + 1) // count - wanted * number // count
+        drawn = tuple(sorted(rng.sample(group, min(share, len(group)))))
+        found.append(
+            Stratum(len(group), sum(sizes[row] for row in group), drawn, tuple(sizes[row] for row in drawn))
+        )
+    return found
+
+
+def total_range(groups: Sequence[np.ndarray], rows: Sequence[int], seed: int = 0) -> Range:
+    """The sum over all rows of all strata, of which the values in `groups` were measured."""
+    import numpy as np
+
+    theta, variance = 0.0, 0.0
+    drawn, spread = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    rng = np.random.default_rng(seed)
+    for values, count in zip(groups, rows, strict=True):
+        n = len(values)
+        if n == 0:
+            continue
+        theta += count * float(values.mean())
+        if n < 2 or n == count:
+            drawn += count * float(values.mean())
+            continue
+        scale = count**2 / n * (1 - n / count)
+        variance += scale * float(values.var(ddof=1))
+        again = values[rng.integers(0, n, (RESAMPLES, n))]
+        drawn += count * again.mean(axis=1)
+        spread += scale * again.var(axis=1, ddof=1)
+    usable = spread > 0
+    if variance <= 0 or not usable.any():
+        return Range(theta, theta, theta)
+    ratios = (drawn[usable] - theta) / np.sqrt(spread[usable])
+    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    error = math.sqrt(variance)
+    return Range(theta - float(high) * error, theta, max(theta, theta - float(low) * error))
+
+
+def forecast(
+    found: Sequence[Stratum],
+    measured: Mapping[int, Measured],
+    *,
+    concurrency: int,
+    window: int,
+    rpm: float | None,
+    tpm: float | None,
+) -> Forecast:
+    """The rows of all strata together.
+
+    Args:
+        window: requests in flight that the provider let us have at the end of the sample; as
+            `concurrency` when it never refused.
+    """
+    import numpy as np
+
+    rows = [stratum.rows for stratum in found]
+    sizes, size = [one for stratum in found for one in stratum.sizes], sum(one.size for one in found)
+    groups = [[measured.get(row, Measured()) for row in stratum.sampled] for stratum in found]
+
+    def ranged(name: str, *, follows_size: bool = False) -> Range:
+        values = [np.array([float(getattr(one, name)) for one in group]) for group in groups]
+        slope = _slope(np.array(sizes), np.concatenate(values)) if follows_size else 0.0
+        rests = [
+            group - slope * np.array(stratum.sizes) for group, stratum in zip(values, found, strict=True)
+        ]
+        return total_range(rests, rows).plus(slope * size).at_least(sum(float(one.sum()) for one in values))
+
+    every = [one for group in groups for one in group]
+    # prompts are known: only what a byte of them comes to is not
+    prompt, completion = ranged("prompt_tokens", follows_size=True), ranged("completion_tokens")
+    cost = None if any(one.cost_usd is None for one in every) else ranged("cost_usd", follows_size=True)
+    busy = ranged("latency_s")
+    longest = _longest([one.latency_s for one in every], sum(rows))
+    slots = min(concurrency, sum(rows))
+    candidates = {
+        f"concurrency {concurrency}": Range(
+            busy.low / slots,
+            busy.middle / slots + longest / 4,
+            busy.high / max(1, min(slots, window)) + longest,
+        )
+    }
+    if rpm:
+        paced = sum(rows) * 60 / rpm
+        candidates[f"rpm {rpm:g}"] = Range(paced, paced, paced + longest)
+    if tpm:
+        tokens = Range(
+            prompt.low + completion.low, prompt.middle + completion.middle, prompt.high + completion.high
+        )
+        candidates[f"tpm {tpm:g}"] = tokens.per(tpm / 60)
+    binding = max(candidates, key=lambda name: candidates[name].middle)
+    return Forecast(len(every), prompt, completion, cost, candidates[binding], binding)
+
+
+def _slope(sizes: np.ndarray, values: np.ndarray) -> float:
+    """By how much a value grows with each byte of the prompt, by least squares."""
+    centred = sizes - sizes.mean()
+    spread = float((centred**2).sum())
+    return float((centred * values).sum()) / spread if spread > 0 else 0.0
+
+
+def _longest(latencies: Sequence[float], rows: int) -> float:
+    """Seconds of the slowest of so many rows, as lognormal latencies would have it; it may come last."""
+    logs = [math.log(latency) for latency in latencies if latency > 0]
+    if not logs:
+        return 0.0
+    mean = sum(logs) / len(logs)
+    deviation = math.sqrt(sum((one - mean) ** 2 for one in logs) / max(1, len(logs) - 1))
+    return max(*latencies, math.exp(mean + deviation * math.sqrt(2 * math.log(max(rows, 2)))))

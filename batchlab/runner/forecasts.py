@@ -1,0 +1,68 @@
+"""The forecast that a pilot left in a run directory, and how the run compares with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchlab.costs.forecast import Forecast
+from batchlab.progress import ProgressState, final_cost
+from batchlab.records import Totals
+from batchlab.runner.summary import duration, money
+from batchlab.store.files import atomic_write
+
+FILE = "forecast.json"
+
+
+EARLY_SHARE, EARLY_ROWS = 0.1, 20  # of the rows to send: from there on a forecast is kept
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyForecast:
+    """What a run looked like coming to when its first rows were done: cost, and time of this invocation."""
+
+    share: float
+    cost_usd: float | None
+    elapsed_s: float
+
+    def lines(self, totals: Totals, elapsed_s: float) -> list[str]:
+        """How the run's end compares."""
+        spent = totals.cost_usd + totals.cost_wasted_usd
+        cost, came = "", ""
+        if self.cost_usd and not totals.rows_without_cost:
+            cost, came = f"{money(self.cost_usd)} and ", f"{money(spent)} and "
+        said = f"forecast at {self.share:.0%}: {cost}{duration(self.elapsed_s)}"
+        return [f"{said}; it came to {came}{duration(elapsed_s)}"]
+
+
+def early_forecast(state: ProgressState, done_before: int) -> EarlyForecast | None:
+    """A forecast from the rows done so far, once there are enough; `done_before` this invocation."""
+    done, to_do = state.ok + state.failed - done_before, state.total - done_before
+    if done < EARLY_ROWS or done < EARLY_SHARE * to_do or done >= to_do:
+        return None
+    return EarlyForecast(done / to_do, final_cost(state), state.elapsed_s * to_do / done)
+
+
+def save_forecast(run_dir: Path, made: Forecast) -> None:
+    """Keeps a forecast for the end of the run."""
+    atomic_write(run_dir / FILE, json.dumps(made.to_json()).encode())
+
+
+def saved_forecast(run_dir: Path) -> Forecast | None:
+    """The forecast that a pilot left in a run directory."""
+    try:
+        return Forecast.from_json(json.loads((run_dir / FILE).read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def outcome_lines(made: Forecast | None, totals: Totals, rows: int) -> list[str]:
+    """How a finished run compares with the forecast of its pilot."""
+    if made is None or made.cost_usd is None or totals.rows < rows or totals.rows_without_cost:
+        return []
+    spent = totals.cost_usd + totals.cost_wasted_usd
+    low, high = made.cost_usd.low, made.cost_usd.high
+    where = "inside" if low <= spent <= high else "outside"
+    said = f"forecast: {money(low)} to {money(high)}, from a pilot of {made.sampled} rows"
+    return [f"{said}; {money(spent)} is {where}"]

@@ -1,0 +1,73 @@
+"""What a pilot says of the rows that it did not send."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from batchlab.costs.forecast import Forecast, Measured, forecast, strata, total_range
+from tests.costs.coverage import JOBS, coverage
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_the_interval_contains_the_truth_at_least_85_times_in_100(name):
+    """The short form of `python -m tests.costs.coverage`; fixed seeds, so it never wavers."""
+    found = coverage(JOBS[name], jobs=60, rows=1_000, pilot=100)
+
+    assert min(share for share, _ in found.values()) >= 0.8, found  # 60 jobs: 85 % ± 5 %
+
+
+def test_a_sample_has_rows_of_every_size_and_none_twice():
+    sizes = {row: row for row in range(1_000)}
+
+    found = strata(sizes, 50, random.Random(1))
+
+    sampled = [row for stratum in found for row in stratum.sampled]
+    assert len(sampled) == len(set(sampled)) == 50
+    assert sum(stratum.rows for stratum in found) == 1_000
+    assert sum(stratum.size for stratum in found) == sum(sizes.values())
+    assert all(
+        200 * number <= row < 200 * (number + 1) for number, one in enumerate(found) for row in one.sampled
+    )
+
+
+def test_a_sample_of_all_rows_leaves_nothing_open():
+    sizes = dict.fromkeys(range(12), 4)
+    found = strata(sizes, 12, random.Random(1))
+    measured = {row: Measured(10, row, 0.5, 1.0) for row in range(12)}
+
+    made = forecast(found, measured, concurrency=4, window=4, rpm=None, tpm=None)
+
+    assert (made.completion_tokens.low, made.completion_tokens.high) == (66, 66)
+    assert made.cost_usd is not None
+    assert made.cost_usd.low == made.cost_usd.high == pytest.approx(6.0)
+    assert Forecast.from_json(made.to_json()) == made
+
+
+def test_rows_that_are_all_alike_leave_nothing_open_either():
+    found = total_range([np.full(10, 3.0)], [1_000])
+
+    assert (found.low, found.middle, found.high) == (3_000, 3_000, 3_000)
+
+
+def test_one_row_without_a_price_makes_the_cost_unknown():
+    found = strata(dict.fromkeys(range(20), 4), 10, random.Random(1))
+    measured = {row: Measured(1, 1, None, 1.0) for row in range(20)}
+
+    assert forecast(found, measured, concurrency=4, window=4, rpm=None, tpm=None).cost_usd is None
+
+
+def test_the_time_is_bound_by_whatever_is_slowest():
+    found = strata(dict.fromkeys(range(600), 4), 60, random.Random(1))
+    measured = {row: Measured(100, 100, 0.0, 1.0) for row in range(600)}
+
+    fast = forecast(found, measured, concurrency=100, window=100, rpm=None, tpm=None)
+    paced = forecast(found, measured, concurrency=100, window=100, rpm=60, tpm=None)
+    metered = forecast(found, measured, concurrency=100, window=100, rpm=None, tpm=6_000)
+
+    assert fast.duration_s.low == pytest.approx(6.0)
+    assert fast.bound_by == "concurrency 100"
+    assert paced.duration_s.low == pytest.approx(600)
+    assert (metered.duration_s.middle, metered.bound_by) == (pytest.approx(1_200), "tpm 6000")
