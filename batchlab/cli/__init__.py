@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from batchlab import __version__
+from batchlab.cli.money import cost, report
 from batchlab.cli.results import export, status, verify
 from batchlab.cli.run import plan, retry, run
 from batchlab.cli.setup import check, explain_errors, init, simulate
@@ -36,7 +37,20 @@ def cli() -> None:
     """Run a file of prompts through an OpenAI-compatible endpoint: resumable, with exact books."""
 
 
-for _command in (run, plan, status, verify, retry, export, init, check, simulate, explain_errors):
+for _command in (
+    run,
+    plan,
+    status,
+    verify,
+    retry,
+    export,
+    cost,
+    report,
+    init,
+    check,
+    simulate,
+    explain_errors,
+):
     cli.add_command(_command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from batchlab.job import EndpointJob, PriceJob
@@ -106,5 +107,5 @@ def lookup(model: str, base_url: str) -> tuple[Price | None, str]:
             provider_api_url=base_url,
         )
     except (LookupError, ValueError):
-        return None, "not in genai-prices"
-    return Price(prices[0], prices[1], float(both.total_price)), "genai-prices"
+        return None, f"not in genai-prices {version('genai-prices')}"
+    return Price(prices[0], prices[1], float(both.total_price)), f"genai-prices {version('genai-prices')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from batchlab.runner.books import cost_of
 from batchlab.runner.check import check_endpoint, preset_lines
 from batchlab.runner.execute import execute
 from batchlab.runner.pilot import pilot
@@ -11,6 +12,7 @@ from batchlab.runner.retrying import retry_run
 
 __all__ = [
     "check_endpoint",
+    "cost_of",
     "execute",
     "export_run",
     "load_run",

@@ -1,0 +1,112 @@
+"""`cost` and `report`: what a run has cost, and the page that shows it."""
+
+from __future__ import annotations
+
+import click
+
+from batchlab.costs.pricing import Price
+from batchlab.errors import EXIT_OK, UsageError
+
+
+@click.command()
+@click.argument("runs", metavar="RUN…", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--by",
+    metavar="COLUMN[,COLUMN]",
+    default="",
+    help="Group by model, status, endpoint, day, run, error_class, or any input column.",
+)
+@click.option(
+    "--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
+)
+@click.option(
+    "--columns",
+    metavar="OURS=THEIRS[,…]",
+    default="",
+    help="How a Parquet file of somebody else names usage columns, e.g. prompt_tokens=input_tokens.",
+)
+@click.option(
+    "--price",
+    "prices",
+    multiple=True,
+    metavar="MODEL=IN,OUT[,CACHED]",
+    help="What if MODEL (* for any) cost this many USD per 1M tokens; repeatable.",
+)
+@click.option("--what-if", type=click.Choice(["batch-api"]), help="What if it went through the batch API.")
+def cost(
+    runs: tuple[str, ...],
+    *,
+    by: str,
+    format_: str,
+    columns: str,
+    prices: tuple[str, ...],
+    what_if: str | None,
+) -> int:
+    """Sum up what runs have cost: kept, wasted, paid again after crashes, saved by the cache.
+
+    RUN is a run directory, or any Parquet file or directory with usage columns. ? is not known.
+    repaid_usd is an upper bound: requests that a crash cut off, at their row's own cost.
+
+    \b
+    Example:
+        batchlab cost runs/quickstart --by status
+    """
+    from batchlab.report.cost import BATCH_API_SHARE
+    from batchlab.report.text import table_text
+    from batchlab.runner import cost_of
+
+    table = cost_of(
+        runs,
+        by=[name.strip() for name in by.split(",") if name.strip()],
+        columns=_pairs(columns),
+        prices=dict(map(_price, prices)) or None,
+        share=BATCH_API_SHARE if what_if == "batch-api" else 1.0,
+    )
+    match format_:
+        case "csv":
+            click.echo(table.to_csv(index=False), nl=False)
+        case "json":
+            click.echo(table.to_json(orient="records", double_precision=12))
+        case _:
+            for line in table_text(table):
+                click.echo(line)
+    return EXIT_OK
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = {}
+    for pair in filter(None, text.split(",")):
+        ours, found, theirs = pair.partition("=")
+        if not found or not ours.strip() or not theirs.strip():
+            raise UsageError(f"--columns {pair}: expected OURS=THEIRS, e.g. prompt_tokens=input_tokens.")
+        pairs[ours.strip()] = theirs.strip()
+    return pairs
+
+
+def _price(text: str) -> tuple[str, Price]:
+    model, _, numbers = text.rpartition("=")
+    try:
+        values = [float(number) for number in numbers.split(",")]
+    except ValueError:
+        values = []
+    if not model or len(values) not in {2, 3} or min(values) < 0:
+        raise UsageError(f"--price {text}: expected MODEL=IN,OUT[,CACHED] in USD per 1M tokens.")
+    return model, Price(*values)
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path())
+@click.option("-o", "--output", metavar="FILE.html", help="Where to write it. [default: RUN/report.html]")
+def report(run_dir: str, *, output: str | None) -> int:
+    """Write one HTML page about RUN: cost, throughput, distributions, errors, a sample of its rows.
+
+    It opens from disk without a network. It holds prompts and answers: share it as you would share them.
+
+    \b
+    Example:
+        batchlab report runs/quickstart
+    """
+    from batchlab.runner.pages import write_report
+
+    click.echo(write_report(run_dir, output))
+    return EXIT_OK

@@ -1,0 +1,163 @@
+"""The books of runs, and of any Parquet file with usage columns: loaded for `cost` and `report`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from batchlab.costs.pricing import Price, PriceBook
+from batchlab.errors import UsageError
+from batchlab.job import Job
+from batchlab.records import RESULT_COLUMNS
+from batchlab.report.cost import NUMBERS, WORDS, PriceOf, cost_table, prepared
+from batchlab.runner.endpoint import price_book
+from batchlab.runner.prepare import job_of_run, open_input, plan_of_run
+from batchlab.store.open_shard import part_path
+from batchlab.store.parts import part_tables
+from batchlab.store.run_dir import RunDir
+
+DERIVED = ("day", "run")  # columns to group by that no file has
+_WANTED = (*NUMBERS, *WORDS, "finished_at", "usage_raw")
+# the cost that OpenRouter and others state inside the usage object, in USD
+_STATED = r'"cost":\s*(?P<usd>[0-9][0-9.eE+-]*)'
+
+
+def cost_of(
+    paths: Sequence[str],
+    *,
+    by: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+    prices: Mapping[str, Price] | None = None,
+    share: float = 1.0,
+) -> pd.DataFrame:
+    """The cost table of runs and Parquet files together; see `report.cost.cost_table`.
+
+    Args:
+        columns: our name → theirs, for files that name usage columns otherwise.
+        prices: to try, by model.
+
+    Raises:
+        UsageError: a path is neither, or a column to group by is nowhere.
+    """
+    frames, books = [], []
+    for path in paths:
+        if RunDir.exists(Path(path)):
+            store = RunDir.open(Path(path))
+            frames.append(run_frame(store, by))
+            books.append(prices_of(job_of_run(store)))
+        else:
+            frames.append(_foreign_frame(path, by, columns or {}))
+    rows = prepared(pd.concat(frames, ignore_index=True))
+    if len(paths) == 1 and "run" not in by:
+        rows = rows.drop(columns="run")
+
+    def price_of(model: str | None, endpoint: str | None) -> Price | None:
+        for book in books:
+            if (price := book(model, endpoint)) is not None:
+                return price
+        return (prices or {}).get(model or "", (prices or {}).get("*")) if not books else None
+
+    return cost_table(rows, by, price_of=price_of, what_if=prices, share=share)
+
+
+def run_frame(store: RunDir, by: Sequence[str] = (), *, more: Sequence[str] = ()) -> pd.DataFrame:
+    """Usage columns of a run's rows that have a final result, input columns named in `by`, and
+    the result columns named in `more`."""
+    job, plan = job_of_run(store), plan_of_run(store)
+    prefix = job.output.prefix
+    extra = _known([name for name in by if name not in (*_WANTED, *DERIVED)], plan.columns, store.path)
+    wanted = [prefix + name for name in (*_WANTED, *more) if name in RESULT_COLUMNS] + extra
+    sealed = store.sealed()
+
+    def tables() -> Iterator[pa.Table]:
+        for shard in plan.shards:
+            if shard.index in sealed:
+                found = part_tables(part_path(store.path, shard.index), wanted)
+            else:
+                source = open_input(job, store.path)
+                found = store.shard_tables(shard, partial(source.table, shard, plan), prefix=prefix)
+            for table in found:
+                yield _usage(table.select(wanted), prefix)
+
+    parts = list(tables())
+    table = pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({"status": []})
+    frame: pd.DataFrame = table.filter(pc.not_equal(table["status"], "pending")).to_pandas()
+    if "model" in frame:  # a provider that names no model answered with the one that was asked
+        frame["model"] = frame["model"].fillna(job.request.model)
+    return frame.assign(run=store.path.name)
+
+
+def prices_of(job: Job) -> PriceOf:
+    """What a job's models cost, by endpoint name."""
+    books: dict[str, PriceBook] = {one.name: price_book(job, one) for one in job.endpoint}
+
+    @cache
+    def price_of(model: str | None, endpoint: str | None) -> Price | None:
+        book = books.get(endpoint or "", next(iter(books.values())))
+        asked = job.request.model
+        return (book.price(model) if model else None) or book.price(asked)
+
+    return price_of
+
+
+def _usage(table: pa.Table, prefix: str) -> pa.Table:
+    """Our names without the prefix, words as plain text, and the cost that the provider states."""
+    given = table.column_names
+    bare = [name.removeprefix(prefix) for name in given]
+    names = [one if one in RESULT_COLUMNS else name for one, name in zip(bare, given, strict=True)]
+    table = table.rename_columns(names)
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(index, field.name, table[field.name].cast(pa.string()))
+    if "usage_raw" in names:
+        stated = pc.struct_field(pc.extract_regex(table["usage_raw"].cast(pa.string()), _STATED), "usd")
+        table = table.drop_columns("usage_raw").append_column("provider_usd", pc.cast(stated, pa.float64()))
+    return table
+
+
+def _foreign_frame(path: str, by: Sequence[str], columns: Mapping[str, str]) -> pd.DataFrame:
+    """Usage columns of a Parquet file, or a directory of them, that somebody else may have made."""
+    try:
+        found = ds.dataset(path, format="parquet")
+    except (OSError, pa.ArrowException) as error:
+        reason = (str(error).splitlines() or ["unreadable"])[0]
+        raise UsageError(f"{path}: neither a run directory nor Parquet ({reason}).") from error
+    have = found.schema.names
+    missing = [theirs for theirs in columns.values() if theirs not in have]
+    if missing:
+        raise UsageError(f"{path}: --columns: no column {missing[0]!r}; found: {', '.join(have)}.")
+    ours = {name: name for name in _WANTED if name in have} | dict(columns)
+    if not any(name in ours for name in ("prompt_tokens", "completion_tokens", "cost_usd")):
+        raise UsageError(
+            f"{path}: no usage column; found: {', '.join(have)}. "
+            "Say which is which: --columns prompt_tokens=NAME,completion_tokens=NAME."
+        )
+    extra = _known([name for name in by if name not in (*ours, *WORDS, *DERIVED)], have, Path(path))
+    try:
+        table = found.to_table(columns=[*dict.fromkeys([*ours.values(), *extra])])
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(
+            f"{path}: cannot be read ({(str(error).splitlines() or ['damaged'])[0]})."
+        ) from error
+    picked = {name: table[theirs] for name, theirs in ours.items()} | {name: table[name] for name in extra}
+    table = _usage(pa.table(picked), "")
+    if "status" in table.column_names:
+        table = table.filter(pc.not_equal(pc.fill_null(table["status"], "ok"), "pending"))
+    frame: pd.DataFrame = table.to_pandas()
+    return frame.assign(run=Path(path).name)
+
+
+def _known(names: Sequence[str], have: Sequence[str], path: Path) -> list[str]:
+    unknown = [name for name in names if name not in have]
+    if unknown:
+        raise UsageError(
+            f"{path}: --by {unknown[0]}: no such column; there are model, status, endpoint, day, run, "
+            f"error_class and {', '.join(have)}."
+        )
+    return list(names)
