@@ -63,6 +63,7 @@ def batchlab(tmp_path: Path) -> Callable[..., Finished]:
         assert CANARY not in done.stdout + done.stderr
         return Finished(done.returncode, done.stdout, done.stderr)
 
+    run.home = tmp_path
     return run
 
 

@@ -58,9 +58,23 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
     metavar="N",
     help="Really send N rows, drawn at random, and forecast the run from them; they count as done rows.",
 )
+@click.option(
+    "--tokenizer",
+    metavar="tokenizer.json",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Count prompt tokens by the model's own tokenizer file; needs pip install 'batchlab[tokenizer]'.",
+)
 @PROGRESS
 @QUIET
-def plan(job_file: str | None, *, pilot: int | None, progress: str, quiet: bool, **options: Any) -> int:
+def plan(
+    job_file: str | None,
+    *,
+    pilot: int | None,
+    tokenizer: str | None,
+    progress: str,
+    quiet: bool,
+    **options: Any,
+) -> int:
     """Check a job and estimate tokens, cost and time. Without --pilot it sends and writes nothing.
 
     Exit code 2 when anything is wrong with the input; every problem is one line.
@@ -81,7 +95,7 @@ def plan(job_file: str | None, *, pilot: int | None, progress: str, quiet: bool,
         for problem in found.problems:
             click.echo(f"batchlab: {problem}", err=True)
         return found.exit_code
-    report = preview(job)
+    report = preview(job, tokenizer=tokenizer)
     for line in report.lines:
         click.echo(line)
     for problem in report.problems:

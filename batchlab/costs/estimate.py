@@ -24,13 +24,14 @@ class Estimate:
     cost_usd: tuple[float, float] | None
     duration_s: tuple[float, float]
     bound_by: str
+    counted_by: str = f"{BYTES_PER_TOKEN} bytes a token"
 
     def lines(self) -> list[str]:
         """The estimate for a person."""
         low, high = self.completion_tokens
         lines = [
             f"to send: {self.rows:,} requests",
-            f"prompt tokens: about {self.prompt_tokens:,} ({BYTES_PER_TOKEN} bytes a token)",
+            f"prompt tokens: about {self.prompt_tokens:,} ({self.counted_by})",
             f"completion tokens: {low:,} to {high:,}",
         ]
         if self.cost_usd is not None:
@@ -50,9 +51,16 @@ def estimate(
     concurrency: int,
     rpm: float | None,
     tpm: float | None,
+    tokens_per_byte: float | None = None,
 ) -> Estimate:
-    """The ranges for `rows` requests with `prompt_bytes` of prompts in all."""
+    """The ranges for `rows` requests with `prompt_bytes` of prompts in all.
+
+    Args:
+        tokens_per_byte: by the model's tokenizer, if there is one.
+    """
     prompt_tokens = -(-prompt_bytes // BYTES_PER_TOKEN)
+    if tokens_per_byte is not None:
+        prompt_tokens = round(prompt_bytes * tokens_per_byte)
     if max_tokens is not None:
         each = max(1, round(COMPLETION_SHARE * max_tokens)), max_tokens
     else:
@@ -72,7 +80,8 @@ def estimate(
             candidates[f"tpm {tpm:g}"] = (prompt_tokens + tokens) * 60 / tpm
         binding = max(candidates, key=lambda name: candidates[name])
         durations.append(candidates[binding])
-    return Estimate(rows, prompt_tokens, completion, cost, (durations[0], durations[1]), binding)
+    by = f"{BYTES_PER_TOKEN} bytes a token" if tokens_per_byte is None else "by the tokenizer"
+    return Estimate(rows, prompt_tokens, completion, cost, (durations[0], durations[1]), binding, by)
 
 
 def _time(seconds: float) -> str:

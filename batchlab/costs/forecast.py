@@ -107,13 +107,17 @@ def strata(sizes: Mapping[int, int], wanted: int, rng: random.Random) -> list[St
     return found
 
 
-def total_range(groups: Sequence[np.ndarray], rows: Sequence[int], seed: int = 0) -> Range:
-    """The sum over all rows of all strata, of which the values in `groups` were measured."""
+def total_range(groups: Sequence[np.ndarray], rows: Sequence[int], more_variance: float = 0.0) -> Range:
+    """The sum over all rows of all strata, of which the values in `groups` were measured.
+
+    Args:
+        more_variance: of something that is added to the sum and is uncertain too.
+    """
     import numpy as np
 
-    theta, variance = 0.0, 0.0
+    theta, variance = 0.0, more_variance
     drawn, spread = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     for values, count in zip(groups, rows, strict=True):
         n = len(values)
         if n == 0:
@@ -157,19 +161,31 @@ def forecast(
     sizes, size = [one for stratum in found for one in stratum.sizes], sum(one.size for one in found)
     groups = [[measured.get(row, Measured()) for row in stratum.sampled] for stratum in found]
 
-    def ranged(name: str, *, follows_size: bool = False) -> Range:
-        values = [np.array([float(getattr(one, name)) for one in group]) for group in groups]
-        slope = _slope(np.array(sizes), np.concatenate(values)) if follows_size else 0.0
+    def values_of(name: str) -> list[np.ndarray]:
+        return [np.array([float(getattr(one, name)) for one in group]) for group in groups]
+
+    def ranged(values: list[np.ndarray], slope: float = 0.0, deviation: float = 0.0) -> Range:
+        """The total of values of which `slope` a byte of the prompt is known, give or take `deviation`."""
         rests = [
             group - slope * np.array(stratum.sizes) for group, stratum in zip(values, found, strict=True)
         ]
-        return total_range(rests, rows).plus(slope * size).at_least(sum(float(one.sum()) for one in values))
+        ahead = size - sum(
+            stratum.rows * sum(stratum.sizes) / len(stratum.sizes) for stratum in found if stratum.sizes
+        )
+        total = total_range(rests, rows, (deviation * ahead) ** 2).plus(slope * size)
+        return total.at_least(sum(float(one.sum()) for one in values))
 
     every = [one for group in groups for one in group]
+    prompts, answers = values_of("prompt_tokens"), values_of("completion_tokens")
     # prompts are known: only what a byte of them comes to is not
-    prompt, completion = ranged("prompt_tokens", follows_size=True), ranged("completion_tokens")
-    cost = None if any(one.cost_usd is None for one in every) else ranged("cost_usd", follows_size=True)
-    busy = ranged("latency_s")
+    slope, deviation = _slope(np.array(sizes), np.concatenate(prompts))
+    prompt, completion = ranged(prompts, slope, deviation), ranged(answers)
+    cost = None
+    if all(one.cost_usd is not None for one in every):
+        costs = values_of("cost_usd")
+        usd = _usd_a_prompt_token(*map(np.concatenate, (prompts, answers, costs)))
+        cost = ranged(costs, usd * slope, usd * deviation)
+    busy = ranged(values_of("latency_s"))
     longest = _longest([one.latency_s for one in every], sum(rows))
     slots = min(concurrency, sum(rows))
     candidates = {
@@ -191,11 +207,23 @@ def forecast(
     return Forecast(len(every), prompt, completion, cost, candidates[binding], binding)
 
 
-def _slope(sizes: np.ndarray, values: np.ndarray) -> float:
-    """By how much a value grows with each byte of the prompt, by least squares."""
+def _slope(sizes: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """By how much a value grows with each byte of the prompt, by least squares, and its standard error."""
     centred = sizes - sizes.mean()
     spread = float((centred**2).sum())
-    return float((centred * values).sum()) / spread if spread > 0 else 0.0
+    if spread <= 0:
+        return 0.0, 0.0
+    slope = float((centred * values).sum()) / spread
+    rest = values - values.mean() - slope * centred
+    return slope, math.sqrt(float((rest**2).sum()) / max(1, len(values) - 2) / spread)
+
+
+def _usd_a_prompt_token(prompts: np.ndarray, answers: np.ndarray, costs: np.ndarray) -> float:
+    """What one more prompt token costs; cost is linear in both kinds of tokens."""
+    import numpy as np
+
+    (usd, _), *_ = np.linalg.lstsq(np.column_stack([prompts, answers]), costs)
+    return max(0.0, float(usd))
 
 
 def _longest(latencies: Sequence[float], rows: int) -> float:

@@ -58,17 +58,17 @@ def _window(axes: Axes, history: pd.DataFrame, start: float, divisor: float) -> 
     top = max(1.0, float(window.max()))
     paused = history["paused"].to_numpy(dtype=bool)
     if paused.any():
-        axes.fill_between(at, 0, top * 1.12, where=paused, step="post", color=WARN, alpha=0.25, linewidth=0,
+        axes.fill_between(at, 0, top * 1.18, where=paused, step="post", color=WARN, alpha=0.25, linewidth=0,
                           label="paused")  # fmt: skip
-    for name, colour, marker, label in (
-        ("limited", WARN, "v", "rate limits (429)"),
-        ("errors", BAD, "x", "server errors"),
+    for name, height, colour, marker, label in (
+        ("limited", 1.11, WARN, "v", "rate limits (429)"),
+        ("errors", 1.04, BAD, "x", "server errors"),
     ):
         hit = history[name].to_numpy(dtype=float) > 0
         if hit.any():
-            axes.scatter(at[hit], np.full(int(hit.sum()), top * 1.06), marker=marker, color=colour, s=22,
+            axes.scatter(at[hit], np.full(int(hit.sum()), top * height), marker=marker, color=colour, s=22,
                          label=label, zorder=3)  # fmt: skip
-    axes.set_ylim(0, top * 1.15)
+    axes.set_ylim(0, top * 1.18)
     axes.set_ylabel("requests")
     _style(axes, "Requests in flight")
     axes.legend(

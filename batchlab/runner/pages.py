@@ -57,7 +57,8 @@ def report_data(store: RunDir) -> ReportData:
     totals = store.totals()
     columns = _group_columns(store, plan.columns)
     rows = prepared(run_frame(store, columns, more=_MORE))
-    by = [name for name in ("status", "model", "endpoint", "day", *columns) if rows[name].nunique() > 1]
+    names = [name for name in ("status", "model", "endpoint", "day", *columns) if rows[name].nunique() > 1]
+    by = [(name, table) for name in names if _tells(table := _by(rows, name, job))]
     chosen = _chosen(rows)
     views = _views(store, job, rows, chosen)
     return ReportData(
@@ -66,7 +67,7 @@ def report_data(store: RunDir) -> ReportData:
         rows=_numbers(rows),
         history=pd.DataFrame([dataclasses.asdict(moment) for moment in read_history(store.path)]),
         missing=_missing(totals, plan.rows, store),
-        by=[(name, _by(rows, name, job)) for name in by],
+        by=by,
         errors=_errors(rows),
         slowest=[views[row] for row in chosen["slowest"]],
         dearest=[views[row] for row in chosen["dearest"]],
@@ -153,6 +154,13 @@ def _by(rows: pd.DataFrame, name: str, job: Job) -> pd.DataFrame:
     table = cost_table(rows, [name], price_of=prices_of(job)).iloc[:-1].head(MOST_GROUPS)
     wanted = ["rows", "kept_usd", "wasted_usd", "prompt_tokens", "completion_tokens"]
     return table[[name, *wanted]].rename(columns={name: "value"})
+
+
+def _tells(table: pd.DataFrame) -> bool:
+    """Whether at least two values have cost anything; without any cost, at least two have tokens."""
+    spent = table["kept_usd"].fillna(0) + table["wasted_usd"].fillna(0)
+    used = table["prompt_tokens"].fillna(0) + table["completion_tokens"].fillna(0)
+    return int(((spent if spent.any() else used) > 0).sum()) > 1
 
 
 def _errors(rows: pd.DataFrame) -> list[ErrorView]:

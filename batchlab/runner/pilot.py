@@ -15,7 +15,7 @@ from batchlab.records import Completion, Result, RunSummary, Totals
 from batchlab.runner.execute import execute
 from batchlab.runner.forecasts import save_forecast
 from batchlab.runner.preview import Preview, preview
-from batchlab.runner.summary import duration, money
+from batchlab.runner.summary import counted, duration, money
 from batchlab.store.files import atomic_write
 from batchlab.store.run_dir import RunDir
 
@@ -147,7 +147,7 @@ def forecast_lines(made: Forecast, drawn: _Drawn, found: dict[int, Result]) -> l
     failed = sum(not isinstance(result, Completion) for result in found.values())
     bad = f", {failed} of them failed" if failed else ""
     prompt, completion, took = made.prompt_tokens, made.completion_tokens, made.duration_s
-    groups = f"{len(drawn.strata)} groups by prompt size"
+    groups = f"{counted(len(drawn.strata), 'group')} by prompt size"
     lines = [
         f"pilot: {made.sampled:,} rows sent, in {groups}{bad}; they count as done",
         "the whole run, in 9 of 10 cases between (most likely):",

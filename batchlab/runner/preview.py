@@ -5,16 +5,20 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from batchlab.costs.estimate import Estimate, estimate
+from batchlab.costs.tokens import Tokenizer
 from batchlab.errors import InputError
 from batchlab.inputs.plan import Planned, plan_input
-from batchlab.inputs.sources import spool_stdin
+from batchlab.inputs.sources import Source, spool_stdin
 from batchlab.job import Job
 from batchlab.runner.endpoint import price_book
 from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines, source_of
 from batchlab.store.run_dir import RunDir
+
+COUNTED_ROWS = 1_000  # whose tokens a tokenizer counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,12 @@ class Preview:
     sizes: Sequence[int] = ()
 
 
-def preview(job: Job, *, details: bool = False) -> Preview:
+def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) -> Preview:
     """Checks the input and estimates the run.
 
     Args:
         details: keep each row's prompt size (UTF-8 bytes).
+        tokenizer: a tokenizer.json to count prompt tokens with, over the first thousand rows.
 
     Raises:
         UsageError: the input cannot be read at all.
@@ -46,6 +51,7 @@ def preview(job: Job, *, details: bool = False) -> Preview:
             spool_stdin(spool)
         source = source_of(job, spool)
         planned = plan_input(job, source, details=True)
+        ratio = _tokens_per_byte(Tokenizer(tokenizer), source, planned) if tokenizer is not None else None
     plan = planned.plan
     problems = problem_lines(planned.problems, planned.problem_count)
     malformed = [InputError(source.path, text, row=row) for row, text in plan.malformed]
@@ -73,6 +79,7 @@ def preview(job: Job, *, details: bool = False) -> Preview:
         concurrency=job.limits.concurrency,
         rpm=job.limits.rpm,
         tpm=job.limits.tpm,
+        tokens_per_byte=ratio,
     )
     lines += forecast.lines()
     if price is None:
@@ -81,6 +88,21 @@ def preview(job: Job, *, details: bool = False) -> Preview:
         lines.append(f"price: ${price.input:g} in, ${price.output:g} out per 1M tokens ({price_source})")
     sizes = planned.sizes if details else ()
     return Preview(plan.rows, lines, [], forecast, done, plan.content_hash, sizes)
+
+
+def _tokens_per_byte(tokenizer: Tokenizer, source: Source, planned: Planned) -> float | None:
+    """Tokens of a byte of the prompts, over the first rows; None when there are none to count."""
+    if planned.builder is None:
+        return None
+    tokens = size = 0
+    for row in islice(source.rows(planned.plan.shards[0], planned.plan), COUNTED_ROWS):
+        if row.problem is None:
+            request = planned.builder.build(row)
+            for message in request.body.get("messages", ()):
+                content = message.get("content")
+                tokens += tokenizer.count(content) if isinstance(content, str) else 0
+            size += request.prompt_bytes
+    return tokens / size if tokens and size else None
 
 
 def _duplicates(hashes: Sequence[int]) -> int:

@@ -71,3 +71,26 @@ def test_the_time_is_bound_by_whatever_is_slowest():
     assert fast.bound_by == "concurrency 100"
     assert paced.duration_s.low == pytest.approx(600)
     assert (metered.duration_s.middle, metered.bound_by) == (pytest.approx(1_200), "tpm 6000")
+
+
+def test_one_huge_prompt_that_was_not_sampled_is_in_the_forecast():
+    sizes = {row: 40 + row for row in range(200)} | {200: 60_000}
+    rng = random.Random(3)
+    answers = {row: rng.randint(20, 60) for row in sizes}
+    found = [one for one in strata(sizes, 20, random.Random(2)) if 200 not in one.sampled]
+    assert sum(one.rows for one in found) == 201, "the seed sampled the huge row"
+    measured = {
+        row: Measured(sizes[row] // 4 + 3, answers[row], (sizes[row] // 4 + 3) * 1e-6 + answers[row] * 3e-6)
+        for row in sizes
+    }
+
+    made = forecast(found, measured, concurrency=4, window=4, rpm=None, tpm=None)
+
+    assert made.cost_usd is not None
+    truth = sum(one.cost_usd or 0 for one in measured.values())
+    assert made.cost_usd.low <= truth <= made.cost_usd.high
+    assert (
+        made.prompt_tokens.low
+        <= sum(one.prompt_tokens for one in measured.values())
+        <= made.prompt_tokens.high
+    )
