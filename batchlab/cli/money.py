@@ -17,7 +17,12 @@ from batchlab.errors import EXIT_OK, UsageError
     help="Group by model, status, endpoint, day, run, error_class, or any input column.",
 )
 @click.option(
-    "--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
+    "--format",
+    "format_",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print it.",
 )
 @click.option(
     "--columns",
