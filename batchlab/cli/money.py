@@ -62,7 +62,7 @@ def cost(
 
     table = cost_of(
         runs,
-        by=[name.strip() for name in by.split(",") if name.strip()],
+        by=_names(by),
         columns=_pairs(columns),
         prices=dict(map(_price, prices)) or None,
         share=BATCH_API_SHARE if what_if == "batch-api" else 1.0,
@@ -76,6 +76,10 @@ def cost(
             for line in table_text(table):
                 click.echo(line)
     return EXIT_OK
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -102,7 +106,13 @@ def _price(text: str) -> tuple[str, Price]:
 @click.command()
 @click.argument("run_dir", metavar="RUN", type=click.Path())
 @click.option("-o", "--output", metavar="FILE.html", help="Where to write it. [default: RUN/report.html]")
-def report(run_dir: str, *, output: str | None) -> int:
+@click.option(
+    "--by",
+    metavar="COLUMN[,COLUMN]",
+    default="",
+    help="Show cost by these columns too. [default: those with few values]",
+)
+def report(run_dir: str, *, output: str | None, by: str) -> int:
     """Write one HTML page about RUN: cost, throughput, distributions, errors, a sample of its rows.
 
     It opens from disk without a network. It holds prompts and answers: share it as you would share them.
@@ -113,5 +123,5 @@ def report(run_dir: str, *, output: str | None) -> int:
     """
     from batchlab.runner.pages import write_report
 
-    click.echo(write_report(run_dir, output))
+    click.echo(write_report(run_dir, output, _names(by)))
     return EXIT_OK

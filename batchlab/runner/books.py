@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from batchlab.costs.pricing import Price, PriceBook
-from batchlab.errors import UsageError
+from batchlab.errors import InputError, UsageError
 from batchlab.job import Job
-from batchlab.records import RESULT_COLUMNS
+from batchlab.records import RESULT_COLUMNS, Shard
 from batchlab.report.cost import NUMBERS, WORDS, PriceOf, cost_table, prepared
 from batchlab.runner.endpoint import price_book
 from batchlab.runner.prepare import job_of_run, open_input, plan_of_run
@@ -80,8 +80,9 @@ def run_frame(store: RunDir, by: Sequence[str] = (), *, more: Sequence[str] = ()
             if shard.index in sealed:
                 found = part_tables(part_path(store.path, shard.index), wanted)
             else:
-                source = open_input(job, store.path)
-                found = store.shard_tables(shard, partial(source.table, shard, plan), prefix=prefix)
+                found = store.shard_tables(
+                    shard, partial(input_table, store, shard, needed=bool(extra)), prefix=prefix
+                )
             for table in found:
                 yield _usage(table.select(wanted), prefix)
 
@@ -91,6 +92,28 @@ def run_frame(store: RunDir, by: Sequence[str] = (), *, more: Sequence[str] = ()
     if "model" in frame:  # a provider that names no model answered with the one that was asked
         frame["model"] = frame["model"].fillna(job.request.model)
     return frame.assign(run=store.path.name)
+
+
+def input_table(store: RunDir, shard: Shard, *, needed: bool) -> pa.Table:
+    """The input rows of a shard; a table without their columns where the input is gone and not needed.
+
+    Raises:
+        UsageError: the input cannot be read, or is not what it was, and is needed.
+    """
+    job, plan = job_of_run(store), plan_of_run(store)
+    try:
+        source = open_input(job, store.path)
+        if not source.unchanged(plan, racy_ok=True):
+            raise InputError(
+                job.input.path,
+                "the input changed since the run, and unfinished rows need it",
+                "Run the job again first: it keeps every answer to an unchanged row.",
+            )
+        return source.table(shard, plan)
+    except UsageError:
+        if needed:
+            raise
+        return pa.table({"input": pa.nulls(shard.rows)})
 
 
 def prices_of(job: Job) -> PriceOf:

@@ -22,9 +22,9 @@ from batchlab.records import Row, Totals
 from batchlab.report.cost import cost_table, prepared
 from batchlab.report.data import ErrorView, ReportData, RowView
 from batchlab.report.page import page
-from batchlab.runner.books import prices_of, run_frame
+from batchlab.runner.books import input_table, prices_of, run_frame
 from batchlab.runner.history import read_history
-from batchlab.runner.prepare import job_of_run, open_input, plan_of_run
+from batchlab.runner.prepare import job_of_run, plan_of_run
 from batchlab.runner.reading import open_run
 from batchlab.runner.summary import counted, duration, money
 from batchlab.store.files import FILE_MODE
@@ -35,14 +35,22 @@ SAMPLE_ROWS, FAILED_ROWS, TOP_ROWS = 120, 30, 10
 EXAMPLES = 3  # messages a class of errors
 MOST_GROUPS = 20  # a column with more values is no column to group by
 TEXT_CHARS = 2_000
+_STANDARD = ("status", "model", "endpoint", "day")
 _MORE = ("row_id", "custom_id", "error_message", "latency_ms", "queue_ms", "ttft_ms", "started_at")
 
 
-def write_report(path: str, output: str | None) -> str:
-    """Writes the page of the run at `path` and returns its file name. Raises UsageError."""
+def write_report(path: str, output: str | None, by: Sequence[str] = ()) -> str:
+    """Writes the page of the run at `path` and returns its file name.
+
+    Args:
+        by: columns to show the cost by, beside those that have few values.
+
+    Raises:
+        UsageError: there is no run, no such column, or the page cannot be written.
+    """
     store = open_run(path)
     target = Path(output) if output is not None else store.path / "report.html"
-    text = page(report_data(store))
+    text = page(report_data(store, by))
     try:
         with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE), "wb") as file:
             file.write(text.encode("utf-8", "replace"))  # a lone surrogate in an answer is no UTF-8
@@ -51,14 +59,15 @@ def write_report(path: str, output: str | None) -> str:
     return str(target)
 
 
-def report_data(store: RunDir) -> ReportData:
+def report_data(store: RunDir, wanted: Sequence[str] = ()) -> ReportData:
     """Everything the page of a run shows."""
     job, plan = job_of_run(store), plan_of_run(store)
     totals = store.totals()
-    columns = _group_columns(store, plan.columns)
+    few = [name for name in _group_columns(store, plan.columns) if name not in wanted]
+    columns = [*(name for name in wanted if name not in _STANDARD), *few]
     rows = prepared(run_frame(store, columns, more=_MORE))
-    names = [name for name in ("status", "model", "endpoint", "day", *columns) if rows[name].nunique() > 1]
-    by = [(name, table) for name in names if _tells(table := _by(rows, name, job))]
+    names = [name for name in (*_STANDARD, *columns) if rows[name].nunique() > 1 or name in wanted]
+    by = [(name, table) for name in names if _tells(table := _by(rows, name, job)) or name in wanted]
     chosen = _chosen(rows)
     views = _views(store, job, rows, chosen)
     return ReportData(
@@ -244,8 +253,8 @@ def _texts(store: RunDir, job: Job, wanted: Sequence[int]) -> dict[int, tuple[st
         if shard.index in sealed:
             tables = _row_groups(part_path(store.path, shard.index), rows, shard.first_row)
         else:
-            input_table = partial(open_input(job, store.path).table, shard, plan)
-            whole = store.shard_tables(shard, input_table, prefix=job.output.prefix)
+            given = partial(input_table, store, shard, needed=False)
+            whole = store.shard_tables(shard, given, prefix=job.output.prefix)
             tables = [(shard.first_row, pa.concat_tables(whole))]
         for first, table in tables:
             for row in rows:

@@ -177,6 +177,26 @@ def test_an_unfinished_run_and_several_runs_have_books(batchlab, simulator, rows
         "total": 40,
     }
     assert "90 rows of 120 have no final result yet" in paged(batchlab)
+    shown = batchlab("report", "runs/money", "--by", "n,day", "-o", "page.html")
+    assert shown.out == "page.html\n"
+    assert "Cost by n" in (batchlab.home / "page.html").read_text()
+
+    rows.unlink()  # the books need no input, unless they are kept by one of its columns
+    assert batchlab("cost", "runs/money").code == 0
+    assert "90 rows of 120" in paged(batchlab)
+    assert batchlab("cost", "runs/money", "--by", "n").code == 2
+
+
+def test_rows_that_reported_no_usage_are_told_from_the_others(batchlab, simulator, rows_file):
+    server = simulator(faults=[{"kind": "no_usage", "rate": 0.4}], seed=3)
+    assert batchlab("run", *words(server, rows_file(40))).code == 0
+
+    [total] = books(batchlab)
+
+    assert 0 < total["rows_without_usage"] < 40
+    assert total["rows_without_cost"] == total["rows_without_usage"]
+    assert total["kept_usd"] > 0
+    assert f"{total['rows_without_usage']} rows reported no token usage" in paged(batchlab)
 
 
 def test_a_parquet_file_that_somebody_else_made_has_books(batchlab):
