@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from batchlab.costs.pricing import Price, PriceBook
-from batchlab.errors import InputError, UsageError
+from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.records import RESULT_COLUMNS, Shard
 from batchlab.report.cost import NUMBERS, WORDS, PriceOf, cost_table, prepared
 from batchlab.runner.endpoint import price_book
-from batchlab.runner.prepare import job_of_run, open_input, plan_of_run
+from batchlab.runner.prepare import job_of_run, plan_of_run, unchanged_input
 from batchlab.store.open_shard import part_path
 from batchlab.store.parts import part_tables
 from batchlab.store.run_dir import RunDir
@@ -100,16 +100,8 @@ def input_table(store: RunDir, shard: Shard, *, needed: bool) -> pa.Table:
     Raises:
         UsageError: the input cannot be read, or is not what it was, and is needed.
     """
-    job, plan = job_of_run(store), plan_of_run(store)
     try:
-        source = open_input(job, store.path)
-        if not source.unchanged(plan, racy_ok=True):
-            raise InputError(
-                job.input.path,
-                "the input changed since the run, and unfinished rows need it",
-                "Run the job again first: it keeps every answer to an unchanged row.",
-            )
-        return source.table(shard, plan)
+        return unchanged_input(store).table(shard, plan_of_run(store))
     except UsageError:
         if needed:
             raise

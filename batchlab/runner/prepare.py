@@ -76,6 +76,23 @@ def open_input(job: Job, run_dir: Path) -> Source:
     return source_of(job, stdin_spool(run_dir))
 
 
+def unchanged_input(store: RunDir) -> Source:
+    """The input of a run, as its unfinished rows need it.
+
+    Raises:
+        UsageError: it cannot be read, or is not what it was.
+    """
+    job = job_of_run(store)
+    source = open_input(job, store.path)
+    if not source.unchanged(plan_of_run(store), racy_ok=True):
+        raise InputError(
+            job.input.path,
+            "the input changed since the run, and unfinished rows need it",
+            "Run the job again first: it keeps every answer to an unchanged row.",
+        )
+    return source
+
+
 def source_of(job: Job, spool: Path) -> Source:
     """The source that a job names; `spool` holds standard input."""
     return open_source(job.input.path, delimiter=job.input.delimiter, quotes=job.input.quotes, spool=spool)

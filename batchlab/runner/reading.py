@@ -12,13 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchlab.errors import InputError, UsageError
+from batchlab.errors import UsageError
 from batchlab.export import export_tables
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.sources import Source
 from batchlab.job import Job
 from batchlab.records import RunSummary, Totals
-from batchlab.runner.prepare import Prepared, job_of_run, open_input, plan_of_run
+from batchlab.runner.prepare import Prepared, job_of_run, open_input, plan_of_run, unchanged_input
 from batchlab.runner.summary import money
 from batchlab.store.run_dir import RunDir
 
@@ -120,13 +120,8 @@ def export_run(path: str, output: str, *, csv_raw: bool = False) -> int:
 
 def _export(store: RunDir, output: str, *, csv_raw: bool = False) -> int:
     job, plan = job_of_run(store), plan_of_run(store)
-    source = open_input(job, store.path)
-    if len(store.sealed()) < len(plan.shards) and not source.unchanged(plan, racy_ok=True):
-        raise InputError(
-            job.input.path,
-            "the input changed since the run, and unfinished rows need it",
-            "Run the job again first: it keeps every answer to an unchanged row.",
-        )
+    finished = len(store.sealed()) == len(plan.shards)
+    source = open_input(job, store.path) if finished else unchanged_input(store)
     return export_tables(output, lambda: run_tables(store, source, plan, job.output.prefix), csv_raw=csv_raw)
 
 
