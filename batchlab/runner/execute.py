@@ -104,7 +104,7 @@ def execute(
     for line in summary_lines(summary, command or f"batchlab run (run directory {summary.run_dir})"):
         say(line)
     if summary.stopped is None:
-        made = saved_forecast(prepared.store.path)
+        made = saved_forecast(prepared.store.path, prepared.plan.content_hash)
         compared = outcome_lines(made, summary.totals, summary.input_rows)
         if not compared and run.forecast is not None:
             compared = run.forecast.lines(summary.totals, summary.elapsed_s)

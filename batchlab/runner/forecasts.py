@@ -44,15 +44,17 @@ def early_forecast(state: ProgressState, done_before: int) -> EarlyForecast | No
     return EarlyForecast(done / to_do, final_cost(state), state.elapsed_s * to_do / done)
 
 
-def save_forecast(run_dir: Path, made: Forecast) -> None:
-    """Keeps a forecast for the end of the run."""
-    atomic_write(run_dir / FILE, json.dumps(made.to_json()).encode())
+def save_forecast(run_dir: Path, made: Forecast, content_hash: str) -> None:
+    """Keeps a forecast for the end of the run, if its input is then still the same."""
+    data = {"content_hash": content_hash, "forecast": made.to_json()}
+    atomic_write(run_dir / FILE, json.dumps(data).encode())
 
 
-def saved_forecast(run_dir: Path) -> Forecast | None:
-    """The forecast that a pilot left in a run directory."""
+def saved_forecast(run_dir: Path, content_hash: str) -> Forecast | None:
+    """The forecast that a pilot of the same input left in a run directory."""
     try:
-        return Forecast.from_json(json.loads((run_dir / FILE).read_bytes()))
+        data = json.loads((run_dir / FILE).read_bytes())
+        return Forecast.from_json(data["forecast"]) if data["content_hash"] == content_hash else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -51,6 +51,8 @@ def pilot(job: Job, rows: int, *, progress: str, quiet: bool, command: str) -> P
     """
     if rows < LEAST_ROWS:
         raise UsageError(f"--pilot {rows}: too few rows to say anything; at least {LEAST_ROWS}.")
+    if job.input.path == "-":
+        raise UsageError("--pilot reads the input twice: pass a file with -i, not standard input.")
     seen = preview(job, details=True)
     if seen.problems:
         return Pilot(seen.lines, seen.problems, None, EXIT_USAGE)
@@ -72,7 +74,7 @@ def pilot(job: Job, rows: int, *, progress: str, quiet: bool, command: str) -> P
     path = Path(job.output.run_dir)
     found = {result.row_id: result for result in RunDir.open(path).all_results() if result.row_id in sampled}
     made = _forecast(job, drawn, found, summary)
-    save_forecast(path, made)
+    save_forecast(path, made, seen.content_hash)
     return Pilot([seen.lines[0], *forecast_lines(made, drawn, found)], [], made, summary.exit_code)
 
 

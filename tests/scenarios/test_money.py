@@ -69,6 +69,20 @@ def test_a_pilot_that_cannot_send_says_why_and_keeps_what_it_has(batchlab, simul
     assert "key" in refused.err
 
 
+def test_a_pilot_of_another_input_is_not_compared(batchlab, simulator, rows_file):
+    server, rows = simulator(), rows_file(40)
+    assert batchlab("plan", *words(server, rows), "--pilot", "20").code == 0
+    rows_file(60)  # the same file, with more rows
+
+    run = batchlab("run", *words(server, rows))
+
+    assert run.code == 0, run.err
+    assert "from a pilot" not in run.err
+    piped = batchlab("plan", *words(server, "-"), "--pilot", "20", stdin='{"text": "a"}\n')
+    assert piped.code == 2
+    assert "pass a file" in piped.err
+
+
 def test_plan_counts_rows_that_ask_the_same(batchlab, simulator, rows_file):
     rows = rows_file(6, texts=["a", "b", "a", "c", "a", "b"])
 
