@@ -54,6 +54,7 @@ def test_ids_make_no_file_names(simulator, batchlab, tmp_path):
         "journal",
         "completions",
         "checksums.log",
+        "history.jsonl",
         "part-000000.parquet",
     }
 
