@@ -13,7 +13,7 @@ import pytest
 
 import batchlab
 from batchlab.cli import cli
-from batchlab.job_file import load_job
+from batchlab.job_file import job_from, load_job
 from batchlab.records import RESULT_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,7 +58,7 @@ def test_every_job_file_is_a_job_over_sample_data(path):
 def test_the_readme_s_job_file_is_one():
     text = re.search(r"```toml\n(.*?)```", README, re.DOTALL).group(1)
 
-    assert batchlab.api.job_from(tomllib.loads(text)).limits.max_cost == 20.0
+    assert job_from(tomllib.loads(text)).limits.max_cost == 20.0
 
 
 def test_the_readme_names_every_result_column_and_exit_code():
