@@ -20,6 +20,7 @@ import orjson
 from yarl import URL
 
 from batchlab.credentials import Secret
+from batchlab.dispatch.wire import Wire, WireResponse, wire_to
 from batchlab.errors import ApiError
 from batchlab.job import LimitsJob
 from batchlab.presets import UNKNOWN, Preset
@@ -94,7 +95,7 @@ class HttpTransport:
         self._ca_bundle = ca_bundle
         self._insecure = insecure
         self._trust_env = trust_env
-        self._session: aiohttp.ClientSession | None = None
+        self._wire: Wire | None = None
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(
@@ -102,16 +103,13 @@ class HttpTransport:
             ssl=self._tls(),
             keepalive_timeout=15,
         )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(
-                total=self._limits.timeout_s,
-                sock_connect=self._limits.connect_timeout_s,
-                sock_read=self._limits.idle_timeout_s,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=self._trust_env,
+        timeout = aiohttp.ClientTimeout(
+            total=self._limits.timeout_s,
+            sock_connect=self._limits.connect_timeout_s,
+            sock_read=self._limits.idle_timeout_s,
         )
+        wire = wire_to(self._url, self._headers(), connector, timeout, trust_env=self._trust_env)
+        self._wire = await wire.__aenter__()
         return self
 
     async def __aexit__(
@@ -120,8 +118,19 @@ class HttpTransport:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._wire is not None:
+            await self._wire.__aexit__(kind, error, traceback)
+
+    def _headers(self) -> dict[str, str]:
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream" if self._stream else "application/json",
+        }
+        if self._key is not None:
+            header = self._service.key_header
+            bearer = "Bearer " if header == "Authorization" else ""
+            headers[header] = f"{bearer}{self._key.reveal()}"
+        return headers
 
     def _tls(self) -> ssl.SSLContext | bool:
         """What certificates are verified against; False only when the user said so."""
@@ -141,37 +150,29 @@ class HttpTransport:
             raise
 
     async def _send(self, request: ChatRequest) -> Answer:
-        assert self._session is not None, "used outside its context"
+        assert self._wire is not None, "used outside its context"
         data = orjson.dumps(self._body(request), option=orjson.OPT_NON_STR_KEYS)
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream" if self._stream else "application/json",
-        }
-        if self._key is not None:
-            # Put in per request: a session's default headers show up in reprs.
-            header = self._service.key_header
-            bearer = "Bearer " if header == "Authorization" else ""
-            headers[header] = f"{bearer}{self._key.reveal()}"
         started_at, started = time.time(), time.monotonic()
         try:
-            async with self._session.post(
-                self._url, data=data, headers=headers, allow_redirects=False
-            ) as response:
-                if response.status == 200 and response.content_type == "text/event-stream":
+            response = await self._wire.post(data)
+            try:
+                if response.status == 200 and _is_event_stream(response.headers):
                     reply, ttft = await self._streamed(response)
                 else:
                     reply, ttft = await self._plain(response), None
-                return Answer(
-                    reply=reply,
-                    started_at=started_at,
-                    latency_ms=(time.monotonic() - started) * 1000,
-                    ttft_ms=None if ttft is None else (ttft - started) * 1000,
-                    request_id=_request_id(response.headers),
-                    rate=rate_limits(response.headers),
-                )
+            finally:
+                response.release()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             fault = fault_of(error, total_timeout=time.monotonic() - started >= self._limits.timeout_s)
             raise self._api_error(None, {}, b"", fault) from error
+        return Answer(
+            reply=reply,
+            started_at=started_at,
+            latency_ms=(time.monotonic() - started) * 1000,
+            ttft_ms=None if ttft is None else (ttft - started) * 1000,
+            request_id=_request_id(response.headers),
+            rate=rate_limits(response.headers),
+        )
 
     def _body(self, request: ChatRequest) -> dict[str, object]:
         body = request.body
@@ -187,7 +188,7 @@ class HttpTransport:
                 body.setdefault("stream_options", {"include_usage": True})
         return body
 
-    async def _plain(self, response: aiohttp.ClientResponse) -> Reply:
+    async def _plain(self, response: WireResponse) -> Reply:
         body = await self._read(response)
         if response.status == 200:
             try:
@@ -196,29 +197,29 @@ class HttpTransport:
                 pass  # HTTP 200 is no success by itself: the classifier reads the body
         raise self._api_error(response.status, response.headers, body)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: WireResponse) -> bytes:
         """The decoded body. An error's body is cut at 64 KiB; a good one past the cap is a fault."""
         good = response.status == 200
         cap = self._limits.max_response_bytes if good else ERROR_BODY_BYTES
-        body = bytearray()
-        while chunk := await response.content.readany():
-            body += chunk
-            if len(body) > cap:
-                response.close()
-                if good:
-                    fault = TransportFault("too_large", f"the answer is longer than {cap} bytes")
-                    raise self._api_error(None, {}, b"", fault)
-                break
-        return bytes(body[:cap])
+        content = response.content
+        body = await content.readany()
+        if content.at_eof() and len(body) <= cap:
+            return body  # nearly every answer arrives in one piece
+        pieces = bytearray(body)
+        while len(pieces) <= cap and (chunk := await content.readany()):
+            pieces += chunk
+        if len(pieces) > cap and good:
+            fault = TransportFault("too_large", f"the answer is longer than {cap} bytes")
+            raise self._api_error(None, {}, b"", fault)
+        return bytes(pieces[:cap])
 
-    async def _streamed(self, response: aiohttp.ClientResponse) -> tuple[Reply, float | None]:
+    async def _streamed(self, response: WireResponse) -> tuple[Reply, float | None]:
         decoder, stream = SseDecoder(), StreamAssembler()
         first: float | None = None
         received = 0
         while chunk := await response.content.readany():
             received += len(chunk)
             if received > self._limits.max_response_bytes:
-                response.close()
                 fault = TransportFault(
                     "too_large", f"the stream is longer than {self._limits.max_response_bytes} bytes"
                 )
@@ -246,6 +247,11 @@ class HttpTransport:
         from dataclasses import replace
 
         return replace(outcome, message=redact(outcome.message, [self._key.reveal()]))
+
+
+def _is_event_stream(headers: Mapping[str, str]) -> bool:
+    """Whether the body is a stream of events, by its media type (RFC 9110, section 8.3)."""
+    return headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/event-stream"
 
 
 def _request_id(headers: Mapping[str, str]) -> str | None:

@@ -37,8 +37,22 @@ REQUEST = ChatRequest(
 Response = partial(aiohttp.ClientResponse, stream_writer=Mock(output_size=0))
 
 
-def transport(base_url: str = URL, *, stream: bool = False, **limits) -> HttpTransport:
-    return HttpTransport(base_url, key=Secret(CANARY), limits=LimitsJob(**limits), stream=stream)
+# Proxies of the environment go through aiohttp's session, which is what aioresponses replaces; all
+# else takes the pooled wire. Real sockets are tested over both.
+SESSION, POOLED = True, False
+
+
+def transport(
+    base_url: str = URL, *, stream: bool = False, trust_env: bool = SESSION, **limits
+) -> HttpTransport:
+    return HttpTransport(
+        base_url, key=Secret(CANARY), limits=LimitsJob(**limits), stream=stream, trust_env=trust_env
+    )
+
+
+@pytest.fixture(params=[SESSION, POOLED], ids=["session", "pooled"])
+def wire(request) -> bool:
+    return request.param
 
 
 async def test_the_key_goes_into_the_header_and_the_body_is_as_the_user_wrote_it():
@@ -116,9 +130,13 @@ async def test_a_provider_that_echoes_the_key_does_not_get_it_into_the_message()
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_fault_on_a_real_socket_becomes_its_outcome(simulator, fault, kind, error_class, stream):
+async def test_a_fault_on_a_real_socket_becomes_its_outcome(
+    simulator, wire, fault, kind, error_class, stream
+):
     server = simulator(faults=[{"kind": fault, "every": 1}])
-    async with transport(server.base_url, stream=stream, idle_timeout_s=0.5, timeout_s=5.0) as sender:
+    async with transport(
+        server.base_url, stream=stream, idle_timeout_s=0.5, timeout_s=5.0, trust_env=wire
+    ) as sender:
         with pytest.raises(ApiError) as caught:
             await sender.send(REQUEST)
 
@@ -126,28 +144,28 @@ async def test_a_fault_on_a_real_socket_becomes_its_outcome(simulator, fault, ki
 
 
 @pytest.mark.parametrize("fault", ["cut_stream", "error_event"])
-async def test_a_stream_that_breaks_is_retried(simulator, fault):
+async def test_a_stream_that_breaks_is_retried(simulator, wire, fault):
     server = simulator(faults=[{"kind": fault, "every": 1}])
-    async with transport(server.base_url, stream=True) as sender:
+    async with transport(server.base_url, stream=True, trust_env=wire) as sender:
         with pytest.raises(ApiError) as caught:
             await sender.send(REQUEST)
 
     assert caught.value.outcome.kind is OutcomeClass.RETRY
 
 
-async def test_events_separated_by_single_newlines_are_read(simulator):
+async def test_events_separated_by_single_newlines_are_read(simulator, wire):
     plain, broken = simulator(), simulator(faults=[{"kind": "single_newlines", "every": 1}])
-    async with transport(plain.base_url, stream=True) as sender:
+    async with transport(plain.base_url, stream=True, trust_env=wire) as sender:
         expected = await sender.send(REQUEST)
-    async with transport(broken.base_url, stream=True) as sender:
+    async with transport(broken.base_url, stream=True, trust_env=wire) as sender:
         answer = await sender.send(REQUEST)
 
     assert answer.reply == expected.reply
     assert answer.ttft_ms is not None
 
 
-async def test_nobody_at_the_address_is_an_outage_not_the_row_s_fault():
-    async with transport("http://127.0.0.1:9/v1", connect_timeout_s=2.0) as sender:
+async def test_nobody_at_the_address_is_an_outage_not_the_row_s_fault(wire):
+    async with transport("http://127.0.0.1:9/v1", connect_timeout_s=2.0, trust_env=wire) as sender:
         with pytest.raises(ApiError) as caught:
             await sender.send(REQUEST)
 
@@ -165,6 +183,7 @@ async def sent_body(service: str, body: dict, *, stream: bool = False, model: tu
             stream=stream,
             service=PRESETS[service],
             model=model,
+            trust_env=SESSION,
         ) as sender:
             await sender.send(replace(REQUEST, body={**REQUEST.body, **body}))
         call = next(iter(web.requests.values()))[0]
@@ -218,9 +237,9 @@ async def test_a_query_of_the_base_url_stays_behind_the_path():
             assert (await sender.send(REQUEST)).reply.completion == "hi"
 
 
-async def test_a_server_that_refuses_stream_options_is_asked_without_them(simulator):
+async def test_a_server_that_refuses_stream_options_is_asked_without_them(simulator, wire):
     server = simulator(refused=["stream_options"])
-    async with transport(server.base_url, stream=True) as sender:
+    async with transport(server.base_url, stream=True, trust_env=wire) as sender:
         first = await sender.send(REQUEST)
         second = await sender.send(replace(REQUEST, body={**REQUEST.body, "n": 1}))
 

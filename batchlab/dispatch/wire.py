@@ -1,0 +1,270 @@
+"""POST requests to one address, and nothing else: how bytes get to a provider and back.
+
+Two ways, with the same answers (the transport's tests run over both):
+
+- `SessionWire` is `aiohttp.ClientSession.post`. It can do all that aiohttp can, proxies from the
+  environment among it, and spends 100 µs a request on what never changes between ours: merging
+  headers, building URLs, cookies, redirects, a timer of its own.
+- `PooledWire` takes a connection from the same aiohttp connector (its name look-up, TLS, time
+  limits and pool) and reads the response with the same aiohttp parser, but writes a head that was
+  made once. 20,000 requests to a canned server: 3.3 s of CPU by the session, 1.35 s so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+CHECKS = 10  # looks at the clock within one time limit: a limit strikes at most a tenth late
+MIN_CHECK_S, MAX_CHECK_S = 0.02, 1.0
+
+
+class WireResponse(Protocol):
+    """The start of a response; its body is read from `content`."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def content(self) -> aiohttp.StreamReader: ...
+
+    def release(self) -> Any:
+        """Gives the connection back; closes it unless the body was read to its end."""
+        ...
+
+
+class Wire(Protocol):
+    """Sends bodies to one address. Used as an async context manager."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    async def post(self, body: bytes) -> WireResponse:
+        """The response to one POST.
+
+        Raises:
+            aiohttp.ClientError, OSError, TimeoutError: there is none. Reading its content may raise them too.
+        """
+        ...
+
+
+def wire_to(
+    url: URL,
+    headers: Mapping[str, str],
+    connector: aiohttp.TCPConnector,
+    timeout: aiohttp.ClientTimeout,
+    *,
+    trust_env: bool,
+) -> Wire:
+    """The cheapest wire that does what is asked: a proxy of the environment needs the session."""
+    if trust_env:
+        return SessionWire(url, headers, connector, timeout, trust_env=True)
+    return PooledWire(url, headers, connector, timeout)
+
+
+class SessionWire:
+    """POSTs by an `aiohttp.ClientSession`. Redirects are not followed, cookies not kept."""
+
+    def __init__(
+        self,
+        url: URL,
+        headers: Mapping[str, str],
+        connector: aiohttp.TCPConnector,
+        timeout: aiohttp.ClientTimeout,
+        *,
+        trust_env: bool = False,
+    ) -> None:
+        self._url = url
+        self._headers = headers  # put in per request: a session's default headers show up in reprs
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=trust_env
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def post(self, body: bytes) -> WireResponse:
+        """See `Wire.post`."""
+        return await self._session.post(self._url, data=body, headers=self._headers, allow_redirects=False)
+
+
+class PooledResponse:
+    """A response whose head has arrived; see `WireResponse`."""
+
+    __slots__ = ("_connection", "_watch", "content", "headers", "idle_since", "received", "started", "status")
+
+    def __init__(self, connection: aiohttp.connector.Connection, watch: _Watch) -> None:
+        self._connection = connection
+        self._watch = watch
+        self.started = self.idle_since = time.monotonic()
+        self.received = -1
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self.content: aiohttp.StreamReader = aiohttp.streams.EMPTY_PAYLOAD
+        watch.open.add(self)
+
+    def release(self) -> None:
+        """See `WireResponse.release`. The connector closes what has a rest of a body."""
+        self._watch.open.discard(self)
+        self._connection.release()
+
+    def close(self) -> None:
+        """Drops the connection."""
+        self._watch.open.discard(self)
+        self._connection.close()
+
+    def fail(self, error: Exception) -> None:
+        """Ends the exchange: whoever reads from it gets `error`."""
+        protocol = self._connection.protocol
+        if protocol is not None:
+            protocol.set_exception(error)
+        if self.status:
+            self.content.set_exception(error)
+
+
+class _Watch:
+    """The time limits of all open exchanges, looked at together a few times within the shortest.
+
+    A timer for each request, moved on whenever bytes arrive, costs 5 µs a request and 2 µs a
+    streamed chunk; one look at 2,000 open exchanges costs 0.4 ms a second.
+
+    `open` is changed by the exchanges themselves, on the event loop.
+    """
+
+    def __init__(self, total_s: float | None, idle_s: float | None) -> None:
+        limits = [limit for limit in (total_s, idle_s) if limit is not None]
+        self._total_s = total_s
+        self._idle_s = idle_s
+        self._every_s = max(MIN_CHECK_S, min(MAX_CHECK_S, min(limits) / CHECKS)) if limits else None
+        self._timer: asyncio.TimerHandle | None = None
+        self.open: set[PooledResponse] = set()
+
+    def start(self) -> None:
+        """Looks from now on."""
+        if self._every_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look)
+
+    def stop(self) -> None:
+        """Looks no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        for exchange in list(self.open):
+            if self._total_s is not None and now - exchange.started >= self._total_s:
+                exchange.fail(TimeoutError("the answer took too long"))
+                continue
+            received = exchange.content.total_raw_bytes if exchange.status else -1
+            if received != exchange.received:
+                exchange.received, exchange.idle_since = received, now
+            elif self._idle_s is not None and now - exchange.idle_since >= self._idle_s:
+                exchange.fail(aiohttp.SocketTimeoutError("Timeout on reading data from socket"))
+        self.start()
+
+
+class PooledWire:
+    """POSTs over the connections of an aiohttp connector; see the module's docstring."""
+
+    def __init__(
+        self,
+        url: URL,
+        headers: Mapping[str, str],
+        connector: aiohttp.TCPConnector,
+        timeout: aiohttp.ClientTimeout,
+    ) -> None:
+        self._connector = connector
+        total, connect = timeout.total, timeout.sock_connect
+        shortest = min((limit for limit in (total, connect) if limit is not None), default=None)
+        self._connect_timeout = aiohttp.ClientTimeout(total=None, connect=shortest, sock_connect=shortest)
+        self._watch = _Watch(total, timeout.sock_read)
+        # It is never sent: it tells the connector where to, and aiohttp's own headers.
+        self._destination = aiohttp.ClientRequest(
+            "POST", url, headers=headers, data=b"", loop=asyncio.get_running_loop()
+        )
+        self._head = _request_head(self._destination)
+
+    async def __aenter__(self) -> Self:
+        self._watch.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._watch.stop()
+        await self._connector.close()
+
+    async def post(self, body: bytes) -> PooledResponse:
+        """See `Wire.post`."""
+        connection = await self._connected()
+        protocol, transport = connection.protocol, connection.transport
+        if protocol is None or transport is None:
+            connection.close()
+            raise aiohttp.ServerDisconnectedError
+        exchange = PooledResponse(connection, self._watch)
+        try:
+            protocol.set_response_params(read_until_eof=True)
+            transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+            await self._head_of(protocol, exchange)
+        except BaseException:
+            exchange.close()
+            raise
+        return exchange
+
+    async def _connected(self) -> aiohttp.connector.Connection:
+        try:
+            return await self._connector.connect(self._destination, [], self._connect_timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError(
+                f"Connection timeout to host {self._destination.url.host}"
+            ) from error
+
+    @staticmethod
+    async def _head_of(protocol: ResponseHandler, exchange: PooledResponse) -> None:
+        """Fills in status, headers and content; interim responses (1xx) are passed over."""
+        while True:
+            try:
+                message, content = await protocol.read()
+            except HttpProcessingError as error:
+                raise aiohttp.ClientPayloadError(error.message) from error
+            except aiohttp.EofStream as error:
+                raise aiohttp.ServerDisconnectedError from error
+            if not 100 <= message.code < 200 or message.code == 101:
+                exchange.status, exchange.headers, exchange.content = message.code, message.headers, content
+                return
+
+
+def _request_head(request: aiohttp.ClientRequest) -> bytes:
+    """The request line and headers up to the value of Content-Length, which is the only one that varies."""
+    skipped = {"content-length", "transfer-encoding"}
+    lines = [f"{name}: {value}" for name, value in request.headers.items() if name.lower() not in skipped]
+    head = f"POST {request.url.raw_path_qs} HTTP/1.1\r\n" + "".join(f"{line}\r\n" for line in lines)
+    if "\r" in "".join(lines) or "\n" in "".join(lines):
+        raise ValueError("a header holds a line end")
+    return f"{head}Content-Length: ".encode()
