@@ -25,6 +25,10 @@ class Price:
         """USD per 1 M cached prompt tokens."""
         return self.input if self.cached is None else self.cached
 
+    def usd(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Cost of so many tokens, none of them from a cache."""
+        return (prompt_tokens * self.input + completion_tokens * self.output) / PER_MTOK
+
 
 def cost_usd(price: Price | None, usage: Usage) -> float | None:
     """Cost of one answer; None when the price or a token count is unknown.

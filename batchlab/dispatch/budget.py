@@ -8,8 +8,7 @@ again, so what stays unused at the end is less than one request's worst case.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from types import TracebackType
 
 from batchlab.costs.pricing import Price, cost_usd
 from batchlab.dispatch.slots import Stopped
@@ -51,12 +50,12 @@ class Reservation:
     """What is set aside for one request; it counts as used in full until it is settled,
     because a request that was cut off may have been billed."""
 
-    __slots__ = ("charged", "price", "worst")
+    __slots__ = ("charged_tokens", "charged_usd", "price", "worst_tokens", "worst_usd")
 
     def __init__(self, worst_usd: float, worst_tokens: float, price: Price | None) -> None:
         self.price = price
-        self.worst = (worst_usd, worst_tokens)
-        self.charged = self.worst
+        self.worst_usd = self.charged_usd = worst_usd
+        self.worst_tokens = self.charged_tokens = worst_tokens
 
 
 class Budget:
@@ -70,10 +69,9 @@ class Budget:
         spent_usd: float = 0.0,
         spent_tokens: float = 0.0,
     ) -> None:
-        self._meters = (
-            _Meter("--max-cost", max_cost_usd, spent_usd),
-            _Meter("--max-tokens-total", max_tokens, spent_tokens),
-        )
+        self._usd = _Meter("--max-cost", max_cost_usd, spent_usd)
+        self._tokens = _Meter("--max-tokens-total", max_tokens, spent_tokens)
+        self._capped = max_cost_usd is not None or max_tokens is not None
         self._in_flight = 0
         self._longest_completion = 0
         self._stopped = False
@@ -82,56 +80,56 @@ class Budget:
     @property
     def spent_usd(self) -> float:
         """Settled cost, earlier invocations included."""
-        return self._meters[0].spent
+        return self._usd.spent
 
     @property
     def spent_tokens(self) -> float:
         """Settled tokens, earlier invocations included."""
-        return self._meters[1].spent
+        return self._tokens.spent
 
-    @contextlib.asynccontextmanager
-    async def reserved(
-        self, prompt_tokens: int, max_tokens: int | None, price: Price | None
-    ) -> AsyncIterator[Reservation]:
-        """Sets aside what one request at `price` may use, waiting for others to settle if need be.
+    def reserved(self, prompt_tokens: int, max_tokens: int | None, price: Price | None) -> Reserved:
+        """Sets aside what one request at `price` may use, as an async context.
 
-        Raises:
+        Entering it waits for others to settle if need be, and raises:
             RunStopped: nothing is in flight and what is left does not cover this request, or there
                 is a cap on cost and the price is unknown.
             Stopped: the run stops for another reason.
         """
-        if price is None and self._meters[0].cap is not None:
-            raise RunStopped("budget", NO_PRICE)
-        reservation = self._worst(prompt_tokens, max_tokens, price)
-        await self._until_covered(reservation)
-        for meter, amount in zip(self._meters, reservation.worst, strict=True):
-            meter.reserved += amount
+        return Reserved(self, self._worst(prompt_tokens, max_tokens, price))
+
+    async def reserve(self, reservation: Reservation) -> None:
+        """See `reserved`, which is how to use it."""
+        if self._capped:
+            if reservation.price is None and self._usd.cap is not None:
+                raise RunStopped("budget", NO_PRICE)
+            await self._until_covered(reservation)
+        self._usd.reserved += reservation.worst_usd
+        self._tokens.reserved += reservation.worst_tokens
         self._in_flight += 1
-        try:
-            yield reservation
-        finally:
-            for meter, amount, charged in zip(
-                self._meters, reservation.worst, reservation.charged, strict=True
-            ):
-                meter.reserved -= amount
-                meter.spent += charged
-            self._in_flight -= 1
+
+    def end(self, reservation: Reservation) -> None:
+        """What was set aside is free again, but for what is charged."""
+        self._usd.reserved -= reservation.worst_usd
+        self._usd.spent += reservation.charged_usd
+        self._tokens.reserved -= reservation.worst_tokens
+        self._tokens.spent += reservation.charged_tokens
+        self._in_flight -= 1
+        if self._capped:
             self._changed.set()
 
     def settle(self, reservation: Reservation, usage: Usage) -> None:
         """The attempt was billed for `usage`; without token counts its worst case stays charged."""
         cost = cost_usd(reservation.price, usage)
-        known = usage.prompt_tokens is not None and usage.completion_tokens is not None
-        worst_usd, worst_tokens = reservation.worst
-        reservation.charged = (
-            worst_usd if cost is None else cost,
-            _tokens(usage) if known else worst_tokens,
-        )
-        self._longest_completion = max(self._longest_completion, usage.completion_tokens or 0)
+        prompt, completion = usage.prompt_tokens, usage.completion_tokens
+        reservation.charged_usd = reservation.worst_usd if cost is None else cost
+        known = prompt is not None and completion is not None
+        reservation.charged_tokens = _tokens(usage) if known else reservation.worst_tokens
+        if completion is not None and completion > self._longest_completion:
+            self._longest_completion = completion
 
     def release(self, reservation: Reservation) -> None:
         """The attempt was refused: nothing is billed for it."""
-        reservation.charged = (0.0, 0.0)
+        reservation.charged_usd = reservation.charged_tokens = 0.0
 
     def stop(self) -> None:
         """Whoever waits gets Stopped."""
@@ -139,11 +137,11 @@ class Budget:
         self._changed.set()
 
     async def _until_covered(self, reservation: Reservation) -> None:
-        while (meter := self._short_meter(reservation)) is not None:
+        while (short := self._short(reservation)) is not None:
             if self._stopped:
                 raise Stopped
             if not self._in_flight:
-                need = reservation.worst[self._meters.index(meter)]
+                meter, need = short
                 raise RunStopped(
                     "budget",
                     f"{meter.spent:g} of {meter.option} {meter.cap:g} is used, and the next request may use "
@@ -152,14 +150,40 @@ class Budget:
             self._changed.clear()
             await self._changed.wait()
 
-    def _short_meter(self, reservation: Reservation) -> _Meter | None:
-        pairs = zip(self._meters, reservation.worst, strict=True)
-        return next((meter for meter, amount in pairs if not meter.covers(amount)), None)
+    def _short(self, reservation: Reservation) -> tuple[_Meter, float] | None:
+        """The meter that does not cover the reservation, and what it would have to."""
+        if not self._usd.covers(reservation.worst_usd):
+            return self._usd, reservation.worst_usd
+        if not self._tokens.covers(reservation.worst_tokens):
+            return self._tokens, reservation.worst_tokens
+        return None
 
     def _worst(self, prompt_tokens: int, max_tokens: int | None, price: Price | None) -> Reservation:
-        longest = 2 * self._longest_completion or UNCAPPED_COMPLETION
-        worst = Usage(
-            prompt_tokens=prompt_tokens * PROMPT_SAFETY + PROMPT_OVERHEAD,
-            completion_tokens=longest if max_tokens is None else max_tokens,
-        )
-        return Reservation(cost_usd(price, worst) or 0.0, _tokens(worst), price)
+        prompt = prompt_tokens * PROMPT_SAFETY + PROMPT_OVERHEAD
+        completion = max_tokens
+        if completion is None:
+            completion = 2 * self._longest_completion or UNCAPPED_COMPLETION
+        usd = 0.0 if price is None else price.usd(prompt, completion)
+        return Reservation(usd, float(prompt + completion), price)
+
+
+class Reserved:
+    """One request's reservation, as an async context. A class, because a generator costs 3 µs a use."""
+
+    __slots__ = ("_budget", "_reservation")
+
+    def __init__(self, budget: Budget, reservation: Reservation) -> None:
+        self._budget = budget
+        self._reservation = reservation
+
+    async def __aenter__(self) -> Reservation:
+        await self._budget.reserve(self._reservation)
+        return self._reservation
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._budget.end(self._reservation)

@@ -61,9 +61,17 @@ class Lanes:
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self._lanes = tuple(lanes)
         self._virtual = 0.0
+        self._single = self._lanes[0] if len(self._lanes) == 1 else None
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes)
+
+    @property
+    def window(self) -> int:
+        """Requests that may be in flight now, at all lanes in use together."""
+        if self._single is not None:
+            return self._single.controller.window
+        return sum(lane.controller.window for lane in self._lanes if lane.out is None)
 
     def others_than(self, lane: Lane) -> list[Lane]:
         """The other lanes that are in use."""
@@ -87,6 +95,9 @@ class Lanes:
         Raises:
             NoLane: all that could be taken are out.
         """
+        if self._single is not None and self._single.out is None and only is None:
+            permit = self._single.controller.try_acquire(now, prompt_tokens, max_tokens)
+            return Grant(self._single, permit) if isinstance(permit, Permit) else permit
         usable = [lane for lane in self._lanes if lane.out is None and only in (None, lane.name)]
         if not usable:
             gone = [lane.out for lane in self._lanes if lane.out is not None and only in (None, lane.name)]

@@ -1,8 +1,8 @@
 """Workers that turn requests into results.
 
 Workers share one iterator of requests: no task per row, no queue, and back-pressure for
-free. There are more workers than slots, because a row that waits to be retried keeps its
-worker but holds no slot.
+free. There is a worker for each slot of the window, and one more for each row that waits to
+be retried, because such a row keeps its worker but holds no slot.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Recorder(Protocol):
         ...
 
     def emit(self, result: Result) -> None:
-        """The row's final result: on disk when this returns."""
+        """The row's final result: on disk before another request leaves, or at the end of this turn of
+        the event loop."""
         ...
 
 
@@ -96,6 +97,10 @@ class Pool:
         self._counters = counters
         self._say = say
         self._hedge = Hedge(self._in_tail) if limits.hedge else None
+        self._hire: Callable[[], None] = lambda: None
+        self._most = 0
+        self._active = 0  # workers
+        self._away = 0  # of them, those whose row waits for its next attempt
         self._taken = 0  # rows that workers hold
         self._begun: dict[int, tuple[str, float]] = {}  # those whose first request is out, oldest first
         self._no_row_left = False
@@ -103,15 +108,23 @@ class Pool:
         self._left_out: Outcome | None = None  # why rows bound to one endpoint have no result
 
     async def run(self, requests: Iterator[ChatRequest], workers: int) -> None:
-        """Brings every request to a result, unless the run stops first.
+        """Brings every request to a result, with at most `workers` rows on their way at once.
 
-        When it stops, nothing new is sent; requests in flight are awaited up to the drain
+        When the run stops, nothing new is sent; requests in flight are awaited up to the drain
         timeout, then abandoned. Rows without a result stay pending.
         """
         drain = asyncio.create_task(self._drain_deadline())
+        tasks: set[asyncio.Task[None]] = set()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._work(requests)) for _ in range(workers)]
+
+                def hire() -> None:
+                    self._active += 1
+                    tasks.add(task := group.create_task(self._work(requests)))
+                    task.add_done_callback(tasks.discard)
+
+                self._hire, self._most = hire, workers
+                self._staff()
                 drain.add_done_callback(lambda done: None if done.cancelled() else _cancel(tasks))
         finally:
             drain.cancel()
@@ -126,19 +139,44 @@ class Pool:
         self._budget.stop()
         await asyncio.sleep(self._limits.drain_timeout_s)
 
+    @property
+    def _needed(self) -> int:
+        """Workers that can send now, and those whose rows wait for something else than a slot.
+
+        One for each slot of the window: with more, each request would wait in a queue and be
+        woken from it, which costs as much as the journal does.
+        """
+        return min(self._most, self._lanes.window + self._away + self._slots.bound)
+
+    def _staff(self) -> None:
+        """Puts as many workers to work as are needed; those too many leave by themselves."""
+        while self._active < self._needed and not self._no_row_left and not self._stop.is_set:
+            self._hire()
+
     async def _work(self, requests: Iterator[ChatRequest]) -> None:
-        while not self._stop.is_set and (request := self._next(requests)) is not None:
-            self._taken += 1
-            try:
-                result = await self._complete(request)
-                if result is not None:
-                    self._recorder.emit(result)
-            except RunStopped as error:  # nothing can be written any more, or the budget is spent
-                self._stop(error.reason, str(error))
-            finally:
-                self._taken -= 1
-                self._begun.pop(request.row_id, None)
-        self._no_row_left = True
+        try:
+            while not self._stop.is_set and self._active <= self._needed:
+                request = self._next(requests)
+                if request is None:
+                    self._no_row_left = True
+                    return
+                await self._bring(request)
+                self._staff()
+        finally:
+            self._active -= 1
+
+    async def _bring(self, request: ChatRequest) -> None:
+        """Brings one request to its result, and the result to the recorder."""
+        self._taken += 1
+        try:
+            result = await self._complete(request)
+            if result is not None:
+                self._recorder.emit(result)
+        except RunStopped as error:  # nothing can be written any more, or the budget is spent
+            self._stop(error.reason, str(error))
+        finally:
+            self._taken -= 1
+            self._begun.pop(request.row_id, None)
 
     def _next(self, requests: Iterator[ChatRequest]) -> ChatRequest | None:
         """The next request; None at the end, or when there will be no other.
@@ -387,12 +425,16 @@ class Pool:
                 self._take_out(lane, _outage(message, outcome))
 
     async def _sleep(self, seconds: float) -> None:
-        """A back-off that ends at once when the run stops."""
+        """A back-off that ends at once when the run stops. Meanwhile another worker has the slot."""
+        self._away += 1
+        self._staff()
         try:
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
         except TimeoutError:
             return
+        finally:
+            self._away -= 1
         raise Stopped
 
 
@@ -406,8 +448,8 @@ def with_more_tokens(request: ChatRequest, factor: float) -> ChatRequest | None:
     return None
 
 
-def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
+def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    for task in list(tasks):
         task.cancel()
 
 
