@@ -301,39 +301,84 @@ class Totals:
 
 def result_totals(result: Result) -> Totals:
     """The totals of one row."""
-    if isinstance(result, Failure):
-        return Totals(
-            rows=1,
-            failed=1,
-            retryable_failed=int(result.retryable),
-            bad_input=int(result.error_class == "bad_input"),
-            attempts=result.attempts,
-            cut_off=result.cut_off,
-            wasted_prompt_tokens=result.wasted_prompt_tokens or 0,
-            wasted_completion_tokens=result.wasted_completion_tokens or 0,
-            cost_wasted_usd=result.cost_wasted_usd or 0.0,
-        )
-    usage = result.reply.usage
-    return Totals(
-        rows=1,
-        ok=int(result.status == "ok"),
-        truncated=int(result.status == "truncated"),
-        filtered=int(result.status == "filtered"),
-        invalid=int(result.status == "invalid"),
-        attempts=result.attempts,
-        cut_off=result.cut_off,
-        prompt_tokens=usage.prompt_tokens or 0,
-        completion_tokens=usage.completion_tokens or 0,
-        total_tokens=usage.total_tokens or 0,
-        cached_tokens=usage.cached_tokens or 0,
-        reasoning_tokens=usage.reasoning_tokens or 0,
-        wasted_prompt_tokens=result.wasted_prompt_tokens or 0,
-        wasted_completion_tokens=result.wasted_completion_tokens or 0,
-        rows_without_usage=int(usage.prompt_tokens is None and usage.completion_tokens is None),
-        rows_without_cost=int(result.cost_usd is None),
-        cost_usd=result.cost_usd or 0.0,
-        cost_wasted_usd=result.cost_wasted_usd or 0.0,
-    )
+    tally = Tally()
+    tally.add_result(result)
+    return tally.totals()
+
+
+class Tally:
+    """Totals that grow: one result at a time, without an object for each."""
+
+    __slots__ = Totals.__slots__
+
+    rows: int
+    ok: int
+    truncated: int
+    filtered: int
+    invalid: int
+    failed: int
+    retryable_failed: int
+    bad_input: int
+    attempts: int
+    cut_off: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    wasted_prompt_tokens: int
+    wasted_completion_tokens: int
+    rows_without_usage: int
+    rows_without_cost: int
+    cost_usd: float
+    cost_wasted_usd: float
+
+    def __init__(self, totals: Totals = Totals()) -> None:
+        for name in Totals.__slots__:
+            setattr(self, name, getattr(totals, name))
+
+    def totals(self) -> Totals:
+        """The sums so far."""
+        return Totals(*(getattr(self, name) for name in self.__slots__))
+
+    def add(self, totals: Totals) -> None:
+        """Adds sums."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(totals, name))
+
+    def add_result(self, result: Result) -> None:
+        """Adds one row."""
+        self.rows += 1
+        self.attempts += result.attempts
+        self.cut_off += result.cut_off
+        self.wasted_prompt_tokens += result.wasted_prompt_tokens or 0
+        self.wasted_completion_tokens += result.wasted_completion_tokens or 0
+        self.cost_wasted_usd += result.cost_wasted_usd or 0.0
+        if isinstance(result, Failure):
+            self.failed += 1
+            self.retryable_failed += result.retryable
+            self.bad_input += result.error_class == "bad_input"
+            return
+        match result.status:
+            case "ok":
+                self.ok += 1
+            case "truncated":
+                self.truncated += 1
+            case "filtered":
+                self.filtered += 1
+            case "invalid":
+                self.invalid += 1
+        usage = result.reply.usage
+        self.prompt_tokens += usage.prompt_tokens or 0
+        self.completion_tokens += usage.completion_tokens or 0
+        self.total_tokens += usage.total_tokens or 0
+        self.cached_tokens += usage.cached_tokens or 0
+        self.reasoning_tokens += usage.reasoning_tokens or 0
+        self.rows_without_usage += usage.prompt_tokens is None and usage.completion_tokens is None
+        if result.cost_usd is None:
+            self.rows_without_cost += 1
+        else:
+            self.cost_usd += result.cost_usd
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source
 from batchlab.job import EndpointJob, Job
-from batchlab.records import ChatRequest, Failure, Result, Shard, Totals, Usage
+from batchlab.records import ChatRequest, Failure, Result, Shard, Tally, Totals, Usage
 from batchlab.store.open_shard import OpenShard, RetryRule
 from batchlab.store.run_dir import RunDir
 
@@ -44,7 +44,7 @@ class Counters:
     """
 
     earlier: Totals = field(default_factory=Totals)
-    totals: Totals = field(default_factory=Totals)
+    totals: Tally = field(default_factory=Tally)
     attempts: PoolCounters = field(default_factory=PoolCounters)
     reopened: int = 0
     window: int = 0
@@ -98,6 +98,7 @@ class ShardFeed:
         counters: Counters,
         retry: RetryRule | None,
         only: frozenset[int] | None,
+        stop: StopSignal,
         on_complete: Callable[[OpenShard], None],
     ) -> None:
         self._source = source
@@ -107,7 +108,9 @@ class ShardFeed:
         self._counters = counters
         self._retry = retry
         self._only = only
+        self._stop = stop
         self._on_complete = on_complete
+        self._to_flush: set[OpenShard] = set()
         self._open: dict[int, OpenShard] = {}
         self._shard_rows = plan.shards[0].rows if plan.shards else 1
 
@@ -142,12 +145,24 @@ class ShardFeed:
         self._shard_of(row_id).append_back(row_id, usage, usd)
 
     def emit(self, result: Result) -> None:
-        """See `dispatch.pool.Recorder`. The journal record comes before anything else."""
+        """See `dispatch.pool.Recorder`."""
         shard = self._shard_of(result.row_id)
-        self._counters.totals += shard.append(result)
+        shard.append(result, self._counters.totals)
+        if not self._to_flush:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._to_flush.add(shard)
         if shard.complete:
             self._finish(shard)
         self._store.check_disk()
+
+    def _flush(self) -> None:
+        """Writes the results of this turn of the event loop that no request's record took along."""
+        shards, self._to_flush = self._to_flush, set()
+        for shard in shards:
+            try:
+                shard.flush()
+            except RunStopped as error:
+                self._stop(error.reason, str(error))
 
     def close(self) -> None:
         """Closes the journals of shards that are not complete."""
@@ -159,6 +174,8 @@ class ShardFeed:
         return self._open[row_id // self._shard_rows]
 
     def _finish(self, shard: OpenShard) -> None:
+        self._to_flush.discard(shard)
+        shard.flush()
         del self._open[shard.shard.index]
         self._on_complete(shard)
 
@@ -275,6 +292,7 @@ class LocalEngine:
                 counters=self.counters,
                 retry=retry,
                 only=self._only,
+                stop=stop,
                 on_complete=complete,
             )
             pool = Pool(

@@ -169,7 +169,7 @@ class _Run:
             self._progress.update(state)
 
     def _state(self, counters: Counters, saved: int) -> ProgressState:
-        now = counters.totals
+        now = counters.totals.totals()
         return ProgressState(
             saved=self._earlier.rows - counters.reopened + saved,
             total=self._prepared.plan.rows,

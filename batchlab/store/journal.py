@@ -15,12 +15,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
 from batchlab.records import Completion, Failure, Reply, Result, Timing, Usage
 
+# A result as the journal holds it: the fields of Completion or Failure, nested, `request_hash` in hex.
+ResultValues: TypeAlias = dict[str, Any]
+RESULT_KINDS = frozenset({"completion", "failure"})
 _HEADER = re.compile(rb"([0-9a-f]{8}) (\d{1,10}) ")
 MAX_RECORD_BYTES = 2**28  # 256 MiB
 
@@ -49,7 +52,7 @@ def result_record(result: Result) -> bytes:
 def result_of(record: dict[str, Any]) -> Result | None:
     """The result in a decoded record; None for a record of another kind."""
     kind = record.get("t")
-    if kind not in {"completion", "failure"}:
+    if kind not in RESULT_KINDS:
         return None
     value = dict(record["v"])
     value["request_hash"] = bytes.fromhex(value["request_hash"])

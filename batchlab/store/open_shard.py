@@ -7,23 +7,25 @@ import shutil
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 
 from batchlab.errors import CorruptRun, RunStopped
-from batchlab.records import Completion, Failure, Result, Shard, Totals, Usage, result_totals
+from batchlab.records import Completion, Failure, Result, Shard, Tally, Totals, Usage
 from batchlab.store.ballast import Ballast
 from batchlab.store.files import AppendFile, atomic_write, disk_errors, fsync_dir, publish
 from batchlab.store.journal import (
+    RESULT_KINDS,
     JournalScan,
     Record,
+    ResultValues,
     back_record,
     decode,
-    result_of,
     result_record,
     sent_record,
 )
-from batchlab.store.parts import file_digest, part_results, write_part
+from batchlab.store.parts import file_digest, part_results, values_of, write_part
 from batchlab.store.replay import Replay
 from batchlab.store.sync import SyncGroup
 
@@ -73,7 +75,7 @@ def repaired_records(path: Path) -> Iterator[Record]:
 
 
 class OpenShard:
-    """One shard's results so far. `append` returns when the record is written.
+    """One shard's results so far.
 
     A result replaces a failed one, never a good one. Positions are kept, not results: memory
     is a few bytes a row.
@@ -102,6 +104,7 @@ class OpenShard:
         self._length = array("q", [0]) * shard.rows
         self._files: list[AppendFile] = []
         self._writing: AppendFile | None = None
+        self._queued: list[tuple[bytes, int | None]] = []
         self._final = 0
         self._base = part_path(root, shard.index)
         self._had_part = self._base.exists()
@@ -129,36 +132,65 @@ class OpenShard:
         return self._state[row_id - self.shard.first_row] != _PENDING
 
     def append_sent(self, row_id: int, attempt: int) -> None:
-        """Records that a request for the row leaves now. Raises RunStopped (disk)."""
-        self._write(sent_record(row_id, attempt), results=0)
+        """Records that a request for the row leaves now: written when this returns.
+
+        Raises RunStopped (disk).
+        """
+        self._queue(sent_record(row_id, attempt))
+        self.flush()
 
     def append_back(self, row_id: int, usage: Usage | None, usd: float | None = None) -> None:
         """Records that the row's request came back without a final result; `usage` was paid for."""
-        self._write(back_record(row_id, usage, usd), results=0)
+        self._queue(back_record(row_id, usage, usd))
+        self.flush()
 
-    def append(self, result: Result) -> Totals:
-        """Records the row's final result, and what its requests of earlier processes came to.
+    def append(self, result: Result, totals: Tally | None = None) -> None:
+        """Takes the row's final result, with what its requests of earlier processes came to.
 
-        Returns by how much the run's totals change. Raises RunStopped (disk).
+        It is written by the next `flush`, with all that came before it: one write for the results
+        of a turn of the event loop and the next request's record.
+
+        Args:
+            totals: the run's; they change by what the row now counts.
         """
-        earlier = self._earlier.get(result.row_id)
+        earlier = self._earlier.pop(result.row_id, None)
         if earlier is not None:
             result = earlier.added_to(result)
-        record = result_record(result)
-        offset = self._write(record, results=1)
-        self._place(result, len(self._files) - 1, offset, len(record))
-        self._earlier.pop(result.row_id, None)
-        return result_totals(result) - (earlier.counted() if earlier is not None else Totals())
+        index = result.row_id - self.shard.first_row
+        # a failure that comes after an answer is written, and counts for nothing
+        self._queue(result_record(result), -1 if self._state[index] == _ANSWERED else index)
+        self._mark(result)
+        if totals is not None:
+            totals.add_result(result)
+            if earlier is not None:
+                totals.add(Totals() - earlier.counted())
 
-    def results(self) -> Iterator[Result | None]:
-        """Each row's result, in row order; None for a pending one."""
+    def flush(self) -> None:
+        """Writes what was taken: on disk when this returns. Raises RunStopped (disk)."""
+        if not self._queued:
+            return
+        data = b"".join([record for record, _ in self._queued])
+        offset = self._write(data)
+        queued, self._queued = self._queued, []
+        number, results = len(self._files) - 1, 0
+        for record, index in queued:
+            if index is not None:
+                results += 1
+                if index >= 0:
+                    self._place(index, number, offset, len(record))
+            offset += len(record)
+        self._group.written(self._files[number], records=len(queued), results=results)
+
+    def values(self) -> Iterator[ResultValues | None]:
+        """Each row's result as plain values, in row order; None for a pending one."""
         base = part_results(self._base, self._prefix) if self._had_part else None
         for index in range(self.shard.rows):
             old = next(base) if base is not None else None
             if self._state[index] == _PENDING:
                 yield None
             elif self._file_of[index] < 0:
-                yield old
+                assert old is not None, "a row without a journal record has one in the part"
+                yield values_of(old)
             else:
                 yield self._read(index)
 
@@ -171,22 +203,13 @@ class OpenShard:
             RunStopped: the disk is full or failing; the journals stay.
         """
         assert self.complete, "a shard is sealed when every row has a final result"
-        totals = Totals()
-        for result in self.results():
-            assert result is not None
-            totals += result_totals(result)
-        stream = self.results()
-
-        def batch(start: int, stop: int) -> list[Result]:
-            return [result for _ in range(start, stop) if (result := next(stream)) is not None]
-
-        tmp = write_part(
+        self.flush()
+        tmp, totals = write_part(
             self._base,
             input_table,
-            batch,
+            self.values(),
             first_row=self.shard.first_row,
             prefix=self._prefix,
-            totals=totals,
         )
         self._record_digest(self._base.name, file_digest(tmp))
         publish(tmp, self._base)
@@ -198,7 +221,8 @@ class OpenShard:
         return totals
 
     def close(self) -> None:
-        """Syncs and closes the journals."""
+        """Writes what was taken, syncs and closes the journals."""
+        self.flush()
         if self._writing is not None:
             self._group.flush()
         for file in self._files:
@@ -206,17 +230,20 @@ class OpenShard:
         self._files.clear()
         self._writing = None
 
-    def _write(self, record: bytes, *, results: int) -> int:
+    def _queue(self, record: bytes, index: int | None = None) -> None:
+        """Takes a record; `index` is the row whose result it holds, -1 when that is not to be kept."""
+        self._queued.append((record, index))
+
+    def _write(self, data: bytes) -> int:
+        """Appends whole records and returns the offset of the first."""
         try:
-            offset = self._journal().append(record)
+            return self._journal().append(data)
         except RunStopped as stop:
             if not self._ballast.spend(stop):
                 raise
             # a new file: the old one may be as large as it may get, or end in half a record
             self._writing = None
-            offset = self._journal().append(record)
-        self._group.written(self._journal(), results=results)
-        return offset
+            return self._journal().append(data)
 
     def _journal(self) -> AppendFile:
         """The file that is written to, made first if need be. Raises RunStopped (disk)."""
@@ -233,32 +260,31 @@ class OpenShard:
             result = replay.apply(record.data)
             if result is None:
                 continue
+            index = result.row_id - self.shard.first_row
             if isinstance(result, Failure) and not self._had_part and retry is not None and retry(result):
                 self.reopened += 1
                 replay.reopen(result)
-            else:
-                self._place(result, number, record.offset, record.length)
+            elif self._state[index] != _ANSWERED:
+                self._mark(result)
+                self._place(index, number, record.offset, record.length)
         self._files.append(AppendFile(path))
 
-    def _place(self, result: Result, file: int, offset: int, length: int) -> None:
-        index = result.row_id - self.shard.first_row
-        if self._state[index] == _ANSWERED:
-            return
-        self._mark(result)
+    def _place(self, index: int, file: int, offset: int, length: int) -> None:
         self._file_of[index], self._offset[index], self._length[index] = file, offset, length
 
     def _mark(self, result: Result) -> None:
         index = result.row_id - self.shard.first_row
+        if self._state[index] == _ANSWERED:
+            return
         self._final += self._state[index] == _PENDING
         self._state[index] = _ANSWERED if isinstance(result, Completion) else _FAILED
 
-    def _read(self, index: int) -> Result:
+    def _read(self, index: int) -> ResultValues:
         line = self._files[self._file_of[index]].read(self._offset[index], self._length[index])
         data = decode(line)
-        result = result_of(data) if data is not None else None
-        if result is None:
+        if data is None or data.get("t") not in RESULT_KINDS:
             raise CorruptRun(f"{self._files[self._file_of[index]].path}: changed while the run was going on.")
-        return result
+        return cast("ResultValues", data["v"])
 
     def __del__(self) -> None:
         with contextlib.suppress(OSError):

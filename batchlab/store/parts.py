@@ -8,19 +8,23 @@ verify them (without, 317 of 400 flipped bits were read back as silently differe
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchlab.errors import CorruptRun
 from batchlab.records import (
     RESULT_COLUMNS,
+    RETRYABLE_ERRORS,
     Completion,
     Failure,
     Reply,
@@ -30,6 +34,7 @@ from batchlab.records import (
     Usage,
 )
 from batchlab.store.files import FILE_MODE, disk_stop
+from batchlab.store.journal import ResultValues
 
 FORMAT = "1"
 BATCH_ROWS = 2_000  # rows held as Python values while a part is written or read
@@ -89,61 +94,109 @@ def part_schema(input_schema: pa.Schema, prefix: str) -> pa.Schema:
     return pa.schema([*input_schema, *(field.with_name(prefix + field.name) for field in RESULT_SCHEMA)])
 
 
-def result_columns(results: Sequence[Result | None], row_ids: Sequence[int]) -> list[pa.Array]:
-    """The result columns of some rows; a row without a result yet has the status `pending`."""
-    rows = [_values(result, row_id) for result, row_id in zip(results, row_ids, strict=True)]
-    return [pa.array([row.get(field.name) for row in rows], type=field.type) for field in RESULT_SCHEMA]
+def values_of(result: Result) -> ResultValues:
+    """A result as plain values, as the journal holds it."""
+    values: ResultValues = orjson.loads(orjson.dumps(result, default=bytes.hex))
+    return values
 
 
-def _values(result: Result | None, row_id: int) -> dict[str, Any]:
-    if result is None:
-        return {"row_id": row_id, "custom_id": str(row_id), "status": "pending"}
-    values: dict[str, Any] = {
-        "row_id": result.row_id,
-        "custom_id": result.custom_id,
-        "attempts": min(result.attempts, MAX_INT16),
-        "cut_off": min(result.cut_off, MAX_INT16),
-        "error_class": result.error_class,
-        "endpoint": result.endpoint,
-        "request_id": result.request_id,
-        "request_hash": result.request_hash or None,
-        "wasted_prompt_tokens": result.wasted_prompt_tokens,
-        "wasted_completion_tokens": result.wasted_completion_tokens,
-        "cost_wasted_usd": result.cost_wasted_usd,
+_NOTHING: ResultValues = {}
+# result columns whose value stands under the column's own name
+_OWN = (
+    "error_class",
+    "error_message",
+    "error_code",
+    "endpoint",
+    "request_id",
+    "wasted_prompt_tokens",
+    "wasted_completion_tokens",
+    "cost_usd",
+    "cost_wasted_usd",
+)
+_OF_REPLY = (
+    "completion",
+    "reasoning",
+    "refusal",
+    "tool_calls",
+    "finish_reason",
+    "model",
+    "response_id",
+    "system_fingerprint",
+)
+_OF_USAGE = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
+_OF_TIMING = ("latency_ms", "queue_ms", "ttft_ms")
+
+
+def result_columns(results: Sequence[ResultValues | None], row_ids: Sequence[int]) -> list[pa.Array]:
+    """The result columns of some rows; a row without a result yet has the status `pending`.
+
+    Column by column from the plain values: an object for each row would cost more than Arrow does.
+    """
+    rows = [values or _NOTHING for values in results]
+    replies = [values.get("reply") or _NOTHING for values in rows]
+    usages = [reply.get("usage") or _NOTHING for reply in replies]
+    timings = [values.get("timing") or _NOTHING for values in rows]
+    lists: dict[str, list[Any]] = {"row_id": list(row_ids)}
+    lists |= {name: [values.get(name) for values in rows] for name in _OWN}
+    lists |= {name: [reply.get(name) for reply in replies] for name in _OF_REPLY}
+    lists |= {name: [usage.get(name) for usage in usages] for name in _OF_USAGE}
+    lists |= {name: [timing.get(name) for timing in timings] for name in _OF_TIMING}
+    lists |= {
+        "custom_id": [
+            values.get("custom_id", str(row_id)) for values, row_id in zip(rows, row_ids, strict=True)
+        ],
+        "status": [values.get("status", "failed") if values else "pending" for values in rows],
+        "usage_raw": [usage.get("raw") for usage in usages],
+        "attempts": [min(values["attempts"], MAX_INT16) if values else None for values in rows],
+        "cut_off": [min(values["cut_off"], MAX_INT16) if values else None for values in rows],
+        "request_hash": [bytes.fromhex(values.get("request_hash", "")) or None for values in rows],
+        "started_at": [_micros(timing.get("started_at")) for timing in timings],
+        "finished_at": [_micros(timing.get("finished_at")) for timing in timings],
     }
-    if result.timing is not None:
-        values |= {
-            "started_at": datetime.fromtimestamp(result.timing.started_at, UTC),
-            "finished_at": datetime.fromtimestamp(result.timing.finished_at, UTC),
-            "latency_ms": result.timing.latency_ms,
-            "queue_ms": result.timing.queue_ms,
-            "ttft_ms": result.timing.ttft_ms,
-        }
-    if isinstance(result, Failure):
-        return values | {
-            "status": "failed",
-            "error_code": result.error_code,
-            "error_message": result.error_message,
-        }
-    reply, usage = result.reply, result.reply.usage
-    return values | {
-        "status": result.status,
-        "completion": reply.completion,
-        "reasoning": reply.reasoning,
-        "refusal": reply.refusal,
-        "tool_calls": reply.tool_calls,
-        "finish_reason": reply.finish_reason,
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-        "usage_raw": usage.raw,
-        "cost_usd": result.cost_usd,
-        "model": reply.model,
-        "response_id": reply.response_id,
-        "system_fingerprint": reply.system_fingerprint,
-    }
+    return [
+        pa.array(lists[field.name], type=field.type)
+        if field.name in lists
+        else pa.nulls(len(rows), type=field.type)
+        for field in RESULT_SCHEMA
+    ]
+
+
+def _micros(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1e6)
+
+
+def columns_totals(columns: Sequence[pa.Array]) -> Totals:
+    """The totals of some rows with final results, from their result columns."""
+    column = dict(zip(RESULT_COLUMNS, columns, strict=True))
+
+    def total(name: str) -> Any:
+        return pc.sum(column[name]).as_py() or 0
+
+    status = Counter(column["status"].to_pylist())
+    failed = pc.equal(column["status"].cast(pa.string()), "failed")
+    errors = Counter(column["error_class"].filter(failed).to_pylist())
+    answered = pc.invert(failed)
+    without_usage = pc.and_(column["prompt_tokens"].is_null(), column["completion_tokens"].is_null())
+    return Totals(
+        rows=len(column["row_id"]),
+        **{name: status[name] for name in ("ok", "truncated", "filtered", "invalid", "failed")},
+        retryable_failed=sum(errors[name] for name in RETRYABLE_ERRORS),
+        bad_input=errors["bad_input"],
+        **{
+            name: total(name)
+            for name in (
+                "attempts",
+                "cut_off",
+                *_OF_USAGE,
+                "wasted_prompt_tokens",
+                "wasted_completion_tokens",
+            )
+        },
+        rows_without_usage=pc.sum(pc.and_(answered, without_usage)).as_py() or 0,
+        rows_without_cost=pc.sum(pc.and_(answered, column["cost_usd"].is_null())).as_py() or 0,
+        cost_usd=float(total("cost_usd")),
+        cost_wasted_usd=float(total("cost_wasted_usd")),
+    )
 
 
 def _result(row: dict[str, Any]) -> Result:
@@ -208,29 +261,33 @@ def _result(row: dict[str, Any]) -> Result:
 def write_part(
     path: Path,
     input_table: pa.Table,
-    results: Callable[[int, int], list[Result]],
+    results: Iterator[ResultValues | None],
     *,
     first_row: int,
     prefix: str,
-    totals: Totals,
-) -> Path:
-    """Writes one part to a temporary file beside `path` and returns that file, not yet published.
+) -> tuple[Path, Totals]:
+    """Writes one part to a temporary file beside `path`.
+
+    Returns that file, not yet published, and the totals that its footer holds.
 
     Args:
-        results: the results of rows [start, stop), counted within the shard.
+        results: those of all its rows, in order.
 
     Raises:
         RunStopped: the disk is full or failing.
     """
     schema = part_schema(input_table.schema, prefix)
     tmp = path.with_name(f"{path.name}.tmp")
+    totals = Totals()
     try:
         with pq.ParquetWriter(
             tmp, schema, compression="zstd", write_page_checksum=True, use_dictionary=True
         ) as writer:
             for start in range(0, input_table.num_rows, BATCH_ROWS):
                 stop = min(start + BATCH_ROWS, input_table.num_rows)
-                columns = result_columns(results(start, stop), range(first_row + start, first_row + stop))
+                batch = list(itertools.islice(results, stop - start))
+                columns = result_columns(batch, range(first_row + start, first_row + stop))
+                totals += columns_totals(columns)
                 inputs = input_table.slice(start, stop - start).columns
                 writer.write_table(pa.Table.from_arrays([*inputs, *columns], schema=schema))
             writer.add_key_value_metadata(
@@ -245,7 +302,7 @@ def write_part(
     except OSError as error:
         tmp.unlink(missing_ok=True)
         disk_stop(path, error)
-    return tmp
+    return tmp, totals
 
 
 def file_digest(path: Path) -> str:
@@ -296,7 +353,8 @@ def with_results(
 ) -> pa.Table:
     """Input rows with what is known of their results: for a shard that is not sealed."""
     row_ids = range(first_row, first_row + input_table.num_rows)
-    columns = result_columns(list(results), row_ids)
+    values = [None if result is None else values_of(result) for result in results]
+    columns = result_columns(values, row_ids)
     return pa.Table.from_arrays(
         [*input_table.columns, *columns], schema=part_schema(input_table.schema, prefix)
     )

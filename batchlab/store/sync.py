@@ -33,8 +33,8 @@ class SyncGroup:
         self.synced_results = 0
         self._thread: threading.Thread | None = None
 
-    def written(self, file: AppendFile, *, results: int) -> None:
-        """`file` got a record; `results` of them are final results.
+    def written(self, file: AppendFile, *, records: int, results: int) -> None:
+        """`file` got so many records; `results` of them are final results.
 
         Raises:
             RunStopped: an earlier sync failed. That is final: the kernel may have dropped the
@@ -43,12 +43,12 @@ class SyncGroup:
         with self._lock:
             self._raise_error()
             self._dirty.add(file)
-            self._waiting += 1
+            before, self._waiting = self._waiting, self._waiting + records
             self._results += results
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="batchlab-sync", daemon=True)
                 self._thread.start()
-            if self._waiting in {1, GROUP_RECORDS}:
+            if before == 0 or before < GROUP_RECORDS <= self._waiting:
                 self._lock.notify()
 
     def flush(self) -> None:

@@ -30,6 +30,7 @@ from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Failure, Reply, Result, Shard, Timing, Usage
 from batchlab.store import ballast
 from batchlab.store.run_dir import RunDir
+from tests.store.shard_results import shard_results
 
 SHARDS, SHARD_ROWS = 2, 4
 PLAN = [Shard(index, index * SHARD_ROWS, SHARD_ROWS) for index in range(SHARDS)]
@@ -327,7 +328,11 @@ class Scenario:
                 shard.append_back(row, None)
                 shard.append_sent(row, 2)
             shard.append(self._written[row])
+            if self._rng.random() < 0.7:  # else the next record takes it along
+                shard.flush()
             if self._rng.random() < 0.3:
+                for one in shards:
+                    one.flush()
                 run._group.flush()
                 self._synced.update(rows[: number + 1])
             if shard.complete:
@@ -363,7 +368,7 @@ def check(
         run.lock()
         shards = [run.open_shard(shard) for shard in PLAN]
         for shard in shards:
-            results |= {one.row_id: one for one in shard.results() if one is not None}
+            results |= {one.row_id: one for one in shard_results(shard) if one is not None}
     except CorruptRun as error:
         yield f"cannot be resumed: {error}"
         return

@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.records import RESULT_COLUMNS, ChatRequest, Shard, Usage, result_totals
+from batchlab.records import RESULT_COLUMNS, ChatRequest, Shard, Tally, Usage, result_totals
 from batchlab.store import generations
 from batchlab.store.open_shard import part_path
 from batchlab.store.parts import part_results, part_totals
 from batchlab.store.run_dir import RunDir
+from tests.store.shard_results import shard_results
 
 from .test_journal import completion, failure
 
@@ -92,8 +93,11 @@ def test_what_was_paid_before_a_crash_is_in_the_books_of_the_row_that_is_asked_a
     assert (run.totals().wasted_completion_tokens, run.totals().cut_off, run.totals().rows) == (4, 1, 0)
 
     again = run.open_shard(SHARD)
-    change = again.append(completion(2))
-    stored = next(result for result in again.results() if result is not None)
+    tally = Tally()
+    again.append(completion(2), tally)
+    again.flush()
+    change = tally.totals()
+    stored = next(result for result in shard_results(again) if result is not None)
     again.close()
 
     assert (stored.attempts, stored.cut_off, stored.wasted_prompt_tokens) == (3, 1, 7)
@@ -110,8 +114,10 @@ def test_a_failed_row_that_is_asked_again_keeps_what_its_attempts_have_cost(run)
 
     opened = run.open_shard(SHARD, retry=lambda _: True)
     opened.append_sent(0, 1)
-    change = opened.append(completion(0))
+    tally = Tally()
+    opened.append(completion(0), tally)
     opened.seal(INPUT)
+    change = tally.totals()
 
     after = run.totals()
     assert (after.wasted_prompt_tokens, after.wasted_completion_tokens, after.cut_off) == (5, 6, 1)
@@ -138,7 +144,7 @@ def test_a_crash_between_publishing_a_part_and_deleting_its_journal_is_harmless(
     opened = run.open_shard(SHARD)
     for row in range(5):
         opened.append(completion(row))
-    opened._group.flush()
+    opened.flush()
     journal = next((run.path / "journal").iterdir())
     content = journal.read_bytes()
     opened.seal(INPUT)
@@ -156,6 +162,7 @@ def test_verify_accepts_a_good_run_and_counts_pending_rows(run):
     filled(run)
     opened = run.open_shard(Shard(1, 5, 5))
     opened.append(completion(5))
+    opened.flush()
 
     report = run.verify([SHARD, Shard(1, 5, 5), Shard(2, 10, 5)])
     opened.close()
