@@ -109,16 +109,16 @@ class JsonlSource:
         row_id = shard.first_row
         last = shard.first_row + shard.rows
         try:
-            while row_id < last:
-                with read_errors(self.path):
-                    line = file.readline()
-                if not line:
-                    raise InputError(self.path, f"ends at row {row_id}, before its plan does; it changed")
-                if line.isspace():
-                    continue
-                values, problem = parse_line(line)
-                yield Row(row_id, values, problem)
-                row_id += 1
+            with read_errors(self.path):
+                for line in iter(file.readline, b""):
+                    if line.isspace():
+                        continue
+                    values, problem = parse_line(line)
+                    yield Row(row_id, values, problem)
+                    row_id += 1
+                    if row_id == last:
+                        return
+            raise InputError(self.path, f"ends at row {row_id}, before its plan does; it changed")
         finally:
             if row_id == last < plan.rows:
                 self._cursors[purpose] = _Cursor(file, row_id)

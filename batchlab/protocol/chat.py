@@ -82,6 +82,10 @@ def json_text(value: Any) -> str | None:
     if not value:
         return None
     try:
+        return orjson.dumps(value).decode()
+    except (TypeError, ValueError):
+        pass
+    try:
         return without_surrogates(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     except (ValueError, RecursionError):
         return None

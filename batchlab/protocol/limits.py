@@ -15,6 +15,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 _WINDOWS_S = (1.0, 10.0, 60.0, 3_600.0, 86_400.0)
+_RATE_HEADERS = tuple(
+    f"x-ratelimit-{what}-{kind}"
+    for kind in ("requests", "tokens")
+    for what in ("limit", "remaining", "reset")
+)
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _IN_MESSAGE = re.compile(
     r"(?i)(?:try again|retry) (?:in|after) "
@@ -75,7 +80,7 @@ def message_wait_s(message: str) -> float | None:
 
 def rate_limits(headers: Mapping[str, str], *, now: datetime | None = None) -> RateHeaders | None:
     """The x-ratelimit headers of a response; None when there are none worth anything."""
-    if not any(name.lower().startswith("x-ratelimit-") for name in headers):
+    if not any(name in headers for name in _RATE_HEADERS):
         return None
     values: dict[str, float | None] = {}
     for kind in ("requests", "tokens"):

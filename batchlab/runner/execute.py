@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from batchlab.costs.pricing import Price
@@ -294,8 +295,26 @@ def _run_loop(main: Callable[[], Any]) -> None:
         import uvloop
 
         factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with rare_collections(), asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main())
+
+
+# New objects before the collector looks at the youngest. With Python's 700 it looks 30 times a second
+# at 256 requests in flight, and now and then at everything that was ever imported: 8 % of the CPU.
+YOUNG_OBJECTS = 20_000
+
+
+@contextlib.contextmanager
+def rare_collections() -> Iterator[None]:
+    """What exists now is left out of garbage collection, which happens less often in the body."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 class _Signals:
