@@ -23,16 +23,26 @@ def parse_json(body: bytes | str) -> Any:
     """The JSON value of `body`.
 
     orjson first; what it refuses but Python's json accepts (lone surrogates, NaN) goes through
-    json. Raises ReplyProblem for anything else, deep nesting included.
+    json, and lone surrogates become U+FFFD. Raises ReplyProblem for anything else, deep nesting included.
     """
     try:
         return orjson.loads(body)
     except ValueError:
         pass
     try:
-        return json.loads(body)
+        return _without_surrogates(json.loads(body))
     except (ValueError, RecursionError) as error:
         raise ReplyProblem(f"not JSON: {type(error).__name__}") from None
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_surrogates(value)
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    return value
 
 
 def parse_reply(body: bytes) -> Reply:
@@ -73,7 +83,7 @@ def content_text(content: Any) -> str | None:
     """Text of a message's content: a string, or a list of parts whose texts are joined."""
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, dict)]
-        return without_surrogates("".join(text for text in texts if isinstance(text, str)))
+        return "".join(text for text in texts if isinstance(text, str))
     return _text(content)
 
 
@@ -86,7 +96,7 @@ def json_text(value: Any) -> str | None:
     except (TypeError, ValueError):
         pass
     try:
-        return without_surrogates(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     except (ValueError, RecursionError):
         return None
 
@@ -125,4 +135,4 @@ def _count(value: Any) -> int | None:
 
 
 def _text(value: Any) -> str | None:
-    return without_surrogates(value) if isinstance(value, str) else None
+    return value if isinstance(value, str) else None

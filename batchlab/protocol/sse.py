@@ -13,9 +13,9 @@ import re
 from typing import Any
 
 from batchlab.protocol.chat import ReplyProblem, content_text, json_text, parse_json, parse_usage
-from batchlab.protocol.redact import without_surrogates
 from batchlab.records import NO_USAGE, Reply, Usage
 
+_META = ("model", "id", "system_fingerprint")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -44,6 +44,15 @@ class SseDecoder:
     def _lines(self, text: str, *, last: bool) -> list[str]:
         events: list[str] = []
         start = 0
+        if not self._data and not last and "\r" not in text:
+            # What nearly every provider sends: one data line an event, then a blank line.
+            blocks = text.split("\n\n")
+            rest = blocks.pop()
+            if "\n" not in rest[:-1] and all(
+                block.startswith("data: ") and "\n" not in block for block in blocks
+            ):
+                self._pending = rest
+                return [block[6:] for block in blocks if len(block) > 6]
         for match in _LINE_END.finditer(text):
             if not last and match.group() == "\r" and match.end() == len(text):
                 break  # the LF of a CRLF may be in the next chunk
@@ -119,11 +128,13 @@ class StreamAssembler:
         if not isinstance(chunk, dict) or chunk.get("error") or chunk.get("status") == "error":
             self._problem = data.encode("utf-8", "replace")
             return
-        if isinstance(chunk.get("usage"), dict) and chunk["usage"]:
-            self.usage = parse_usage(chunk["usage"])
-        for name in ("model", "id", "system_fingerprint"):
-            if isinstance(chunk.get(name), str):
-                self._meta.setdefault(name, without_surrogates(chunk[name]))
+        usage = chunk.get("usage")
+        if usage and isinstance(usage, dict):
+            self.usage = parse_usage(usage)
+        if len(self._meta) < len(_META):
+            for name in _META:
+                if name not in self._meta and isinstance(chunk.get(name), str):
+                    self._meta[name] = chunk[name]
         choices = chunk.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
             self._choice(choices[0])
@@ -151,16 +162,22 @@ class StreamAssembler:
         return self._problem or b""
 
     def _choice(self, choice: dict[str, Any]) -> None:
-        if choice.get("index") not in (0, None):
+        if choice.get("index"):
             return
         self._choices_seen = True
-        if isinstance(choice.get("finish_reason"), str):
-            self._finish_reason = choice["finish_reason"]
+        finish_reason = choice.get("finish_reason")
+        if isinstance(finish_reason, str):
+            self._finish_reason = finish_reason
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return
+        content = delta.get("content")
+        if len(delta) == 1 and type(content) is str:  # nearly every chunk
+            self._content.append(content)
+            self.started = self.started or bool(content)
+            return
         for parts, text in (
-            (self._content, content_text(delta.get("content"))),
+            (self._content, content_text(content)),
             (self._reasoning, content_text(delta.get("reasoning_content") or delta.get("reasoning"))),
             (self._refusal, content_text(delta.get("refusal"))),
         ):
