@@ -24,11 +24,17 @@ STREAM_CHUNKS = 200
 
 @dataclass(frozen=True, slots=True)
 class Canned:
-    """A running server. `plain` and `stream` are base URLs; `name` says what it is, with its version."""
+    """A running server: its name and version, and base URLs.
+
+    `slow` answers after a lognormal latency, `chunks` streams a chunk a write; only the asyncio
+    server has them.
+    """
 
     name: str
     plain: str
     stream: str
+    slow: str = ""
+    chunks: str = ""
 
 
 def completion_bytes() -> bytes:
@@ -75,7 +81,7 @@ def stream_bytes() -> bytes:
 def canned_server(*, cpus: set[int] | None = None) -> Iterator[Canned]:
     """Serves the canned replies on loopback until the body ends, held to `cpus` when given."""
     with tempfile.TemporaryDirectory(prefix="batchlab-bench-") as folder:
-        start = _nginx if shutil.which("nginx") else _fallback
+        start = _nginx if shutil.which("nginx") else asyncio_server
         with start(Path(folder), cpus) as canned:
             yield canned
 
@@ -126,7 +132,8 @@ http {{
 
 
 @contextlib.contextmanager
-def _fallback(folder: Path, cpus: set[int] | None) -> Iterator[Canned]:
+def asyncio_server(folder: Path | None = None, cpus: set[int] | None = None) -> Iterator[Canned]:
+    """The server of `fallback_server`; its `slow` and `chunks` are bases beside `/v1`."""
     del folder
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.benchmarks.fallback_server"],
@@ -135,9 +142,9 @@ def _fallback(folder: Path, cpus: set[int] | None) -> Iterator[Canned]:
     )
     try:
         assert process.stdout is not None
-        port = int(process.stdout.readline())
-        base = f"http://127.0.0.1:{port}"
-        yield Canned("asyncio without an HTTP parser", f"{base}/v1", f"{base}/stream")
+        base = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        name = "asyncio without an HTTP parser"
+        yield Canned(name, f"{base}/v1", f"{base}/stream", f"{base}/slow", f"{base}/chunks")
     finally:
         process.terminate()
         process.wait()
