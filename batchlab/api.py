@@ -38,6 +38,8 @@ _KEYWORDS = {
     "max_cost": "limits.max_cost",
     "deadline": "limits.deadline",
     "output": "output.file",
+    "to": "output.to",
+    "errors": "output.errors",
     "run_dir": "output.run_dir",
     "limit": "input.limit",
 }

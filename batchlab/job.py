@@ -18,6 +18,10 @@ SELF_STARTED = ("simulator", "local")  # endpoints batchlab starts itself, on lo
 
 MIB = 1024 * 1024
 
+# formats of an output file or directory, and the endings that name one
+FORMATS = ("parquet", "csv", "jsonl", "openai-batch", "hf")
+ENDINGS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
+
 
 @dataclass(frozen=True, slots=True)
 class InputJob:
@@ -44,6 +48,12 @@ class InputJob:
     endpoint: str | None = None
     limit: int | None = None
     strict: bool = False
+
+    @property
+    def json_lines(self) -> bool:
+        """Whether rows are JSON objects as written, and not cells or Arrow values."""
+        name = self.path.lower().removesuffix(".gz").removesuffix(".zst")
+        return self.path == "-" or name.endswith((".jsonl", ".ndjson"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +158,17 @@ class LimitsJob:
 
 @dataclass(frozen=True, slots=True)
 class OutputJob:
-    """Where results go. `prefix` is put before each result column's name."""
+    """Where results go. `prefix` is put before each result column's name.
+
+    Attributes:
+        to: one of FORMATS; what the name of `file` and the input say when None.
+        errors: file for the lines of failed rows, beside an `openai-batch` file.
+    """
 
     run_dir: str = ""
     file: str | None = None
+    to: str | None = None
+    errors: str | None = None
     prefix: str = ""
     shard_rows: int = 10_000  # ~8 MB parts at 800 B a row
 
@@ -223,6 +240,21 @@ def _section(name: str, data: Any) -> Any:
         models = {model: _section("price", price) for model, price in data.get("models", {}).items()}
         return PriceJob(**{**data, "models": models})
     return dict(data) if name == "simulator" else SECTIONS[name](**data)
+
+
+def output_format(file: str, to: str | None, *, batch: bool) -> str | None:
+    """The format of an output file, one of FORMATS; None when nothing tells.
+
+    Args:
+        to: what the user said.
+        batch: the input is a batch file: then `.jsonl` is what the Batch API and vLLM write.
+    """
+    if to is not None:
+        return to
+    if file.endswith("/"):
+        return "hf"
+    ending = ENDINGS.get(Path(file).suffix.lower())
+    return "openai-batch" if batch and ending == "jsonl" else ending
 
 
 def endpoint_host(base_url: str) -> str:

@@ -24,14 +24,18 @@ from urllib.parse import urlsplit
 from batchlab.errors import UsageError
 from batchlab.job import (
     DEFAULT_BASE_URL,
+    ENDINGS,
+    FORMATS,
     SECTIONS,
     SELF_STARTED,
     EndpointJob,
     Job,
     LimitsJob,
+    OutputJob,
     PriceJob,
     default_run_dir,
     endpoint_host,
+    output_format,
 )
 from batchlab.presets import PRESETS
 
@@ -282,7 +286,7 @@ def _whole_job_problems(job: Job) -> list[str]:
     problems = []
     if not job.input.path:
         problems.append("no input; pass -i FILE or set [input] path.")
-    if not job.request.model:
+    if not job.request.model and not _lines_may_name_models(job):
         problems.append("no model; pass -m MODEL or set [request] model.")
     if job.request.prompt is not None and job.request.prompt_file is not None:
         problems.append("both request.prompt and request.prompt_file are set; keep one.")
@@ -299,10 +303,33 @@ def _whole_job_problems(job: Job) -> list[str]:
         problems.append("output.shard_rows: must be at least 1")
     if job.input.limit is not None and job.input.limit < 1:
         problems.append("input.limit: must be at least 1")
-    if job.output.file and Path(job.output.file).suffix.lower() not in {".parquet", ".csv", ".jsonl"}:
-        problems.append(f"output.file: {job.output.file!r} must end in .parquet, .csv or .jsonl")
+    problems += _output_problems(job.output)
     for endpoint in job.endpoint:
         problems += _endpoint_problems(endpoint)
+    return problems
+
+
+def _lines_may_name_models(job: Job) -> bool:
+    """Whether the input may be a batch file, whose bodies name their models; its first line will tell."""
+    return job.input.json_lines and job.request.prompt is None and job.request.prompt_file is None
+
+
+def _output_problems(output: OutputJob) -> list[str]:
+    problems = []
+    if output.to is not None and output.to not in FORMATS:
+        problems.append(f"output.to: no format {output.to!r}{_nearest(output.to, list(FORMATS))}")
+    elif output.file and output_format(output.file, output.to, batch=False) is None:
+        problems.append(
+            f"output.file: {output.file!r} must end in {', '.join(ENDINGS)} or / (a Hugging Face data set), "
+            "or pass --to FORMAT"
+        )
+    if output.to is not None and not output.file:
+        problems.append("output.to: needs an output file; pass -o FILE")
+    if output.errors is not None:
+        if not output.file:
+            problems.append("output.errors: needs an output file; pass -o FILE")
+        elif Path(output.errors).absolute() == Path(output.file).absolute():
+            problems.append("output.errors: is the output file; leave it out to have errors there")
     return problems
 
 

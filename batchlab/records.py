@@ -124,11 +124,12 @@ class ChatRequest:
     """A row ready to be sent.
 
     Attributes:
-        body: the request's JSON object, as the user wrote it (no parameter is renamed).
+        body: the request's JSON object, as the user wrote it.
         request_hash: 16-byte BLAKE2b of the canonical body and the endpoint's host.
         prompt_bytes: UTF-8 bytes of the prompt's text, for token estimates.
         max_tokens: the cap on completion tokens that the body carries, or None.
         endpoint: name of the one endpoint that may answer; any when None.
+        as_written: no parameter of the body may be renamed to suit the service.
     """
 
     row_id: int
@@ -138,6 +139,7 @@ class ChatRequest:
     prompt_bytes: int
     max_tokens: int | None = None
     endpoint: str | None = None
+    as_written: bool = False
 
     @property
     def model(self) -> str:
@@ -393,6 +395,8 @@ class RunSummary:
         stopped: why the run stopped early (`RunStopped.reason`, or `interrupted`); None if it finished.
         message: one line for a person when `stopped` is set.
         insecure: names of endpoints whose TLS certificates were not verified.
+        output, errors_file: what was written beside the run directory, and the file of failed lines.
+        left_out: rows without a final result, for which the output's format has no line.
         limited, window: rate limits met by this invocation, and the requests it could have in flight
             when it ended.
     """
@@ -410,3 +414,5 @@ class RunSummary:
     insecure: tuple[str, ...] = ()
     limited: int = 0
     window: int = 0
+    errors_file: str | None = None
+    left_out: int = 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.job import Job, endpoint_host
+from batchlab.job import Job, endpoint_host, output_format
 from batchlab.job_file import deadline_s, duration_s, job_from, load_job
 
 MINIMAL = {"input": {"path": "rows.csv"}, "request": {"model": "m", "prompt": "{text}"}}
@@ -182,3 +183,41 @@ def test_a_job_file_that_cannot_be_read_is_one_line(tmp_path, content, message):
 
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ({"file": "x", "to": "openai"}, "output.to: no format 'openai'; did you mean 'openai-batch'"),
+        ({"file": "x.txt"}, "output.file: 'x.txt' must end in .parquet, .csv, .jsonl or /"),
+        ({"to": "csv"}, "output.to: needs an output file"),
+        ({"file": "x.jsonl", "errors": "./x.jsonl"}, "output.errors: is the output file"),
+        ({"errors": "e.jsonl"}, "output.errors: needs an output file"),
+    ],
+)
+def test_an_output_that_cannot_be_is_told_with_the_job(output, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        job_from({**MINIMAL, "output": output})
+
+
+@pytest.mark.parametrize(
+    ("file", "to", "batch", "format_"),
+    [
+        ("a.parquet", None, True, "parquet"),
+        ("a.JSONL", None, False, "jsonl"),
+        ("a.jsonl", None, True, "openai-batch"),
+        ("a.jsonl", "jsonl", True, "jsonl"),
+        ("a", "csv", False, "csv"),
+        ("a/", None, True, "hf"),
+        ("a", None, True, None),
+    ],
+)
+def test_the_ending_the_input_or_the_user_says_the_format(file, to, batch, format_):
+    assert output_format(file, to, batch=batch) == format_
+
+
+def test_only_json_lines_without_a_prompt_may_do_without_a_model():
+    assert job_from({"input": {"path": "x.jsonl.gz"}}).request.model == ""
+    for data in ({"input": {"path": "x.csv"}}, {"input": {"path": "x.jsonl"}, "request": {"prompt": "{a}"}}):
+        with pytest.raises(UsageError, match="no model"):
+            job_from(data)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from batchlab.errors import UsageError
-from batchlab.job import Job
+from batchlab.job import FORMATS, Job
 from batchlab.job_file import job_from, load_job
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,6 +30,7 @@ _OPTIONS = dict(
             "input.path",
             "-i",
             "--input",
+            "--input-file",
             metavar="ROWS",
             help="Prompts: .jsonl, .ndjson, .csv, .tsv (also .gz, .jsonl.zst), .parquet, a directory or glob of Parquet files, or - for standard input (JSONL).",
         ),
@@ -37,8 +38,21 @@ _OPTIONS = dict(
             "output.file",
             "-o",
             "--output",
+            "--output-file",
             metavar="FILE",
-            help="Also write one .parquet, .csv or .jsonl file at the end: one row per input row, in input order.",
+            help="Also write one .parquet, .csv or .jsonl file at the end, or a Hugging Face data set to a directory (DIR/): one row per input row, in input order.",
+        ),
+        _option(
+            "output.to",
+            "--to",
+            type=click.Choice(FORMATS),
+            help="Format of the output. [default: by its ending; openai-batch for the .jsonl of a batch file]",
+        ),
+        _option(
+            "output.errors",
+            "--errors",
+            metavar="FILE",
+            help="Where openai-batch puts the lines of failed rows. [default: beside the others]",
         ),
         _option(
             "output.run_dir",
@@ -295,15 +309,17 @@ def job_options(command: F) -> F:
     )(command)
     for option in reversed([*_OPTIONS.values(), *_PARAMS.values()]):
         command = option(command)
-    return click.argument("job_file", metavar="[JOB.toml]", required=False, type=click.Path(dir_okay=False))(
-        command
-    )
+    return click.argument("job_file", metavar="[JOB.toml | ROWS]", required=False, type=click.Path())(command)
 
 
 def job_of(
     job_file: str | None, options: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None
 ) -> Job:
-    """The job that a command line describes. Raises UsageError, all problems at once."""
+    """The job that a command line describes. Raises UsageError, all problems at once.
+
+    Args:
+        job_file: a job file if it ends in .toml, else the input, as -i names it.
+    """
     flags: dict[str, Any] = {name.replace("__", "."): options[name] for name in _OPTIONS}
     params = {name: options[name] for name in _PARAMS if options[name] is not None}
     for pair in options.get("param", ()):
@@ -318,10 +334,12 @@ def job_of(
     flags |= extra or {}
     if job_file is None:
         return job_from({}, flags, where="command line")
-    if not Path(job_file).suffix == ".toml":
-        raise UsageError(
-            f"{job_file}: a job file ends in .toml. To read prompts from it, pass -i {job_file}."
-        )
+    if Path(job_file).suffix != ".toml":
+        if flags["input.path"] is not None:
+            raise UsageError(
+                f"{job_file}: a job file ends in .toml, and the input is {flags['input.path']} already; keep one."
+            )
+        return job_from({}, flags | {"input.path": job_file}, where="command line")
     return load_job(job_file, flags)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK
+from batchlab.job import FORMATS
 
 RUN = click.argument("run_dir", metavar="RUN", type=click.Path())
 
@@ -49,14 +50,30 @@ def verify(run_dir: str) -> int:
 
 @click.command()
 @RUN
-@click.option("-o", "--output", required=True, metavar="FILE", help="A .parquet, .csv or .jsonl file.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    help="A .parquet, .csv or .jsonl file, or a directory (DIR/) for a Hugging Face data set.",
+)
+@click.option(
+    "--to",
+    type=click.Choice(FORMATS),
+    help="Format of the output. [default: by its ending; openai-batch for the .jsonl of a batch file]",
+)
+@click.option(
+    "--errors",
+    metavar="FILE",
+    help="Where openai-batch puts the lines of failed rows. [default: beside the others]",
+)
 @click.option(
     "--csv-raw", is_flag=True, help="Do not put ' before CSV cells that a spreadsheet would run as a formula."
 )
-def export(run_dir: str, *, output: str, csv_raw: bool) -> int:
-    """Write the results of RUN to one file: one row per input row, in input order.
+def export(run_dir: str, *, output: str, to: str | None, errors: str | None, csv_raw: bool) -> int:
+    """Write the results of RUN somewhere else: one row per input row, in input order.
 
-    Rows without a final result yet have the status `pending`.
+    Rows without a final result yet have the status `pending`; openai-batch leaves them out.
 
     \b
     Example:
@@ -64,6 +81,14 @@ def export(run_dir: str, *, output: str, csv_raw: bool) -> int:
     """
     from batchlab.runner import export_run
 
-    rows = export_run(run_dir, output, csv_raw=csv_raw)
-    click.echo(f"{rows} rows written to {output}", err=True)
+    written = export_run(run_dir, output, to=to, errors=errors, csv_raw=csv_raw)
+    click.echo(f"{written.rows} rows written to {output}{_errors_text(written.failed, errors)}", err=True)
+    if written.left_out:
+        click.echo(f"{written.left_out} pending rows are left out: they have no result yet", err=True)
     return EXIT_OK
+
+
+def _errors_text(failed: int, errors: str | None) -> str:
+    if errors is not None:
+        return f" and {errors}, the {failed} that failed to the latter"
+    return f", {failed} of them errors" if failed else ""

@@ -31,7 +31,8 @@ QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **options: Any) -> int:
     """Run a job, or go on with it: the same command resumes.
 
-    JOB.toml describes the job; options win over it. Without it, -i, -m and usually -p are needed.
+    JOB.toml describes the job; options win over it. Without it, ROWS (or -i), -m and usually -p are
+    needed; a batch file, of custom_id, method, url, body, needs neither -m nor -p.
 
     \b
     Example:

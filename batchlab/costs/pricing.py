@@ -51,8 +51,8 @@ class PriceBook:
     """What each model costs at one endpoint.
 
     A price comes from the endpoint's own table, else from the job's, where a model's own entry wins
-    and the plain one is about the job's model; else it is 0 for a server of the user's own; else
-    from `lookup`.
+    and the plain one is about the job's model, or about any when the job names none; else it is 0 for
+    a server of the user's own; else from `lookup`.
     """
 
     def __init__(self, endpoint: EndpointJob, job_price: PriceJob, model: str) -> None:
@@ -73,7 +73,7 @@ class PriceBook:
 
     def _find(self, model: str) -> tuple[Price | None, str]:
         for table in self._tables:
-            given = table.models.get(model) or (table if model == self._model else None)
+            given = table.models.get(model) or (table if self._model in (model, "") else None)
             if given is not None and given.input is not None and given.output is not None:
                 return Price(given.input, given.output, given.cached), "job"
         if self._endpoint.host == "local" or self._endpoint.service.free:

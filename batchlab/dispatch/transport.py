@@ -176,7 +176,7 @@ class HttpTransport:
 
     def _body(self, request: ChatRequest) -> dict[str, object]:
         body = request.body
-        if self._service.renamed:
+        if self._service.renamed and not request.as_written:
             # a name the row uses already in its new spelling wins
             renamed = {name: new for name, new in self._service.renamed.items() if new not in body}
             body = {renamed.get(name, name): value for name, value in body.items()}

@@ -7,7 +7,7 @@ as JSON text and marked `batchlab.json`, so that an export can write the JSON it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import orjson
@@ -75,9 +75,14 @@ def arrow_type(kind: Kind) -> pa.DataType:
 
 
 class ColumnTypes:
-    """Columns in order of first appearance, each with the kind that holds every value so far."""
+    """Columns in order of first appearance, each with the kind that holds every value so far.
 
-    def __init__(self) -> None:
+    Args:
+        as_json: columns that are carried as JSON text whatever they hold.
+    """
+
+    def __init__(self, as_json: Collection[str] = ()) -> None:
+        self._as_json = as_json
         self._kinds: dict[str, Kind] = {}
         self._usual: dict[str, type | None] = {}  # value type that cannot change the kind
 
@@ -89,7 +94,8 @@ class ColumnTypes:
                 continue
             if type(value) is str and usual.get(name) is str:
                 continue
-            self._kinds[name] = kind = widened(self._kinds.get(name, "null"), value)
+            first = "json" if name in self._as_json else "null"
+            self._kinds[name] = kind = widened(self._kinds.get(name, first), value)
             usual[name] = str if kind == "str" else None
 
     def schema(self) -> pa.Schema:

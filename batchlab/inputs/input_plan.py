@@ -27,11 +27,13 @@ class InputPlan:
 
     Attributes:
         columns: names of the input's columns, in order.
-        schema_bytes: their Arrow types, serialized.
+        schema_bytes: Arrow types of those that come out again, serialized: all but the custom_id of a
+            batch file, which is a result column too.
         content_hash: BLAKE2b of the (decompressed) content.
         stat: path, size, mtime_ns and inode of each file when it was read.
         scanned_at: Unix seconds when that was.
         malformed: (row number as an editor shows it, problem) of the first malformed rows.
+        models: those that the bodies of a batch file name (at most 100).
     """
 
     rows: int
@@ -43,10 +45,11 @@ class InputPlan:
     scanned_at: float
     malformed: tuple[tuple[int, str], ...] = ()
     malformed_count: int = 0
+    models: tuple[str, ...] = ()
 
     @property
     def schema(self) -> pa.Schema:
-        """The input columns' Arrow schema."""
+        """Arrow schema of the input columns that come out again."""
         return pa.ipc.read_schema(pa.py_buffer(self.schema_bytes))
 
     def to_json(self) -> dict[str, Any]:
@@ -61,6 +64,7 @@ class InputPlan:
             "scanned_at": self.scanned_at,
             "malformed": [list(item) for item in self.malformed],
             "malformed_count": self.malformed_count,
+            "models": list(self.models),
         }
 
     @classmethod
@@ -80,6 +84,7 @@ class InputPlan:
             scanned_at=data["scanned_at"],
             malformed=tuple((row, problem) for row, problem in data["malformed"]),
             malformed_count=data["malformed_count"],
+            models=tuple(data.get("models", ())),
         )
 
 

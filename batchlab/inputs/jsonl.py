@@ -14,6 +14,7 @@ import orjson
 import pyarrow as pa
 
 from batchlab.errors import InputError
+from batchlab.inputs.batch_lines import BODY, is_batch_line
 from batchlab.inputs.column_types import ColumnTypes, column_array
 from batchlab.inputs.compression import is_compressed, open_bytes, read_errors
 from batchlab.inputs.input_plan import CheckRow, InputPlan, OnProgress, PlanBuilder, files_unchanged
@@ -57,7 +58,8 @@ class JsonlSource:
         limit: int | None = None,
     ) -> InputPlan:
         """See `Source.scan`."""
-        builder, types, digest = PlanBuilder(shard_rows), ColumnTypes(), hashlib.blake2b(digest_size=16)
+        builder, digest = PlanBuilder(shard_rows), hashlib.blake2b(digest_size=16)
+        types: ColumnTypes | None = None
         offset = 0
         total = None if is_compressed(self._path) else self._path.stat().st_size
         with self._open() as file, read_errors(self.path):
@@ -72,12 +74,14 @@ class JsonlSource:
                 row = Row(builder.rows, values, problem)
                 builder.row(number, partial(dict, offset=start), problem)
                 if problem is None:
+                    if types is None:  # a body as Arrow structs would lose its keys' order and its nulls
+                        types = ColumnTypes(as_json=(BODY,) if is_batch_line(values) else ())
                     types.see(values)
                     if check is not None:
                         check(row, number)
                 if on_progress is not None and builder.rows % REPORT_EVERY == 0:
                     on_progress(offset, total)
-        return builder.plan(types.schema(), digest.hexdigest(), [self._path])
+        return builder.plan((types or ColumnTypes()).schema(), digest.hexdigest(), [self._path])
 
     def rows(self, shard: Shard, plan: InputPlan) -> Iterator[Row]:
         """See `Source.rows`."""

@@ -101,7 +101,9 @@ class ParquetSource:
 
     def table(self, shard: Shard, plan: InputPlan) -> pa.Table:
         """See `Source.table`."""
-        return pa.Table.from_batches(list(self._shard_batches(shard)), schema=plan.schema)
+        schema = plan.schema
+        batches = [batch.select(schema.names) for batch in self._shard_batches(shard)]
+        return pa.Table.from_batches(batches, schema=schema)
 
     def unchanged(self, plan: InputPlan, *, racy_ok: bool = False) -> bool:
         """See `Source.unchanged`."""

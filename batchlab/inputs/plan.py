@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from batchlab.errors import InputError, UsageError
+from batchlab.inputs.batch_lines import LineNotes, OtherTask
 from batchlab.inputs.input_plan import InputPlan, OnProgress, Source
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.templates import RowProblem
-from batchlab.job import Job
+from batchlab.job import Job, output_format
 from batchlab.records import RESULT_COLUMNS, Row
 
 __all__ = ["InputPlan", "Planned", "plan_input"]
@@ -26,6 +27,8 @@ class Planned:
         builder: makes the requests; None when there are problems.
         problems: the first 20; `problem_count` is how many there are. Malformed lines are not
             among them: the plan has those.
+        notes: what is worth telling although nothing is wrong with it.
+        max_tokens: the mean cap on completion tokens of the rows' own, or None when a row has none.
         prompt_bytes: UTF-8 bytes of all prompts together.
         sizes: those of each row, and `hashes` 8 bytes of each row's request hash, when details were
             asked for; 0 for a row that makes no request.
@@ -38,6 +41,8 @@ class Planned:
     prompt_bytes: int
     sizes: array[int]
     hashes: array[int]
+    notes: list[str] = field(default_factory=list)
+    max_tokens: int | None = None
 
     @property
     def ready_builder(self) -> RequestBuilder:
@@ -53,11 +58,18 @@ class _Check:
     source: Source
     builder: RequestBuilder | None
     with_ids: bool
+    notes: LineNotes
     details: bool = False
     problems: list[UsageError] = field(default_factory=list)
     count: int = 0
+    other_task: InputError | None = None
+    other_task_count: int = 0
     prompt_bytes: int = 0
+    max_tokens: int = 0
+    capped: int = 0
+    requests: int = 0
     ids: array[int] = field(default_factory=lambda: array("Q"))
+    numbers: array[int] = field(default_factory=lambda: array("Q"))  # of the rows with those ids
     sizes: array[int] = field(default_factory=lambda: array("q"))
     hashes: array[int] = field(default_factory=lambda: array("Q"))
 
@@ -66,12 +78,22 @@ class _Check:
             return
         try:
             request = self.builder.build(row)
+        except OtherTask as problem:
+            self.other_task_count += 1
+            self.other_task = self.other_task or InputError(self.source.path, str(problem), row=number)
+            return
         except RowProblem as problem:
             self.count += 1
             if len(self.problems) < SHOWN:
                 self.problems.append(InputError(self.source.path, str(problem), row=number))
             return
         self.prompt_bytes += request.prompt_bytes
+        self.requests += 1
+        if request.max_tokens is not None:
+            self.capped += 1
+            self.max_tokens += request.max_tokens
+        if self.builder.batch:
+            self.notes.see(request.body, number)
         if self.details:
             missing = row.row_id - len(self.sizes)  # malformed rows are not shown to us
             self.sizes.extend([0] * missing)
@@ -81,6 +103,17 @@ class _Check:
         if self.with_ids:
             digest = hashlib.blake2b(request.custom_id.encode("utf-8", "replace"), digest_size=8).digest()
             self.ids.append(int.from_bytes(digest, "little"))
+            self.numbers.append(number)
+
+    def all_problems(self) -> list[UsageError]:
+        """Those of single rows, and one for all the lines that ask for something else than chat."""
+        if self.other_task is None:
+            return self.problems
+        more = self.other_task_count - 1
+        told = self.other_task
+        if more:
+            told = InputError(told.path, f"{told.problem} ({more:,} more lines like it)", row=told.row)
+        return [told, *self.problems]
 
 
 def plan_input(
@@ -101,7 +134,14 @@ def plan_input(
     except UsageError as error:
         draft = None
         problems.append(error)
-    check = _Check(source, draft, with_ids=job.input.id is not None, details=details)
+    own_ids = draft is not None and draft.batch and job.input.id in (None, "custom_id")
+    check = _Check(
+        source,
+        draft,
+        with_ids=own_ids or job.input.id is not None,
+        notes=LineNotes(job.request.model),
+        details=details,
+    )
     plan = source.scan(job.output.shard_rows, on_progress=on_progress, check=check, limit=job.input.limit)
     builder: RequestBuilder | None = None
     if plan.rows == 0:
@@ -114,9 +154,14 @@ def plan_input(
         except UsageError as error:
             problems.append(error)  # a column nobody has explains every row's trouble
         else:
-            problems += check.problems
-    problems += _clashes(job, source, plan)
-    problems += _duplicate_ids(source, check)
+            problems += check.all_problems()
+            problems += _output_problems(job, batch=builder.batch)
+    plan = replace(plan, models=tuple(check.notes.models))
+    if own_ids and not job.output.prefix:
+        plan = _with_one_custom_id(plan)
+    # without a builder nobody knows yet whose custom_id it is
+    problems += _clashes(job, source, plan, but="custom_id" if draft is None else None)
+    problems += _duplicate_ids(source, check, own_ids=own_ids)
     hidden = check.count - len(check.problems) if builder is not None else 0
     return Planned(
         plan,
@@ -126,11 +171,32 @@ def plan_input(
         check.prompt_bytes,
         check.sizes,
         check.hashes,
+        check.notes.lines(),
+        check.max_tokens // check.requests if check.capped == check.requests > 0 else None,
     )
 
 
-def _clashes(job: Job, source: Source, plan: InputPlan) -> list[UsageError]:
-    taken = [name for name in RESULT_COLUMNS if job.output.prefix + name in plan.columns]
+def _with_one_custom_id(plan: InputPlan) -> InputPlan:
+    """A batch file's ids come out as the result column of that name, and not a second time."""
+    names = plan.schema.names
+    if "custom_id" not in names:
+        return plan
+    schema = plan.schema.remove(names.index("custom_id"))
+    return replace(plan, schema_bytes=schema.serialize().to_pybytes())
+
+
+def _output_problems(job: Job, *, batch: bool) -> list[UsageError]:
+    output = job.output
+    if output.errors is None or output.file is None:
+        return []
+    if output_format(output.file, output.to, batch=batch) == "openai-batch":
+        return []
+    return [UsageError(f"--errors {output.errors}: only --to openai-batch has a file of errors.")]
+
+
+def _clashes(job: Job, source: Source, plan: InputPlan, *, but: str | None) -> list[UsageError]:
+    names_out = set(plan.schema.names) - {but}
+    taken = [name for name in RESULT_COLUMNS if job.output.prefix + name in names_out]
     if not taken:
         return []
     names = ", ".join(job.output.prefix + name for name in taken)
@@ -143,8 +209,8 @@ def _clashes(job: Job, source: Source, plan: InputPlan) -> list[UsageError]:
     ]
 
 
-def _duplicate_ids(source: Source, check: _Check) -> list[UsageError]:
-    """The first rows that share an id; 8 bytes of hash a row, sorted."""
+def _duplicate_ids(source: Source, check: _Check, *, own_ids: bool) -> list[UsageError]:
+    """The first rows that share an id; 16 bytes a row, sorted."""
     if len(check.ids) < 2:
         return []
     import numpy as np
@@ -152,11 +218,10 @@ def _duplicate_ids(source: Source, check: _Check) -> list[UsageError]:
     ids = np.frombuffer(check.ids, dtype=np.uint64)
     order = np.argsort(ids, kind="stable")
     same = np.flatnonzero(ids[order][1:] == ids[order][:-1])
+    pairs = sorted((check.numbers[order[index + 1]], check.numbers[order[index]]) for index in same)
+    rows, name = ("lines", "custom_id") if own_ids else ("rows", "id")
+    remedy = "Ids must be unique" + ("." if own_ids else "; leave --id-column out to use row numbers.")
     return [
-        InputError(
-            source.path,
-            f"rows {int(order[index]) + 1} and {int(order[index + 1]) + 1} have the same id",
-            "Ids must be unique; leave --id-column out to use row numbers.",
-        )
-        for index in same[:SHOWN]
+        InputError(source.path, f"{rows} {first} and {second} have the same {name}", remedy)
+        for second, first in pairs[:SHOWN]
     ]

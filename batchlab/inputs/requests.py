@@ -11,18 +11,32 @@ from typing import Any
 import orjson
 
 from batchlab.errors import UsageError
+from batchlab.inputs.batch_lines import COLUMNS as BATCH_COLUMNS
+from batchlab.inputs.batch_lines import body_of, custom_id_of, is_batch_line, task_of
 from batchlab.inputs.templates import RowProblem, Template, compile_template, load_j2, value_text
-from batchlab.job import Job
+from batchlab.job import Job, RequestJob
 from batchlab.records import ChatRequest, Row
 
-__all__ = ["RequestBuilder", "RowProblem"]
+__all__ = ["RequestBuilder", "RowProblem", "request_mode"]
 
-_BATCH_LINE = ("custom_id", "method", "url", "body")  # a line of OpenAI's Batch API
+
+def request_mode(request: RequestJob, columns: Sequence[str]) -> str | None:
+    """What makes a row of these columns a request: `template`, `messages`, `prompt` or `batch` (a line
+    of a batch file); None when nothing does."""
+    if request.prompt_file is not None or request.prompt is not None:
+        return "template"
+    if request.messages_column in columns:
+        return "messages"
+    if request.prompt_column in columns:
+        return "prompt"
+    return "batch" if is_batch_line(columns) else None
 
 
 class RequestBuilder:
-    """Builds a row's ChatRequest from, in this order, the job's prompt template, a messages column,
-    a prompt column, or an OpenAI batch line.
+    """Builds a row's ChatRequest; `request_mode` says from what.
+
+    Attributes:
+        batch: rows are lines of a batch file, whose bodies are sent as written.
 
     Args:
         columns: the input's columns; with `strict=False` those known so far.
@@ -55,21 +69,29 @@ class RequestBuilder:
                 request.system, columns, where="system", null_as=self._null_as, strict=strict
             )
         self._mode = self._chosen_mode(columns)
+        self.batch = self._mode == "batch"
+        self._sparse = not job.input.json_lines
+        if self.batch:
+            self._refuse_parameters()
+        elif not request.model:
+            raise UsageError(f"{job.input.path}: no model; pass -m MODEL or set [request] model.")
         if strict:
             self._check_columns(columns)
 
     def build(self, row: Row) -> ChatRequest:
         """The row's request. Raises RowProblem when the row does not make one."""
         values = row.values
-        if self._mode == "batch":
-            body, text_bytes = self._batch_body(values)
+        if self.batch:
+            task_of(values)  # chat, the only one there is
+            body = body_of(values, model=self._job.request.model, sparse=self._sparse)
+            text_bytes = _message_bytes(body["messages"])
         else:
             messages, text_bytes = self._messages(values)
             body = {"model": self._job.request.model, "messages": messages, **self._params}
         if self._row_params is not None:
-            body |= self._own_params(values)
+            body = body | self._own_params(values)
         if self._model_column is not None:
-            body |= self._own_model(values)
+            body = body | self._own_model(values)
         endpoint, host = self._own_endpoint(values)
         custom_id = self._custom_id(row)
         try:
@@ -87,23 +109,34 @@ class RequestBuilder:
             if isinstance(max_tokens, int) and not isinstance(max_tokens, bool)
             else None,
             endpoint=endpoint,
+            as_written=self.batch,
         )
 
     def _chosen_mode(self, columns: Sequence[str]) -> str:
         request = self._job.request
-        if self._prompt is not None:
-            return "template"
-        if request.messages_column in columns:
-            return "messages"
-        if request.prompt_column in columns:
-            return "prompt"
-        if all(name in columns for name in _BATCH_LINE):
-            return "batch"
+        mode = request_mode(request, columns)
+        if mode is not None:
+            return mode
+        missing = [name for name in BATCH_COLUMNS if name not in columns]
+        if 0 < len(missing) < len(BATCH_COLUMNS) and "body" in columns:
+            raise UsageError(
+                f"{self._job.input.path}: no {missing[0]!r}; a line of a batch file has "
+                f"{', '.join(BATCH_COLUMNS)}."
+            )
         raise UsageError(
             f"{self._job.input.path}: no {request.prompt_column!r} or {request.messages_column!r} column; "
             f"found: {', '.join(columns) or 'none'}. Pass -p with a template such as "
             f"-p '{{{columns[0] if columns else 'column'}}}'."
         )
+
+    def _refuse_parameters(self) -> None:
+        """A line's body is sent as written: what the job would put in beside it is never dropped unsaid."""
+        given = list(self._params) if self._job.request.system is None else ["system", *self._params]
+        if given:
+            raise UsageError(
+                f"{self._job.input.path}: lines of a batch file are sent as written, and the job sets "
+                f"{', '.join(given)}. Leave that out, or write it into each body."
+            )
 
     def _check_columns(self, columns: Sequence[str]) -> None:
         named = {
@@ -126,8 +159,7 @@ class RequestBuilder:
 
     def _custom_id(self, row: Row) -> str:
         if self._id is None:
-            own = row.values.get("custom_id") if self._mode == "batch" else None
-            return own if isinstance(own, str) else str(row.row_id)
+            return custom_id_of(row.values) if self.batch else str(row.row_id)
         value = row.values.get(self._id)
         if value is None:
             raise RowProblem(f"column {self._id!r}, the id, is null")
@@ -172,14 +204,7 @@ class RequestBuilder:
             cleaned.append(kept)
         if self._system is not None and not any(message["role"] == "system" for message in cleaned):
             cleaned.insert(0, {"role": "system", "content": self._system.render(values)})
-        size = sum(len(value_text(message.get("content") or "").encode()) for message in cleaned)
-        return cleaned, size
-
-    def _batch_body(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
-        body = _json_object(values.get("body"), "body")
-        if not isinstance(body.get("messages"), list):
-            raise RowProblem("column 'body' has no messages")
-        return {"model": self._job.request.model, **body}, len(orjson.dumps(body["messages"]))
+        return cleaned, _message_bytes(cleaned)
 
     def _own_params(self, values: Mapping[str, Any]) -> dict[str, Any]:
         assert self._row_params is not None
@@ -202,6 +227,12 @@ class RequestBuilder:
                 f"column {self._endpoint_column!r}: no endpoint {name!r}; known: {', '.join(self._hosts)}"
             )
         return name, self._hosts[name]
+
+
+def _message_bytes(messages: Sequence[Any]) -> int:
+    """UTF-8 bytes of what messages say."""
+    contents = (message.get("content") for message in messages if isinstance(message, dict))
+    return sum(len(value_text(content or "").encode("utf-8", "replace")) for content in contents)
 
 
 def _json_object(value: Any, column: str) -> dict[str, Any]:

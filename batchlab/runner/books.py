@@ -90,7 +90,9 @@ def run_frame(store: RunDir, by: Sequence[str] = (), *, more: Sequence[str] = ()
     table = pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({"status": []})
     frame: pd.DataFrame = table.filter(pc.not_equal(table["status"], "pending")).to_pandas()
     if "model" in frame:  # a provider that names no model answered with the one that was asked
-        frame["model"] = frame["model"].fillna(job.request.model)
+        # asked for by the job, or by every line of a batch file; of several nobody can tell
+        named = plan.models[0] if len(plan.models) == 1 else "?"
+        frame["model"] = frame["model"].fillna(job.request.model or named)
     return frame.assign(run=store.path.name)
 
 

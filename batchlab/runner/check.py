@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from batchlab.dispatch.transport import Answer
 from batchlab.engines.local import Endpoint, transport_to
-from batchlab.errors import EXIT_OK, EXIT_STOPPED, ApiError
+from batchlab.errors import EXIT_OK, EXIT_STOPPED, ApiError, UsageError
 from batchlab.job import Job
 from batchlab.presets import PRESETS
 from batchlab.protocol.limits import RateHeaders
@@ -30,8 +30,10 @@ def check_endpoint(job: Job) -> EndpointCheck:
     """Sends two requests of a few tokens to each endpoint of the job.
 
     Raises:
-        UsageError: there is no key or no endpoint.
+        UsageError: there is no key, no endpoint or no model to ask.
     """
+    if not job.request.model:
+        raise UsageError("no model; pass -m MODEL or set [request] model.")
     lines: list[str] = []
     good = True
     with started_endpoints(job) as endpoints:

@@ -24,7 +24,8 @@ from batchlab.errors import (
     RunStopped,
     UsageError,
 )
-from batchlab.job import SELF_STARTED, Job
+from batchlab.export import Target, check_target
+from batchlab.job import SELF_STARTED, Job, output_format
 from batchlab.progress import Progress, ProgressState, open_progress
 from batchlab.protocol.redact import printable
 from batchlab.records import RunSummary, Shard, Totals
@@ -72,18 +73,7 @@ def execute(
         RunStopped: results could not be written any more and the run has no summary.
     """
     say = _speaker(quiet)
-    for endpoint in job.endpoint:
-        price, price_source = price_book(job, endpoint).find(job.request.model)
-        if price is None and job.limits.max_cost is not None:
-            raise UsageError(NO_PRICE)
-        if job.limits.hedge and price != FREE and endpoint.host not in SELF_STARTED:
-            raise UsageError(
-                f"--hedge asks some rows twice, and {endpoint.name} may bill each call. Leave it out, "
-                "or state that a call costs nothing: [price] input = 0, output = 0."
-            )
-        if price is None:
-            at = f" at {endpoint.name}" if len(job.endpoint) > 1 else ""
-            say(f"price of {job.request.model}{at}: unknown ({price_source}); the cost columns will be null")
+    _check_before(job, say)
     with started_endpoints(job) as endpoints:
         job = within_descriptors(job, say)
         for started in endpoints:
@@ -93,6 +83,8 @@ def execute(
         with contextlib.closing(prepared.store), contextlib.closing(prepared.source):
             if on_start is not None:
                 on_start(prepared.store)
+            if not job.request.model:
+                _say_unpriced(job, prepared.plan.models, say)
             run = _Run(job, prepared, retry=retry, only=only)
             for line in run.resumed_lines():
                 say(line)
@@ -112,6 +104,37 @@ def execute(
         for line in compared:
             say(line)
     return summary
+
+
+def _check_before(job: Job, say: Callable[[str], None]) -> None:
+    """Says what is known of prices; raises UsageError for what can be refused without the input."""
+    output, asked = job.output, job.request.model
+    if output.file is not None and (to := output_format(output.file, output.to, batch=False)):
+        check_target(Target(output.file, to))
+    for endpoint in job.endpoint:
+        price, price_source = price_book(job, endpoint).find(asked)
+        if price is None and job.limits.max_cost is not None and asked:
+            raise UsageError(NO_PRICE)
+        if job.limits.hedge and price != FREE and endpoint.host not in SELF_STARTED:
+            raise UsageError(
+                f"--hedge asks some rows twice, and {endpoint.name} may bill each call. Leave it out, "
+                "or state that a call costs nothing: [price] input = 0, output = 0."
+            )
+        if price is None and asked:
+            at = f" at {endpoint.name}" if len(job.endpoint) > 1 else ""
+            say(f"price of {asked}{at}: unknown ({price_source}); the cost columns will be null")
+
+
+def _say_unpriced(job: Job, models: Sequence[str], say: Callable[[str], None]) -> None:
+    """Says which of the models that lines name have no known price."""
+    unknown = [
+        model
+        for model in models
+        if any(price_book(job, endpoint).price(model) is None for endpoint in job.endpoint)
+    ]
+    if unknown:
+        more = f" and {len(unknown) - 3:,} more" if len(unknown) > 3 else ""
+        say(f"price of {', '.join(unknown[:3])}{more}: unknown; the cost columns will be null")
 
 
 def _speaker(quiet: bool) -> Callable[[str], None]:

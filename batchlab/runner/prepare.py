@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import batchlab
+from batchlab.dispatch.budget import NO_PRICE
 from batchlab.errors import CorruptRun, InputError, UsageError
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source, open_source, spool_stdin
 from batchlab.job import Job, default_run_dir
 from batchlab.records import ChatRequest, Row
+from batchlab.runner.endpoint import price_book
 from batchlab.store.files import private_dir
 from batchlab.store.run_dir import RunDir
 
@@ -133,6 +135,9 @@ def plan_or_refuse(
     if planned.problems:
         raise UsageError("\n".join(problem_lines(planned.problems, planned.problem_count)))
     plan = planned.plan
+    refuse_unpriced(job, plan)
+    for note in planned.notes:
+        say(note)
     if plan.malformed_count:
         malformed = [InputError(source.path, problem, row=row) for row, problem in plan.malformed]
         lines = problem_lines(malformed, plan.malformed_count)
@@ -143,6 +148,17 @@ def plan_or_refuse(
         count = f"{plan.malformed_count:,}"
         say(f"{count} malformed rows will be recorded as failed (bad_input); --strict refuses to start")
     return planned
+
+
+def refuse_unpriced(job: Job, plan: InputPlan) -> None:
+    """Raises UsageError if there is a cap on cost and a model that lines name has no known price."""
+    if job.limits.max_cost is None:
+        return
+    for endpoint in job.endpoint:
+        prices = price_book(job, endpoint)
+        for model in plan.models:
+            if prices.price(model) is None:
+                raise UsageError(f"{job.input.path}: model {model}: {NO_PRICE}")
 
 
 def problem_lines(problems: list[Any], count: int) -> list[str]:
@@ -208,6 +224,7 @@ def _resumed(
         raise UsageError(_settings_refusal(store, changed, plan))
     same_input = _input_identity(before) == _input_identity(job)
     if same_input and not changed and source.unchanged(plan):
+        refuse_unpriced(job, plan)
         return Prepared(store, source, plan, RequestBuilder(job, plan.columns))
     planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)
     manifest = manifest_of(job, planned.plan, generation=store.manifest["generation"] + 1)

@@ -9,9 +9,10 @@ from itertools import islice
 from pathlib import Path
 
 from batchlab.costs.estimate import Estimate, estimate
+from batchlab.costs.pricing import Price
 from batchlab.costs.tokens import Tokenizer
 from batchlab.errors import InputError
-from batchlab.inputs.plan import Planned, plan_input
+from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.sources import Source, spool_stdin
 from batchlab.job import Job
 from batchlab.runner.endpoint import price_book
@@ -44,7 +45,6 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
     Raises:
         UsageError: the input cannot be read at all.
     """
-    price, price_source = price_book(job, job.endpoint[0]).find(job.request.model)
     with tempfile.TemporaryDirectory(prefix="batchlab-") as scratch:
         spool = Path(scratch) / "stdin.jsonl"
         if job.input.path == "-":
@@ -53,6 +53,7 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
         planned = plan_input(job, source, details=True)
         ratio = _tokens_per_byte(Tokenizer(tokenizer), source, planned) if tokenizer is not None else None
     plan = planned.plan
+    price, price_source = _price(job, plan)
     problems = problem_lines(planned.problems, planned.problem_count)
     malformed = [InputError(source.path, text, row=row) for row, text in plan.malformed]
     problems += problem_lines(malformed, plan.malformed_count)
@@ -60,6 +61,7 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
     done = _done_rows(job, planned)
     if done:
         lines.append(f"run {job.output.run_dir}: {done:,} rows have a final result already")
+    lines += planned.notes
     doubled = _duplicates(planned.hashes)
     if doubled:
         lines.append(
@@ -74,7 +76,7 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
     forecast = estimate(
         rows=plan.rows - done,
         prompt_bytes=planned.prompt_bytes * (plan.rows - done) // max(plan.rows, 1),
-        max_tokens=job.request.params.get("max_tokens"),
+        max_tokens=planned.max_tokens,
         price=price,
         concurrency=job.limits.concurrency,
         rpm=job.limits.rpm,
@@ -88,6 +90,15 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
         lines.append(f"price: ${price.input:g} in, ${price.output:g} out per 1M tokens ({price_source})")
     sizes = planned.sizes if details else ()
     return Preview(plan.rows, lines, [], forecast, done, plan.content_hash, sizes)
+
+
+def _price(job: Job, plan: InputPlan) -> tuple[Price | None, str]:
+    """The price of the job's model, or of those that the lines of a batch file name."""
+    prices = price_book(job, job.endpoint[0])
+    if job.request.model:
+        return prices.find(job.request.model)
+    found = {prices.find(model) for model in plan.models}
+    return found.pop() if len(found) == 1 else (None, f"the lines name {len(plan.models)} models")
 
 
 def _tokens_per_byte(tokenizer: Tokenizer, source: Source, planned: Planned) -> float | None:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchlab.errors import UsageError
-from batchlab.export import export_tables
+from batchlab.export import Exported, Target, export_tables
 from batchlab.inputs.plan import InputPlan
+from batchlab.inputs.requests import request_mode
 from batchlab.inputs.sources import Source
-from batchlab.job import Job
+from batchlab.job import Job, output_format
 from batchlab.records import RunSummary, Totals
 from batchlab.runner.prepare import Prepared, job_of_run, open_input, plan_of_run, unchanged_input
 from batchlab.runner.summary import money
@@ -108,32 +110,70 @@ def verify_run(path: str) -> Verification:
 
 def run_tables(store: RunDir, source: Source, plan: InputPlan, prefix: str) -> Iterator[pa.Table]:
     """Input columns and result columns of every row, in input order, a table a shard at most."""
+    # a batch file's ids are no input column of the parts: a pending row's is read from its line
+    own_ids = "custom_id" in plan.columns and "custom_id" not in plan.schema.names
+    sealed = store.sealed()
     for shard in plan.shards:
-        yield from store.shard_tables(shard, partial(source.table, shard, plan), prefix=prefix)
+        tables = store.shard_tables(shard, partial(source.table, shard, plan), prefix=prefix)
+        if own_ids and shard.index not in sealed:
+            ids = [row.values.get("custom_id") for row in source.rows(shard, plan)]
+            yield from (_with_ids(table, ids) for table in tables)
+        else:
+            yield from tables
 
 
-def export_run(path: str, output: str, *, csv_raw: bool = False) -> int:
-    """Writes the rows of a run to one file. Returns the number of rows."""
+def _with_ids(table: pa.Table, ids: list[Any]) -> pa.Table:
+    """A whole shard's table, in which pending rows have the ids of their lines."""
+    known = pa.array([one if isinstance(one, str) else None for one in ids], type=pa.string())
+    pending = pc.equal(table["status"].cast(pa.string()), "pending")
+    column = pc.if_else(pending, pc.coalesce(known, table["custom_id"]), table["custom_id"])
+    return table.set_column(table.column_names.index("custom_id"), table.schema.field("custom_id"), column)
+
+
+def export_run(
+    path: str, output: str, *, to: str | None = None, errors: str | None = None, csv_raw: bool = False
+) -> Exported:
+    """Writes the rows of a run to a file or a data set directory.
+
+    Args:
+        to: one of `job.FORMATS`; by default what the name of `output` and the run's input say.
+        errors: file for the lines of failed rows, with the format `openai-batch`.
+    """
     store = open_run(path)
-    return _export(store, output, csv_raw=csv_raw)
-
-
-def _export(store: RunDir, output: str, *, csv_raw: bool = False) -> int:
     job, plan = job_of_run(store), plan_of_run(store)
     finished = len(store.sealed()) == len(plan.shards)
     source = open_input(job, store.path) if finished else unchanged_input(store)
-    return export_tables(output, lambda: run_tables(store, source, plan, job.output.prefix), csv_raw=csv_raw)
+    target = _target(job, plan, output, to=to, errors=errors, csv_raw=csv_raw)
+    return export_tables(target, lambda: run_tables(store, source, plan, job.output.prefix))
+
+
+def _target(
+    job: Job, plan: InputPlan, output: str, *, to: str | None, errors: str | None, csv_raw: bool = False
+) -> Target:
+    batch = request_mode(job.request, plan.columns) == "batch"
+    return Target(
+        output,
+        output_format(output, to, batch=batch),
+        errors=errors,
+        prefix=job.output.prefix,
+        model=job.request.model,
+        own_ids=batch and job.input.id in (None, "custom_id"),
+        csv_raw=csv_raw,
+    )
 
 
 def write_output(job: Job, prepared: Prepared, summary: RunSummary) -> RunSummary:
     """Writes the job's output file, if it names one, at an orderly end."""
-    if job.output.file is None or summary.stopped in {"disk", "input"}:
+    output = job.output
+    if output.file is None or summary.stopped in {"disk", "input"}:
         return summary
-    export_tables(
-        job.output.file,
-        lambda: run_tables(prepared.store, prepared.source, prepared.plan, job.output.prefix),
+    written = export_tables(
+        _target(job, prepared.plan, output.file, to=output.to, errors=output.errors),
+        lambda: run_tables(prepared.store, prepared.source, prepared.plan, output.prefix),
     )
-    return dataclasses.replace(summary, output=job.output.file)
+    return dataclasses.replace(
+        summary, output=output.file, errors_file=output.errors, left_out=written.left_out
+    )
 
 
 def load_run(path: str | Path) -> Any:

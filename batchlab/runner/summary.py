@@ -31,9 +31,12 @@ def summary_lines(summary: RunSummary, command: str) -> list[str]:
     if totals.cut_off:
         count = counted(totals.cut_off, "request")
         lines.append(f"cut off: the answers to {count} were lost by a crash; each may have been billed")
-    lines.append(
-        f"results: {summary.run_dir}/completions" + (f" and {summary.output}" if summary.output else "")
-    )
+    places = [f"{summary.run_dir}/completions", summary.output, summary.errors_file]
+    lines.append(f"results: {' and '.join(place for place in places if place)}")
+    if summary.left_out:
+        lines.append(
+            f"left out: {counted(summary.left_out, 'pending row')} without a line in {summary.output}"
+        )
     if summary.stopped:
         lines.append(f"why: {summary.message}")
         lines.append(f"to go on: {command}")

@@ -1,0 +1,153 @@
+"""The rows of a run somewhere else: a file of any FORMATS, or a Hugging Face data set directory.
+
+Tables, files and data sets have one row per input row, in input order, whatever the run's state:
+sealed shards are copied from their parts, and a row that has no final result yet has the status
+`pending`. A batch file has one line per row with a final result. Rows are streamed; what is at the
+target is replaced when all of them are written, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchlab.errors import UsageError
+from batchlab.export.dataset import DatasetDirectory, refuse_foreign
+from batchlab.export.files import CsvFile, JsonLinesFile, ParquetFile
+from batchlab.export.openai_batch import BatchFile
+from batchlab.export.staging import cannot_write
+from batchlab.job import ENDINGS, FORMATS
+
+__all__ = ["Exported", "Target", "Writer", "check_target", "export_tables"]
+
+
+class Writer(Protocol):
+    """An output in the making."""
+
+    def write(self, table: pa.Table) -> None:
+        """Adds rows."""
+        ...
+
+    def commit(self) -> None:
+        """Makes the output appear at its place."""
+        ...
+
+    def discard(self) -> None:
+        """Leaves what is at its place as it was."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where rows go, and how.
+
+    Attributes:
+        format: one of `job.FORMATS`; None when nothing tells.
+        errors, prefix, model, own_ids: see `openai_batch.BatchFile`.
+        csv_raw: see `files.CsvFile`.
+    """
+
+    path: str
+    format: str | None
+    errors: str | None = None
+    prefix: str = ""
+    model: str = ""
+    own_ids: bool = False
+    csv_raw: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        rows: rows or lines, those of failed rows among them.
+        failed: lines of failed rows; 0 for a table, in which they are rows like any other.
+        left_out: rows without a final result, for which a batch file has no line.
+    """
+
+    rows: int
+    failed: int = 0
+    left_out: int = 0
+
+
+def check_target(target: Target) -> None:
+    """Raises UsageError for what can be known to be wrong with a target before there are rows."""
+    path = Path(target.path)
+    if target.format not in FORMATS:
+        raise UsageError(
+            f"{target.path}: unknown output format; use an ending of {', '.join(ENDINGS)}, "
+            "a / for a Hugging Face data set, or --to."
+        )
+    if target.errors is not None and target.format != "openai-batch":
+        raise UsageError(f"--errors {target.errors}: only --to openai-batch has a file of errors.")
+    if target.format == "hf":
+        refuse_foreign(path)
+    elif path.is_dir():
+        raise UsageError(f"{target.path}: is a directory; {target.format} is written to a file.")
+
+
+def export_tables(target: Target, tables: Callable[[], Iterator[pa.Table]]) -> Exported:
+    """Writes all rows of `tables` (at least one table) to `target`.
+
+    Raises:
+        UsageError: it cannot be written, or its format is unknown.
+    """
+    check_target(target)
+    stream = tables()
+    table: pa.Table | None = next(stream)
+    assert table is not None, "a run has at least one table"
+    # one schema for all: dictionary columns of different parts have different dictionaries
+    schema = pa.schema([_undictionaried(field) for field in table.schema])
+    try:
+        writer = _writer(target, schema)
+    except OSError as error:
+        raise cannot_write(Path(target.path), error) from error
+    rows = 0
+    try:
+        while table is not None:
+            columns = [_decoded(table.column(field.name), field.type) for field in schema]
+            writer.write(pa.Table.from_arrays(columns, schema=schema))
+            rows += table.num_rows
+            table = next(stream, None)
+    except BaseException:
+        writer.discard()
+        raise
+    writer.commit()
+    if isinstance(writer, BatchFile):
+        return Exported(rows - writer.left_out, writer.failed, writer.left_out)
+    return Exported(rows)
+
+
+def _writer(target: Target, schema: pa.Schema) -> Writer:
+    path = Path(target.path)
+    match target.format:
+        case "parquet":
+            return ParquetFile(path, schema)
+        case "csv":
+            return CsvFile(path, schema, raw=target.csv_raw)
+        case "jsonl":
+            return JsonLinesFile(path, schema)
+        case "hf":
+            return DatasetDirectory(path, schema)
+        case _:
+            return BatchFile(
+                path,
+                errors=Path(target.errors) if target.errors is not None else None,
+                prefix=target.prefix,
+                model=target.model,
+                own_ids=target.own_ids,
+            )
+
+
+def _undictionaried(field: pa.Field) -> pa.Field:
+    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+
+
+def _decoded(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    return pc.cast(column, wanted) if column.type != wanted else column

@@ -1,0 +1,195 @@
+"""Results as the Batch API and `vllm run-batch` write them: `{id, custom_id, response, error}` a line.
+
+Where the two differ, a line suits readers of both. An answer has `error` null. A row that an
+endpoint refused has that status and `{"error": {...}}` in `response`, as OpenAI has it, and `error`
+set too, as vLLM has it; one that never got an HTTP error (a timeout, a connection) has `response`
+null. Failed rows go to the same file, as vLLM does, or to a second one, as OpenAI does.
+Sources: OpenAI API reference (batch, request output object; chat completion object); vLLM,
+`entrypoints/openai/run_batch.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+import pyarrow as pa
+
+from batchlab.export.staging import StagedFile
+
+_COLUMNS = (
+    "row_id",
+    "custom_id",
+    "status",
+    "completion",
+    "reasoning",
+    "refusal",
+    "tool_calls",
+    "finish_reason",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "usage_raw",
+    "error_class",
+    "error_code",
+    "error_message",
+    "model",
+    "response_id",
+    "request_id",
+    "system_fingerprint",
+    "started_at",
+    "request_hash",
+)
+
+
+class BatchFile:
+    """One line a row that has a final result.
+
+    Args:
+        errors: where the lines of failed rows go; beside the others when None.
+        prefix: of the result columns.
+        model: for an answer whose provider named none.
+        own_ids: rows are lines of a batch file: one that could not be read has no id.
+
+    Attributes:
+        failed: lines of failed rows.
+        left_out: rows without a final result, which the format has no line for.
+    """
+
+    def __init__(
+        self, path: Path, *, errors: Path | None = None, prefix: str = "", model: str = "", own_ids: bool
+    ) -> None:
+        self._prefix = prefix
+        self._model = model
+        self._own_ids = own_ids
+        self._staged = [StagedFile(path)]
+        self._file = self._errors = self._open()
+        if errors is not None:
+            self._staged.append(StagedFile(errors))
+            self._errors = self._open()
+        self.failed = 0
+        self.left_out = 0
+
+    def _open(self) -> BinaryIO:
+        return self._staged[-1].tmp.open("wb")
+
+    def write(self, table: pa.Table) -> None:
+        """See `export.Writer.write`."""
+        mine = table.select([self._prefix + name for name in _COLUMNS]).rename_columns(list(_COLUMNS))
+        for row in mine.to_pylist():
+            match row["status"]:
+                case "pending":
+                    self.left_out += 1
+                case "failed":
+                    self.failed += 1
+                    self._errors.write(orjson.dumps(self._failed_line(row)) + b"\n")
+                case _:
+                    self._file.write(_dumps(self._answered_line(row)) + b"\n")
+
+    def commit(self) -> None:
+        """See `export.Writer.commit`."""
+        self._close()
+        for staged in self._staged:
+            staged.commit()
+
+    def discard(self) -> None:
+        """See `export.Writer.discard`."""
+        self._close()
+        for staged in self._staged:
+            staged.discard()
+
+    def _close(self) -> None:
+        self._file.close()
+        self._errors.close()
+
+    def _answered_line(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        line_id = _line_id(row)
+        return {
+            "id": line_id,
+            "custom_id": row["custom_id"],
+            "response": {
+                "status_code": 200,
+                "request_id": row["request_id"] or line_id,
+                "body": completion_of(row, line_id=line_id, model=self._model),
+            },
+            "error": None,
+        }
+
+    def _failed_line(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        line_id, code = _line_id(row), row["error_code"]
+        kind, message = row["error_class"], row["error_message"]
+        response = None
+        # a broken answer with status 200 is no success, and readers take a status of 200 for one
+        if code is not None and code >= 300:
+            error = {
+                "message": message,
+                "type": row["error_class"],
+                "param": None,
+                "code": row["error_class"],
+            }
+            response = {
+                "status_code": code,
+                "request_id": row["request_id"] or line_id,
+                "body": {"error": error},
+            }
+        unread = self._own_ids and kind == "bad_input"
+        return {
+            "id": line_id,
+            "custom_id": None if unread else row["custom_id"],
+            "response": response,
+            "error": {"code": kind, "message": message},
+        }
+
+
+def completion_of(row: Mapping[str, Any], *, line_id: str, model: str) -> dict[str, Any]:
+    """The `chat.completion` object of an answered row, of what its columns keep.
+
+    `created` is when the request was sent, in Unix seconds. `usage` is the provider's own object.
+
+    Args:
+        line_id: stands in for an id that the provider did not send; `model` for the model.
+    """
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": row["completion"],
+        "refusal": row["refusal"],
+    }
+    if row["tool_calls"] is not None:
+        message["tool_calls"] = json.loads(row["tool_calls"])
+    if row["reasoning"] is not None:
+        message["reasoning_content"] = row["reasoning"]
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": row["finish_reason"]}
+    return {
+        "id": row["response_id"] or line_id,
+        "object": "chat.completion",
+        "created": int(row["started_at"].timestamp()) if row["started_at"] is not None else 0,
+        "model": row["model"] or model,
+        "choices": [choice],
+        "usage": _usage(row),
+        "system_fingerprint": row["system_fingerprint"],
+    }
+
+
+def _usage(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    if row["usage_raw"] is not None:
+        usage: dict[str, Any] = json.loads(row["usage_raw"])
+        return usage
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    return None if row["prompt_tokens"] is None else {name: row[name] for name in names}
+
+
+def _line_id(row: Mapping[str, Any]) -> str:
+    """An id of the line's own, the same in every export of a run."""
+    seed = (row["request_hash"] or b"") + row["row_id"].to_bytes(8, "big")
+    return f"batch_req_{hashlib.blake2b(seed, digest_size=16).hexdigest()}"
+
+
+def _dumps(line: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(line)
+    except TypeError:  # a provider's usage or tool call with a number past 64 bits
+        return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode()
