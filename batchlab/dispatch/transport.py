@@ -217,7 +217,8 @@ class HttpTransport:
         decoder, stream = SseDecoder(), StreamAssembler()
         first: float | None = None
         received = 0
-        while chunk := await response.content.readany():
+        # the first token's time is seen when it comes; what follows is read together
+        while chunk := await (response.content.readany() if first is None else response.gathered()):
             received += len(chunk)
             if received > self._limits.max_response_bytes:
                 fault = TransportFault(

@@ -16,7 +16,7 @@ from tests.benchmarks.server import completion_bytes, stream_bytes
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 SIGMA = 0.5  # of the logarithm of the latency
 MEAN_S = 1.0
-CHUNK_S = 0.002  # between two chunks
+CHUNK_S = 0.02  # between two chunks: 50 tokens a second
 
 
 def _response(kind: bytes, body: bytes) -> bytes:

@@ -156,7 +156,7 @@ def streamed(home: Path, *, rows: int, repeats: int) -> Iterator[Figure]:
     prompts = write_prompts(home / "streamed.jsonl", rows)
     with canned_server(cpus=server_cpus()) as burst, asyncio_server(cpus=server_cpus()) as paced:
         for url, what, target in (
-            (paced.chunks, "a chunk a write, 2 ms apart", 2.0),
+            (paced.chunks, "a chunk a write, 20 ms apart", 2.0),
             (burst.stream, "all chunks in one burst", None),
         ):
             ours, bare = [], []

@@ -211,3 +211,41 @@ async def test_a_header_with_a_line_end_is_refused():
             URL("http://127.0.0.1:9/"), {"X": "a\r\nY: b"}, aiohttp.TCPConnector(), aiohttp.ClientTimeout()
         ):
             pass
+
+
+async def test_a_stream_is_gathered_whole_whatever_its_pieces(wire):
+    pieces = [bytes([65 + number % 26]) * (number % 7 + 1) for number in range(60)]
+
+    async def serve(reader, writer):
+        await request_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for piece in pieces:
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await asyncio.sleep(0.005)
+        writer.write(b"0\r\n\r\n")
+
+    async with server(serve) as url, wire(url) as sender:
+        response = await sender.post(b"{}")
+        got = []
+        while chunk := await response.gathered():
+            got.append(chunk)
+        response.release()
+
+    assert b"".join(got) == b"".join(pieces)
+    if isinstance(sender, PooledWire):
+        assert len(got) < len(pieces) / 2
+
+
+async def test_a_stream_that_breaks_while_it_is_gathered_raises(wire):
+    async def serve(reader, writer):
+        await request_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+    async with server(serve) as url, wire(url) as sender:
+        response = await sender.post(b"{}")
+        assert await response.gathered() == b"ok"
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.gathered()
+        response.release()
