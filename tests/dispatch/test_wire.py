@@ -65,6 +65,13 @@ async def whole(response) -> bytes:
         response.release()
 
 
+async def gathered(response) -> list[bytes]:
+    got = []
+    while chunk := await response.gathered():
+        got.append(chunk)
+    return got
+
+
 async def test_both_wires_send_the_same_request():
     seen = []
 
@@ -226,9 +233,7 @@ async def test_a_stream_is_gathered_whole_whatever_its_pieces(wire):
 
     async with server(serve) as url, wire(url) as sender:
         response = await sender.post(b"{}")
-        got = []
-        while chunk := await response.gathered():
-            got.append(chunk)
+        got = await gathered(response)
         response.release()
 
     assert b"".join(got) == b"".join(pieces)
@@ -245,7 +250,6 @@ async def test_a_stream_that_breaks_while_it_is_gathered_raises(wire):
 
     async with server(serve) as url, wire(url) as sender:
         response = await sender.post(b"{}")
-        assert await response.gathered() == b"ok"
         with pytest.raises(aiohttp.ClientPayloadError):
-            await response.gathered()
+            await gathered(response)
         response.release()
