@@ -81,7 +81,7 @@ def run(
     Example:
         summary = batchlab.run(input="rows.csv", model="MODEL", prompt="Translate to French: {text}")
     """
-    from batchlab.runner import execute
+    from batchlab.runner.execute import execute
 
     described = _job(job, keywords)
     return _outside_loop(
@@ -91,7 +91,7 @@ def run(
 
 def plan(job: str | Path | Mapping[str, Any] | None = None, **keywords: Any) -> Preview:
     """Checks a job and estimates tokens, cost and time; sends nothing. Arguments as for `run`."""
-    from batchlab.runner import preview
+    from batchlab.runner.preview import preview
 
     return preview(_job(job, keywords))
 
@@ -104,7 +104,7 @@ def load(run_dir: str | Path) -> pd.DataFrame:
     Raises:
         UsageError: `run_dir` is no run.
     """
-    from batchlab.runner import load_run
+    from batchlab.runner.reading import load_run
 
     frame: pd.DataFrame = load_run(run_dir)
     return frame

@@ -12,7 +12,7 @@ import click
 import pytest
 
 import batchlab
-from batchlab.cli import cli
+from batchlab.cli import _COMMANDS, cli
 from batchlab.job_file import job_from, load_job
 from batchlab.records import RESULT_COLUMNS
 
@@ -36,6 +36,43 @@ def test_importing_and_help_load_nothing_heavy(code):
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
 
     assert done.stderr.strip() == "[]"
+
+
+def test_a_run_over_json_lines_loads_neither_arrow_nor_prices_before_its_first_request(tmp_path):
+    """They take half a second, which the first requests need not wait for."""
+    (tmp_path / "rows.jsonl").write_text('{"text": "a", "n": 1}\n{"text": "b", "n": 2.5}\n')
+    check = f"""
+import sys
+from pathlib import Path
+from batchlab.job_file import job_from
+from batchlab.dispatch.transport import HttpTransport
+from batchlab.runner import execute
+
+async def first_request(self, request):
+    heavy = {(*HEAVY, "genai_prices", "tqdm", "matplotlib")!r}
+    print([name for name in heavy if name in sys.modules and name != "aiohttp"])
+    sys.stdout.flush()
+    execute.os._exit(0)
+
+HttpTransport.send = first_request
+execute.execute(job_from({{
+    "input": {{"path": "rows.jsonl"}},
+    "request": {{"model": "m", "prompt": "Say {{text}}"}},
+    "endpoint": {{"base_url": "http://127.0.0.1:9/v1"}},
+}}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_the_overview_says_of_a_command_what_its_help_begins_with(name):
+    """The overview is printed without importing the commands."""
+    assert f"  {name}" in cli.get_help(click.Context(cli))
+    assert _COMMANDS[name][1] == cli.commands[name].get_short_help_str(1_000)
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))

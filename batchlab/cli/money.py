@@ -58,7 +58,7 @@ def cost(
     """
     from batchlab.report.cost import BATCH_API_SHARE
     from batchlab.report.text import table_text
-    from batchlab.runner import cost_of
+    from batchlab.runner.books import cost_of
 
     table = cost_of(
         runs,

@@ -38,7 +38,7 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
     Example:
         batchlab run -i sample_data/tickets.csv -m MODEL -p "One word, the topic of: {body}" --base-url simulator
     """
-    from batchlab.runner import execute
+    from batchlab.runner.execute import execute
 
     job = job_of(job_file, options)
     return execute(
@@ -84,11 +84,10 @@ def plan(
     Example:
         batchlab plan jobs/summarize.toml
     """
-    from batchlab.runner import pilot as run_pilot
-    from batchlab.runner import preview
-
     job = job_of(job_file, options)
     if pilot is not None:
+        from batchlab.runner.pilot import pilot as run_pilot
+
         command = this_command()
         found = run_pilot(job, pilot, progress="none" if quiet else progress, quiet=quiet, command=command)
         for line in found.lines:
@@ -96,6 +95,8 @@ def plan(
         for problem in found.problems:
             click.echo(f"batchlab: {problem}", err=True)
         return found.exit_code
+    from batchlab.runner.preview import preview
+
     report = preview(job, tokenizer=tokenizer)
     for line in report.lines:
         click.echo(line)
@@ -124,7 +125,7 @@ def retry(run_dir: str, *, only: tuple[str, ...], concurrency: int | None, progr
     Example:
         batchlab retry runs/quickstart --only timeout --only 500
     """
-    from batchlab.runner import retry_run
+    from batchlab.runner.retrying import retry_run
 
     return retry_run(
         run_dir,

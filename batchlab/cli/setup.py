@@ -75,7 +75,7 @@ def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
     Example:
         batchlab check --base-url simulator -m any-model
     """
-    from batchlab.runner import check_endpoint, preset_lines
+    from batchlab.runner.check import check_endpoint, preset_lines
 
     if show_presets:
         for line in preset_lines():

@@ -8,14 +8,13 @@ request, so it is built only after a first attempt has failed.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-import tenacity
-from tenacity import RetryCallState
-from tenacity.wait import wait_base
+from typing import TYPE_CHECKING, TypeVar
 
 from batchlab.errors import ApiError
 from batchlab.records import OutcomeClass
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 T = TypeVar("T")
 
@@ -27,10 +26,12 @@ def _is_retry(error: BaseException) -> bool:
     return isinstance(error, ApiError) and error.outcome.kind is OutcomeClass.RETRY
 
 
-class _OutcomeWait(wait_base):
+class _OutcomeWait:
     """Full jitter, U(0, min(60, 2^n)) s, and at least what the server asked for."""
 
     def __init__(self, cap_s: float = MAX_WAIT_S) -> None:
+        import tenacity
+
         self._jitter = tenacity.wait_random_exponential(multiplier=2, max=cap_s)
 
     def __call__(self, retry_state: RetryCallState) -> float:
@@ -70,6 +71,8 @@ async def retried_after(
     Raises:
         ApiError: the last attempt's, or one that is not to be retried.
     """
+    import tenacity  # 35 ms, which a run without a failure never spends
+
     replay: list[ApiError] = [first]
 
     async def again() -> T:

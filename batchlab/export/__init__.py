@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from batchlab.arrow import pa, pc
 from batchlab.errors import UsageError
 from batchlab.export.dataset import DatasetDirectory, refuse_foreign
 from batchlab.export.files import CsvFile, JsonLinesFile, ParquetFile

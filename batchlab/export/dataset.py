@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from batchlab.arrow import pa, pq
 from batchlab.errors import UsageError
 from batchlab.export.staging import StagedDirectory
 

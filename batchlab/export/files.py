@@ -7,9 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from batchlab.arrow import pa, pq
 from batchlab.export.staging import StagedFile
 
 # A cell that starts like a formula is run by a spreadsheet that opens the file (OWASP, "CSV Injection").

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
-import pyarrow as pa
 
+from batchlab.arrow import pa
 from batchlab.export.staging import StagedFile
 
 _COLUMNS = (

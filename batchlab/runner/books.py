@@ -11,12 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from batchlab.costs.pricing import Price, PriceBook
+from batchlab.costs.pricing import Price, PriceBook, price_book
 from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.records import RESULT_COLUMNS, Shard
 from batchlab.report.cost import NUMBERS, WORDS, PriceOf, cost_table, prepared
-from batchlab.runner.endpoint import price_book
 from batchlab.runner.prepare import job_of_run, plan_of_run, unchanged_input
 from batchlab.store.open_shard import part_path
 from batchlab.store.parts import part_tables

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from batchlab.costs.pricing import PriceBook
+from batchlab.costs.pricing import price_book
 from batchlab.credentials import Secret, find_key
 from batchlab.engines.local import Endpoint
 from batchlab.errors import UsageError
@@ -26,11 +26,6 @@ def started_endpoints(job: Job) -> Iterator[list[Endpoint]]:
             stack.enter_context(_started(job, endpoint, key))
             for endpoint, key in zip(job.endpoint, keys, strict=True)
         ]
-
-
-def price_book(job: Job, endpoint: EndpointJob) -> PriceBook:
-    """What models cost at one of the job's endpoints."""
-    return PriceBook(endpoint, job.price, job.request.model)
 
 
 @contextlib.contextmanager

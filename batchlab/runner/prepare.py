@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import batchlab
+from batchlab.costs.pricing import price_book
 from batchlab.dispatch.budget import NO_PRICE
 from batchlab.errors import CorruptRun, InputError, UsageError
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
@@ -24,11 +25,10 @@ from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source, open_source, spool_stdin
 from batchlab.job import Job, default_run_dir
 from batchlab.records import ChatRequest, Row
-from batchlab.runner.endpoint import price_book
 from batchlab.store.files import private_dir
 from batchlab.store.run_dir import RunDir
 
-FORMAT = 1  # of run.json; a newer one is refused
+FORMAT = 2  # of run.json; a newer one is refused. 1 had Arrow types for every kind of input
 SHOWN_PROBLEMS = 20
 
 Say = Callable[[str], None]

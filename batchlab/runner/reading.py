@@ -10,9 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from batchlab.arrow import pa, pc
 from batchlab.errors import UsageError
 from batchlab.export import Exported, Target, export_tables
 from batchlab.inputs.plan import InputPlan

@@ -16,8 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import pyarrow as pa
-
+from batchlab.arrow import pa
 from batchlab.records import ChatRequest, Completion, Shard
 from batchlab.store.files import atomic_write, fsync_dir, private_dir
 from batchlab.store.journal import decode, result_of, result_record

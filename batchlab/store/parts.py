@@ -13,14 +13,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from batchlab.arrow import pa, pc, pq
 from batchlab.errors import CorruptRun
 from batchlab.records import (
     RESULT_COLUMNS,
@@ -40,58 +39,61 @@ FORMAT = "1"
 BATCH_ROWS = 2_000  # rows held as Python values while a part is written or read
 MAX_INT16 = 32_767
 
-_WORD = pa.dictionary(pa.int16(), pa.string())
-
 
 def _field(name: str, kind: pa.DataType, otel: str = "") -> pa.Field:
     return pa.field(name, kind, metadata={"otel": otel} if otel else None)
 
 
-RESULT_SCHEMA = pa.schema(
-    [
-        _field("row_id", pa.int64()),
-        _field("custom_id", pa.string()),
-        _field("status", _WORD),
-        _field("completion", pa.large_string(), "gen_ai.output.messages"),
-        _field("reasoning", pa.large_string()),
-        _field("refusal", pa.string()),
-        _field("tool_calls", pa.string()),
-        _field("parsed", pa.string()),
-        _field("finish_reason", _WORD, "gen_ai.response.finish_reasons"),
-        _field("prompt_tokens", pa.int64(), "gen_ai.usage.input_tokens"),
-        _field("completion_tokens", pa.int64(), "gen_ai.usage.output_tokens"),
-        _field("total_tokens", pa.int64()),
-        _field("cached_tokens", pa.int64(), "gen_ai.usage.cache_read.input_tokens"),
-        _field("reasoning_tokens", pa.int64(), "gen_ai.usage.reasoning.output_tokens"),
-        _field("wasted_prompt_tokens", pa.int64()),
-        _field("wasted_completion_tokens", pa.int64()),
-        _field("usage_raw", pa.string()),
-        _field("cost_usd", pa.float64()),
-        _field("cost_wasted_usd", pa.float64()),
-        _field("attempts", pa.int16()),
-        _field("cut_off", pa.int16()),
-        _field("error_class", _WORD, "error.type"),
-        _field("error_code", pa.int16()),
-        _field("error_message", pa.string()),
-        _field("endpoint", _WORD),
-        _field("model", pa.string(), "gen_ai.response.model"),
-        _field("response_id", pa.string(), "gen_ai.response.id"),
-        _field("request_id", pa.string()),
-        _field("system_fingerprint", pa.string(), "openai.response.system_fingerprint"),
-        _field("started_at", pa.timestamp("us", tz="UTC")),
-        _field("finished_at", pa.timestamp("us", tz="UTC")),
-        _field("latency_ms", pa.float32()),
-        _field("queue_ms", pa.float32()),
-        _field("ttft_ms", pa.float32()),
-        _field("request_hash", pa.binary(16)),
-    ]
-)
-assert tuple(RESULT_SCHEMA.names) == RESULT_COLUMNS
+@cache
+def result_schema() -> pa.Schema:
+    """The result columns' types."""
+    word = pa.dictionary(pa.int16(), pa.string())
+    schema = pa.schema(
+        [
+            _field("row_id", pa.int64()),
+            _field("custom_id", pa.string()),
+            _field("status", word),
+            _field("completion", pa.large_string(), "gen_ai.output.messages"),
+            _field("reasoning", pa.large_string()),
+            _field("refusal", pa.string()),
+            _field("tool_calls", pa.string()),
+            _field("parsed", pa.string()),
+            _field("finish_reason", word, "gen_ai.response.finish_reasons"),
+            _field("prompt_tokens", pa.int64(), "gen_ai.usage.input_tokens"),
+            _field("completion_tokens", pa.int64(), "gen_ai.usage.output_tokens"),
+            _field("total_tokens", pa.int64()),
+            _field("cached_tokens", pa.int64(), "gen_ai.usage.cache_read.input_tokens"),
+            _field("reasoning_tokens", pa.int64(), "gen_ai.usage.reasoning.output_tokens"),
+            _field("wasted_prompt_tokens", pa.int64()),
+            _field("wasted_completion_tokens", pa.int64()),
+            _field("usage_raw", pa.string()),
+            _field("cost_usd", pa.float64()),
+            _field("cost_wasted_usd", pa.float64()),
+            _field("attempts", pa.int16()),
+            _field("cut_off", pa.int16()),
+            _field("error_class", word, "error.type"),
+            _field("error_code", pa.int16()),
+            _field("error_message", pa.string()),
+            _field("endpoint", word),
+            _field("model", pa.string(), "gen_ai.response.model"),
+            _field("response_id", pa.string(), "gen_ai.response.id"),
+            _field("request_id", pa.string()),
+            _field("system_fingerprint", pa.string(), "openai.response.system_fingerprint"),
+            _field("started_at", pa.timestamp("us", tz="UTC")),
+            _field("finished_at", pa.timestamp("us", tz="UTC")),
+            _field("latency_ms", pa.float32()),
+            _field("queue_ms", pa.float32()),
+            _field("ttft_ms", pa.float32()),
+            _field("request_hash", pa.binary(16)),
+        ]
+    )
+    assert tuple(schema.names) == RESULT_COLUMNS
+    return schema
 
 
 def part_schema(input_schema: pa.Schema, prefix: str) -> pa.Schema:
     """Input columns, then result columns under their prefixed names."""
-    return pa.schema([*input_schema, *(field.with_name(prefix + field.name) for field in RESULT_SCHEMA)])
+    return pa.schema([*input_schema, *(field.with_name(prefix + field.name) for field in result_schema())])
 
 
 def values_of(result: Result) -> ResultValues:
@@ -157,7 +159,7 @@ def result_columns(results: Sequence[ResultValues | None], row_ids: Sequence[int
         pa.array(lists[field.name], type=field.type)
         if field.name in lists
         else pa.nulls(len(rows), type=field.type)
-        for field in RESULT_SCHEMA
+        for field in result_schema()
     ]
 
 
