@@ -11,9 +11,11 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import orjson
-import pyarrow as pa
+
+from batchlab.arrow import pa
 
 MAX_STRUCT_FIELDS = 256
+MAX_DEPTH = 40  # Arrow reads no schema that is nested deeper than 64
 INT64_MAX = 2**63 - 1
 EXACT_FLOAT = 2**53
 
@@ -23,6 +25,8 @@ JSON_MARK = {b"batchlab.json": b"1"}
 Kind: TypeAlias = "str | tuple[str, Kind] | dict[str, Kind]"
 
 _SCALARS = {bool: "bool", int: "int", float: "float", str: "str"}
+_PLAIN = frozenset({*_SCALARS, type(None)})
+MAX_SHAPES = 1_000  # n columns that may be left out or null make up to 3^n of them
 
 
 def widened(kind: Kind, value: Any) -> Kind:
@@ -74,6 +78,33 @@ def arrow_type(kind: Kind) -> pa.DataType:
     return {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}.get(kind, pa.large_string())
 
 
+def schema_of(kinds: Mapping[str, Kind]) -> pa.Schema:
+    """The Arrow schema of columns of these kinds."""
+    return pa.schema(
+        [
+            pa.field(name, arrow_type(kind), metadata=JSON_MARK if kind == "json" else None)
+            for name, kind in kinds.items()
+        ]
+    )
+
+
+def kind_of_json(data: Any) -> Kind:
+    """A kind that has been through JSON, where a list's is a list."""
+    if isinstance(data, list):
+        return ("list", kind_of_json(data[1]))
+    if isinstance(data, dict):
+        return {name: kind_of_json(kind) for name, kind in data.items()}
+    return str(data)
+
+
+def _too_deep(kind: Kind, room: int = MAX_DEPTH) -> bool:
+    if isinstance(kind, tuple):
+        return room == 0 or _too_deep(kind[1], room - 1)
+    return isinstance(kind, dict) and (
+        room == 0 or any(_too_deep(inner, room - 1) for inner in kind.values())
+    )
+
+
 class ColumnTypes:
     """Columns in order of first appearance, each with the kind that holds every value so far.
 
@@ -84,28 +115,36 @@ class ColumnTypes:
     def __init__(self, as_json: Collection[str] = ()) -> None:
         self._as_json = as_json
         self._kinds: dict[str, Kind] = {}
-        self._usual: dict[str, type | None] = {}  # value type that cannot change the kind
+        # (names, value types) of rows without lists and objects: their columns with numbers
+        self._shapes: dict[tuple[object, ...], tuple[str, ...]] = {}
+
+    def knows(self, values: Mapping[str, Any]) -> bool:
+        """Whether a row can change no column's type, because one of its shape has been seen.
+
+        True says, too, that each of its numbers is one that a float holds exactly. A type that
+        took in a str, a bool or such a number once takes in every other one.
+        """
+        numbers = self._shapes.get((*values, *map(type, values.values())))
+        if numbers is None:
+            return False
+        for name in numbers:  # noqa: SIM110 - all() takes twice the time on a few columns
+            if not -EXACT_FLOAT <= values[name] <= EXACT_FLOAT:
+                return False
+        return True
 
     def see(self, values: Mapping[str, Any]) -> None:
         """Takes in one row."""
-        usual = self._usual
         for name, value in values.items():
-            if value is None and name in usual:
-                continue
-            if type(value) is str and usual.get(name) is str:
-                continue
             first = "json" if name in self._as_json else "null"
-            self._kinds[name] = kind = widened(self._kinds.get(name, first), value)
-            usual[name] = str if kind == "str" else None
+            self._kinds[name] = widened(self._kinds.get(name, first), value)
+        types = [*map(type, values.values())]
+        if len(self._shapes) < MAX_SHAPES and _PLAIN.issuperset(types):
+            numbers = tuple(name for name, value in values.items() if type(value) in (int, float))
+            self._shapes[*values, *types] = numbers
 
-    def schema(self) -> pa.Schema:
-        """The Arrow schema of everything seen."""
-        return pa.schema(
-            [
-                pa.field(name, arrow_type(kind), metadata=JSON_MARK if kind == "json" else None)
-                for name, kind in self._kinds.items()
-            ]
-        )
+    def kinds(self) -> dict[str, Kind]:
+        """The columns seen, in order of first appearance, and the kind of each."""
+        return {name: "json" if _too_deep(kind) else kind for name, kind in self._kinds.items()}
 
 
 def column_array(field: pa.Field, values: list[Any]) -> pa.Array:

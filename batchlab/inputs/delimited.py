@@ -6,13 +6,12 @@ import csv
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-import pyarrow as pa
-
+from batchlab.arrow import pa
 from batchlab.errors import InputError
+from batchlab.inputs.column_types import Kind
 from batchlab.inputs.compression import is_compressed, open_bytes, read_errors
 from batchlab.inputs.input_plan import CheckRow, InputPlan, OnProgress, PlanBuilder, files_unchanged
 from batchlab.records import Row, Shard
@@ -83,27 +82,27 @@ class DelimitedSource:
         limit: int | None = None,
     ) -> InputPlan:
         """See `Source.scan`."""
-        builder, digest = PlanBuilder(shard_rows), hashlib.blake2b(digest_size=16)
+        builder, digest, rows = PlanBuilder(shard_rows), hashlib.blake2b(digest_size=16), 0
         total = None if is_compressed(self._path) else self._path.stat().st_size
         lines = _Lines(open_bytes(self._path, self.path), self.path, digest=digest)
         with lines.file, read_errors(self.path):
             records = self._records(lines)
             names = self._header(records)
             for offset, number, cells, problem in records:
-                if limit is not None and builder.rows >= limit:
+                if limit is not None and rows >= limit:
                     break
-                row = _row(builder.rows, names, cells, problem)
-                builder.row(
-                    number,
-                    partial(dict, offset=offset, line=number),
-                    row.problem,
-                )
-                if check is not None and row.problem is None:
-                    check(row, number)
-                if on_progress is not None and builder.rows % REPORT_EVERY == 0:
+                if rows % shard_rows == 0:
+                    builder.positions.append({"offset": offset, "line": number})
+                problem = problem or _misfit(names, cells)
+                if problem is not None:
+                    builder.bad(number, problem)
+                elif check is not None:
+                    check(rows, dict(zip(names, cells, strict=True)), number)
+                rows += 1
+                if on_progress is not None and rows % REPORT_EVERY == 0:
                     on_progress(lines.offset, total)
-        schema = pa.schema([pa.field(name, pa.large_string()) for name in names])
-        return builder.plan(schema, digest.hexdigest(), [self._path])
+        kinds: dict[str, Kind] = dict.fromkeys(names, "str")
+        return builder.plan(rows, kinds, digest.hexdigest(), [self._path])
 
     def rows(self, shard: Shard, plan: InputPlan) -> Iterator[Row]:
         """See `Source.rows`."""
@@ -205,9 +204,14 @@ class DelimitedSource:
         return tuple(names)
 
 
+def _misfit(names: tuple[str, ...], cells: list[str]) -> str | None:
+    if len(cells) == len(names):
+        return None
+    return f"{len(cells)} cells, but the header has {len(names)}"
+
+
 def _row(row_id: int, names: tuple[str, ...], cells: list[str], problem: str | None) -> Row:
-    if problem is None and len(cells) != len(names):
-        problem = f"{len(cells)} cells, but the header has {len(names)}"
+    problem = problem or _misfit(names, cells)
     if problem is not None:
         return Row(row_id, {}, problem)
     return Row(row_id, dict(zip(names, cells, strict=True)))

@@ -5,20 +5,20 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import pyarrow as pa
-
+from batchlab.arrow import pa
 from batchlab.errors import InputError
+from batchlab.inputs.column_types import Kind, kind_of_json, schema_of
 from batchlab.records import Row, Shard
 
 SHOWN = 20  # malformed lines kept for the report
 RACY_S = 2.0  # a file written this shortly before it was read may change again within one time stamp
 
 OnProgress = Callable[[int, int | None], None]
-CheckRow = Callable[[Row, int], None]
+CheckRow = Callable[[int, dict[str, Any], int], None]  # row_id, values, number as an editor shows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class InputPlan:
 
     Attributes:
         columns: names of the input's columns, in order.
-        schema_bytes: Arrow types of those that come out again, serialized: all but the custom_id of a
-            batch file, which is a result column too.
+        types: Arrow types of those that come out again, serialized, or the kind of each, from which its
+            type follows: of all but the custom_id of a batch file, which is a result column too.
         content_hash: BLAKE2b of the (decompressed) content.
         stat: path, size, mtime_ns and inode of each file when it was read.
         scanned_at: Unix seconds when that was.
@@ -39,7 +39,7 @@ class InputPlan:
     rows: int
     shards: tuple[Shard, ...]
     columns: tuple[str, ...]
-    schema_bytes: bytes
+    types: bytes | dict[str, Kind]
     content_hash: str
     stat: tuple[dict[str, Any], ...]
     scanned_at: float
@@ -50,15 +50,37 @@ class InputPlan:
     @property
     def schema(self) -> pa.Schema:
         """Arrow schema of the input columns that come out again."""
-        return pa.ipc.read_schema(pa.py_buffer(self.schema_bytes))
+        if isinstance(self.types, bytes):
+            return pa.ipc.read_schema(pa.py_buffer(self.types))
+        return schema_of(self.types)
+
+    @property
+    def names_out(self) -> tuple[str, ...]:
+        """Names of the input columns that come out again."""
+        return tuple(self.types) if isinstance(self.types, dict) else tuple(self.schema.names)
+
+    def without(self, name: str) -> InputPlan:
+        """The plan of an input whose column `name` does not come out again."""
+        if isinstance(self.types, dict):
+            types = {column: kind for column, kind in self.types.items() if column != name}
+            return replace(self, types=types)
+        schema = self.schema
+        if name not in schema.names:
+            return self
+        return replace(self, types=schema.remove(schema.names.index(name)).serialize().to_pybytes())
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for run.json; a shard is [rows, position], its number and first row follow."""
+        types = (
+            {"schema": base64.b64encode(self.types).decode()}
+            if isinstance(self.types, bytes)
+            else {"kinds": self.types}
+        )
         return {
             "rows": self.rows,
             "shards": [[shard.rows, shard.position] for shard in self.shards],
             "columns": list(self.columns),
-            "schema": base64.b64encode(self.schema_bytes).decode(),
+            **types,
             "content_hash": self.content_hash,
             "stat": list(self.stat),
             "scanned_at": self.scanned_at,
@@ -78,7 +100,11 @@ class InputPlan:
             rows=data["rows"],
             shards=tuple(shards),
             columns=tuple(data["columns"]),
-            schema_bytes=base64.b64decode(data["schema"]),
+            types=(
+                base64.b64decode(data["schema"])
+                if "schema" in data
+                else {name: kind_of_json(kind) for name, kind in data["kinds"].items()}
+            ),
             content_hash=data["content_hash"],
             stat=tuple(data["stat"]),
             scanned_at=data["scanned_at"],
@@ -105,7 +131,7 @@ class Source(Protocol):
         check: CheckRow | None = None,
         limit: int | None = None,
     ) -> InputPlan:
-        """One pass over the input; `check(row, number)` sees every row.
+        """One pass over the input; `check(row_id, values, number)` sees every row that can be read.
 
         Raises:
             InputError: it cannot be read at all.
@@ -135,43 +161,39 @@ class Source(Protocol):
 
 @dataclass(slots=True)
 class PlanBuilder:
-    """Collects what a pass over an input sees; shared by all sources."""
+    """Collects what a pass over an input sees; shared by all sources.
+
+    Attributes:
+        positions: where each shard's first row starts. A shard starts at every row whose row_id is a
+            multiple of `shard_rows`; the source adds its bookmark there.
+    """
 
     shard_rows: int
-    shards: list[Shard] = field(default_factory=list)
-    rows: int = 0
+    positions: list[dict[str, Any]] = field(default_factory=list)
     malformed: list[tuple[int, str]] = field(default_factory=list)
     malformed_count: int = 0
-    _in_shard: int = 0
-    _position: dict[str, Any] = field(default_factory=dict)
 
-    def row(self, number: int, position: Callable[[], dict[str, Any]], problem: str | None) -> None:
-        """One more row. `position` tells where it starts, if a shard does."""
-        if self._in_shard == 0:
-            self._position = position()
-        self._in_shard += 1
-        self.rows += 1
-        if problem is not None:
-            self.malformed_count += 1
-            if len(self.malformed) < SHOWN:
-                self.malformed.append((number, problem))
-        if self._in_shard == self.shard_rows:
-            self._cut()
+    def bad(self, number: int, problem: str) -> None:
+        """One more row that cannot be read."""
+        self.malformed_count += 1
+        if len(self.malformed) < SHOWN:
+            self.malformed.append((number, problem))
 
-    def _cut(self) -> None:
-        if self._in_shard:
-            first = self.rows - self._in_shard
-            self.shards.append(Shard(len(self.shards), first, self._in_shard, self._position))
-            self._in_shard = 0
-
-    def plan(self, schema: pa.Schema, content_hash: str, paths: list[Path]) -> InputPlan:
-        """The finished plan."""
-        self._cut()
+    def plan(
+        self, rows: int, types: pa.Schema | dict[str, Kind], content_hash: str, paths: list[Path]
+    ) -> InputPlan:
+        """The finished plan of `rows` rows."""
+        columns = tuple(types) if isinstance(types, dict) else tuple(types.names)
+        shards = tuple(
+            Shard(index, first, min(self.shard_rows, rows - first), position)
+            for index, position in enumerate(self.positions)
+            for first in [index * self.shard_rows]
+        )
         return InputPlan(
-            rows=self.rows,
-            shards=tuple(self.shards),
-            columns=tuple(schema.names),
-            schema_bytes=schema.serialize().to_pybytes(),
+            rows=rows,
+            shards=shards,
+            columns=columns,
+            types=types if isinstance(types, dict) else types.serialize().to_pybytes(),
             content_hash=content_hash,
             stat=tuple(file_stat(path) for path in paths),
             scanned_at=time.time(),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
-import pyarrow as pa
 
+from batchlab.arrow import pa
 from batchlab.errors import InputError
 from batchlab.inputs.batch_lines import BODY, is_batch_line
 from batchlab.inputs.column_types import ColumnTypes, column_array
@@ -20,7 +21,7 @@ from batchlab.inputs.compression import is_compressed, open_bytes, read_errors
 from batchlab.inputs.input_plan import CheckRow, InputPlan, OnProgress, PlanBuilder, files_unchanged
 from batchlab.records import Row, Shard
 
-REPORT_EVERY = 5_000  # rows between two reports of progress
+BLOCK_BYTES = 160 * 1024  # read, hashed and split at a time; larger ones gain nothing
 
 
 @dataclass(slots=True)
@@ -58,30 +59,22 @@ class JsonlSource:
         limit: int | None = None,
     ) -> InputPlan:
         """See `Source.scan`."""
-        builder, digest = PlanBuilder(shard_rows), hashlib.blake2b(digest_size=16)
-        types: ColumnTypes | None = None
-        offset = 0
         total = None if is_compressed(self._path) else self._path.stat().st_size
-        with self._open() as file, read_errors(self.path):
-            for number, line in enumerate(file, start=1):
-                start, offset = offset, offset + len(line)
-                if limit is not None and builder.rows >= limit:
-                    break
-                digest.update(line)
-                if line.isspace():
-                    continue
-                values, problem = parse_line(line)
-                row = Row(builder.rows, values, problem)
-                builder.row(number, partial(dict, offset=start), problem)
-                if problem is None:
-                    if types is None:  # a body as Arrow structs would lose its keys' order and its nulls
-                        types = ColumnTypes(as_json=(BODY,) if is_batch_line(values) else ())
-                    types.see(values)
-                    if check is not None:
-                        check(row, number)
-                if on_progress is not None and builder.rows % REPORT_EVERY == 0:
-                    on_progress(offset, total)
-        return builder.plan((types or ColumnTypes()).schema(), digest.hexdigest(), [self._path])
+        scan = _Scan(shard_rows, check, limit)
+        with self._open() as file, read_errors(self.path), ThreadPoolExecutor(1) as hasher:
+            # whole lines, and a line of any length is read once
+            while not scan.full and (block := file.read(BLOCK_BYTES)):
+                block += file.readline()
+                # a block's hash lets go of the interpreter: it costs no time where a core is idle
+                if limit is None:
+                    hashed = hasher.submit(scan.digest.update, block)
+                    scan.take(block)
+                    hashed.result()
+                else:
+                    scan.digest.update(memoryview(block)[: scan.take(block)])
+                if on_progress is not None:
+                    on_progress(scan.offset, total)
+        return scan.builder.plan(scan.rows, scan.types.kinds(), scan.digest.hexdigest(), [self._path])
 
     def rows(self, shard: Shard, plan: InputPlan) -> Iterator[Row]:
         """See `Source.rows`."""
@@ -147,6 +140,86 @@ class JsonlSource:
         return file
 
 
+class _Scan:
+    """One pass over the lines: rows, where shards start, column types, malformed lines.
+
+    Attributes:
+        rows: seen so far; `full` once there are as many as wanted.
+        offset: bytes taken so far.
+    """
+
+    def __init__(self, shard_rows: int, check: CheckRow | None, limit: int | None) -> None:
+        self.builder = PlanBuilder(shard_rows)
+        self.types = ColumnTypes()
+        self._seen_one = False
+        self.digest = hashlib.blake2b(digest_size=16)
+        self.rows = 0
+        self.offset = 0
+        self._lines = 0
+        self._check = check
+        self._limit = limit
+
+    @property
+    def full(self) -> bool:
+        """Whether no more rows are wanted."""
+        return self._limit is not None and self.rows >= self._limit
+
+    def take(self, block: bytes) -> int:
+        """Takes whole lines. Returns how many bytes it took, all of them short of the limit.
+
+        A row costs a microsecond beyond its parsing, so nothing is made for it here, no Row either.
+        """
+        loads, check = orjson.loads, self._check
+        knows = self.types.knows if self._seen_one else _knows_nothing
+        rows, shard_at = self.rows, len(self.builder.positions) * self.builder.shard_rows
+        limit = self._limit if self._limit is not None else sys.maxsize
+        lines = block.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        index = 0
+        for index, line in enumerate(lines):
+            if rows >= limit:
+                break
+            problem = None
+            try:
+                values = loads(line)
+            except ValueError:
+                if not line or line.isspace():
+                    continue
+                values = None
+            if type(values) is not dict or not knows(values):
+                values, problem = parse_line(line) if type(values) is not dict else _exact(values, line)
+                if problem is None:
+                    self._see(values)
+                else:
+                    self.builder.bad(self._lines + index + 1, problem)
+            if rows == shard_at:
+                self.builder.positions.append({"offset": self.offset + _bytes_of(lines[:index])})
+                shard_at += self.builder.shard_rows
+            if check is not None and problem is None:
+                check(rows, values, self._lines + index + 1)
+            rows += 1
+        else:
+            index += 1
+        taken = min(_bytes_of(lines[:index]), len(block))  # the last line may have no end
+        self._lines += index
+        self.offset += taken
+        self.rows = rows
+        return taken
+
+    def _see(self, values: dict[str, Any]) -> None:
+        if not self._seen_one:
+            self._seen_one = True
+            if is_batch_line(values):  # a body as Arrow structs would lose its keys' order and its nulls
+                self.types = ColumnTypes(as_json=(BODY,))
+        self.types.see(values)
+
+
+def _bytes_of(lines: list[bytes]) -> int:
+    """With their ends."""
+    return sum(map(len, lines)) + len(lines)
+
+
 def _no_columns(rows: int) -> pa.Table:
     return pa.Table.from_struct_array(pa.array([{}] * rows, type=pa.struct([])))
 
@@ -155,8 +228,8 @@ def parse_line(line: bytes) -> tuple[dict[str, Any], str | None]:
     """A line's object, and what is wrong with it (then the object is empty)."""
     try:
         value = orjson.loads(line)
-        if isinstance(value, dict) and any(_is_rounded(item) for item in value.values()):
-            value = json.loads(line)
+        if type(value) is dict:
+            return _exact(value, line)
     except ValueError:
         try:
             # what orjson refuses but JSON allows, such as an escaped lone surrogate
@@ -170,6 +243,22 @@ def parse_line(line: bytes) -> tuple[dict[str, Any], str | None]:
     if not isinstance(value, dict):
         return {}, f"expected a JSON object, found {type(value).__name__}"
     return value, None
+
+
+def _exact(value: dict[str, Any], line: bytes) -> tuple[dict[str, Any], str | None]:
+    """An object as orjson read it from `line`, with whole numbers of any size as they are written."""
+    try:
+        for item in value.values():
+            if type(item) is not str and _is_rounded(item):
+                return json.loads(line), None
+    except RecursionError:
+        return {}, "nested too deeply"
+    return value, None
+
+
+def _knows_nothing(values: dict[str, Any]) -> bool:
+    del values
+    return False
 
 
 def _is_rounded(value: Any) -> bool:

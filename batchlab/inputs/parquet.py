@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from batchlab.arrow import pa, pq
 from batchlab.errors import InputError
 from batchlab.inputs.input_plan import (
     CheckRow,
@@ -68,27 +65,26 @@ class ParquetSource:
             with path.open("rb") as file:
                 while chunk := file.read(HASH_BYTES):
                     digest.update(chunk)
-        seen = 0
+        start = 0
         for number, path in enumerate(self._paths):
-            start = seen
-            for offset in range(min(counts[number], total - start)):
-                builder.row(start + offset + 1, partial(dict, file=number, row=offset), None)
-            seen = start + counts[number]
-            if check is not None:
+            stop = min(start + counts[number], total)
+            first = -(-start // shard_rows) * shard_rows  # of a shard, in this file
+            builder.positions += [
+                {"file": number, "row": row - start} for row in range(first, stop, shard_rows)
+            ]
+            if check is not None and start < stop:
                 row_id = start
                 for batch in self._batches(path, 0):
-                    for values in batch.to_pylist():
-                        if row_id < total:
-                            check(Row(row_id, values), row_id + 1)
+                    for values in batch.slice(0, stop - row_id).to_pylist():
+                        check(row_id, values, row_id + 1)
                         row_id += 1
                     if on_progress is not None:
-                        on_progress(min(row_id, total), total)
-                    if row_id >= total:
+                        on_progress(row_id, total)
+                    if row_id >= stop:
                         break
-            if seen >= total:
-                break
+            start += counts[number]
         digest.update(str(total).encode())
-        return builder.plan(schema, digest.hexdigest(), self._paths)
+        return builder.plan(total, schema, digest.hexdigest(), self._paths)
 
     def rows(self, shard: Shard, plan: InputPlan) -> Iterator[Row]:
         """See `Source.rows`."""

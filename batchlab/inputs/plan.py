@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from batchlab.errors import InputError, UsageError
 from batchlab.inputs.batch_lines import LineNotes, OtherTask
@@ -30,8 +30,8 @@ class Planned:
         notes: what is worth telling although nothing is wrong with it.
         max_tokens: the mean cap on completion tokens of the rows' own, or None when a row has none.
         prompt_bytes: UTF-8 bytes of all prompts together.
-        sizes: those of each row, and `hashes` 8 bytes of each row's request hash, when details were
-            asked for; 0 for a row that makes no request.
+        sizes: those of each row, and `hashes` 64 bits that are equal for equal requests (in this
+            process only), when details were asked for; 0 for a row that makes no request.
     """
 
     plan: InputPlan
@@ -68,16 +68,26 @@ class _Check:
     max_tokens: int = 0
     capped: int = 0
     requests: int = 0
-    ids: array[int] = field(default_factory=lambda: array("Q"))
+    ids: array[int] = field(default_factory=lambda: array("q"))
     numbers: array[int] = field(default_factory=lambda: array("Q"))  # of the rows with those ids
     sizes: array[int] = field(default_factory=lambda: array("q"))
-    hashes: array[int] = field(default_factory=lambda: array("Q"))
+    hashes: array[int] = field(default_factory=lambda: array("q"))
 
-    def __call__(self, row: Row, number: int) -> None:
+    def __call__(self, row_id: int, values: dict[str, Any], number: int) -> None:
         if self.builder is None:
             return
         try:
-            request = self.builder.build(row)
+            if self.builder.rows_vary:
+                request = self.builder.build(Row(row_id, values))
+                size, cap, identity = request.prompt_bytes, request.max_tokens, hash(request.request_hash)
+                if self.builder.batch:
+                    self.notes.see(request.body, number)
+            else:
+                size, identity = self.builder.measured(values)
+                cap = self.builder.max_tokens
+            if self.with_ids:
+                self.ids.append(hash(self.builder.custom_id(row_id, values)))
+                self.numbers.append(number)
         except OtherTask as problem:
             self.other_task_count += 1
             self.other_task = self.other_task or InputError(self.source.path, str(problem), row=number)
@@ -87,23 +97,18 @@ class _Check:
             if len(self.problems) < SHOWN:
                 self.problems.append(InputError(self.source.path, str(problem), row=number))
             return
-        self.prompt_bytes += request.prompt_bytes
+        self.prompt_bytes += size
         self.requests += 1
-        if request.max_tokens is not None:
+        if cap is not None:
             self.capped += 1
-            self.max_tokens += request.max_tokens
-        if self.builder.batch:
-            self.notes.see(request.body, number)
+            self.max_tokens += cap
         if self.details:
-            missing = row.row_id - len(self.sizes)  # malformed rows are not shown to us
-            self.sizes.extend([0] * missing)
-            self.hashes.extend([0] * missing)
-            self.sizes.append(request.prompt_bytes)
-            self.hashes.append(int.from_bytes(request.request_hash[:8], "little"))
-        if self.with_ids:
-            digest = hashlib.blake2b(request.custom_id.encode("utf-8", "replace"), digest_size=8).digest()
-            self.ids.append(int.from_bytes(digest, "little"))
-            self.numbers.append(number)
+            sizes, hashes = self.sizes, self.hashes
+            if missing := row_id - len(sizes):  # malformed rows are not shown to us
+                sizes.extend([0] * missing)
+                hashes.extend([0] * missing)
+            sizes.append(size)
+            hashes.append(identity)
 
     def all_problems(self) -> list[UsageError]:
         """Those of single rows, and one for all the lines that ask for something else than chat."""
@@ -158,7 +163,7 @@ def plan_input(
             problems += _output_problems(job, batch=builder.batch)
     plan = replace(plan, models=tuple(check.notes.models))
     if own_ids and not job.output.prefix:
-        plan = _with_one_custom_id(plan)
+        plan = plan.without("custom_id")  # it is a result column, too
     # without a builder nobody knows yet whose custom_id it is
     problems += _clashes(job, source, plan, but="custom_id" if draft is None else None)
     problems += _duplicate_ids(source, check, own_ids=own_ids)
@@ -176,15 +181,6 @@ def plan_input(
     )
 
 
-def _with_one_custom_id(plan: InputPlan) -> InputPlan:
-    """A batch file's ids come out as the result column of that name, and not a second time."""
-    names = plan.schema.names
-    if "custom_id" not in names:
-        return plan
-    schema = plan.schema.remove(names.index("custom_id"))
-    return replace(plan, schema_bytes=schema.serialize().to_pybytes())
-
-
 def _output_problems(job: Job, *, batch: bool) -> list[UsageError]:
     output = job.output
     if output.errors is None or output.file is None:
@@ -195,7 +191,7 @@ def _output_problems(job: Job, *, batch: bool) -> list[UsageError]:
 
 
 def _clashes(job: Job, source: Source, plan: InputPlan, *, but: str | None) -> list[UsageError]:
-    names_out = set(plan.schema.names) - {but}
+    names_out = set(plan.names_out) - {but}
     taken = [name for name in RESULT_COLUMNS if job.output.prefix + name in names_out]
     if not taken:
         return []
@@ -215,7 +211,10 @@ def _duplicate_ids(source: Source, check: _Check, *, own_ids: bool) -> list[Usag
         return []
     import numpy as np
 
-    ids = np.frombuffer(check.ids, dtype=np.uint64)
+    ids = np.frombuffer(check.ids, dtype=np.int64)
+    ordered = np.sort(ids)
+    if not (ordered[1:] == ordered[:-1]).any():  # nearly always: 16 bytes a row, not 40
+        return []
     order = np.argsort(ids, kind="stable")
     same = np.flatnonzero(ids[order][1:] == ids[order][:-1])
     pairs = sorted((check.numbers[order[index + 1]], check.numbers[order[index]]) for index in same)

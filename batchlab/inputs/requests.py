@@ -37,6 +37,8 @@ class RequestBuilder:
 
     Attributes:
         batch: rows are lines of a batch file, whose bodies are sent as written.
+        rows_vary: more than the texts of two rows' requests can differ.
+        max_tokens: the cap on completion tokens of every request, when rows do not vary.
 
     Args:
         columns: the input's columns; with `strict=False` those known so far.
@@ -75,6 +77,14 @@ class RequestBuilder:
             self._refuse_parameters()
         elif not request.model:
             raise UsageError(f"{job.input.path}: no model; pass -m MODEL or set [request] model.")
+        self.max_tokens = _cap(request.params)
+        self.rows_vary = self._mode in {"messages", "batch"} or any(
+            column is not None for column in (self._row_params, self._model_column, self._endpoint_column)
+        )
+        try:
+            orjson.dumps({"model": request.model, **request.params}, option=orjson.OPT_NON_STR_KEYS)
+        except TypeError:
+            self.rows_vary = True  # and each row's problem is this one
         if strict:
             self._check_columns(columns)
 
@@ -93,24 +103,44 @@ class RequestBuilder:
         if self._model_column is not None:
             body = body | self._own_model(values)
         endpoint, host = self._own_endpoint(values)
-        custom_id = self._custom_id(row)
+        custom_id = self.custom_id(row.row_id, values)
         try:
             canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
         except TypeError as error:
             raise RowProblem(f"the request cannot be written as JSON: {error}") from error
-        max_tokens = body.get("max_tokens", body.get("max_completion_tokens"))
         return ChatRequest(
             row_id=row.row_id,
             custom_id=custom_id,
             body=body,
             request_hash=hashlib.blake2b(canonical + host, digest_size=16).digest(),
             prompt_bytes=text_bytes,
-            max_tokens=max_tokens
-            if isinstance(max_tokens, int) and not isinstance(max_tokens, bool)
-            else None,
+            max_tokens=_cap(body),
             endpoint=endpoint,
             as_written=self.batch,
         )
+
+    def measured(self, values: dict[str, Any]) -> tuple[int, int]:
+        """`prompt_bytes` of what `build` would make, and a hash that equal requests share.
+
+        For rows that do not vary: no body is made, and the id is not looked at (see `custom_id`).
+        Raises RowProblem as `build` does.
+        """
+        # not by a shared method: a plan of a million rows spends a third of its time here
+        prompt = self._prompt.render(values) if self._prompt is not None else self._own_prompt(values)
+        size = len(prompt) if prompt.isascii() else _utf8_bytes(prompt)
+        if self._system is None:
+            return size, hash(prompt)
+        system = self._system.render(values)
+        return size + _utf8_bytes(system), hash((system, prompt))
+
+    def custom_id(self, row_id: int, values: Mapping[str, Any]) -> str:
+        """The row's id. Raises RowProblem when its column is null."""
+        if self._id is None:
+            return custom_id_of(values) if self.batch else str(row_id)
+        value = values.get(self._id)
+        if value is None:
+            raise RowProblem(f"column {self._id!r}, the id, is null")
+        return value_text(value)
 
     def _chosen_mode(self, columns: Sequence[str]) -> str:
         request = self._job.request
@@ -157,33 +187,26 @@ class RequestBuilder:
                     f"{self._job.request.prompt_file}: no column {missing[0]!r}; found: {', '.join(columns)}."
                 )
 
-    def _custom_id(self, row: Row) -> str:
-        if self._id is None:
-            return custom_id_of(row.values) if self.batch else str(row.row_id)
-        value = row.values.get(self._id)
-        if value is None:
-            raise RowProblem(f"column {self._id!r}, the id, is null")
-        return value_text(value)
-
     def _messages(self, values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
         if self._mode == "messages":
             return self._own_messages(values)
-        if self._prompt is not None:
-            prompt = self._prompt.render(values)
-        else:
-            value = values.get(self._job.request.prompt_column)
-            if value is None:
-                value = self._null_as
-            if value is None:
-                raise RowProblem(
-                    f"column {self._job.request.prompt_column!r} is null; pass --null-as TEXT to allow it"
-                )
-            prompt = value_text(value)
+        prompt = self._prompt.render(values) if self._prompt is not None else self._own_prompt(values)
         user = {"role": "user", "content": prompt}
         if self._system is None:
-            return [user], len(prompt.encode())
+            return [user], _utf8_bytes(prompt)
         system = self._system.render(values)
-        return [{"role": "system", "content": system}, user], len(prompt.encode()) + len(system.encode())
+        return [{"role": "system", "content": system}, user], _utf8_bytes(prompt) + _utf8_bytes(system)
+
+    def _own_prompt(self, values: Mapping[str, Any]) -> str:
+        """What the prompt column says."""
+        value = values.get(self._job.request.prompt_column)
+        if value is None:
+            value = self._null_as
+        if value is None:
+            raise RowProblem(
+                f"column {self._job.request.prompt_column!r} is null; pass --null-as TEXT to allow it"
+            )
+        return value_text(value)
 
     def _own_messages(self, values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
         name = self._job.request.messages_column
@@ -229,10 +252,23 @@ class RequestBuilder:
         return name, self._hosts[name]
 
 
+def _cap(body: Mapping[str, Any]) -> int | None:
+    """The most completion tokens that a body asks for."""
+    cap = body.get("max_tokens", body.get("max_completion_tokens"))
+    return cap if isinstance(cap, int) and not isinstance(cap, bool) else None
+
+
 def _message_bytes(messages: Sequence[Any]) -> int:
     """UTF-8 bytes of what messages say."""
     contents = (message.get("content") for message in messages if isinstance(message, dict))
     return sum(len(value_text(content or "").encode("utf-8", "replace")) for content in contents)
+
+
+def _utf8_bytes(text: str) -> int:
+    try:
+        return len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError as error:
+        raise RowProblem("the prompt has half a surrogate pair, which UTF-8 cannot carry") from error
 
 
 def _json_object(value: Any, column: str) -> dict[str, Any]:

@@ -85,8 +85,14 @@ class _FieldTemplate:
         self._parts = parts
         self._null_as = null_as
         self.columns = frozenset(parts[1::2])
+        # the usual template has one gap: no list is copied and joined for it
+        self._name: str | None = None
+        if len(parts) == 3:
+            self._before, self._name, self._after = parts
 
     def render(self, values: Mapping[str, Any]) -> str:
+        if self._name is not None and type(value := values.get(self._name)) is str:
+            return f"{self._before}{value}{self._after}"
         parts = self._parts.copy()
         for index in range(1, len(parts), 2):
             value = values.get(parts[index])

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import tempfile
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from batchlab.costs.estimate import Estimate, estimate
-from batchlab.costs.pricing import Price
+from batchlab.costs.pricing import Price, price_book
 from batchlab.costs.tokens import Tokenizer
 from batchlab.errors import InputError
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.sources import Source, spool_stdin
 from batchlab.job import Job
-from batchlab.runner.endpoint import price_book
 from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines, source_of
 from batchlab.store.run_dir import RunDir
 
@@ -116,13 +116,12 @@ def _tokens_per_byte(tokenizer: Tokenizer, source: Source, planned: Planned) -> 
     return tokens / size if tokens and size else None
 
 
-def _duplicates(hashes: Sequence[int]) -> int:
+def _duplicates(hashes: array[int]) -> int:
     """Rows whose request an earlier row makes too."""
     import numpy as np
 
-    made = np.asarray(hashes, dtype=np.uint64)
-    made = made[made != 0]
-    return len(made) - len(np.unique(made))
+    made = np.sort(np.frombuffer(hashes, dtype=np.int64))
+    return int(np.count_nonzero((made[1:] == made[:-1]) & (made[1:] != 0)))
 
 
 def _done_rows(job: Job, planned: Planned) -> int:
