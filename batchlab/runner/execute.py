@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from batchlab.costs.pricing import Price
+from batchlab.costs.pricing import Price, price_book
 from batchlab.dispatch.budget import NO_PRICE
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.local import Counters, Endpoint, LocalEngine
@@ -30,7 +30,7 @@ from batchlab.progress import Progress, ProgressState, open_progress
 from batchlab.protocol.redact import printable
 from batchlab.records import RunSummary, Shard, Totals
 from batchlab.runner.descriptors import within_descriptors
-from batchlab.runner.endpoint import price_book, started_endpoints
+from batchlab.runner.endpoint import started_endpoints
 from batchlab.runner.forecasts import EarlyForecast, early_forecast, outcome_lines, saved_forecast
 from batchlab.runner.history import History
 from batchlab.runner.prepare import Prepared, prepare
@@ -156,8 +156,8 @@ class _Run:
         self._job = job
         self._prepared = prepared
         self._retry = retry
-        self._earlier = prepared.store.totals()
-        self._in_flight_before = prepared.store.in_flight()
+        standing = prepared.store.standing(prepared.plan.shards, retry=retry)
+        self._earlier, self._in_flight_before = standing
         self._started = time.monotonic()
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
@@ -295,7 +295,8 @@ def shards_to_run(store: RunDir, shards: list[Shard], retry: RetryRule | None) -
     sealed = store.sealed()
     if retry is None:
         return [shard for shard in shards if shard.index not in sealed]
-    return [shard for shard in shards if shard.index not in sealed or store.part_totals(shard).failed]
+    failed = store.shards_with_failures()
+    return [shard for shard in shards if shard.index not in sealed or shard.index in failed]
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

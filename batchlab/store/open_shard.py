@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
-import pyarrow as pa
-
+from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, RunStopped
 from batchlab.records import Completion, Failure, Result, Shard, Tally, Totals, Usage
 from batchlab.store.ballast import Ballast
@@ -26,7 +25,7 @@ from batchlab.store.journal import (
     sent_record,
 )
 from batchlab.store.parts import file_digest, part_results, values_of, write_part
-from batchlab.store.replay import Replay
+from batchlab.store.replay import Found, Replay
 from batchlab.store.sync import SyncGroup
 
 RetryRule = Callable[[Failure], bool]
@@ -79,6 +78,11 @@ class OpenShard:
 
     A result replaces a failed one, never a good one. Positions are kept, not results: memory
     is a few bytes a row.
+
+    Attributes:
+        reopened: rows with a failure that are to be asked again.
+        found: the totals of what the shard had when it was opened.
+        in_flight: requests of earlier processes that have neither come back nor been asked again.
     """
 
     def __init__(
@@ -88,7 +92,7 @@ class OpenShard:
         group: SyncGroup,
         *,
         prefix: str,
-        record_digest: Callable[[str, str], None],
+        record_part: Callable[[str, str, Totals], None],
         ballast: Ballast,
         retry: RetryRule | None = None,
     ) -> None:
@@ -96,7 +100,7 @@ class OpenShard:
         self._root = root
         self._group = group
         self._prefix = prefix
-        self._record_digest = record_digest
+        self._record_part = record_part
         self._ballast = ballast
         self._state = bytearray(shard.rows)
         self._file_of = array("i", [-1]) * shard.rows
@@ -108,8 +112,8 @@ class OpenShard:
         self._final = 0
         self._base = part_path(root, shard.index)
         self._had_part = self._base.exists()
-        self.reopened = 0  # rows with a failure in the part that are to be asked again
-        replay = Replay()
+        self.reopened = 0
+        replay, found = Replay(), Found()
         if self._had_part:
             for result in part_results(self._base, prefix):
                 if isinstance(result, Failure) and retry is not None and retry(result):
@@ -117,10 +121,13 @@ class OpenShard:
                     replay.reopen(result)
                 else:
                     self._mark(result)
+                    found.add(result)
         for path in journal_paths(root, shard.index):
-            self._read_journal(path, replay, retry)
+            self._read_journal(path, replay, found, retry)
         replay.end()
         self._earlier = replay.earlier
+        self.in_flight = len(replay.in_flight)
+        self.found = found.totals(replay)
 
     @property
     def complete(self) -> bool:
@@ -211,7 +218,7 @@ class OpenShard:
             first_row=self.shard.first_row,
             prefix=self._prefix,
         )
-        self._record_digest(self._base.name, file_digest(tmp))
+        self._record_part(self._base.name, file_digest(tmp), totals)
         publish(tmp, self._base)
         self.close()
         with disk_errors(self._root / "journal"):
@@ -254,7 +261,7 @@ class OpenShard:
             self._files.append(self._writing)
         return self._writing
 
-    def _read_journal(self, path: Path, replay: Replay, retry: RetryRule | None) -> None:
+    def _read_journal(self, path: Path, replay: Replay, found: Found, retry: RetryRule | None) -> None:
         number = len(self._files)
         for record in repaired_records(path):
             result = replay.apply(record.data)
@@ -266,6 +273,7 @@ class OpenShard:
                 replay.reopen(result)
             elif self._state[index] != _ANSWERED:
                 self._mark(result)
+                found.add(result)
                 self._place(index, number, record.offset, record.length)
         self._files.append(AppendFile(path))
 

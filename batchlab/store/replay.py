@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from batchlab.records import Completion, Failure, Result, Totals, Usage, result_totals
+from batchlab.records import Completion, Failure, Result, Tally, Totals, Usage, result_totals
 from batchlab.store.journal import result_of
 
 R = TypeVar("R", bound=Completion | Failure)
@@ -84,6 +84,29 @@ class Earlier:
             wasted_completion_tokens=completion if any_waste else result.wasted_completion_tokens,
             cost_wasted_usd=cost if any_waste else result.cost_wasted_usd,
         )
+
+
+class Found:
+    """What a shard's final results come to, counted while they are read."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self._rows: dict[int, Failure | None] = {}  # a failure is what a later result replaces
+
+    def add(self, result: Result) -> None:
+        """One more; it replaces a failure of the same row."""
+        before = self._rows.get(result.row_id)
+        if before is not None:
+            self._tally.add(Totals() - result_totals(before))
+        self._rows[result.row_id] = result if isinstance(result, Failure) else None
+        self._tally.add_result(result)
+
+    def totals(self, replay: Replay) -> Totals:
+        """The sums, with what requests of rows that have no final result have come to."""
+        for row, earlier in replay.earlier.items():
+            if row not in self._rows:
+                self._tally.add(earlier.counted())
+        return self._tally.totals()
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@
     journal/        one file a shard and attempt; deleted when the shard is sealed
     completions/    one Parquet part a sealed shard, named by its number
     ballast         space set aside for answers in flight when the disk is full
-    checksums.log   each part's BLAKE2b, written before the part is published
+    checksums.log   each part's BLAKE2b and totals, written before the part is published
     previous/N/     what an earlier generation of the run had (changed input or --fresh)
 
 A shard with a part and no journal is sealed. With both, its failed rows are being asked
@@ -24,18 +24,17 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
+from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, RunStopped, UsageError
-from batchlab.records import Failure, Result, Shard, Totals, result_totals
+from batchlab.records import Failure, Result, Shard, Tally, Totals, result_totals
 from batchlab.store.ballast import Ballast
 from batchlab.store.files import FILE_MODE, AppendFile, atomic_write, disk_errors, private_dir
 from batchlab.store.generations import Generation, finish_swap, swap_pending
-from batchlab.store.journal import JournalScan, encode
+from batchlab.store.journal import JournalScan, Record, encode
 from batchlab.store.open_shard import (
     OpenShard,
     RetryRule,
@@ -46,6 +45,8 @@ from batchlab.store.open_shard import (
 from batchlab.store.parts import file_digest, part_results, part_tables, part_totals, with_results
 from batchlab.store.replay import Replay
 from batchlab.store.sync import SyncGroup
+
+KEPT_OPEN = 4  # shards that `standing` has read and a run asks for first; each holds descriptors
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class RunDir:
         self._group = SyncGroup()
         self._lock: int | None = None
         self._ballast = Ballast(path / "ballast")
+        self._opened: dict[int, OpenShard] = {}  # by `standing`, and not asked for since
 
     @staticmethod
     def exists(path: Path) -> bool:
@@ -173,6 +175,8 @@ class RunDir:
     def close(self) -> None:
         """Syncs what is left and gives up the lock. The lock file stays: removing it would race."""
         try:
+            while self._opened:
+                self._opened.popitem()[1].close()
             self._group.close()
         finally:
             if self._lock is not None:
@@ -216,37 +220,75 @@ class RunDir:
             CorruptRun: a journal was damaged; the next try goes on without the lost records.
             RunStopped: the disk is full or failing.
         """
+        return self._opened.pop(shard.index, None) or self._open(shard, retry)
+
+    def _open(self, shard: Shard, retry: RetryRule | None) -> OpenShard:
         return OpenShard(
             self.path,
             shard,
             self._group,
             prefix=self.prefix,
-            record_digest=self._record_digest,
+            record_part=self._record_part,
             ballast=self._ballast,
             retry=retry,
         )
 
-    def part_totals(self, shard: Shard) -> Totals:
-        """A sealed shard's totals, from the part's footer."""
-        return part_totals(part_path(self.path, shard.index))
+    def standing(self, shards: Sequence[Shard], *, retry: RetryRule | None = None) -> tuple[Totals, int]:
+        """Where a run goes on: `totals`, and the requests that were in flight when it was cut off.
+
+        For the process that has the lock. Journals are read once: the first of the shards opened here
+        are what `open_shard` gives next, so `retry` must be the same.
+        """
+        sums, in_flight = self._sealed_sums(), 0
+        open_shards = self._with_journal()
+        for shard in shards:
+            if shard.index in open_shards:
+                opened = self._open(shard, retry)
+                sums.add(opened.found)
+                in_flight += opened.in_flight
+                if len(self._opened) < KEPT_OPEN:
+                    self._opened[shard.index] = opened
+                else:
+                    opened.close()
+        return sums.totals(), in_flight
 
     def totals(self) -> Totals:
-        """Sums over all final results: footers of sealed shards, journals of open ones."""
-        totals = Totals()
-        for index in sorted(self.sealed()):
-            totals += part_totals(part_path(self.path, index))
+        """Sums over all final results: what was noted of sealed shards, journals of open ones."""
+        sums = self._sealed_sums()
         for index in sorted(self._with_journal()):
             results, replay = self._open_state(index)
             for result in results.values():
-                totals += result_totals(result)
+                sums.add_result(result)
             for row, earlier in replay.earlier.items():
                 if row not in results:
-                    totals += earlier.counted()
-        return totals
+                    sums.add(earlier.counted())
+        return sums.totals()
 
-    def in_flight(self) -> int:
-        """Requests that were sent and have neither come back nor been asked again."""
-        return sum(len(self._open_state(index)[1].in_flight) for index in self._with_journal())
+    def shards_with_failures(self) -> set[int]:
+        """Numbers of the sealed shards in which a row has failed."""
+        return {index for index, totals in self._part_totals() if totals.failed}
+
+    def _sealed_sums(self) -> Tally:
+        sums = Tally()
+        for _, totals in self._part_totals():
+            sums.add(totals)
+        return sums
+
+    def _part_totals(self) -> Iterator[tuple[int, Totals]]:
+        """Each sealed shard's totals, as `checksums.log` has them; from the footer of an older part.
+
+        The last record of a part is that of the one which is there: with a record of a later one that
+        was never published, there is a journal still, and the shard is not sealed.
+        """
+        noted: dict[str, Any] = {
+            str(record.data.get("part")): record.data.get("totals") for record in self._checksum_records()
+        }
+        for index in sorted(self.sealed()):
+            part = part_path(self.path, index)
+            try:
+                yield index, Totals(**noted[part.name])
+            except (KeyError, TypeError):
+                yield index, part_totals(part)
 
     def error_counts(self) -> dict[str, int]:
         """Failed rows by error class, most frequent first; reads every result."""
@@ -346,19 +388,24 @@ class RunDir:
     def _checksums(self) -> Path:
         return self.path / "checksums.log"
 
-    def _record_digest(self, part: str, digest: str) -> None:
+    def _record_part(self, part: str, digest: str, totals: Totals) -> None:
         file = AppendFile(self._checksums)
         with disk_errors(self._checksums), contextlib.closing(file):
-            file.append(encode(json.dumps({"part": part, "blake2b": digest}).encode()))
+            file.append(
+                encode(json.dumps({"part": part, "blake2b": digest, "totals": asdict(totals)}).encode())
+            )
             file.sync()
 
     def _digests(self) -> dict[str, set[str]]:
         """Every digest a part ever had: a crash may come between writing it and publishing."""
         digests: dict[str, set[str]] = {}
-        with contextlib.suppress(FileNotFoundError):
-            for record in JournalScan(self._checksums).records():
-                digests.setdefault(str(record.data.get("part")), set()).add(str(record.data.get("blake2b")))
+        for record in self._checksum_records():
+            digests.setdefault(str(record.data.get("part")), set()).add(str(record.data.get("blake2b")))
         return digests
+
+    def _checksum_records(self) -> Iterator[Record]:
+        with contextlib.suppress(FileNotFoundError):
+            yield from JournalScan(self._checksums).records()
 
     def _with_journal(self) -> set[int]:
         return {int(path.name.split(".")[0]) for path in (self.path / "journal").glob("*.log")}

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.records import RESULT_COLUMNS, ChatRequest, Shard, Tally, Usage, result_totals
+from batchlab.records import RESULT_COLUMNS, ChatRequest, Shard, Tally, Totals, Usage, result_totals
 from batchlab.store import generations
+from batchlab.store.journal import encode
 from batchlab.store.open_shard import part_path
 from batchlab.store.parts import part_results, part_totals
 from batchlab.store.run_dir import RunDir
@@ -79,7 +80,7 @@ def test_a_reopened_shard_knows_what_it_has_and_what_was_in_flight(run):
     again = run.open_shard(SHARD)
 
     assert [again.done(row) for row in range(5)] == [True, False, False, False, False]
-    assert run.in_flight() == 1
+    assert run.standing([SHARD])[1] == 1
     again.close()
 
 
@@ -124,6 +125,72 @@ def test_a_failed_row_that_is_asked_again_keeps_what_its_attempts_have_cost(run)
     assert after.cost_wasted_usd == 0.5
     assert (after.failed, after.attempts) == (0, before.attempts + 1)
     assert before + change == after
+
+
+def test_the_totals_of_sealed_shards_are_known_without_opening_a_part(run):
+    filled(run, results=[failure(0), *(completion(row) for row in range(1, 5))])
+    expected = run.totals()
+
+    part_path(run.path, 0).write_bytes(b"not read")
+
+    assert run.totals() == expected
+    assert run.shards_with_failures() == {0}
+
+
+def test_a_run_whose_log_has_no_totals_takes_them_from_the_footers(run):
+    """As an earlier version wrote it."""
+    filled(run)
+    expected = run.totals()
+    log = run.path / "checksums.log"
+    log.write_bytes(encode(b'{"part": "part-000000.parquet", "blake2b": "x"}'))
+
+    assert run.totals() == expected
+    assert expected.rows == 5
+
+
+def test_the_totals_of_a_shard_sealed_twice_are_those_of_the_second_time(run):
+    filled(run, results=[failure(0), *(completion(row) for row in range(1, 5))])
+
+    opened = run.open_shard(SHARD, retry=lambda _: True)
+    opened.append(completion(0))
+    opened.seal(INPUT)
+
+    assert (run.totals().failed, run.totals().rows) == (0, 5)
+    assert run.totals() == part_totals(part_path(run.path, 0))
+
+
+@pytest.mark.parametrize("retry", [None, lambda _: True])
+def test_where_a_run_goes_on_is_what_a_reader_sees_of_it(run, retry):
+    """A sealed shard, one that was sealed and is asked again, and four with journals only."""
+    shards = [Shard(index, 5 * index, 5) for index in range(6)]
+    filled(run, shards[0])
+    filled(run, shards[1], [failure(5), *(completion(row) for row in range(6, 10))])
+    opened = run.open_shard(shards[1], retry=lambda _: True)
+    opened.append_sent(5, 2)
+    opened.close()
+    for shard in shards[2:]:
+        opened = run.open_shard(shard)
+        opened.append_sent(shard.first_row, 1)
+        opened.append(failure(shard.first_row))
+        opened.append_sent(shard.first_row, 2)
+        opened.append(completion(shard.first_row))
+        opened.append(failure(shard.first_row + 1))
+        opened.append_sent(shard.first_row + 2, 1)
+        opened.append_back(shard.first_row + 2, Usage(7, 4, 11), 0.25)
+        opened.append_sent(shard.first_row + 3, 1)
+        opened.close()
+
+    totals, in_flight = run.standing(shards, retry=retry)
+
+    # a reader knows no retry rule: to it row 5 has failed, and the request that was cut off is nobody's
+    asked_again = Totals(attempts=1, cut_off=1) if retry is not None else Totals()
+    assert totals == run.totals() + asked_again
+    assert in_flight == 1 + 4
+    for shard in shards[2:]:
+        again = run.open_shard(shard, retry=retry)
+        assert again.done(shard.first_row)
+        assert again.done(shard.first_row + 1) == (retry is None)
+        again.close()
 
 
 def test_a_later_answer_replaces_a_failure_but_never_an_answer(run):
