@@ -15,6 +15,7 @@ import batchlab
 from batchlab.cli import _COMMANDS, cli
 from batchlab.job_file import job_from, load_job
 from batchlab.records import RESULT_COLUMNS
+from tests.conftest import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -203,3 +204,21 @@ async def test_the_python_api_works_inside_a_running_loop(tmp_path, simulator):
         batchlab.plan(input=tmp_path / "x.jsonl", model="sim", prompt="{text}", base_url="simulator").rows
         == 2
     )
+
+
+def test_a_run_that_seals_a_shard_imports_no_pandas(batchlab, rows_file):
+    """pyarrow would import it at the first array, to recognise its objects: 0.4 s and 60 MB."""
+    rows_file(20)
+    run = "run -i rows.jsonl -m sim -p {text} --base-url simulator --run-dir r -q".split()
+    code = (
+        "import sys\nfrom batchlab.cli import main\n"
+        f"sys.argv = ['batchlab', *{run!r}]\n"
+        "try:\n    main()\nexcept SystemExit as left:\n"
+        "    sys.exit(left.code or ('pandas' in sys.modules and 'pandas was imported'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=batchlab.home, env=environment(), capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert list((batchlab.home / "r" / "completions").glob("part-*.parquet"))

@@ -38,8 +38,10 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
     Example:
         batchlab run -i sample_data/tickets.csv -m MODEL -p "One word, the topic of: {body}" --base-url simulator
     """
+    from batchlab.arrow import without_pandas
     from batchlab.runner.execute import execute
 
+    without_pandas()
     job = job_of(job_file, options)
     return execute(
         job,
@@ -125,7 +127,10 @@ def retry(run_dir: str, *, only: tuple[str, ...], concurrency: int | None, progr
     Example:
         batchlab retry runs/quickstart --only timeout --only 500
     """
+    from batchlab.arrow import without_pandas
     from batchlab.runner.retrying import retry_run
+
+    without_pandas()
 
     return retry_run(
         run_dir,
