@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from batchlab.presets import Preset, preset_of
 
 DEFAULT_BASE_URL = "https://modelslab.com/api/v7/llm"
+ROWS = "rows"  # what a message calls input that has no path
+MEMORY = "memory:"  # an input path's beginning: rows of a program, in a file of the run directory
 SELF_STARTED = ("simulator", "local")  # endpoints batchlab starts itself, on loopback
 
 MIB = 1024 * 1024
@@ -25,7 +27,7 @@ ENDINGS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
 
 @dataclass(frozen=True, slots=True)
 class InputJob:
-    """What is read. `path` is a file, a directory or glob of Parquet files, or `-`.
+    """What is read. `path` is a file, a directory or glob of Parquet files, `-`, or `memory:FILE`.
 
     Attributes:
         quotes: whether a CSV cell may be quoted; False when quotes are text like any other.
@@ -54,6 +56,11 @@ class InputJob:
         """Whether rows are JSON objects as written, and not cells or Arrow values."""
         name = self.path.lower().removesuffix(".gz").removesuffix(".zst")
         return self.path == "-" or name.endswith((".jsonl", ".ndjson"))
+
+    @property
+    def shown_as(self) -> str:
+        """What a message calls it."""
+        return ROWS if self.path.startswith(MEMORY) else self.path
 
 
 @dataclass(frozen=True, slots=True)

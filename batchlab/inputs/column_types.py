@@ -97,12 +97,11 @@ def kind_of_json(data: Any) -> Kind:
     return str(data)
 
 
-def _too_deep(kind: Kind, room: int = MAX_DEPTH) -> bool:
+def too_deep(kind: Kind, room: int = MAX_DEPTH) -> bool:
+    """Whether a kind is nested deeper than Arrow reads a schema."""
     if isinstance(kind, tuple):
-        return room == 0 or _too_deep(kind[1], room - 1)
-    return isinstance(kind, dict) and (
-        room == 0 or any(_too_deep(inner, room - 1) for inner in kind.values())
-    )
+        return room == 0 or too_deep(kind[1], room - 1)
+    return isinstance(kind, dict) and (room == 0 or any(too_deep(inner, room - 1) for inner in kind.values()))
 
 
 class ColumnTypes:
@@ -144,7 +143,7 @@ class ColumnTypes:
 
     def kinds(self) -> dict[str, Kind]:
         """The columns seen, in order of first appearance, and the kind of each."""
-        return {name: "json" if _too_deep(kind) else kind for name, kind in self._kinds.items()}
+        return {name: "json" if too_deep(kind) else kind for name, kind in self._kinds.items()}
 
 
 def column_array(field: pa.Field, values: list[Any]) -> pa.Array:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from batchlab.arrow import pa, pq
 from batchlab.errors import InputError
+from batchlab.inputs.column_types import JSON_MARK
 from batchlab.inputs.input_plan import (
     CheckRow,
     InputPlan,
@@ -35,6 +38,22 @@ def _damage(path: Path, what: str) -> Iterator[None]:
         if error.errno is None:  # Arrow's own, about the content
             raise InputError(str(path), f"{what} ({str(error).splitlines()[0]})") from error
         raise unreadable(str(path), error) from error
+
+
+def _json_mark(field: pa.Field) -> dict[bytes, bytes] | None:
+    """Kept of a column that holds JSON text, as an export or a frame's file says."""
+    return JSON_MARK if JSON_MARK.items() <= (field.metadata or {}).items() else None
+
+
+def _rows(batch: pa.RecordBatch, schema: pa.Schema) -> list[dict[str, Any]]:
+    """The batch's rows; a column of JSON text gives the values that the text stands for."""
+    rows: list[dict[str, Any]] = batch.to_pylist()
+    for name in (field.name for field in schema if field.metadata):
+        for row in rows:
+            if row[name] is not None:
+                with contextlib.suppress(ValueError, RecursionError):  # text that is no JSON is itself
+                    row[name] = json.loads(row[name])
+    return rows
 
 
 class ParquetSource:
@@ -75,7 +94,7 @@ class ParquetSource:
             if check is not None and start < stop:
                 row_id = start
                 for batch in self._batches(path, 0):
-                    for values in batch.slice(0, stop - row_id).to_pylist():
+                    for values in _rows(batch.slice(0, stop - row_id), schema):
                         check(row_id, values, row_id + 1)
                         row_id += 1
                     if on_progress is not None:
@@ -88,10 +107,9 @@ class ParquetSource:
 
     def rows(self, shard: Shard, plan: InputPlan) -> Iterator[Row]:
         """See `Source.rows`."""
-        del plan
-        row_id = shard.first_row
+        schema, row_id = plan.schema, shard.first_row
         for batch in self._shard_batches(shard):
-            for values in batch.to_pylist():
+            for values in _rows(batch, schema):
                 yield Row(row_id, values)
                 row_id += 1
 
@@ -123,7 +141,10 @@ class ParquetSource:
     def _schema_of(self, path: Path) -> pa.Schema:
         with self._open(path) as file, _damage(path, "damaged Parquet file"):
             return pa.schema(
-                [pa.field(str(field.name), field.type, field.nullable) for field in file.schema_arrow]
+                [
+                    pa.field(str(field.name), field.type, field.nullable, metadata=_json_mark(field))
+                    for field in file.schema_arrow
+                ]
             )
 
     def _open(self, path: Path) -> pq.ParquetFile:

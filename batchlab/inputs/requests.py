@@ -154,8 +154,8 @@ class RequestBuilder:
                 f"{', '.join(BATCH_COLUMNS)}."
             )
         raise UsageError(
-            f"{self._job.input.path}: no {request.prompt_column!r} or {request.messages_column!r} column; "
-            f"found: {', '.join(columns) or 'none'}. Pass -p with a template such as "
+            f"{self._job.input.shown_as}: no {request.prompt_column!r} or {request.messages_column!r} "
+            f"column; found: {', '.join(columns) or 'none'}. Pass -p with a template such as "
             f"-p '{{{columns[0] if columns else 'column'}}}'."
         )
 
@@ -178,7 +178,7 @@ class RequestBuilder:
         for option, name in named.items():
             if name is not None and name not in columns:
                 raise UsageError(
-                    f"{self._job.input.path}: {option}: no column {name!r}; found: {', '.join(columns)}."
+                    f"{self._job.input.shown_as}: {option}: no column {name!r}; found: {', '.join(columns)}."
                 )
         if self._job.request.prompt_file is not None and self._prompt is not None:
             missing = sorted(self._prompt.columns - set(columns))

@@ -14,6 +14,7 @@ from batchlab.inputs.delimited import DelimitedSource
 from batchlab.inputs.input_plan import InputPlan, Source, unreadable
 from batchlab.inputs.jsonl import JsonlSource
 from batchlab.inputs.parquet import ParquetSource
+from batchlab.job import MEMORY, ROWS
 
 __all__ = ["InputPlan", "Source", "open_source", "spool_stdin"]
 
@@ -30,7 +31,8 @@ def open_source(
     Args:
         delimiter: of a CSV file; a comma, or a tab for .tsv, when None.
         quotes: whether its cells may be quoted.
-        spool: the file that holds standard input when `path` is `-`.
+        spool: the file that holds standard input when `path` is `-`; rows that a program held are
+            in the same folder.
 
     Raises:
         InputError: missing, unreadable, or of an unknown kind.
@@ -38,6 +40,9 @@ def open_source(
     if path == "-":
         assert spool is not None, "standard input is spooled before it is read"
         return JsonlSource(spool, shown_as="<stdin>")
+    if path.startswith(MEMORY):
+        assert spool is not None, "a program's rows are spooled before they are read"
+        return _spooled_rows(spool.parent / path.removeprefix(MEMORY))
     where = Path(path)
     if where.is_dir():
         return _parquet_files(path, sorted(where.glob("**/*.parquet")))
@@ -69,6 +74,14 @@ def spool_stdin(target: Path, stream: BinaryIO | None = None) -> None:
         tmp.chmod(0o600)
         shutil.copyfileobj(stream or sys.stdin.buffer, file)
     tmp.replace(target)
+
+
+def _spooled_rows(file: Path) -> Source:
+    if not file.is_file():
+        raise InputError(str(file), "the rows of this run are gone", "Call batchlab.run with them again.")
+    if file.suffix == ".jsonl":
+        return JsonlSource(file, shown_as=ROWS)
+    return ParquetSource([file], ROWS)
 
 
 def _parquet_files(shown_as: str, paths: list[Path]) -> Source:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date, time
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -108,7 +109,8 @@ class _FieldTemplate:
 
 
 def value_text(value: Any) -> str:
-    """A value as it reads in a prompt: text as it is, numbers and true/false plainly, the rest as JSON."""
+    """A value as it reads in a prompt: text as it is, numbers, true/false and times plainly, lists
+    and objects as JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -117,7 +119,9 @@ def value_text(value: Any) -> str:
         return str(value)
     if isinstance(value, bytes):
         raise RowProblem("a binary value cannot be put into a prompt")
-    return json_text(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return json_text(value) if isinstance(value, list | dict) else str(value)
 
 
 def load_j2(path: Path, *, null_as: str | None = None) -> Template:
