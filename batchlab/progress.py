@@ -1,7 +1,12 @@
-"""Showing a run's progress: a tqdm bar, plain lines, JSON lines, or nothing. On standard error."""
+"""Showing a run's progress: a tqdm bar, plain lines, JSON lines, or nothing. On standard error.
+
+In a notebook it is one output that is replaced as the run goes on: no carriage returns, no widgets
+to install, and what it said last is still there when the notebook is opened again.
+"""
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import sys
@@ -10,9 +15,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import Any, Protocol, Self, TextIO
 
 PLAIN_EVERY_S = 30.0
+NOTEBOOK_LINES = 20  # messages that stay above a notebook's bar
 TAIL_AGE_S = 5.0  # the last rows are named when the oldest is at least this old
 FORECAST_ROWS = 20  # fewer say nothing about the cost of the others
 LONG_S = 600.0  # a run that takes longer has its end named by the clock
@@ -167,6 +173,45 @@ class _Bar(_Base):
         self._bar.close()
 
 
+class _Notebook(_Base):
+    """One display of a notebook cell, replaced a few times a second."""
+
+    def __init__(self, stream: TextIO, total: int, display: Callable[..., Any]) -> None:
+        super().__init__(stream)
+        self._total = total
+        self._lines: list[str] = []
+        self._fields: list[str] = []
+        self._saved = 0
+        self._handle = display(self._bundle(), raw=True, display_id=True)
+
+    def update(self, state: ProgressState) -> None:
+        """See `Progress`."""
+        self._saved, self._total = min(state.saved, state.total), state.total
+        self._fields = bar_fields(state, self._speed.rates(state))
+        self._handle.update(self._bundle(), raw=True)
+
+    def message(self, text: str) -> None:
+        """See `Progress`."""
+        self._lines = [*self._lines, text][-NOTEBOOK_LINES:]
+        self._handle.update(self._bundle(), raw=True)
+
+    def _bundle(self) -> dict[str, str]:
+        """The display as HTML, and as text for what shows none."""
+        said = " · ".join(self._fields) or f"0/{self._total:,}"
+        percent = 100 * self._saved // max(self._total, 1)
+        lines = "".join(f"<div>{html.escape(line)}</div>" for line in self._lines)
+        bar = (
+            f'<progress value="{self._saved}" max="{self._total}" style="vertical-align: middle"></progress>'
+        )
+        return {
+            "text/plain": "\n".join([*self._lines, f"{percent:3d}% {said}"]),
+            "text/html": (
+                f'<div style="font-variant-numeric: tabular-nums">{lines}{bar} {percent}% '
+                f"{html.escape(said)}</div>"
+            ),
+        }
+
+
 class _Plain(_Base):
     """A line every 30 s, for logs."""
 
@@ -258,12 +303,32 @@ def _terminal_width(stream: TextIO) -> int:
         return 100
 
 
+def notebook_display() -> Callable[..., Any] | None:
+    """IPython's `display`, when this process is a notebook's kernel; imports nothing."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    display: Callable[..., Any] = sys.modules["IPython.display"].display
+    return display
+
+
+def conversation() -> TextIO:
+    """Where lines for a person go: standard error; in a notebook, which shows that as an error, output."""
+    return sys.stderr if notebook_display() is None else sys.stdout
+
+
 def open_progress(
     mode: str, total: int, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
 ) -> Progress:
-    """The progress display of a run. `auto` is a bar on a terminal and plain lines elsewhere."""
+    """The progress display of a run.
+
+    `auto` is one display in a notebook, a bar on a terminal, and plain lines elsewhere.
+    """
     stream = stream or sys.stderr
     if mode == "auto":
+        display = notebook_display()
+        if display is not None:
+            return _Notebook(stream, total, display)
         mode = "bar" if stream.isatty() else "plain"
     match mode:
         case "bar":

@@ -17,6 +17,7 @@ from typing import Protocol
 from batchlab.costs.pricing import cost_usd
 from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.budget import Budget, Reservation
+from batchlab.dispatch.gate import Gate
 from batchlab.dispatch.hedge import Hedge
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 from batchlab.dispatch.retry import retried_after
@@ -75,6 +76,7 @@ class Pool:
 
     Args:
         say: told what a person should know while the run goes on.
+        gate: passed before each new row, if there is one.
     """
 
     def __init__(
@@ -87,7 +89,9 @@ class Pool:
         stop: StopSignal,
         counters: PoolCounters,
         say: Callable[[str], None],
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate
         self._lanes = lanes
         self._slots = Slots(lanes)
         self._budget = budget
@@ -137,6 +141,8 @@ class Pool:
         await self._stop.wait()
         self._slots.stop()
         self._budget.stop()
+        if self._gate is not None:
+            self._gate.stop()
         await asyncio.sleep(self._limits.drain_timeout_s)
 
     @property
@@ -156,6 +162,8 @@ class Pool:
     async def _work(self, requests: Iterator[ChatRequest]) -> None:
         try:
             while not self._stop.is_set and self._active <= self._needed:
+                if self._gate is not None and not await self._gate.passed():
+                    return
                 request = self._next(requests)
                 if request is None:
                     self._no_row_left = True

@@ -18,6 +18,7 @@ from batchlab.costs.pricing import PriceBook
 from batchlab.credentials import Secret
 from batchlab.dispatch.budget import Budget
 from batchlab.dispatch.controller import START_WINDOW, ControllerLimits, RateController
+from batchlab.dispatch.gate import Gate
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool, PoolCounters
 from batchlab.dispatch.stop import StopSignal
@@ -81,6 +82,18 @@ class Observer(Protocol):
         ...
 
 
+class Taker(Protocol):
+    """Who takes the results one by one, as they arrive."""
+
+    def take(self, result: Result) -> None:
+        """A row's last word, once it is in the journal. Called from the engine's event loop."""
+        ...
+
+    def gate(self) -> Gate:
+        """Holds rows back while the taker is behind. Called from the engine's event loop."""
+        ...
+
+
 class ShardFeed:
     """The requests of all shards, in input order, and the way back from a result to its shard.
 
@@ -100,7 +113,10 @@ class ShardFeed:
         only: frozenset[int] | None,
         stop: StopSignal,
         on_complete: Callable[[OpenShard], None],
+        hand_out: Callable[[Result], None] | None = None,
     ) -> None:
+        self._hand_out = hand_out
+        self._written: list[Result] = []
         self._source = source
         self._plan = plan
         self._store = store
@@ -147,7 +163,9 @@ class ShardFeed:
     def emit(self, result: Result) -> None:
         """See `dispatch.pool.Recorder`."""
         shard = self._shard_of(result.row_id)
-        shard.append(result, self._counters.totals)
+        final = shard.append(result, self._counters.totals)
+        if self._hand_out is not None:
+            self._written.append(final)
         if not self._to_flush:
             asyncio.get_running_loop().call_soon(self._flush)
         self._to_flush.add(shard)
@@ -163,12 +181,22 @@ class ShardFeed:
                 shard.flush()
             except RunStopped as error:
                 self._stop(error.reason, str(error))
+                return  # what is not on disk will be asked again: it is handed out then
+        self._hand_written_out()
+
+    def _hand_written_out(self) -> None:
+        """Results go to their taker only when they are in the journal."""
+        if self._hand_out is not None:
+            written, self._written = self._written, []
+            for result in written:
+                self._hand_out(result)
 
     def close(self) -> None:
         """Closes the journals of shards that are not complete."""
         for shard in self._open.values():
             shard.close()
         self._open.clear()
+        self._hand_written_out()
 
     def _shard_of(self, row_id: int) -> OpenShard:
         return self._open[row_id // self._shard_rows]
@@ -204,8 +232,10 @@ class LocalEngine:
         observer: Observer,
         earlier: Totals,
         only: frozenset[int] | None = None,
+        taker: Taker | None = None,
     ) -> None:
         self._only = only
+        self._taker = taker
         self._job = job
         self._endpoints = endpoints
         self._source = source
@@ -294,6 +324,7 @@ class LocalEngine:
                 only=self._only,
                 stop=stop,
                 on_complete=complete,
+                hand_out=self._hand_out(last=retry is _is_retryable),
             )
             pool = Pool(
                 lanes=lanes,
@@ -303,6 +334,7 @@ class LocalEngine:
                 stop=stop,
                 counters=self.counters.attempts,
                 say=self._observer.message,
+                gate=self._taker.gate() if self._taker is not None else None,
             )
             ticker = group.create_task(self._tick(lanes, pool))
             slots = sum(self._concurrency(endpoint, most) for endpoint in self._endpoints)
@@ -315,6 +347,18 @@ class LocalEngine:
                 ticker.cancel()
                 self._report(lanes, pool)
         return again
+
+    def _hand_out(self, *, last: bool) -> Callable[[Result], None] | None:
+        """Where results go. A failure that the last pass asks again is no last word before it."""
+        taker = self._taker
+        if taker is None:
+            return None
+
+        def hand_out(result: Result) -> None:
+            if last or not (isinstance(result, Failure) and result.retryable):
+                taker.take(result)
+
+        return hand_out
 
     def _lane(self, endpoint: Endpoint, transport: HttpTransport, most: int | None) -> Lane:
         own, limits = endpoint.job, self._job.limits

@@ -15,7 +15,7 @@ from typing import Any
 from batchlab.costs.pricing import Price, price_book
 from batchlab.dispatch.budget import NO_PRICE
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.local import Counters, Endpoint, LocalEngine
+from batchlab.engines.local import Counters, Endpoint, LocalEngine, Taker
 from batchlab.errors import (
     EXIT_FAILED_ROWS,
     EXIT_OK,
@@ -26,19 +26,21 @@ from batchlab.errors import (
 )
 from batchlab.export import Target, check_target
 from batchlab.job import SELF_STARTED, Job, output_format
-from batchlab.progress import Progress, ProgressState, open_progress
+from batchlab.progress import Progress, ProgressState, conversation, open_progress
 from batchlab.protocol.redact import printable
 from batchlab.records import RunSummary, Shard, Totals
 from batchlab.runner.descriptors import within_descriptors
 from batchlab.runner.endpoint import started_endpoints
 from batchlab.runner.forecasts import EarlyForecast, early_forecast, outcome_lines, saved_forecast
 from batchlab.runner.history import History
+from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.prepare import Prepared, prepare
 from batchlab.runner.reading import write_output
 from batchlab.runner.summary import counted, summary_lines
 from batchlab.store.open_shard import RetryRule
 from batchlab.store.run_dir import RunDir
 
+EXIT_INTERRUPTED = 130
 TAIL_ROWS = 3  # of the last rows, the oldest are named on the progress line
 FREE = Price(0.0, 0.0)
 
@@ -58,6 +60,9 @@ def execute(
     signals: bool = False,
     only: frozenset[int] | None = None,
     on_start: Callable[[RunDir], None] | None = None,
+    interrupt: Interrupt | None = None,
+    taker: Taker | None = None,
+    closing_lines: bool = True,
 ) -> RunSummary:
     """Runs the job, or goes on with it, and returns how it ended.
 
@@ -67,6 +72,9 @@ def execute(
         retry: which failed rows of sealed shards to ask again; None for none.
         command: what to type to go on, printed when the run stops early.
         signals: handle SIGINT, SIGTERM and SIGHUP (main thread only).
+        interrupt: ends the run from another thread.
+        taker: gets each result as it arrives, and may hold the run back.
+        closing_lines: whether the summary is said at the end.
 
     Raises:
         UsageError: nothing was sent.
@@ -85,7 +93,7 @@ def execute(
                 on_start(prepared.store)
             if not job.request.model:
                 _say_unpriced(job, prepared.plan.models, say)
-            run = _Run(job, prepared, retry=retry, only=only)
+            run = _Run(job, prepared, retry=retry, only=only, interrupt=interrupt, taker=taker)
             for line in run.resumed_lines():
                 say(line)
             with open_progress(progress, prepared.plan.rows, sys.stderr) as shown:
@@ -94,6 +102,8 @@ def execute(
             if only is not None and summary.stopped in {None, "pilot"}:
                 return summary  # a pilot speaks for itself
             summary = write_output(job, prepared, summary)
+    if not closing_lines:
+        return summary
     for line in summary_lines(summary, command or f"batchlab run (run directory {summary.run_dir})"):
         say(line)
     if summary.stopped is None:
@@ -140,7 +150,7 @@ def _say_unpriced(job: Job, models: Sequence[str], say: Callable[[str], None]) -
 def _speaker(quiet: bool) -> Callable[[str], None]:
     def say(text: str) -> None:
         if not quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(text, file=conversation(), flush=True)
 
     return say
 
@@ -149,9 +159,18 @@ class _Run:
     """One invocation: what was final before, what is final now, and who is told."""
 
     def __init__(
-        self, job: Job, prepared: Prepared, *, retry: RetryRule | None, only: frozenset[int] | None
+        self,
+        job: Job,
+        prepared: Prepared,
+        *,
+        retry: RetryRule | None,
+        only: frozenset[int] | None,
+        interrupt: Interrupt | None = None,
+        taker: Taker | None = None,
     ) -> None:
         self._only = only
+        self._interrupt = interrupt or Interrupt()
+        self._taker = taker
         self._history = History(prepared.store.path)
         self._job = job
         self._prepared = prepared
@@ -244,24 +263,24 @@ class _Run:
                 observer=self,
                 earlier=self._earlier,
                 only=self._only,
+                taker=self._taker,
             )
-            await engine.run(stop, retry=self._retry, shards=shards)
+            with self._interrupt.bound(stop):
+                await engine.run(stop, retry=self._retry, shards=shards)
             if stop.reason is not None:
                 stopped = stop.reason, stop.message
-            exit_code = caught.exit_code
+            exit_code = caught.exit_code or EXIT_INTERRUPTED
 
         if shards:
             try:
                 _run_loop(main)
+            except asyncio.CancelledError:  # the second interrupt
+                stopped, exit_code = (
+                    ("interrupted", "interrupted; requests in flight were left"),
+                    EXIT_INTERRUPTED,
+                )
             except BaseExceptionGroup as group:
-                error = first_of(group)
-                match error:
-                    case RunStopped():
-                        stopped = error.reason, str(error)
-                    case UsageError():  # the input cannot be read any more: too late for exit code 2
-                        stopped = "input", str(error)
-                    case _:
-                        raise error from None
+                stopped = _stopped_by(first_of(group))
         totals = prepared.store.totals()
         if stopped is None and self._only is not None and totals.rows < prepared.plan.rows:
             stopped, code = ("pilot", "only the rows of the pilot were to be sent"), EXIT_OK
@@ -305,6 +324,16 @@ def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def _stopped_by(error: BaseException) -> tuple[str, str]:
+    """Reason and message of an error that ends a run in order; any other is raised."""
+    match error:
+        case RunStopped():
+            return error.reason, str(error)
+        case UsageError():  # the input cannot be read any more: too late for exit code 2
+            return "input", str(error)
+    raise error from None
 
 
 def _known_cost(totals: Totals) -> float | None:

@@ -151,8 +151,9 @@ class OpenShard:
         self._queue(back_record(row_id, usage, usd))
         self.flush()
 
-    def append(self, result: Result, totals: Tally | None = None) -> None:
-        """Takes the row's final result, with what its requests of earlier processes came to.
+    def append(self, result: Result, totals: Tally | None = None) -> Result:
+        """Takes the row's final result, and returns it with what its requests of earlier processes
+        came to.
 
         It is written by the next `flush`, with all that came before it: one write for the results
         of a turn of the event loop and the next request's record.
@@ -171,6 +172,7 @@ class OpenShard:
             totals.add_result(result)
             if earlier is not None:
                 totals.add(Totals() - earlier.counted())
+        return result
 
     def flush(self) -> None:
         """Writes what was taken: on disk when this returns. Raises RunStopped (disk)."""
