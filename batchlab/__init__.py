@@ -2,8 +2,10 @@
 
     import batchlab
 
+    answers = batchlab.run(frame, model="MODEL", prompt="Translate to French: {text}")   # frame in, frame out
     summary = batchlab.run(input="rows.csv", model="MODEL", prompt="Translate to French: {text}")
-    frame = batchlab.load(summary.run_dir)
+    answers = batchlab.load(summary.run_dir)
+    async for result in batchlab.stream(rows, model="MODEL", prompt="Translate to French: {text}"): ...
 
 Importing the package loads none of pandas, pyarrow and aiohttp.
 """
@@ -13,14 +15,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batchlab.api import load, plan, run
-    from batchlab.errors import BatchlabError, InputError, RunStopped, UsageError
-    from batchlab.records import RunSummary
+    from batchlab.api import load, plan, run, stream
+    from batchlab.errors import BatchlabError, CorruptRun, InputError, RunStopped, UsageError
+    from batchlab.records import Completion, Failure, RunSummary
 
 __version__ = "0.1.0"
 
 _HOME = {
     "BatchlabError": "batchlab.errors",
+    "Completion": "batchlab.records",
+    "CorruptRun": "batchlab.errors",
+    "Failure": "batchlab.records",
     "InputError": "batchlab.errors",
     "RunStopped": "batchlab.errors",
     "RunSummary": "batchlab.records",
@@ -28,10 +33,14 @@ _HOME = {
     "load": "batchlab.api",
     "plan": "batchlab.api",
     "run": "batchlab.api",
+    "stream": "batchlab.api",
 }
 
 __all__ = [
     "BatchlabError",
+    "Completion",
+    "CorruptRun",
+    "Failure",
     "InputError",
     "RunStopped",
     "RunSummary",
@@ -39,6 +48,7 @@ __all__ = [
     "load",
     "plan",
     "run",
+    "stream",
 ]
 
 

@@ -1,133 +1,475 @@
-"""The Python API: `batchlab.run`, `batchlab.plan`, `batchlab.load`.
+"""The Python API: `batchlab.run`, `batchlab.stream`, `batchlab.plan`, `batchlab.load`.
 
-All three work inside a running event loop (a notebook): the run gets a thread of its own.
+All work inside a running event loop (a notebook): a run gets a thread of its own, and the thread
+that called waits for it and hears Ctrl-C or the kernel's interrupt.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Callable, Mapping
+import concurrent.futures
+import dataclasses
+import difflib
+import os
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, overload
 
+from batchlab.errors import BatchlabError, RunStopped, UsageError
 from batchlab.job import Job
 from batchlab.job_file import job_from, load_job
-from batchlab.records import RunSummary
+from batchlab.records import Completion, Failure, RunSummary
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from batchlab.runner.interrupt import Interrupt
+    from batchlab.runner.outbox import Outbox
     from batchlab.runner.preview import Preview
 
 T = TypeVar("T")
+
+
+class ArrowTable(Protocol):
+    """A table by Arrow's C stream: a pyarrow Table, a polars frame, ..."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+JobLike: TypeAlias = "str | Path | Mapping[str, Any] | None"
+Rows: TypeAlias = "pd.DataFrame | ArrowTable | list[dict[str, Any]] | list[str]"
+
+BUFFER = 64  # results that wait for a stream's program before rows are held back
 
 # keyword → job key, for those that do not say it themselves
 _KEYWORDS = {
     "input": "input.path",
     "id": "input.id",
+    "null_as": "input.null_as",
+    "limit": "input.limit",
+    "strict": "input.strict",
+    "row_params": "input.row_params",
     "model": "request.model",
     "prompt": "request.prompt",
+    "prompt_file": "request.prompt_file",
     "system": "request.system",
-    "stream": "request.stream",
     "base_url": "endpoint.base_url",
+    "preset": "endpoint.preset",
     "api_key_env": "endpoint.api_key_env",
+    "api_key_file": "endpoint.api_key_file",
+    "api_key_keyring": "endpoint.api_key_keyring",
     "concurrency": "limits.concurrency",
     "rpm": "limits.rpm",
     "tpm": "limits.tpm",
     "max_cost": "limits.max_cost",
     "deadline": "limits.deadline",
+    "timeout": "limits.timeout",
+    "price_in": "price.input",
+    "price_out": "price.output",
     "output": "output.file",
     "to": "output.to",
     "errors": "output.errors",
     "run_dir": "output.run_dir",
-    "limit": "input.limit",
+    "prefix": "output.prefix",
 }
 
+# how messages written for the command line read in Python
+_IN_PYTHON = (
+    ("--null-as TEXT", 'null_as="TEXT"'),
+    ("Pass --prefix, for example --prefix ", "Pass prefix=, for example prefix="),
+    ("--fresh", "fresh=True"),
+    ("another --run-dir", "another run_dir="),
+    ("--run-dir", "run_dir="),
+    ("--id-column", "id="),
+    ("--row-params", "row_params="),
+    ("-m MODEL", "model="),
+    ("-i FILE", "input="),
+    ("Pass -p with a template such as -p ", "Pass prompt= with a template such as "),
+)
 
-def _job(job: str | Path | Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> Job:
-    flags: dict[str, Any] = {"request.params": {}}
-    for name, value in keywords.items():
-        if name in _KEYWORDS:
-            flags[_KEYWORDS[name]] = str(value) if isinstance(value, Path) else value
-        elif "__" in name:
-            flags[name.replace("__", ".", 1)] = value
-        else:
-            flags["request.params"][name] = value
-    if isinstance(job, str | Path):
-        return load_job(job, flags)
-    return job_from(job or {}, flags, where="batchlab")
 
-
+@overload
 def run(
-    job: str | Path | Mapping[str, Any] | None = None,
+    job: JobLike = None,
     *,
     fresh: bool = False,
     progress: str = "auto",
-    quiet: bool = True,
+    quiet: bool | None = None,
     **keywords: Any,
-) -> RunSummary:
-    """Runs a job, or goes on with it, and returns how it ended.
+) -> RunSummary: ...
+
+
+@overload
+def run(
+    job: Rows,
+    *,
+    fresh: bool = False,
+    progress: str = "auto",
+    quiet: bool | None = None,
+    **keywords: Any,
+) -> pd.DataFrame: ...
+
+
+def run(
+    job: JobLike | Rows = None,
+    *,
+    fresh: bool = False,
+    progress: str = "auto",
+    quiet: bool | None = None,
+    **keywords: Any,
+) -> RunSummary | pd.DataFrame:
+    """Runs a job, or goes on with it.
+
+    Rows in, frame out: with a pandas frame, an Arrow table, a list of dicts or a list of prompts as
+    the first argument, the result is a DataFrame with the input's own columns and index, in order,
+    then the result columns. `frame.attrs["batchlab"]` holds the fields of the RunSummary.
+
+    >>> import batchlab, pandas as pd
+    >>> frame = pd.DataFrame({"text": ["A kettle.", "A lamp."]}, index=["a", "b"])
+    >>> answers = batchlab.run(
+    ...     frame, prompt="Describe: {text}", model="any", max_tokens=8, base_url="simulator"
+    ... )
+    >>> answers[["text", "status", "completion_tokens"]]
+            text     status  completion_tokens
+    a  A kettle.  truncated                  8
+    b    A lamp.  truncated                  8
+    >>> answers.attrs["batchlab"]["totals"]["completion_tokens"]
+    16
+
+    The rows are first written into the run directory: `runs/df-HASH`, named after the rows and the
+    request, or `run_dir`. The same call, in a restarted kernel too, goes on where the last one was
+    and pays for nothing twice; with a `run_dir`, an edited frame sends its new and changed rows only.
+
+    A job file, or a job described by keywords alone, gives a RunSummary:
+
+    >>> with open("rows.csv", "w") as file:
+    ...     _ = file.write("text\\nA kettle.\\n")
+    >>> summary = batchlab.run(
+    ...     input="rows.csv", prompt="Describe: {text}", model="any", base_url="simulator"
+    ... )
+    >>> summary.run_dir, summary.totals.ok
+    ('runs/rows', 1)
 
     Args:
-        job: a job file's path, or its content as a mapping; None to describe it by keywords.
-        keywords: `input`, `model`, `prompt`, `output`, `run_dir`, `concurrency`, ...; any job key as
-            `section__key` (`limits__timeout=30`); anything else is a request parameter
-            (`max_tokens=64`, `temperature=0`).
+        job: rows; or a job file's path, or its content as a mapping; None to describe it by keywords.
+        fresh: go on although the request changed; every answer to an unchanged request is kept.
+        progress: `auto` is one line that is replaced in a notebook, a bar on a terminal, plain lines
+            elsewhere; `bar`, `plain`, `json`, `none`.
+        quiet: say nothing but progress; None is False for rows and True for a job.
+        keywords: `model`, `prompt`, `system`, `base_url`, `run_dir`, `max_cost`, `concurrency`, ...;
+            any job key as `section__key` (`limits__timeout=30`); anything else is a request
+            parameter (`max_tokens=64`, `temperature=0`).
 
     Raises:
-        UsageError: nothing was sent.
-
-    Example:
-        summary = batchlab.run(input="rows.csv", model="MODEL", prompt="Translate to French: {text}")
+        UsageError: nothing was sent; with InputError, the rows are the reason.
+        RunStopped: rows were given and the run stopped early (key, budget, outage, ...). A failed
+            row raises nothing: its `status` is `failed`.
+        KeyboardInterrupt: after Ctrl-C or the kernel's interrupt, once requests in flight have
+            arrived; a second one leaves at once. `batchlab.load(run_dir)` has the rows so far.
     """
+    if _is_rows(job):
+        return _run_rows(job, fresh=fresh, progress=progress, quiet=bool(quiet), keywords=keywords)
+    with _short_errors():
+        described = _job(job, keywords)  # type: ignore[arg-type]
     from batchlab.runner.execute import execute
+    from batchlab.runner.interrupt import Interrupt
 
-    described = _job(job, keywords)
-    return _outside_loop(
-        lambda: execute(described, fresh=fresh, progress=progress, quiet=quiet, command="batchlab.run(...)")
+    interrupt = Interrupt()
+    return _waited_for(
+        lambda: execute(
+            described,
+            fresh=fresh,
+            progress=progress,
+            quiet=quiet is not False,
+            command="batchlab.run(...)",
+            interrupt=interrupt,
+        ),
+        interrupt,
+        described.output.run_dir,
     )
 
 
-def plan(job: str | Path | Mapping[str, Any] | None = None, **keywords: Any) -> Preview:
-    """Checks a job and estimates tokens, cost and time; sends nothing. Arguments as for `run`."""
+def _run_rows(
+    rows: Any, *, fresh: bool, progress: str, quiet: bool, keywords: Mapping[str, Any]
+) -> pd.DataFrame:
+    from batchlab.runner.execute import execute
+    from batchlab.runner.interrupt import Interrupt
+    from batchlab.runner.spool import spooled_rows, with_results
+
+    with _short_errors():
+        described, run_dir = _job_of_rows(keywords)
+        with spooled_rows(rows, described, run_dir=run_dir) as spooled:
+            place = spooled.job.output.run_dir
+            _say_place(place, quiet=quiet)
+            interrupt = Interrupt()
+            summary = _waited_for(
+                lambda: execute(
+                    spooled.job,
+                    fresh=fresh,
+                    progress=progress,
+                    quiet=quiet,
+                    interrupt=interrupt,
+                    closing_lines=False,
+                ),
+                interrupt,
+                place,
+            )
+        if summary.stopped is not None:
+            raise _stopped(summary)
+        frame: pd.DataFrame = with_results(rows, spooled, place)
+    frame.attrs["batchlab"] = dataclasses.asdict(summary)
+    return frame
+
+
+def stream(
+    rows: str | Path | Rows | Iterable[Mapping[str, Any] | str],
+    *,
+    fresh: bool = False,
+    progress: str = "none",
+    quiet: bool | None = None,
+    buffer: int = BUFFER,
+    **keywords: Any,
+) -> AsyncGenerator[Completion | Failure, None]:
+    """The results of a run as they arrive, each row's once, for a program that is async itself.
+
+    >>> import asyncio, batchlab
+    >>> async def main():
+    ...     rows = ({"text": f"Parcel {number}"} for number in range(3))
+    ...     results = batchlab.stream(
+    ...         rows, prompt="Describe: {text}", model="any", base_url="simulator", quiet=True
+    ...     )
+    ...     return sorted([(result.row_id, result.status) async for result in results])
+    >>> asyncio.run(main())
+    [(0, 'ok'), (1, 'ok'), (2, 'ok')]
+
+    A result is in the run's journal before it is handed out. Rows are held back while `buffer`
+    results wait, so that a slow program bounds requests and memory. The run has its own thread: a
+    program that blocks disturbs no request.
+
+    Leaving the loop stops the run in order once the generator is closed: requests in flight arrive
+    and are kept. `async with contextlib.aclosing(batchlab.stream(...)) as results:` closes it at the
+    end of its block. The same call goes on: it hands out the stored results first, unpaid, then the
+    others.
+
+    Args:
+        rows: a file of rows or a job file (`.toml`); or rows, as for `run`. An iterable is read to
+            its end first, into the run directory.
+        buffer: results that may wait.
+        keywords: as for `run`.
+
+    Raises:
+        UsageError: nothing was sent.
+        RunStopped: after the last result, when the run stopped early.
+    """
+    with _short_errors():
+        if buffer < 1:
+            raise UsageError("buffer: must be at least 1.")
+        if isinstance(rows, str | Path):
+            is_job = Path(rows).suffix == ".toml"
+            described = _job(rows, keywords) if is_job else _job(None, {**keywords, "input": rows})
+            start = _streamed_job(described, fresh=fresh, progress=progress, quiet=quiet is not False)
+        else:
+            described, run_dir = _job_of_rows(keywords)
+            start = _streamed_rows(
+                rows, described, run_dir, fresh=fresh, progress=progress, quiet=bool(quiet)
+            )
+    return _results(start, buffer)
+
+
+Start: TypeAlias = "Callable[[Interrupt, Outbox], RunSummary]"
+
+
+def _streamed_job(job: Job, *, fresh: bool, progress: str, quiet: bool) -> Start:
+    from batchlab.runner.execute import execute
+
+    return lambda interrupt, outbox: execute(
+        job,
+        fresh=fresh,
+        progress=progress,
+        quiet=quiet,
+        on_start=outbox.take_stored,
+        interrupt=interrupt,
+        taker=outbox,
+        closing_lines=False,
+    )
+
+
+def _streamed_rows(
+    rows: Any, job: Job, run_dir: Path | None, *, fresh: bool, progress: str, quiet: bool
+) -> Start:
+    from batchlab.runner.spool import spooled_rows
+
+    def start(interrupt: Interrupt, outbox: Outbox) -> RunSummary:
+        with spooled_rows(rows, job, run_dir=run_dir) as spooled:
+            _say_place(spooled.job.output.run_dir, quiet=quiet)
+            run = _streamed_job(spooled.job, fresh=fresh, progress=progress, quiet=quiet)
+            return run(interrupt, outbox)
+
+    return start
+
+
+async def _results(start: Start, most: int) -> AsyncGenerator[Completion | Failure, None]:
+    import asyncio
+
+    from batchlab.runner.interrupt import Interrupt, in_thread
+    from batchlab.runner.outbox import Outbox
+
+    outbox, interrupt = Outbox(most, asyncio.get_running_loop()), Interrupt("the stream was left")
+    ended = in_thread(lambda: start(interrupt, outbox))
+    ended.add_done_callback(lambda _: outbox.end())
+    try:
+        while True:
+            last = ended.done()  # looked at first: what came before the end is handed out
+            while (result := outbox.next()) is not None:
+                yield result
+            if last:
+                break
+            await outbox.changed()
+    finally:
+        if not ended.done():
+            interrupt()
+            outbox.close()
+            await _drained(ended, interrupt)
+    with _short_errors():
+        summary = ended.result()
+        if summary.stopped is not None:
+            raise _stopped(summary)
+
+
+async def _drained(ended: concurrent.futures.Future[Any], interrupt: Interrupt) -> None:
+    """Waits for a run that was told to stop; cancelled meanwhile, it leaves requests in flight behind."""
+    import asyncio
+
+    waited = asyncio.wrap_future(ended)
+    try:
+        await asyncio.shield(waited)
+    except asyncio.CancelledError:
+        interrupt()
+        await asyncio.shield(waited)
+        raise
+
+
+def plan(job: JobLike | Rows = None, **keywords: Any) -> Preview:
+    """Checks a job and estimates tokens, cost and time; sends nothing. Arguments as for `run`.
+
+    >>> import batchlab
+    >>> batchlab.plan(["Say hello."], model="any", base_url="simulator").rows
+    1
+    """
     from batchlab.runner.preview import preview
 
-    return preview(_job(job, keywords))
+    with _short_errors():
+        if not _is_rows(job):
+            return preview(_job(job, keywords))  # type: ignore[arg-type]
+        from batchlab.runner.spool import looked_at_rows
+
+        described, run_dir = _job_of_rows(keywords)
+        with looked_at_rows(job, described, run_dir=run_dir) as over_rows:
+            return preview(over_rows)
 
 
 def load(run_dir: str | Path) -> pd.DataFrame:
     """The rows of a run, finished or not, as a DataFrame with Arrow-backed columns.
 
     Input columns first, then the result columns; rows without a final result have status `pending`.
+    The run of a frame has the frame's index.
+
+    >>> import batchlab
+    >>> _ = batchlab.run(["Say hello."], model="any", base_url="simulator", run_dir="runs/hello")
+    >>> batchlab.load("runs/hello")[["prompt", "status"]]
+           prompt status
+    0  Say hello.     ok
 
     Raises:
         UsageError: `run_dir` is no run.
     """
     from batchlab.runner.reading import load_run
 
-    frame: pd.DataFrame = load_run(run_dir)
+    with _short_errors():
+        frame: pd.DataFrame = load_run(run_dir)
     return frame
 
 
-def _outside_loop(call: Callable[[], T]) -> T:
-    """The value of `call()`, in a thread when this one already runs an event loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return call()
-    value: list[T] = []
-    errors: list[BaseException] = []
+def _is_rows(value: Any) -> bool:
+    return not (value is None or isinstance(value, str | os.PathLike | Mapping))
 
-    def work() -> None:
-        try:
-            value.append(call())
-        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, whatever it is
-            errors.append(error)
 
-    thread = threading.Thread(target=work, name="batchlab-run")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return value[0]
+def _job(job: JobLike, keywords: Mapping[str, Any]) -> Job:
+    flags: dict[str, Any] = {"request.params": {}}
+    for name, value in keywords.items():
+        if name in _KEYWORDS:
+            flags[_KEYWORDS[name]] = str(value) if isinstance(value, Path) else value
+        elif name == "stream":
+            flags["request.stream"] = value
+        elif "__" in name:
+            flags[name.replace("__", ".", 1)] = value
+        elif close := difflib.get_close_matches(name, _KEYWORDS, n=1, cutoff=0.85):
+            raise UsageError(f"batchlab: no keyword {name!r}; did you mean {close[0]!r}?")
+        else:
+            flags["request.params"][name] = value
+    if isinstance(job, str | Path):
+        if Path(job).suffix != ".toml":
+            raise UsageError(
+                f"{job}: a job file ends in .toml. To read rows from it, pass input={str(job)!r}."
+            )
+        return load_job(job, flags)
+    return job_from(job or {}, flags, where="batchlab")
+
+
+def _job_of_rows(keywords: Mapping[str, Any]) -> tuple[Job, Path | None]:
+    """The job without its input, and the run directory that was asked for."""
+    from batchlab.job import MEMORY
+
+    if "input" in keywords or "input__path" in keywords:
+        raise UsageError("batchlab: both rows and input= are given; keep one.")
+    run_dir = keywords.get("run_dir", keywords.get("output__run_dir"))
+    return _job(None, {**keywords, "input": MEMORY}), Path(run_dir) if run_dir is not None else None
+
+
+def _say_place(place: str, *, quiet: bool) -> None:
+    from batchlab.progress import conversation
+
+    if not quiet:
+        print(f"run directory: {place} (the same call goes on there)", file=conversation(), flush=True)
+
+
+def _stopped(summary: RunSummary) -> RunStopped:
+    error = RunStopped(
+        summary.stopped or "",
+        f"{summary.message.rstrip('.')}. {summary.totals.rows:,} of {summary.input_rows:,} rows have a "
+        f"result: batchlab.load({summary.run_dir!r}). The same call goes on.",
+    )
+    error.summary = summary
+    return error
+
+
+class _short_errors:  # noqa: N801 - reads as the statement it is; a generator would restore the traceback
+    """Our errors leave with a short traceback and in Python's words: the message says it all."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, BatchlabError):
+            text = str(error)
+            for flag, keyword in _IN_PYTHON:
+                text = text.replace(flag, keyword)
+            error.args = (text,)
+            raise error.with_traceback(None) from None
+
+
+def _waited_for(call: Callable[[], T], interrupt: Interrupt, run_dir: str) -> T:
+    """The value of `call()`. An interrupt ends it in order and is raised after that."""
+    from batchlab.progress import conversation
+    from batchlab.runner.interrupt import waited_for
+
+    def say(text: str) -> None:
+        print(text, file=conversation(), flush=True)
+
+    with _short_errors():
+        value, interrupted = waited_for(call, interrupt, say)
+    if interrupted:
+        raise KeyboardInterrupt(f"the rows so far: batchlab.load({run_dir!r}); the same call goes on")
+    return value

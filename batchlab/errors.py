@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchlab.records import Outcome, Usage
+    from batchlab.records import Outcome, RunSummary, Usage
 
 EXIT_OK = 0
 EXIT_FAILED_ROWS = 1
@@ -28,6 +28,10 @@ class BatchlabError(Exception):
     """Base of all errors a caller may want to catch. `str()` is one line for a person."""
 
     exit_code = EXIT_FAILED_ROWS
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback: the message says where, what and the remedy."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class UsageError(BatchlabError):
@@ -64,7 +68,8 @@ class RunStopped(BatchlabError):
     """The run cannot go on now. Everything that arrived is saved; the same command goes on.
 
     Attributes:
-        reason: one of `budget`, `deadline`, `key`, `quota`, `outage`, `disk`, `endpoint`.
+        reason: one of `budget`, `deadline`, `key`, `quota`, `outage`, `disk`, `endpoint`, `input`.
+        summary: how far the run is, where `batchlab.run` or `batchlab.stream` raised it; else None.
     """
 
     exit_code = EXIT_STOPPED
@@ -72,6 +77,7 @@ class RunStopped(BatchlabError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+        self.summary: RunSummary | None = None
 
 
 class ApiError(BatchlabError):

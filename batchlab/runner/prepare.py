@@ -88,7 +88,7 @@ def unchanged_input(store: RunDir) -> Source:
     source = open_input(job, store.path)
     if not source.unchanged(plan_of_run(store), racy_ok=True):
         raise InputError(
-            job.input.path,
+            job.input.shown_as,
             "the input changed since the run, and unfinished rows need it",
             "Run the job again first: it keeps every answer to an unchanged row.",
         )

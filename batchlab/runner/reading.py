@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from batchlab.arrow import pa, pc
+from batchlab.arrow import pa, pc, pq
 from batchlab.errors import UsageError
 from batchlab.export import Exported, Target, export_tables
+from batchlab.inputs.frames import index_columns
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import request_mode
 from batchlab.inputs.sources import Source
-from batchlab.job import Job, output_format
+from batchlab.job import MEMORY, Job, output_format
 from batchlab.records import RunSummary, Totals
 from batchlab.runner.prepare import Prepared, job_of_run, open_input, plan_of_run, unchanged_input
 from batchlab.runner.summary import money
@@ -178,7 +179,7 @@ def load_run(path: str | Path) -> Any:
     """The rows of a run as a pandas DataFrame, sealed and open shards alike.
 
     Columns keep Arrow types (`dtype_backend="pyarrow"`): a missing token count stays missing
-    and whole numbers stay whole.
+    and whole numbers stay whole. The run of a frame has the frame's index.
     """
     import pandas as pd
 
@@ -187,4 +188,14 @@ def load_run(path: str | Path) -> Any:
     source = open_input(job, store.path)
     tables = list(run_tables(store, source, plan, job.output.prefix))
     table = pa.concat_tables(tables).unify_dictionaries()
-    return table.to_pandas(types_mapper=pd.ArrowDtype)
+    frame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    levels, names = _index_of(job, store)
+    return frame.set_index(levels).rename_axis(index=names) if levels else frame
+
+
+def _index_of(job: Job, store: RunDir) -> tuple[list[str], list[str | None]]:
+    """Columns that were the index of the frame a run was started with, and their names."""
+    file = store.path / job.input.path.removeprefix(MEMORY)
+    if not job.input.path.startswith(MEMORY) or file.suffix != ".parquet":
+        return [], []
+    return index_columns(pq.read_schema(file))
