@@ -22,6 +22,7 @@ EXIT_OK = 0
 EXIT_FAILED_ROWS = 1
 EXIT_USAGE = 2
 EXIT_STOPPED = 3
+EXIT_INTERRUPTED = 130
 
 
 class BatchlabError(Exception):
@@ -68,7 +69,8 @@ class RunStopped(BatchlabError):
     """The run cannot go on now. Everything that arrived is saved; the same command goes on.
 
     Attributes:
-        reason: one of `budget`, `deadline`, `key`, `quota`, `outage`, `disk`, `endpoint`, `input`.
+        reason: one of `budget`, `deadline`, `key`, `quota`, `outage`, `disk`, `storage`, `endpoint`,
+            `input`.
         summary: how far the run is, where `batchlab.run` or `batchlab.stream` raised it; else None.
     """
 

@@ -27,7 +27,8 @@ ENDINGS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
 
 @dataclass(frozen=True, slots=True)
 class InputJob:
-    """What is read. `path` is a file, a directory or glob of Parquet files, `-`, or `memory:FILE`.
+    """What is read. `path` is a file, a directory or glob of Parquet files, a URL of those, `-`, or
+    `memory:FILE`.
 
     Attributes:
         quotes: whether a CSV cell may be quoted; False when quotes are text like any other.
@@ -168,11 +169,16 @@ class OutputJob:
     """Where results go. `prefix` is put before each result column's name.
 
     Attributes:
+        run_dir: a directory of this machine. A URL given for it becomes `remote`, and `run_dir` the
+            directory where the journal of that run is kept.
+        remote: URL where the run's sealed parts are copied to.
+        file: a path or a URL.
         to: one of FORMATS; what the name of `file` and the input say when None.
         errors: file for the lines of failed rows, beside an `openai-batch` file.
     """
 
     run_dir: str = ""
+    remote: str | None = None
     file: str | None = None
     to: str | None = None
     errors: str | None = None

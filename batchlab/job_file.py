@@ -38,6 +38,7 @@ from batchlab.job import (
     output_format,
 )
 from batchlab.presets import PRESETS
+from batchlab.urls import is_url, local_dir_of, url_problem
 
 _DURATIONS = {
     "deadline",
@@ -88,7 +89,17 @@ def job_from(data: Mapping[str, Any], flags: Mapping[str, Any] | None = None, *,
     if not job.output.run_dir:
         output = dataclasses.replace(job.output, run_dir=default_run_dir(job))
         job = dataclasses.replace(job, output=output)
+    if is_url(job.output.run_dir):
+        job = at_url(job, job.output.run_dir)
     return job
+
+
+def at_url(job: Job, url: str) -> Job:
+    """The job with its run directory at a URL, and the journal in the local directory that belongs to it."""
+    url = url.rstrip("/")
+    return dataclasses.replace(
+        job, output=dataclasses.replace(job.output, run_dir=local_dir_of(url), remote=url)
+    )
 
 
 def _merged(data: Mapping[str, Any], flags: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -283,7 +294,9 @@ def _nearest(word: str, known: list[str]) -> str:
 
 
 def _whole_job_problems(job: Job) -> list[str]:
-    problems = []
+    problems = _url_problems(job)
+    if problems:
+        return problems  # the others would repeat a key that is in a URL
     if not job.input.path:
         problems.append("no input; pass -i FILE or set [input] path.")
     if not job.request.model and not _lines_may_name_models(job):
@@ -330,6 +343,23 @@ def _output_problems(output: OutputJob) -> list[str]:
             problems.append("output.errors: needs an output file; pass -o FILE")
         elif Path(output.errors).absolute() == Path(output.file).absolute():
             problems.append("output.errors: is the output file; leave it out to have errors there")
+    return problems
+
+
+def _url_problems(job: Job) -> list[str]:
+    places = {
+        "input.path": job.input.path,
+        "output.run_dir": job.output.run_dir,
+        "output.remote": job.output.remote,
+        "output.file": job.output.file,
+        "output.errors": job.output.errors,
+    }
+    found = [(name, url_problem(place)) for name, place in places.items() if place and is_url(place)]
+    problems = [f"{name}: {problem}" for name, problem in found if problem is not None]
+    if job.output.remote is not None and not is_url(job.output.remote):
+        problems.append(f"output.remote: {job.output.remote!r} is no URL; a local path goes into run_dir")
+    if job.output.remote is not None and is_url(job.output.run_dir):
+        problems.append("output.remote: run_dir is a URL already; keep one, or give run_dir a local path")
     return problems
 
 

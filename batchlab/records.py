@@ -399,6 +399,7 @@ class RunSummary:
         left_out: rows without a final result, for which the output's format has no line.
         limited, window: rate limits met by this invocation, and the requests it could have in flight
             when it ended.
+        remote: URL of the run directory's copy.
     """
 
     run_dir: str
@@ -416,3 +417,4 @@ class RunSummary:
     window: int = 0
     errors_file: str | None = None
     left_out: int = 0
+    remote: str | None = None

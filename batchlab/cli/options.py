@@ -32,7 +32,7 @@ _OPTIONS = dict(
             "--input",
             "--input-file",
             metavar="ROWS",
-            help="Prompts: .jsonl, .ndjson, .csv, .tsv (also .gz, .jsonl.zst), .parquet, a directory or glob of Parquet files, or - for standard input (JSONL).",
+            help="Prompts: .jsonl, .ndjson, .csv, .tsv (also .gz, .jsonl.zst), .parquet, a directory or glob of Parquet files, an s3://, gs://, az:// or hf:// URL of those, or - for standard input (JSONL).",
         ),
         _option(
             "output.file",
@@ -40,7 +40,7 @@ _OPTIONS = dict(
             "--output",
             "--output-file",
             metavar="FILE",
-            help="Also write one .parquet, .csv or .jsonl file at the end, or a Hugging Face data set to a directory (DIR/): one row per input row, in input order.",
+            help="Also write one .parquet, .csv or .jsonl file at the end, here or at a URL, or a Hugging Face data set to a directory (DIR/): one row per input row, in input order.",
         ),
         _option(
             "output.to",
@@ -58,7 +58,13 @@ _OPTIONS = dict(
             "output.run_dir",
             "--run-dir",
             metavar="DIR",
-            help="Where the run keeps its journal and parts. [default: runs/NAME]",
+            help="Where the run keeps its journal and parts; at a URL the parts, with the journal in runs/. [default: runs/NAME]",
+        ),
+        _option(
+            "output.remote",
+            "--remote",
+            metavar="URL",
+            help="Copy each finished part of the run directory to this URL.",
         ),
         _option(
             "request.model",

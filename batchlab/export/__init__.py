@@ -8,8 +8,9 @@ target is replaced when all of them are written, or not at all.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from batchlab.export.files import CsvFile, JsonLinesFile, ParquetFile
 from batchlab.export.openai_batch import BatchFile
 from batchlab.export.staging import cannot_write
 from batchlab.job import ENDINGS, FORMATS
+from batchlab.storage import StorageError, check_bucket, put_file
+from batchlab.urls import is_url
 
 __all__ = ["Exported", "Target", "Writer", "check_target", "export_tables"]
 
@@ -45,6 +48,7 @@ class Target:
     """Where rows go, and how.
 
     Attributes:
+        path: a path or, but for a data set, a URL; `errors` too.
         format: one of `job.FORMATS`; None when nothing tells.
         errors, prefix, model, own_ids: see `openai_batch.BatchFile`.
         csv_raw: see `files.CsvFile`.
@@ -84,6 +88,10 @@ def check_target(target: Target) -> None:
         )
     if target.errors is not None and target.format != "openai-batch":
         raise UsageError(f"--errors {target.errors}: only --to openai-batch has a file of errors.")
+    for url in filter(is_url, filter(None, (target.path, target.errors))):
+        if target.format == "hf":
+            raise UsageError(f"{url}: a data set is made in a directory of this machine; upload that.")
+        check_bucket(url)
     if target.format == "hf":
         refuse_foreign(path)
     elif path.is_dir():
@@ -93,10 +101,28 @@ def check_target(target: Target) -> None:
 def export_tables(target: Target, tables: Callable[[], Iterator[pa.Table]]) -> Exported:
     """Writes all rows of `tables` (at least one table) to `target`.
 
+    At a URL the whole file appears with one upload, or nothing does.
+
     Raises:
         UsageError: it cannot be written, or its format is unknown.
     """
     check_target(target)
+    urls = {name: url for name in ("errors", "path") if is_url(url := getattr(target, name) or "")}
+    if not urls:
+        return _export(target, tables)
+    with tempfile.TemporaryDirectory(prefix="batchlab-") as scratch:
+        made = {name: f"{scratch}/{name}" for name in urls}
+        local = replace(target, path=made.get("path", target.path), errors=made.get("errors", target.errors))
+        exported = _export(local, tables)
+        for name, url in urls.items():
+            try:
+                put_file(Path(made[name]), url)
+            except StorageError as error:
+                raise cannot_write(url, error) from error
+    return exported
+
+
+def _export(target: Target, tables: Callable[[], Iterator[pa.Table]]) -> Exported:
     stream = tables()
     table: pa.Table | None = next(stream)
     assert table is not None, "a run has at least one table"

@@ -77,6 +77,6 @@ def _fsync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def cannot_write(path: Path, error: OSError) -> UsageError:
+def cannot_write(path: Path | str, error: OSError) -> UsageError:
     """The one line for an output that cannot be made."""
     return UsageError(f"{path}: cannot write the output file: {error.strerror}.")

@@ -7,24 +7,26 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from batchlab.errors import InputError
-from batchlab.inputs.input_plan import unreadable
+from batchlab.inputs.input_plan import InputFile, unreadable
+from batchlab.storage import RemoteFile
 
 COMPRESSED = {".gz", ".zst"}
 
 
-def is_compressed(path: Path) -> bool:
+def is_compressed(path: InputFile) -> bool:
     """Whether the file's name says that it is compressed."""
     return path.suffix.lower() in COMPRESSED
 
 
-def open_bytes(path: Path, shown_as: str) -> BinaryIO:
+def open_bytes(path: InputFile, shown_as: str) -> BinaryIO:
     """The file's content, decompressed, as a buffered byte stream. Raises InputError."""
     try:
         if path.suffix.lower() == ".gz":
+            if isinstance(path, RemoteFile):
+                return cast("BinaryIO", _closing(path.open()))
             return cast("BinaryIO", gzip.open(path, "rb"))
         if path.suffix.lower() == ".zst":
             import zstandard
@@ -35,6 +37,13 @@ def open_bytes(path: Path, shown_as: str) -> BinaryIO:
         return path.open("rb", buffering=1 << 18)
     except OSError as error:
         raise unreadable(shown_as, error) from error
+
+
+def _closing(packed: BinaryIO) -> gzip.GzipFile:
+    """A GzipFile that closes what it reads from, as it does when it is given a name."""
+    file = gzip.GzipFile(fileobj=packed, mode="rb")
+    file.myfileobj = cast("Any", packed)
+    return file
 
 
 @contextlib.contextmanager

@@ -6,14 +6,21 @@ import csv
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import BinaryIO
 
 from batchlab.arrow import pa
 from batchlab.errors import InputError
 from batchlab.inputs.column_types import Kind
 from batchlab.inputs.compression import is_compressed, open_bytes, read_errors
-from batchlab.inputs.input_plan import CheckRow, InputPlan, OnProgress, PlanBuilder, files_unchanged
+from batchlab.inputs.input_plan import (
+    CheckRow,
+    InputFile,
+    InputPlan,
+    OnProgress,
+    PlanBuilder,
+    file_size,
+    files_unchanged,
+)
 from batchlab.records import Row, Shard
 
 REPORT_EVERY = 5_000
@@ -59,7 +66,7 @@ class _Cursor:
 class DelimitedSource:
     """Rows of a CSV or TSV file with a header line. Quoted cells may hold line ends."""
 
-    def __init__(self, path: Path, delimiter: str, *, quotes: bool = True) -> None:
+    def __init__(self, path: InputFile, delimiter: str, *, quotes: bool = True) -> None:
         self.path = str(path)
         self._path = path
         self._delimiter = delimiter
@@ -83,7 +90,7 @@ class DelimitedSource:
     ) -> InputPlan:
         """See `Source.scan`."""
         builder, digest, rows = PlanBuilder(shard_rows), hashlib.blake2b(digest_size=16), 0
-        total = None if is_compressed(self._path) else self._path.stat().st_size
+        total = None if is_compressed(self._path) else file_size(self._path)
         lines = _Lines(open_bytes(self._path, self.path), self.path, digest=digest)
         with lines.file, read_errors(self.path):
             records = self._records(lines)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from batchlab.arrow import pa
 from batchlab.errors import InputError
 from batchlab.inputs.column_types import Kind, kind_of_json, schema_of
 from batchlab.records import Row, Shard
+from batchlab.storage import RemoteFile, StorageError
 
 SHOWN = 20  # malformed lines kept for the report
 RACY_S = 2.0  # a file written this shortly before it was read may change again within one time stamp
 
 OnProgress = Callable[[int, int | None], None]
 CheckRow = Callable[[int, dict[str, Any], int], None]  # row_id, values, number as an editor shows it
+InputFile: TypeAlias = Path | RemoteFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class InputPlan:
         types: Arrow types of those that come out again, serialized, or the kind of each, from which its
             type follows: of all but the custom_id of a batch file, which is a result column too.
         content_hash: BLAKE2b of the (decompressed) content.
-        stat: path, size, mtime_ns and inode of each file when it was read.
+        stat: path, size, mtime_ns and inode of each file when it was read; path, size and tag of an
+            object at a URL.
         scanned_at: Unix seconds when that was.
         malformed: (row number as an editor shows it, problem) of the first malformed rows.
         models: those that the bodies of a batch file name (at most 100).
@@ -180,7 +183,7 @@ class PlanBuilder:
             self.malformed.append((number, problem))
 
     def plan(
-        self, rows: int, types: pa.Schema | dict[str, Kind], content_hash: str, paths: list[Path]
+        self, rows: int, types: pa.Schema | dict[str, Kind], content_hash: str, paths: Sequence[InputFile]
     ) -> InputPlan:
         """The finished plan of `rows` rows."""
         columns = tuple(types) if isinstance(types, dict) else tuple(types.names)
@@ -202,21 +205,35 @@ class PlanBuilder:
         )
 
 
-def file_stat(path: Path) -> dict[str, Any]:
+def file_stat(path: InputFile) -> dict[str, Any]:
     """What tells a file from a changed one without reading it."""
+    if isinstance(path, RemoteFile):
+        return path.identity()
     stat = path.stat()
     return {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
 
 
-def files_unchanged(paths: list[Path], plan: InputPlan, *, racy_ok: bool) -> bool:
-    """See `Source.unchanged`."""
+def file_size(path: InputFile) -> int:
+    """Bytes of a file."""
+    return path.size if isinstance(path, RemoteFile) else path.stat().st_size
+
+
+def files_unchanged(paths: Sequence[InputFile], plan: InputPlan, *, racy_ok: bool) -> bool:
+    """See `Source.unchanged`.
+
+    Raises:
+        InputError: a store cannot be asked. That is no sign of a change.
+    """
     try:
         now = tuple(file_stat(path) for path in paths)
+    except StorageError as error:
+        raise unreadable(str(error.filename), error) from error
     except OSError:
         return False
     if now != plan.stat:
         return False
-    return racy_ok or all(stat["mtime_ns"] / 1e9 < plan.scanned_at - RACY_S for stat in now)
+    # a store gives each version of an object a tag of its own, so only a file's time can deceive
+    return racy_ok or all(stat.get("mtime_ns", 0) / 1e9 < plan.scanned_at - RACY_S for stat in now)
 
 
 def unreadable(path: str, error: OSError) -> InputError:

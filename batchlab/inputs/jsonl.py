@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
@@ -18,7 +17,15 @@ from batchlab.errors import InputError
 from batchlab.inputs.batch_lines import BODY, is_batch_line
 from batchlab.inputs.column_types import ColumnTypes, column_array
 from batchlab.inputs.compression import is_compressed, open_bytes, read_errors
-from batchlab.inputs.input_plan import CheckRow, InputPlan, OnProgress, PlanBuilder, files_unchanged
+from batchlab.inputs.input_plan import (
+    CheckRow,
+    InputFile,
+    InputPlan,
+    OnProgress,
+    PlanBuilder,
+    file_size,
+    files_unchanged,
+)
 from batchlab.records import Row, Shard
 
 BLOCK_BYTES = 160 * 1024  # read, hashed and split at a time; larger ones gain nothing
@@ -35,7 +42,7 @@ class _Cursor:
 class JsonlSource:
     """Rows of a JSON Lines file, one object a line; blank lines are skipped."""
 
-    def __init__(self, path: Path, *, shown_as: str | None = None) -> None:
+    def __init__(self, path: InputFile, *, shown_as: str | None = None) -> None:
         self.path = shown_as or str(path)
         self._path = path
         # One reader for requests and one for sealing, so that a compressed file is read on, not again.
@@ -59,7 +66,7 @@ class JsonlSource:
         limit: int | None = None,
     ) -> InputPlan:
         """See `Source.scan`."""
-        total = None if is_compressed(self._path) else self._path.stat().st_size
+        total = None if is_compressed(self._path) else file_size(self._path)
         scan = _Scan(shard_rows, check, limit)
         with self._open() as file, read_errors(self.path), ThreadPoolExecutor(1) as hasher:
             # whole lines, and a line of any length is read once

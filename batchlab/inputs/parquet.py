@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from batchlab.arrow import pa, pq
@@ -14,6 +13,7 @@ from batchlab.errors import InputError
 from batchlab.inputs.column_types import JSON_MARK
 from batchlab.inputs.input_plan import (
     CheckRow,
+    InputFile,
     InputPlan,
     OnProgress,
     PlanBuilder,
@@ -21,13 +21,14 @@ from batchlab.inputs.input_plan import (
     unreadable,
 )
 from batchlab.records import Row, Shard
+from batchlab.storage import RemoteFile, ahead
 
 BATCH_ROWS = 1_024
 HASH_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
-def _damage(path: Path, what: str) -> Iterator[None]:
+def _damage(path: InputFile, what: str) -> Iterator[None]:
     """Whatever Arrow finds wrong with a file becomes an InputError."""
     try:
         yield
@@ -59,7 +60,7 @@ def _rows(batch: pa.RecordBatch, schema: pa.Schema) -> list[dict[str, Any]]:
 class ParquetSource:
     """Rows of one or more Parquet files with the same columns, a record batch at a time."""
 
-    def __init__(self, paths: list[Path], shown_as: str) -> None:
+    def __init__(self, paths: Sequence[InputFile], shown_as: str) -> None:
         self.path = shown_as
         self._paths = paths
 
@@ -138,7 +139,7 @@ class ParquetSource:
                 raise InputError(str(path), f"its columns or types differ from those of {self._paths[0]}")
         return first
 
-    def _schema_of(self, path: Path) -> pa.Schema:
+    def _schema_of(self, path: InputFile) -> pa.Schema:
         with self._open(path) as file, _damage(path, "damaged Parquet file"):
             return pa.schema(
                 [
@@ -147,12 +148,16 @@ class ParquetSource:
                 ]
             )
 
-    def _open(self, path: Path) -> pq.ParquetFile:
+    def _open(self, path: InputFile) -> pq.ParquetFile:
         with _damage(path, "not a Parquet file"):
-            return pq.ParquetFile(path)
+            return pq.ParquetFile(path.open_random() if isinstance(path, RemoteFile) else path)
 
-    def _batches(self, path: Path, skip: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, path: InputFile, skip: int) -> Iterator[pa.RecordBatch]:
         """Record batches from row `skip` of a file; row groups before it are not read."""
+        batches = self._read(path, skip)
+        return ahead(batches) if isinstance(path, RemoteFile) else batches
+
+    def _read(self, path: InputFile, skip: int) -> Iterator[pa.RecordBatch]:
         with self._open(path) as file, _damage(path, "damaged Parquet file"):
             groups = list(range(file.metadata.num_row_groups))
             while groups and skip >= file.metadata.row_group(groups[0]).num_rows:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import glob
 import shutil
 import sys
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from batchlab.errors import InputError
 from batchlab.inputs.compression import COMPRESSED
 from batchlab.inputs.delimited import DelimitedSource
-from batchlab.inputs.input_plan import InputPlan, Source, unreadable
+from batchlab.inputs.input_plan import InputFile, InputPlan, Source, unreadable
 from batchlab.inputs.jsonl import JsonlSource
 from batchlab.inputs.parquet import ParquetSource
 from batchlab.job import MEMORY, ROWS
+from batchlab.storage import RemoteFile, StorageError, below, is_directory, matching
+from batchlab.urls import checked_url, is_url
 
 __all__ = ["InputPlan", "Source", "open_source", "spool_stdin"]
 
@@ -43,6 +46,11 @@ def open_source(
     if path.startswith(MEMORY):
         assert spool is not None, "a program's rows are spooled before they are read"
         return _spooled_rows(spool.parent / path.removeprefix(MEMORY))
+    if is_url(path):
+        where, several = _at_url(checked_url(path))
+        if several is not None:
+            return _parquet_files(path, several)
+        return _one_file(where, path, delimiter=delimiter, quotes=quotes)
     where = Path(path)
     if where.is_dir():
         return _parquet_files(path, sorted(where.glob("**/*.parquet")))
@@ -53,7 +61,29 @@ def open_source(
             pass
     except OSError as error:
         raise unreadable(path, error) from error
-    suffixes = [suffix.lower() for suffix in where.suffixes]
+    return _one_file(where, path, delimiter=delimiter, quotes=quotes)
+
+
+def _at_url(url: str) -> tuple[InputFile, Sequence[InputFile] | None]:
+    """The object at a URL, and the files that are meant where it is a directory or a glob.
+
+    Raises:
+        InputError: there is none, or the store refuses.
+    """
+    file = RemoteFile(url)
+    try:
+        if any(character in url for character in "*?["):
+            return file, matching(url)
+        if is_directory(url):
+            return file, [found for found in below(url) if found.suffix.lower() == ".parquet"]
+        file.identity()
+    except StorageError as error:
+        raise unreadable(url, error) from error
+    return file, None
+
+
+def _one_file(where: InputFile, path: str, *, delimiter: str | None, quotes: bool) -> Source:
+    suffixes = [suffix.lower() for suffix in PurePath(where.name).suffixes]
     packed = suffixes[-1] if suffixes and suffixes[-1] in COMPRESSED else ""
     kind = (suffixes[:-1] if packed else suffixes)[-1:]
     match kind:
@@ -84,7 +114,7 @@ def _spooled_rows(file: Path) -> Source:
     return ParquetSource([file], ROWS)
 
 
-def _parquet_files(shown_as: str, paths: list[Path]) -> Source:
+def _parquet_files(shown_as: str, paths: Sequence[InputFile]) -> Source:
     if not paths:
         raise InputError(shown_as, "no .parquet file there", f"Use {SUPPORTED}.")
     other = next((path for path in paths if path.suffix.lower() != ".parquet"), None)

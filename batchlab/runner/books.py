@@ -16,10 +16,12 @@ from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.records import RESULT_COLUMNS, Shard
 from batchlab.report.cost import NUMBERS, WORDS, PriceOf, cost_table, prepared
+from batchlab.runner.opening import run_at
 from batchlab.runner.prepare import job_of_run, plan_of_run, unchanged_input
-from batchlab.store.open_shard import part_path
+from batchlab.storage import filesystem, store_errors
 from batchlab.store.parts import part_tables
 from batchlab.store.run_dir import RunDir
+from batchlab.urls import checked_url, is_url, scheme_of
 
 DERIVED = ("day", "run")  # columns to group by that no file has
 _WANTED = (*NUMBERS, *WORDS, "finished_at", "usage_raw")
@@ -46,8 +48,8 @@ def cost_of(
     """
     frames, books = [], []
     for path in paths:
-        if RunDir.exists(Path(path)):
-            store = RunDir.open(Path(path))
+        store = run_at(path)
+        if store is not None:
             frames.append(run_frame(store, by))
             books.append(prices_of(job_of_run(store)))
         else:
@@ -77,7 +79,7 @@ def run_frame(store: RunDir, by: Sequence[str] = (), *, more: Sequence[str] = ()
     def tables() -> Iterator[pa.Table]:
         for shard in plan.shards:
             if shard.index in sealed:
-                found = part_tables(part_path(store.path, shard.index), wanted)
+                found = part_tables(store.part(shard.index), wanted)
             else:
                 found = store.shard_tables(
                     shard, partial(input_table, store, shard, needed=bool(extra)), prefix=prefix
@@ -140,7 +142,12 @@ def _usage(table: pa.Table, prefix: str) -> pa.Table:
 def _foreign_frame(path: str, by: Sequence[str], columns: Mapping[str, str]) -> pd.DataFrame:
     """Usage columns of a Parquet file, or a directory of them, that somebody else may have made."""
     try:
-        found = ds.dataset(path, format="parquet")
+        if is_url(path):
+            with store_errors(path):
+                place = filesystem(scheme_of(checked_url(path)))
+                found = ds.dataset(path.partition("://")[2], format="parquet", filesystem=place)
+        else:
+            found = ds.dataset(path, format="parquet")
     except (OSError, pa.ArrowException) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise UsageError(f"{path}: neither a run directory nor Parquet ({reason}).") from error

@@ -34,6 +34,7 @@ from batchlab.runner.endpoint import started_endpoints
 from batchlab.runner.forecasts import EarlyForecast, early_forecast, outcome_lines, saved_forecast
 from batchlab.runner.history import History
 from batchlab.runner.interrupt import Interrupt
+from batchlab.runner.mirroring import brought_up_to_date
 from batchlab.runner.prepare import Prepared, prepare
 from batchlab.runner.reading import write_output
 from batchlab.runner.summary import counted, summary_lines
@@ -98,7 +99,10 @@ def execute(
                 say(line)
             with open_progress(progress, prepared.plan.rows, sys.stderr) as shown:
                 run.show(shown)
+                if prepared.store.mirror is not None:
+                    prepared.store.mirror.say = run.message
                 summary = run.to_end(endpoints, signals=signals, command=command)
+            summary = brought_up_to_date(prepared.store, summary, say)
             if only is not None and summary.stopped in {None, "pilot"}:
                 return summary  # a pilot speaks for itself
             summary = write_output(job, prepared, summary)

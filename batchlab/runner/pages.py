@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batchlab.errors import UsageError
 from batchlab.inputs.requests import RequestBuilder, RowProblem
@@ -24,12 +23,15 @@ from batchlab.report.data import ErrorView, ReportData, RowView
 from batchlab.report.page import page
 from batchlab.runner.books import input_table, prices_of, run_frame
 from batchlab.runner.history import read_history
+from batchlab.runner.opening import open_run
 from batchlab.runner.prepare import job_of_run, plan_of_run
-from batchlab.runner.reading import open_run
 from batchlab.runner.summary import counted, duration, money
+from batchlab.storage import StorageError, put_bytes
 from batchlab.store.files import FILE_MODE
-from batchlab.store.open_shard import part_path
+from batchlab.store.parts import PartFile, open_part
+from batchlab.store.remote_run import RemoteRun
 from batchlab.store.run_dir import RunDir
+from batchlab.urls import checked_url, is_url
 
 SAMPLE_ROWS, FAILED_ROWS, TOP_ROWS = 120, 30, 10
 EXAMPLES = 3  # messages a class of errors
@@ -49,8 +51,17 @@ def write_report(path: str, output: str | None, by: Sequence[str] = ()) -> str:
         UsageError: there is no run, no such column, or the page cannot be written.
     """
     store = open_run(path)
-    target = Path(output) if output is not None else store.path / "report.html"
+    if output is None:
+        place = store.url if isinstance(store, RemoteRun) else store.path
+        output = f"{place}/report.html"
     text = page(report_data(store, by))
+    if is_url(output):
+        try:
+            put_bytes(checked_url(output), text.encode("utf-8", "replace"))
+        except StorageError as error:
+            raise UsageError(f"{output}: cannot write the report: {error.strerror}.") from error
+        return output
+    target = Path(output)
     try:
         with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE), "wb") as file:
             file.write(text.encode("utf-8", "replace"))  # a lone surrogate in an answer is no UTF-8
@@ -86,11 +97,11 @@ def report_data(store: RunDir, wanted: Sequence[str] = ()) -> ReportData:
 
 def _group_columns(store: RunDir, columns: Sequence[str]) -> list[str]:
     """Input columns with a few values, judged by the first part."""
-    parts = sorted((store.path / "completions").glob("part-*.parquet"))
-    if not parts or not columns:
+    sealed = store.sealed()
+    if not sealed or not columns:
         return []
     found = []
-    with pq.ParquetFile(parts[0]) as part:
+    with open_part(store.part(min(sealed))) as part:
         table = part.read_row_group(0, columns=list(columns)) if part.num_row_groups else pa.table({})
     for name in table.column_names:
         kind = table[name].type
@@ -251,7 +262,7 @@ def _texts(store: RunDir, job: Job, wanted: Sequence[int]) -> dict[int, tuple[st
         if not rows:
             continue
         if shard.index in sealed:
-            tables = _row_groups(part_path(store.path, shard.index), rows, shard.first_row)
+            tables = _row_groups(store.part(shard.index), rows, shard.first_row)
         else:
             given = partial(input_table, store, shard, needed=False)
             whole = store.shard_tables(shard, given, prefix=job.output.prefix)
@@ -264,9 +275,9 @@ def _texts(store: RunDir, job: Job, wanted: Sequence[int]) -> dict[int, tuple[st
     return found
 
 
-def _row_groups(path: Path, rows: Sequence[int], first: int) -> list[tuple[int, pa.Table]]:
+def _row_groups(path: PartFile, rows: Sequence[int], first: int) -> list[tuple[int, pa.Table]]:
     found = []
-    with pq.ParquetFile(path, page_checksum_verification=True) as part:
+    with open_part(path) as part:
         for group in range(part.num_row_groups):
             count = part.metadata.row_group(group).num_rows
             if any(first <= row < first + count for row in rows):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source, open_source, spool_stdin
 from batchlab.job import Job, default_run_dir
 from batchlab.records import ChatRequest, Row
+from batchlab.runner.mirroring import OWNERSHIP, follow_at_url, refuse_other_url, taken_over
 from batchlab.store.files import private_dir
 from batchlab.store.run_dir import RunDir
+from batchlab.urls import is_url
 
 FORMAT = 2  # of run.json; a newer one is refused. 1 had Arrow types for every kind of input
 SHOWN_PROBLEMS = 20
@@ -54,8 +57,26 @@ def prepare(
             directory is not writable or in use by another process. Nothing was sent.
     """
     path = Path(job.output.run_dir)
-    if not RunDir.exists(path):
-        return _created(job, path, say=say, on_scan=on_scan)
+    if job.output.remote is not None and not RunDir.exists(path):
+        taken_over(path, job.output.remote, say)
+    new = not RunDir.exists(path)
+    if new:
+        prepared = _created(job, path, say=say, on_scan=on_scan)
+    else:
+        prepared = _reopened(job, path, fresh=fresh, say=say, on_scan=on_scan)
+    try:
+        follow_at_url(prepared.store, job.output.remote, say)
+    except BaseException:
+        prepared.store.close()
+        if new:  # a refused run leaves nothing behind
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+    return prepared
+
+
+def _reopened(
+    job: Job, path: Path, *, fresh: bool, say: Say, on_scan: Callable[[int, int | None], None] | None
+) -> Prepared:
     store = RunDir.open(path)
     store.lock()
     try:
@@ -210,6 +231,7 @@ def _resumed(
     on_scan: Callable[[int, int | None], None] | None,
 ) -> Prepared:
     before, plan = job_of_run(store), plan_of_run(store)
+    refuse_other_url(store, before.output.remote, job.output.remote)
     if job.output.run_dir == default_run_dir(job) and _is_other_file(before.input.path, job.input.path):
         raise UsageError(
             f"{store.path}: holds the answers for {before.input.path}. "
@@ -218,7 +240,12 @@ def _resumed(
     changed = _changed_settings(store.manifest["settings"], job.request_settings())
     # The parts that exist were cut at this size; a new value counts for new runs only.
     job = dataclasses.replace(
-        job, output=dataclasses.replace(job.output, shard_rows=before.output.shard_rows)
+        job,
+        output=dataclasses.replace(
+            job.output,
+            shard_rows=before.output.shard_rows,
+            remote=job.output.remote or before.output.remote,
+        ),
     )
     if changed and not fresh:
         raise UsageError(_settings_refusal(store, changed, plan))
@@ -228,6 +255,7 @@ def _resumed(
         return Prepared(store, source, plan, RequestBuilder(job, plan.columns))
     planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)
     manifest = manifest_of(job, planned.plan, generation=store.manifest["generation"] + 1)
+    manifest |= {name: store.manifest[name] for name in OWNERSHIP if name in store.manifest}
     if same_input and not changed and planned.plan.content_hash == plan.content_hash:
         # the same rows in a touched or moved file
         store.write_manifest({**manifest, "generation": store.manifest["generation"]})
@@ -238,7 +266,9 @@ def _resumed(
 
 def _is_other_file(before: str, now: str) -> bool:
     """Whether two inputs have the same name but are not the same path."""
-    return "-" not in (before, now) and Path(before).absolute() != Path(now).absolute()
+    if "-" in (before, now) or before == now:
+        return False
+    return is_url(before) or is_url(now) or Path(before).absolute() != Path(now).absolute()
 
 
 def _input_identity(job: Job) -> tuple[Any, ...]:

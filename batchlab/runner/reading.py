@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from batchlab.arrow import pa, pc, pq
-from batchlab.errors import UsageError
+from batchlab.errors import EXIT_STOPPED, UsageError
 from batchlab.export import Exported, Target, export_tables
 from batchlab.inputs.frames import index_columns
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import request_mode
 from batchlab.inputs.sources import Source
 from batchlab.job import MEMORY, Job, output_format
-from batchlab.records import RunSummary, Totals
+from batchlab.records import RunSummary, Shard, Totals
+from batchlab.runner.opening import open_run
 from batchlab.runner.prepare import Prepared, job_of_run, open_input, plan_of_run, unchanged_input
 from batchlab.runner.summary import money
 from batchlab.store.run_dir import RunDir
-
-
-def open_run(path: str | Path) -> RunDir:
-    """The run directory at `path`, for reading; a running process may hold its lock."""
-    if not RunDir.exists(Path(path)):
-        raise UsageError(f"{path}: not a run directory (no run.json). Runs are usually under runs/.")
-    return RunDir.open(Path(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +101,24 @@ def verify_run(path: str) -> Verification:
     return Verification(lines, problems)
 
 
-def run_tables(store: RunDir, source: Source, plan: InputPlan, prefix: str) -> Iterator[pa.Table]:
-    """Input columns and result columns of every row, in input order, a table a shard at most."""
+def run_tables(
+    store: RunDir, source: Callable[[], Source], plan: InputPlan, prefix: str
+) -> Iterator[pa.Table]:
+    """Input columns and result columns of every row, in input order, a table a shard at most.
+
+    `source` is asked for only when a shard is not sealed: sealed ones hold their input columns.
+    """
     # a batch file's ids are no input column of the parts: a pending row's is read from its line
     own_ids = "custom_id" in plan.columns and "custom_id" not in plan.schema.names
     sealed = store.sealed()
+
+    def input_table(shard: Shard) -> pa.Table:
+        return source().table(shard, plan)
+
     for shard in plan.shards:
-        tables = store.shard_tables(shard, partial(source.table, shard, plan), prefix=prefix)
+        tables = store.shard_tables(shard, partial(input_table, shard), prefix=prefix)
         if own_ids and shard.index not in sealed:
-            ids = [row.values.get("custom_id") for row in source.rows(shard, plan)]
+            ids = [row.values.get("custom_id") for row in source().rows(shard, plan)]
             yield from (_with_ids(table, ids) for table in tables)
         else:
             yield from tables
@@ -140,8 +143,7 @@ def export_run(
     """
     store = open_run(path)
     job, plan = job_of_run(store), plan_of_run(store)
-    finished = len(store.sealed()) == len(plan.shards)
-    source = open_input(job, store.path) if finished else unchanged_input(store)
+    source = cache(lambda: unchanged_input(store))
     target = _target(job, plan, output, to=to, errors=errors, csv_raw=csv_raw)
     return export_tables(target, lambda: run_tables(store, source, plan, job.output.prefix))
 
@@ -166,10 +168,15 @@ def write_output(job: Job, prepared: Prepared, summary: RunSummary) -> RunSummar
     output = job.output
     if output.file is None or summary.stopped in {"disk", "input"}:
         return summary
-    written = export_tables(
-        _target(job, prepared.plan, output.file, to=output.to, errors=output.errors),
-        lambda: run_tables(prepared.store, prepared.source, prepared.plan, output.prefix),
-    )
+    try:
+        written = export_tables(
+            _target(job, prepared.plan, output.file, to=output.to, errors=output.errors),
+            lambda: run_tables(prepared.store, lambda: prepared.source, prepared.plan, output.prefix),
+        )
+    except UsageError as error:  # too late for exit code 2: requests were sent
+        if summary.stopped is not None:
+            return summary
+        return dataclasses.replace(summary, stopped="output", message=str(error), exit_code=EXIT_STOPPED)
     return dataclasses.replace(
         summary, output=output.file, errors_file=output.errors, left_out=written.left_out
     )
@@ -185,7 +192,7 @@ def load_run(path: str | Path) -> Any:
 
     store = open_run(path)
     job, plan = job_of_run(store), plan_of_run(store)
-    source = open_input(job, store.path)
+    source = cache(lambda: open_input(job, store.path))
     tables = list(run_tables(store, source, plan, job.output.prefix))
     table = pa.concat_tables(tables).unify_dictionaries()
     frame = table.to_pandas(types_mapper=pd.ArrowDtype)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
+from batchlab.job_file import at_url
 from batchlab.records import Failure, RunSummary
 from batchlab.runner.execute import execute
+from batchlab.runner.opening import open_run
 from batchlab.runner.prepare import job_of_run
-from batchlab.runner.reading import open_run
 from batchlab.store.open_shard import RetryRule
+from batchlab.store.remote_run import RemoteRun
 
 
 def retry_rule(only: tuple[str, ...]) -> RetryRule:
@@ -36,8 +37,12 @@ def retry_run(
     command: str = "",
 ) -> RunSummary:
     """Runs the job of a run directory again for its failed rows."""
-    job = job_of_run(open_run(path))
-    job = dataclasses.replace(job, output=dataclasses.replace(job.output, run_dir=str(Path(path))))
+    store = open_run(path)
+    job = job_of_run(store)
+    if isinstance(store, RemoteRun):
+        job = at_url(job, store.url)
+    else:
+        job = dataclasses.replace(job, output=dataclasses.replace(job.output, run_dir=str(store.path)))
     if concurrency is not None:
         job = dataclasses.replace(job, limits=dataclasses.replace(job.limits, concurrency=concurrency))
     return execute(job, retry=retry_rule(only), progress=progress, quiet=quiet, command=command, signals=True)

@@ -31,7 +31,7 @@ def summary_lines(summary: RunSummary, command: str) -> list[str]:
     if totals.cut_off:
         count = counted(totals.cut_off, "request")
         lines.append(f"cut off: the answers to {count} were lost by a crash; each may have been billed")
-    places = [f"{summary.run_dir}/completions", summary.output, summary.errors_file]
+    places = [f"{summary.remote or summary.run_dir}/completions", summary.output, summary.errors_file]
     lines.append(f"results: {' and '.join(place for place in places if place)}")
     if summary.left_out:
         lines.append(

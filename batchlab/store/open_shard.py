@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -36,6 +37,12 @@ _PENDING, _FAILED, _ANSWERED = 0, 1, 2
 def part_path(root: Path, index: int) -> Path:
     """Where a shard's part is, or will be."""
     return root / "completions" / f"part-{index:06d}.parquet"
+
+
+def part_numbers(names: Iterable[str]) -> set[int]:
+    """The shards whose parts are among some file names."""
+    found = (re.fullmatch(r"part-(\d+)\.parquet", name) for name in names)
+    return {int(match.group(1)) for match in found if match is not None}
 
 
 def journal_paths(root: Path, index: int) -> list[Path]:
@@ -95,6 +102,7 @@ class OpenShard:
         record_part: Callable[[str, str, Totals], None],
         ballast: Ballast,
         retry: RetryRule | None = None,
+        on_sealed: Callable[[], None] | None = None,
     ) -> None:
         self.shard = shard
         self._root = root
@@ -102,6 +110,7 @@ class OpenShard:
         self._prefix = prefix
         self._record_part = record_part
         self._ballast = ballast
+        self._on_sealed = on_sealed
         self._state = bytearray(shard.rows)
         self._file_of = array("i", [-1]) * shard.rows
         self._offset = array("q", [0]) * shard.rows
@@ -227,6 +236,8 @@ class OpenShard:
             for path in journal_paths(self._root, self.shard.index):
                 path.unlink()
             fsync_dir(self._root / "journal")
+        if self._on_sealed is not None:
+            self._on_sealed()
         return totals
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ verify them (without, 317 of 400 flipped bits were read back as silently differe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -15,12 +16,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
 from batchlab.arrow import pa, pc, pq
-from batchlab.errors import CorruptRun
+from batchlab.errors import CorruptRun, UsageError
 from batchlab.records import (
     RESULT_COLUMNS,
     RETRYABLE_ERRORS,
@@ -32,8 +33,11 @@ from batchlab.records import (
     Totals,
     Usage,
 )
+from batchlab.storage import RemoteFile, StorageError
 from batchlab.store.files import FILE_MODE, disk_stop
 from batchlab.store.journal import ResultValues
+
+PartFile: TypeAlias = Path | RemoteFile
 
 FORMAT = "1"
 BATCH_ROWS = 2_000  # rows held as Python values while a part is written or read
@@ -307,22 +311,37 @@ def write_part(
     return tmp, totals
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: PartFile) -> str:
     """BLAKE2b of a whole file. Pages carry checksums of their own, but a Parquet footer has none."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    digest = hashlib.blake2b(digest_size=16)
+    with _store_trouble(path), path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
-def _open(path: Path) -> pq.ParquetFile:
+@contextlib.contextmanager
+def _store_trouble(path: PartFile) -> Iterator[None]:
+    """A store that cannot be read says nothing about the part."""
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True)
+        yield
+    except StorageError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def open_part(path: PartFile) -> pq.ParquetFile:
+    """A part as Parquet, checksums verified while it is read. Raises CorruptRun."""
+    try:
+        with _store_trouble(path):
+            source = path.open_random() if isinstance(path, RemoteFile) else path
+            return pq.ParquetFile(source, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise CorruptRun(f"{path}: not a whole Parquet file ({_first_line(error)}).") from error
 
 
-def part_totals(path: Path) -> Totals:
+def part_totals(path: PartFile) -> Totals:
     """A part's totals, from its footer; no row is read."""
-    with _open(path) as part:
+    with open_part(path) as part:
         metadata = part.metadata.metadata or {}
     try:
         return Totals(**json.loads(metadata[b"batchlab.totals"]))
@@ -330,17 +349,18 @@ def part_totals(path: Path) -> Totals:
         raise CorruptRun(f"{path}: not a part of batchlab: its footer holds no totals.") from error
 
 
-def part_tables(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+def part_tables(path: PartFile, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """A part's rows, some at a time, every page's checksum verified. Raises CorruptRun."""
-    with _open(path) as part:
+    with open_part(path) as part:
         try:
-            for batch in part.iter_batches(batch_size=BATCH_ROWS, columns=columns):
-                yield pa.Table.from_batches([batch])
+            with _store_trouble(path):
+                for batch in part.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+                    yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
             raise CorruptRun(f"{path}: damaged ({_first_line(error)}).") from error
 
 
-def part_results(path: Path, prefix: str) -> Iterator[Result]:
+def part_results(path: PartFile, prefix: str) -> Iterator[Result]:
     """A part's results, in row order."""
     names = [prefix + name for name in RESULT_COLUMNS]
     for table in part_tables(path, names):

@@ -6,6 +6,7 @@
     completions/    one Parquet part a sealed shard, named by its number
     ballast         space set aside for answers in flight when the disk is full
     checksums.log   each part's BLAKE2b and totals, written before the part is published
+    uploaded.log    what the run's copy at a URL is known to have, if there is one (`mirror`)
     previous/N/     what an earlier generation of the run had (changed input or --fresh)
 
 A shard with a part and no journal is sealed. With both, its failed rows are being asked
@@ -35,14 +36,23 @@ from batchlab.store.ballast import Ballast
 from batchlab.store.files import FILE_MODE, AppendFile, atomic_write, disk_errors, private_dir
 from batchlab.store.generations import Generation, finish_swap, swap_pending
 from batchlab.store.journal import JournalScan, Record, encode
+from batchlab.store.mirror import Mirror
 from batchlab.store.open_shard import (
     OpenShard,
     RetryRule,
     journal_paths,
+    part_numbers,
     part_path,
     repaired_records,
 )
-from batchlab.store.parts import file_digest, part_results, part_tables, part_totals, with_results
+from batchlab.store.parts import (
+    PartFile,
+    file_digest,
+    part_results,
+    part_tables,
+    part_totals,
+    with_results,
+)
 from batchlab.store.replay import Replay
 from batchlab.store.sync import SyncGroup
 
@@ -64,6 +74,7 @@ class RunDir:
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path = path
         self.manifest = manifest
+        self.mirror: Mirror | None = None
         self._group = SyncGroup()
         self._lock: int | None = None
         self._ballast = Ballast(path / "ballast")
@@ -175,6 +186,8 @@ class RunDir:
     def close(self) -> None:
         """Syncs what is left and gives up the lock. The lock file stays: removing it would race."""
         try:
+            if self.mirror is not None:
+                self.mirror.close()
             while self._opened:
                 self._opened.popitem()[1].close()
             self._group.close()
@@ -197,21 +210,35 @@ class RunDir:
         return str(self.manifest.get("job", {}).get("output", {}).get("prefix", ""))
 
     @property
+    def remote(self) -> str | None:
+        """URL of the run's copy, None when it has none."""
+        url = self.manifest.get("job", {}).get("output", {}).get("remote")
+        return str(url) if url else None
+
+    @property
     def synced_results(self) -> int:
         """Results of this invocation that are on disk for good."""
         return self._group.synced_results
 
     def check_disk(self) -> None:
-        """Raises RunStopped once the disk has been full; what was written by then is saved."""
+        """Raises RunStopped once the disk has been full, or another machine has taken the run over.
+
+        What was written by then is saved.
+        """
         self._ballast.check()
+        if self.mirror is not None:
+            self.mirror.check()
 
     def sealed(self) -> set[int]:
         """Numbers of the shards that are done."""
-        parts = {
-            int(path.stem.removeprefix("part-"))
-            for path in (self.path / "completions").glob("part-*.parquet")
-        }
-        return parts - self._with_journal()
+        return self._parts() - self._with_journal()
+
+    def part(self, index: int) -> PartFile:
+        """Where a sealed shard's part is read from."""
+        return part_path(self.path, index)
+
+    def _parts(self) -> set[int]:
+        return part_numbers(path.name for path in (self.path / "completions").glob("part-*"))
 
     def open_shard(self, shard: Shard, *, retry: RetryRule | None = None) -> OpenShard:
         """The shard with its journals replayed. `retry` says which failures are asked again.
@@ -231,6 +258,7 @@ class RunDir:
             record_part=self._record_part,
             ballast=self._ballast,
             retry=retry,
+            on_sealed=self.mirror.wake if self.mirror is not None else None,
         )
 
     def standing(self, shards: Sequence[Shard], *, retry: RetryRule | None = None) -> tuple[Totals, int]:
@@ -284,7 +312,7 @@ class RunDir:
             str(record.data.get("part")): record.data.get("totals") for record in self._checksum_records()
         }
         for index in sorted(self.sealed()):
-            part = part_path(self.path, index)
+            part = self.part(index)
             try:
                 yield index, Totals(**noted[part.name])
             except (KeyError, TypeError):
@@ -298,7 +326,7 @@ class RunDir:
             results = (
                 self._open_results(index).values()
                 if index in open_shards
-                else part_results(part_path(self.path, index), self.prefix)
+                else part_results(self.part(index), self.prefix)
             )
             counts.update(result.error_class for result in results if isinstance(result, Failure))
         return dict(counts.most_common())
@@ -308,7 +336,7 @@ class RunDir:
     ) -> Iterator[pa.Table]:
         """A shard's rows with input and result columns; pending rows have the status `pending`."""
         if shard.index in self.sealed():
-            yield from part_tables(part_path(self.path, shard.index))
+            yield from part_tables(self.part(shard.index))
             return
         results = self._open_results(shard.index)
         rows = (results.get(row) for row in range(shard.first_row, shard.first_row + shard.rows))
@@ -322,7 +350,7 @@ class RunDir:
         """Every final result of the run, shard by shard."""
         open_shards = self._with_journal()
         for index in sorted(self.sealed()):
-            yield from part_results(part_path(self.path, index), self.prefix)
+            yield from part_results(self.part(index), self.prefix)
         for index in sorted(open_shards):
             yield from self._open_results(index).values()
 
@@ -337,7 +365,7 @@ class RunDir:
         for shard in shards:
             try:
                 if shard.index in sealed:
-                    part = part_path(self.path, shard.index)
+                    part = self.part(shard.index)
                     if file_digest(part) not in digests.get(part.name, set()):
                         report.problems.append(f"{part}: not the file that was written (checksum differs)")
                     self._verify_part(shard, report)
@@ -348,7 +376,7 @@ class RunDir:
         return report
 
     def _verify_part(self, shard: Shard, report: VerifyReport) -> None:
-        path = part_path(self.path, shard.index)
+        path = self.part(shard.index)
         expected = shard.first_row
         totals = Totals()
         for table in part_tables(path):  # every column, so that every page's checksum is verified

@@ -460,3 +460,28 @@ def wait_for(condition) -> None:
     while not condition():
         assert time.monotonic() < end, "waited 30 s in vain"
         time.sleep(0.01)
+
+
+def test_an_output_file_that_cannot_be_written_ends_a_paid_run_with_exit_code_3(
+    batchlab, simulator, rows_file, tmp_path
+):
+    """2 would say that nothing was sent."""
+    (tmp_path / "file").write_text("")
+    words = job(simulator().base_url, rows_file(5), "-o", "file/out.csv")
+
+    done = batchlab(*words)
+
+    assert done.code == 3, done.err
+    assert "file/out.csv: cannot write the output file" in done.err
+    assert "5 ok" in done.err
+
+
+def test_a_finished_run_is_exported_without_its_input(batchlab, simulator, rows_file, tmp_path):
+    rows = rows_file(5)
+    assert batchlab(*job(simulator().base_url, rows)).code == 0
+    rows.unlink()
+
+    done = batchlab("export", "runs/rows", "-o", "out.csv")
+
+    assert done.code == 0, done.err
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 6

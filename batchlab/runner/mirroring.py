@@ -1,0 +1,106 @@
+"""A run directory whose parts are copied to a URL: taken over, followed, and brought up to date."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from batchlab.errors import EXIT_INTERRUPTED, EXIT_STOPPED, BatchlabError, RunStopped, UsageError
+from batchlab.records import RunSummary
+from batchlab.store.files import private_dir
+from batchlab.store.mirror import OWNERSHIP, Mirror, owned, problem_of
+from batchlab.store.run_dir import RunDir
+from batchlab.urls import local_dir_of
+
+__all__ = [
+    "OWNERSHIP",
+    "brought_up_to_date",
+    "follow_at_url",
+    "refuse_other_url",
+    "taken_over",
+]
+
+Say = Callable[[str], None]
+
+
+def taken_over(path: Path, url: str, say: Say) -> None:
+    """Makes the run directory at `path` from its copy at `url`, if there is one.
+
+    Its sealed parts are what another machine, or a lost directory, has left of the run.
+
+    Raises:
+        UsageError: the store refuses, or another process is at the directory.
+    """
+    mirror = Mirror(path, url, say)
+    manifest = mirror.manifest()
+    if manifest is None:
+        return
+    place = RunDir(private_dir(path), manifest)
+    place.lock()
+    with contextlib.closing(place):
+        if RunDir.exists(path):
+            return
+        parts = mirror.restore(manifest)
+    say(
+        f"taken over from {url}: {parts:,} of {len(manifest['plan']['shards']):,} parts are there; "
+        "rows that only the journals of the other machine have are asked again"
+    )
+
+
+def refuse_other_url(store: RunDir, before: str | None, now: str | None) -> None:
+    """Raises UsageError when a local directory that stands for one URL is asked to stand for another."""
+    if now is not None and before is not None and before != now and store.path == Path(local_dir_of(now)):
+        raise UsageError(
+            f"{store.path}: holds the journal of {before}. To keep that of {now} elsewhere, "
+            f"pass --run-dir DIR --remote {now}."
+        )
+
+
+def follow_at_url(store: RunDir, url: str | None, say: Say) -> None:
+    """Starts copying the run's sealed parts to `url`, or to where an earlier invocation copied them.
+
+    Raises:
+        UsageError: the store refuses. Nothing was sent.
+    """
+    job = store.manifest["job"]
+    url = url or job["output"].get("remote")
+    if url is None:
+        return
+    if "owner" not in store.manifest or job["output"].get("remote") != url:
+        changed = {**job, "output": {**job["output"], "remote": url}}
+        store.write_manifest(owned({**store.manifest, "job": changed}))
+    mirror = Mirror(store.path, url, say)
+    mirror.begin(store.manifest)
+    store.mirror = mirror
+    say(f"parts go to {url}; the journal, and a copy of each part, are in {store.path}")
+
+
+def brought_up_to_date(store: RunDir, summary: RunSummary, say: Say) -> RunSummary:
+    """Uploads what the copy does not have yet; a run whose copy is not whole has stopped early."""
+    mirror = store.mirror
+    if mirror is None:
+        return summary
+    summary = dataclasses.replace(summary, remote=mirror.url)
+    mirror.say = say
+    try:
+        mirror.finish()
+    except KeyboardInterrupt:  # the run's own handler is gone by now
+        return dataclasses.replace(
+            summary,
+            stopped="interrupted",
+            message=f"interrupted while parts were uploaded. All results are in {store.path}",
+            exit_code=EXIT_INTERRUPTED,
+            remote=None,
+        )
+    except (OSError, BatchlabError) as error:
+        if summary.stopped not in {None, "pilot"}:
+            return summary  # it has said why already, and goes on with the same command
+        message = problem_of(error)
+        if not isinstance(error, RunStopped):
+            message += f". All results are in {store.path}; the next run uploads the rest"
+        return dataclasses.replace(
+            summary, stopped="storage", message=message, exit_code=EXIT_STOPPED, remote=None
+        )
+    return summary

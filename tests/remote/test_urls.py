@@ -1,0 +1,239 @@
+"""URLs without a server: what is refused, which library is asked, and a store in memory."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from batchlab import load, storage
+from batchlab.errors import UsageError
+from batchlab.export import Target, export_tables
+from batchlab.inputs.sources import open_source
+from batchlab.job_file import job_from
+from batchlab.runner.execute import execute
+from batchlab.runner.opening import open_run
+from batchlab.runner.reading import run_status, verify_run
+from batchlab.store.remote_run import RemoteRun
+from batchlab.urls import EXTRAS, is_url, local_dir_of, url_problem
+from tests.conftest import CANARY
+
+
+class Basics(MemoryFileSystem):
+    """A store in this process, without put-if-absent and without tags."""
+
+    protocol = "basics"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.removeprefix("basics://"))
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Basics]:
+    monkeypatch.setitem(EXTRAS, "basics", "basics")
+    fsspec.register_implementation("basics", Basics, clobber=True)
+    store = fsspec.filesystem("basics")
+    store.store.clear()
+    yield store
+    store.store.clear()
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [("s3://b/x", True), ("hf://datasets/a/b", True), ("x.csv", False), ("C:\\x", False), ("a/s3:/b", False)],
+)
+def test_what_is_a_url(path, url):
+    assert is_url(path) is url
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("s3://bucket/x", None),
+        ("s3://bucket/x?.parquet", None),
+        ("abfs://container@account.dfs.core.windows.net/x", None),
+        ("hf://datasets/me/set@main/x.parquet", None),
+        ("s3://AKIA:SECRET@bucket/x", "must not hold a key"),
+        ("abfs://container:SECRET@account/x", "must not hold a key"),
+        ("az://container/x.csv?sv=1&sig=SECRET", "must not hold a key"),
+        ("ftp://host/x", "no storage that batchlab knows"),
+        ("s3://", "names no bucket"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_said_without_its_secret(url, problem):
+    found = url_problem(url)
+
+    assert (found is None) == (problem is None)
+    assert problem is None or problem in found
+    assert "SECRET" not in (found or "")
+
+
+def test_no_problem_of_a_job_repeats_the_key_in_its_url():
+    with pytest.raises(UsageError) as refused:
+        job_from({"output": {"file": "s3://AKIA:SECRET@bucket/out.xls", "run_dir": "s3://me:SECRET@b/x"}})
+
+    assert "must not hold a key" in str(refused.value)
+    assert "SECRET" not in str(refused.value)
+
+
+def test_a_run_directory_at_a_url_has_a_local_one_for_its_journal():
+    job = job_from(
+        {"input": {"path": "x.csv"}, "request": {"model": "m"}, "output": {"run_dir": "gs://b/r/x/"}}
+    )
+
+    assert (job.output.remote, job.output.run_dir) == ("gs://b/r/x", "runs/gs-b-r-x")
+    assert local_dir_of("s3://b/runs/ünï") == "runs/s3-b-runs-n"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "extra", "module", "name"),
+    [
+        ("s3", "s3", "s3fs", "S3FileSystem"),
+        ("gs", "gcs", "gcsfs", "GCSFileSystem"),
+        ("az", "azure", "adlfs", "AzureBlobFileSystem"),
+        ("abfs", "azure", "adlfs", "AzureBlobFileSystem"),
+        ("hf", "hf", "huggingface_hub", "HfFileSystem"),
+    ],
+)
+def test_each_scheme_asks_its_own_library_and_names_its_extra(monkeypatch, scheme, extra, module, name):
+    def chosen() -> object:
+        loaded = sys.modules["fsspec.registry"]._registry
+        storage.filesystem.cache_clear()
+        loaded.pop(scheme, None)
+        try:
+            return storage.filesystem(scheme)
+        finally:
+            storage.filesystem.cache_clear()
+            loaded.pop(scheme, None)
+
+    found = type(name, (fsspec.AbstractFileSystem,), {"protocol": scheme})
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, module, types.SimpleNamespace(__version__="2026.9", **{name: found}))
+        assert isinstance(chosen(), found)
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    with pytest.raises(UsageError, match=rf"pip install 'batchlab\[{extra}\]'"):
+        chosen()
+
+
+def test_without_fsspec_the_extra_is_named(monkeypatch):
+    importing = builtins.__import__
+
+    def refused(name: str, *more: object) -> object:
+        if name == "fsspec":
+            raise ImportError(name)
+        return importing(name, *more)
+
+    monkeypatch.setattr(builtins, "__import__", refused)
+    storage.filesystem.cache_clear()
+
+    with pytest.raises(UsageError, match=r"batchlab\[gcs\]"):
+        open_source("gs://bucket/x.csv")
+
+
+def test_local_paths_never_load_fsspec(tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"text": "a"}\n')
+    code = (
+        "import sys; from batchlab.runner.execute import execute\n"
+        "from batchlab.runner.reading import verify_run; from batchlab.job_file import job_from\n"
+        "job = job_from({'input': {'path': 'x.jsonl'}, 'endpoint': {'base_url': 'simulator'},"
+        " 'request': {'model': 'm', 'prompt': '{text}'}, 'output': {'run_dir': 'r', 'file': 'o.csv'}})\n"
+        "assert execute(job, progress='none', quiet=True).exit_code == 0\n"
+        "assert not verify_run('r').problems\n"
+        "print([name for name in sys.modules if name.split('.')[0] in {'fsspec', 's3fs'}])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "[]"
+
+
+def described(base_url: str, **output: object) -> object:
+    return job_from(
+        {
+            "input": {"path": "basics://data/in.jsonl"},
+            "endpoint": {"base_url": base_url, "api_key_env": "SIMULATOR_KEY"},
+            "request": {"model": "sim", "prompt": "{text}"},
+            "output": {"shard_rows": 20, "file": "basics://data/out.jsonl", **output},
+        }
+    )
+
+
+def test_a_store_that_has_only_the_basics_holds_a_whole_run(memory, simulator, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIMULATOR_KEY", CANARY)
+    rows = [{"n": n, "text": f"The {n}th remark."} for n in range(50)]
+    memory.pipe_file("/data/in.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    provider = simulator()
+    job = described(provider.base_url, run_dir="basics://data/runs/x")
+
+    summary = execute(job, progress="none", quiet=True)
+
+    assert (summary.exit_code, summary.remote) == (0, "basics://data/runs/x"), summary.message
+    assert [json.loads(line)["n"] for line in memory.cat_file("/data/out.jsonl").splitlines()] == list(
+        range(50)
+    )
+    assert not memory.exists("/data/runs/x/lease.json")
+    # from a machine that has nothing of it
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert isinstance(open_run("basics://data/runs/x"), RemoteRun)
+    assert run_status("basics://data/runs/x").totals.answered == 50
+    assert not verify_run("basics://data/runs/x").problems
+    assert list(load("basics://data/runs/x")["n"]) == list(range(50))
+    again = execute(job, progress="none", quiet=True)
+    assert (again.exit_code, again.sent, again.totals.rows) == (0, 0, 50)
+
+
+def test_verify_at_a_url_finds_a_part_that_is_not_what_was_written(memory, simulator, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIMULATOR_KEY", CANARY)
+    memory.pipe_file("/data/in.jsonl", b'{"text": "a"}\n{"text": "b"}\n')
+    execute(described(simulator().base_url, run_dir="basics://data/runs/x"), progress="none", quiet=True)
+    part = memory.cat_file("/data/runs/x/completions/part-000000.parquet")
+    memory.pipe_file("/data/runs/x/completions/part-000000.parquet", part[:-9] + b"X" + part[-8:])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    [problem, *_] = verify_run("basics://data/runs/x").problems
+
+    assert "basics://data/runs/x/completions/part-000000.parquet: not the file that was written" in problem
+
+
+def test_a_copy_can_be_added_to_a_run_that_is_there(memory, simulator, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIMULATOR_KEY", CANARY)
+    memory.pipe_file("/data/in.jsonl", b'{"text": "a"}\n{"text": "b"}\n')
+    provider = simulator()
+    execute(described(provider.base_url, run_dir="mine"), progress="none", quiet=True)
+
+    done = execute(
+        described(provider.base_url, run_dir="mine", remote="basics://data/copy"), progress="none", quiet=True
+    )
+
+    assert (done.exit_code, done.sent) == (0, 0)
+    assert memory.exists("/data/copy/completions/part-000000.parquet")
+    assert RemoteRun("basics://data/copy").totals().rows == 2
+
+
+def test_an_export_appears_at_a_url_only_when_it_is_whole(memory):
+    import pyarrow as pa
+
+    memory.pipe_file("/data/other", b"")
+
+    def tables() -> Iterator[pa.Table]:
+        yield pa.table({"a": [1]})
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError):
+        export_tables(Target("basics://data/out.csv", "csv"), tables)
+
+    assert not memory.exists("/data/out.csv")
