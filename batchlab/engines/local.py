@@ -153,7 +153,12 @@ class ShardFeed:
 
     def sent(self, row_id: int, attempt: int) -> None:
         """See `dispatch.pool.Recorder`."""
-        self._shard_of(row_id).append_sent(row_id, attempt)
+        shard = self._shard_of(row_id)
+        if self._to_flush and self._to_flush != {shard}:
+            # results of the shard before: the requests that their slots send now are on top of them,
+            # and a crash may make us pay again for one of both only
+            self._flush()
+        shard.append_sent(row_id, attempt)
         self._store.check_disk()
 
     def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:

@@ -1,0 +1,58 @@
+"""What is on disk before a request leaves."""
+
+from __future__ import annotations
+
+import json
+
+from batchlab.engines.local import Counters, ShardFeed
+from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.sources import open_source
+from batchlab.job_file import job_from
+from batchlab.records import Completion, Reply, Timing, Usage
+from batchlab.store.journal import JournalScan
+from batchlab.store.run_dir import RunDir
+
+
+async def test_p2_a_result_is_written_before_the_next_request_leaves_also_across_shards(tmp_path):
+    """Else a crash would cost the result and the request that took its slot: more than was in flight."""
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": str(n)}) + "\n" for n in range(4)))
+    job = job_from(
+        {"input": {"path": str(tmp_path / "rows.jsonl")}, "request": {"model": "m", "prompt": "{text}"}}
+    )
+    source = open_source(job.input.path)
+    plan = source.scan(2)
+    store = RunDir.create(tmp_path / "run", {"plan": plan.to_json(), "job": job.to_dict()})
+    feed = ShardFeed(
+        source=source,
+        plan=plan,
+        store=store,
+        builder=RequestBuilder(job, plan.columns),
+        counters=Counters(),
+        retry=None,
+        only=None,
+        on_complete=lambda shard: None,
+        stop=lambda reason, message: None,
+    )
+    requests = feed.requests(iter(plan.shards))
+    first, second, third = next(requests), next(requests), next(requests)
+    feed.sent(first.row_id, 1)
+    feed.sent(second.row_id, 1)
+
+    feed.emit(
+        Completion(
+            row_id=first.row_id,
+            custom_id="0",
+            attempts=1,
+            reply=Reply(completion="a", usage=Usage()),
+            status="ok",
+            request_hash=b"0" * 16,
+            timing=Timing(0.0, 1.0, 1.0, 0.0, None),
+        )
+    )
+    feed.sent(third.row_id, 1)  # the first request of the next shard, in the same turn of the loop
+
+    [journal] = (tmp_path / "run" / "journal").glob("000000.*.log")
+    assert "completion" in [record.data["t"] for record in JournalScan(journal).records()]
+    feed.close()
+    store.close()
+    source.close()
