@@ -70,6 +70,7 @@ _KEYWORDS = {
     "to": "output.to",
     "errors": "output.errors",
     "run_dir": "output.run_dir",
+    "remote": "output.remote",
     "prefix": "output.prefix",
 }
 
@@ -423,7 +424,9 @@ def _job_of_rows(keywords: Mapping[str, Any]) -> tuple[Job, Path | None]:
     if "input" in keywords or "input__path" in keywords:
         raise UsageError("batchlab: both rows and input= are given; keep one.")
     run_dir = keywords.get("run_dir", keywords.get("output__run_dir"))
-    return _job(None, {**keywords, "input": MEMORY}), Path(run_dir) if run_dir is not None else None
+    job = _job(None, {**keywords, "input": MEMORY})
+    # of a run directory at a URL, the local one
+    return job, Path(job.output.run_dir) if run_dir is not None else None
 
 
 def _say_place(place: str, *, quiet: bool) -> None:

@@ -13,7 +13,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from batchlab import load, storage
+from batchlab import load, run, storage
 from batchlab.errors import UsageError
 from batchlab.export import Target, export_tables
 from batchlab.inputs.sources import open_source
@@ -237,3 +237,22 @@ def test_an_export_appears_at_a_url_only_when_it_is_whole(memory):
         export_tables(Target("basics://data/out.csv", "csv"), tables)
 
     assert not memory.exists("/data/out.csv")
+
+
+def test_rows_of_a_program_may_have_their_run_directory_at_a_url(memory, simulator, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIMULATOR_KEY", CANARY)
+
+    frame = run(
+        ["Say hello.", "Say goodbye."],
+        model="sim",
+        base_url=simulator().base_url,
+        api_key_env="SIMULATOR_KEY",
+        run_dir="basics://data/runs/rows",
+        progress="none",
+    )
+
+    assert len(frame) == 2
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert list(load("basics://data/runs/rows")["completion"]) == list(frame["completion"])
