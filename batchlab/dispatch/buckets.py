@@ -53,6 +53,12 @@ class Bucket:
         if math.isfinite(units):
             self._level = min(self.burst, self.level(now) + units)
 
+    def lend(self, per_s: float, burst: float, now: float) -> None:
+        """Fills at `per_s` up to `burst` from now on; what it holds beyond that is gone."""
+        self.level(now)
+        self.per_minute, self._rate, self.burst = per_s * 60, per_s, burst
+        self._level = min(self._level, burst)
+
     def lower_to(self, units: float, now: float) -> None:
         """The server says that no more than `units` are left."""
         self._level = min(self.level(now), units)

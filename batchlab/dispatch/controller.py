@@ -226,6 +226,12 @@ class RateController:
         self._release(permit)
         self._refund(permit, now)
 
+    def empty(self, now: float) -> None:
+        """The limits were used to their full until now: nothing is left to leave at once."""
+        for bucket in (self._requests, self._tokens):
+            if bucket is not None:
+                bucket.lower_to(0.0, now)
+
     def cancelled(self, permit: Permit, now: float) -> None:
         """The request was abandoned; the server may have taken it, so nothing is refunded."""
         del now

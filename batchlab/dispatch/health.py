@@ -23,7 +23,9 @@ class RunHealth:
     One instance per run; called from one event loop, no await inside.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, processes: int = 1) -> None:
+        """`processes` share the run: each sees only a part of its rows."""
+        self._first_rows = max(ROW_STREAK, FIRST_ROWS // processes)
         self._successes = 0
         self._streak = 0  # rows in a row that failed with `_streak_code`
         self._streak_code: tuple[str, int | None] | None = None
@@ -36,6 +38,10 @@ class RunHealth:
         self._streak = 0
         self._streak_code = None
         self._key_refusals = 0
+
+    def succeeded_elsewhere(self) -> None:
+        """An attempt of another process was answered: the request itself is right."""
+        self._successes += 1
 
     def judged(self, outcome: Outcome) -> Outcome:
         """`outcome` in the light of what the run has seen so far."""
@@ -64,6 +70,6 @@ class RunHealth:
         stop = (
             (outcome.after == "no_success" and not self._successes)
             or (outcome.after == "row_streak" and self._streak >= ROW_STREAK)
-            or (outcome.after == "first_rows" and not self._successes and self._streak >= FIRST_ROWS)
+            or (outcome.after == "first_rows" and not self._successes and self._streak >= self._first_rows)
         )
         return replace(outcome, kind=OutcomeClass.STOP, after="") if stop else outcome

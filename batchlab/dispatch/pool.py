@@ -8,6 +8,7 @@ be retried, because such a row keeps its worker but holds no slot.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -203,6 +204,23 @@ class Pool:
     def _in_tail(self) -> bool:
         """Whether every row that is left has been sent at least once."""
         return self._no_row_left and self._taken == len(self._begun)
+
+    @property
+    def rows_to_send(self) -> float:
+        """Rows that could be on their way now if all were let; inf while there are more to begin."""
+        return self._taken if self._no_row_left else math.inf
+
+    def wake(self) -> None:
+        """More may be sent than before, for a reason from outside."""
+        self._slots.wake()
+        self._staff()
+
+    def lane_is_out(self, name: str, outcome: Outcome) -> None:
+        """Another process of the run found that a lane cannot go on."""
+        for lane in self._lanes:
+            if lane.name == name and lane.out is None:
+                with contextlib.suppress(Stopped):  # the run stops
+                    self._take_out(lane, outcome)
 
     def oldest(self, now: float) -> list[tuple[str, float]]:
         """custom_id and age (s) of the rows on their way, oldest first, once all others have ended."""
