@@ -59,6 +59,7 @@ _KEYWORDS = {
     "api_key_file": "endpoint.api_key_file",
     "api_key_keyring": "endpoint.api_key_keyring",
     "concurrency": "limits.concurrency",
+    "processes": "limits.processes",
     "rpm": "limits.rpm",
     "tpm": "limits.tpm",
     "max_cost": "limits.max_cost",

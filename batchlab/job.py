@@ -18,6 +18,7 @@ ROWS = "rows"  # what a message calls input that has no path
 MEMORY = "memory:"  # an input path's beginning: rows of a program, in a file of the run directory
 SELF_STARTED = ("simulator", "local")  # endpoints batchlab starts itself, on loopback
 
+SHARD_ROWS = 10_000  # ~8 MB parts at 800 B a row
 MIB = 1024 * 1024
 
 # formats of an output file or directory, and the endings that name one
@@ -142,9 +143,11 @@ class LimitsJob:
         row_deadline_s: longest that all attempts of one row may take together, without the waits
             for a slot or a pause.
         hedge: ask the last, slow rows a second time.
+        processes: how many share the work on this machine; `auto` for as many as there are CPUs.
     """
 
     concurrency: int = 64
+    processes: int | str = 1
     rpm: float | None = None
     tpm: float | None = None
     max_cost: float | None = None
@@ -175,6 +178,7 @@ class OutputJob:
         file: a path or a URL.
         to: one of FORMATS; what the name of `file` and the input say when None.
         errors: file for the lines of failed rows, beside an `openai-batch` file.
+        shard_rows: rows a part; None for `SHARD_ROWS`, or fewer when several processes need more shards.
     """
 
     run_dir: str = ""
@@ -183,7 +187,7 @@ class OutputJob:
     to: str | None = None
     errors: str | None = None
     prefix: str = ""
-    shard_rows: int = 10_000  # ~8 MB parts at 800 B a row
+    shard_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

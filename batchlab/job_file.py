@@ -312,7 +312,7 @@ def _whole_job_problems(job: Job) -> list[str]:
         ]
         if (price.input is None) != (price.output is None):
             problems.append("price: needs both input and output (USD per 1M tokens)")
-    if job.output.shard_rows < 1:
+    if job.output.shard_rows is not None and job.output.shard_rows < 1:
         problems.append("output.shard_rows: must be at least 1")
     if job.input.limit is not None and job.input.limit < 1:
         problems.append("input.limit: must be at least 1")
@@ -366,6 +366,8 @@ def _url_problems(job: Job) -> list[str]:
 def _limits_problems(limits: LimitsJob) -> list[str]:
     minimum_one = ("concurrency", "max_attempts", "max_response_bytes")
     problems = [f"limits.{name}: must be at least 1" for name in minimum_one if getattr(limits, name) < 1]
+    if limits.processes != "auto" and (isinstance(limits.processes, str) or limits.processes < 1):
+        problems.append(f"limits.processes: must be at least 1, or auto, not {limits.processes}")
     if limits.retry_truncated is not None and limits.retry_truncated <= 1:
         problems.append("limits.retry_truncated: must be more than 1, such as 2")
     if limits.retry_empty < 0:

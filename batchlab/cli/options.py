@@ -23,6 +23,16 @@ def _option(key: str, *names: str, **kwargs: Any) -> tuple[str, Callable[[F], F]
     return parameter, click.option(*names, parameter, **kwargs)
 
 
+class _Processes(click.ParamType[Any]):
+    """A number, or `auto`; what is neither is told with the job's other problems."""
+
+    name = "processes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        del param, ctx
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 # dotted job key ↔ option; help states the default and the unit
 _OPTIONS = dict(
     [
@@ -154,6 +164,13 @@ _OPTIONS = dict(
             type=int,
             metavar="N",
             help="Most requests in flight; the window adapts below it. [default: 64]",
+        ),
+        _option(
+            "limits.processes",
+            "--processes",
+            type=_Processes(),
+            metavar="N|auto",
+            help="Processes of this machine that share the run, and all its limits; auto for one a CPU. [default: 1]",
         ),
         _option("limits.rpm", "--rpm", type=float, metavar="N", help="Most requests a minute."),
         _option("limits.tpm", "--tpm", type=float, metavar="N", help="Most tokens a minute."),
@@ -295,7 +312,11 @@ _OPTIONS = dict(
         ),
         _option("output.prefix", "--prefix", metavar="TEXT", help="Put before the names of result columns."),
         _option(
-            "output.shard_rows", "--shard-rows", type=int, metavar="N", help="Rows a part. [default: 10000]"
+            "output.shard_rows",
+            "--shard-rows",
+            type=int,
+            metavar="N",
+            help="Rows a part. [default: 10000; fewer for several processes]",
         ),
     ]
 )

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from batchlab.costs.pricing import PriceBook
 from batchlab.credentials import Secret
-from batchlab.dispatch.budget import Budget
-from batchlab.dispatch.controller import START_WINDOW, ControllerLimits, RateController
 from batchlab.dispatch.gate import Gate
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool, PoolCounters
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.transport import HttpTransport
+from batchlab.engines.terms import OwnTerms, Terms, spent_of
 from batchlab.errors import RunStopped, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source
 from batchlab.job import EndpointJob, Job
 from batchlab.records import ChatRequest, Failure, Result, Shard, Tally, Totals, Usage
+from batchlab.store.asking import AskAgain
 from batchlab.store.open_shard import OpenShard, RetryRule
 from batchlab.store.run_dir import RunDir
 
@@ -238,9 +237,11 @@ class LocalEngine:
         earlier: Totals,
         only: frozenset[int] | None = None,
         taker: Taker | None = None,
+        terms: Terms | None = None,
     ) -> None:
         self._only = only
         self._taker = taker
+        self._terms = terms or OwnTerms(job, spent_of(earlier))
         self._job = job
         self._endpoints = endpoints
         self._source = source
@@ -256,34 +257,24 @@ class LocalEngine:
 
         Returns when all are sealed or `stop` is set; raises what the store raises (disk).
         """
-        limits = self._job.limits
-        earlier = self.counters.earlier
-        budget = Budget(
-            limits.max_cost,
-            max_tokens=limits.max_tokens_total,
-            spent_usd=earlier.cost_usd + earlier.cost_wasted_usd,
-            spent_tokens=float(earlier.tokens_used),
-        )
-        async with contextlib.AsyncExitStack() as stack:
-            transports = [
-                await stack.enter_async_context(transport_to(endpoint, self._job))
-                for endpoint in self._endpoints
-            ]
-            again = await self._pass(transports, budget, stop, shards, None, retry)
-            if again and not stop.is_set:
-                rows = sum(totals.retryable_failed for _, totals in again)
-                self._observer.message(f"one more try for {rows} rows that failed by the provider's trouble")
-                last = [shard for shard, _ in again]
-                await self._pass(transports, budget, stop, last, LAST_PASS_CONCURRENCY, _is_retryable)
+        again = await self.first_pass(stop, shards, retry=retry)
+        if again and not stop.is_set:
+            await self.last_pass(stop, again)
+
+    async def first_pass(
+        self, stop: StopSignal, shards: Iterable[Shard], *, retry: RetryRule | None = None
+    ) -> list[tuple[Shard, Totals]]:
+        """Brings `shards` to their parts. Returns those with rows that are worth one more try."""
+        return await self._pass(stop, shards, None, retry)
+
+    async def last_pass(self, stop: StopSignal, again: Sequence[tuple[Shard, Totals]]) -> None:
+        """Asks once more for the rows that failed by the provider's trouble."""
+        rows = sum(totals.retryable_failed for _, totals in again)
+        self._observer.message(f"one more try for {rows} rows that failed by the provider's trouble")
+        await self._pass(stop, [shard for shard, _ in again], LAST_PASS_CONCURRENCY, AskAgain(retryable=True))
 
     async def _pass(
-        self,
-        transports: Sequence[HttpTransport],
-        budget: Budget,
-        stop: StopSignal,
-        shards: list[Shard],
-        most: int | None,
-        retry: RetryRule | None,
+        self, stop: StopSignal, shards: Iterable[Shard], most: int | None, retry: RetryRule | None
     ) -> list[tuple[Shard, Totals]]:
         """One pass over `shards`, with at most `most` requests in flight at each endpoint.
 
@@ -304,16 +295,19 @@ class LocalEngine:
                 with contextlib.suppress(RunStopped):
                     shard.close()
                 return
+            self._terms.sealed(shard.shard, totals)
             if totals.retryable_failed:
                 again.append((shard.shard, totals))
 
-        lanes = Lanes(
-            [
-                self._lane(endpoint, transport, most)
-                for endpoint, transport in zip(self._endpoints, transports, strict=True)
-            ]
-        )
-        async with asyncio.TaskGroup() as group:
+        async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            lanes = Lanes(
+                [
+                    self._lane(
+                        endpoint, await stack.enter_async_context(transport_to(endpoint, self._job)), most
+                    )
+                    for endpoint in self._endpoints
+                ]
+            )
 
             def complete(shard: OpenShard) -> None:
                 seals.add(task := group.create_task(seal(shard)))
@@ -329,11 +323,11 @@ class LocalEngine:
                 only=self._only,
                 stop=stop,
                 on_complete=complete,
-                hand_out=self._hand_out(last=retry is _is_retryable),
+                hand_out=self._hand_out(last=most is not None),
             )
             pool = Pool(
                 lanes=lanes,
-                budget=budget,
+                budget=self._terms.budget(),
                 recorder=feed,
                 limits=limits,
                 stop=stop,
@@ -341,6 +335,7 @@ class LocalEngine:
                 say=self._observer.message,
                 gate=self._taker.gate() if self._taker is not None else None,
             )
+            self._terms.begins(lanes, pool)
             ticker = group.create_task(self._tick(lanes, pool))
             slots = sum(self._concurrency(endpoint, most) for endpoint in self._endpoints)
             try:
@@ -366,23 +361,17 @@ class LocalEngine:
         return hand_out
 
     def _lane(self, endpoint: Endpoint, transport: HttpTransport, most: int | None) -> Lane:
-        own, limits = endpoint.job, self._job.limits
-        concurrency = self._concurrency(endpoint, most)
+        own = endpoint.job
+        controller = self._terms.controller(own, self._concurrency(endpoint, most))
+        if most is not None:  # it goes on where another controller has just used the minute's rate
+            controller.empty(time.monotonic())
         return Lane(
             name=own.name,
             transport=transport,
-            controller=RateController(
-                ControllerLimits(
-                    concurrency=concurrency,
-                    start=concurrency if own.service.queues else START_WINDOW,
-                    rpm=own.rpm or limits.rpm,
-                    tpm=own.tpm or limits.tpm,
-                ),
-                now=time.monotonic(),
-                rng=random.Random(),
-            ),
+            controller=controller,
             prices=endpoint.prices,
             weight=own.weight,
+            health=self._terms.health(),
         )
 
     def _concurrency(self, endpoint: Endpoint, most: int | None) -> int:
@@ -424,7 +413,3 @@ def transport_to(endpoint: Endpoint, job: Job, *, stream: bool | None = None) ->
         insecure=own.insecure,
         trust_env=own.trust_env,
     )
-
-
-def _is_retryable(failure: Failure) -> bool:
-    return failure.retryable

@@ -11,7 +11,7 @@ from batchlab.inputs.batch_lines import LineNotes, OtherTask
 from batchlab.inputs.input_plan import InputPlan, OnProgress, Source
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.templates import RowProblem
-from batchlab.job import Job, output_format
+from batchlab.job import SHARD_ROWS, Job, output_format
 from batchlab.records import RESULT_COLUMNS, Row
 
 __all__ = ["InputPlan", "Planned", "plan_input"]
@@ -147,7 +147,8 @@ def plan_input(
         notes=LineNotes(job.request.model),
         details=details,
     )
-    plan = source.scan(job.output.shard_rows, on_progress=on_progress, check=check, limit=job.input.limit)
+    shard_rows = job.output.shard_rows or SHARD_ROWS
+    plan = source.scan(shard_rows, on_progress=on_progress, check=check, limit=job.input.limit)
     builder: RequestBuilder | None = None
     if plan.rows == 0:
         problems = [InputError(source.path, "has no rows")]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from batchlab.costs.pricing import Price, price_book
 from batchlab.dispatch.budget import NO_PRICE
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.local import Counters, Endpoint, LocalEngine, Taker
+from batchlab.engines.loop import first_of, run_loop
+from batchlab.engines.sizing import processes_for
 from batchlab.errors import (
     EXIT_FAILED_ROWS,
     EXIT_OK,
@@ -35,11 +36,14 @@ from batchlab.runner.forecasts import EarlyForecast, early_forecast, outcome_lin
 from batchlab.runner.history import History
 from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.mirroring import brought_up_to_date
-from batchlab.runner.prepare import Prepared, prepare
+from batchlab.runner.prepare import Prepared, prepare, stdin_spool
 from batchlab.runner.reading import write_output
 from batchlab.runner.summary import counted, summary_lines
-from batchlab.store.open_shard import RetryRule
+from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from batchlab.engines.processes import ProcessesEngine
 
 EXIT_INTERRUPTED = 130
 TAIL_ROWS = 3  # of the last rows, the oldest are named on the progress line
@@ -54,7 +58,7 @@ def execute(
     job: Job,
     *,
     fresh: bool = False,
-    retry: RetryRule | None = None,
+    retry: AskAgain | None = None,
     progress: str = "auto",
     quiet: bool = False,
     command: str = "",
@@ -167,7 +171,7 @@ class _Run:
         job: Job,
         prepared: Prepared,
         *,
-        retry: RetryRule | None,
+        retry: AskAgain | None,
         only: frozenset[int] | None,
         interrupt: Interrupt | None = None,
         taker: Taker | None = None,
@@ -238,11 +242,33 @@ class _Run:
         if self._progress is not None:
             self._progress.message(text)
 
+    def _engine(self, endpoints: Sequence[Endpoint], processes: int) -> LocalEngine | ProcessesEngine:
+        prepared = self._prepared
+        what: dict[str, Any] = {
+            "job": self._job,
+            "endpoints": endpoints,
+            "source": prepared.source,
+            "plan": prepared.plan,
+            "store": prepared.store,
+            "builder": prepared.builder,
+            "observer": self,
+            "earlier": self._earlier,
+        }
+        if processes == 1:
+            return LocalEngine(**what, only=self._only, taker=self._taker)
+        from batchlab.engines.processes import ProcessesEngine
+
+        return ProcessesEngine(**what, processes=processes, spool=stdin_spool(prepared.store.path))
+
     def to_end(self, endpoints: Sequence[Endpoint], *, signals: bool, command: str) -> RunSummary:
         """Runs until every row is final or the run stops."""
         prepared = self._prepared
         shards = shards_to_run(prepared.store, list(prepared.plan.shards), self._retry)
-        engine: LocalEngine | None = None
+        alone = "a pilot sends few rows" if self._only is not None else ""
+        if self._taker is not None:
+            alone = "results are handed over one by one in this process"
+        processes = processes_for(self._job, len(shards), self.message, alone=alone)
+        engine: LocalEngine | ProcessesEngine | None = None
         stopped: tuple[str, str] | None = None
         exit_code = EXIT_OK
 
@@ -257,18 +283,7 @@ class _Run:
                 asyncio.get_running_loop().call_later(
                     deadline, stop, "deadline", f"the deadline of {deadline:g} s is over"
                 )
-            engine = LocalEngine(
-                job=self._job,
-                endpoints=endpoints,
-                source=prepared.source,
-                plan=prepared.plan,
-                store=prepared.store,
-                builder=prepared.builder,
-                observer=self,
-                earlier=self._earlier,
-                only=self._only,
-                taker=self._taker,
-            )
+            engine = self._engine(endpoints, processes)
             with self._interrupt.bound(stop):
                 await engine.run(stop, retry=self._retry, shards=shards)
             if stop.reason is not None:
@@ -277,7 +292,7 @@ class _Run:
 
         if shards:
             try:
-                _run_loop(main)
+                run_loop(main)
             except asyncio.CancelledError:  # the second interrupt
                 stopped, exit_code = (
                     ("interrupted", "interrupted; requests in flight were left"),
@@ -313,21 +328,13 @@ class _Run:
         )
 
 
-def shards_to_run(store: RunDir, shards: list[Shard], retry: RetryRule | None) -> list[Shard]:
+def shards_to_run(store: RunDir, shards: list[Shard], retry: AskAgain | None) -> list[Shard]:
     """The shards with something to do. Sealed ones are skipped unread, unless rows are retried."""
     sealed = store.sealed()
     if retry is None:
         return [shard for shard in shards if shard.index not in sealed]
     failed = store.shards_with_failures()
     return [shard for shard in shards if shard.index not in sealed or shard.index in failed]
-
-
-def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The innermost first error of a task group, which is the cause of the others."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _stopped_by(error: BaseException) -> tuple[str, str]:
@@ -344,34 +351,6 @@ def _known_cost(totals: Totals) -> float | None:
     if totals.answered and totals.rows_without_cost == totals.answered:
         return None
     return totals.cost_usd + totals.cost_wasted_usd
-
-
-def _run_loop(main: Callable[[], Any]) -> None:
-    factory = None
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with rare_collections(), asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(main())
-
-
-# New objects before the collector looks at the youngest. With Python's 700 it looks 30 times a second
-# at 256 requests in flight, and now and then at everything that was ever imported: 8 % of the CPU.
-YOUNG_OBJECTS = 20_000
-
-
-@contextlib.contextmanager
-def rare_collections() -> Iterator[None]:
-    """What exists now is left out of garbage collection, which happens less often in the body."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, 20, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 class _Signals:

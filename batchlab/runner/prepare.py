@@ -20,6 +20,7 @@ from typing import Any
 import batchlab
 from batchlab.costs.pricing import price_book
 from batchlab.dispatch.budget import NO_PRICE
+from batchlab.engines.sizing import merged, planned_shard_rows
 from batchlab.errors import CorruptRun, InputError, UsageError
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.requests import RequestBuilder, RowProblem
@@ -129,15 +130,18 @@ def _created(
         spool_stdin(stdin_spool(private_dir(path)))
     try:
         source = open_input(job, path)
-        planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)
-        store = RunDir.create(path, manifest_of(job, planned.plan, generation=1))
+        small = planned_shard_rows(job)
+        planned = plan_or_refuse(small, source, on_scan=on_scan, say=say)
+        plan, rows = merged(job, small, planned.plan)
+        job = dataclasses.replace(job, output=dataclasses.replace(job.output, shard_rows=rows))
+        store = RunDir.create(path, manifest_of(job, plan, generation=1))
     except UsageError:
         if piped:  # a refused run leaves nothing behind
             stdin_spool(path).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 path.rmdir()
         raise
-    return Prepared(store, source, planned.plan, planned.ready_builder)
+    return Prepared(store, source, plan, planned.ready_builder)
 
 
 def plan_or_refuse(

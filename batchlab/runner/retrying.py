@@ -5,26 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from batchlab.job_file import at_url
-from batchlab.records import Failure, RunSummary
+from batchlab.records import RunSummary
 from batchlab.runner.execute import execute
 from batchlab.runner.opening import open_run
 from batchlab.runner.prepare import job_of_run
-from batchlab.store.open_shard import RetryRule
+from batchlab.store.asking import AskAgain
 from batchlab.store.remote_run import RemoteRun
-
-
-def retry_rule(only: tuple[str, ...]) -> RetryRule:
-    """Which failures to ask again: those with an error_class or status in `only`, or all that were sent.
-
-    A malformed input line is not asked again: it would fail the same way.
-    """
-
-    def wanted(failure: Failure) -> bool:
-        if only:
-            return failure.error_class in only or str(failure.error_code) in only
-        return failure.error_class != "bad_input"
-
-    return wanted
 
 
 def retry_run(
@@ -45,4 +31,4 @@ def retry_run(
         job = dataclasses.replace(job, output=dataclasses.replace(job.output, run_dir=str(store.path)))
     if concurrency is not None:
         job = dataclasses.replace(job, limits=dataclasses.replace(job.limits, concurrency=concurrency))
-    return execute(job, retry=retry_rule(only), progress=progress, quiet=quiet, command=command, signals=True)
+    return execute(job, retry=AskAgain(only), progress=progress, quiet=quiet, command=command, signals=True)

@@ -41,8 +41,8 @@ class Ballast:
             ) from error
 
     def spend(self, stop: RunStopped) -> bool:
-        """Gives the space back to the disk; False when it was given before. The run is to stop."""
-        first = self._stop is None and self._path.exists()
+        """Gives the space back to the disk; False when this process did before. The run is to stop."""
+        first = self._stop is None  # another process of the run may have given it back for all
         self._stop = self._stop or stop
         with contextlib.suppress(OSError):  # the disk is failing, not full: the next write says so
             self._path.unlink(missing_ok=True)

@@ -36,6 +36,7 @@ from batchlab.store.ballast import Ballast
 from batchlab.store.files import FILE_MODE, AppendFile, atomic_write, disk_errors, private_dir
 from batchlab.store.generations import Generation, finish_swap, swap_pending
 from batchlab.store.journal import JournalScan, Record, encode
+from batchlab.store.lock import alone_at, cut_torn_tail, holder_text, read_holder, take_lock
 from batchlab.store.mirror import Mirror
 from batchlab.store.open_shard import (
     OpenShard,
@@ -133,17 +134,16 @@ class RunDir:
         except OSError as error:
             raise UsageError(f"{self.path}: not writable: {os.strerror(error.errno or 0)}.") from error
         try:
-            # flock, not lockf: a lockf lock is dropped when any descriptor of the file closes.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take_lock(descriptor)
         except OSError as error:
-            holder = _read_holder(descriptor)
+            holder = read_holder(descriptor)
             os.close(descriptor)
             if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
                 raise UsageError(
                     f"{self.path}: cannot be locked: {os.strerror(error.errno or 0)}."
                 ) from error
             raise UsageError(
-                f"{self.path}: in use by {_holder_text(holder)}. Wait for it, or stop it."
+                f"{self.path}: in use by {holder_text(holder)}. Wait for it, or stop it."
             ) from None
         self._lock = descriptor
         try:
@@ -152,6 +152,12 @@ class RunDir:
         except RunStopped as error:
             raise UsageError(str(error)) from error  # nothing was sent yet
         self._ballast.take()
+
+    @property
+    def lock_descriptor(self) -> int:
+        """The lock as a child process may inherit it: it lasts until every copy is closed."""
+        assert self._lock is not None, "asked of a run that is not locked"
+        return self._lock
 
     def _tidy(self, descriptor: int) -> None:
         """Says who works here, and finishes what a crash left half done."""
@@ -188,8 +194,7 @@ class RunDir:
         try:
             if self.mirror is not None:
                 self.mirror.close()
-            while self._opened:
-                self._opened.popitem()[1].close()
+            self.let_go()
             self._group.close()
         finally:
             if self._lock is not None:
@@ -284,13 +289,36 @@ class RunDir:
         """Sums over all final results: what was noted of sealed shards, journals of open ones."""
         sums = self._sealed_sums()
         for index in sorted(self._with_journal()):
-            results, replay = self._open_state(index)
-            for result in results.values():
-                sums.add_result(result)
-            for row, earlier in replay.earlier.items():
-                if row not in results:
-                    sums.add(earlier.counted())
+            sums.add(self.shard_books(index)[0])
         return sums.totals()
+
+    def unsealed(self) -> set[int]:
+        """Numbers of the shards that have a journal: begun, or asked again."""
+        return self._with_journal()
+
+    def let_go(self) -> None:
+        """Other processes will open the shards: those that `standing` has opened are closed."""
+        while self._opened:
+            self._opened.popitem()[1].close()
+
+    def sealed_elsewhere(self) -> None:
+        """Another process of this run has sealed a shard."""
+        if self.mirror is not None:
+            self.mirror.wake()
+
+    def shard_books(self, index: int) -> tuple[Totals, int]:
+        """A shard's totals so far, and how many of its requests are in flight, or were at a crash."""
+        if index not in self._with_journal():
+            part = part_path(self.path, index)
+            return (part_totals(part) if part.exists() else Totals()), 0
+        sums = Tally()
+        results, replay = self._open_state(index)
+        for result in results.values():
+            sums.add_result(result)
+        for row, earlier in replay.earlier.items():
+            if row not in results:
+                sums.add(earlier.counted())
+        return sums.totals(), len(replay.in_flight)
 
     def shards_with_failures(self) -> set[int]:
         """Numbers of the sealed shards in which a row has failed."""
@@ -417,12 +445,13 @@ class RunDir:
         return self.path / "checksums.log"
 
     def _record_part(self, part: str, digest: str, totals: Totals) -> None:
-        file = AppendFile(self._checksums)
-        with disk_errors(self._checksums), contextlib.closing(file):
-            file.append(
-                encode(json.dumps({"part": part, "blake2b": digest, "totals": asdict(totals)}).encode())
-            )
-            file.sync()
+        record = encode(json.dumps({"part": part, "blake2b": digest, "totals": asdict(totals)}).encode())
+        with disk_errors(self._checksums), alone_at(self._checksums):
+            file = AppendFile(self._checksums)
+            with contextlib.closing(file):
+                cut_torn_tail(file)  # of another process that was killed while it wrote
+                file.append(record)
+                file.sync()
 
     def _digests(self) -> dict[str, set[str]]:
         """Every digest a part ever had: a crash may come between writing it and publishing."""
@@ -464,21 +493,3 @@ def _same_totals(one: Totals, two: Totals) -> bool:
         if abs(left - right) > 1e-9 * max(1.0, abs(left)):
             return False
     return True
-
-
-def _read_holder(descriptor: int) -> bytes:
-    """What the lock's holder wrote; it may have taken the lock this very moment."""
-    for _ in range(20):
-        content = os.pread(descriptor, 4_096, 0)
-        if content:
-            return content
-        time.sleep(0.02)
-    return b""
-
-
-def _holder_text(content: bytes) -> str:
-    try:
-        who = json.loads(content)
-        return f"process {who['pid']} on {who['host']} since {who['start']}"
-    except (ValueError, KeyError, TypeError):
-        return "another process"

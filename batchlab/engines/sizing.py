@@ -1,0 +1,94 @@
+"""How many processes a run gets, and shards small enough for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from batchlab.inputs.plan import InputPlan
+from batchlab.job import SHARD_ROWS, Job
+from batchlab.records import Shard
+
+UNIT_ROWS = 1_000  # the smallest shard that is cut for their sake; a process sends it in a second or so
+SHARDS_EACH = 4  # so that nobody is idle for long while another sends the last one
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use, by its affinity and its control group's quota."""
+    try:
+        cpus = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        cpus = os.cpu_count() or 1
+    quota = _cgroup_cpus()
+    return max(1, cpus if quota is None else min(cpus, int(quota)))
+
+
+def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """The quota in CPUs, of cgroup v2 or v1; None without one."""
+    try:
+        quota, _, period = (root / "cpu.max").read_text().partition(" ")
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        microseconds = int((root / "cpu/cpu.cfs_quota_us").read_text())
+        period_us = int((root / "cpu/cpu.cfs_period_us").read_text())
+        return microseconds / period_us if microseconds > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def processes_for(job: Job, shards: int, say: Callable[[str], None], *, alone: str = "") -> int:
+    """How many processes bring so many shards to their end; says so when it is fewer than asked.
+
+    Args:
+        alone: why it is to be one process; "" when it is not.
+    """
+    asked = job.limits.processes
+    wanted = available_cpus() if isinstance(asked, str) else asked
+    concurrency = min(one.concurrency or job.limits.concurrency for one in job.endpoint)
+    count, why = min(
+        (wanted, ""),
+        (shards, f"only {shards} shard{'s have' if shards != 1 else ' has'} rows to send"),
+        (concurrency, f"each needs a request in flight, and there are {concurrency}"),
+        (1 if alone else wanted, alone),
+        key=lambda limit: limit[0],
+    )
+    if shards and count < wanted and not isinstance(asked, str):
+        say(f"{count} process{'es' if count != 1 else ''}, not {wanted}: {why}")
+    return max(1, count)
+
+
+def planned_shard_rows(job: Job) -> Job:
+    """The job with small shards, if it has several processes and names no size; see `merged`."""
+    several = job.limits.processes != 1 and job.output.shard_rows is None
+    return _with_rows(job, UNIT_ROWS) if several else job
+
+
+def merged(job: Job, planned: Job, plan: InputPlan) -> tuple[InputPlan, int]:
+    """The plan with shards as large as the processes allow, and how many rows they have.
+
+    A shard begins where its first small one did, so that neighbours are one shard by counting alone.
+
+    Args:
+        planned: the job whose shards the plan has.
+    """
+    rows = planned.output.shard_rows or SHARD_ROWS
+    if planned is job:
+        return plan, rows
+    asked = job.limits.processes
+    processes = available_cpus() if isinstance(asked, str) else asked
+    times = max(1, min(SHARD_ROWS, plan.rows // (SHARDS_EACH * processes)) // rows)
+    shards = [
+        Shard(number, group[0].first_row, sum(one.rows for one in group), group[0].position)
+        for number, group in enumerate(
+            plan.shards[start : start + times] for start in range(0, len(plan.shards), times)
+        )
+    ]
+    return dataclasses.replace(plan, shards=tuple(shards)), rows * times
+
+
+def _with_rows(job: Job, rows: int) -> Job:
+    return dataclasses.replace(job, output=dataclasses.replace(job.output, shard_rows=rows))

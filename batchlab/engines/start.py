@@ -1,0 +1,43 @@
+"""Where a worker process begins: `python -m batchlab.engines.start CONTROL WORK`.
+
+Loading what a worker needs takes a while. Before that it ignores the terminal's signals, and has a
+thread that waits for its parent's end: then it exits at once, whatever it is doing. What had come
+is in the journals already, and a worker that drained for minutes would keep the run locked and
+nobody would know why.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+
+SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+EXIT_ORPHANED = 3
+
+
+def main() -> None:
+    """A worker's life."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # blocked by the parent until they are ignored
+    control, work = (socket.socket(fileno=int(word)) for word in sys.argv[1:3])
+    threading.Thread(target=_leave_with_parent, args=(control.fileno(),), daemon=True).start()
+
+    from batchlab.engines.worker import work_for
+
+    work_for(control, work)
+
+
+def _leave_with_parent(control: int) -> None:
+    watch = select.poll()
+    watch.register(control, 0)  # nothing but the hang-up, which is always told
+    watch.poll()
+    os._exit(EXIT_ORPHANED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""On what terms a process may send: alone, it has the run's whole limits; of several, a lease."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Protocol
+
+from batchlab.dispatch.budget import Budget
+from batchlab.dispatch.controller import START_WINDOW, ControllerLimits, RateController
+from batchlab.dispatch.health import RunHealth
+from batchlab.dispatch.lanes import Lanes
+from batchlab.dispatch.lease import (
+    Money,
+)
+from batchlab.dispatch.pool import Pool
+from batchlab.job import EndpointJob, Job
+from batchlab.records import Shard, Totals
+
+
+class Terms(Protocol):
+    """What decides how fast and how far a process may go, and who is told how far it is."""
+
+    def budget(self) -> Budget:
+        """The caps on cost and tokens; the same for every pass."""
+        ...
+
+    def controller(self, endpoint: EndpointJob, concurrency: int) -> RateController:
+        """How fast to send to an endpoint, with at most `concurrency` in flight."""
+        ...
+
+    def health(self) -> RunHealth:
+        """What tells one row's trouble from the run's."""
+        ...
+
+    def begins(self, lanes: Lanes, pool: Pool) -> None:
+        """A pass begins."""
+        ...
+
+    def sealed(self, shard: Shard, totals: Totals) -> None:
+        """A shard has its part."""
+        ...
+
+
+class OwnTerms:
+    """Those of the only process of a run, which has spent so much before."""
+
+    def __init__(self, job: Job, spent: Money) -> None:
+        self._job = job
+        limits = job.limits
+        self._budget = Budget(
+            limits.max_cost,
+            max_tokens=limits.max_tokens_total,
+            spent_usd=spent.usd,
+            spent_tokens=spent.tokens,
+        )
+
+    def budget(self) -> Budget:
+        """See `Terms`."""
+        return self._budget
+
+    def controller(self, endpoint: EndpointJob, concurrency: int) -> RateController:
+        """See `Terms`."""
+        limits = controller_limits(endpoint, self._job, concurrency)
+        return RateController(limits, now=time.monotonic(), rng=random.Random())
+
+    def health(self) -> RunHealth:
+        """See `Terms`."""
+        return RunHealth()
+
+    def begins(self, lanes: Lanes, pool: Pool) -> None:
+        """See `Terms`."""
+
+    def sealed(self, shard: Shard, totals: Totals) -> None:
+        """See `Terms`."""
+
+
+def spent_of(totals: Totals) -> Money:
+    """What rows have used of the caps."""
+    return Money(totals.cost_usd + totals.cost_wasted_usd, float(totals.tokens_used))
+
+
+def controller_limits(endpoint: EndpointJob, job: Job, concurrency: int) -> ControllerLimits:
+    """What the user allows at an endpoint."""
+    return ControllerLimits(
+        concurrency=concurrency,
+        start=concurrency if endpoint.service.queues else START_WINDOW,
+        rpm=endpoint.rpm or job.limits.rpm,
+        tpm=endpoint.tpm or job.limits.tpm,
+    )
