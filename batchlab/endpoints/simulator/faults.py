@@ -20,8 +20,10 @@ class Answer:
         how: `respond` sends status, headers and body; `reset` closes the connection without an
             answer; `short` states a Content-Length it does not keep; `hang` answers after a long
             time; `cut_stream`, `error_event`, `single_newlines` change a streamed reply, and a
-            plain one as `reset_body`.
+            plain one as `reset_body`; `spoil` changes the text of a JSON answer, which is billed as
+            it then is.
         billed: whether the provider charges for it.
+        spoil: what a JSON answer becomes, a key of `replies.SPOILT`.
         usage: prompt and completion tokens that a billed answer states; None when it states none, so
             that only the ledger knows.
     """
@@ -33,6 +35,7 @@ class Answer:
     content_type: str = "application/json"
     billed: bool = False
     usage: tuple[int, int] | None = None
+    spoil: str = ""
 
 
 def _error(status: int, message: str, type_: str, code: str | None, **headers: str) -> Answer:
@@ -150,6 +153,12 @@ FAULTS: dict[str, Answer] = {
     "cut_stream": Answer("cut_stream", billed=True),
     "error_event": Answer("error_event"),
     "single_newlines": Answer("single_newlines", billed=True),
+    # a model that was asked for JSON and does not quite give it
+    "json_fenced": Answer("spoil", spoil="fenced"),
+    "json_in_prose": Answer("spoil", spoil="in_prose"),
+    "json_after_reasoning": Answer("spoil", spoil="after_reasoning"),
+    "json_broken": Answer("spoil", spoil="broken"),
+    "json_unfit": Answer("spoil", spoil="unfit"),
 }
 
 

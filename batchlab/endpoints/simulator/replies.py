@@ -1,15 +1,16 @@
-"""What the simulated model says: made-up prose, the same for the same request and seed."""
+"""What the simulated model says: made-up prose or JSON, the same for the same request and seed."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from batchlab.endpoints.simulator.faults import chance
+from batchlab.endpoints.simulator.instances import instance_of, wanted_schema
 
 _WORDS = """
 the a of and to in is that it for with as was on by this from which are at one has more than
@@ -30,6 +31,19 @@ class Reply:
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
+    is_json: bool = False
+
+    def saying(self, text: str, cap: int | None) -> Reply:
+        """The same reply with another text, cut off at `cap` tokens."""
+        count = token_count(text)
+        if cap is None or count <= cap:
+            return replace(self, text=text, finish_reason="stop", completion_tokens=count)
+        cut = text.encode()[: cap * 4].decode("utf-8", "ignore")
+        return replace(self, text=cut, finish_reason="length", completion_tokens=cap)
+
+    def spoilt(self, how: str, cap: int | None) -> Reply:
+        """The JSON reply as a sloppy model gives it; any other reply unchanged."""
+        return self.saying(SPOILT[how](self.text), cap) if self.is_json else self
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -71,6 +85,26 @@ class Reply:
         return json.dumps({**head, **fields}, ensure_ascii=False)
 
 
+def _unfit(text: str) -> str:
+    """JSON that fits next to no schema: the values of an object are all nested once more."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    if isinstance(value, dict):
+        return json.dumps({name: {"value": one} for name, one in value.items()})
+    return json.dumps({"answer": value})
+
+
+SPOILT: Mapping[str, Callable[[str], str]] = {
+    "fenced": lambda text: f"```json\n{text}\n```",
+    "in_prose": lambda text: f"Here is the JSON:\n{text}\nLet me know if it helps.",
+    "after_reasoning": lambda text: f"<think>It asks for {{JSON}}, so I write it.</think>\n{text}",
+    "broken": lambda text: text.rstrip('}]"') + ", }",
+    "unfit": _unfit,
+}
+
+
 def prompt_text(messages: list[dict[str, Any]]) -> str:
     """All text of a request's messages."""
     texts: list[str] = []
@@ -101,8 +135,19 @@ def lognormal(median: float, sigma: float, uniform_1: float, uniform_2: float) -
 def make_reply(
     body: dict[str, Any], content: bytes, *, seed: int, tokens_median: float, tokens_sigma: float
 ) -> Reply:
-    """The answer to a valid request. `content` is what tells requests apart."""
+    """The answer to a valid request. `content` is what tells requests apart.
+
+    A request for JSON (a `response_format`, or a schema in its messages) gets JSON that fits the schema.
+    """
     prompt = prompt_text(body["messages"])
+    schema = wanted_schema(body, prompt)
+    if schema is not None:
+        value = instance_of(schema, lambda *parts: chance(seed, content, *parts), _WORDS)
+        reply = Reply(
+            f"sim-{content.hex()[:16]}", str(body["model"]), "", "stop", token_count(prompt), 0, is_json=True
+        )
+        cap = body.get("max_tokens") or body.get("max_completion_tokens")
+        return reply.saying(json.dumps(value, ensure_ascii=False), cap)
     wanted = round(
         lognormal(tokens_median, tokens_sigma, chance(seed, b"u1", content), chance(seed, b"u2", content))
     )

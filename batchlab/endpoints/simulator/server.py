@@ -127,7 +127,10 @@ class Provider:
                 tokens_median=options.tokens_median,
                 tokens_sigma=options.tokens_sigma,
             )
-            if not stream and fault is not None and fault.how != "single_newlines":
+            if fault is not None and fault.how == "spoil":
+                cap = body.get("max_tokens") or body.get("max_completion_tokens")
+                reply = reply.spoilt(fault.spoil, cap)
+            elif not stream and fault is not None and fault.how != "single_newlines":
                 return await self._faulty(request, FAULTS["reset_body"], content, prompt_tokens)
             cut = stream and fault is not None and fault.how in {"cut_stream", "error_event"}
             self.ledger.bill(content, reply.prompt_tokens, reply.completion_tokens, seen=not cut)

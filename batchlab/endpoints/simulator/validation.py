@@ -47,6 +47,24 @@ def request_problem(body: Any) -> str | None:
         value = body.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             return f"'{name}' must be a positive integer."
+    problem = _format_problem(body.get("response_format"))
+    if problem is not None:
+        return problem
     if not isinstance(body.get("stream", body.get("streaming", False)) or False, bool):
         return "'stream' must be a boolean."
+    return None
+
+
+def _format_problem(wanted: Any) -> str | None:
+    """What is wrong with a `response_format`, or None. (OpenAI's API reference)"""
+    if wanted is None:
+        return None
+    if not isinstance(wanted, dict) or wanted.get("type") not in {"text", "json_object", "json_schema"}:
+        return "'response_format.type' must be one of text, json_object, json_schema."
+    if wanted["type"] == "json_schema":
+        named = wanted.get("json_schema")
+        if not isinstance(named, dict) or not isinstance(named.get("name"), str):
+            return "Missing required parameter: 'response_format.json_schema.name'."
+        if not isinstance(named.get("schema"), dict):
+            return "Missing required parameter: 'response_format.json_schema.schema'."
     return None
