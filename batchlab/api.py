@@ -53,6 +53,10 @@ _KEYWORDS = {
     "prompt": "request.prompt",
     "prompt_file": "request.prompt_file",
     "system": "request.system",
+    "schema": "request.schema",
+    "schema_mode": "request.schema_mode",
+    "schema_retries": "request.schema_retries",
+    "expand": "output.expand",
     "base_url": "endpoint.base_url",
     "preset": "endpoint.preset",
     "api_key_env": "endpoint.api_key_env",
@@ -158,7 +162,8 @@ def run(
         progress: `auto` is one line that is replaced in a notebook, a bar on a terminal, plain lines
             elsewhere; `bar`, `plain`, `json`, `none`.
         quiet: say nothing but progress; None is False for rows and True for a job.
-        keywords: `model`, `prompt`, `system`, `base_url`, `run_dir`, `max_cost`, `concurrency`, ...;
+        keywords: `model`, `prompt`, `system`, `base_url`, `run_dir`, `max_cost`, `concurrency`,
+            `schema` (a file, a dict or a Pydantic model), ...;
             any job key as `section__key` (`limits__timeout=30`); anything else is a request
             parameter (`max_tokens=64`, `temperature=0`).
 

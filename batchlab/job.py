@@ -16,6 +16,7 @@ from batchlab.presets import Preset, preset_of
 DEFAULT_BASE_URL = "https://modelslab.com/api/v7/llm"
 ROWS = "rows"  # what a message calls input that has no path
 MEMORY = "memory:"  # an input path's beginning: rows of a program, in a file of the run directory
+SCHEMA_MODES = ("json_schema", "json_object", "prompt")  # the one that holds the model best first
 SELF_STARTED = ("simulator", "local")  # endpoints batchlab starts itself, on loopback
 
 SHARD_ROWS = 10_000  # ~8 MB parts at 800 B a row
@@ -120,7 +121,15 @@ class EndpointJob:
 
 @dataclass(frozen=True, slots=True)
 class RequestJob:
-    """How a row becomes a request body. `params` are sent as written (max_tokens, temperature, ...)."""
+    """How a row becomes a request body. `params` are sent as written (max_tokens, temperature, ...).
+
+    Attributes:
+        schema: the JSON Schema that answers have to fit, as plain data; None for free text.
+        schema_from: how the user named it, for messages.
+        schema_mode: `json_schema`, `json_object` or `prompt`; the weakest of the services' when None.
+        schema_strict: whether a provider is told to enforce it; None where the schema allows that.
+        schema_retries: correction turns that a row with an invalid answer gets.
+    """
 
     model: str = ""
     system: str | None = None
@@ -129,6 +138,11 @@ class RequestJob:
     messages_column: str = "messages"
     prompt_column: str = "prompt"
     stream: bool = False
+    schema: dict[str, Any] | None = None
+    schema_from: str = ""
+    schema_mode: str | None = None
+    schema_strict: bool | None = None
+    schema_retries: int = 2
     params: dict[str, Any] = field(default_factory=dict)
 
 
@@ -178,6 +192,8 @@ class OutputJob:
         file: a path or a URL.
         to: one of FORMATS; what the name of `file` and the input say when None.
         errors: file for the lines of failed rows, beside an `openai-batch` file.
+        expand: a typed column for each top-level property of the schema.
+        expand_prefix: put before the names of those columns.
         shard_rows: rows a part; None for `SHARD_ROWS`, or fewer when several processes need more shards.
     """
 
@@ -187,6 +203,8 @@ class OutputJob:
     to: str | None = None
     errors: str | None = None
     prefix: str = ""
+    expand: bool = False
+    expand_prefix: str = ""
     shard_rows: int | None = None
 
 
@@ -210,6 +228,14 @@ class Job:
         """
         return self.endpoint[0].host
 
+    @property
+    def schema_mode(self) -> str:
+        """How answers that fit the schema are asked for: one way for all endpoints, because answers to
+        different requests never mix."""
+        if self.request.schema_mode is not None:
+            return self.request.schema_mode
+        return max((endpoint.service.schema_mode for endpoint in self.endpoint), key=SCHEMA_MODES.index)
+
     def request_settings(self) -> dict[str, Any]:
         """Everything that changes what is asked; two runs mix results only if this is equal.
 
@@ -217,6 +243,13 @@ class Job:
         """
         request = dataclasses.asdict(self.request)
         request.pop("stream")  # how the answer travels, not what is asked
+        for name in ("schema_from", "schema_retries"):
+            request.pop(name)
+        if self.request.schema is None:
+            for name in ("schema", "schema_mode", "schema_strict"):
+                request.pop(name)
+        else:
+            request["schema_mode"] = self.schema_mode
         if self.request.prompt_file:
             content = Path(self.request.prompt_file).read_bytes()
             request["prompt_file"] = hashlib.blake2b(content, digest_size=16).hexdigest()

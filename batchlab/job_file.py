@@ -26,6 +26,7 @@ from batchlab.job import (
     DEFAULT_BASE_URL,
     ENDINGS,
     FORMATS,
+    SCHEMA_MODES,
     SECTIONS,
     SELF_STARTED,
     EndpointJob,
@@ -38,6 +39,7 @@ from batchlab.job import (
     output_format,
 )
 from batchlab.presets import PRESETS
+from batchlab.schema_source import schema_of
 from batchlab.urls import is_url, local_dir_of, url_problem
 
 _DURATIONS = {
@@ -185,12 +187,17 @@ def _checked_section(name: str, values: dict[str, Any], problems: list[str]) -> 
     known = {
         f.name.removesuffix("_s") if f.name.removesuffix("_s") in _DURATIONS else f.name for f in fields(cls)
     }
-    known.discard("params")
+    known -= {"params", "schema_from"}
     taken: dict[str, Any] = {}
     params: dict[str, Any] = {}
     for key, value in values.items():
         if key == "params" and name == "request" and isinstance(value, Mapping):
             params.update(value)
+        elif key == "schema" and name == "request":
+            try:
+                taken["schema"], taken["schema_from"] = schema_of(value)
+            except ValueError as error:
+                problems.append(f"request.schema: {error}")
         elif key in _NESTED and isinstance(value, Mapping) and key in known:
             taken[key] = _NESTED[key](value, problems)
         elif key in known:
@@ -201,6 +208,8 @@ def _checked_section(name: str, values: dict[str, Any], problems: list[str]) -> 
                 taken[attribute] = _coerced(value, types_of[attribute], duration=key in _DURATIONS)
             except ValueError as error:
                 problems.append(f"{name}.{key}: {error}")
+        elif name == "request" and key in {"expand", "expand_prefix"}:
+            problems.append(f"request.{key}: belongs to [output]")
         elif name == "request" and not _is_typo(key, known):
             params[key] = value
         else:
@@ -303,6 +312,7 @@ def _whole_job_problems(job: Job) -> list[str]:
         problems.append("no model; pass -m MODEL or set [request] model.")
     if job.request.prompt is not None and job.request.prompt_file is not None:
         problems.append("both request.prompt and request.prompt_file are set; keep one.")
+    problems += _schema_problems(job)
     problems += _limits_problems(job.limits)
     for price in (job.price, *job.price.models.values(), *(one.price for one in job.endpoint)):
         problems += [
@@ -319,6 +329,26 @@ def _whole_job_problems(job: Job) -> list[str]:
     problems += _output_problems(job.output)
     for endpoint in job.endpoint:
         problems += _endpoint_problems(endpoint)
+    return problems
+
+
+def _schema_problems(job: Job) -> list[str]:
+    request, problems = job.request, []
+    if request.schema_mode not in {None, *SCHEMA_MODES}:
+        near = _nearest(str(request.schema_mode), list(SCHEMA_MODES))
+        problems.append(f"request.schema_mode: no mode {request.schema_mode!r}{near}")
+    if request.schema_retries < 0:
+        problems.append("request.schema_retries: must be 0 or more")
+    if request.schema is None:
+        for name, given in (
+            ("request.schema_mode", request.schema_mode is not None),
+            ("request.schema_strict", request.schema_strict is not None),
+            ("output.expand", job.output.expand),
+        ):
+            if given:
+                problems.append(f"{name}: needs a schema; pass --schema FILE or set [request] schema")
+    elif "response_format" in request.params:
+        problems.append("request.response_format: the schema makes it; keep one of the two")
     return problems
 
 

@@ -26,6 +26,8 @@ class Preset:
         stream_usage: whether `stream_options.include_usage` is understood.
         free: a call costs nothing: it runs on the user's own machine.
         queues: it queues what it cannot serve yet and refuses nothing, so there is no limit to feel for.
+        schema_mode: how it is best asked for answers that fit a schema: `json_schema` where a
+            `response_format` of that type is enforced, else `json_object` or `prompt`.
         limits: what is known of its limits.
     """
 
@@ -38,6 +40,7 @@ class Preset:
     stream_usage: bool = True
     free: bool = False
     queues: bool = False
+    schema_mode: str = "json_schema"
     limits: str = ""
 
 
@@ -51,6 +54,7 @@ PRESETS: Mapping[str, Preset] = {
             "https://modelslab.com/api/v7/llm",
             "MODELSLAB_API_KEY",
             host="modelslab.com",
+            schema_mode="prompt",  # its API reference lists no response_format
             limits="5, 10 or 15 queued requests per account, by plan",
         ),
         Preset(
@@ -81,6 +85,7 @@ PRESETS: Mapping[str, Preset] = {
             "GROQ_API_KEY",
             host="api.groq.com",
             renamed=_COMPLETION_CAP,  # max_tokens is deprecated there
+            schema_mode="json_object",  # json_schema is refused for most of its models
             limits="requests a day and tokens a minute, by model; stated in x-ratelimit headers",
         ),
         Preset(
@@ -88,6 +93,7 @@ PRESETS: Mapping[str, Preset] = {
             "https://api.deepseek.com",
             "DEEPSEEK_API_KEY",
             host="api.deepseek.com",
+            schema_mode="json_object",  # the only type its guide "JSON Output" has
             limits="none stated; a busy server keeps the connection open",
         ),
         Preset(

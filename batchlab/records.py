@@ -20,6 +20,8 @@ RESULT_COLUMNS = (
     "refusal",
     "tool_calls",
     "parsed",
+    "parsed_note",
+    "corrections",
     "finish_reason",
     "prompt_tokens",
     "completion_tokens",
@@ -195,6 +197,24 @@ class Timing:
     ttft_ms: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """An answer held against the job's schema.
+
+    Attributes:
+        text: the valid value as compact JSON; None when there is none.
+        note: what was put up with to read it (`fenced`, `text around`, `reasoning`, `duplicate keys`,
+            `integer beyond 64 bits`); None for an answer that is JSON and nothing else.
+        corrections: correction turns the row took.
+        problem: the first things wrong with the answer; None when it fits or was not checked.
+    """
+
+    text: str | None
+    note: str | None = None
+    corrections: int = 0
+    problem: str | None = None
+
+
 CompletionStatus: TypeAlias = Literal["ok", "truncated", "filtered", "invalid"]
 
 
@@ -202,7 +222,8 @@ CompletionStatus: TypeAlias = Literal["ok", "truncated", "filtered", "invalid"]
 class Completion:
     """A row that was answered.
 
-    `status` is `truncated` for finish_reason `length`, `filtered` for `content_filter`.
+    `status` is `truncated` for finish_reason `length`, `filtered` for `content_filter`, `invalid` for
+    an answer that does not fit the job's schema; one that fits is `ok`, whatever its finish_reason.
     """
 
     row_id: int
@@ -219,7 +240,9 @@ class Completion:
     cost_usd: float | None = None
     cost_wasted_usd: float | None = None
     endpoint: str | None = None  # name of the one that answered
-    error_class: str | None = None  # "empty" on an answer without content: it was paid and is kept
+    # "empty" on an answer without content: it was paid and is kept; "schema" or "refusal" when invalid
+    error_class: str | None = None
+    parsed: Parsed | None = None  # of a job with a schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +274,11 @@ class Failure:
 RETRYABLE_ERRORS = frozenset({"server", "connection", "invalid_response"})
 
 Result: TypeAlias = Completion | Failure
+
+
+def is_replaceable(result: Result) -> bool:
+    """Whether a later result of the same row takes its place: it failed, or does not fit the schema."""
+    return isinstance(result, Failure) or result.status == "invalid"
 
 
 @dataclass(frozen=True, slots=True)

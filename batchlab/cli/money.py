@@ -14,7 +14,7 @@ from batchlab.errors import EXIT_OK, UsageError
     "--by",
     metavar="COLUMN[,COLUMN]",
     default="",
-    help="Group by model, status, endpoint, day, run, error_class, or any input column.",
+    help="Group by model, status, endpoint, day, run, error_class, corrections, parsed_note, or any input or --expand column.",
 )
 @click.option(
     "--format",

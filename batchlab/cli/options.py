@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from batchlab.errors import UsageError
-from batchlab.job import FORMATS, Job
+from batchlab.job import FORMATS, SCHEMA_MODES, Job
 from batchlab.job_file import job_from, load_job
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -259,6 +259,43 @@ _OPTIONS = dict(
             "--stream/--no-stream",
             default=None,
             help="Ask for SSE replies; gives ttft_ms. [default: plain]",
+        ),
+        _option(
+            "request.schema",
+            "--schema",
+            metavar="FILE",
+            help="JSON Schema that answers must fit: a file, or module:Model of a Pydantic model. Fills the column parsed.",
+        ),
+        _option(
+            "request.schema_mode",
+            "--schema-mode",
+            type=click.Choice(SCHEMA_MODES),
+            help="How the schema is asked for: as response_format, or in the system message. [default: by service]",
+        ),
+        _option(
+            "request.schema_strict",
+            "--schema-strict/--no-schema-strict",
+            default=None,
+            help="Whether response_format says strict. [default: where the schema allows it]",
+        ),
+        _option(
+            "request.schema_retries",
+            "--schema-retries",
+            type=int,
+            metavar="N",
+            help="Correction turns for an answer that does not fit: the model is shown what is wrong. [default: 2]",
+        ),
+        _option(
+            "output.expand",
+            "--expand/--no-expand",
+            default=None,
+            help="Also a typed column for each top-level property of the schema. [default: --no-expand]",
+        ),
+        _option(
+            "output.expand_prefix",
+            "--expand-prefix",
+            metavar="TEXT",
+            help="Put before the names of those columns.",
         ),
         _option(
             "input.id",

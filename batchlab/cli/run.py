@@ -113,7 +113,7 @@ def plan(
     "--only",
     multiple=True,
     metavar="CODE",
-    help="Only failures of this error_class or HTTP status; repeatable.",
+    help="Only failures of this error_class or HTTP status; 'invalid' for answers that do not fit the schema; repeatable.",
 )
 @click.option(
     "-c", "--concurrency", type=int, metavar="N", help="Most requests in flight. [default: as the run]"
@@ -121,7 +121,7 @@ def plan(
 @PROGRESS
 @QUIET
 def retry(run_dir: str, *, only: tuple[str, ...], concurrency: int | None, progress: str, quiet: bool) -> int:
-    """Ask again for the rows of RUN that failed. Answers that are there are never asked for again.
+    """Ask again for the rows of RUN that failed. A good answer is never asked for again.
 
     \b
     Example:

@@ -18,6 +18,7 @@ from typing import Protocol
 from batchlab.costs.pricing import cost_usd
 from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.budget import Budget, Reservation
+from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.gate import Gate
 from batchlab.dispatch.hedge import Hedge
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
@@ -77,6 +78,7 @@ class Pool:
 
     Args:
         say: told what a person should know while the run goes on.
+        correction: what holds answers against the job's schema; None without one.
         gate: passed before each new row, if there is one.
     """
 
@@ -91,8 +93,10 @@ class Pool:
         counters: PoolCounters,
         say: Callable[[str], None],
         gate: Gate | None = None,
+        correction: Correction | None = None,
     ) -> None:
         self._gate = gate
+        self._correction = correction
         self._lanes = lanes
         self._slots = Slots(lanes)
         self._budget = budget
@@ -262,18 +266,21 @@ class Pool:
             )
 
     async def _improve(self, request: ChatRequest, state: RowState) -> None:
-        """Asks again for an empty or truncated answer, if the job says so.
+        """Asks again for an answer that is empty, truncated or unfit, if the job says so.
 
         An answer that is there is kept when asking again fails: it was paid for.
         """
-        limits = self._limits
+        limits, correction = self._limits, self._correction
         for _ in range(limits.retry_empty):
             if not state.is_empty or not await self._obtained_better(request, state):
                 break
         if limits.retry_truncated is not None and state.is_truncated:
             longer = with_more_tokens(request, limits.retry_truncated)
-            if longer is not None:
+            if longer is not None and not (correction is not None and correction.fits(state)):
                 await self._obtained_better(longer, state)
+                request = longer
+        if correction is not None:
+            await correction.correct(request, state, self._obtained_better, self._recorder.back)
 
     async def _obtained_better(self, request: ChatRequest, state: RowState) -> bool:
         kept, usd, lane = state.answer, state.usd, state.lane
@@ -281,7 +288,7 @@ class Pool:
         try:
             await self._obtain(request, state)
         except (ApiError, Stopped, RunStopped, NoLane) as error:
-            state.answer, state.usd, state.lane = kept, usd, lane
+            state.answer, state.usd, state.lane, state.trouble = kept, usd, lane, str(error)
             if isinstance(error, RunStopped):
                 self._stop(error.reason, str(error))
             return False

@@ -12,6 +12,7 @@ from batchlab.records import (
     CompletionStatus,
     Failure,
     Outcome,
+    Parsed,
     Timing,
     Usage,
 )
@@ -28,6 +29,8 @@ class RowState:
         wasted: usage and cost of each attempt that was paid and not kept.
         answer: the answer that is kept; `usd` is its cost, None when unknown.
         lane: where the last attempt went.
+        trouble: why asking again for a better answer gave none, if it did not; "" when the run stopped.
+        parsed: the answer held against the job's schema, if it has one.
     """
 
     attempts: int = 0
@@ -37,6 +40,8 @@ class RowState:
     answer: Answer | None = None
     usd: float | None = None
     lane: Lane | None = None
+    trouble: str = ""
+    parsed: Parsed | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -61,7 +66,9 @@ class RowState:
             row_id=request.row_id,
             custom_id=request.custom_id,
             request_hash=request.request_hash,
-            status=_STATUS.get(reply.finish_reason, "ok"),
+            status=_STATUS.get(reply.finish_reason, "ok")
+            if self.parsed is None
+            else self._status(self.parsed),
             reply=reply,
             attempts=self.attempts,
             timing=Timing(
@@ -77,8 +84,22 @@ class RowState:
             cost_usd=self.usd,
             cost_wasted_usd=cost,
             endpoint=self.lane.name if self.lane is not None else None,
-            error_class="empty" if self.is_empty else None,
+            error_class="empty" if self.is_empty else self._unfit_class(),
+            parsed=self.parsed,
         )
+
+    def _status(self, parsed: Parsed) -> CompletionStatus:
+        """That of an answer which was held against the schema."""
+        if parsed.text is not None:
+            return "ok"  # the value was whole before the answer was cut off
+        assert self.answer is not None
+        status = _STATUS.get(self.answer.reply.finish_reason, "ok")
+        return "invalid" if status == "ok" and parsed.problem is not None else status
+
+    def _unfit_class(self) -> str | None:
+        if self.parsed is None or self.parsed.problem is None or self.answer is None:
+            return None
+        return "refusal" if self.answer.reply.refusal else "schema"
 
     def failure(self, request: ChatRequest, outcome: Outcome) -> Failure:
         """The row's result, when no attempt is left."""

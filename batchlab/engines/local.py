@@ -15,6 +15,7 @@ from typing import Protocol
 
 from batchlab.costs.pricing import PriceBook
 from batchlab.credentials import Secret
+from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.gate import Gate
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool, PoolCounters
@@ -334,6 +335,7 @@ class LocalEngine:
                 counters=self.counters.attempts,
                 say=self._observer.message,
                 gate=self._taker.gate() if self._taker is not None else None,
+                correction=self._correction(stop),
             )
             self._terms.begins(lanes, pool)
             ticker = group.create_task(self._tick(lanes, pool))
@@ -359,6 +361,10 @@ class LocalEngine:
                 taker.take(result)
 
         return hand_out
+
+    def _correction(self, stop: StopSignal) -> Correction | None:
+        schema = self._builder.schema
+        return None if schema is None else Correction(schema, self._job.request.schema_retries, stop)
 
     def _lane(self, endpoint: Endpoint, transport: HttpTransport, most: int | None) -> Lane:
         own = endpoint.job

@@ -12,6 +12,7 @@ from batchlab.inputs.input_plan import InputPlan, OnProgress, Source
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.templates import RowProblem
 from batchlab.job import SHARD_ROWS, Job, output_format
+from batchlab.protocol.schema import top_properties
 from batchlab.records import RESULT_COLUMNS, Row
 
 __all__ = ["InputPlan", "Planned", "plan_input"]
@@ -167,6 +168,7 @@ def plan_input(
         plan = plan.without("custom_id")  # it is a result column, too
     # without a builder nobody knows yet whose custom_id it is
     problems += _clashes(job, source, plan, but="custom_id" if draft is None else None)
+    problems += _expand_problems(job, plan)
     problems += _duplicate_ids(source, check, own_ids=own_ids)
     hidden = check.count - len(check.problems) if builder is not None else 0
     return Planned(
@@ -202,6 +204,27 @@ def _clashes(job: Job, source: Source, plan: InputPlan, *, but: str | None) -> l
             source.path,
             f"has columns that the results need: {names}",
             f"Pass --prefix, for example --prefix {job.output.prefix}out_",
+        )
+    ]
+
+
+def _expand_problems(job: Job, plan: InputPlan) -> list[UsageError]:
+    """Why the schema's properties cannot become columns."""
+    if not job.output.expand or job.request.schema is None:
+        return []
+    where, prefix = job.request.schema_from, job.output.expand_prefix
+    names = [prefix + name for name in top_properties(job.request.schema)]
+    if not names:
+        return [UsageError(f"{where}: --expand needs an object with properties at its top level.")]
+    results = {job.output.prefix + name for name in RESULT_COLUMNS}
+    taken = [name for name in names if name in results or name in plan.columns]
+    if not taken:
+        return []
+    return [
+        UsageError(
+            f"{where}: --expand cannot make the columns {', '.join(taken)}: "
+            f"{'the results have' if taken[0] in results else 'the input has'} one of that name. "
+            f"Pass --expand-prefix, for example --expand-prefix {prefix}parsed_."
         )
     ]
 

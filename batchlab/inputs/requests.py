@@ -15,6 +15,7 @@ from batchlab.inputs.batch_lines import COLUMNS as BATCH_COLUMNS
 from batchlab.inputs.batch_lines import body_of, custom_id_of, is_batch_line, task_of
 from batchlab.inputs.templates import RowProblem, Template, compile_template, load_j2, value_text
 from batchlab.job import Job, RequestJob
+from batchlab.protocol.schema import AnswerSchema
 from batchlab.records import ChatRequest, Row
 
 __all__ = ["RequestBuilder", "RowProblem", "request_mode"]
@@ -43,13 +44,23 @@ class RequestBuilder:
     Args:
         columns: the input's columns; with `strict=False` those known so far.
 
+    Attributes:
+        schema: what answers have to fit; None for free text.
+
     Raises:
-        UsageError: no prompt can be made from these columns, or a template names an unknown one.
+        UsageError: no prompt can be made from these columns, a template names an unknown one, or the
+            schema is none.
     """
 
     def __init__(self, job: Job, columns: Sequence[str], *, strict: bool = True) -> None:
         request = job.request
         self._job = job
+        self.schema: AnswerSchema | None = None
+        if request.schema is not None:
+            self.schema = AnswerSchema(
+                request.schema, mode=job.schema_mode, strict=request.schema_strict, where=request.schema_from
+            )
+        self._schema_bytes = self.schema.prompt_bytes if self.schema is not None else 0
         self._host = b"\0" + job.host.encode()
         self._params = request.params
         self._id = job.input.id
@@ -102,6 +113,9 @@ class RequestBuilder:
             body = body | self._own_params(values)
         if self._model_column is not None:
             body = body | self._own_model(values)
+        if self.schema is not None:
+            body = self.schema.asked_in(body)
+            text_bytes += self._schema_bytes
         endpoint, host = self._own_endpoint(values)
         custom_id = self.custom_id(row.row_id, values)
         try:
@@ -128,6 +142,7 @@ class RequestBuilder:
         # not by a shared method: a plan of a million rows spends a third of its time here
         prompt = self._prompt.render(values) if self._prompt is not None else self._own_prompt(values)
         size = len(prompt) if prompt.isascii() else _utf8_bytes(prompt)
+        size += self._schema_bytes
         if self._system is None:
             return size, hash(prompt)
         system = self._system.render(values)
@@ -161,7 +176,9 @@ class RequestBuilder:
 
     def _refuse_parameters(self) -> None:
         """A line's body is sent as written: what the job would put in beside it is never dropped unsaid."""
-        given = list(self._params) if self._job.request.system is None else ["system", *self._params]
+        request = self._job.request
+        also = {"system": request.system, "schema": request.schema}
+        given = [*(name for name, value in also.items() if value is not None), *self._params]
         if given:
             raise UsageError(
                 f"{self._job.input.path}: lines of a batch file are sent as written, and the job sets "

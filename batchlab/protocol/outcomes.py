@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 
 from batchlab.protocol.error_facts import error_facts
 from batchlab.protocol.limits import message_wait_s, retry_after_s
-from batchlab.protocol.redact import printable, redact
+from batchlab.protocol.redact import MAX_MESSAGE_CHARS, printable, redact
 from batchlab.records import Outcome, OutcomeClass
 
 FaultKind: TypeAlias = Literal[
@@ -88,8 +88,14 @@ class Line:
     holds: Callable[[Evidence], bool]
     after: str = ""
     wait_s: float | None = None
+    remedy: str = ""
 
 
+# OpenAI, Groq ("response format `json_schema`"), vLLM, llama.cpp, Mistral
+_FORMAT = (
+    r"response[_ ]format|json[_ ]schema|json_object|json[_ ]mode|structured[_ ]?outputs?"
+    r"|guided_(json|decoding)|(parse|invalid|initializ\w*|unsupported) grammar|grammar error"
+)
 _CONTEXT = r"maximum context length|context length is only|context window|exceeds? the (available )?context"
 _TOO_LARGE = r"request too large|reduce the length|limit \d+,? requested \d+"
 _QUEUE = r"queue|too many (concurrent|requests|queued)|concurren|rate.?limit|limit reached|limit exceeded"
@@ -238,6 +244,20 @@ TABLE: tuple[Line, ...] = (
         lambda e: e.status in {200, 400, 422} and e.says(_CONTEXT),
     ),
     Line(
+        "code json_validate_failed: the model's answer did not fit the schema (Groq)",
+        FAIL,
+        "schema",
+        lambda e: e.is_one_of("json_validate_failed"),
+    ),
+    Line(
+        "400/422 message: response_format or the schema refused (no success yet: STOP)",
+        FAIL,
+        "response_format",
+        lambda e: e.status in {200, 400, 422} and e.says(_FORMAT),
+        after="no_success",
+        remedy="To ask without it: --schema-mode json_object, or --schema-mode prompt",
+    ),
+    Line(
         "400/403 message: content filter or moderation",
         FAIL,
         "content_filter",
@@ -341,7 +361,7 @@ def classify(
         kind=line.kind,
         error_class=line.error_class,
         code=status,
-        message=printable(redact(_message(evidence, fault, lower))),
+        message=_with_remedy(printable(redact(_message(evidence, fault, lower))), line.remedy),
         wait_s=line.wait_s if wait_s is None else wait_s,
         after=line.after,
     )
@@ -359,6 +379,10 @@ def explained() -> list[tuple[str, str, str]]:
         ("200 with non-empty choices (a stream: with [DONE] or a finish_reason)", "OK", ""),
         *((line.evidence, line.kind.value, line.error_class) for line in TABLE),
     ]
+
+
+def _with_remedy(message: str, remedy: str) -> str:
+    return f"{message[: MAX_MESSAGE_CHARS - 200].rstrip('.')}. {remedy}." if remedy else message
 
 
 def _message(evidence: Evidence, fault: TransportFault | None, headers: Mapping[str, str]) -> str:

@@ -24,6 +24,7 @@ from batchlab.store.run_dir import RunDir
 from batchlab.urls import checked_url, is_url, scheme_of
 
 DERIVED = ("day", "run")  # columns to group by that no file has
+BY_RESULT = ("corrections", "parsed_note")  # result columns to group by that the books do not need
 _WANTED = (*NUMBERS, *WORDS, "finished_at", "usage_raw")
 # the cost that OpenRouter and others state inside the usage object, in USD
 _STATED = r'"cost":\s*(?P<usd>[0-9][0-9.eE+-]*)'
@@ -72,8 +73,12 @@ def run_frame(store: RunDir, by: Sequence[str] = (), *, more: Sequence[str] = ()
     the result columns named in `more`."""
     job, plan = job_of_run(store), plan_of_run(store)
     prefix = job.output.prefix
-    extra = _known([name for name in by if name not in (*_WANTED, *DERIVED)], plan.columns, store.path)
+    expanded = store.expanded.names if store.expanded is not None else []
+    more = (*more, *(name for name in by if name in BY_RESULT and name not in more))
+    others = [name for name in by if name not in (*_WANTED, *DERIVED, *BY_RESULT)]
+    extra = _known(others, [*plan.columns, *expanded], store.path)
     wanted = [prefix + name for name in (*_WANTED, *more) if name in RESULT_COLUMNS] + extra
+    needed = any(name not in expanded for name in extra)
     sealed = store.sealed()
 
     def tables() -> Iterator[pa.Table]:
@@ -82,7 +87,7 @@ def run_frame(store: RunDir, by: Sequence[str] = (), *, more: Sequence[str] = ()
                 found = part_tables(store.part(shard.index), wanted)
             else:
                 found = store.shard_tables(
-                    shard, partial(input_table, store, shard, needed=bool(extra)), prefix=prefix
+                    shard, partial(input_table, store, shard, needed=needed), prefix=prefix
                 )
             for table in found:
                 yield _usage(table.select(wanted), prefix)
@@ -181,6 +186,6 @@ def _known(names: Sequence[str], have: Sequence[str], path: Path) -> list[str]:
     if unknown:
         raise UsageError(
             f"{path}: --by {unknown[0]}: no such column; there are model, status, endpoint, day, run, "
-            f"error_class and {', '.join(have)}."
+            f"error_class, {', '.join(BY_RESULT)} and {', '.join(have)}."
         )
     return list(names)

@@ -108,19 +108,20 @@ def stated_limits(rate: RateHeaders) -> str:
 
 def preset_lines() -> list[str]:
     """The table of presets for a person."""
-    rows = [("preset", "key variable", "base URL", "parameters it renames", "limits")]
+    rows = [("preset", "key variable", "base URL", "parameters it renames", "schema mode", "limits")]
     rows += [
         (
             preset.name,
             preset.key_env + (" (optional)" if preset.free else ""),
             preset.base_url or "your own",
             ", ".join(f"{old} -> {new}" for old, new in preset.renamed.items()) or "-",
+            preset.schema_mode,
             preset.limits,
         )
         for preset in PRESETS.values()
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
         for row in rows
     ]

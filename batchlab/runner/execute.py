@@ -99,7 +99,7 @@ def execute(
             if not job.request.model:
                 _say_unpriced(job, prepared.plan.models, say)
             run = _Run(job, prepared, retry=retry, only=only, interrupt=interrupt, taker=taker)
-            for line in run.resumed_lines():
+            for line in run.opening_lines():
                 say(line)
             with open_progress(progress, prepared.plan.rows, sys.stderr) as shown:
                 run.show(shown)
@@ -189,10 +189,11 @@ class _Run:
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
 
-    def resumed_lines(self) -> list[str]:
-        """Where a resumed run goes on; nothing for a new one."""
+    def opening_lines(self) -> list[str]:
+        """What answers have to fit, and where a resumed run goes on."""
         totals, rows = self._earlier, self._prepared.plan.rows
-        lines = []
+        schema = self._prepared.builder.schema
+        lines = [schema.described()] if schema is not None else []
         if totals.rows:
             lines.append(f"resuming: {totals.rows:,} of {counted(rows, 'row')} have a final result")
         if self._in_flight_before:
@@ -304,7 +305,7 @@ class _Run:
         if stopped is None and self._only is not None and totals.rows < prepared.plan.rows:
             stopped, code = ("pilot", "only the rows of the pilot were to be sent"), EXIT_OK
         elif stopped is None:
-            code = EXIT_FAILED_ROWS if totals.failed else EXIT_OK
+            code = EXIT_FAILED_ROWS if totals.failed or totals.invalid else EXIT_OK
             if totals.rows < prepared.plan.rows:
                 raise BatchlabError(
                     f"{prepared.plan.rows - totals.rows} rows have no result; please report this"

@@ -28,12 +28,14 @@ from batchlab.inputs.sources import Source, open_source, spool_stdin
 from batchlab.job import Job, default_run_dir
 from batchlab.records import ChatRequest, Row
 from batchlab.runner.mirroring import OWNERSHIP, follow_at_url, refuse_other_url, taken_over
+from batchlab.store.expanded import expanded_schema, to_text
 from batchlab.store.files import private_dir
 from batchlab.store.run_dir import RunDir
 from batchlab.urls import is_url
 
 FORMAT = 2  # of run.json; a newer one is refused. 1 had Arrow types for every kind of input
 SHOWN_PROBLEMS = 20
+SHOWN_CHARS = 500  # of a changed setting
 
 Say = Callable[[str], None]
 
@@ -196,6 +198,9 @@ def problem_lines(problems: list[Any], count: int) -> list[str]:
 
 def manifest_of(job: Job, plan: InputPlan, *, generation: int) -> dict[str, Any]:
     """What `run.json` says of a run. It holds no key."""
+    expanded = None
+    if job.output.expand and job.request.schema is not None:
+        expanded = to_text(expanded_schema(job.request.schema, job.output.expand_prefix))
     return {
         "format": FORMAT,
         "batchlab": batchlab.__version__,
@@ -204,6 +209,7 @@ def manifest_of(job: Job, plan: InputPlan, *, generation: int) -> dict[str, Any]
         "job": job.to_dict(),
         "settings": job.request_settings(),
         "plan": plan.to_json(),
+        "expanded": expanded,
     }
 
 
@@ -251,7 +257,7 @@ def _resumed(
             remote=job.output.remote or before.output.remote,
         ),
     )
-    if changed and not fresh:
+    if changed and not fresh and store.totals().rows:
         raise UsageError(_settings_refusal(store, changed, plan))
     same_input = _input_identity(before) == _input_identity(job)
     if same_input and not changed and source.unchanged(plan):
@@ -277,7 +283,9 @@ def _is_other_file(before: str, now: str) -> bool:
 
 def _input_identity(job: Job) -> tuple[Any, ...]:
     """What decides the rows and columns of a run's parts, beside the content of the input."""
-    return (job.input.id, job.input.delimiter, job.input.quotes, job.input.limit, job.output.prefix)
+    own, output = job.input, job.output
+    columns = (output.prefix, output.expand, output.expand_prefix if output.expand else "")
+    return (own.id, own.delimiter, own.quotes, own.limit, *columns)
 
 
 def _changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -303,7 +311,7 @@ def _settings_refusal(store: RunDir, changed: list[tuple[str, Any, Any]], plan: 
     lines = [
         f"{store.path}: the request settings changed, and answers to different requests are never mixed."
     ]
-    lines += [f"  {name}: {old!r} -> {new!r}" for name, old, new in changed]
+    lines += [f"  {name}: {_shown(old)} -> {_shown(new)}" for name, old, new in changed]
     lines.append(
         f"  {totals.answered:,} of {plan.rows:,} rows are answered "
         f"({totals.prompt_tokens + totals.completion_tokens:,} tokens{spent}); "
@@ -311,6 +319,12 @@ def _settings_refusal(store: RunDir, changed: list[tuple[str, Any, Any]], plan: 
     )
     lines.append("Pass --fresh to ask the new request, or another --run-dir to keep both.")
     return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    """A setting on one line; a schema can be long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
 
 
 def _new_generation(

@@ -83,6 +83,8 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
         tpm=job.limits.tpm,
         tokens_per_byte=ratio,
     )
+    if planned.builder is not None and planned.builder.schema is not None:
+        lines.append(planned.builder.schema.described())
     lines += forecast.lines()
     if price is None:
         lines.append(f"price: unknown ({price_source}); set [price] input and output to know the cost")

@@ -168,6 +168,7 @@ def with_results(rows: Any, spooled: Spooled, run_dir: str) -> Any:
     import pandas as pd
 
     prefix = spooled.job.output.prefix
-    results = loaded[[prefix + name for name in RESULT_COLUMNS]]
+    # whatever follows the input's columns: those of every result, then those of the job's schema
+    results = loaded.iloc[:, loaded.columns.get_loc(prefix + RESULT_COLUMNS[0]) :]
     own = rows.iloc[: len(results)]
     return pd.concat([own, results.set_axis(own.index, axis=0)], axis=1)

@@ -44,7 +44,12 @@ def summary_lines(summary: RunSummary, command: str) -> list[str]:
         lines.append("the failed rows were never sent: error_message says what is wrong with each")
     elif totals.failed:
         lines.append(f"to ask again for failed rows: batchlab retry {summary.run_dir}")
-    else:
+    if not summary.stopped and totals.invalid:
+        lines.append(
+            "invalid answers do not fit the schema (error_message says why); to ask again for them: "
+            f"batchlab retry {summary.run_dir} --only invalid"
+        )
+    elif not summary.stopped and not totals.failed:
         lines.append(f"next: batchlab verify {summary.run_dir}")
     return lines
 

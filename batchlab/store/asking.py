@@ -1,28 +1,32 @@
-"""Which failed rows are asked again, as data that another process can be told."""
+"""Which rows are asked again, as data that another process can be told."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchlab.records import Failure
+from batchlab.records import Completion, Result
 
 
 @dataclass(frozen=True, slots=True)
 class AskAgain:
-    """A rule over failures; one of `RetryRule`.
+    """A rule over failed and invalid results; one of `RetryRule`.
 
     Attributes:
-        only: those with one of these error classes or statuses; when empty, all that were sent.
-            A malformed input line was not: it would fail the same way.
-        retryable: those that failed by the provider's trouble, and no others.
+        only: failures with one of these error classes or statuses; when empty, all that were sent.
+            A malformed input line was not: it would fail the same way. An answer that does not fit
+            the schema was paid for; it is asked again, and then counts as waste, only if `only` has
+            `invalid` or its error class.
+        retryable: failures by the provider's trouble, and no others.
     """
 
     only: tuple[str, ...] = ()
     retryable: bool = False
 
-    def __call__(self, failure: Failure) -> bool:
+    def __call__(self, result: Result) -> bool:
+        if isinstance(result, Completion):
+            return not self.retryable and ("invalid" in self.only or result.error_class in self.only)
         if self.retryable:
-            return failure.retryable
+            return result.retryable
         if self.only:
-            return failure.error_class in self.only or str(failure.error_code) in self.only
-        return failure.error_class != "bad_input"
+            return result.error_class in self.only or str(result.error_code) in self.only
+        return result.error_class != "bad_input"

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from batchlab.records import Completion, Failure, Reply, Result, Timing, Usage
+from batchlab.records import Completion, Failure, Parsed, Reply, Result, Timing, Usage
 
 # A result as the journal holds it: the fields of Completion or Failure, nested, `request_hash` in hex.
 ResultValues: TypeAlias = dict[str, Any]
@@ -63,6 +63,8 @@ def result_of(record: dict[str, Any]) -> Result | None:
     reply = dict(value["reply"])
     reply["usage"] = Usage(**reply["usage"])
     value["reply"] = Reply(**reply)
+    if value.get("parsed"):
+        value["parsed"] = Parsed(**value["parsed"])
     return Completion(**value)
 
 

@@ -12,7 +12,7 @@ from typing import cast
 
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, RunStopped
-from batchlab.records import Completion, Failure, Result, Shard, Tally, Totals, Usage
+from batchlab.records import Result, Shard, Tally, Totals, Usage, is_replaceable
 from batchlab.store.ballast import Ballast
 from batchlab.store.files import AppendFile, atomic_write, disk_errors, fsync_dir, publish
 from batchlab.store.journal import (
@@ -29,7 +29,7 @@ from batchlab.store.parts import file_digest, part_results, values_of, write_par
 from batchlab.store.replay import Found, Replay
 from batchlab.store.sync import SyncGroup
 
-RetryRule = Callable[[Failure], bool]
+RetryRule = Callable[[Result], bool]  # asked about failed and invalid results only
 
 _PENDING, _FAILED, _ANSWERED = 0, 1, 2
 
@@ -83,11 +83,11 @@ def repaired_records(path: Path) -> Iterator[Record]:
 class OpenShard:
     """One shard's results so far.
 
-    A result replaces a failed one, never a good one. Positions are kept, not results: memory
+    A result replaces a failed or an invalid one, never a good one. Positions are kept, not results: memory
     is a few bytes a row.
 
     Attributes:
-        reopened: rows with a failure that are to be asked again.
+        reopened: rows with a failed or invalid result that are to be asked again.
         found: the totals of what the shard had when it was opened.
         in_flight: requests of earlier processes that have neither come back nor been asked again.
     """
@@ -103,11 +103,13 @@ class OpenShard:
         ballast: Ballast,
         retry: RetryRule | None = None,
         on_sealed: Callable[[], None] | None = None,
+        expanded: pa.Schema | None = None,
     ) -> None:
         self.shard = shard
         self._root = root
         self._group = group
         self._prefix = prefix
+        self._expanded = expanded
         self._record_part = record_part
         self._ballast = ballast
         self._on_sealed = on_sealed
@@ -125,7 +127,7 @@ class OpenShard:
         replay, found = Replay(), Found()
         if self._had_part:
             for result in part_results(self._base, prefix):
-                if isinstance(result, Failure) and retry is not None and retry(result):
+                if retry is not None and is_replaceable(result) and retry(result):
                     self.reopened += 1
                     replay.reopen(result)
                 else:
@@ -228,6 +230,7 @@ class OpenShard:
             self.values(),
             first_row=self.shard.first_row,
             prefix=self._prefix,
+            expanded=self._expanded,
         )
         self._record_part(self._base.name, file_digest(tmp), totals)
         publish(tmp, self._base)
@@ -281,7 +284,7 @@ class OpenShard:
             if result is None:
                 continue
             index = result.row_id - self.shard.first_row
-            if isinstance(result, Failure) and not self._had_part and retry is not None and retry(result):
+            if not self._had_part and retry is not None and is_replaceable(result) and retry(result):
                 self.reopened += 1
                 replay.reopen(result)
             elif self._state[index] != _ANSWERED:
@@ -298,7 +301,7 @@ class OpenShard:
         if self._state[index] == _ANSWERED:
             return
         self._final += self._state[index] == _PENDING
-        self._state[index] = _ANSWERED if isinstance(result, Completion) else _FAILED
+        self._state[index] = _FAILED if is_replaceable(result) else _ANSWERED
 
     def _read(self, index: int) -> ResultValues:
         line = self._files[self._file_of[index]].read(self._offset[index], self._length[index])

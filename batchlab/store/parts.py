@@ -27,6 +27,7 @@ from batchlab.records import (
     RETRYABLE_ERRORS,
     Completion,
     Failure,
+    Parsed,
     Reply,
     Result,
     Timing,
@@ -34,6 +35,7 @@ from batchlab.records import (
     Usage,
 )
 from batchlab.storage import RemoteFile, StorageError
+from batchlab.store.expanded import expanded_columns
 from batchlab.store.files import FILE_MODE, disk_stop
 from batchlab.store.journal import ResultValues
 
@@ -62,6 +64,8 @@ def result_schema() -> pa.Schema:
             _field("refusal", pa.string()),
             _field("tool_calls", pa.string()),
             _field("parsed", pa.string()),
+            _field("parsed_note", word),
+            _field("corrections", pa.int16()),
             _field("finish_reason", word, "gen_ai.response.finish_reasons"),
             _field("prompt_tokens", pa.int64(), "gen_ai.usage.input_tokens"),
             _field("completion_tokens", pa.int64(), "gen_ai.usage.output_tokens"),
@@ -95,9 +99,10 @@ def result_schema() -> pa.Schema:
     return schema
 
 
-def part_schema(input_schema: pa.Schema, prefix: str) -> pa.Schema:
-    """Input columns, then result columns under their prefixed names."""
-    return pa.schema([*input_schema, *(field.with_name(prefix + field.name) for field in result_schema())])
+def part_schema(input_schema: pa.Schema, prefix: str, expanded: pa.Schema | None = None) -> pa.Schema:
+    """Input columns, then result columns under their prefixed names, then those of the job's schema."""
+    results = (field.with_name(prefix + field.name) for field in result_schema())
+    return pa.schema([*input_schema, *results, *(expanded or ())])
 
 
 def values_of(result: Result) -> ResultValues:
@@ -159,12 +164,26 @@ def result_columns(results: Sequence[ResultValues | None], row_ids: Sequence[int
         "started_at": [_micros(timing.get("started_at")) for timing in timings],
         "finished_at": [_micros(timing.get("finished_at")) for timing in timings],
     }
+    if any(values.get("parsed") for values in rows):
+        lists |= _parsed_lists([values.get("parsed") or _NOTHING for values in rows], lists["error_message"])
     return [
         pa.array(lists[field.name], type=field.type)
         if field.name in lists
         else pa.nulls(len(rows), type=field.type)
         for field in result_schema()
     ]
+
+
+def _parsed_lists(parsed: Sequence[dict[str, Any]], messages: Sequence[str | None]) -> dict[str, list[Any]]:
+    """The columns of a job with a schema; an invalid answer's first errors are its message."""
+    return {
+        "parsed": [one.get("text") for one in parsed],
+        "parsed_note": [one.get("note") for one in parsed],
+        "corrections": [min(one["corrections"], MAX_INT16) if one else None for one in parsed],
+        "error_message": [
+            message or one.get("problem") for message, one in zip(messages, parsed, strict=True)
+        ],
+    }
 
 
 def _micros(seconds: float | None) -> int | None:
@@ -261,7 +280,10 @@ def _result(row: dict[str, Any]) -> Result:
             )
         },
     )
-    return Completion(**common, status=row["status"], reply=reply, cost_usd=row["cost_usd"])
+    parsed = None
+    if row["corrections"] is not None:
+        parsed = Parsed(row["parsed"], row["parsed_note"], row["corrections"], row["error_message"])
+    return Completion(**common, status=row["status"], reply=reply, cost_usd=row["cost_usd"], parsed=parsed)
 
 
 def write_part(
@@ -271,6 +293,7 @@ def write_part(
     *,
     first_row: int,
     prefix: str,
+    expanded: pa.Schema | None = None,
 ) -> tuple[Path, Totals]:
     """Writes one part to a temporary file beside `path`.
 
@@ -278,11 +301,12 @@ def write_part(
 
     Args:
         results: those of all its rows, in order.
+        expanded: columns that are made of the parsed answers.
 
     Raises:
         RunStopped: the disk is full or failing.
     """
-    schema = part_schema(input_table.schema, prefix)
+    schema = part_schema(input_table.schema, prefix, expanded)
     tmp = path.with_name(f"{path.name}.tmp")
     totals = Totals()
     try:
@@ -294,6 +318,7 @@ def write_part(
                 batch = list(itertools.islice(results, stop - start))
                 columns = result_columns(batch, range(first_row + start, first_row + stop))
                 totals += columns_totals(columns)
+                columns += _expanded(columns, expanded)
                 inputs = input_table.slice(start, stop - start).columns
                 writer.write_table(pa.Table.from_arrays([*inputs, *columns], schema=schema))
             writer.add_key_value_metadata(
@@ -370,15 +395,27 @@ def part_results(path: PartFile, prefix: str) -> Iterator[Result]:
             yield _result(row)
 
 
+def _expanded(columns: Sequence[pa.Array], expanded: pa.Schema | None) -> list[pa.Array]:
+    """The columns of the job's schema, from the result columns of the same rows."""
+    if expanded is None:
+        return []
+    return expanded_columns(columns[RESULT_COLUMNS.index("parsed")].to_pylist(), expanded)
+
+
 def with_results(
-    input_table: pa.Table, results: Iterable[Result | None], first_row: int, prefix: str
+    input_table: pa.Table,
+    results: Iterable[Result | None],
+    first_row: int,
+    prefix: str,
+    expanded: pa.Schema | None = None,
 ) -> pa.Table:
     """Input rows with what is known of their results: for a shard that is not sealed."""
     row_ids = range(first_row, first_row + input_table.num_rows)
     values = [None if result is None else values_of(result) for result in results]
     columns = result_columns(values, row_ids)
+    columns += _expanded(columns, expanded)
     return pa.Table.from_arrays(
-        [*input_table.columns, *columns], schema=part_schema(input_table.schema, prefix)
+        [*input_table.columns, *columns], schema=part_schema(input_table.schema, prefix, expanded)
     )
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from batchlab.records import Completion, Failure, Result, Tally, Totals, Usage, result_totals
+from batchlab.records import (
+    Completion,
+    Failure,
+    Result,
+    Tally,
+    Totals,
+    Usage,
+    is_replaceable,
+    result_totals,
+)
 from batchlab.store.journal import result_of
 
 R = TypeVar("R", bound=Completion | Failure)
@@ -20,7 +29,7 @@ class Earlier:
         cut_off: those of them whose answer a crash, or a stop that did not wait, has lost.
         wasted_prompt_tokens, wasted_completion_tokens: of answers that were paid and not kept.
         cost_usd: what these cost; None when the price is not known.
-        failure: how the row ended before, if it has failed and is asked again.
+        ended: what the row has counted for beside these, if it has ended before and is asked again.
     """
 
     attempts: int = 0
@@ -28,21 +37,23 @@ class Earlier:
     wasted_prompt_tokens: int = 0
     wasted_completion_tokens: int = 0
     cost_usd: float | None = 0.0
-    failure: Failure | None = None
+    ended: Totals = field(default_factory=Totals)
 
     @classmethod
-    def of(cls, failure: Failure) -> Earlier:
-        """That of a row which failed and is asked again."""
-        prompt, completion = failure.wasted_prompt_tokens or 0, failure.wasted_completion_tokens or 0
-        known = failure.cost_wasted_usd is not None or not (prompt or completion)
-        return cls(
-            failure.attempts,
-            failure.cut_off,
-            prompt,
-            completion,
-            (failure.cost_wasted_usd or 0.0) if known else None,
-            failure,
+    def of(cls, result: Result) -> Earlier:
+        """That of a row which has ended, and is asked again: what it was answered is not kept."""
+        before = result_totals(result)
+        wasted = before.wasted_prompt_tokens + before.wasted_completion_tokens
+        known = (result.cost_wasted_usd is not None or not wasted) and not before.rows_without_cost
+        earlier = cls(
+            attempts=result.attempts,
+            cut_off=result.cut_off,
+            wasted_prompt_tokens=before.wasted_prompt_tokens + before.prompt_tokens,
+            wasted_completion_tokens=before.wasted_completion_tokens + before.completion_tokens,
+            cost_usd=before.cost_wasted_usd + before.cost_usd if known else None,
         )
+        earlier.ended = before - earlier.counted()
+        return earlier
 
     def paid(self, usage: Usage, usd: float | None) -> None:
         """Another answer was paid and not kept."""
@@ -52,18 +63,12 @@ class Earlier:
 
     def counted(self) -> Totals:
         """How the row stands in the run's totals as long as nothing better has come."""
-        waste = Totals(
+        return self.ended + Totals(
             attempts=self.attempts,
             cut_off=self.cut_off,
             wasted_prompt_tokens=self.wasted_prompt_tokens,
             wasted_completion_tokens=self.wasted_completion_tokens,
             cost_wasted_usd=self.cost_usd or 0.0,
-        )
-        if self.failure is None:
-            return waste
-        failed = result_totals(self.failure)
-        return replace(
-            waste, rows=1, failed=1, retryable_failed=failed.retryable_failed, bad_input=failed.bad_input
         )
 
     def added_to(self, result: R) -> R:
@@ -91,14 +96,14 @@ class Found:
 
     def __init__(self) -> None:
         self._tally = Tally()
-        self._rows: dict[int, Failure | None] = {}  # a failure is what a later result replaces
+        self._rows: dict[int, Result | None] = {}  # those that a later result replaces
 
     def add(self, result: Result) -> None:
-        """One more; it replaces a failure of the same row."""
+        """One more; it replaces a failed or an invalid one of the same row."""
         before = self._rows.get(result.row_id)
         if before is not None:
             self._tally.add(Totals() - result_totals(before))
-        self._rows[result.row_id] = result if isinstance(result, Failure) else None
+        self._rows[result.row_id] = result if is_replaceable(result) else None
         self._tally.add_result(result)
 
     def totals(self, replay: Replay) -> Totals:
@@ -140,9 +145,9 @@ class Replay:
             return result
         return None
 
-    def reopen(self, failure: Failure) -> None:
-        """The row has failed, and is to be asked again."""
-        self.earlier[failure.row_id] = Earlier.of(failure)
+    def reopen(self, result: Result) -> None:
+        """The row has failed or was answered in vain, and is to be asked again."""
+        self.earlier[result.row_id] = Earlier.of(result)
 
     def end(self) -> None:
         """There are no more records: what is in flight never comes back."""

@@ -31,8 +31,9 @@ from typing import Any
 
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, RunStopped, UsageError
-from batchlab.records import Failure, Result, Shard, Tally, Totals, result_totals
+from batchlab.records import Failure, Result, Shard, Tally, Totals, is_replaceable, result_totals
 from batchlab.store.ballast import Ballast
+from batchlab.store.expanded import of_text
 from batchlab.store.files import FILE_MODE, AppendFile, atomic_write, disk_errors, private_dir
 from batchlab.store.generations import Generation, finish_swap, swap_pending
 from batchlab.store.journal import JournalScan, Record, encode
@@ -221,6 +222,11 @@ class RunDir:
         return str(url) if url else None
 
     @property
+    def expanded(self) -> pa.Schema | None:
+        """The columns that are made of parsed answers; their types are the plan's. None without any."""
+        return of_text(self.manifest.get("expanded"))
+
+    @property
     def synced_results(self) -> int:
         """Results of this invocation that are on disk for good."""
         return self._group.synced_results
@@ -264,6 +270,7 @@ class RunDir:
             ballast=self._ballast,
             retry=retry,
             on_sealed=self.mirror.wake if self.mirror is not None else None,
+            expanded=self.expanded,
         )
 
     def standing(self, shards: Sequence[Shard], *, retry: RetryRule | None = None) -> tuple[Totals, int]:
@@ -321,8 +328,8 @@ class RunDir:
         return sums.totals(), len(replay.in_flight)
 
     def shards_with_failures(self) -> set[int]:
-        """Numbers of the sealed shards in which a row has failed."""
-        return {index for index, totals in self._part_totals() if totals.failed}
+        """Numbers of the sealed shards in which a row has failed or has an invalid answer."""
+        return {index for index, totals in self._part_totals() if totals.failed or totals.invalid}
 
     def _sealed_sums(self) -> Tally:
         sums = Tally()
@@ -368,7 +375,7 @@ class RunDir:
             return
         results = self._open_results(shard.index)
         rows = (results.get(row) for row in range(shard.first_row, shard.first_row + shard.rows))
-        yield with_results(input_table(), rows, shard.first_row, prefix)
+        yield with_results(input_table(), rows, shard.first_row, prefix, self.expanded)
 
     def next_generation(self, manifest: dict[str, Any]) -> Generation:
         """A context in which the run is moved to a new plan; see `Generation`."""
@@ -408,6 +415,8 @@ class RunDir:
         expected = shard.first_row
         totals = Totals()
         for table in part_tables(path):  # every column, so that every page's checksum is verified
+            if self.prefix + "row_id" not in table.column_names:
+                raise CorruptRun(f"{path}: damaged (its columns are not those of a part).")
             ids = table.column(self.prefix + "row_id").to_pylist()
             if ids != list(range(expected, expected + len(ids))):
                 report.problems.append(
@@ -481,7 +490,10 @@ class RunDir:
             with contextlib.suppress(FileNotFoundError):  # sealed while we read
                 for record in JournalScan(path).records():
                     result = replay.apply(record.data)
-                    if result is not None and isinstance(results.get(result.row_id), Failure | None):
+                    if result is None:
+                        continue
+                    old = results.get(result.row_id)
+                    if old is None or is_replaceable(old):
                         results[result.row_id] = result
         replay.end()
         return results, replay

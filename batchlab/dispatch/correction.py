@@ -1,0 +1,115 @@
+"""Correction turns: a model whose answer does not fit the schema is shown what is wrong with it.
+
+Each turn is an attempt like any other: it takes a slot, is held to the budget, and is paid. The answer
+it replaces is booked as waste, in the journal before the turn is sent, so that a crash keeps the books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+from batchlab.dispatch.row_state import RowState
+from batchlab.dispatch.stop import StopSignal
+from batchlab.protocol.schema import AnswerSchema, Check
+from batchlab.records import ChatRequest, Parsed, Usage
+
+FIRST_ROWS = 20  # none of which has an answer that fits: the endpoint, the prompt or the schema is wrong
+
+Ask: TypeAlias = Callable[[ChatRequest, RowState], Awaitable[bool]]
+Back: TypeAlias = Callable[[int, Usage | None, float | None], None]
+
+
+class Correction:
+    """Holds each answer of a run against the schema, and asks again for those that do not fit.
+
+    One instance for all rows; the counts change only in `_count`, without an await inside.
+
+    Args:
+        turns: most correction turns of a row.
+        stop: set when the first rows all end without an answer that fits.
+    """
+
+    def __init__(self, schema: AnswerSchema, turns: int, stop: StopSignal) -> None:
+        self._schema = schema
+        self._turns = turns
+        self._stop = stop
+        self._fitting = 0
+        self._unfit = 0
+
+    def fits(self, state: RowState) -> bool:
+        """Whether the answer has a value that fits, however it goes on after it."""
+        return self._check(state).text is not None
+
+    async def correct(self, request: ChatRequest, state: RowState, ask: Ask, back: Back) -> None:
+        """Leaves in `state` the answer that is kept, and how it stands against the schema.
+
+        Args:
+            ask: sends a request for the row and leaves a better answer in `state`; False when it
+                got none, and the answer before is kept.
+            back: records that the answer at hand was paid and is not kept.
+        """
+        check = self._check(state)
+        corrections = 0
+        while check.text is None and corrections < self._turns and _is_correctable(state, check):
+            back(request.row_id, _reply_usage(state), state.usd)
+            if not await ask(self._asked_again(request, state, check), state):
+                why = state.trouble or "the run stopped"
+                check = replace(check, errors=(*check.errors, f"asking again gave no answer: {why}"))
+                break
+            corrections += 1
+            check = self._check(state)
+        if check.begun and _is_cut_off(state):
+            check = replace(check, errors=("max_tokens cut the answer off before its JSON ended",))
+        state.parsed = check.parsed(corrections)
+        self._count(state.parsed)
+
+    def _check(self, state: RowState) -> Check:
+        assert state.answer is not None, "asked of a row without an answer"
+        reply = state.answer.reply
+        if reply.refusal:
+            return Check(None, (), ("the model refused to answer",))
+        if reply.tool_calls and not reply.completion:
+            return Check(None)  # the user's own tools: the call is the answer
+        return self._schema.check(reply.completion or "")
+
+    def _asked_again(self, request: ChatRequest, state: RowState, check: Check) -> ChatRequest:
+        """The row's request with the last answer and its errors after it."""
+        assert state.answer is not None
+        turns = self._schema.correction(state.answer.reply.completion or "", check.errors)
+        messages = [*request.body["messages"], *turns]
+        more = sum(len(turn["content"].encode()) for turn in turns)
+        return replace(
+            request,
+            body={**request.body, "messages": messages},
+            prompt_bytes=request.prompt_bytes + more,
+        )
+
+    def _count(self, parsed: Parsed) -> None:
+        self._fitting += parsed.text is not None
+        self._unfit += parsed.problem is not None
+        if self._unfit >= FIRST_ROWS and not self._fitting and not self._stop.is_set:
+            self._stop(
+                "schema",
+                f"none of the first {FIRST_ROWS} answers fits the schema (the last: {parsed.problem}): "
+                f"{self._schema.remedy}; the same command asks for {FIRST_ROWS} more",
+            )
+
+
+def _reply_usage(state: RowState) -> Usage | None:
+    return state.answer.reply.usage if state.answer is not None else None
+
+
+def _is_cut_off(state: RowState) -> bool:
+    return state.answer is not None and state.answer.reply.finish_reason == "length"
+
+
+def _is_correctable(state: RowState, check: Check) -> bool:
+    """Whether telling the model what is wrong may help: not for an answer that was filtered, refused, is
+    a call of a tool, or whose JSON was cut off (one that talked until then may be short the next time)."""
+    assert state.answer is not None
+    reply = state.answer.reply
+    if reply.finish_reason == "content_filter" or reply.refusal or (check.begun and _is_cut_off(state)):
+        return False
+    return bool(reply.completion) or not reply.tool_calls
