@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.request import urlopen
 
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
 from batchlab.endpoints.simulator.server import _content
@@ -109,7 +110,13 @@ def _killed_runs(home, words, server, ledger, contents, kills, rng, found) -> in
             stderr=subprocess.PIPE,
             text=True,
         )
-        time.sleep(rng.choice([rng.uniform(0.3, 1.0), rng.uniform(0.8, 1.6)]))
+        if found.kills % 2:  # wherever it is by then: often still starting
+            time.sleep(rng.uniform(0.2, 1.2))
+        else:  # at work, however long a loaded machine takes to get there
+            before = _counted(server, "requests")
+            while process.poll() is None and _counted(server, "requests") == before:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0.0, 0.8))
         in_flight = _in_flight(server)
         found.leaks += len(command_lines_with_key())
         process.send_signal(signal.SIGKILL)
@@ -176,10 +183,13 @@ def _repeats(bills: Counter[str]) -> int:
 
 
 def _in_flight(server: Simulator) -> int:
-    from urllib.request import urlopen
+    return _counted(server, "in_flight")
 
+
+def _counted(server: Simulator, name: str) -> int:
+    """A number of the simulator's own ledger."""
     with urlopen(f"{server.base_url}/simulator/ledger", timeout=10) as reply:
-        return int(json.load(reply)["in_flight"])
+        return int(json.load(reply)[name])
 
 
 def _ok_count(text: str) -> str:
