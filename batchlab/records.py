@@ -6,6 +6,7 @@ Times are Unix seconds (float, UTC); durations carry their unit in the name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
@@ -19,6 +20,8 @@ RESULT_COLUMNS = (
     "reasoning",
     "refusal",
     "tool_calls",
+    "choices",
+    "logprobs",
     "parsed",
     "parsed_note",
     "corrections",
@@ -50,6 +53,9 @@ RESULT_COLUMNS = (
     "ttft_ms",
     "request_hash",
 )
+
+# Columns that parts of an earlier batchlab lack: they read as null there.
+LATER_COLUMNS = frozenset({"choices", "logprobs", "parsed_note", "corrections"})
 
 
 class OutcomeClass(StrEnum):
@@ -128,8 +134,10 @@ class ChatRequest:
     Attributes:
         body: the request's JSON object, as the user wrote it.
         request_hash: 16-byte BLAKE2b of the canonical body and the endpoint's host.
-        prompt_bytes: UTF-8 bytes of the prompt's text, for token estimates.
-        max_tokens: the cap on completion tokens that the body carries, or None.
+        prompt_bytes: UTF-8 bytes of the prompt's text, for token estimates; an image or a sound counts
+            as a fixed number of them.
+        max_tokens: most completion tokens that the body allows for, over all its choices; None
+            without a cap.
         endpoint: name of the one endpoint that may answer; any when None.
         as_written: no parameter of the body may be renamed to suit the service.
     """
@@ -149,6 +157,16 @@ class ChatRequest:
         return str(self.body.get("model", ""))
 
 
+def completion_cap(body: Mapping[str, Any]) -> int | None:
+    """Most completion tokens that a request's body allows for, over all its `n` choices; None
+    without a cap."""
+    cap = body.get("max_tokens", body.get("max_completion_tokens"))
+    if not isinstance(cap, int) or isinstance(cap, bool):
+        return None
+    choices = body.get("n")
+    return cap * choices if type(choices) is int and choices > 1 else cap
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens as the provider reported them; `raw` is its whole usage object as JSON text."""
@@ -166,7 +184,13 @@ NO_USAGE = Usage()
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a successful response says, before it is tied to a row (from `protocol.chat`/`sse`)."""
+    """What a successful response says, before it is tied to a row (from `protocol.chat`/`sse`).
+
+    Attributes:
+        tool_calls: JSON text.
+        choices: JSON text of all choices when there is more than one; all else is of the first.
+        logprobs: JSON text of the first choice's.
+    """
 
     completion: str | None
     reasoning: str | None = None
@@ -177,6 +201,8 @@ class Reply:
     model: str | None = None
     response_id: str | None = None
     system_fingerprint: str | None = None
+    choices: str | None = None
+    logprobs: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from batchlab.records import (
     OutcomeClass,
     Result,
     Usage,
+    completion_cap,
 )
 
 WORKERS_PER_SLOT = 4  # rows in back-off hold a worker: at 10 % retries 16 workers took 3x as long as 64
@@ -477,7 +478,8 @@ def with_more_tokens(request: ChatRequest, factor: float) -> ChatRequest | None:
         cap = request.body.get(name)
         if isinstance(cap, int) and not isinstance(cap, bool):
             more = math.ceil(cap * factor)
-            return replace(request, body={**request.body, name: more}, max_tokens=more)
+            body = {**request.body, name: more}
+            return replace(request, body=body, max_tokens=completion_cap(body))
     return None
 
 

@@ -29,6 +29,8 @@ _COLUMNS = (
     "reasoning",
     "refusal",
     "tool_calls",
+    "choices",
+    "logprobs",
     "finish_reason",
     "prompt_tokens",
     "completion_tokens",
@@ -153,6 +155,19 @@ def completion_of(row: Mapping[str, Any], *, line_id: str, model: str) -> dict[s
     Args:
         line_id: stands in for an id that the provider did not send; `model` for the model.
     """
+    return {
+        "id": row["response_id"] or line_id,
+        "object": "chat.completion",
+        "created": int(row["started_at"].timestamp()) if row["started_at"] is not None else 0,
+        "model": row["model"] or model,
+        "choices": json.loads(row["choices"]) if row["choices"] is not None else [_choice(row)],
+        "usage": _usage(row),
+        "system_fingerprint": row["system_fingerprint"],
+    }
+
+
+def _choice(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The only choice of an answer."""
     message: dict[str, Any] = {
         "role": "assistant",
         "content": row["completion"],
@@ -162,16 +177,8 @@ def completion_of(row: Mapping[str, Any], *, line_id: str, model: str) -> dict[s
         message["tool_calls"] = json.loads(row["tool_calls"])
     if row["reasoning"] is not None:
         message["reasoning_content"] = row["reasoning"]
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": row["finish_reason"]}
-    return {
-        "id": row["response_id"] or line_id,
-        "object": "chat.completion",
-        "created": int(row["started_at"].timestamp()) if row["started_at"] is not None else 0,
-        "model": row["model"] or model,
-        "choices": [choice],
-        "usage": _usage(row),
-        "system_fingerprint": row["system_fingerprint"],
-    }
+    logprobs = json.loads(row["logprobs"]) if row["logprobs"] is not None else None
+    return {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": row["finish_reason"]}
 
 
 def _usage(row: Mapping[str, Any]) -> dict[str, Any] | None:

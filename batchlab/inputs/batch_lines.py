@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from batchlab.inputs.conversations import without_absent
 from batchlab.inputs.templates import RowProblem
 
 COLUMNS = ("custom_id", "method", "url", "body")
@@ -60,7 +61,7 @@ def body_of(values: Mapping[str, Any], *, model: str, sparse: bool) -> dict[str,
         sparse: objects come from Arrow structs, in which a key that is absent reads as null.
 
     Raises:
-        RowProblem: the body is no request, or asks for what a result cannot hold.
+        RowProblem: the body is no request.
     """
     body = values.get(BODY)
     if isinstance(body, str):
@@ -69,13 +70,11 @@ def body_of(values: Mapping[str, Any], *, model: str, sparse: bool) -> dict[str,
         except (ValueError, RecursionError):
             raise RowProblem("body is not a JSON object") from None
     elif sparse:
-        body = _without_absent(body)
+        body = without_absent(body)
     if not isinstance(body, dict):
         raise RowProblem("body is not a JSON object")
     if not isinstance(body.get("messages"), list):
         raise RowProblem("body has no messages")
-    if body.get("n") not in (None, 1):
-        raise RowProblem(f"body asks for n = {_shown(body['n'])} answers, and a row keeps one; set n to 1")
     if "model" not in body:
         if not model:
             raise RowProblem("body names no model; pass -m MODEL")
@@ -93,7 +92,6 @@ class LineNotes:
     def __init__(self, model: str) -> None:
         self._model = model
         self.models: dict[str, tuple[int, int]] = {}
-        self._logprobs = 0
 
     def see(self, body: Mapping[str, Any], number: int) -> None:
         """Takes in the body of line `number`."""
@@ -101,7 +99,6 @@ class LineNotes:
         first, count = self.models.get(model, (number, 0))
         if count or len(self.models) < MODELS_KEPT:
             self.models[model] = first, count + 1
-        self._logprobs += bool(body.get("logprobs"))
 
     def lines(self) -> list[str]:
         """For a person."""
@@ -114,17 +111,7 @@ class LineNotes:
                 f"-m {self._model} is for bodies that name no model: lines that name another are "
                 f"sent as written ({count:,}; line {first}: {name})"
             )
-        if self._logprobs:
-            lines.append(f"logprobs: asked for by {self._logprobs:,} lines; results do not keep them")
         return lines
-
-
-def _without_absent(value: Any) -> Any:
-    if isinstance(value, dict):
-        # a message's content is null beside tool calls
-        kept = {key: item for key, item in value.items() if item is not None or key == "content"}
-        return {key: _without_absent(item) for key, item in kept.items()}
-    return [_without_absent(item) for item in value] if isinstance(value, list) else value
 
 
 def _shown(value: Any) -> str:

@@ -25,6 +25,10 @@ class RowProblem(ValueError):
     """This row cannot become a request; the run can go on without it."""
 
 
+class RowFault(RowProblem):
+    """What is wrong is the row's alone, like a malformed line: it fails, and the run need not be refused."""
+
+
 class Template(Protocol):
     """Text with gaps for a row's values."""
 

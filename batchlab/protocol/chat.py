@@ -59,6 +59,8 @@ def reply_of(data: Any) -> Reply:
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ReplyProblem("no choices")
+    if len(choices) > 1:
+        choices = _in_order(choices)
     choice = choices[0]
     finish_reason = _text(choice.get("finish_reason"))
     if finish_reason == "error":
@@ -66,6 +68,7 @@ def reply_of(data: Any) -> Reply:
     message = choice.get("message")
     if not isinstance(message, dict):
         raise ReplyProblem("no message")
+    logprobs = choice.get("logprobs")
     return Reply(
         completion=content_text(message.get("content")),
         reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
@@ -76,7 +79,17 @@ def reply_of(data: Any) -> Reply:
         model=_text(data.get("model")),
         response_id=_text(data.get("id")),
         system_fingerprint=_text(data.get("system_fingerprint")),
+        choices=json_text(choices) if len(choices) > 1 else None,
+        logprobs=json_text(logprobs) if logprobs else None,
     )
+
+
+def _in_order(choices: list[Any]) -> list[Any]:
+    """Choices by their index; as they came when one has none."""
+    indices = [choice.get("index") if isinstance(choice, dict) else None for choice in choices]
+    if not all(type(index) is int for index in indices):
+        return choices
+    return sorted(choices, key=lambda choice: choice["index"])
 
 
 def content_text(content: Any) -> str | None:

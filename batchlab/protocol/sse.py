@@ -103,11 +103,8 @@ class StreamAssembler:
     def __init__(self) -> None:
         self.started = False
         self.usage: Usage = NO_USAGE
-        self._content: list[str] = []
-        self._reasoning: list[str] = []
-        self._refusal: list[str] = []
-        self._tool_calls: dict[int, dict[str, Any]] = {}
-        self._finish_reason: str | None = None
+        self._first = _Choice()
+        self._others: dict[int, _Choice] = {}  # further choices, by their index
         self._done = False
         self._choices_seen = False
         self._meta: dict[str, str] = {}
@@ -136,25 +133,36 @@ class StreamAssembler:
                 if name not in self._meta and isinstance(chunk.get(name), str):
                     self._meta[name] = chunk[name]
         choices = chunk.get("choices")
-        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-            self._choice(choices[0])
+        if isinstance(choices, list):
+            for choice in choices:
+                if isinstance(choice, dict):
+                    self._choice(choice)
 
     def reply(self) -> Reply:
         """The whole completion. Raises ReplyProblem when the stream was cut or broken."""
-        if self._problem is not None or self._finish_reason == "error":
+        first = self._first
+        if self._problem is not None or first.finish_reason == "error":
             raise ReplyProblem("an error event")
-        if not self._choices_seen or not (self._done or self._finish_reason):
+        if not self._choices_seen or not (self._done or first.finish_reason):
             raise ReplyProblem("the stream ended with neither [DONE] nor a finish_reason")
+        if not self._done and not all(choice.finish_reason for choice in self._others.values()):
+            raise ReplyProblem("the stream ended with neither [DONE] nor a finish_reason of every choice")
+        choices = None
+        if self._others:
+            every = {0: first, **self._others}
+            choices = json_text([every[index].whole(index) for index in sorted(every)])
         return Reply(
-            completion=_joined(self._content),
-            reasoning=_joined(self._reasoning),
-            refusal=_joined(self._refusal),
-            tool_calls=json_text([self._tool_calls[index] for index in sorted(self._tool_calls)]),
-            finish_reason=self._finish_reason,
+            completion=_joined(first.content),
+            reasoning=_joined(first.reasoning),
+            refusal=_joined(first.refusal),
+            tool_calls=json_text(first.calls()),
+            finish_reason=first.finish_reason,
             usage=self.usage,
             model=self._meta.get("model"),
             response_id=self._meta.get("id"),
             system_fingerprint=self._meta.get("system_fingerprint"),
+            choices=choices,
+            logprobs=json_text(first.logprobs),
         )
 
     def evidence(self) -> bytes:
@@ -162,24 +170,32 @@ class StreamAssembler:
         return self._problem or b""
 
     def _choice(self, choice: dict[str, Any]) -> None:
-        if choice.get("index"):
+        index = choice.get("index")
+        if not index:
+            self._choices_seen = True
+            into = self._first
+        elif type(index) is int:
+            into = self._others.setdefault(index, _Choice())
+        else:
             return
-        self._choices_seen = True
         finish_reason = choice.get("finish_reason")
         if isinstance(finish_reason, str):
-            self._finish_reason = finish_reason
+            into.finish_reason = finish_reason
+        logprobs = choice.get("logprobs")
+        if logprobs is not None:
+            into.add_logprobs(logprobs)
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return
         content = delta.get("content")
         if len(delta) == 1 and type(content) is str:  # nearly every chunk
-            self._content.append(content)
+            into.content.append(content)
             self.started = self.started or bool(content)
             return
         for parts, text in (
-            (self._content, content_text(content)),
-            (self._reasoning, content_text(delta.get("reasoning_content") or delta.get("reasoning"))),
-            (self._refusal, content_text(delta.get("refusal"))),
+            (into.content, content_text(content)),
+            (into.reasoning, content_text(delta.get("reasoning_content") or delta.get("reasoning"))),
+            (into.refusal, content_text(delta.get("refusal"))),
         ):
             if text is not None:
                 parts.append(text)
@@ -188,14 +204,62 @@ class StreamAssembler:
         if isinstance(calls, list):
             self.started = True
             for call in calls:
-                self._tool_call(call)
+                into.add_call(call)
 
-    def _tool_call(self, delta: Any) -> None:
+
+class _Choice:
+    """What has come of one choice of a stream."""
+
+    __slots__ = ("content", "finish_reason", "logprobs", "reasoning", "refusal", "tool_calls")
+
+    def __init__(self) -> None:
+        self.content: list[str] = []
+        self.reasoning: list[str] = []
+        self.refusal: list[str] = []
+        self.tool_calls: dict[int, dict[str, Any]] = {}
+        self.logprobs: dict[str, Any] | None = None
+        self.finish_reason: str | None = None
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Its tool calls, in order."""
+        return [self.tool_calls[index] for index in sorted(self.tool_calls)]
+
+    def whole(self, index: int) -> dict[str, Any]:
+        """The choice as a plain reply has it."""
+        message: dict[str, Any] = {"role": "assistant", "content": _joined(self.content)}
+        if self.reasoning:
+            message["reasoning_content"] = _joined(self.reasoning)
+        if self.refusal:
+            message["refusal"] = _joined(self.refusal)
+        if self.tool_calls:
+            message["tool_calls"] = self.calls()
+        return {
+            "index": index,
+            "message": message,
+            "logprobs": self.logprobs,
+            "finish_reason": self.finish_reason,
+        }
+
+    def add_logprobs(self, more: Any) -> None:
+        """Puts a chunk's log probabilities after the earlier ones: lists are joined, all else replaced."""
+        if not isinstance(more, dict):
+            return
+        if self.logprobs is None:
+            self.logprobs = {}
+        for name, value in more.items():
+            known = self.logprobs.get(name)
+            if isinstance(known, list) and isinstance(value, list):
+                known += value
+            elif value is not None or name not in self.logprobs:
+                self.logprobs[name] = value
+
+    def add_call(self, delta: Any) -> None:
+        """Puts a piece of a tool call where it belongs."""
         if not isinstance(delta, dict):
             return
         index = delta.get("index")
-        index = index if isinstance(index, int) else len(self._tool_calls)
-        call = self._tool_calls.setdefault(index, {"function": {"name": "", "arguments": ""}})
+        index = index if isinstance(index, int) else len(self.tool_calls)
+        call = self.tool_calls.setdefault(index, {"function": {"name": "", "arguments": ""}})
         for name in ("id", "type"):
             if isinstance(delta.get(name), str):
                 call[name] = delta[name]

@@ -23,6 +23,7 @@ import orjson
 from batchlab.arrow import pa, pc, pq
 from batchlab.errors import CorruptRun, UsageError
 from batchlab.records import (
+    LATER_COLUMNS,
     RESULT_COLUMNS,
     RETRYABLE_ERRORS,
     Completion,
@@ -41,7 +42,7 @@ from batchlab.store.journal import ResultValues
 
 PartFile: TypeAlias = Path | RemoteFile
 
-FORMAT = "1"
+FORMAT = "2"  # 1 lacks LATER_COLUMNS
 BATCH_ROWS = 2_000  # rows held as Python values while a part is written or read
 MAX_INT16 = 32_767
 
@@ -63,6 +64,8 @@ def result_schema() -> pa.Schema:
             _field("reasoning", pa.large_string()),
             _field("refusal", pa.string()),
             _field("tool_calls", pa.string()),
+            _field("choices", pa.large_string()),
+            _field("logprobs", pa.large_string()),
             _field("parsed", pa.string()),
             _field("parsed_note", word),
             _field("corrections", pa.int16()),
@@ -129,6 +132,8 @@ _OF_REPLY = (
     "reasoning",
     "refusal",
     "tool_calls",
+    "choices",
+    "logprobs",
     "finish_reason",
     "model",
     "response_id",
@@ -266,19 +271,7 @@ def _result(row: dict[str, Any]) -> Result:
     )
     reply = Reply(
         usage=usage,
-        **{
-            name: row[name]
-            for name in (
-                "completion",
-                "reasoning",
-                "refusal",
-                "tool_calls",
-                "finish_reason",
-                "model",
-                "response_id",
-                "system_fingerprint",
-            )
-        },
+        **{name: row[name] for name in _OF_REPLY},
     )
     parsed = None
     if row["corrections"] is not None:
@@ -387,12 +380,59 @@ def part_tables(path: PartFile, columns: Sequence[str] | None = None) -> Iterato
 
 def part_results(path: PartFile, prefix: str) -> Iterator[Result]:
     """A part's results, in row order."""
-    names = [prefix + name for name in RESULT_COLUMNS]
-    for table in part_tables(path, names):
-        if table.column_names != names:
-            raise CorruptRun(f"{path}: damaged (its columns are not those of a part).")
+    for table in _with_later_columns(path, prefix, [prefix + name for name in RESULT_COLUMNS]):
         for row in table.rename_columns(list(RESULT_COLUMNS)).to_pylist():
             yield _result(row)
+
+
+def whole_tables(path: PartFile, prefix: str) -> Iterator[pa.Table]:
+    """A part's rows with every result column that there is now, some at a time. Raises CorruptRun."""
+    return _with_later_columns(path, prefix, None)
+
+
+def _with_later_columns(path: PartFile, prefix: str, columns: list[str] | None) -> Iterator[pa.Table]:
+    """A part's rows, nulls in the result columns that were added since it was written.
+
+    Args:
+        columns: the result columns' names, to have no other; all columns when None.
+    """
+    names = [prefix + name for name in RESULT_COLUMNS]
+    lacking: list[str] | None = None
+    for table in part_tables(path, columns):
+        if _results_of(table, names) != names:
+            lacking = _lacking(path) if lacking is None else lacking
+            if columns is not None:  # what else has such a name is a column of the input
+                table = table.select(
+                    [name for name in table.column_names if name.removeprefix(prefix) not in lacking]
+                )
+            for name in lacking:
+                table = _with_nulls(table, name, prefix)
+            if _results_of(table, names) != names:
+                raise CorruptRun(f"{path}: damaged (its columns are not those of a part).")
+        yield table
+
+
+def _results_of(table: pa.Table, names: list[str]) -> list[str]:
+    """The columns from the first result column on, as many as there should be."""
+    present: list[str] = table.column_names
+    start = present.index(names[0]) if names[0] in present else 0
+    return present[start : start + len(names)]
+
+
+def _with_nulls(table: pa.Table, name: str, prefix: str) -> pa.Table:
+    before = prefix + RESULT_COLUMNS[RESULT_COLUMNS.index(name) - 1]
+    if before not in table.column_names:
+        return table
+    field = result_schema().field(name).with_name(prefix + name)
+    nulls = pa.nulls(table.num_rows, type=field.type)
+    return table.add_column(table.column_names.index(before) + 1, field, nulls)
+
+
+def _lacking(path: PartFile) -> list[str]:
+    """Result columns, in order, that were added since the part was written."""
+    with open_part(path) as part:
+        written_as = (part.metadata.metadata or {}).get(b"batchlab.format")
+    return [name for name in RESULT_COLUMNS if name in LATER_COLUMNS and written_as == b"1"]
 
 
 def _expanded(columns: Sequence[pa.Array], expanded: pa.Schema | None) -> list[pa.Array]:

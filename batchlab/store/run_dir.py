@@ -53,6 +53,7 @@ from batchlab.store.parts import (
     part_results,
     part_tables,
     part_totals,
+    whole_tables,
     with_results,
 )
 from batchlab.store.replay import Replay
@@ -371,7 +372,7 @@ class RunDir:
     ) -> Iterator[pa.Table]:
         """A shard's rows with input and result columns; pending rows have the status `pending`."""
         if shard.index in self.sealed():
-            yield from part_tables(self.part(shard.index))
+            yield from whole_tables(self.part(shard.index), prefix)
             return
         results = self._open_results(shard.index)
         rows = (results.get(row) for row in range(shard.first_row, shard.first_row + shard.rows))

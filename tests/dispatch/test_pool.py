@@ -11,11 +11,11 @@ from batchlab.costs.pricing import PriceBook
 from batchlab.dispatch.budget import Budget
 from batchlab.dispatch.controller import ControllerLimits, RateController
 from batchlab.dispatch.lanes import Lane, Lanes
-from batchlab.dispatch.pool import Pool, PoolCounters
+from batchlab.dispatch.pool import Pool, PoolCounters, with_more_tokens
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.transport import Answer
 from batchlab.job import EndpointJob, LimitsJob, PriceJob
-from batchlab.records import ChatRequest, Completion, Failure, Reply, Result, Usage
+from batchlab.records import ChatRequest, Completion, Failure, Reply, Result, Usage, completion_cap
 
 
 class Breaking:
@@ -66,3 +66,23 @@ async def test_a_row_that_we_cannot_handle_fails_alone(error):
     assert [(one.row_id, one.error_class) for one in failed] == [(3, "client_error")]
     assert sum(isinstance(result, Completion) for result in recorded.results) == 7
     assert controller.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "cap", "more"),
+    [
+        ({"max_tokens": 10}, 10, 20),
+        ({"max_completion_tokens": 10, "n": 3}, 30, 60),
+        ({"max_tokens": 10, "n": 1}, 10, 20),
+        ({"max_tokens": 10, "n": True}, 10, 20),
+        ({"max_tokens": 10, "n": "3"}, 10, 20),
+        ({"n": 3}, None, None),
+        ({"max_tokens": True, "n": 3}, None, None),
+    ],
+)
+def test_a_request_s_worst_case_counts_all_its_choices(body, cap, more):
+    assert completion_cap(body) == cap
+
+    longer = with_more_tokens(ChatRequest(0, "0", body, b"", 1, max_tokens=cap), 2)
+
+    assert (longer and longer.max_tokens) == more

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import openai
 import pytest
 
@@ -79,3 +81,123 @@ def test_max_tokens_cuts_the_answer_and_says_so(client):
 def test_a_wrong_option_is_one_line(simulator, options, message):
     with pytest.raises(ValueError, match=message):
         simulator(**options)
+
+
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYPgPAAEDAQAIicLsAAAAAElFTkSuQmCC"
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string"},
+                "unit": {"enum": ["c", "f"]},
+                "days": {"type": "integer"},
+            },
+        },
+    },
+}
+
+
+def collected(client, **body) -> tuple[dict[int, str], dict[int, str], dict[int, int], int]:
+    """Text, tool arguments and log probabilities of each choice of a streamed answer; its completion tokens."""
+    texts: dict[int, str] = {}
+    arguments: dict[int, str] = {}
+    logprobs: dict[int, int] = {}
+    tokens = 0
+    for chunk in client.chat.completions.create(
+        model="sim", messages=MESSAGES, stream=True, stream_options={"include_usage": True}, **body
+    ):
+        tokens = chunk.usage.completion_tokens if chunk.usage else tokens
+        for choice in chunk.choices:
+            texts[choice.index] = texts.get(choice.index, "") + (choice.delta.content or "")
+            for call in choice.delta.tool_calls or []:
+                arguments[choice.index] = arguments.get(choice.index, "") + (call.function.arguments or "")
+            logprobs[choice.index] = logprobs.get(choice.index, 0) + len(
+                choice.logprobs.content if choice.logprobs else []
+            )
+    return texts, arguments, logprobs, tokens
+
+
+def test_several_choices_with_log_probabilities_are_the_same_plain_and_streamed(client):
+    asked = {"n": 3, "max_tokens": 9, "logprobs": True, "top_logprobs": 2}
+    plain = client.chat.completions.create(model="sim", messages=MESSAGES, **asked)
+
+    texts, _, logprobs, tokens = collected(client, **asked)
+
+    assert texts == {choice.index: choice.message.content for choice in plain.choices}
+    assert len(set(texts.values())) == 3
+    assert logprobs == {choice.index: len(choice.logprobs.content) for choice in plain.choices}
+    assert all(len(one.top_logprobs) == 2 for one in plain.choices[0].logprobs.content)
+    assert tokens == plain.usage.completion_tokens == 27
+
+
+def test_a_demanded_tool_is_called_with_arguments_of_its_schema(client):
+    asked = {"tools": [TOOL], "tool_choice": "required"}
+    answer = client.chat.completions.create(model="sim", messages=MESSAGES, **asked).choices[0]
+
+    arguments = json.loads(answer.message.tool_calls[0].function.arguments)
+    assert (answer.finish_reason, answer.message.content) == ("tool_calls", None)
+    assert isinstance(arguments["city"], str)
+    assert arguments["unit"] in {"c", "f"}
+    assert json.loads(collected(client, **asked)[1][0]) == arguments
+    assert (
+        client.chat.completions.create(model="sim", messages=MESSAGES, tools=[TOOL])
+        .choices[0]
+        .message.content
+    )
+
+
+def test_an_image_counts_as_prompt_tokens(client):
+    def tokens(*parts: dict) -> int:
+        messages = [{"role": "user", "content": [{"type": "text", "text": "What?"}, *parts]}]
+        return client.chat.completions.create(model="sim", messages=messages).usage.prompt_tokens
+
+    image = {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}}
+    sound = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
+
+    assert tokens(image, sound) == tokens() + 2 * 765
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,bm90aGluZw=="}},
+            "Could not process image",
+        ),
+        ({"type": "image_url", "image_url": {"url": "/local/a.png"}}, "url must be an http"),
+        ({"type": "image_url", "image_url": {"url": PIXEL, "detail": "huge"}}, "detail must be one of"),
+        ({"type": "image_url", "image_url": PIXEL}, "must be a text, image_url or input_audio part"),
+        (
+            {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "ogg"}},
+            "format must be one of mp3, wav",
+        ),
+        ({"type": "input_audio", "input_audio": {"data": "?", "format": "wav"}}, "data is not base64"),
+        ({"type": "video"}, "unknown type 'video'"),
+    ],
+    ids=range(7),
+)
+def test_a_content_part_that_no_provider_takes_is_refused(client, part, said):
+    with pytest.raises(openai.BadRequestError, match=said):
+        client.chat.completions.create(model="sim", messages=[{"role": "user", "content": [part]}])
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"n": 0}, "'n' must be an integer"),
+        ({"logprobs": 1}, "'logprobs' must be a boolean"),
+        ({"top_logprobs": 2}, "'top_logprobs' needs"),
+        ({"logprobs": True, "top_logprobs": 21}, "between 0 and 20"),
+        ({"tools": []}, "'tools' must be a non-empty array"),
+        ({"tools": [{"type": "x"}]}, r"'tools\[0\]' must be a function"),
+        ({"tools": [TOOL], "tool_choice": "maybe"}, "'tool_choice' must be"),
+        ({"tool_choice": "auto"}, "only allowed when 'tools'"),
+    ],
+    ids=range(8),
+)
+def test_parameters_that_no_provider_takes_are_refused(client, asked, said):
+    with pytest.raises(openai.BadRequestError, match=said):
+        client.chat.completions.create(model="sim", messages=MESSAGES, **asked)

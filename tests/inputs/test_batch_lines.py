@@ -97,11 +97,10 @@ def test_the_model_is_that_of_the_body_and_of_the_job_only_where_a_body_names_no
 
 
 def test_the_mean_cap_of_the_lines_is_what_an_estimate_uses(tmp_path):
-    capped = {"model": "m", "messages": [], "logprobs": True}
+    capped = {"model": "m", "messages": []}
     result = planned(tmp_path, [line(str(cap), body={**capped, "max_tokens": cap}) for cap in (10, 30)])
 
     assert result.max_tokens == 20
-    assert result.notes == ["logprobs: asked for by 2 lines; results do not keep them"]
     assert planned(tmp_path, [line("a", body={**capped, "max_tokens": 9}), line("b")]).max_tokens is None
 
 
@@ -123,7 +122,6 @@ def without(name: str) -> dict:
         ([line("a", body="{")], ":1: body is not a JSON object."),
         ([line("a", body={"model": "m"})], ":1: body has no messages."),
         ([line("a", body={"messages": []})], ":1: body names no model; pass -m MODEL."),
-        ([line("a", body={"model": "m", "messages": [], "n": 2})], ":1: body asks for n = 2 answers, and a row keeps one; set n to 1."),
         ([line("a", body={"model": "m", "messages": [], "seed": 2**70})], ":1: the request cannot be written as JSON: Integer exceeds 64-bit range."),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchlab.protocol.chat import ReplyProblem, parse_reply, parse_usage
+from batchlab.protocol.chat import ReplyProblem, parse_reply, parse_usage, reply_of
 from batchlab.protocol.limits import message_wait_s, rate_limits, retry_after_s, window_s
 from batchlab.protocol.redact import printable, redact
 
@@ -212,3 +212,26 @@ def test_redaction_hides_secrets_and_what_looks_like_one():
 
 def test_printable_strips_what_could_fool_a_terminal():
     assert printable("a\x1b[2Jb\r\nc\u202ed") == "a [2Jb c d"
+
+
+def test_several_choices_are_kept_and_the_first_is_that_of_index_0():
+    choices = [
+        {"index": index, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        for index, text in ((1, "second"), (0, "first"))
+    ]
+
+    reply = reply_of({"choices": choices})
+
+    assert reply.completion == "first"
+    assert [choice["message"]["content"] for choice in json.loads(reply.choices)] == ["first", "second"]
+    assert reply_of({"choices": choices[:1]}).choices is None
+    unnumbered = [{"message": {"content": "a"}}, {"message": {"content": "b"}, "index": None}]
+    assert json.loads(reply_of({"choices": unnumbered}).choices) == unnumbered
+
+
+def test_log_probabilities_are_kept_as_they_came():
+    logprobs = {"content": [{"token": "a", "logprob": -1.5, "bytes": [97], "top_logprobs": []}]}
+    choice = {"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}
+
+    assert json.loads(reply_of({"choices": [choice | {"logprobs": logprobs}]}).logprobs) == logprobs
+    assert reply_of({"choices": [choice | {"logprobs": None}]}).logprobs is None

@@ -207,3 +207,64 @@ def test_no_event_however_strange_raises(data):
         stream.reply()
     except ReplyProblem:
         pass
+
+
+def event(*choices: dict, **fields) -> str:
+    return json.dumps({"choices": list(choices), **fields})
+
+
+def choice(index: int, finish: str | None = None, logprobs: dict | None = None, **fields) -> dict:
+    return {"index": index, "delta": fields, "finish_reason": finish, "logprobs": logprobs}
+
+
+def whole(*chunks: str):
+    return assembled(*chunks).reply()
+
+
+def test_the_choices_of_a_stream_are_put_together_each_by_its_index():
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{"}}
+    more = {"index": 0, "function": {"arguments": "}"}}
+
+    reply = whole(
+        event(choice(1, role="assistant", content=""), choice(0, role="assistant", content="")),
+        event(choice(0, content="a")),
+        event(choice(2, content=None, tool_calls=[call])),
+        event(choice(1, content="b"), choice(0, content="a")),
+        event(choice(2, tool_calls=[more])),
+        event(choice(0, "stop")),
+        event(choice(2, "tool_calls")),
+        event(choice(1, "length")),
+    )
+
+    assert (reply.completion, reply.finish_reason, reply.tool_calls) == ("aa", "stop", None)
+    choices = json.loads(reply.choices)
+    assert [choice["index"] for choice in choices] == [0, 1, 2]
+    assert [choice["message"]["content"] for choice in choices] == ["aa", "b", None]
+    assert [choice["finish_reason"] for choice in choices] == ["stop", "length", "tool_calls"]
+    assert choices[2]["message"]["tool_calls"] == [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    ]
+
+
+def test_a_stream_that_is_cut_before_every_choice_has_ended_is_no_success():
+    chunks = [event(choice(0, content="a")), event(choice(1, content="b")), event(choice(0, "stop"))]
+
+    with pytest.raises(ReplyProblem, match="finish_reason of every choice"):
+        whole(*chunks)
+    assert json.loads(whole(*chunks, "[DONE]").choices)[1]["finish_reason"] is None
+
+
+def test_the_log_probabilities_of_a_stream_are_joined():
+    def of(token: str) -> dict:
+        return {"content": [{"token": token, "logprob": -0.5}], "refusal": None}
+
+    reply = whole(
+        event(choice(0, logprobs=of("a"), content="a")),
+        event(choice(0, logprobs=of("b"), content="b")),
+        event(choice(0, "stop")),
+    )
+
+    logprobs = json.loads(reply.logprobs)
+    assert [one["token"] for one in logprobs["content"]] == ["a", "b"]
+    assert logprobs["refusal"] is None
+    assert reply.choices is None

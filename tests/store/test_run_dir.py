@@ -13,7 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.records import RESULT_COLUMNS, ChatRequest, Shard, Tally, Totals, Usage, result_totals
+from batchlab.records import (
+    LATER_COLUMNS,
+    RESULT_COLUMNS,
+    ChatRequest,
+    Shard,
+    Tally,
+    Totals,
+    Usage,
+    result_totals,
+)
 from batchlab.store import generations
 from batchlab.store.journal import encode
 from batchlab.store.open_shard import part_path
@@ -376,3 +385,27 @@ def test_a_crash_at_any_step_of_the_swap_is_finished_by_the_next_lock(tmp_path, 
         if finished:
             return
     pytest.fail("the swap never ran through")
+
+
+def test_a_part_of_an_earlier_batchlab_is_read_with_nulls_for_later_columns(run, tmp_path):
+    """Its input may even have a column of such a name, which is no result."""
+    inputs = INPUT.append_column("choices", pa.array(["mine"] * 5))
+    opened = run.open_shard(SHARD)
+    for row in range(5):
+        opened.append(completion(row))
+    opened.seal(INPUT)
+    path = part_path(run.path, 0)
+    table = pq.read_table(path)
+    old = table.select([name for name in RESULT_COLUMNS if name not in LATER_COLUMNS])
+    for name in reversed(inputs.column_names):
+        old = old.add_column(0, inputs.field(name), inputs[name])
+    metadata = {**pq.read_metadata(path).metadata, b"batchlab.format": b"1"}
+    pq.write_table(old.replace_schema_metadata(metadata), path)
+
+    assert list(part_results(path, "")) == [completion(row) for row in range(5)]
+    for name in sorted(LATER_COLUMNS):
+        old = old.drop_columns(name) if name in old.column_names else old
+    pq.write_table(old.replace_schema_metadata(metadata), path)
+    (whole,) = run.shard_tables(SHARD, lambda: INPUT, prefix="")
+    assert whole.column_names == ["text", *RESULT_COLUMNS]
+    assert whole["choices"].null_count == 5

@@ -17,7 +17,8 @@ from batchlab.endpoints.simulator.faults import FAULTS, Answer, chance
 from batchlab.endpoints.simulator.ledger import Ledger
 from batchlab.endpoints.simulator.limits import Limit
 from batchlab.endpoints.simulator.options import SimulatorOptions
-from batchlab.endpoints.simulator.replies import Reply, lognormal, make_reply, prompt_text, token_count
+from batchlab.endpoints.simulator.replies import Reply, lognormal, make_reply, prompt_text
+from batchlab.endpoints.simulator.replies import prompt_tokens as tokens_of
 from batchlab.endpoints.simulator.validation import error_body, request_problem
 
 PREFIX = "/api/v7/llm"
@@ -106,11 +107,12 @@ class Provider:
             message = f"The model '{body['model']}' does not exist."
             return _json(404, error_body(message, code="model_not_found"))
         prompt = prompt_text(body["messages"])
-        prompt_tokens = token_count(prompt)
+        prompt_tokens = tokens_of(body["messages"])
+        most = (body.get("max_tokens") or 0) * (body.get("n") or 1)
         if prompt_tokens + (body.get("max_tokens") or 0) > options.context_tokens:
             message = f"This model's maximum context length is {options.context_tokens} tokens."
             return _json(400, error_body(message, code="context_length_exceeded"))
-        refused = self._limited(prompt_tokens + (body.get("max_tokens") or 0))
+        refused = self._limited(prompt_tokens + most)
         if refused is not None:
             return refused
         fault = self._fault(content, prompt, attempt, number)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from batchlab.endpoints.simulator.content import content_problem, options_problem
+
 _ROLES = {"system", "user", "assistant", "tool", "developer", "function"}
 _RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0, 2),
@@ -26,17 +28,9 @@ def request_problem(body: Any) -> str | None:
     model = body.get("model", body.get("model_id"))
     if not isinstance(model, str) or not model:
         return "you must provide a model parameter"
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        return "'messages' must be a non-empty array."
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict) or message.get("role") not in _ROLES:
-            return f"'messages[{index}].role' must be one of {', '.join(sorted(_ROLES))}."
-        content = message.get("content")
-        if content is not None and not isinstance(content, str | list):
-            return f"'messages[{index}].content' must be a string or an array."
-        if content is None and message["role"] != "assistant":
-            return f"'messages[{index}].content' is required."
+    problem = _messages_problem(body.get("messages"))
+    if problem is not None:
+        return problem
     for name, (low, high) in _RANGES.items():
         value = body.get(name)
         if value is not None and (
@@ -52,6 +46,24 @@ def request_problem(body: Any) -> str | None:
         return problem
     if not isinstance(body.get("stream", body.get("streaming", False)) or False, bool):
         return "'stream' must be a boolean."
+    return options_problem(body)
+
+
+def _messages_problem(messages: Any) -> str | None:
+    if not isinstance(messages, list) or not messages:
+        return "'messages' must be a non-empty array."
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict) or message.get("role") not in _ROLES:
+            return f"'messages[{index}].role' must be one of {', '.join(sorted(_ROLES))}."
+        content = message.get("content")
+        if content is not None and not isinstance(content, str | list):
+            return f"'messages[{index}].content' must be a string or an array."
+        if content is None and message["role"] != "assistant":
+            return f"'messages[{index}].content' is required."
+        if isinstance(content, list):
+            problem = content_problem(f"messages[{index}].content", content)
+            if problem is not None:
+                return problem
     return None
 
 
