@@ -39,6 +39,7 @@ class InputJob:
         row_params: column with a JSON object merged over the job's request parameters.
         model: column that names the row's model; the job's where it is null.
         endpoint: column that names the endpoint a row must go to; any of them where it is null.
+        allow_files_under: the one directory whose files rows may name; none may be read when None.
         limit: only the first N rows.
         strict: a malformed line refuses the run instead of failing its row.
     """
@@ -51,6 +52,7 @@ class InputJob:
     row_params: str | None = None
     model: str | None = None
     endpoint: str | None = None
+    allow_files_under: str | None = None
     limit: int | None = None
     strict: bool = False
 
@@ -129,12 +131,28 @@ class RequestJob:
         schema_mode: `json_schema`, `json_object` or `prompt`; the weakest of the services' when None.
         schema_strict: whether a provider is told to enforce it; None where the schema allows that.
         schema_retries: correction turns that a row with an invalid answer gets.
+        messages: a conversation of templates, `role` and `content` each, instead of system and prompt.
+        history: column with earlier turns, put before what the user says last.
+        image, audio: columns whose images and sounds go into the last message of the user.
+        image_detail: the `detail` of each image, as the provider knows it.
+        image_max_side: larger images are scaled down to this many pixels.
+        max_image_bytes, max_audio_bytes: largest file or value that is sent, before base64.
+        tokens_per_image: prompt tokens that an image or a sound is counted as, until the provider says.
     """
 
     model: str = ""
     system: str | None = None
     prompt: str | None = None
     prompt_file: str | None = None
+    messages: list[dict[str, str]] = field(default_factory=list)
+    history: str | None = None
+    image: list[str] = field(default_factory=list)
+    audio: list[str] = field(default_factory=list)
+    image_detail: str | None = None
+    image_max_side: int | None = None
+    max_image_bytes: int = 20 * MIB
+    max_audio_bytes: int = 20 * MIB
+    tokens_per_image: int = 1_500  # Qwen2.5-VL takes 1,337 for 1024 x 1024 pixels, OpenAI 765 at high detail
     messages_column: str = "messages"
     prompt_column: str = "prompt"
     stream: bool = False
@@ -221,6 +239,11 @@ class Job:
     simulator: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def reads_files(self) -> bool:
+        """Whether rows name files, which may change while the input does not."""
+        return self.input.allow_files_under is not None and bool(self.request.image or self.request.audio)
+
+    @property
     def host(self) -> str:
         """Host (and port) of the first endpoint; part of every request's identity.
 
@@ -250,6 +273,11 @@ class Job:
                 request.pop(name)
         else:
             request["schema_mode"] = self.schema_mode
+        for name in ("max_image_bytes", "max_audio_bytes", "tokens_per_image"):
+            request.pop(name)
+        for name in ("messages", "history", "image", "audio", "image_detail", "image_max_side"):
+            if not request[name]:  # an earlier batchlab's settings do not have it
+                request.pop(name)
         if self.request.prompt_file:
             content = Path(self.request.prompt_file).read_bytes()
             request["prompt_file"] = hashlib.blake2b(content, digest_size=16).hexdigest()

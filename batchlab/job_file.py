@@ -198,6 +198,13 @@ def _checked_section(name: str, values: dict[str, Any], problems: list[str]) -> 
                 taken["schema"], taken["schema_from"] = schema_of(value)
             except ValueError as error:
                 problems.append(f"request.schema: {error}")
+        elif key == "audio" and isinstance(value, Mapping):
+            params[key] = value  # OpenAI's parameter of that name: how a spoken answer is to sound
+        elif key in _LISTS and name == "request":
+            try:
+                taken[key] = _LISTS[key](value)
+            except ValueError as error:
+                problems.append(f"request.{key}: {error}")
         elif key in _NESTED and isinstance(value, Mapping) and key in known:
             taken[key] = _NESTED[key](value, problems)
         elif key in known:
@@ -233,6 +240,32 @@ def _price_tables(value: Mapping[str, Any], problems: list[str]) -> dict[str, Pr
             problems.append(f"price.models: {model!r} must be a table with input and output")
     return tables
 
+
+def _columns(value: Any) -> list[str]:
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, list | tuple) and all(isinstance(name, str) and name for name in names):
+        return list(names)
+    raise ValueError(f"expected a column or a list of columns, got {value!r}")
+
+
+def _messages(value: Any) -> list[dict[str, str]]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("expected [[request.messages]] with role and content each")
+    for number, message in enumerate(value, 1):
+        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+            raise ValueError(f"message {number} needs a role and content")
+        if message["role"] not in _ROLES:
+            raise ValueError(f"message {number}: no role {message['role']!r}; one of {', '.join(_ROLES)}")
+        for name, text in message.items():
+            if not isinstance(text, str) or name not in {"role", "content", "name"}:
+                raise ValueError(f"message {number}: {name} = {text!r}; role, content and name are text")
+    return [dict(message) for message in value]
+
+
+_ROLES = ("system", "developer", "user", "assistant")
+
+# keys of [request] that hold lists
+_LISTS: dict[str, Callable[[Any], Any]] = {"image": _columns, "audio": _columns, "messages": _messages}
 
 # keys that hold tables of their own
 _NESTED: dict[str, Callable[[Mapping[str, Any], list[str]], Any]] = {
@@ -313,6 +346,7 @@ def _whole_job_problems(job: Job) -> list[str]:
     if job.request.prompt is not None and job.request.prompt_file is not None:
         problems.append("both request.prompt and request.prompt_file are set; keep one.")
     problems += _schema_problems(job)
+    problems += _message_problems(job)
     problems += _limits_problems(job.limits)
     for price in (job.price, *job.price.models.values(), *(one.price for one in job.endpoint)):
         problems += [
@@ -354,7 +388,41 @@ def _schema_problems(job: Job) -> list[str]:
 
 def _lines_may_name_models(job: Job) -> bool:
     """Whether the input may be a batch file, whose bodies name their models; its first line will tell."""
-    return job.input.json_lines and job.request.prompt is None and job.request.prompt_file is None
+    request = job.request
+    return (
+        job.input.json_lines
+        and request.prompt is None
+        and request.prompt_file is None
+        and not request.messages
+    )
+
+
+def _message_problems(job: Job) -> list[str]:
+    request = job.request
+    problems = []
+    if request.messages:
+        problems += [
+            f"request.{name}: [[request.messages]] are the whole conversation; keep one of the two."
+            for name in ("prompt", "prompt_file", "system")
+            if getattr(request, name) is not None
+        ]
+    if not request.image:
+        problems += [
+            f"request.{name}: needs a column with images; pass --image-column COLUMN"
+            for name in ("image_detail", "image_max_side")
+            if getattr(request, name) is not None
+        ]
+    if job.input.allow_files_under is not None and not (request.image or request.audio):
+        problems.append("input.allow_files_under: no column names files; pass --image-column COLUMN")
+    numbers = {
+        name: getattr(request, name) for name in ("image_max_side", "max_image_bytes", "max_audio_bytes")
+    }
+    problems += [
+        f"request.{name}: must be at least 1" for name, n in numbers.items() if n is not None and n < 1
+    ]
+    if request.tokens_per_image < 0:
+        problems.append("request.tokens_per_image: must be 0 or more")
+    return problems
 
 
 def _output_problems(output: OutputJob) -> list[str]:

@@ -106,6 +106,59 @@ _OPTIONS = dict(
             help="System message; {column} works here too.",
         ),
         _option(
+            "request.history",
+            "--history-column",
+            metavar="COLUMN",
+            help="Column with earlier turns, a list of messages, put before the user message.",
+        ),
+        _option(
+            "request.image",
+            "--image-column",
+            multiple=True,
+            metavar="COLUMN",
+            help="Column with images for the user message: URLs, paths, bytes, or lists of them; repeatable.",
+        ),
+        _option(
+            "request.audio",
+            "--audio-column",
+            multiple=True,
+            metavar="COLUMN",
+            help="Column with WAV or MP3 sounds for the user message: data URLs, paths, bytes, or lists of them; repeatable.",
+        ),
+        _option(
+            "input.allow_files_under",
+            "--allow-files-under",
+            metavar="DIR",
+            help="Read the files that rows name, if they are in DIR; relative paths are relative to it. [default: none is read]",
+        ),
+        _option(
+            "request.image_detail",
+            "--image-detail",
+            metavar="LEVEL",
+            help="Detail of the images, such as low or high. [default: not sent]",
+        ),
+        _option(
+            "request.image_max_side",
+            "--image-max-side",
+            type=int,
+            metavar="PIXELS",
+            help="Scale larger images down; needs pip install 'batchlab[images]'. [default: sent as they are]",
+        ),
+        _option(
+            "request.max_image_bytes",
+            "--max-image-bytes",
+            type=int,
+            metavar="BYTES",
+            help="Largest image, before base64; a larger one fails its row. [default: 20971520]",
+        ),
+        _option(
+            "request.max_audio_bytes",
+            "--max-audio-bytes",
+            type=int,
+            metavar="BYTES",
+            help="Largest sound, before base64; a larger one fails its row. [default: 20971520]",
+        ),
+        _option(
             "endpoint.base_url",
             "--base-url",
             envvar="BATCHLAB_BASE_URL",
@@ -385,6 +438,8 @@ def job_of(
         job_file: a job file if it ends in .toml, else the input, as -i names it.
     """
     flags: dict[str, Any] = {name.replace("__", "."): options[name] for name in _OPTIONS}
+    # a repeatable option that is not there is an empty tuple
+    flags = {key: None if value == () else value for key, value in flags.items()}
     params = {name: options[name] for name in _PARAMS if options[name] is not None}
     for pair in options.get("param", ()):
         name, found, text = pair.partition("=")

@@ -24,6 +24,8 @@ from batchlab.records import Row, Shard
 from batchlab.storage import RemoteFile, ahead
 
 BATCH_ROWS = 1_024
+BATCH_BYTES = 16 * 1024 * 1024  # rows that hold images are read fewer at a time
+BUFFER_BYTES = 1024 * 1024
 HASH_BYTES = 1 << 20
 
 
@@ -152,17 +154,28 @@ class ParquetSource:
         with _damage(path, "not a Parquet file"):
             return pq.ParquetFile(path.open_random() if isinstance(path, RemoteFile) else path)
 
+    def _open_for_rows(self, path: InputFile) -> pq.ParquetFile:
+        """The file, of which no more is held than is read at a time when its rows are large.
+
+        Arrow's usual way reads the row groups ahead: 400 MB of images took 1,000 MB of memory.
+        """
+        file = self._open(path)
+        if isinstance(path, RemoteFile) or _batch_rows(file.metadata) == BATCH_ROWS:
+            return file
+        with file, _damage(path, "not a Parquet file"):
+            return pq.ParquetFile(path, metadata=file.metadata, pre_buffer=False, buffer_size=BUFFER_BYTES)
+
     def _batches(self, path: InputFile, skip: int) -> Iterator[pa.RecordBatch]:
         """Record batches from row `skip` of a file; row groups before it are not read."""
         batches = self._read(path, skip)
         return ahead(batches) if isinstance(path, RemoteFile) else batches
 
     def _read(self, path: InputFile, skip: int) -> Iterator[pa.RecordBatch]:
-        with self._open(path) as file, _damage(path, "damaged Parquet file"):
+        with self._open_for_rows(path) as file, _damage(path, "damaged Parquet file"):
             groups = list(range(file.metadata.num_row_groups))
             while groups and skip >= file.metadata.row_group(groups[0]).num_rows:
                 skip -= file.metadata.row_group(groups.pop(0)).num_rows
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups):
+            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata), row_groups=groups):
                 batch.validate(full=True)  # text that is no UTF-8, offsets that point outside
                 if skip < batch.num_rows:
                     yield batch.slice(skip)
@@ -180,3 +193,10 @@ class ParquetSource:
         raise InputError(
             self.path, f"ends before row {shard.first_row + shard.rows}; it changed since the plan"
         )
+
+
+def _batch_rows(metadata: pq.FileMetaData) -> int:
+    """Rows to be read together, so that they take BATCH_BYTES at most where they are about equal."""
+    size = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
+    rows: int = BATCH_BYTES * metadata.num_rows // max(size, 1)
+    return max(1, min(BATCH_ROWS, rows))

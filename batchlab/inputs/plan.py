@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +11,7 @@ from batchlab.errors import InputError, UsageError
 from batchlab.inputs.batch_lines import LineNotes, OtherTask
 from batchlab.inputs.input_plan import InputPlan, OnProgress, Source
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.templates import RowProblem
+from batchlab.inputs.templates import RowFault, RowProblem
 from batchlab.job import SHARD_ROWS, Job, output_format
 from batchlab.protocol.schema import top_properties
 from batchlab.records import RESULT_COLUMNS, Row
@@ -18,6 +19,7 @@ from batchlab.records import RESULT_COLUMNS, Row
 __all__ = ["InputPlan", "Planned", "plan_input"]
 
 SHOWN = 20
+MUCH_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class _Check:
     count: int = 0
     other_task: InputError | None = None
     other_task_count: int = 0
+    faults: list[tuple[int, str]] = field(default_factory=list)
+    fault_count: int = 0
     prompt_bytes: int = 0
     max_tokens: int = 0
     capped: int = 0
@@ -92,6 +96,11 @@ class _Check:
         except OtherTask as problem:
             self.other_task_count += 1
             self.other_task = self.other_task or InputError(self.source.path, str(problem), row=number)
+            return
+        except RowFault as fault:
+            self.fault_count += 1
+            if len(self.faults) < SHOWN:
+                self.faults.append((number, str(fault)))
             return
         except RowProblem as problem:
             self.count += 1
@@ -136,7 +145,9 @@ def plan_input(
     problems: list[UsageError] = []
     columns = source.peek()
     try:
-        draft: RequestBuilder | None = RequestBuilder(job, columns, strict=False) if columns else None
+        draft: RequestBuilder | None = (
+            RequestBuilder(job, columns, strict=False, look_only=True) if columns else None
+        )
     except UsageError as error:
         draft = None
         problems.append(error)
@@ -162,8 +173,32 @@ def plan_input(
             problems.append(error)  # a column nobody has explains every row's trouble
         else:
             problems += check.all_problems()
+            if check.fault_count and not check.requests and not problems:
+                problems += [InputError(source.path, text, row=row) for row, text in check.faults]
             problems += _output_problems(job, batch=builder.batch)
     plan = replace(plan, models=tuple(check.notes.models))
+    notes = check.notes.lines()
+    if check.fault_count:
+        plan = replace(
+            plan,
+            malformed=tuple(sorted([*plan.malformed, *check.faults])[:SHOWN]),
+            malformed_count=plan.malformed_count + check.fault_count,
+        )
+    if draft is not None and draft.media is not None:
+        notes.append(
+            f"images and sounds: {draft.media.count:,}; each is counted as {job.request.tokens_per_image:,} "
+            "prompt tokens until the provider says"
+        )
+        shard_bytes = draft.media.held_bytes * min(shard_rows, plan.rows) // max(plan.rows, 1)
+        if shard_bytes > MUCH_BYTES:
+            fewer = max(1, min(shard_rows, plan.rows) * MUCH_BYTES // shard_bytes)
+            notes.append(
+                f"a part's images take about {shard_bytes / 1e9:.1f} GB of memory while it is written; "
+                f"--shard-rows {fewer} brings that down to 1 GB"
+            )
+        if draft.media.fingerprint is not None:  # a file that changes makes another input
+            both = f"{plan.content_hash} {draft.media.fingerprint}".encode()
+            plan = replace(plan, content_hash=hashlib.blake2b(both, digest_size=16).hexdigest())
     if own_ids and not job.output.prefix:
         plan = plan.without("custom_id")  # it is a result column, too
     # without a builder nobody knows yet whose custom_id it is
@@ -179,7 +214,7 @@ def plan_input(
         check.prompt_bytes,
         check.sizes,
         check.hashes,
-        check.notes.lines(),
+        notes,
         check.max_tokens // check.requests if check.capped == check.requests > 0 else None,
     )
 

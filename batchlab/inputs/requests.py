@@ -13,10 +13,18 @@ import orjson
 from batchlab.errors import UsageError
 from batchlab.inputs.batch_lines import COLUMNS as BATCH_COLUMNS
 from batchlab.inputs.batch_lines import body_of, custom_id_of, is_batch_line, task_of
+from batchlab.inputs.conversations import (
+    Conversation,
+    history_of,
+    message_bytes,
+    row_messages,
+    with_history,
+)
+from batchlab.inputs.media import MediaColumns
 from batchlab.inputs.templates import RowProblem, Template, compile_template, load_j2, value_text
 from batchlab.job import Job, RequestJob
 from batchlab.protocol.schema import AnswerSchema
-from batchlab.records import ChatRequest, Row
+from batchlab.records import ChatRequest, Row, completion_cap
 
 __all__ = ["RequestBuilder", "RowProblem", "request_mode"]
 
@@ -24,7 +32,7 @@ __all__ = ["RequestBuilder", "RowProblem", "request_mode"]
 def request_mode(request: RequestJob, columns: Sequence[str]) -> str | None:
     """What makes a row of these columns a request: `template`, `messages`, `prompt` or `batch` (a line
     of a batch file); None when nothing does."""
-    if request.prompt_file is not None or request.prompt is not None:
+    if request.prompt_file is not None or request.prompt is not None or request.messages:
         return "template"
     if request.messages_column in columns:
         return "messages"
@@ -40,9 +48,12 @@ class RequestBuilder:
         batch: rows are lines of a batch file, whose bodies are sent as written.
         rows_vary: more than the texts of two rows' requests can differ.
         max_tokens: the cap on completion tokens of every request, when rows do not vary.
+        media: the columns with images and sounds, if there are any.
 
     Args:
         columns: the input's columns; with `strict=False` those known so far.
+        look_only: images and files are only looked at: requests show what is wrong, and are not to
+            be sent.
 
     Attributes:
         schema: what answers have to fit; None for free text.
@@ -52,7 +63,9 @@ class RequestBuilder:
             schema is none.
     """
 
-    def __init__(self, job: Job, columns: Sequence[str], *, strict: bool = True) -> None:
+    def __init__(
+        self, job: Job, columns: Sequence[str], *, strict: bool = True, look_only: bool = False
+    ) -> None:
         request = job.request
         self._job = job
         self.schema: AnswerSchema | None = None
@@ -69,6 +82,14 @@ class RequestBuilder:
         self._endpoint_column = job.input.endpoint
         self._hosts = {one.name: b"\0" + one.host.encode() for one in job.endpoint}
         self._null_as = job.input.null_as
+        self._history = request.history
+        self._media_tokens = request.tokens_per_image
+        self.media: MediaColumns | None = None
+        if request.image or request.audio:
+            self.media = MediaColumns(job, look_only=look_only)
+        self._conversation: Conversation | None = None
+        if request.messages:
+            self._conversation = Conversation(request.messages, columns, null_as=self._null_as, strict=strict)
         self._prompt: Template | None = None
         self._system: Template | None = None
         if request.prompt_file is not None:
@@ -86,11 +107,27 @@ class RequestBuilder:
         self._sparse = not job.input.json_lines
         if self.batch:
             self._refuse_parameters()
+        elif self._mode == "messages" and self._history is not None:
+            raise UsageError(
+                f"{job.input.path}: rows have whole conversations in {request.messages_column!r}; "
+                "--history-column goes with a prompt. Put the history into the messages."
+            )
         elif not request.model:
             raise UsageError(f"{job.input.path}: no model; pass -m MODEL or set [request] model.")
-        self.max_tokens = _cap(request.params)
-        self.rows_vary = self._mode in {"messages", "batch"} or any(
-            column is not None for column in (self._row_params, self._model_column, self._endpoint_column)
+        self.max_tokens = completion_cap(request.params)
+        self.rows_vary = (
+            self._mode in {"messages", "batch"}
+            or self._conversation is not None
+            or self.media is not None
+            or any(
+                column is not None
+                for column in (
+                    self._row_params,
+                    self._model_column,
+                    self._endpoint_column,
+                    self._history,
+                )
+            )
         )
         try:
             orjson.dumps({"model": request.model, **request.params}, option=orjson.OPT_NON_STR_KEYS)
@@ -105,21 +142,29 @@ class RequestBuilder:
         if self.batch:
             task_of(values)  # chat, the only one there is
             body = body_of(values, model=self._job.request.model, sparse=self._sparse)
-            text_bytes = _message_bytes(body["messages"])
+            text_bytes = message_bytes(body["messages"], self._media_tokens)
+            messages = hashed = body["messages"]
         else:
             messages, text_bytes = self._messages(values)
+            hashed = messages
+            if self.media is not None:
+                messages, hashed, media_bytes = self.media.added(messages, values)
+                text_bytes += media_bytes
             body = {"model": self._job.request.model, "messages": messages, **self._params}
         if self._row_params is not None:
             body = body | self._own_params(values)
         if self._model_column is not None:
             body = body | self._own_model(values)
+        # of an image, its hash is hashed
+        told = None if hashed is messages else {**body, "messages": hashed}
         if self.schema is not None:
             body = self.schema.asked_in(body)
+            told = self.schema.asked_in(told) if told is not None else None
             text_bytes += self._schema_bytes
         endpoint, host = self._own_endpoint(values)
         custom_id = self.custom_id(row.row_id, values)
         try:
-            canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+            canonical = orjson.dumps(told or body, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
         except TypeError as error:
             raise RowProblem(f"the request cannot be written as JSON: {error}") from error
         return ChatRequest(
@@ -128,7 +173,7 @@ class RequestBuilder:
             body=body,
             request_hash=hashlib.blake2b(canonical + host, digest_size=16).digest(),
             prompt_bytes=text_bytes,
-            max_tokens=_cap(body),
+            max_tokens=completion_cap(body),
             endpoint=endpoint,
             as_written=self.batch,
         )
@@ -177,8 +222,8 @@ class RequestBuilder:
     def _refuse_parameters(self) -> None:
         """A line's body is sent as written: what the job would put in beside it is never dropped unsaid."""
         request = self._job.request
-        also = {"system": request.system, "schema": request.schema}
-        given = [*(name for name, value in also.items() if value is not None), *self._params]
+        own = ("system", "history", "image", "audio", "schema")
+        given = [*(name for name in own if getattr(request, name) not in (None, [])), *self._params]
         if given:
             raise UsageError(
                 f"{self._job.input.path}: lines of a batch file are sent as written, and the job sets "
@@ -191,8 +236,11 @@ class RequestBuilder:
             "--row-params": self._row_params,
             "--model-column": self._model_column,
             "--endpoint-column": self._endpoint_column,
+            "--history-column": self._history,
         }
-        for option, name in named.items():
+        several = {"--image-column": self._job.request.image, "--audio-column": self._job.request.audio}
+        pairs = [*named.items(), *((option, name) for option, names in several.items() for name in names)]
+        for option, name in pairs:
             if name is not None and name not in columns:
                 raise UsageError(
                     f"{self._job.input.shown_as}: {option}: no column {name!r}; found: {', '.join(columns)}."
@@ -207,8 +255,13 @@ class RequestBuilder:
     def _messages(self, values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
         if self._mode == "messages":
             return self._own_messages(values)
+        if self._conversation is not None:
+            return self._told(self._conversation.messages(values), values)
         prompt = self._prompt.render(values) if self._prompt is not None else self._own_prompt(values)
-        user = {"role": "user", "content": prompt}
+        user: dict[str, Any] = {"role": "user", "content": prompt}
+        if self._history is not None:
+            first = [] if self._system is None else [_system(self._system.render(values))]
+            return self._told([*first, user], values)
         if self._system is None:
             return [user], _utf8_bytes(prompt)
         system = self._system.render(values)
@@ -225,26 +278,21 @@ class RequestBuilder:
             )
         return value_text(value)
 
+    def _told(
+        self, messages: list[dict[str, Any]], values: Mapping[str, Any]
+    ) -> tuple[list[dict[str, Any]], int]:
+        """The messages with the row's history among them, if it has one."""
+        if self._history is not None:
+            history = history_of(values.get(self._history), self._history, sparse=self._sparse)
+            messages = with_history(messages, history)
+        return messages, message_bytes(messages, self._media_tokens)
+
     def _own_messages(self, values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
         name = self._job.request.messages_column
-        messages = values.get(name)
-        if isinstance(messages, str):
-            try:
-                messages = json.loads(messages)
-            except (ValueError, RecursionError):
-                raise RowProblem(f"column {name!r} is text, but not a JSON list of messages") from None
-        if not isinstance(messages, list) or not messages:
-            raise RowProblem(f"column {name!r} is not a list of messages")
-        cleaned: list[dict[str, Any]] = []
-        for message in messages:
-            if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-                raise RowProblem(f"column {name!r}: a message needs a role and content")
-            # a column's structs have every field of every message; an absent one reads as null
-            kept = {key: value for key, value in message.items() if value is not None or key == "content"}
-            cleaned.append(kept)
-        if self._system is not None and not any(message["role"] == "system" for message in cleaned):
-            cleaned.insert(0, {"role": "system", "content": self._system.render(values)})
-        return cleaned, _message_bytes(cleaned)
+        messages = row_messages(values.get(name), name, sparse=self._sparse)
+        if self._system is not None and not any(message["role"] == "system" for message in messages):
+            messages.insert(0, _system(self._system.render(values)))
+        return messages, message_bytes(messages, self._media_tokens)
 
     def _own_params(self, values: Mapping[str, Any]) -> dict[str, Any]:
         assert self._row_params is not None
@@ -269,16 +317,8 @@ class RequestBuilder:
         return name, self._hosts[name]
 
 
-def _cap(body: Mapping[str, Any]) -> int | None:
-    """The most completion tokens that a body asks for."""
-    cap = body.get("max_tokens", body.get("max_completion_tokens"))
-    return cap if isinstance(cap, int) and not isinstance(cap, bool) else None
-
-
-def _message_bytes(messages: Sequence[Any]) -> int:
-    """UTF-8 bytes of what messages say."""
-    contents = (message.get("content") for message in messages if isinstance(message, dict))
-    return sum(len(value_text(content or "").encode("utf-8", "replace")) for content in contents)
+def _system(text: str) -> dict[str, Any]:
+    return {"role": "system", "content": text}
 
 
 def _utf8_bytes(text: str) -> int:

@@ -260,7 +260,7 @@ def _resumed(
     if changed and not fresh and store.totals().rows:
         raise UsageError(_settings_refusal(store, changed, plan))
     same_input = _input_identity(before) == _input_identity(job)
-    if same_input and not changed and source.unchanged(plan):
+    if same_input and not changed and not job.reads_files and source.unchanged(plan):
         refuse_unpriced(job, plan)
         return Prepared(store, source, plan, RequestBuilder(job, plan.columns))
     planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)

@@ -51,7 +51,9 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
             spool_stdin(spool)
         source = source_of(job, spool)
         planned = plan_input(job, source, details=True)
-        ratio = _tokens_per_byte(Tokenizer(tokenizer), source, planned) if tokenizer is not None else None
+        ratio = None
+        if tokenizer is not None:
+            ratio = _tokens_per_byte(Tokenizer(tokenizer), source, planned, job.request.tokens_per_image)
     plan = planned.plan
     price, price_source = _price(job, plan)
     problems = problem_lines(planned.problems, planned.problem_count)
@@ -103,7 +105,9 @@ def _price(job: Job, plan: InputPlan) -> tuple[Price | None, str]:
     return found.pop() if len(found) == 1 else (None, f"the lines name {len(plan.models)} models")
 
 
-def _tokens_per_byte(tokenizer: Tokenizer, source: Source, planned: Planned) -> float | None:
+def _tokens_per_byte(
+    tokenizer: Tokenizer, source: Source, planned: Planned, media_tokens: int
+) -> float | None:
     """Tokens of a byte of the prompts, over the first rows; None when there are none to count."""
     if planned.builder is None:
         return None
@@ -113,7 +117,13 @@ def _tokens_per_byte(tokenizer: Tokenizer, source: Source, planned: Planned) -> 
             request = planned.builder.build(row)
             for message in request.body.get("messages", ()):
                 content = message.get("content")
-                tokens += tokenizer.count(content) if isinstance(content, str) else 0
+                if isinstance(content, str):
+                    tokens += tokenizer.count(content)
+                elif isinstance(content, list):  # parts
+                    texts = [part.get("text") for part in content if isinstance(part, dict)]
+                    tokens += sum(
+                        tokenizer.count(text) if isinstance(text, str) else media_tokens for text in texts
+                    )
             size += request.prompt_bytes
     return tokens / size if tokens and size else None
 
