@@ -191,21 +191,9 @@ def _checked_section(name: str, values: dict[str, Any], problems: list[str]) -> 
     taken: dict[str, Any] = {}
     params: dict[str, Any] = {}
     for key, value in values.items():
-        if key == "params" and name == "request" and isinstance(value, Mapping):
-            params.update(value)
-        elif key == "schema" and name == "request":
-            try:
-                taken["schema"], taken["schema_from"] = schema_of(value)
-            except ValueError as error:
-                problems.append(f"request.schema: {error}")
-        elif key == "audio" and isinstance(value, Mapping):
-            params[key] = value  # OpenAI's parameter of that name: how a spoken answer is to sound
-        elif key in _LISTS and name == "request":
-            try:
-                taken[key] = _LISTS[key](value)
-            except ValueError as error:
-                problems.append(f"request.{key}: {error}")
-        elif key in _NESTED and isinstance(value, Mapping) and key in known:
+        if name == "request" and _took_of_request(key, value, taken, params, problems):
+            continue
+        if key in _NESTED and isinstance(value, Mapping) and key in known:
             taken[key] = _NESTED[key](value, problems)
         elif key in known:
             attribute = f"{key}_s" if key in _DURATIONS else key
@@ -224,6 +212,27 @@ def _checked_section(name: str, values: dict[str, Any], problems: list[str]) -> 
     if name == "request":
         taken["params"] = params
     return cls(**taken)
+
+
+def _took_of_request(
+    key: str, value: Any, taken: dict[str, Any], params: dict[str, Any], problems: list[str]
+) -> bool:
+    """Takes what only `[request]` has and no plain value holds; False for any other key."""
+    if key == "params" and isinstance(value, Mapping):
+        params.update(value)
+    elif key == "audio" and isinstance(value, Mapping):
+        params[key] = value  # OpenAI's parameter of that name: how a spoken answer is to sound
+    elif key == "schema" or key in _LISTS:
+        try:
+            if key == "schema":
+                taken["schema"], taken["schema_from"] = schema_of(value)
+            else:
+                taken[key] = _LISTS[key](value)
+        except ValueError as error:
+            problems.append(f"request.{key}: {error}")
+    else:
+        return False
+    return True
 
 
 def _price_table(value: Mapping[str, Any], problems: list[str]) -> PriceJob:
