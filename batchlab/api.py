@@ -83,6 +83,8 @@ _KEYWORDS = {
     "run_dir": "output.run_dir",
     "remote": "output.remote",
     "prefix": "output.prefix",
+    "reuse": "output.reuse",
+    "dedupe": "output.dedupe",
 }
 
 # how messages written for the command line read in Python
@@ -94,6 +96,9 @@ _IN_PYTHON = (
     ("--run-dir", "run_dir="),
     ("--id-column", "id="),
     ("--row-params", "row_params="),
+    ("--reuse ", "reuse: "),
+    ("--dedupe", "dedupe=True"),
+    ("Pass --temperature 0", "Pass temperature=0"),
     ("-m MODEL", "model="),
     ("-i FILE", "input="),
     ("Pass -p with a template such as -p ", "Pass prompt= with a template such as "),

@@ -212,6 +212,8 @@ class OutputJob:
         errors: file for the lines of failed rows, beside an `openai-batch` file.
         expand: a typed column for each top-level property of the schema.
         expand_prefix: put before the names of those columns.
+        reuse: directories or URLs of runs whose answers identical requests take over.
+        dedupe: identical requests at temperature 0 are sent once.
         shard_rows: rows a part; None for `SHARD_ROWS`, or fewer when several processes need more shards.
     """
 
@@ -224,6 +226,8 @@ class OutputJob:
     expand: bool = False
     expand_prefix: str = ""
     shard_rows: int | None = None
+    reuse: tuple[str, ...] = ()
+    dedupe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +321,8 @@ def _section(name: str, data: Any) -> Any:
     if name == "price":
         models = {model: _section("price", price) for model, price in data.get("models", {}).items()}
         return PriceJob(**{**data, "models": models})
+    if name == "output":
+        return OutputJob(**{**data, "reuse": tuple(data.get("reuse", ()))})
     return dict(data) if name == "simulator" else SECTIONS[name](**data)
 
 

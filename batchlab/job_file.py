@@ -291,6 +291,11 @@ def _is_typo(key: str, known: set[str]) -> bool:
 def _coerced(value: Any, wanted: Any, *, duration: bool) -> Any:
     if duration:
         return duration_s(value)
+    if typing.get_origin(wanted) is tuple:
+        listed = [value] if isinstance(value, str) else value
+        if isinstance(listed, list | tuple) and all(isinstance(one, str) and one for one in listed):
+            return tuple(listed)
+        raise ValueError(f"expected text or a list of texts, got {value!r}")
     options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
     if bool in options:
         if isinstance(value, bool):
@@ -461,6 +466,7 @@ def _url_problems(job: Job) -> list[str]:
         "output.file": job.output.file,
         "output.errors": job.output.errors,
     }
+    places |= {f"output.reuse[{number}]": place for number, place in enumerate(job.output.reuse)}
     found = [(name, url_problem(place)) for name, place in places.items() if place and is_url(place)]
     problems = [f"{name}: {problem}" for name, problem in found if problem is not None]
     if job.output.remote is not None and not is_url(job.output.remote):

@@ -32,6 +32,7 @@ class ProgressState:
     Attributes:
         cost_usd: so far, waste included; None when the price is unknown.
         oldest: id and age (s) of the oldest of the last rows, once no other is left to begin.
+        copied: rows that got the answer to an identical request, unpaid; `copies` will have, as far as known.
         window: requests that may be in flight; `why` says what holds it down, "" if nothing.
     """
 
@@ -48,6 +49,8 @@ class ProgressState:
     why: str
     elapsed_s: float
     oldest: tuple[tuple[str, float], ...] = ()
+    copied: int = 0
+    copies: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +88,10 @@ class _Speed:
 
 def final_cost(state: ProgressState) -> float | None:
     """What the whole run will cost if the other rows cost what those before them did; None if unknown."""
-    done = state.ok + state.failed
+    done = state.ok + state.failed - state.copied
     if state.cost_usd is None or done < FORECAST_ROWS:
         return None
-    return state.cost_usd * state.total / done
+    return state.cost_usd * (state.total - max(state.copied, state.copies)) / done
 
 
 class Progress(Protocol):

@@ -311,7 +311,8 @@ def is_replaceable(result: Result) -> bool:
 class Totals:
     """Sums over rows; the same object for a part's footer, a run, and the simulator's reconciliation.
 
-    Token sums count what was reported; `rows_without_usage` says how many answered rows reported none.
+    Token sums count what was reported; `rows_without_usage` says how many answered rows reported none,
+    beside the `reused` ones, which have a copy of another row's answer, unpaid (see `store.answers`).
     `cost_usd` is None as soon as one answered row's price is unknown.
     """
 
@@ -336,6 +337,7 @@ class Totals:
     rows_without_cost: int = 0
     cost_usd: float = 0.0
     cost_wasted_usd: float = 0.0
+    reused: int = 0
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
@@ -353,6 +355,11 @@ class Totals:
     def answered(self) -> int:
         """Rows with a completion of any status."""
         return self.rows - self.failed
+
+    @property
+    def cost_unknown(self) -> bool:
+        """Whether there are answers of this run, and the cost of none is known."""
+        return 0 < self.rows_without_cost == self.answered - self.reused
 
 
 def result_totals(result: Result) -> Totals:
@@ -388,6 +395,7 @@ class Tally:
     rows_without_cost: int
     cost_usd: float
     cost_wasted_usd: float
+    reused: int
 
     def __init__(self, totals: Totals = Totals()) -> None:
         for name in Totals.__slots__:
@@ -430,7 +438,11 @@ class Tally:
         self.total_tokens += usage.total_tokens or 0
         self.cached_tokens += usage.cached_tokens or 0
         self.reasoning_tokens += usage.reasoning_tokens or 0
-        self.rows_without_usage += usage.prompt_tokens is None and usage.completion_tokens is None
+        if usage.prompt_tokens is None and usage.completion_tokens is None:
+            if result.cost_usd == 0.0:
+                self.reused += 1
+            else:
+                self.rows_without_usage += 1
         if result.cost_usd is None:
             self.rows_without_cost += 1
         else:

@@ -400,6 +400,19 @@ _OPTIONS = dict(
             default=None,
             help="Refuse to start when a line is malformed, instead of failing that row.",
         ),
+        _option(
+            "output.reuse",
+            "--reuse",
+            multiple=True,
+            metavar="RUN",
+            help="Take over the ok answers that another run has to identical requests, unpaid; repeatable.",
+        ),
+        _option(
+            "output.dedupe",
+            "--dedupe/--no-dedupe",
+            default=None,
+            help="Send identical requests once and copy the answer; only those with temperature 0. [default: --no-dedupe]",
+        ),
         _option("output.prefix", "--prefix", metavar="TEXT", help="Put before the names of result columns."),
         _option(
             "output.shard_rows",

@@ -89,6 +89,10 @@ class Taker(Protocol):
         """A row's last word, once it is in the journal. Called from the engine's event loop."""
         ...
 
+    def take_in_turn(self, result: Result) -> bool:
+        """Waits until there is room for the result. Called from a thread without an event loop."""
+        ...
+
     def gate(self) -> Gate:
         """Holds rows back while the taker is behind. Called from the engine's event loop."""
         ...
@@ -114,8 +118,11 @@ class ShardFeed:
         stop: StopSignal,
         on_complete: Callable[[OpenShard], None],
         hand_out: Callable[[Result], None] | None = None,
+        held: bytearray | None = None,
     ) -> None:
         self._hand_out = hand_out
+        self._held = held
+        self._held_rows: dict[int, int] = {}  # of open shards: rows that this pass leaves pending
         self._written: list[Result] = []
         self._source = source
         self._plan = plan
@@ -139,8 +146,12 @@ class ShardFeed:
             if opened.complete:
                 self._finish(opened)
                 continue
+            if self._held is not None and self._left_for_later(opened):
+                continue
             for row in self._source.rows(shard, self._plan):
                 if opened.done(row.row_id) or (self._only is not None and row.row_id not in self._only):
+                    continue
+                if self._held is not None and self._held[row.row_id]:
                     continue
                 try:
                     if row.problem is not None:
@@ -176,6 +187,8 @@ class ShardFeed:
         self._to_flush.add(shard)
         if shard.complete:
             self._finish(shard)
+        elif self._held is not None and shard.pending == self._held_rows.get(shard.shard.index):
+            self._put_away(shard)
         self._store.check_disk()
 
     def _flush(self) -> None:
@@ -205,6 +218,23 @@ class ShardFeed:
 
     def _shard_of(self, row_id: int) -> OpenShard:
         return self._open[row_id // self._shard_rows]
+
+    def _left_for_later(self, opened: OpenShard) -> bool:
+        """Counts the shard's rows that are held; closes it if no others are pending."""
+        assert self._held is not None
+        first, rows = opened.shard.first_row, opened.shard.rows
+        held = sum(1 for row in range(first, first + rows) if self._held[row] and not opened.done(row))
+        self._held_rows[opened.shard.index] = held
+        if opened.pending == held:
+            self._put_away(opened)
+            return True
+        return False
+
+    def _put_away(self, shard: OpenShard) -> None:
+        """Closes a shard that waits for copies: each open one has a descriptor and 20 bytes a row."""
+        self._to_flush.discard(shard)
+        shard.close()
+        self._open.pop(shard.shard.index, None)
 
     def _finish(self, shard: OpenShard) -> None:
         self._to_flush.discard(shard)
@@ -252,6 +282,7 @@ class LocalEngine:
         self._observer = observer
         self.counters = Counters(earlier=earlier)
         self._sealing = asyncio.Semaphore(1)
+        self.held: bytearray | None = None  # a byte a row of the input: 1 is not sent in the next pass
 
     async def run(self, stop: StopSignal, *, retry: RetryRule | None = None, shards: list[Shard]) -> None:
         """Runs `shards`, then gives rows that failed by the provider's trouble one more pass.
@@ -325,6 +356,7 @@ class LocalEngine:
                 stop=stop,
                 on_complete=complete,
                 hand_out=self._hand_out(last=most is not None),
+                held=self.held,
             )
             pool = Pool(
                 lanes=lanes,

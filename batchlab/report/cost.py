@@ -23,6 +23,7 @@ WORDS = ("status", "model", "endpoint", "error_class")
 HELP = {
     "rows": "input rows with a final result",
     "requests": "requests sent for them",
+    "reused": "rows that got the answer to an identical request, unpaid (--reuse, --dedupe)",
     "kept_usd": "cost of the answers that were kept",
     "wasted_usd": "cost of answers that were paid and not kept",
     "repaid_usd": "at most what a crash made you pay again: requests cut off, at their row's own cost",
@@ -49,6 +50,9 @@ def prepared(frame: pd.DataFrame) -> pd.DataFrame:
         made["day"] = at.dt.strftime("%Y-%m-%d")
     elif "day" not in made:
         made["day"] = None
+    copied = made["prompt_tokens"].isna() & made["completion_tokens"].isna() & (made["cost_usd"] == 0.0)
+    made["reused"] = copied & (made["status"] != "failed")
+    made["provider_usd"] = made["provider_usd"].mask(made["reused"])  # stated of the answer, not of the copy
     return made
 
 
@@ -109,8 +113,8 @@ def _derived(
         + rows["completion_tokens"] * trial_out
     )
     own = rows["cost_usd"].fillna(0) + rows["cost_wasted_usd"].fillna(0)
-    usual = rows["cost_usd"].mean()
-    each = own.where(rows["cost_usd"].notna(), usual)
+    paid = rows["cost_usd"].mask(rows["reused"])
+    each = own.where(paid.notna(), paid.mean())
     cut_off = rows["cut_off"].fillna(0)
     return {
         "repaid": (cut_off * each).where(cut_off > 0, 0.0),
@@ -141,13 +145,14 @@ def _sums(rows: pd.DataFrame) -> dict[str, float]:
         "rows": len(rows),
         "failed": int((~answered).sum()),
         "requests": _sum(rows["attempts"]),
+        "reused": int(rows["reused"].sum()),
         **{name: _sum(rows[name]) for name in TOKENS},
         "kept_usd": _sum(rows["cost_usd"]),
         "wasted_usd": np.nan if unpriced.any() else float(rows["cost_wasted_usd"].sum()),
         "repaid_usd": _sum(rows["repaid"]),
         "cached_savings_usd": _sum(rows["saved"]),
         "provider_usd": _sum(rows["provider_usd"]),
-        "rows_without_usage": int((answered & silent).sum()),
+        "rows_without_usage": int((answered & silent & ~rows["reused"]).sum()),
         "rows_without_cost": int((answered & rows["cost_usd"].isna()).sum()),
         "what_if_usd": _sum(rows["tried"]),
     }

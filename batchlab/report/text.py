@@ -11,7 +11,7 @@ UNKNOWN = "?"  # never 0 for what nobody knows
 
 # shown only where there is something to show
 _QUIET = (
-    "failed", "cached_tokens", "reasoning_tokens", "cached_savings_usd", "rows_without_usage",
+    "failed", "reused", "cached_tokens", "reasoning_tokens", "cached_savings_usd", "rows_without_usage",
     "rows_without_cost",
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchlab.costs.pricing import Price, price_book
@@ -29,7 +30,7 @@ from batchlab.export import Target, check_target
 from batchlab.job import SELF_STARTED, Job, output_format
 from batchlab.progress import Progress, ProgressState, conversation, open_progress
 from batchlab.protocol.redact import printable
-from batchlab.records import RunSummary, Shard, Totals
+from batchlab.records import Completion, RunSummary, Shard, Totals
 from batchlab.runner.descriptors import within_descriptors
 from batchlab.runner.endpoint import started_endpoints
 from batchlab.runner.forecasts import EarlyForecast, early_forecast, outcome_lines, saved_forecast
@@ -44,6 +45,7 @@ from batchlab.store.run_dir import RunDir
 
 if TYPE_CHECKING:
     from batchlab.engines.processes import ProcessesEngine
+    from batchlab.runner.duplicates import Duplicates
 
 EXIT_INTERRUPTED = 130
 TAIL_ROWS = 3  # of the last rows, the oldest are named on the progress line
@@ -87,6 +89,11 @@ def execute(
     """
     say = _speaker(quiet)
     _check_before(job, say)
+    taken_over: Callable[[Prepared], int] = _nothing_taken_over
+    if job.output.reuse:
+        from batchlab.runner.reusing import old_runs, take_over  # with numpy: other runs start without
+
+        taken_over = partial(take_over, runs=old_runs(job), say=say)
     with started_endpoints(job) as endpoints:
         job = within_descriptors(job, say)
         for started in endpoints:
@@ -94,11 +101,12 @@ def execute(
                 say(f"endpoint: {started.note}")
         prepared = prepare(job, fresh=fresh, say=say)
         with contextlib.closing(prepared.store), contextlib.closing(prepared.source):
+            reused = taken_over(prepared)
             if on_start is not None:
                 on_start(prepared.store)
             if not job.request.model:
                 _say_unpriced(job, prepared.plan.models, say)
-            run = _Run(job, prepared, retry=retry, only=only, interrupt=interrupt, taker=taker)
+            run = _Run(job, prepared, retry=retry, only=only, interrupt=interrupt, taker=taker, reused=reused)
             for line in run.opening_lines():
                 say(line)
             with open_progress(progress, prepared.plan.rows, sys.stderr) as shown:
@@ -122,6 +130,10 @@ def execute(
         for line in compared:
             say(line)
     return summary
+
+
+def _nothing_taken_over(_: Prepared) -> int:
+    return 0
 
 
 def _check_before(job: Job, say: Callable[[str], None]) -> None:
@@ -175,8 +187,12 @@ class _Run:
         only: frozenset[int] | None,
         interrupt: Interrupt | None = None,
         taker: Taker | None = None,
+        reused: int = 0,
     ) -> None:
         self._only = only
+        self._reused = reused  # rows that older runs have answered just now
+        self._doubled = 0  # rows that get the answer of another row
+        self._synced_before = prepared.store.synced_results
         self._interrupt = interrupt or Interrupt()
         self._taker = taker
         self._history = History(prepared.store.path)
@@ -194,8 +210,8 @@ class _Run:
         totals, rows = self._earlier, self._prepared.plan.rows
         schema = self._prepared.builder.schema
         lines = [schema.described()] if schema is not None else []
-        if totals.rows:
-            lines.append(f"resuming: {totals.rows:,} of {counted(rows, 'row')} have a final result")
+        if before := totals.rows - self._reused:
+            lines.append(f"resuming: {before:,} of {counted(rows, 'row')} have a final result")
         if self._in_flight_before:
             count = counted(self._in_flight_before, "request")
             lines.append(f"an earlier run was cut off with {count} in flight, which may be billed twice")
@@ -216,14 +232,14 @@ class _Run:
         )
         state = self._state(counters, saved)
         if self.forecast is None:
-            self.forecast = early_forecast(state, self._earlier.rows)
+            self.forecast = early_forecast(state, self._earlier.rows - self._earlier.reused)
         if self._progress is not None:
             self._progress.update(state)
 
     def _state(self, counters: Counters, saved: int) -> ProgressState:
         now = counters.totals.totals()
         return ProgressState(
-            saved=self._earlier.rows - counters.reopened + saved,
+            saved=self._earlier.rows - counters.reopened + saved - self._synced_before,
             total=self._prepared.plan.rows,
             ok=self._earlier.answered + now.answered,
             failed=self._earlier.failed + now.failed,
@@ -236,6 +252,8 @@ class _Run:
             why=counters.why,
             oldest=tuple((printable(name, 40), age) for name, age in counters.oldest[:TAIL_ROWS]),
             elapsed_s=time.monotonic() - self._started,
+            copied=self._earlier.reused + now.reused,
+            copies=self._reused + self._doubled,
         )
 
     def message(self, text: str) -> None:
@@ -261,11 +279,41 @@ class _Run:
 
         return ProcessesEngine(**what, processes=processes, spool=stdin_spool(prepared.store.path))
 
+    async def _run_once_each(self, engine: LocalEngine, stop: StopSignal, shards: list[Shard]) -> None:
+        """Sends identical requests once: a pass for the first of each, copies, and on with what failed."""
+        from batchlab.runner.duplicates import Duplicates  # with numpy: other runs start without
+        from batchlab.store.answers import Answers
+
+        store, taker = self._prepared.store, self._taker
+        duplicates: Duplicates = await asyncio.to_thread(Duplicates, self._prepared)
+        self._doubled = duplicates.extra
+        if duplicates.extra:
+            count, rows = counted(duplicates.extra, "row"), self._prepared.plan.rows
+            self.message(f"dedupe: {count} of {rows:,} ask what an earlier row asks; sent once")
+
+        def took(copy: Completion) -> None:
+            if taker is not None:
+                taker.take_in_turn(copy)
+
+        with Answers(store.path) as answers:
+            while shards and not stop.is_set:
+                settle = partial(
+                    duplicates.settle, answers, stop=stop, totals=engine.counters.totals, took=took
+                )
+                engine.held = await asyncio.to_thread(settle)
+                shards = shards_to_run(store, shards, self._retry)
+                if shards:
+                    await engine.run(stop, retry=self._retry, shards=shards)
+                if engine.held is None:
+                    return
+
     def to_end(self, endpoints: Sequence[Endpoint], *, signals: bool, command: str) -> RunSummary:
         """Runs until every row is final or the run stops."""
         prepared = self._prepared
         shards = shards_to_run(prepared.store, list(prepared.plan.shards), self._retry)
         alone = "a pilot sends few rows" if self._only is not None else ""
+        if self._job.output.dedupe and self._only is None:
+            alone = "--dedupe copies answers in this process"
         if self._taker is not None:
             alone = "results are handed over one by one in this process"
         processes = processes_for(self._job, len(shards), self.message, alone=alone)
@@ -286,7 +334,10 @@ class _Run:
                 )
             engine = self._engine(endpoints, processes)
             with self._interrupt.bound(stop):
-                await engine.run(stop, retry=self._retry, shards=shards)
+                if isinstance(engine, LocalEngine) and self._job.output.dedupe and self._only is None:
+                    await self._run_once_each(engine, stop, shards)
+                else:
+                    await engine.run(stop, retry=self._retry, shards=shards)
             if stop.reason is not None:
                 stopped = stop.reason, stop.message
             exit_code = caught.exit_code or EXIT_INTERRUPTED
@@ -349,7 +400,7 @@ def _stopped_by(error: BaseException) -> tuple[str, str]:
 
 
 def _known_cost(totals: Totals) -> float | None:
-    if totals.answered and totals.rows_without_cost == totals.answered:
+    if totals.cost_unknown:
         return None
     return totals.cost_usd + totals.cost_wasted_usd
 

@@ -37,8 +37,9 @@ class EarlyForecast:
 
 
 def early_forecast(state: ProgressState, done_before: int) -> EarlyForecast | None:
-    """A forecast from the rows done so far, once there are enough; `done_before` this invocation."""
-    done, to_do = state.ok + state.failed - done_before, state.total - done_before
+    """A forecast from the rows asked so far, once there are enough; `done_before` this invocation."""
+    done = state.ok + state.failed - state.copied - done_before
+    to_do = state.total - max(state.copied, state.copies) - done_before
     if done < EARLY_ROWS or done < EARLY_SHARE * to_do or done >= to_do:
         return None
     return EarlyForecast(done / to_do, final_cost(state), state.elapsed_s * to_do / done)

@@ -60,12 +60,21 @@ class Outbox:
             asked_again = isinstance(result, Failure) and result.retryable
             if asked_again and result.row_id // shard_rows not in sealed:
                 continue
-            with self._lock:
-                self._lock.wait_for(lambda: len(self._waiting) < self._most or self._closed)
-                if self._closed:
-                    return
-                self._waiting.append(result)
-            self._notify()
+            if not self.take_in_turn(result):
+                return
+
+    def take_in_turn(self, result: Result) -> bool:
+        """Waits until there is room for the result; False when nobody takes any more.
+
+        Called in the run's thread, or one of its threads, never from an event loop.
+        """
+        with self._lock:
+            self._lock.wait_for(lambda: len(self._waiting) < self._most or self._closed)
+            if self._closed:
+                return False
+            self._waiting.append(result)
+        self._notify()
+        return True
 
     def close(self) -> None:
         """Nobody takes any more; what waits is dropped, and is in the run directory."""

@@ -163,6 +163,7 @@ def plan_or_refuse(
         raise UsageError("\n".join(problem_lines(planned.problems, planned.problem_count)))
     plan = planned.plan
     refuse_unpriced(job, plan)
+    refuse_undedupable(job, planned.ready_builder)
     for note in planned.notes:
         say(note)
     if plan.malformed_count:
@@ -186,6 +187,23 @@ def refuse_unpriced(job: Job, plan: InputPlan) -> None:
         for model in plan.models:
             if prices.price(model) is None:
                 raise UsageError(f"{job.input.path}: model {model}: {NO_PRICE}")
+
+
+def refuse_undedupable(job: Job, builder: RequestBuilder) -> None:
+    """Raises UsageError when no request of the job can have temperature 0."""
+    own = builder.batch or job.input.row_params is not None
+    temperature = job.request.params.get("temperature")
+    if job.output.dedupe and not own and not is_zero(temperature):
+        has = "no temperature" if temperature is None else f"temperature {temperature}"
+        raise UsageError(
+            f"--dedupe: the job sets {has}, and only at temperature 0 are identical requests to be "
+            "answered alike. Pass --temperature 0, or leave --dedupe out."
+        )
+
+
+def is_zero(temperature: object) -> bool:
+    """Whether a request body's temperature is 0."""
+    return isinstance(temperature, int | float) and not isinstance(temperature, bool) and temperature == 0
 
 
 def problem_lines(problems: list[Any], count: int) -> list[str]:
@@ -262,7 +280,9 @@ def _resumed(
     same_input = _input_identity(before) == _input_identity(job)
     if same_input and not changed and not job.reads_files and source.unchanged(plan):
         refuse_unpriced(job, plan)
-        return Prepared(store, source, plan, RequestBuilder(job, plan.columns))
+        builder = RequestBuilder(job, plan.columns)
+        refuse_undedupable(job, builder)
+        return Prepared(store, source, plan, builder)
     planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)
     manifest = manifest_of(job, planned.plan, generation=store.manifest["generation"] + 1)
     manifest |= {name: store.manifest[name] for name in OWNERSHIP if name in store.manifest}

@@ -6,8 +6,10 @@ import tempfile
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batchlab.costs.estimate import Estimate, estimate
 from batchlab.costs.pricing import Price, price_book
@@ -16,8 +18,11 @@ from batchlab.errors import InputError
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.sources import Source, spool_stdin
 from batchlab.job import Job
-from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines, source_of
+from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines, refuse_undedupable, source_of
 from batchlab.store.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from batchlab.runner.savings import Saved
 
 COUNTED_ROWS = 1_000  # whose tokens a tokenizer counts
 
@@ -54,6 +59,9 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
         ratio = None
         if tokenizer is not None:
             ratio = _tokens_per_byte(Tokenizer(tokenizer), source, planned, job.request.tokens_per_image)
+        if planned.builder is not None:
+            refuse_undedupable(job, planned.builder)
+        saved = _savings(job, planned, source)
     plan = planned.plan
     price, price_source = _price(job, plan)
     problems = problem_lines(planned.problems, planned.problem_count)
@@ -65,7 +73,7 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
         lines.append(f"run {job.output.run_dir}: {done:,} rows have a final result already")
     lines += planned.notes
     doubled = _duplicates(planned.hashes)
-    if doubled:
+    if doubled and not job.output.dedupe:
         lines.append(
             f"duplicates: {doubled:,} rows ask exactly what an earlier row asks; each is sent and paid"
         )
@@ -75,9 +83,8 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
             f"{count:,} problems; nothing would be sent" if planned.problems else f"{count:,} malformed rows"
         )
         return Preview(plan.rows, lines, problems[: 2 * SHOWN_PROBLEMS], None)
-    forecast = estimate(
-        rows=plan.rows - done,
-        prompt_bytes=planned.prompt_bytes * (plan.rows - done) // max(plan.rows, 1),
+    estimated = partial(
+        estimate,
         max_tokens=planned.max_tokens,
         price=price,
         concurrency=job.limits.concurrency,
@@ -85,6 +92,12 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
         tpm=job.limits.tpm,
         tokens_per_byte=ratio,
     )
+    to_send = plan.rows - done - sum(one.rows for one in saved)
+    left_bytes = planned.prompt_bytes * (plan.rows - done) // max(plan.rows, 1)
+    for one in saved:
+        lines.append(_saved_line(one, estimated(rows=one.rows, prompt_bytes=one.prompt_bytes)))
+        left_bytes = max(0, left_bytes - one.prompt_bytes)
+    forecast = estimated(rows=to_send, prompt_bytes=left_bytes)
     if planned.builder is not None and planned.builder.schema is not None:
         lines.append(planned.builder.schema.described())
     lines += forecast.lines()
@@ -94,6 +107,35 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
         lines.append(f"price: ${price.input:g} in, ${price.output:g} out per 1M tokens ({price_source})")
     sizes = planned.sizes if details else ()
     return Preview(plan.rows, lines, [], forecast, done, plan.content_hash, sizes)
+
+
+def _savings(job: Job, planned: Planned, source: Source) -> list[Saved]:
+    """What the run would not have to send, if the job says so.
+
+    Raises UsageError: a run to take answers from is none.
+    """
+    if not job.output.reuse and not job.output.dedupe:
+        return []
+    from batchlab.runner.reusing import old_runs
+    from batchlab.runner.savings import savings
+
+    runs = old_runs(job)
+    if planned.problems:
+        return []
+    done: frozenset[int] = frozenset()
+    if _done_rows(job, planned):
+        results = RunDir.open(Path(job.output.run_dir)).all_results()
+        done = frozenset(result.row_id for result in results)
+    return savings(planned, source, runs=runs, dedupe=job.output.dedupe, done=done)
+
+
+def _saved_line(saved: Saved, worth: Estimate) -> str:
+    low, high = worth.completion_tokens
+    cost = f", ${worth.cost_usd[0]:,.4f} to ${worth.cost_usd[1]:,.4f}" if worth.cost_usd is not None else ""
+    return (
+        f"{saved.why}: {saved.rows:,} rows need no request, which saves about "
+        f"{worth.prompt_tokens:,} prompt and {low:,} to {high:,} completion tokens{cost}"
+    )
 
 
 def _price(job: Job, plan: InputPlan) -> tuple[Price | None, str]:

@@ -29,6 +29,8 @@ def retry_run(
         job = at_url(job, store.url)
     else:
         job = dataclasses.replace(job, output=dataclasses.replace(job.output, run_dir=str(store.path)))
+    # what there was to take over or copy is there; each failed row is asked for itself
+    job = dataclasses.replace(job, output=dataclasses.replace(job.output, reuse=(), dedupe=False))
     if concurrency is not None:
         job = dataclasses.replace(job, limits=dataclasses.replace(job.limits, concurrency=concurrency))
     return execute(job, retry=AskAgain(only), progress=progress, quiet=quiet, command=command, signals=True)

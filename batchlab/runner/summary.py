@@ -26,6 +26,10 @@ def summary_lines(summary: RunSummary, command: str) -> list[str]:
     lines = [f"{head}: {counted(summary.input_rows, 'row')} = {' + '.join(counts)} ({sent})"]
     lines.append(f"tokens: {tokens_line(summary)}")
     lines.append(f"cost: {cost_line(summary)}")
+    if totals.reused:
+        lines.append(
+            f"reused: {counted(totals.reused, 'row')} got the answer to an identical request, unpaid"
+        )
     if summary.insecure:
         lines.append(f"insecure: TLS certificates of {', '.join(summary.insecure)} were not verified")
     if totals.cut_off:
@@ -69,7 +73,7 @@ def tokens_line(summary: RunSummary) -> str:
 def cost_line(summary: RunSummary) -> str:
     """Cost of a run; never a silent $0 for an unknown price."""
     totals = summary.totals
-    if totals.rows_without_cost and totals.rows_without_cost == totals.answered:
+    if totals.cost_unknown:
         return "unknown (no price for this model; set [price] input and output)"
     text = money(totals.cost_usd)
     if totals.cost_wasted_usd:

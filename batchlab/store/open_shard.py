@@ -145,6 +145,11 @@ class OpenShard:
         """Whether every row has a final result."""
         return self._final == self.shard.rows
 
+    @property
+    def pending(self) -> int:
+        """Rows without a final result."""
+        return self.shard.rows - self._final
+
     def done(self, row_id: int) -> bool:
         """Whether the row has a final result."""
         return self._state[row_id - self.shard.first_row] != _PENDING

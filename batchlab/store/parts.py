@@ -206,7 +206,9 @@ def columns_totals(columns: Sequence[pa.Array]) -> Totals:
     failed = pc.equal(column["status"].cast(pa.string()), "failed")
     errors = Counter(column["error_class"].filter(failed).to_pylist())
     answered = pc.invert(failed)
-    without_usage = pc.and_(column["prompt_tokens"].is_null(), column["completion_tokens"].is_null())
+    no_tokens = pc.and_(column["prompt_tokens"].is_null(), column["completion_tokens"].is_null())
+    reused = pc.and_(no_tokens, pc.fill_null(pc.equal(column["cost_usd"], 0.0), False))
+    without_usage = pc.and_not(no_tokens, reused)
     return Totals(
         rows=len(column["row_id"]),
         **{name: status[name] for name in ("ok", "truncated", "filtered", "invalid", "failed")},
@@ -226,6 +228,7 @@ def columns_totals(columns: Sequence[pa.Array]) -> Totals:
         rows_without_cost=pc.sum(pc.and_(answered, column["cost_usd"].is_null())).as_py() or 0,
         cost_usd=float(total("cost_usd")),
         cost_wasted_usd=float(total("cost_wasted_usd")),
+        reused=pc.sum(pc.and_(answered, reused)).as_py() or 0,
     )
 
 
@@ -381,7 +384,11 @@ def part_tables(path: PartFile, columns: Sequence[str] | None = None) -> Iterato
 def part_results(path: PartFile, prefix: str) -> Iterator[Result]:
     """A part's results, in row order."""
     for table in _with_later_columns(path, prefix, [prefix + name for name in RESULT_COLUMNS]):
-        for row in table.rename_columns(list(RESULT_COLUMNS)).to_pylist():
+        try:
+            rows = table.rename_columns(list(RESULT_COLUMNS)).to_pylist()
+        except pa.ArrowException as error:  # a flipped bit in the name of a time zone
+            raise CorruptRun(f"{path}: damaged ({_first_line(error)}).") from error
+        for row in rows:
             yield _result(row)
 
 

@@ -382,6 +382,13 @@ class RunDir:
         """A context in which the run is moved to a new plan; see `Generation`."""
         return Generation(self, manifest)
 
+    def shard_results(self, index: int) -> Iterator[Result]:
+        """Every final result of a shard; sealed or not, begun or not."""
+        if index in self._with_journal():
+            yield from self._open_results(index).values()
+        elif index in self._parts():
+            yield from part_results(self.part(index), self.prefix)
+
     def all_results(self) -> Iterator[Result]:
         """Every final result of the run, shard by shard."""
         open_shards = self._with_journal()
