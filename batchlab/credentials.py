@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -85,7 +86,8 @@ def _key_in_file(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(f"{path}: cannot read the API key: {reason}.") from None
-    if mode & (stat.S_IRGRP | stat.S_IROTH):
+    # Windows states no such bits: who may read a file is in its access list, which we do not read
+    if sys.platform != "win32" and mode & (stat.S_IRGRP | stat.S_IROTH):
         raise UsageError(f"{path}: others can read the API key. Run: chmod 600 {path}")
     return text
 

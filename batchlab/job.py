@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -25,6 +26,10 @@ MIB = 1024 * 1024
 # formats of an output file or directory, and the endings that name one
 FORMATS = ("parquet", "csv", "jsonl", "openai-batch", "hf")
 ENDINGS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
+
+MAX_NAME_CHARS = 80  # of a run's directory: Windows takes 260 for a whole path
+# names that open a device on Windows, whatever their case
+_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{n}" for port in ("COM", "LPT") for n in range(10)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +220,9 @@ class OutputJob:
         reuse: directories or URLs of runs whose answers identical requests take over.
         dedupe: identical requests at temperature 0 are sent once.
         shard_rows: rows a part; None for `SHARD_ROWS`, or fewer when several processes need more shards.
+        metrics_file: Prometheus text file, for a textfile collector.
+        log_file: events as JSON lines are appended to it.
+        otel: send OpenTelemetry spans, as the OTEL_* variables say.
     """
 
     run_dir: str = ""
@@ -228,6 +236,9 @@ class OutputJob:
     shard_rows: int | None = None
     reuse: tuple[str, ...] = ()
     dedupe: bool = False
+    metrics_file: str | None = None
+    log_file: str | None = None
+    otel: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +360,15 @@ def endpoint_host(base_url: str) -> str:
 
 def default_run_dir(job: Job) -> str:
     """`runs/NAME` after the input, so that a command with another -o finds the run again."""
-    name = "stdin" if job.input.path == "-" else job.input.path.rstrip("/*")
-    stem = Path(name).name.split(".")[0] or "run"
-    return str(Path("runs") / re.sub(r"[^A-Za-z0-9_-]+", "-", stem))
+    name = "stdin" if job.input.path == "-" else job.input.path.rstrip(f"/*{os.sep}")
+    return str(Path("runs") / directory_name(Path(name).name.split(".")[0]))
+
+
+def directory_name(text: str) -> str:
+    """`text` as the name of a directory on every system: no sign, word or length that one refuses."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", text) or "run"
+    if name.upper() in _DEVICES:
+        name += "-run"
+    if len(name) > MAX_NAME_CHARS:
+        name = f"{name[:MAX_NAME_CHARS]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+    return name

@@ -375,6 +375,7 @@ def _whole_job_problems(job: Job) -> list[str]:
     if job.input.limit is not None and job.input.limit < 1:
         problems.append("input.limit: must be at least 1")
     problems += _output_problems(job.output)
+    problems += _watching_problems(job)
     for endpoint in job.endpoint:
         problems += _endpoint_problems(endpoint)
     return problems
@@ -473,6 +474,30 @@ def _url_problems(job: Job) -> list[str]:
         problems.append(f"output.remote: {job.output.remote!r} is no URL; a local path goes into run_dir")
     if job.output.remote is not None and is_url(job.output.run_dir):
         problems.append("output.remote: run_dir is a URL already; keep one, or give run_dir a local path")
+    return problems
+
+
+def _watching_problems(job: Job) -> list[str]:
+    """A metrics or log file that would be written over another file of the job."""
+    output = job.output
+    places = {
+        "input.path": job.input.path,
+        "output.file": output.file,
+        "output.errors": output.errors,
+        "output.metrics_file": output.metrics_file,
+        "output.log_file": output.log_file,
+    }
+    taken: dict[Path, str] = {}
+    problems = [
+        f"{name}: {places[name]!r} is a URL; name a file of this machine"
+        for name in ("output.metrics_file", "output.log_file")
+        if is_url(places[name] or "")
+    ]
+    for name, place in places.items():
+        if place:
+            first = taken.setdefault(Path(place).absolute(), name)
+            if first != name and name in {"output.metrics_file", "output.log_file"}:
+                problems.append(f"{name}: {place!r} is {first} too; name another file")
     return problems
 
 

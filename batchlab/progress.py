@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
+
+from batchlab.terminal import columns, erased, is_dumb, width, with_trouble_in_red
 
 PLAIN_EVERY_S = 30.0
 NOTEBOOK_LINES = 20  # messages that stay above a notebook's bar
 TAIL_AGE_S = 5.0  # the last rows are named when the oldest is at least this old
 FORECAST_ROWS = 20  # fewer say nothing about the cost of the others
 LONG_S = 600.0  # a run that takes longer has its end named by the clock
+SEPARATOR = " · "
+WIDE_COLUMNS = 60  # from here on there is room for a bar
+UNKNOWN_COLUMNS = 100
+LAST_COLUMN = 1  # tqdm cuts off what is written there, be it the last digit of a cost
+_WIDE_BAR, _NARROW_BAR = "{percentage:3.0f}%|{bar:12}| {desc}", "{percentage:3.0f}% {desc}"
 RATE_WINDOW_S = 30.0  # rows/s and tokens/s are those of the last half minute
 
 
@@ -142,7 +148,7 @@ class _Silent(_Base):
 
 
 class _Bar(_Base):
-    """One tqdm line; what does not fit a narrow terminal is left out from the right."""
+    """One tqdm line, never longer than the terminal is wide, also after it was resized."""
 
     def __init__(self, stream: TextIO, total: int) -> None:
         super().__init__(stream)
@@ -152,28 +158,48 @@ class _Bar(_Base):
             total=total,
             file=stream,
             dynamic_ncols=True,
-            bar_format="{percentage:3.0f}%|{bar:12}| {desc}",
-            ascii=" #" if os.environ.get("NO_COLOR") else None,
+            bar_format=_WIDE_BAR if self._columns() >= WIDE_COLUMNS else _NARROW_BAR,
             mininterval=0.1,
         )
+        self._drawn_columns, self._drawn_width = self._columns(), 0
+        self._last: tuple[ProgressState, Rates] | None = None
 
     def update(self, state: ProgressState) -> None:
         """See `Progress`."""
-        fields = bar_fields(state, self._speed.rates(state))
-        width = (self._bar.ncols or _terminal_width(self._stream)) - 22
-        while len(fields) > 1 and len(" · ".join(fields)) > width:
-            fields.pop()
+        self._last = state, self._speed.rates(state)
+        self._draw(*self._last)
+
+    def _draw(self, state: ProgressState, rates: Rates) -> None:
+        columns = self._columns()
+        wide = columns >= WIDE_COLUMNS
+        bar_format, taken = (_WIDE_BAR, 19) if wide else (_NARROW_BAR, 5)
+        fields = line_fields(state, rates)
+        text = line_within(fields, columns - taken - LAST_COLUMN, SEPARATOR if wide else " ")
+        if columns < self._drawn_columns and self._stream.isatty() and not is_dumb():
+            self._stream.write(erased(self._drawn_width, columns))
+            self._bar.sp = self._bar.status_printer(self._stream)  # else it pads to the old length
+        self._drawn_columns, self._drawn_width = columns, taken + width(text)
+        self._bar.bar_format = bar_format
         self._bar.n = min(state.saved, state.total)
         self._bar.total = state.total
-        self._bar.set_description_str(" · ".join(fields), refresh=False)
+        self._bar.set_description_str(with_trouble_in_red(text, self._stream), refresh=False)
         self._bar.refresh()
+
+    def _columns(self) -> int:
+        return columns(self._stream) or UNKNOWN_COLUMNS
 
     def message(self, text: str) -> None:
         """See `Progress`."""
+        self._redraw_if_resized()  # tqdm would clear, and draw again, a line of the old length
         self._bar.write(text, file=self._stream)
 
     def __exit__(self, *_: object) -> None:
+        self._redraw_if_resized()
         self._bar.close()
+
+    def _redraw_if_resized(self) -> None:
+        if self._last is not None and self._columns() != self._drawn_columns:
+            self._draw(*self._last)
 
 
 class _Notebook(_Base):
@@ -229,7 +255,8 @@ class _Plain(_Base):
         if self._clock() < self._next:
             return
         self._next = self._clock() + PLAIN_EVERY_S
-        self.message(" · ".join(bar_fields(state, rates)))
+        room = columns(self._stream) if self._stream.isatty() else None
+        self.message(line_within(line_fields(state, rates), room))
 
 
 class _Json(_Base):
@@ -262,34 +289,80 @@ class _Json(_Base):
         print(json.dumps(line), file=self._stream, flush=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One part of the progress line.
+
+    Attributes:
+        short: says the same on a narrow terminal.
+        rank: the lower, the longer it stays when there is little room.
+    """
+
+    text: str
+    short: str
+    rank: int
+
+
+_FAILED, _COST, _ETA, _WHY, _SAVED, _WAITING, _SPARE = range(7)  # ranks
+
+
 def bar_fields(state: ProgressState, rates: Rates) -> list[str]:
-    """What the progress line says, most important first."""
-    fields = [f"{state.saved:,}/{state.total:,}"]
-    counts = f"{state.ok:,} ok"
-    counts += f", {state.failed:,} failed" if state.failed else ""
-    counts += f", {state.retried:,} retried" if state.retried else ""
-    fields.append(counts)
+    """What the progress line says where there is room for all of it."""
+    return [field.text for field in line_fields(state, rates)]
+
+
+def line_fields(state: ProgressState, rates: Rates) -> list[Field]:
+    """The parts of the progress line, from left to right."""
+    saved = f"{state.saved:,}/{state.total:,}"
+    fields = [Field(saved, saved, _SAVED)]
+    failed = f"{state.failed:,} failed" if state.failed else ""
+    counts = [f"{state.ok:,} ok", failed, f"{state.retried:,} retried" if state.retried else ""]
+    fields.append(Field(", ".join(filter(None, counts)), failed, _FAILED if failed else _SPARE))
     if state.oldest and state.oldest[0][1] >= TAIL_AGE_S:
-        rows = ", ".join(f"{name} {clock_time(age)}" for name, age in state.oldest)
-        fields.append(f"waiting for {rows}")
+        rows = [f"{name} {clock_time(age)}" for name, age in state.oldest]
+        fields.append(Field(f"waiting for {', '.join(rows)}", rows[0], _WAITING))
     limit = f"limit {state.window}"
-    fields.append(f"{limit} {state.why}" if state.why else limit)
+    if state.why:
+        fields.append(Field(f"{limit} {state.why}", state.why.partition(" (")[0], _WHY))
+    else:
+        fields.append(Field(limit, limit, _SPARE))
     if rates.eta_s is not None and state.saved < state.total:
         end = time.strftime("%H:%M", time.localtime(time.time() + rates.eta_s))
-        fields.append(f"{clock_time(rates.eta_s)} left" + (f", ends {end}" if rates.eta_s > LONG_S else ""))
+        left = f"{clock_time(rates.eta_s)} left"
+        fields.append(Field(left + (f", ends {end}" if rates.eta_s > LONG_S else ""), left, _ETA))
     fields.append(_cost(state, rates))
-    fields.append(f"{rates.rows_per_s:.1f} rows/s")
-    fields.append(f"{rates.tokens_per_s:,.0f} tokens/s")
+    rows_per_s = f"{rates.rows_per_s:.1f} rows/s"
+    fields.append(Field(rows_per_s, rows_per_s, _SPARE))
+    tokens_per_s = f"{rates.tokens_per_s:,.0f} tokens/s"
+    fields.append(Field(tokens_per_s, tokens_per_s, _SPARE))
     return fields
 
 
-def _cost(state: ProgressState, rates: Rates) -> str:
+def line_within(fields: Sequence[Field], room: int | None, separator: str = SEPARATOR) -> str:
+    """As much of the line as fits `room` columns: spare parts go first, from the right, then the
+    least important ones are said shorter, then they go too.
+    """
+    shown = {index: field.text for index, field in enumerate(fields)}
+    by_rank = sorted(shown, key=lambda index: (fields[index].rank, index), reverse=True)
+    spare = [index for index in by_rank if fields[index].rank == _SPARE]
+    steps = [(index, "") for index in spare]
+    steps += [(index, fields[index].short) for index in by_rank if index not in spare]
+    steps += [(index, "") for index in by_rank[:-1] if index not in spare]
+    for index, text in steps:
+        if room is None or width(separator.join(filter(None, shown.values()))) <= room:
+            break
+        shown[index] = text
+    return separator.join(filter(None, shown.values()))
+
+
+def _cost(state: ProgressState, rates: Rates) -> Field:
     if state.cost_usd is None:
-        return "cost ?"
+        return Field("cost ?", "$?", _COST)
     spent = f"${state.cost_usd:.4f}"
+    short = f"${state.cost_usd:.2f}" if state.cost_usd >= 0.1 else spent
     if rates.final_cost_usd and state.saved < state.total:
         spent += f" of about ${rates.final_cost_usd:.{2 if rates.final_cost_usd >= 1 else 4}f}"
-    return spent
+    return Field(spent, short, _COST)
 
 
 def clock_time(seconds: float) -> str:
@@ -297,13 +370,6 @@ def clock_time(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _terminal_width(stream: TextIO) -> int:
-    try:
-        return os.get_terminal_size(stream.fileno()).columns
-    except (OSError, ValueError):
-        return 100
 
 
 def notebook_display() -> Callable[..., Any] | None:
@@ -325,14 +391,15 @@ def open_progress(
 ) -> Progress:
     """The progress display of a run.
 
-    `auto` is one display in a notebook, a bar on a terminal, and plain lines elsewhere.
+    `auto` is one display in a notebook, a bar on a terminal, and plain lines elsewhere: a
+    dumb terminal (TERM=dumb) cannot write over a line.
     """
     stream = stream or sys.stderr
     if mode == "auto":
         display = notebook_display()
         if display is not None:
             return _Notebook(stream, total, display)
-        mode = "bar" if stream.isatty() else "plain"
+        mode = "bar" if stream.isatty() and not is_dumb() else "plain"
     match mode:
         case "bar":
             return _Bar(stream, total)

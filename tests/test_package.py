@@ -43,7 +43,7 @@ def test_a_run_over_json_lines_loads_neither_arrow_nor_prices_before_its_first_r
     """They take half a second, which the first requests need not wait for."""
     (tmp_path / "rows.jsonl").write_text('{"text": "a", "n": 1}\n{"text": "b", "n": 2.5}\n')
     check = f"""
-import sys
+import os, sys
 from pathlib import Path
 from batchlab.job_file import job_from
 from batchlab.dispatch.transport import HttpTransport
@@ -53,7 +53,7 @@ async def first_request(self, request):
     heavy = {(*HEAVY, "genai_prices", "tqdm", "matplotlib")!r}
     print([name for name in heavy if name in sys.modules and name != "aiohttp"])
     sys.stdout.flush()
-    execute.os._exit(0)
+    os._exit(0)
 
 HttpTransport.send = first_request
 execute.execute(job_from({{

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from batchlab.progress import ProgressState, Rates, bar_fields, open_progress
+from batchlab.progress import ProgressState, Rates, bar_fields, line_fields, line_within, open_progress
+from batchlab.terminal import width
 
 
 class Clock:
@@ -83,17 +84,43 @@ def test_json_progress_is_one_object_a_line():
     assert [object_.get("message") for object_ in objects] == [None, "one more try", None]
 
 
-@pytest.mark.parametrize("columns", [40, 60, 80, 200])
-def test_the_bar_fits_the_terminal(columns, monkeypatch):
-    monkeypatch.setenv("COLUMNS", str(columns))
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 200])
+def test_the_bar_fits_the_terminal(columns):
     out = io.StringIO()
     with open_progress("bar", 100, out) as progress:
-        progress._bar.ncols = columns
-        progress._bar.dynamic_ncols = None
+        progress._columns = lambda: columns
         progress.update(state(why="paused 12 s (429, Retry-After)", elapsed_s=1.0))
 
-    assert all(len(line) <= columns for line in out.getvalue().replace("\n", "\r").split("\r"))
-    assert "10/100" in out.getvalue()
+    assert all(len(line) < columns for line in out.getvalue().replace("\n", "\r").split("\r"))
+    assert " 10%" in out.getvalue()
+    assert "$0.50" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("room", "line"),
+    [
+        (
+            None,
+            "10/100 · 10 ok, 1 failed, 2 retried · limit 5 ↓ 429 · 0:45 left · $0.5000 · 2.0 rows/s · 100 tokens/s",
+        ),
+        (78, "10/100 · 10 ok, 1 failed, 2 retried · limit 5 ↓ 429 · 0:45 left · $0.5000"),
+        (60, "10/100 · 1 failed · ↓ 429 · 0:45 left · $0.50"),
+        (35, "1 failed · 0:45 left · $0.50"),
+        (20, "1 failed · $0.50"),
+        (10, "1 failed"),
+        (1, "1 failed"),
+    ],
+)
+def test_where_there_is_little_room_failures_cost_and_the_end_stay(room, line):
+    fields = line_fields(state(failed=1, retried=2, why="↓ 429"), Rates(2.0, 100.0, 45.0))
+
+    assert line_within(fields, room) == line
+
+
+def test_a_wide_character_takes_two_columns():
+    waiting = line_fields(state(oldest=(("漢字" * 5, 75.0),)), Rates(0.0, 0.0, None))
+
+    assert all(width(line_within(waiting, room)) <= room for room in range(10, 80))
 
 
 def test_no_progress_says_nothing():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from batchlab.cli.completion import run_dirs
 from batchlab.costs.pricing import Price
 from batchlab.errors import EXIT_OK, UsageError
 
 
 @click.command()
-@click.argument("runs", metavar="RUN…", nargs=-1, required=True, type=click.Path())
+@click.argument("runs", metavar="RUN…", nargs=-1, required=True, type=click.Path(), shell_complete=run_dirs)
 @click.option(
     "--by",
     metavar="COLUMN[,COLUMN]",
@@ -104,8 +105,14 @@ def _price(text: str) -> tuple[str, Price]:
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN", type=click.Path())
-@click.option("-o", "--output", metavar="FILE.html", help="Where to write it. [default: RUN/report.html]")
+@click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE.html",
+    type=click.Path(),
+    help="Where to write it. [default: RUN/report.html]",
+)
 @click.option(
     "--by",
     metavar="COLUMN[,COLUMN]",

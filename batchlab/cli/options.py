@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from batchlab.cli.completion import endpoint_words, preset_names, run_dirs
 from batchlab.errors import UsageError
 from batchlab.job import FORMATS, SCHEMA_MODES, Job
 from batchlab.job_file import job_from, load_job
@@ -42,6 +44,7 @@ _OPTIONS = dict(
             "--input",
             "--input-file",
             metavar="ROWS",
+            type=click.Path(),
             help="Prompts: .jsonl, .ndjson, .csv, .tsv (also .gz, .jsonl.zst), .parquet, a directory or glob of Parquet files, an s3://, gs://, az:// or hf:// URL of those, or - for standard input (JSONL).",
         ),
         _option(
@@ -50,6 +53,7 @@ _OPTIONS = dict(
             "--output",
             "--output-file",
             metavar="FILE",
+            type=click.Path(),
             help="Also write one .parquet, .csv or .jsonl file at the end, here or at a URL, or a Hugging Face data set to a directory (DIR/): one row per input row, in input order.",
         ),
         _option(
@@ -62,12 +66,15 @@ _OPTIONS = dict(
             "output.errors",
             "--errors",
             metavar="FILE",
+            type=click.Path(),
             help="Where openai-batch puts the lines of failed rows. [default: beside the others]",
         ),
         _option(
             "output.run_dir",
             "--run-dir",
             metavar="DIR",
+            type=click.Path(),
+            shell_complete=run_dirs,
             help="Where the run keeps its journal and parts; at a URL the parts, with the journal in runs/. [default: runs/NAME]",
         ),
         _option(
@@ -96,6 +103,7 @@ _OPTIONS = dict(
             "request.prompt_file",
             "--prompt-file",
             metavar="FILE.j2",
+            type=click.Path(),
             help="Jinja2 template of the user message, instead of --prompt.",
         ),
         _option(
@@ -164,12 +172,14 @@ _OPTIONS = dict(
             envvar="BATCHLAB_BASE_URL",
             show_envvar=True,
             metavar="URL",
+            shell_complete=endpoint_words,
             help="Endpoint, or 'simulator', 'local', 'local:FILE.gguf'. [default: ModelsLab]",
         ),
         _option(
             "endpoint.preset",
             "--preset",
             metavar="NAME",
+            shell_complete=preset_names,
             help="A known service instead of --base-url: openai, groq, ollama, ...; batchlab check --list shows them.",
         ),
         _option(
@@ -182,6 +192,7 @@ _OPTIONS = dict(
             "endpoint.api_key_file",
             "--api-key-file",
             metavar="FILE",
+            type=click.Path(),
             help="File with the API key; refused when others can read it.",
         ),
         _option(
@@ -194,6 +205,7 @@ _OPTIONS = dict(
             "endpoint.ca_bundle",
             "--ca-bundle",
             metavar="FILE",
+            type=click.Path(),
             help="Certificates (PEM) to trust instead of the system's.",
         ),
         _option(
@@ -421,6 +433,27 @@ _OPTIONS = dict(
             metavar="N",
             help="Rows a part. [default: 10000; fewer for several processes]",
         ),
+        _option(
+            "output.metrics_file",
+            "--metrics-file",
+            metavar="FILE.prom",
+            type=click.Path(),
+            help="Replace FILE every 10 s and at the end by the run's numbers in Prometheus text format.",
+        ),
+        _option(
+            "output.log_file",
+            "--log-file",
+            metavar="FILE",
+            type=click.Path(),
+            help="Append what happens to FILE, one JSON object a line.",
+        ),
+        _option(
+            "output.otel",
+            "--otel",
+            is_flag=True,
+            default=None,
+            help="Send OpenTelemetry spans as the OTEL_* variables say; needs pip install 'batchlab[otel]'.",
+        ),
     ]
 )
 
@@ -477,4 +510,9 @@ def job_of(
 
 def this_command() -> str:
     """The command line that was typed, to be printed as the way to go on."""
-    return shlex.join(["batchlab", *(word for word in sys.argv[1:] if word != "--fresh")])
+    return shell_line(["batchlab", *(word for word in sys.argv[1:] if word != "--fresh")])
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """Words as the shell of this system takes them."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from batchlab.cli.completion import run_dirs
 from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK
 from batchlab.job import FORMATS
 
-RUN = click.argument("run_dir", metavar="RUN", type=click.Path())
+RUN = click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
 
 
 @click.command()
@@ -55,6 +56,7 @@ def verify(run_dir: str) -> int:
     "--output",
     required=True,
     metavar="FILE",
+    type=click.Path(),
     help="A .parquet, .csv or .jsonl file, or a directory (DIR/) for a Hugging Face data set.",
 )
 @click.option(
@@ -65,6 +67,7 @@ def verify(run_dir: str) -> int:
 @click.option(
     "--errors",
     metavar="FILE",
+    type=click.Path(),
     help="Where openai-batch puts the lines of failed rows. [default: beside the others]",
 )
 @click.option(

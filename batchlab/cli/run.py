@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from batchlab.cli.completion import run_dirs
 from batchlab.cli.options import job_of, job_options, this_command
 from batchlab.errors import EXIT_OK, EXIT_USAGE
 
@@ -108,7 +109,7 @@ def plan(
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN", type=click.Path())
+@click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
 @click.option(
     "--only",
     multiple=True,

@@ -116,7 +116,9 @@ def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
     metavar="KIND=RATE",
     help="A fault and how often, e.g. http_503=0.05; repeatable.",
 )
-@click.option("--ledger", metavar="FILE", help="Append a JSON line for each request that was billed.")
+@click.option(
+    "--ledger", metavar="FILE", type=click.Path(), help="Append a JSON line for each request that was billed."
+)
 def simulate(
     *,
     port: int,

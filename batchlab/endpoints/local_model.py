@@ -76,6 +76,7 @@ class LocalModel:
             stderr=subprocess.DEVNULL,
             text=True,
             start_new_session=True,  # Ctrl-C is for the run, which drains first
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same, on Windows
         )
         assert self._process.stdout is not None
         address = next((line.strip() for line in self._process.stdout if line.startswith("http://")), "")

@@ -41,7 +41,8 @@ class Counters:
     """What this invocation has done so far; written by the engine's event loop alone.
 
     `earlier` are the run's totals before this invocation, and `totals` what it has added to them;
-    `reopened` rows had failed and are asked again. `oldest` is that of the pool.
+    `reopened` rows had failed and are asked again. `oldest` is that of the pool. `out` says of each
+    endpoint that is not used any more why.
     """
 
     earlier: Totals = field(default_factory=Totals)
@@ -53,6 +54,7 @@ class Counters:
     why: str = ""
     paused: bool = False
     oldest: list[tuple[str, float]] = field(default_factory=list)
+    out: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,22 @@ class Taker(Protocol):
         ...
 
 
+class RowWatch(Protocol):
+    """Told about single rows, after their records are written. May not raise."""
+
+    def begun(self, request: ChatRequest) -> None:
+        """The row is about to be sent."""
+        ...
+
+    def sent(self, row_id: int) -> None:
+        """A request for the row leaves now."""
+        ...
+
+    def result(self, result: Result) -> None:
+        """The row's final result."""
+        ...
+
+
 class ShardFeed:
     """The requests of all shards, in input order, and the way back from a result to its shard.
 
@@ -119,10 +137,12 @@ class ShardFeed:
         on_complete: Callable[[OpenShard], None],
         hand_out: Callable[[Result], None] | None = None,
         held: bytearray | None = None,
+        watch: RowWatch | None = None,
     ) -> None:
         self._hand_out = hand_out
         self._held = held
         self._held_rows: dict[int, int] = {}  # of open shards: rows that this pass leaves pending
+        self._watch = watch
         self._written: list[Result] = []
         self._source = source
         self._plan = plan
@@ -160,6 +180,8 @@ class ShardFeed:
                 except RowProblem as problem:
                     self.emit(_bad_input(row.row_id, problem))
                     continue
+                if self._watch is not None:
+                    self._watch.begun(request)
                 yield request
 
     def sent(self, row_id: int, attempt: int) -> None:
@@ -171,6 +193,8 @@ class ShardFeed:
             self._flush()
         shard.append_sent(row_id, attempt)
         self._store.check_disk()
+        if self._watch is not None:
+            self._watch.sent(row_id)
 
     def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
         """See `dispatch.pool.Recorder`."""
@@ -182,6 +206,8 @@ class ShardFeed:
         final = shard.append(result, self._counters.totals)
         if self._hand_out is not None:
             self._written.append(final)
+        if self._watch is not None:
+            self._watch.result(result)
         if not self._to_flush:
             asyncio.get_running_loop().call_soon(self._flush)
         self._to_flush.add(shard)
@@ -269,9 +295,11 @@ class LocalEngine:
         only: frozenset[int] | None = None,
         taker: Taker | None = None,
         terms: Terms | None = None,
+        watch: RowWatch | None = None,
     ) -> None:
         self._only = only
         self._taker = taker
+        self._watch = watch
         self._terms = terms or OwnTerms(job, spent_of(earlier))
         self._job = job
         self._endpoints = endpoints
@@ -357,6 +385,7 @@ class LocalEngine:
                 on_complete=complete,
                 hand_out=self._hand_out(last=most is not None),
                 held=self.held,
+                watch=self._watch,
             )
             pool = Pool(
                 lanes=lanes,
@@ -429,6 +458,7 @@ class LocalEngine:
         counters.in_flight = sum(lane.controller.in_flight for lane in lanes)
         counters.paused = bool(used) and all(lane.controller.gate_until > now for lane in used)
         counters.oldest = pool.oldest(now)
+        counters.out = {lane.name: lane.out.message for lane in lanes if lane.out is not None}
         whys = {lane.name: lane.controller.why(now) for lane in used}
         if len(self._endpoints) == 1:
             counters.why = "".join(whys.values())

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from batchlab.dispatch.lease import (
 from batchlab.dispatch.leases import Allocator, Pauses
 from batchlab.dispatch.pool import PoolCounters
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.local import TICK_S, Counters, Endpoint, LocalEngine, Observer
+from batchlab.engines.local import TICK_S, Counters, Endpoint, LocalEngine, Observer, RowWatch
 from batchlab.engines.messages import Report
 from batchlab.engines.terms import OwnTerms, controller_limits, spent_of
 from batchlab.engines.worker_process import WorkerProcess, started_worker
@@ -50,6 +50,7 @@ class ProcessesEngine:
 
     Args:
         spool: where the run keeps standard input.
+        watch_link: what a worker needs to watch its rows, see `observe.watchers`.
         earlier: the run's totals before this invocation.
     """
 
@@ -66,7 +67,10 @@ class ProcessesEngine:
         earlier: Totals,
         processes: int,
         spool: Path,
+        watch: RowWatch | None = None,
+        watch_link: Mapping[str, Any] | None = None,
     ) -> None:
+        self._watch, self._watch_link = watch, watch_link or {}
         self._job = job
         self._endpoints = endpoints
         self._source, self._plan, self._builder = source, plan, builder
@@ -138,6 +142,7 @@ class ProcessesEngine:
             observer=_After(self._observer, self._gone.saved),
             earlier=self.counters.earlier,
             terms=OwnTerms(self._job, spent),
+            watch=self._watch,
         )
         engine.counters = self.counters
         again = [
@@ -184,6 +189,7 @@ class ProcessesEngine:
             processes=self._processes,
             endpoints=[(one.base_url, one.key and one.key.reveal()) for one in self._endpoints],
             retry=None if self._retry is None else dataclasses.asdict(self._retry),
+            watch=self._watch_link,
         )
         if self._stop.is_set:
             worker.tell("stop", reason=self._stop.reason, message=self._stop.message)
@@ -259,6 +265,7 @@ class ProcessesEngine:
                 for other in others:
                     other.tell("up" if message["was_out"] else "renew", lane=lane)
             case "out":
+                self.counters.out.setdefault(lane, message["outcome"]["message"])
                 for other in others:
                     other.tell("out", lane=lane, outcome=message["outcome"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,10 +18,8 @@ SHARDS_EACH = 4  # so that nobody is idle for long while another sends the last 
 
 def available_cpus() -> int:
     """CPUs that this process may use, by its affinity and its control group's quota."""
-    try:
-        cpus = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        cpus = os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS and Windows have none
+    cpus = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     quota = _cgroup_cpus()
     return max(1, cpus if quota is None else min(cpus, int(quota)))
 
@@ -46,6 +45,8 @@ def processes_for(job: Job, shards: int, say: Callable[[str], None], *, alone: s
     Args:
         alone: why it is to be one process; "" when it is not.
     """
+    if sys.platform == "win32":
+        alone = "workers need descriptors and signals that Windows lacks"
     asked = job.limits.processes
     wanted = available_cpus() if isinstance(asked, str) else asked
     concurrency = min(one.concurrency or job.limits.concurrency for one in job.endpoint)

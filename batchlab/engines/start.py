@@ -15,12 +15,14 @@ import socket
 import sys
 import threading
 
-SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+SIGNALS = {signal.SIGINT, signal.SIGTERM} | ({signal.SIGHUP} if hasattr(signal, "SIGHUP") else set())
 EXIT_ORPHANED = 3
 
 
 def main() -> None:
     """A worker's life."""
+    if sys.platform == "win32":
+        raise NotImplementedError("a run has one process there")
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # blocked by the parent until they are ignored
@@ -33,6 +35,8 @@ def main() -> None:
 
 
 def _leave_with_parent(control: int) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError("a run has one process there")
     watch = select.poll()
     watch.register(control, 0)  # nothing but the hang-up, which is always told
     watch.poll()

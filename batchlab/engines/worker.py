@@ -42,7 +42,9 @@ from batchlab.errors import EXIT_STOPPED, BatchlabError, InputError, RunStopped,
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources import Source, open_source
-from batchlab.job import EndpointJob, Job
+from batchlab.job import SELF_STARTED, EndpointJob, Job
+from batchlab.observe.facts import Place
+from batchlab.observe.watchers import Watchers, worker_watch
 from batchlab.records import Outcome, OutcomeClass, Shard, Totals
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
@@ -156,6 +158,7 @@ class _Worker:
         self._store = RunDir.open(Path(begin["run_dir"]))
         plan = InputPlan.from_json(self._store.manifest["plan"])
         source = _source(job, plan, self._store, begin["spool"])
+        watch = self._watch(job, begin)
         self._terms = LeasedTerms(job, begin["index"], begin["processes"], self._tell, self._hurried.set)
         self._engine = LocalEngine(
             job=job,
@@ -175,14 +178,33 @@ class _Worker:
             observer=self,
             earlier=Totals(),
             terms=self._terms,
+            watch=watch,
         )
         retry = None if begin["retry"] is None else AskAgain(tuple(begin["retry"]["only"]))
         with contextlib.closing(source), contextlib.closing(self._store):
-            async with asyncio.TaskGroup() as group:
-                beside = [group.create_task(self._renew()), group.create_task(self._tell_stop())]
-                await self._engine.first_pass(self._stop, self._shards(plan), retry=retry)
-                for task in beside:
-                    task.cancel()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    beside = [group.create_task(self._renew()), group.create_task(self._tell_stop())]
+                    await self._engine.first_pass(self._stop, self._shards(plan), retry=retry)
+                    for task in beside:
+                        task.cancel()
+            finally:
+                if watch is not None:
+                    await asyncio.to_thread(watch.close)
+
+    def _watch(self, job: Job, begin: dict[str, Any]) -> Watchers | None:
+        loop = asyncio.get_running_loop()
+
+        def say(text: str) -> None:  # also from a thread that sends spans
+            loop.call_soon_threadsafe(partial(self._tell, "say", text=text))
+
+        places = [Place.of(one, url) for one, (url, _) in zip(job.endpoint, begin["endpoints"], strict=True)]
+        secrets = tuple(
+            key
+            for one, (_, key) in zip(job.endpoint, begin["endpoints"], strict=True)
+            if key and one.host not in SELF_STARTED
+        )
+        return worker_watch(job, begin["watch"], places, secrets, say)
 
     def update(self, counters: Counters, saved: int) -> None:
         """See `engines.local.Observer`: reported with the next renewal."""

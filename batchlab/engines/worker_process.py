@@ -62,6 +62,8 @@ async def started_worker(name: str, lock: int) -> WorkerProcess:
 
 
 def _spawned(sockets: tuple[int, int], lock: int) -> subprocess.Popen[bytes]:
+    if sys.platform == "win32":
+        raise NotImplementedError("a run has one process there")
     root = str(Path(batchlab.__file__).parents[1])
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     # a signal that comes before the worker ignores it would end it with a traceback

@@ -43,7 +43,7 @@ class JsonLinesFile:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._staged = StagedFile(path)
-        self._file = self._staged.tmp.open("w", encoding="utf-8")
+        self._file = self._staged.tmp.open("w", encoding="utf-8", newline="\n")
         self._json_columns = _json_columns(schema)
 
     def write(self, table: pa.Table) -> None:

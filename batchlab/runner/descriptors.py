@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 
 from batchlab.job import Job
@@ -15,10 +16,10 @@ def within_descriptors(job: Job, say: Callable[[str], None]) -> Job:
 
     Returns the job, with a lower concurrency when that is not far enough.
     """
-    try:
-        import resource
-    except ImportError:  # Windows: no such limit
+    if sys.platform == "win32":  # no such limit
         return job
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return job

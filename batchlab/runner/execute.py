@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +26,8 @@ from batchlab.errors import (
 )
 from batchlab.export import Target, check_target
 from batchlab.job import SELF_STARTED, Job, output_format
+from batchlab.observe.facts import Place, RunFacts
+from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import Progress, ProgressState, conversation, open_progress
 from batchlab.protocol.redact import printable
 from batchlab.records import Completion, RunSummary, Shard, Totals
@@ -39,9 +39,11 @@ from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.mirroring import brought_up_to_date
 from batchlab.runner.prepare import Prepared, prepare, stdin_spool
 from batchlab.runner.reading import write_output
+from batchlab.runner.signals import Signals
 from batchlab.runner.summary import counted, summary_lines
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
+from batchlab.terminal import with_trouble_in_red
 
 if TYPE_CHECKING:
     from batchlab.engines.processes import ProcessesEngine
@@ -50,10 +52,6 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 130
 TAIL_ROWS = 3  # of the last rows, the oldest are named on the progress line
 FREE = Price(0.0, 0.0)
-
-_SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143} | (
-    {signal.SIGHUP: 129} if hasattr(signal, "SIGHUP") else {}
-)
 
 
 def execute(
@@ -87,7 +85,41 @@ def execute(
         UsageError: nothing was sent.
         RunStopped: results could not be written any more and the run has no summary.
     """
-    say = _speaker(quiet)
+    with watching(job, _speaker(quiet)) as watchers:
+        summary = _execute(
+            job,
+            watchers,
+            fresh=fresh,
+            retry=retry,
+            progress=progress,
+            command=command,
+            signals=signals,
+            only=only,
+            on_start=on_start,
+            interrupt=interrupt,
+            taker=taker,
+            closing_lines=closing_lines,
+        )
+        watchers.ended(summary)
+    return summary
+
+
+def _execute(
+    job: Job,
+    watchers: Watchers,
+    *,
+    fresh: bool,
+    retry: AskAgain | None,
+    progress: str,
+    command: str,
+    signals: bool,
+    only: frozenset[int] | None,
+    on_start: Callable[[RunDir], None] | None,
+    interrupt: Interrupt | None,
+    taker: Taker | None,
+    closing_lines: bool,
+) -> RunSummary:
+    say = watchers.message  # shown, and logged
     _check_before(job, say)
     taken_over: Callable[[Prepared], int] = _nothing_taken_over
     if job.output.reuse:
@@ -106,10 +138,23 @@ def execute(
                 on_start(prepared.store)
             if not job.request.model:
                 _say_unpriced(job, prepared.plan.models, say)
-            run = _Run(job, prepared, retry=retry, only=only, interrupt=interrupt, taker=taker, reused=reused)
+            run = _Run(
+                job,
+                prepared,
+                watchers,
+                retry=retry,
+                only=only,
+                interrupt=interrupt,
+                taker=taker,
+                reused=reused,
+            )
+            watchers.started(run.facts(endpoints))
             for line in run.opening_lines():
                 say(line)
-            with open_progress(progress, prepared.plan.rows, sys.stderr) as shown:
+            with (
+                open_progress(progress, prepared.plan.rows, sys.stderr) as shown,
+                watchers.speaking_by(None if progress == "none" else shown.message),
+            ):
                 run.show(shown)
                 if prepared.store.mirror is not None:
                     prepared.store.mirror.say = run.message
@@ -170,7 +215,8 @@ def _say_unpriced(job: Job, models: Sequence[str], say: Callable[[str], None]) -
 def _speaker(quiet: bool) -> Callable[[str], None]:
     def say(text: str) -> None:
         if not quiet:
-            print(text, file=conversation(), flush=True)
+            stream = conversation()
+            print(with_trouble_in_red(text, stream), file=stream, flush=True)
 
     return say
 
@@ -182,6 +228,7 @@ class _Run:
         self,
         job: Job,
         prepared: Prepared,
+        watchers: Watchers,
         *,
         retry: AskAgain | None,
         only: frozenset[int] | None,
@@ -193,6 +240,7 @@ class _Run:
         self._reused = reused  # rows that older runs have answered just now
         self._doubled = 0  # rows that get the answer of another row
         self._synced_before = prepared.store.synced_results
+        self._watchers = watchers
         self._interrupt = interrupt or Interrupt()
         self._taker = taker
         self._history = History(prepared.store.path)
@@ -204,6 +252,22 @@ class _Run:
         self._started = time.monotonic()
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
+
+    def facts(self, endpoints: Sequence[Endpoint]) -> RunFacts:
+        """What is known of the run before it sends anything."""
+        return RunFacts(
+            run=str(self._prepared.store.path.absolute()),
+            job=self._job,
+            rows=self._prepared.plan.rows,
+            earlier=self._earlier,
+            places=tuple(Place.of(one.job, one.base_url) for one in endpoints),
+            # the word that our own simulator takes for a key is none, and is in its name
+            secrets=tuple(
+                one.key.reveal()
+                for one in endpoints
+                if one.key is not None and one.job.host not in SELF_STARTED
+            ),
+        )
 
     def opening_lines(self) -> list[str]:
         """What answers have to fit, and where a resumed run goes on."""
@@ -230,6 +294,7 @@ class _Run:
             errors=counters.attempts.errors,
             paused=counters.paused,
         )
+        self._watchers.update(counters)
         state = self._state(counters, saved)
         if self.forecast is None:
             self.forecast = early_forecast(state, self._earlier.rows - self._earlier.reused)
@@ -260,6 +325,7 @@ class _Run:
         """See `engines.local.Observer`."""
         if self._progress is not None:
             self._progress.message(text)
+        self._watchers.heard(text)
 
     def _engine(self, endpoints: Sequence[Endpoint], processes: int) -> LocalEngine | ProcessesEngine:
         prepared = self._prepared
@@ -272,12 +338,14 @@ class _Run:
             "builder": prepared.builder,
             "observer": self,
             "earlier": self._earlier,
+            "watch": self._watchers if self._watchers.of_rows else None,
         }
         if processes == 1:
             return LocalEngine(**what, only=self._only, taker=self._taker)
         from batchlab.engines.processes import ProcessesEngine
 
-        return ProcessesEngine(**what, processes=processes, spool=stdin_spool(prepared.store.path))
+        spool, watch_link = stdin_spool(prepared.store.path), self._watchers.link()
+        return ProcessesEngine(**what, processes=processes, spool=spool, watch_link=watch_link)
 
     async def _run_once_each(self, engine: LocalEngine, stop: StopSignal, shards: list[Shard]) -> None:
         """Sends identical requests once: a pass for the first of each, copies, and on with what failed."""
@@ -324,7 +392,7 @@ class _Run:
         async def main() -> None:
             nonlocal engine, stopped, exit_code
             stop = StopSignal()
-            caught = _Signals(stop, self.message, command)
+            caught = Signals(stop, self.message, command)
             if signals:
                 caught.install()
             deadline = self._job.limits.deadline_s
@@ -403,43 +471,3 @@ def _known_cost(totals: Totals) -> float | None:
     if totals.cost_unknown:
         return None
     return totals.cost_usd + totals.cost_wasted_usd
-
-
-class _Signals:
-    """First signal: stop in order. Second SIGINT: leave at once; what was journalled is on disk."""
-
-    def __init__(self, stop: StopSignal, say: Callable[[str], None], command: str) -> None:
-        self._stop = stop
-        self._say = say
-        self._command = command
-        self.exit_code = EXIT_OK
-
-    def install(self) -> None:
-        """Handles the signals until the loop ends."""
-        loop = asyncio.get_running_loop()
-        for number, code in _SIGNALS.items():
-            try:
-                loop.add_signal_handler(number, self._caught, signal.Signals(number).name, code)
-            except NotImplementedError:  # Windows: its loops know no signal handlers
-                signal.signal(
-                    number,
-                    lambda *_args, name=number.name, code=code: loop.call_soon_threadsafe(
-                        self._caught, name, code
-                    ),
-                )
-
-    def _caught(self, name: str, code: int) -> None:
-        if self._stop.is_set:
-            if name == "SIGINT":
-                print(
-                    f"\nleft at once; requests in flight may be billed twice. To go on: {self._command}",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                os._exit(code)
-            return
-        self.exit_code = code
-        self._say(
-            f"{name}: sending nothing new; waiting for requests in flight (Ctrl-C again leaves at once)"
-        )
-        self._stop("interrupted", f"interrupted by {name}")

@@ -11,9 +11,10 @@ import os
 from pathlib import Path
 
 from batchlab.errors import RunStopped, UsageError
-from batchlab.store.files import FILE_MODE
+from batchlab.store.files import FILE_MODE, O_BINARY
 
 BALLAST_BYTES = 16 * 1024 * 1024  # 64 answers in flight of 256 kB each
+_ZEROS = bytes(1024 * 1024)
 
 
 class Ballast:
@@ -26,10 +27,13 @@ class Ballast:
     def take(self) -> None:
         """Sets the space aside. Raises UsageError when there is not even that much."""
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, FILE_MODE)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | O_BINARY, FILE_MODE)
             try:
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(descriptor, 0, BALLAST_BYTES)
+                else:  # macOS, Windows
+                    for _ in range(BALLAST_BYTES // len(_ZEROS)):
+                        os.write(descriptor, _ZEROS)
             finally:
                 os.close(descriptor)
         except OSError as error:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +19,12 @@ from typing import NoReturn
 from batchlab.errors import RunStopped, UsageError
 
 DIR_MODE, FILE_MODE = 0o700, 0o600  # prompts and answers are private, whatever the umask
+O_BINARY = getattr(os, "O_BINARY", 0)  # Windows would write a line feed as two bytes
+
+# A reader holds a file open for a moment, and Windows does not replace an open file.
+REPLACE_TRIES, REPLACE_WAIT_S = 40, 0.05
+
+_SEEK = threading.Lock()  # where a read at an offset takes two calls
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -37,8 +46,14 @@ def disk_errors(path: str | Path) -> Iterator[None]:
         disk_stop(path, error)
 
 
+def _on_windows() -> bool:
+    return sys.platform == "win32"
+
+
 def fsync_dir(path: Path) -> None:
     """Makes names created, renamed or removed in a directory durable."""
+    if _on_windows():
+        return  # a directory cannot be opened there; NTFS keeps a journal of names
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
         os.fsync(descriptor)
@@ -70,22 +85,62 @@ def publish(tmp: Path, final: Path) -> None:
         RunStopped: the disk is full or failing.
     """
     with disk_errors(final):
-        descriptor = os.open(tmp, os.O_RDWR)
+        descriptor = os.open(tmp, os.O_RDWR | O_BINARY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        tmp.rename(final)
+        moved(tmp, final)
         fsync_dir(final.parent)
+
+
+def moved(source: Path, target: Path) -> None:
+    """Renames a file or directory; a file takes the place of another one."""
+    if not _on_windows():
+        source.rename(target)
+        return
+    for left in reversed(range(REPLACE_TRIES)):
+        try:
+            source.replace(target)
+        except PermissionError:  # somebody reads it
+            if not left:
+                raise
+            time.sleep(REPLACE_WAIT_S)
+        else:
+            return
+
+
+def read_at(descriptor: int, length: int, offset: int) -> bytes:
+    """`length` bytes from `offset`, fewer at the file's end."""
+    if hasattr(os, "pread"):
+        return bytes(os.pread(descriptor, length, offset))
+    with _SEEK:  # an append goes to the end wherever the position is; another read does not
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, length)
+
+
+def write_at(descriptor: int, data: bytes, offset: int) -> None:
+    """Writes a little data at `offset` of a file that nobody appends to."""
+    if hasattr(os, "pwrite"):
+        os.pwrite(descriptor, data, offset)
+        return
+    with _SEEK:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        os.write(descriptor, data)
+
+
+def _make_private(descriptor: int) -> None:
+    if hasattr(os, "fchmod"):  # Windows has it from Python 3.13 on; there a user's files are his own
+        os.fchmod(descriptor, FILE_MODE)
 
 
 def atomic_write(path: Path, data: bytes) -> None:
     """Replaces `path` by `data`: readers see the old complete file or the new complete one."""
     tmp = path.with_name(f"{path.name}.tmp")
     with disk_errors(path):
-        descriptor = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+        descriptor = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | O_BINARY, FILE_MODE)
         try:
-            os.fchmod(descriptor, FILE_MODE)
+            _make_private(descriptor)
             _write_all(descriptor, data)
         finally:
             os.close(descriptor)
@@ -104,8 +159,8 @@ class AppendFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with disk_errors(path):
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, FILE_MODE)
-            os.fchmod(self._descriptor, FILE_MODE)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | O_BINARY, FILE_MODE)
+            _make_private(self._descriptor)
             self.size = os.fstat(self._descriptor).st_size
             fsync_dir(path.parent)
 
@@ -132,7 +187,7 @@ class AppendFile:
 
     def read(self, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`."""
-        return os.pread(self._descriptor, length, offset)
+        return read_at(self._descriptor, length, offset)
 
     def sync(self) -> None:
         """Makes everything appended so far durable. Raises OSError; after that it never will be."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from batchlab.arrow import pa
 from batchlab.records import ChatRequest, Completion, Shard
-from batchlab.store.files import atomic_write, fsync_dir, private_dir
+from batchlab.store.files import atomic_write, fsync_dir, moved, private_dir
 from batchlab.store.journal import decode, result_of, result_record
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def finish_swap(path: Path) -> None:
         for name in _MOVED:
             if (ready / name).exists():
                 if (path / name).exists():
-                    (path / name).rename(kept / name)
-                (ready / name).rename(path / name)
+                    moved(path / name, kept / name)
+                moved(ready / name, path / name)
         if not (kept / "run.json").exists():
             atomic_write(kept / "run.json", (path / "run.json").read_bytes())
         fsync_dir(path)
-        manifest.rename(path / "run.json")
+        moved(manifest, path / "run.json")
         fsync_dir(path)
     shutil.rmtree(ready)
 
@@ -133,7 +133,7 @@ class Generation:
         for name in _DIRECTORIES:
             fsync_dir(self._path / name)
         atomic_write(self._path / "run.json", json.dumps(self._manifest, indent=1).encode())
-        self._path.rename(self._run.path / "ready")
+        moved(self._path, self._run.path / "ready")
         fsync_dir(self._run.path)
         self._committed = True
         finish_swap(self._run.path)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from batchlab.store.files import FILE_MODE, AppendFile
+from batchlab.store.files import FILE_MODE, O_BINARY, AppendFile, read_at
+from batchlab.store.locking import lock
 
 ORPHANS_S = 5.0
 _TAIL_BYTES = 64 * 1024
@@ -25,8 +26,7 @@ def take_lock(descriptor: int) -> None:
     end = time.monotonic() + ORPHANS_S
     while True:
         try:
-            # flock, not lockf: a lockf lock is dropped when any descriptor of the file closes.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
         except OSError:
             if time.monotonic() >= end or not _is_gone(read_holder(descriptor)):
                 raise
@@ -37,6 +37,8 @@ def take_lock(descriptor: int) -> None:
 
 def _is_gone(content: bytes) -> bool:
     """Whether the lock's holder, as it called itself, was a process of this machine that has ended."""
+    if sys.platform == "win32":
+        return False  # it has no workers there; and signal 0 is Ctrl-C
     try:
         who = json.loads(content)
         if who["host"] != platform.node():
@@ -55,9 +57,9 @@ def alone_at(path: Path) -> Iterator[None]:
 
     A write that fails is taken back by cutting the file, and must not cut off another's record.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | O_BINARY, FILE_MODE)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, wait=True)
         yield
     finally:
         os.close(descriptor)
@@ -73,7 +75,7 @@ def cut_torn_tail(file: AppendFile) -> None:
 def read_holder(descriptor: int) -> bytes:
     """What the lock's holder wrote; it may have taken the lock this very moment."""
     for _ in range(20):
-        content = os.pread(descriptor, 4_096, 0)
+        content = read_at(descriptor, 4_096, 0)
         if content:
             return content
         time.sleep(0.02)

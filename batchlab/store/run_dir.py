@@ -17,8 +17,6 @@ replaying the journals over the part gives the truth.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import platform
@@ -34,10 +32,20 @@ from batchlab.errors import CorruptRun, RunStopped, UsageError
 from batchlab.records import Failure, Result, Shard, Tally, Totals, is_replaceable, result_totals
 from batchlab.store.ballast import Ballast
 from batchlab.store.expanded import of_text
-from batchlab.store.files import FILE_MODE, AppendFile, atomic_write, disk_errors, private_dir
+from batchlab.store.files import (
+    FILE_MODE,
+    O_BINARY,
+    AppendFile,
+    atomic_write,
+    disk_errors,
+    private_dir,
+    read_at,
+    write_at,
+)
 from batchlab.store.generations import Generation, finish_swap, swap_pending
 from batchlab.store.journal import JournalScan, Record, encode
 from batchlab.store.lock import alone_at, cut_torn_tail, holder_text, read_holder, take_lock
+from batchlab.store.locking import HELD, lock
 from batchlab.store.mirror import Mirror
 from batchlab.store.open_shard import (
     OpenShard,
@@ -132,7 +140,7 @@ class RunDir:
             UsageError: another process holds the lock; names its pid, host and start.
         """
         try:
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | O_BINARY, FILE_MODE)
         except OSError as error:
             raise UsageError(f"{self.path}: not writable: {os.strerror(error.errno or 0)}.") from error
         try:
@@ -140,7 +148,7 @@ class RunDir:
         except OSError as error:
             holder = read_holder(descriptor)
             os.close(descriptor)
-            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+            if error.errno not in HELD:
                 raise UsageError(
                     f"{self.path}: cannot be locked: {os.strerror(error.errno or 0)}."
                 ) from error
@@ -165,7 +173,7 @@ class RunDir:
         """Says who works here, and finishes what a crash left half done."""
         os.ftruncate(descriptor, 0)
         who = {"pid": os.getpid(), "host": platform.node(), "start": time.strftime("%Y-%m-%d %H:%M:%S")}
-        os.pwrite(descriptor, json.dumps(who).encode(), 0)
+        write_at(descriptor, json.dumps(who).encode(), 0)
         if swap_pending(self.path):
             finish_swap(self.path)
             self.manifest = json.loads((self.path / "run.json").read_bytes())
@@ -178,14 +186,14 @@ class RunDir:
     def lock_holder(self) -> int | None:
         """pid of the process that works here now, None when there is none."""
         try:
-            descriptor = os.open(self.path / "lock", os.O_RDONLY)
+            descriptor = os.open(self.path / "lock", os.O_RDONLY | O_BINARY)
         except OSError:
             return None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lock(descriptor, shared=True)
         except OSError:
             with contextlib.suppress(ValueError, KeyError, TypeError):
-                return int(json.loads(os.pread(descriptor, 4_096, 0))["pid"])
+                return int(json.loads(read_at(descriptor, 4_096, 0))["pid"])
             return None
         finally:
             os.close(descriptor)
