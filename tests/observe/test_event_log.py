@@ -125,8 +125,9 @@ def test_a_stop_an_endpoint_that_is_out_and_a_refusal_are_told(batchlab, simulat
     assert named(found, "stop")[0]["reason"] == "key"
     assert found[-1]["exit_code"] == 3
 
+    assert batchlab(*job(good.base_url, rows, "--run-dir", "kept")).code == 0
     changed = batchlab(
-        *job(good.base_url, rows, "--run-dir", "other", "--log-file", "no.log", "--temperature", "1")
+        *job(good.base_url, rows, "--run-dir", "kept", "--log-file", "no.log", "--temperature", "1")
     )
     assert changed.code == 2
     (error,) = named(events(tmp_path / "no.log"), "error")
