@@ -23,6 +23,9 @@ SELF_STARTED = ("simulator", "local")  # endpoints batchlab starts itself, on lo
 SHARD_ROWS = 10_000  # ~8 MB parts at 800 B a row
 MIB = 1024 * 1024
 
+# what a request may ask of an endpoint → where it goes, after the base URL
+TASK_PATHS = {"chat": "chat/completions", "completions": "completions", "embeddings": "embeddings"}
+
 # formats of an output file or directory, and the endings that name one
 FORMATS = ("parquet", "csv", "jsonl", "openai-batch", "hf")
 ENDINGS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
@@ -143,9 +146,12 @@ class RequestJob:
         image_max_side: larger images are scaled down to this many pixels.
         max_image_bytes, max_audio_bytes: largest file or value that is sent, before base64.
         tokens_per_image: prompt tokens that an image or a sound is counted as, until the provider says.
+        task: one of TASK_PATHS; the lines of a batch file say theirs themselves.
+        batch_rows, batch_tokens: most rows, and most tokens as estimated, in one request for embeddings.
     """
 
     model: str = ""
+    task: str = "chat"
     system: str | None = None
     prompt: str | None = None
     prompt_file: str | None = None
@@ -166,6 +172,9 @@ class RequestJob:
     schema_mode: str | None = None
     schema_strict: bool | None = None
     schema_retries: int = 2
+    # OpenAI takes 2,048 texts and 300,000 tokens a request; 4 bytes a token is low for some scripts
+    batch_rows: int = 64
+    batch_tokens: int = 100_000
     params: dict[str, Any] = field(default_factory=dict)
 
 
@@ -281,7 +290,7 @@ class Job:
         """
         request = dataclasses.asdict(self.request)
         request.pop("stream")  # how the answer travels, not what is asked
-        for name in ("schema_from", "schema_retries"):
+        for name in ("batch_rows", "batch_tokens", "schema_from", "schema_retries"):
             request.pop(name)
         if self.request.schema is None:
             for name in ("schema", "schema_mode", "schema_strict"):
@@ -293,6 +302,8 @@ class Job:
         for name in ("messages", "history", "image", "audio", "image_detail", "image_max_side"):
             if not request[name]:  # an earlier batchlab's settings do not have it
                 request.pop(name)
+        if request["task"] == "chat":
+            request.pop("task")  # runs of before there were others go on
         if self.request.prompt_file:
             content = Path(self.request.prompt_file).read_bytes()
             request["prompt_file"] = hashlib.blake2b(content, digest_size=16).hexdigest()

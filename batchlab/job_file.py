@@ -29,11 +29,13 @@ from batchlab.job import (
     SCHEMA_MODES,
     SECTIONS,
     SELF_STARTED,
+    TASK_PATHS,
     EndpointJob,
     Job,
     LimitsJob,
     OutputJob,
     PriceJob,
+    RequestJob,
     default_run_dir,
     endpoint_host,
     output_format,
@@ -41,6 +43,8 @@ from batchlab.job import (
 from batchlab.presets import PRESETS
 from batchlab.schema_source import schema_of
 from batchlab.urls import is_url, local_dir_of, url_problem
+
+MAX_BATCH_ROWS = 2_048  # texts a request, as OpenAI and those that copy its API have it
 
 _DURATIONS = {
     "deadline",
@@ -84,7 +88,7 @@ def job_from(data: Mapping[str, Any], flags: Mapping[str, Any] | None = None, *,
     endpoints = _endpoints(merged.pop("endpoint"), problems)
     sections = {name: _checked_section(name, values, problems) for name, values in merged.items()}
     if not problems:
-        job = Job(endpoint=endpoints, **sections)
+        job = _with_whole_prices(Job(endpoint=endpoints, **sections))
         problems += _whole_job_problems(job)
     if problems:
         raise UsageError("\n".join(f"{where}: {problem}" for problem in problems))
@@ -359,6 +363,7 @@ def _whole_job_problems(job: Job) -> list[str]:
         problems.append("no model; pass -m MODEL or set [request] model.")
     if job.request.prompt is not None and job.request.prompt_file is not None:
         problems.append("both request.prompt and request.prompt_file are set; keep one.")
+    problems += _task_problems(job.request)
     problems += _schema_problems(job)
     problems += _message_problems(job)
     problems += _limits_problems(job.limits)
@@ -398,6 +403,37 @@ def _schema_problems(job: Job) -> list[str]:
                 problems.append(f"{name}: needs a schema; pass --schema FILE or set [request] schema")
     elif "response_format" in request.params:
         problems.append("request.response_format: the schema makes it; keep one of the two")
+    return problems
+
+
+def _with_whole_prices(job: Job) -> Job:
+    """The job with a price of 0 for completion tokens that embeddings do not have."""
+    if job.request.task != "embeddings":
+        return job
+
+    def whole(price: PriceJob) -> PriceJob:
+        models = {model: whole(one) for model, one in price.models.items()}
+        output = 0.0 if price.input is not None and price.output is None else price.output
+        return dataclasses.replace(price, output=output, models=models)
+
+    endpoints = tuple(dataclasses.replace(one, price=whole(one.price)) for one in job.endpoint)
+    return dataclasses.replace(job, endpoint=endpoints, price=whole(job.price))
+
+
+def _task_problems(request: RequestJob) -> list[str]:
+    if request.task not in TASK_PATHS:
+        return [f"request.task: no task {request.task!r}{_nearest(request.task, list(TASK_PATHS))}"]
+    problems = [
+        f"request.{name}: {request.task} take a prompt only; leave it out"
+        for name in ("system", "messages", "history", "image", "audio", "schema")
+        if request.task != "chat" and getattr(request, name) not in (None, [])
+    ]
+    if request.stream and request.task == "embeddings":
+        problems.append("request.stream: embeddings are not streamed; leave it out")
+    if not 1 <= request.batch_rows <= MAX_BATCH_ROWS:
+        problems.append(f"request.batch_rows: must be from 1 to {MAX_BATCH_ROWS:,}")
+    if request.batch_tokens < 1:
+        problems.append("request.batch_tokens: must be at least 1")
     return problems
 
 

@@ -6,6 +6,9 @@ Times are Unix seconds (float, UTC); durations carry their unit in the name.
 
 from __future__ import annotations
 
+import base64
+import sys
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -53,6 +56,9 @@ RESULT_COLUMNS = (
     "ttft_ms",
     "request_hash",
 )
+# Those that come after them in a run that asks for embeddings: a row's vector, and the vectors of a
+# line of a batch file that asks for several.
+VECTOR_COLUMNS = ("embedding", "embeddings")
 
 # Columns that parts of an earlier batchlab lack: they read as null there.
 LATER_COLUMNS = frozenset({"choices", "logprobs", "parsed_note", "corrections"})
@@ -140,6 +146,8 @@ class ChatRequest:
             without a cap.
         endpoint: name of the one endpoint that may answer; any when None.
         as_written: no parameter of the body may be renamed to suit the service.
+        task: what it asks for, one of `job.TASK_PATHS`.
+        rows: how many input rows it carries; `row_id` is then the first one's.
     """
 
     row_id: int
@@ -150,6 +158,8 @@ class ChatRequest:
     max_tokens: int | None = None
     endpoint: str | None = None
     as_written: bool = False
+    task: str = "chat"
+    rows: int = 1
 
     @property
     def model(self) -> str:
@@ -184,12 +194,13 @@ NO_USAGE = Usage()
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a successful response says, before it is tied to a row (from `protocol.chat`/`sse`).
+    """What a successful response says, before it is tied to a row (from `protocol`).
 
     Attributes:
         tool_calls: JSON text.
         choices: JSON text of all choices when there is more than one; all else is of the first.
         logprobs: JSON text of the first choice's.
+        vectors: embeddings in the order of the texts, each the base64 of little-endian float32.
     """
 
     completion: str | None
@@ -203,6 +214,7 @@ class Reply:
     system_fingerprint: str | None = None
     choices: str | None = None
     logprobs: str | None = None
+    vectors: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +281,17 @@ class Completion:
     # "empty" on an answer without content: it was paid and is kept; "schema" or "refusal" when invalid
     error_class: str | None = None
     parsed: Parsed | None = None  # of a job with a schema
+
+    @property
+    def embedding(self) -> array[float] | None:
+        """The row's vector, as float32; None unless it asked for one. `numpy.asarray` reads it as it is."""
+        texts = self.reply.vectors
+        if texts is None or len(texts) != 1:
+            return None
+        vector = array("f", base64.b64decode(texts[0]))
+        if sys.byteorder == "big":
+            vector.byteswap()
+        return vector
 
 
 @dataclass(frozen=True, slots=True)

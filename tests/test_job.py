@@ -221,3 +221,41 @@ def test_only_json_lines_without_a_prompt_may_do_without_a_model():
     for data in ({"input": {"path": "x.csv"}}, {"input": {"path": "x.jsonl"}, "request": {"prompt": "{a}"}}):
         with pytest.raises(UsageError, match="no model"):
             job_from(data)
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"task": "embedding"}, "request.task: no task 'embedding'; did you mean 'embeddings'?"),
+        ({"task": "embeddings", "system": "s"}, "request.system: embeddings take a prompt only"),
+        ({"task": "completions", "system": "s"}, "request.system: completions take a prompt only"),
+        ({"task": "embeddings", "stream": True}, "request.stream: embeddings are not streamed"),
+        ({"task": "embeddings", "batch_rows": 0}, "request.batch_rows: must be from 1 to 2,048"),
+        ({"task": "embeddings", "batch_rows": 2_049}, "request.batch_rows: must be from 1 to 2,048"),
+        ({"task": "embeddings", "batch_tokens": 0}, "request.batch_tokens: must be at least 1"),
+    ],
+)
+def test_what_a_task_cannot_have_is_said(request_, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        job_from({**MINIMAL, "request": {**MINIMAL["request"], **request_}})
+
+
+def test_embeddings_have_a_price_without_completions_and_others_do_not():
+    embeddings = {**MINIMAL["request"], "task": "embeddings"}
+    job = job_from(
+        {**MINIMAL, "request": embeddings, "price": {"input": 0.02, "models": {"b": {"input": 1}}}}
+    )
+
+    assert (job.price.output, job.price.models["b"].output) == (0.0, 0.0)
+    with pytest.raises(UsageError, match="price: needs both"):
+        job_from({**MINIMAL, "price": {"input": 0.02}})
+
+
+def test_how_many_rows_share_a_request_is_no_change_of_what_is_asked():
+    def settings(**request) -> dict:
+        return job_from({**MINIMAL, "request": {**MINIMAL["request"], **request}}).request_settings()
+
+    assert settings(batch_rows=3, batch_tokens=9) == settings()
+    assert settings(task="chat") == settings()
+    assert "request.task" not in settings()  # so runs that were started before there were tasks go on
+    assert settings(task="embeddings") != settings()

@@ -14,7 +14,7 @@ import click
 
 from batchlab.cli.completion import endpoint_words, preset_names, run_dirs
 from batchlab.errors import UsageError
-from batchlab.job import FORMATS, SCHEMA_MODES, Job
+from batchlab.job import FORMATS, SCHEMA_MODES, TASK_PATHS, Job
 from batchlab.job_file import job_from, load_job
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -165,6 +165,26 @@ _OPTIONS = dict(
             type=int,
             metavar="BYTES",
             help="Largest sound, before base64; a larger one fails its row. [default: 20971520]",
+        ),
+        _option(
+            "request.task",
+            "--task",
+            type=click.Choice(list(TASK_PATHS)),
+            help="What is asked: a chat, a text completion, or a vector for each row. [default: chat; a batch file's lines say theirs]",
+        ),
+        _option(
+            "request.batch_rows",
+            "--batch-rows",
+            type=int,
+            metavar="N",
+            help="Most rows in one request for embeddings. [default: 64]",
+        ),
+        _option(
+            "request.batch_tokens",
+            "--batch-tokens",
+            type=int,
+            metavar="N",
+            help="Most tokens, as estimated, in one request for embeddings. [default: 100000]",
         ),
         _option(
             "endpoint.base_url",
@@ -423,7 +443,7 @@ _OPTIONS = dict(
             "output.dedupe",
             "--dedupe/--no-dedupe",
             default=None,
-            help="Send identical requests once and copy the answer; only those with temperature 0. [default: --no-dedupe]",
+            help="Send identical requests once and copy the answer; only those with temperature 0 and for embeddings. [default: --no-dedupe]",
         ),
         _option("output.prefix", "--prefix", metavar="TEXT", help="Put before the names of result columns."),
         _option(

@@ -16,7 +16,7 @@ SECONDS_PER_TOKEN = (0.005, 0.05)  # of a completion
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Ranges are (low, high). `cost_usd` is None when the price is unknown."""
+    """Ranges are (low, high). `cost_usd` is None when the price is unknown. Rows may share requests."""
 
     rows: int
     prompt_tokens: int
@@ -25,15 +25,20 @@ class Estimate:
     duration_s: tuple[float, float]
     bound_by: str
     counted_by: str = f"{BYTES_PER_TOKEN} bytes a token"
+    requests: int = 0
 
     def lines(self) -> list[str]:
         """The estimate for a person."""
         low, high = self.completion_tokens
+        several = self.rows != self.requests
         lines = [
-            f"to send: {self.rows:,} requests",
+            f"to send: {self.rows:,} rows in about {self.requests:,} requests"
+            if several
+            else f"to send: {self.rows:,} requests",
             f"prompt tokens: about {self.prompt_tokens:,} ({self.counted_by})",
-            f"completion tokens: {low:,} to {high:,}",
         ]
+        if high:
+            lines.append(f"completion tokens: {low:,} to {high:,}")
         if self.cost_usd is not None:
             lines.append(f"cost: ${self.cost_usd[0]:,.4f} to ${self.cost_usd[1]:,.4f}")
         lines.append(
@@ -52,16 +57,23 @@ def estimate(
     rpm: float | None,
     tpm: float | None,
     tokens_per_byte: float | None = None,
+    batch_rows: int = 1,
+    batch_tokens: int = 0,
 ) -> Estimate:
-    """The ranges for `rows` requests with `prompt_bytes` of prompts in all.
+    """The ranges for `rows` rows with `prompt_bytes` of prompts in all.
 
     Args:
+        batch_rows, batch_tokens: most rows, and most tokens (0: any number), in one request.
+        max_tokens: of a row's completion; 0 for embeddings, which have none.
         tokens_per_byte: by the model's tokenizer, if there is one.
     """
     prompt_tokens = -(-prompt_bytes // BYTES_PER_TOKEN)
     if tokens_per_byte is not None:
         prompt_tokens = round(prompt_bytes * tokens_per_byte)
-    if max_tokens is not None:
+    requests = max(-(-rows // batch_rows), -(-prompt_tokens // batch_tokens) if batch_tokens else 0)
+    if max_tokens == 0:
+        each = 0, 0
+    elif max_tokens is not None:
         each = max(1, round(COMPLETION_SHARE * max_tokens)), max_tokens
     else:
         each = NO_MAX_TOKENS
@@ -73,15 +85,16 @@ def estimate(
     cost = None if low_cost is None or high_cost is None else (low_cost, high_cost)
     durations, binding = [], ""
     for tokens, start, per_token in zip(completion, SECONDS_PER_REQUEST, SECONDS_PER_TOKEN, strict=True):
-        candidates = {f"concurrency {concurrency}": (rows * start + tokens * per_token) / concurrency}
+        candidates = {f"concurrency {concurrency}": (requests * start + tokens * per_token) / concurrency}
         if rpm:
-            candidates[f"rpm {rpm:g}"] = rows * 60 / rpm
+            candidates[f"rpm {rpm:g}"] = requests * 60 / rpm
         if tpm:
             candidates[f"tpm {tpm:g}"] = (prompt_tokens + tokens) * 60 / tpm
         binding = max(candidates, key=lambda name: candidates[name])
         durations.append(candidates[binding])
     by = f"{BYTES_PER_TOKEN} bytes a token" if tokens_per_byte is None else "by the tokenizer"
-    return Estimate(rows, prompt_tokens, completion, cost, (durations[0], durations[1]), binding, by)
+    lasts = durations[0], durations[1]
+    return Estimate(rows, prompt_tokens, completion, cost, lasts, binding, by, requests)
 
 
 def _time(seconds: float) -> str:

@@ -149,7 +149,8 @@ class RateController:
             return math.inf
         if now < self._gate:
             return self._gate - now
-        estimate = prompt_tokens + float(max_tokens or max(NO_MAX_TOKENS, prompt_tokens))
+        expected = max(NO_MAX_TOKENS, prompt_tokens) if max_tokens is None else max_tokens
+        estimate = float(prompt_tokens + expected)
         reserve = self._ratio * estimate
         wait = 0.0
         if self._requests is not None:

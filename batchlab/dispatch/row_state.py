@@ -45,11 +45,11 @@ class RowState:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the answer has neither text nor a tool call nor a refusal."""
+        """Whether the answer has neither text nor a tool call, a refusal or an embedding."""
         if self.answer is None:
             return False
         reply = self.answer.reply
-        return not reply.completion and not reply.tool_calls and not reply.refusal
+        return not (reply.completion or reply.tool_calls or reply.refusal or reply.vectors)
 
     @property
     def is_truncated(self) -> bool:

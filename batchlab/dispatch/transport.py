@@ -11,7 +11,7 @@ import errno
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -22,14 +22,16 @@ from yarl import URL
 from batchlab.credentials import Secret
 from batchlab.dispatch.wire import Wire, WireResponse, wire_to
 from batchlab.errors import ApiError
-from batchlab.job import LimitsJob
+from batchlab.job import TASK_PATHS, LimitsJob
 from batchlab.presets import UNKNOWN, Preset
 from batchlab.protocol.chat import ReplyProblem, parse_reply
+from batchlab.protocol.completions import parse_completion
+from batchlab.protocol.embeddings import EmbeddingsProblem, parse_embeddings
 from batchlab.protocol.limits import RateHeaders, rate_limits
 from batchlab.protocol.outcomes import FaultKind, TransportFault, classify
 from batchlab.protocol.redact import redact
 from batchlab.protocol.sse import SseDecoder, StreamAssembler
-from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply
+from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply, Usage
 
 ERROR_BODY_BYTES = 64 * 1024
 # Local shortages: the machine's trouble, never charged to a row.
@@ -64,9 +66,10 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """Chat completions over one aiohttp session. Use as an async context manager.
+    """One endpoint over a pool of connections. Use as an async context manager.
 
     Args:
+        task: what most requests ask for, one of `job.TASK_PATHS`.
         service: how the service behind `base_url` spells parameters and takes its key.
         model: (as requests name it, as this endpoint does); None when they agree.
     """
@@ -77,6 +80,7 @@ class HttpTransport:
         *,
         key: Secret | None,
         limits: LimitsJob,
+        task: str = "chat",
         stream: bool = False,
         service: Preset = UNKNOWN,
         model: tuple[str, str] | None = None,
@@ -84,8 +88,8 @@ class HttpTransport:
         insecure: bool = False,
         trust_env: bool = False,
     ) -> None:
-        url = URL(base_url)
-        self._url = url.with_path(f"{url.path.rstrip('/')}/chat/completions").with_query(url.query)
+        self._base = URL(base_url)
+        self._task = task
         self._key = key
         self._limits = limits
         self._stream = stream
@@ -95,22 +99,31 @@ class HttpTransport:
         self._ca_bundle = ca_bundle
         self._insecure = insecure
         self._trust_env = trust_env
-        self._wire: Wire | None = None
+        self._connector: aiohttp.TCPConnector | None = None
+        self._wires: dict[str, Wire] = {}  # by task: each has a path of its own
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(
+        self._connector = aiohttp.TCPConnector(
             limit=0,  # the rate controller's window is the only limit
             ssl=self._tls(),
             keepalive_timeout=15,
         )
+        await self._opened(self._task)
+        return self
+
+    async def _opened(self, task: str) -> Wire:
+        """The wire to where a task's requests go; all of them share the connections."""
+        assert self._connector is not None, "used outside its context"
+        base = self._base
+        url = base.with_path(f"{base.path.rstrip('/')}/{TASK_PATHS[task]}").with_query(base.query)
         timeout = aiohttp.ClientTimeout(
             total=self._limits.timeout_s,
             sock_connect=self._limits.connect_timeout_s,
             sock_read=self._limits.idle_timeout_s,
         )
-        wire = wire_to(self._url, self._headers(), connector, timeout, trust_env=self._trust_env)
-        self._wire = await wire.__aenter__()
-        return self
+        wire = wire_to(url, self._headers(task), self._connector, timeout, trust_env=self._trust_env)
+        self._wires[task] = await wire.__aenter__()
+        return wire
 
     async def __aexit__(
         self,
@@ -118,13 +131,13 @@ class HttpTransport:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._wire is not None:
-            await self._wire.__aexit__(kind, error, traceback)
+        for wire in self._wires.values():
+            await wire.__aexit__(kind, error, traceback)
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, task: str) -> dict[str, str]:
         headers = {
             "Content-Type": "application/json",
-            "Accept": "text/event-stream" if self._stream else "application/json",
+            "Accept": "text/event-stream" if self._stream and task != "embeddings" else "application/json",
         }
         if self._key is not None:
             header = self._service.key_header
@@ -150,16 +163,16 @@ class HttpTransport:
             raise
 
     async def _send(self, request: ChatRequest) -> Answer:
-        assert self._wire is not None, "used outside its context"
         data = orjson.dumps(self._body(request), option=orjson.OPT_NON_STR_KEYS)
         started_at, started = time.time(), time.monotonic()
         try:
-            response = await self._wire.post(data)
+            wire = self._wires.get(request.task) or await self._opened(request.task)
+            response = await wire.post(data)
             try:
                 if response.status == 200 and _is_event_stream(response.headers):
                     reply, ttft = await self._streamed(response)
                 else:
-                    reply, ttft = await self._plain(response), None
+                    reply, ttft = await self._plain(response, request), None
             finally:
                 response.release()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
@@ -176,26 +189,34 @@ class HttpTransport:
 
     def _body(self, request: ChatRequest) -> dict[str, object]:
         body = request.body
-        if self._service.renamed and not request.as_written:
+        if self._service.renamed and not request.as_written and request.task == "chat":
             # a name the row uses already in its new spelling wins
             renamed = {name: new for name, new in self._service.renamed.items() if new not in body}
             body = {renamed.get(name, name): value for name, value in body.items()}
         if self._model is not None and body.get("model") == self._model[0]:
             body = {**body, "model": self._model[1]}
-        if self._stream:
+        if self._stream and request.task != "embeddings":
             body = {**body, "stream": True}
             if self._include_usage:
                 body.setdefault("stream_options", {"include_usage": True})
         return body
 
-    async def _plain(self, response: WireResponse) -> Reply:
+    async def _plain(self, response: WireResponse, request: ChatRequest) -> Reply:
         body = await self._read(response)
+        problem: ReplyProblem | None = None
         if response.status == 200:
             try:
-                return parse_reply(body)
-            except ReplyProblem:
-                pass  # HTTP 200 is no success by itself: the classifier reads the body
-        raise self._api_error(response.status, response.headers, body)
+                return parse_reply(body) if request.task == "chat" else _parse(body, request)
+            except ReplyProblem as error:
+                problem = error  # HTTP 200 is no success by itself: the classifier reads the body
+        outcome = self._redacted(classify(response.status, response.headers, body[:ERROR_BODY_BYTES]))
+        if isinstance(problem, EmbeddingsProblem):
+            outcome, usage = _bad_vectors(outcome, problem)
+            raise ApiError(outcome, usage)
+        if request.rows > 1 and outcome.after in {"first_rows", "row_streak"}:
+            # refusals of single rows are counted, and this one may be any of them
+            outcome = replace(outcome, after="")
+        raise ApiError(outcome)
 
     async def _read(self, response: WireResponse) -> bytes:
         """The decoded body. An error's body is cut at 64 KiB; a good one past the cap is a fault."""
@@ -245,9 +266,24 @@ class HttpTransport:
     def _redacted(self, outcome: Outcome) -> Outcome:
         if self._key is None:
             return outcome
-        from dataclasses import replace
-
         return replace(outcome, message=redact(outcome.message, [self._key.reveal()]))
+
+
+def _parse(body: bytes, request: ChatRequest) -> Reply:
+    """The reply to a request that is no chat. Raises ReplyProblem if there is none."""
+    if request.task == "embeddings":
+        return parse_embeddings(body, request.body)
+    return parse_completion(body)
+
+
+def _bad_vectors(outcome: Outcome, problem: EmbeddingsProblem) -> tuple[Outcome, Usage | None]:
+    """What is made of an answer whose vectors cannot be given to rows, and what it cost."""
+    usage = problem.usage if problem.usage.prompt_tokens is not None else None
+    if problem.is_refusal:
+        outcome = Outcome(OutcomeClass.FAIL, "dimensions", 200, str(problem), after="no_success")
+    elif outcome.error_class == "invalid_response":
+        outcome = replace(outcome, message=str(problem))
+    return outcome, usage
 
 
 def _is_event_stream(headers: Mapping[str, str]) -> bool:

@@ -17,6 +17,7 @@ from batchlab.costs.pricing import PriceBook
 from batchlab.credentials import Secret
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.gate import Gate
+from batchlab.dispatch.grouping import Groups
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool, PoolCounters
 from batchlab.dispatch.stop import StopSignal
@@ -26,7 +27,7 @@ from batchlab.errors import RunStopped, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source
-from batchlab.job import EndpointJob, Job
+from batchlab.job import EndpointJob, Job, RequestJob
 from batchlab.records import ChatRequest, Failure, Result, Shard, Tally, Totals, Usage
 from batchlab.store.asking import AskAgain
 from batchlab.store.open_shard import OpenShard, RetryRule
@@ -200,6 +201,27 @@ class ShardFeed:
         """See `dispatch.pool.Recorder`."""
         self._shard_of(row_id).append_back(row_id, usage, usd)
 
+    def sent_together(self, row_ids: Sequence[int], attempt: int) -> None:
+        """See `dispatch.grouping.GroupRecorder`."""
+        shard = self._shard_of(row_ids[0])
+        if self._to_flush and self._to_flush != {shard}:
+            self._flush()  # as in `sent`
+        shard.append_sent_together(row_ids, attempt)
+        self._store.check_disk()
+        if self._watch is not None:
+            for row_id in row_ids:
+                self._watch.sent(row_id)
+
+    def back_together(
+        self, row_ids: Sequence[int], usages: Sequence[Usage] | None, usds: Sequence[float | None]
+    ) -> None:
+        """See `dispatch.grouping.GroupRecorder`."""
+        self._shard_of(row_ids[0]).append_back_together(row_ids, usages, usds)
+
+    def grouped(self, request: RequestJob) -> Groups:
+        """This feed with several rows in a request."""
+        return Groups(self, rows=request.batch_rows, tokens=request.batch_tokens, shard_rows=self._shard_rows)
+
     def emit(self, result: Result) -> None:
         """See `dispatch.pool.Recorder`."""
         shard = self._shard_of(result.row_id)
@@ -311,6 +333,7 @@ class LocalEngine:
         self.counters = Counters(earlier=earlier)
         self._sealing = asyncio.Semaphore(1)
         self.held: bytearray | None = None  # a byte a row of the input: 1 is not sent in the next pass
+        self._together = job.request.task == "embeddings" and not builder.batch
 
     async def run(self, stop: StopSignal, *, retry: RetryRule | None = None, shards: list[Shard]) -> None:
         """Runs `shards`, then gives rows that failed by the provider's trouble one more pass.
@@ -387,10 +410,12 @@ class LocalEngine:
                 held=self.held,
                 watch=self._watch,
             )
+            requests = feed.requests(iter(shards))
+            together = feed.grouped(self._job.request) if self._together else None
             pool = Pool(
                 lanes=lanes,
                 budget=self._terms.budget(),
-                recorder=feed,
+                recorder=together or feed,
                 limits=limits,
                 stop=stop,
                 counters=self.counters.attempts,
@@ -402,7 +427,7 @@ class LocalEngine:
             ticker = group.create_task(self._tick(lanes, pool))
             slots = sum(self._concurrency(endpoint, most) for endpoint in self._endpoints)
             try:
-                await pool.run(feed.requests(iter(shards)), slots * WORKERS_PER_SLOT)
+                await pool.run(together.of(requests) if together else requests, slots * WORKERS_PER_SLOT)
             finally:
                 if seals:
                     await asyncio.wait(seals)
@@ -474,6 +499,7 @@ def transport_to(endpoint: Endpoint, job: Job, *, stream: bool | None = None) ->
         endpoint.base_url,
         key=endpoint.key,
         limits=job.limits,
+        task=job.request.task,
         stream=job.request.stream if stream is None else stream,
         service=own.service,
         model=(asked, own.model) if own.model is not None else None,

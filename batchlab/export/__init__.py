@@ -50,7 +50,7 @@ class Target:
     Attributes:
         path: a path or, but for a data set, a URL; `errors` too.
         format: one of `job.FORMATS`; None when nothing tells.
-        errors, prefix, model, own_ids: see `openai_batch.BatchFile`.
+        errors, prefix, model, own_ids, task: see `openai_batch.BatchFile`.
         csv_raw: see `files.CsvFile`.
     """
 
@@ -60,6 +60,7 @@ class Target:
     prefix: str = ""
     model: str = ""
     own_ids: bool = False
+    task: str | None = "chat"
     csv_raw: bool = False
 
 
@@ -166,6 +167,7 @@ def _writer(target: Target, schema: pa.Schema) -> Writer:
                 prefix=target.prefix,
                 model=target.model,
                 own_ids=target.own_ids,
+                task=target.task,
             )
 
 

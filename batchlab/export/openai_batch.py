@@ -4,22 +4,30 @@ Where the two differ, a line suits readers of both. An answer has `error` null. 
 endpoint refused has that status and `{"error": {...}}` in `response`, as OpenAI has it, and `error`
 set too, as vLLM has it; one that never got an HTTP error (a timeout, a connection) has `response`
 null. Failed rows go to the same file, as vLLM does, or to a second one, as OpenAI does.
-Sources: OpenAI API reference (batch, request output object; chat completion object); vLLM,
+Sources: OpenAI API reference (batch, request output object; the objects of each kind of answer); vLLM,
 `entrypoints/openai/run_batch.py`.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
 from batchlab.arrow import pa
 from batchlab.export.staging import StagedFile
+from batchlab.inputs.batch_lines import TASKS
+from batchlab.records import VECTOR_COLUMNS
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _COLUMNS = (
     "row_id",
@@ -56,6 +64,7 @@ class BatchFile:
         prefix: of the result columns.
         model: for an answer whose provider named none.
         own_ids: rows are lines of a batch file: one that could not be read has no id.
+        task: what all rows asked for; None when each says so itself, as lines of a batch file.
 
     Attributes:
         failed: lines of failed rows.
@@ -63,8 +72,16 @@ class BatchFile:
     """
 
     def __init__(
-        self, path: Path, *, errors: Path | None = None, prefix: str = "", model: str = "", own_ids: bool
+        self,
+        path: Path,
+        *,
+        errors: Path | None = None,
+        prefix: str = "",
+        model: str = "",
+        own_ids: bool,
+        task: str | None = "chat",
     ) -> None:
+        self._task = task
         self._prefix = prefix
         self._model = model
         self._own_ids = own_ids
@@ -82,7 +99,9 @@ class BatchFile:
     def write(self, table: pa.Table) -> None:
         """See `export.Writer.write`."""
         mine = table.select([self._prefix + name for name in _COLUMNS]).rename_columns(list(_COLUMNS))
-        for row in mine.to_pylist():
+        vectors = row_vectors(table, self._prefix)
+        asked = _asked(table) if self._task is None else repeat((self._task, False))
+        for row, found, (task, encoded) in zip(mine.to_pylist(), vectors, asked, strict=False):
             match row["status"]:
                 case "pending":
                     self.left_out += 1
@@ -90,7 +109,7 @@ class BatchFile:
                     self.failed += 1
                     self._errors.write(orjson.dumps(self._failed_line(row)) + b"\n")
                 case _:
-                    self._file.write(_dumps(self._answered_line(row)) + b"\n")
+                    self._file.write(_dumps(self._answered_line(row, task, found, encoded)) + b"\n")
 
     def commit(self) -> None:
         """See `export.Writer.commit`."""
@@ -108,15 +127,23 @@ class BatchFile:
         self._file.close()
         self._errors.close()
 
-    def _answered_line(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _answered_line(
+        self, row: Mapping[str, Any], task: str, vectors: Sequence[np.ndarray], encoded: bool
+    ) -> dict[str, Any]:
         line_id = _line_id(row)
+        if task == "embeddings":
+            body = embeddings_of(row, vectors, model=self._model, encoded=encoded)
+        elif task == "completions":
+            body = text_completion_of(row, line_id=line_id, model=self._model)
+        else:
+            body = completion_of(row, line_id=line_id, model=self._model)
         return {
             "id": line_id,
             "custom_id": row["custom_id"],
             "response": {
                 "status_code": 200,
                 "request_id": row["request_id"] or line_id,
-                "body": completion_of(row, line_id=line_id, model=self._model),
+                "body": body,
             },
             "error": None,
         }
@@ -181,6 +208,65 @@ def _choice(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": row["finish_reason"]}
 
 
+def text_completion_of(row: Mapping[str, Any], *, line_id: str, model: str) -> dict[str, Any]:
+    """The `text_completion` object of an answered row; see `completion_of`."""
+    chat = completion_of(row, line_id=line_id, model=model)
+    choices = [_text_choice(index, choice) for index, choice in enumerate(chat["choices"])]
+    return {**chat, "object": "text_completion", "choices": choices}
+
+
+def _text_choice(index: int, choice: Mapping[str, Any]) -> dict[str, Any]:
+    """A choice with its text where a text completion has it; streamed ones are kept as a chat's."""
+    text = choice.get("text") or (choice.get("message") or {}).get("content") or ""
+    kept = {"index": choice.get("index", index), "text": text, "logprobs": choice.get("logprobs")}
+    return {**kept, "finish_reason": choice.get("finish_reason")}
+
+
+def embeddings_of(
+    row: Mapping[str, Any], vectors: Sequence[np.ndarray], *, model: str, encoded: bool
+) -> dict[str, Any]:
+    """The `list` object of an answered row's embeddings, each number as short as its float32 allows.
+
+    Args:
+        encoded: as base64 of little-endian float32, which is what the row asked for.
+    """
+    usage = _usage(row)
+    if usage is not None:
+        usage.pop("completion_tokens", None)
+    data = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": base64.b64encode(vector.astype("<f4").tobytes()).decode() if encoded else vector,
+        }
+        for index, vector in enumerate(vectors)
+    ]
+    return {"object": "list", "data": data, "model": row["model"] or model, "usage": usage}
+
+
+def row_vectors(table: pa.Table, prefix: str) -> list[list[np.ndarray]]:
+    """The embeddings of each row, in the order of its texts."""
+    one, several = (prefix + name for name in VECTOR_COLUMNS)
+    found: list[list[np.ndarray]] = [[] for _ in range(table.num_rows)]
+    for name in (one, several):
+        if name not in table.column_names or not pa.types.is_list(table.schema.field(name).type):
+            continue
+        for row, value in enumerate(table[name].to_numpy()):
+            if value is not None:
+                found[row] = [value] if name == one else list(value)
+    return found
+
+
+def _asked(table: pa.Table) -> Iterator[tuple[str, bool]]:
+    """What each line of a batch file asked for, and whether embeddings were to come as base64."""
+    for row in table.select(["url", "body"]).to_pylist():
+        body = row["body"]
+        with contextlib.suppress(ValueError):
+            body = orjson.loads(body) if isinstance(body, str) else body
+        encoded = isinstance(body, dict) and body.get("encoding_format") == "base64"
+        yield TASKS.get(row["url"], "chat"), encoded
+
+
 def _usage(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if row["usage_raw"] is not None:
         usage: dict[str, Any] = json.loads(row["usage_raw"])
@@ -197,6 +283,9 @@ def _line_id(row: Mapping[str, Any]) -> str:
 
 def _dumps(line: dict[str, Any]) -> bytes:
     try:
-        return orjson.dumps(line)
+        return orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:  # a provider's usage or tool call with a number past 64 bits
-        return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode()
+        text = json.dumps(
+            line, ensure_ascii=False, separators=(",", ":"), default=lambda array: array.tolist()
+        )
+        return text.encode()

@@ -11,17 +11,24 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from batchlab.inputs.conversations import without_absent
+from batchlab.costs.tokens import BYTES_PER_TOKEN
+from batchlab.inputs.conversations import message_bytes, without_absent
 from batchlab.inputs.templates import RowProblem
+from batchlab.job import TASK_PATHS
+from batchlab.protocol.embeddings import input_count
+from batchlab.records import VECTOR_COLUMNS
 
 COLUMNS = ("custom_id", "method", "url", "body")
 BODY = "body"
 MODELS_KEPT = 100  # different models of a file that are remembered, for prices
 
-# What a line's url asks of an endpoint. The one place that knows: what else can be asked is added here.
-TASKS = {
-    "/v1/chat/completions": "chat",
-    "/chat/completions": "chat",  # as Azure's batch files have it
+# What a line's url asks of an endpoint. Azure's batch files leave out the version.
+TASKS = {f"{version}/{path}": task for version in ("/v1", "") for task, path in TASK_PATHS.items()}
+# what a body must have, and of which types
+_ASKED: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
+    "chat": ("messages", list),
+    "completions": ("prompt", (str, list)),
+    "embeddings": ("input", (str, list)),
 }
 
 
@@ -41,7 +48,8 @@ def task_of(values: Mapping[str, Any]) -> str:
         raise RowProblem(f'method is {_shown(method)}; a line of a batch file has "POST"')
     task = TASKS.get(url) if isinstance(url, str) else None
     if task is None:
-        raise OtherTask(f"url is {_shown(url)}; only {next(iter(TASKS))} can be sent")
+        *others, last = (f"/v1/{path}" for path in TASK_PATHS.values())
+        raise OtherTask(f"url is {_shown(url)}; only {', '.join(others)} and {last} can be sent")
     return task
 
 
@@ -53,10 +61,11 @@ def custom_id_of(values: Mapping[str, Any]) -> str:
     return custom_id
 
 
-def body_of(values: Mapping[str, Any], *, model: str, sparse: bool) -> dict[str, Any]:
+def body_of(values: Mapping[str, Any], *, task: str, model: str, sparse: bool) -> dict[str, Any]:
     """What is sent for a line.
 
     Args:
+        task: what `task_of` says.
         model: for a body that names none.
         sparse: objects come from Arrow structs, in which a key that is absent reads as null.
 
@@ -73,8 +82,12 @@ def body_of(values: Mapping[str, Any], *, model: str, sparse: bool) -> dict[str,
         body = without_absent(body)
     if not isinstance(body, dict):
         raise RowProblem("body is not a JSON object")
-    if not isinstance(body.get("messages"), list):
-        raise RowProblem("body has no messages")
+    name, types = _ASKED[task]
+    asked = body.get(name)
+    if not isinstance(asked, types):
+        raise RowProblem(f"body has no {name}")
+    if task == "completions" and input_count(asked) > 1:
+        raise RowProblem(f"body has {input_count(asked):,} prompts, and a row keeps one answer")
     if "model" not in body:
         if not model:
             raise RowProblem("body names no model; pass -m MODEL")
@@ -82,19 +95,62 @@ def body_of(values: Mapping[str, Any], *, model: str, sparse: bool) -> dict[str,
     return body
 
 
+def asked_bytes(task: str, body: Mapping[str, Any], media_tokens: int) -> int:
+    """UTF-8 bytes of what a body asks about, for token estimates; see `message_bytes`."""
+    asked = body[_ASKED[task][0]]
+    return message_bytes(asked, media_tokens) if task == "chat" else _text_bytes(asked)
+
+
+def asked_texts(task: str, body: Mapping[str, Any]) -> list[str]:
+    """The texts of what a body asks about: messages, a prompt, or what is to be embedded."""
+    asked = body.get(_ASKED[task][0])
+    if task == "chat":
+        parts = [part for message in asked or () for part in _parts(message)]
+        asked = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    return [one for one in (asked if isinstance(asked, list) else [asked]) if isinstance(one, str)]
+
+
+def media_count(task: str, body: Mapping[str, Any]) -> int:
+    """Images and sounds in the messages of a body."""
+    if task != "chat":
+        return 0
+    parts = [part for message in body.get("messages") or () for part in _parts(message)]
+    return sum(isinstance(part, dict) and not isinstance(part.get("text"), str) for part in parts)
+
+
+def _parts(message: Any) -> list[Any]:
+    content = message.get("content") if isinstance(message, dict) else None
+    return content if isinstance(content, list) else [content]
+
+
+def _text_bytes(asked: Any) -> int:
+    """Those of a text, of several, or of tokens, which count as 4 each."""
+    if isinstance(asked, list):
+        return sum(_text_bytes(one) for one in asked)
+    return len(asked.encode("utf-8", "replace")) if isinstance(asked, str) else BYTES_PER_TOKEN
+
+
 class LineNotes:
     """What is worth telling of a batch file before it is sent, though nothing is wrong with it.
 
     Attributes:
         models: each model that bodies name, with its first line and its number of lines.
+        vectors: the result columns that the lines which ask for embeddings need.
     """
 
     def __init__(self, model: str) -> None:
         self._model = model
         self.models: dict[str, tuple[int, int]] = {}
+        self._most_inputs = 0
 
-    def see(self, body: Mapping[str, Any], number: int) -> None:
-        """Takes in the body of line `number`."""
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        return VECTOR_COLUMNS[: min(self._most_inputs, 2)]
+
+    def see(self, task: str, body: Mapping[str, Any], number: int) -> None:
+        """Takes in what line `number` asks for."""
+        if task == "embeddings":
+            self._most_inputs = max(self._most_inputs, input_count(body["input"]))
         model = str(body.get("model"))
         first, count = self.models.get(model, (number, 0))
         if count or len(self.models) < MODELS_KEPT:

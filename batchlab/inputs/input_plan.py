@@ -37,6 +37,7 @@ class InputPlan:
         scanned_at: Unix seconds when that was.
         malformed: (row number as an editor shows it, problem) of the first malformed rows.
         models: those that the bodies of a batch file name (at most 100).
+        vectors: the result columns that requests for embeddings need, of `records.VECTOR_COLUMNS`.
     """
 
     rows: int
@@ -49,6 +50,7 @@ class InputPlan:
     malformed: tuple[tuple[int, str], ...] = ()
     malformed_count: int = 0
     models: tuple[str, ...] = ()
+    vectors: tuple[str, ...] = ()
 
     @property
     def schema(self) -> pa.Schema:
@@ -90,6 +92,7 @@ class InputPlan:
             "malformed": [list(item) for item in self.malformed],
             "malformed_count": self.malformed_count,
             "models": list(self.models),
+            "vectors": list(self.vectors),
         }
 
     @classmethod
@@ -114,6 +117,7 @@ class InputPlan:
             malformed=tuple((row, problem) for row, problem in data["malformed"]),
             malformed_count=data["malformed_count"],
             models=tuple(data.get("models", ())),
+            vectors=tuple(data.get("vectors", ())),
         )
 
 

@@ -14,7 +14,7 @@ from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.templates import RowFault, RowProblem
 from batchlab.job import SHARD_ROWS, Job, output_format
 from batchlab.protocol.schema import top_properties
-from batchlab.records import RESULT_COLUMNS, Row
+from batchlab.records import RESULT_COLUMNS, VECTOR_COLUMNS, Row
 
 __all__ = ["InputPlan", "Planned", "plan_input"]
 
@@ -86,7 +86,7 @@ class _Check:
                 request = self.builder.build(Row(row_id, values))
                 size, cap, identity = request.prompt_bytes, request.max_tokens, hash(request.request_hash)
                 if self.builder.batch:
-                    self.notes.see(request.body, number)
+                    self.notes.see(request.task, request.body, number)
             else:
                 size, identity = self.builder.measured(values)
                 cap = self.builder.max_tokens
@@ -121,7 +121,7 @@ class _Check:
             hashes.append(identity)
 
     def all_problems(self) -> list[UsageError]:
-        """Those of single rows, and one for all the lines that ask for something else than chat."""
+        """Those of single rows, and one for all the lines that ask for what cannot be sent."""
         if self.other_task is None:
             return self.problems
         more = self.other_task_count - 1
@@ -176,7 +176,10 @@ def plan_input(
             if check.fault_count and not check.requests and not problems:
                 problems += [InputError(source.path, text, row=row) for row, text in check.faults]
             problems += _output_problems(job, batch=builder.batch)
-    plan = replace(plan, models=tuple(check.notes.models))
+    vectors = check.notes.vectors
+    if builder is not None and not builder.batch and job.request.task == "embeddings":
+        vectors = VECTOR_COLUMNS[:1]
+    plan = replace(plan, models=tuple(check.notes.models), vectors=vectors)
     notes = check.notes.lines()
     if check.fault_count:
         plan = replace(
@@ -230,7 +233,7 @@ def _output_problems(job: Job, *, batch: bool) -> list[UsageError]:
 
 def _clashes(job: Job, source: Source, plan: InputPlan, *, but: str | None) -> list[UsageError]:
     names_out = set(plan.names_out) - {but}
-    taken = [name for name in RESULT_COLUMNS if job.output.prefix + name in names_out]
+    taken = [name for name in (*RESULT_COLUMNS, *plan.vectors) if job.output.prefix + name in names_out]
     if not taken:
         return []
     names = ", ".join(job.output.prefix + name for name in taken)

@@ -12,7 +12,7 @@ import orjson
 
 from batchlab.errors import UsageError
 from batchlab.inputs.batch_lines import COLUMNS as BATCH_COLUMNS
-from batchlab.inputs.batch_lines import body_of, custom_id_of, is_batch_line, task_of
+from batchlab.inputs.batch_lines import asked_bytes, body_of, custom_id_of, is_batch_line, task_of
 from batchlab.inputs.conversations import (
     Conversation,
     history_of,
@@ -28,13 +28,15 @@ from batchlab.records import ChatRequest, Row, completion_cap
 
 __all__ = ["RequestBuilder", "RowProblem", "request_mode"]
 
+_TEXT_NAME = {"completions": "prompt", "embeddings": "input"}
+
 
 def request_mode(request: RequestJob, columns: Sequence[str]) -> str | None:
     """What makes a row of these columns a request: `template`, `messages`, `prompt` or `batch` (a line
     of a batch file); None when nothing does."""
     if request.prompt_file is not None or request.prompt is not None or request.messages:
         return "template"
-    if request.messages_column in columns:
+    if request.messages_column in columns and request.task == "chat":
         return "messages"
     if request.prompt_column in columns:
         return "prompt"
@@ -74,6 +76,7 @@ class RequestBuilder:
                 request.schema, mode=job.schema_mode, strict=request.schema_strict, where=request.schema_from
             )
         self._schema_bytes = self.schema.prompt_bytes if self.schema is not None else 0
+        self._task = request.task
         self._host = b"\0" + job.host.encode()
         self._params = request.params
         self._id = job.input.id
@@ -114,7 +117,7 @@ class RequestBuilder:
             )
         elif not request.model:
             raise UsageError(f"{job.input.path}: no model; pass -m MODEL or set [request] model.")
-        self.max_tokens = completion_cap(request.params)
+        self.max_tokens = completion_cap(request.params) if request.task != "embeddings" else 0
         self.rows_vary = (
             self._mode in {"messages", "batch"}
             or self._conversation is not None
@@ -138,12 +141,17 @@ class RequestBuilder:
 
     def build(self, row: Row) -> ChatRequest:
         """The row's request. Raises RowProblem when the row does not make one."""
-        values = row.values
+        values, task = row.values, self._task
         if self.batch:
-            task_of(values)  # chat, the only one there is
-            body = body_of(values, model=self._job.request.model, sparse=self._sparse)
-            text_bytes = message_bytes(body["messages"], self._media_tokens)
-            messages = hashed = body["messages"]
+            task = task_of(values)
+            body = body_of(values, task=task, model=self._job.request.model, sparse=self._sparse)
+            text_bytes = asked_bytes(task, body, self._media_tokens)
+            messages = hashed = None
+        elif task != "chat":
+            text = self._text(values)
+            text_bytes = _utf8_bytes(text)
+            body = {"model": self._job.request.model, _TEXT_NAME[task]: text, **self._params}
+            messages = hashed = None
         else:
             messages, text_bytes = self._messages(values)
             hashed = messages
@@ -173,9 +181,10 @@ class RequestBuilder:
             body=body,
             request_hash=hashlib.blake2b(canonical + host, digest_size=16).digest(),
             prompt_bytes=text_bytes,
-            max_tokens=completion_cap(body),
+            max_tokens=completion_cap(body) if task != "embeddings" else 0,
             endpoint=endpoint,
             as_written=self.batch,
+            task=task,
         )
 
     def measured(self, values: dict[str, Any]) -> tuple[int, int]:
@@ -213,9 +222,11 @@ class RequestBuilder:
                 f"{self._job.input.path}: no {missing[0]!r}; a line of a batch file has "
                 f"{', '.join(BATCH_COLUMNS)}."
             )
+        wanted = f"{request.prompt_column!r}"
+        wanted += f" or {request.messages_column!r}" if request.task == "chat" else ""
         raise UsageError(
-            f"{self._job.input.shown_as}: no {request.prompt_column!r} or {request.messages_column!r} "
-            f"column; found: {', '.join(columns) or 'none'}. Pass -p with a template such as "
+            f"{self._job.input.shown_as}: no {wanted} column; "
+            f"found: {', '.join(columns) or 'none'}. Pass -p with a template such as "
             f"-p '{{{columns[0] if columns else 'column'}}}'."
         )
 
@@ -224,6 +235,8 @@ class RequestBuilder:
         request = self._job.request
         own = ("system", "history", "image", "audio", "schema")
         given = [*(name for name in own if getattr(request, name) not in (None, [])), *self._params]
+        if self._task != "chat":
+            given.insert(0, "task")
         if given:
             raise UsageError(
                 f"{self._job.input.path}: lines of a batch file are sent as written, and the job sets "
@@ -257,7 +270,7 @@ class RequestBuilder:
             return self._own_messages(values)
         if self._conversation is not None:
             return self._told(self._conversation.messages(values), values)
-        prompt = self._prompt.render(values) if self._prompt is not None else self._own_prompt(values)
+        prompt = self._text(values)
         user: dict[str, Any] = {"role": "user", "content": prompt}
         if self._history is not None:
             first = [] if self._system is None else [_system(self._system.render(values))]
@@ -266,6 +279,10 @@ class RequestBuilder:
             return [user], _utf8_bytes(prompt)
         system = self._system.render(values)
         return [{"role": "system", "content": system}, user], _utf8_bytes(prompt) + _utf8_bytes(system)
+
+    def _text(self, values: Mapping[str, Any]) -> str:
+        """The row's own text, of the template or of the prompt column."""
+        return self._prompt.render(values) if self._prompt is not None else self._own_prompt(values)
 
     def _own_prompt(self, values: Mapping[str, Any]) -> str:
         """What the prompt column says."""

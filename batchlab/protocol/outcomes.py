@@ -377,6 +377,12 @@ def explained() -> list[tuple[str, str, str]]:
     """The table for a person: (evidence, class, error_class) in the order of decision."""
     return [
         ("200 with non-empty choices (a stream: with [DONE] or a finish_reason)", "OK", ""),
+        ("200 with a vector for every text (embeddings)", "OK", ""),
+        (
+            "200, but the vectors have not the dimensions asked for (no success yet: STOP)",
+            "FAIL",
+            "dimensions",
+        ),
         *((line.evidence, line.kind.value, line.error_class) for line in TABLE),
     ]
 

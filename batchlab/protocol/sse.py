@@ -93,7 +93,7 @@ def _is_event(line: str) -> bool:
 
 
 class StreamAssembler:
-    """Adds the deltas of a stream up to one Reply.
+    """Adds the deltas of a chat, or the texts of a text completion, up to one Reply.
 
     Attributes:
         started: whether any token (content, reasoning, refusal or tool call) has come.
@@ -186,6 +186,10 @@ class StreamAssembler:
             into.add_logprobs(logprobs)
         delta = choice.get("delta")
         if not isinstance(delta, dict):
+            text = choice.get("text")  # a text completion's, which has no delta
+            if isinstance(text, str):
+                into.content.append(text)
+                self.started = self.started or bool(text)
             return
         content = delta.get("content")
         if len(delta) == 1 and type(content) is str:  # nearly every chunk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from batchlab.dispatch.transport import Answer
@@ -11,11 +12,17 @@ from batchlab.engines.local import Endpoint, transport_to
 from batchlab.errors import EXIT_OK, EXIT_STOPPED, ApiError, UsageError
 from batchlab.job import Job
 from batchlab.presets import PRESETS
+from batchlab.protocol.embeddings import ITEM_BYTES, vector_bytes
 from batchlab.protocol.limits import RateHeaders
 from batchlab.records import ChatRequest
 from batchlab.runner.endpoint import started_endpoints
 
 PROMPT = "Reply with the word: ready"
+_QUESTION: Mapping[str, dict[str, object]] = {
+    "chat": {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 8},
+    "completions": {"prompt": PROMPT, "max_tokens": 8},
+    "embeddings": {"input": PROMPT},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,7 @@ class EndpointCheck:
 
 
 def check_endpoint(job: Job) -> EndpointCheck:
-    """Sends two requests of a few tokens to each endpoint of the job.
+    """Sends two requests of a few tokens to each endpoint of the job; one for embeddings.
 
     Raises:
         UsageError: there is no key, no endpoint or no model to ask.
@@ -42,7 +49,7 @@ def check_endpoint(job: Job) -> EndpointCheck:
             lines.append(f"endpoint: {endpoint.base_url}{f' ({service})' if service else ''}")
             lines.append(f"key: {'present' if endpoint.key else 'none needed'}")
             limits = "not stated"
-            for stream in (False, True):
+            for stream in (False,) if job.request.task == "embeddings" else (False, True):
                 answer, line = asyncio.run(_one(job, endpoint, stream=stream))
                 lines.append(f"{'streamed' if stream else 'plain'}: {line}")
                 good = good and answer is not None
@@ -62,9 +69,16 @@ def check_endpoint(job: Job) -> EndpointCheck:
 
 
 async def _one(job: Job, endpoint: Endpoint, *, stream: bool) -> tuple[Answer | None, str]:
-    body = {"model": job.request.model, "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 8}
+    task = job.request.task
+    body = {"model": job.request.model, **_QUESTION[task]}
     request = ChatRequest(
-        row_id=0, custom_id="check", body=body, request_hash=b"", prompt_bytes=len(PROMPT), max_tokens=8
+        row_id=0,
+        custom_id="check",
+        body=body,
+        request_hash=b"",
+        prompt_bytes=len(PROMPT),
+        max_tokens=8,
+        task=task,
     )
     started = time.monotonic()
     async with transport_to(endpoint, job, stream=stream) as transport:
@@ -84,6 +98,9 @@ def _facts(answer: Answer) -> str:
         if usage.prompt_tokens is None
         else f"usage {usage.prompt_tokens} + {usage.completion_tokens} tokens"
     )
+    if answer.reply.vectors:
+        size = len(vector_bytes(answer.reply.vectors[0])) // ITEM_BYTES
+        tokens = f"{size:,} dimensions; {tokens}"
     first = f"; first token after {answer.ttft_ms / 1000:.2f} s" if answer.ttft_ms is not None else ""
     return f"{tokens}; served by {answer.reply.model or 'an unnamed model'}{first}"
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from batchlab.dispatch.stop import StopSignal
 from batchlab.records import Completion, Shard, Tally, is_replaceable
-from batchlab.runner.prepare import Prepared, is_zero
+from batchlab.runner.prepare import Prepared, is_repeatable
 from batchlab.runner.reusing import copy_into, requests_of, short_hash
 from batchlab.store.answers import Answers
 
@@ -39,7 +39,7 @@ class Duplicates:
         made = array("Q", bytes(8 * plan.rows))
         for shard in plan.shards:
             for request in requests_of(prepared, shard):
-                if is_zero(request.body.get("temperature")):
+                if is_repeatable(request):
                     made[request.row_id] = short_hash(request.request_hash)
         hashes = np.frombuffer(made, dtype=np.uint64)
         ordered = np.sort(hashes)

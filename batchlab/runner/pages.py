@@ -15,9 +15,11 @@ import pandas as pd
 import pyarrow as pa
 
 from batchlab.errors import UsageError
+from batchlab.inputs.batch_lines import asked_texts
+from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.job import Job
-from batchlab.records import Row, Totals
+from batchlab.records import VECTOR_COLUMNS, Row, Totals
 from batchlab.report.cost import cost_table, prepared
 from batchlab.report.data import ErrorView, ReportData, RowView
 from batchlab.report.page import page
@@ -36,6 +38,7 @@ from batchlab.urls import checked_url, is_url
 SAMPLE_ROWS, FAILED_ROWS, TOP_ROWS = 120, 30, 10
 EXAMPLES = 3  # messages a class of errors
 MOST_GROUPS = 20  # a column with more values is no column to group by
+SHOWN_NUMBERS = 6  # of an embedding
 TEXT_CHARS = 2_000
 _STANDARD = ("status", "model", "endpoint", "day")
 _MORE = ("row_id", "custom_id", "error_message", "latency_ms", "queue_ms", "ttft_ms", "started_at")
@@ -83,7 +86,7 @@ def report_data(store: RunDir, wanted: Sequence[str] = ()) -> ReportData:
     views = _views(store, job, rows, chosen)
     return ReportData(
         title=store.path.name,
-        facts=_facts(rows, totals, plan.rows),
+        facts=_facts(rows, totals, plan),
         rows=_numbers(rows),
         history=pd.DataFrame([dataclasses.asdict(moment) for moment in read_history(store.path)]),
         missing=_missing(totals, plan.rows, store),
@@ -124,7 +127,8 @@ def _seconds(values: pd.Series) -> pd.Series:
     return (at - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
 
 
-def _facts(rows: pd.DataFrame, totals: Totals, planned: int) -> list[tuple[str, str]]:
+def _facts(rows: pd.DataFrame, totals: Totals, plan: InputPlan) -> list[tuple[str, str]]:
+    planned = plan.rows
     facts = [("rows", f"{planned:,}"), ("answered", f"{totals.answered:,}")]
     facts += [("failed", f"{totals.failed:,}")] if totals.failed else []
     facts += [("pending", f"{planned - totals.rows:,}")] if planned > totals.rows else []
@@ -135,8 +139,10 @@ def _facts(rows: pd.DataFrame, totals: Totals, planned: int) -> list[tuple[str, 
     if totals.cut_off:
         facts.append(("cut off by a crash", counted(totals.cut_off, "request")))
     facts.append(("prompt tokens", f"{totals.prompt_tokens:,}"))
-    facts.append(("completion tokens", f"{totals.completion_tokens:,}"))
-    facts.append(("requests sent", f"{totals.attempts:,}"))
+    if totals.completion_tokens or not plan.vectors:
+        facts.append(("completion tokens", f"{totals.completion_tokens:,}"))
+    # rows that shared a request count one each
+    facts.append(("requests sent, by row" if plan.vectors else "requests sent", f"{totals.attempts:,}"))
     start, end = _seconds(rows["started_at"]).min(), _seconds(rows["finished_at"]).max()
     if pd.notna(start) and pd.notna(end):
         facts.append(("first request", time.strftime("%Y-%m-%d %H:%M", time.localtime(start))))
@@ -254,7 +260,6 @@ def _texts(store: RunDir, job: Job, wanted: Sequence[int]) -> dict[int, tuple[st
     """Prompt and completion of some rows; only the row groups that hold them are read."""
     plan = plan_of_run(store)
     builder = RequestBuilder(job, plan.columns)
-    name = job.output.prefix + "completion"
     sealed = store.sealed()
     found: dict[int, tuple[str, str]] = {}
     for shard in plan.shards:
@@ -271,7 +276,10 @@ def _texts(store: RunDir, job: Job, wanted: Sequence[int]) -> dict[int, tuple[st
             for row in rows:
                 if first <= row < first + table.num_rows:
                     [values] = table.slice(row - first, 1).to_pylist()
-                    found[row] = _prompt(builder, row, values), values[name] or ""
+                    found[row] = (
+                        _prompt(builder, row, values),
+                        _answer(values, job.output.prefix, plan.vectors),
+                    )
     return found
 
 
@@ -287,10 +295,25 @@ def _row_groups(path: PartFile, rows: Sequence[int], first: int) -> list[tuple[i
 
 
 def _prompt(builder: RequestBuilder, row: int, values: dict[str, Any]) -> str:
-    """The text of the last message that a row's request has, as it was sent."""
+    """What a row's request asks about, as it was sent: the last message of a chat, the texts of others."""
     try:
-        messages = builder.build(Row(row, values)).body["messages"]
+        request = builder.build(Row(row, values))
     except (RowProblem, KeyError):
         return ""
+    if request.task != "chat":
+        return "\n".join(asked_texts(request.task, request.body))
+    messages = request.body["messages"]
     content = messages[-1].get("content") if messages else ""
     return content if isinstance(content, str) else str(content)
+
+
+def _answer(values: Mapping[str, Any], prefix: str, vectors: Sequence[str]) -> str:
+    """A row's completion, or the beginning of its embedding."""
+    for name in vectors:
+        vector = values[prefix + name]
+        if vector is not None:
+            several = f"{len(vector)} embeddings, the first of " if name != VECTOR_COLUMNS[0] else ""
+            vector = vector[0] if several else vector
+            numbers = ", ".join(f"{number:.4f}" for number in vector[:SHOWN_NUMBERS])
+            return f"{several}{len(vector)} dimensions: {numbers}, …"
+    return values[prefix + "completion"] or ""

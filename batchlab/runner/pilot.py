@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -107,12 +109,13 @@ def _keep(drawn: _Drawn, run_dir: Path) -> None:
 
 def _forecast(job: Job, drawn: _Drawn, found: dict[int, Result], summary: RunSummary) -> Forecast:
     limits = job.limits
+    together = _rows_together(found)
     made = forecast(
         drawn.strata,
-        {row: _measured(result) for row, result in found.items()},
+        {row: _measured(result, together) for row, result in found.items()},
         concurrency=limits.concurrency,
         window=limits.concurrency if not summary.limited else summary.window,
-        rpm=limits.rpm,
+        rpm=limits.rpm * len(found) / max(1, len(together)) if limits.rpm else None,
         tpm=limits.tpm,
     )
     before = drawn.before
@@ -127,12 +130,23 @@ def _forecast(job: Job, drawn: _Drawn, found: dict[int, Result], summary: RunSum
     )
 
 
-def _measured(result: Result) -> Measured:
+def _rows_together(found: Mapping[int, Result]) -> Counter[float | int]:
+    """How many rows shared each request, by when it was answered; a failed row stands alone."""
+    return Counter(_request_of(result) for result in found.values())
+
+
+def _request_of(result: Result) -> float | int:
+    shared = isinstance(result, Completion) and result.reply.vectors
+    return result.timing.finished_at if shared and result.timing is not None else -1 - result.row_id
+
+
+def _measured(result: Result, together: Counter[float | int]) -> Measured:
     wasted_prompt, wasted_completion = result.wasted_prompt_tokens or 0, result.wasted_completion_tokens or 0
     wasted = result.cost_wasted_usd
     if wasted is None:
         wasted = 0.0 if not wasted_prompt + wasted_completion else None
     latency = result.timing.latency_ms / 1_000 if result.timing is not None else 0.0
+    latency /= together[_request_of(result)]  # a row's share of a request
     if not isinstance(result, Completion):
         return Measured(wasted_prompt, wasted_completion, wasted, latency)
     usage, cost = result.reply.usage, result.cost_usd

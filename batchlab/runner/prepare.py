@@ -191,7 +191,7 @@ def refuse_unpriced(job: Job, plan: InputPlan) -> None:
 
 def refuse_undedupable(job: Job, builder: RequestBuilder) -> None:
     """Raises UsageError when no request of the job can have temperature 0."""
-    own = builder.batch or job.input.row_params is not None
+    own = builder.batch or job.input.row_params is not None or job.request.task == "embeddings"
     temperature = job.request.params.get("temperature")
     if job.output.dedupe and not own and not is_zero(temperature):
         has = "no temperature" if temperature is None else f"temperature {temperature}"
@@ -199,6 +199,11 @@ def refuse_undedupable(job: Job, builder: RequestBuilder) -> None:
             f"--dedupe: the job sets {has}, and only at temperature 0 are identical requests to be "
             "answered alike. Pass --temperature 0, or leave --dedupe out."
         )
+
+
+def is_repeatable(request: ChatRequest) -> bool:
+    """Whether a request is to be answered alike each time: it is for embeddings, or at temperature 0."""
+    return request.task == "embeddings" or is_zero(request.body.get("temperature"))
 
 
 def is_zero(temperature: object) -> bool:

@@ -15,6 +15,7 @@ from batchlab.costs.estimate import Estimate, estimate
 from batchlab.costs.pricing import Price, price_book
 from batchlab.costs.tokens import Tokenizer
 from batchlab.errors import InputError
+from batchlab.inputs.batch_lines import asked_texts, media_count
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.sources import Source, spool_stdin
 from batchlab.job import Job
@@ -91,6 +92,7 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
         rpm=job.limits.rpm,
         tpm=job.limits.tpm,
         tokens_per_byte=ratio,
+        **_together(job, planned),
     )
     to_send = plan.rows - done - sum(one.rows for one in saved)
     left_bytes = planned.prompt_bytes * (plan.rows - done) // max(plan.rows, 1)
@@ -157,17 +159,18 @@ def _tokens_per_byte(
     for row in islice(source.rows(planned.plan.shards[0], planned.plan), COUNTED_ROWS):
         if row.problem is None:
             request = planned.builder.build(row)
-            for message in request.body.get("messages", ()):
-                content = message.get("content")
-                if isinstance(content, str):
-                    tokens += tokenizer.count(content)
-                elif isinstance(content, list):  # parts
-                    texts = [part.get("text") for part in content if isinstance(part, dict)]
-                    tokens += sum(
-                        tokenizer.count(text) if isinstance(text, str) else media_tokens for text in texts
-                    )
+            texts = asked_texts(request.task, request.body)
+            tokens += sum(map(tokenizer.count, texts))
+            tokens += media_tokens * media_count(request.task, request.body)
             size += request.prompt_bytes
     return tokens / size if tokens and size else None
+
+
+def _together(job: Job, planned: Planned) -> dict[str, int]:
+    """How many rows share a request, as `estimate` takes it."""
+    if job.request.task != "embeddings" or planned.ready_builder.batch:
+        return {}
+    return {"batch_rows": job.request.batch_rows, "batch_tokens": job.request.batch_tokens}
 
 
 def _duplicates(hashes: array[int]) -> int:

@@ -159,6 +159,7 @@ def _target(
         prefix=job.output.prefix,
         model=job.request.model,
         own_ids=batch and job.input.id in (None, "custom_id"),
+        task=None if batch else job.request.task,
         csv_raw=csv_raw,
     )
 
@@ -186,7 +187,8 @@ def load_run(path: str | Path) -> Any:
     """The rows of a run as a pandas DataFrame, sealed and open shards alike.
 
     Columns keep Arrow types (`dtype_backend="pyarrow"`): a missing token count stays missing
-    and whole numbers stay whole. The run of a frame has the frame's index.
+    and whole numbers stay whole. The run of a frame has the frame's index. An embedding is a NumPy
+    array of float32.
     """
     import pandas as pd
 
@@ -196,6 +198,9 @@ def load_run(path: str | Path) -> Any:
     tables = list(run_tables(store, source, plan, job.output.prefix))
     table = pa.concat_tables(tables).unify_dictionaries()
     frame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    for name in store.vectors:
+        column = store.prefix + name
+        frame[column] = table.column(column).to_pandas()
     levels, names = _index_of(job, store)
     return frame.set_index(levels).rename_axis(index=names) if levels else frame
 

@@ -11,7 +11,7 @@ import numpy as np
 from batchlab.inputs.plan import Planned
 from batchlab.inputs.requests import RowProblem
 from batchlab.inputs.sources import Source
-from batchlab.runner.prepare import is_zero
+from batchlab.runner.prepare import is_repeatable
 from batchlab.runner.reusing import OldRun, hashes_of, short_hash
 
 
@@ -50,7 +50,7 @@ def savings(
                 request = None
             if request is None:
                 continue
-            at_zero = is_zero(request.body.get("temperature"))
+            at_zero = is_repeatable(request)
             if row.row_id in done:
                 if at_zero:
                     answered.append(short_hash(request.request_hash))

@@ -3,7 +3,7 @@
 A record is `crc32(8 hex) SP length SP json LF`. Length and checksum tell a torn record from
 a short one; being text, `cut -d' ' -f3-` recovers the JSON by hand.
 
-    {"t": "sent", "row": 7, "attempt": 1}        a request left
+    {"t": "sent", "row": 7, "attempt": 1}        a request left; "rows": [7, 8] when it carried several
     {"t": "back", "row": 7, "usage": {...}, "usd": 0.1}  it came back without a final result
     {"t": "completion" | "failure", "v": {...}}  the row's final result
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -43,6 +43,16 @@ def back_record(row_id: int, usage: Usage | None, usd: float | None) -> bytes:
     return encode(orjson.dumps({"t": "back", "row": row_id, "usage": usage, "usd": usd}))
 
 
+def sent_together_record(row_ids: Sequence[int], attempt: int) -> bytes:
+    """One request for all these rows leaves now."""
+    return encode(orjson.dumps({"t": "sent", "rows": row_ids, "attempt": attempt}))
+
+
+def back_together_record(row_ids: Sequence[int]) -> bytes:
+    """That request came back without a final result, and nothing was paid for it."""
+    return encode(orjson.dumps({"t": "back", "rows": row_ids}))
+
+
 def result_record(result: Result) -> bytes:
     """The row's final result."""
     kind = "completion" if isinstance(result, Completion) else "failure"
@@ -62,6 +72,8 @@ def result_of(record: dict[str, Any]) -> Result | None:
         return Failure(**value)
     reply = dict(value["reply"])
     reply["usage"] = Usage(**reply["usage"])
+    if reply.get("vectors"):
+        reply["vectors"] = tuple(reply["vectors"])
     value["reply"] = Reply(**reply)
     if value.get("parsed"):
         value["parsed"] = Parsed(**value["parsed"])

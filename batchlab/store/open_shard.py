@@ -6,7 +6,7 @@ import contextlib
 import re
 import shutil
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -21,9 +21,11 @@ from batchlab.store.journal import (
     Record,
     ResultValues,
     back_record,
+    back_together_record,
     decode,
     result_record,
     sent_record,
+    sent_together_record,
 )
 from batchlab.store.parts import file_digest, part_results, values_of, write_part
 from batchlab.store.replay import Found, Replay
@@ -99,6 +101,7 @@ class OpenShard:
         group: SyncGroup,
         *,
         prefix: str,
+        vectors: Sequence[str],
         record_part: Callable[[str, str, Totals], None],
         ballast: Ballast,
         retry: RetryRule | None = None,
@@ -110,6 +113,7 @@ class OpenShard:
         self._group = group
         self._prefix = prefix
         self._expanded = expanded
+        self._vectors = vectors
         self._record_part = record_part
         self._ballast = ballast
         self._on_sealed = on_sealed
@@ -126,7 +130,7 @@ class OpenShard:
         self.reopened = 0
         replay, found = Replay(), Found()
         if self._had_part:
-            for result in part_results(self._base, prefix):
+            for result in part_results(self._base, prefix, vectors):
                 if retry is not None and is_replaceable(result) and retry(result):
                     self.reopened += 1
                     replay.reopen(result)
@@ -137,7 +141,7 @@ class OpenShard:
             self._read_journal(path, replay, found, retry)
         replay.end()
         self._earlier = replay.earlier
-        self.in_flight = len(replay.in_flight)
+        self.in_flight = replay.requests_in_flight
         self.found = found.totals(replay)
 
     @property
@@ -160,6 +164,22 @@ class OpenShard:
         Raises RunStopped (disk).
         """
         self._queue(sent_record(row_id, attempt))
+        self.flush()
+
+    def append_sent_together(self, row_ids: Sequence[int], attempt: int) -> None:
+        """Records that one request for all these rows leaves now: one record, so that it is whole or not."""
+        self._queue(sent_together_record(row_ids, attempt))
+        self.flush()
+
+    def append_back_together(
+        self, row_ids: Sequence[int], usages: Sequence[Usage] | None, usds: Sequence[float | None]
+    ) -> None:
+        """Records that it came back without a final result; what was paid for it, by row."""
+        if usages is None:
+            self._queue(back_together_record(row_ids))
+        else:
+            for row_id, usage, usd in zip(row_ids, usages, usds, strict=True):
+                self._queue(back_record(row_id, usage, usd))
         self.flush()
 
     def append_back(self, row_id: int, usage: Usage | None, usd: float | None = None) -> None:
@@ -208,7 +228,7 @@ class OpenShard:
 
     def values(self) -> Iterator[ResultValues | None]:
         """Each row's result as plain values, in row order; None for a pending one."""
-        base = part_results(self._base, self._prefix) if self._had_part else None
+        base = part_results(self._base, self._prefix, self._vectors) if self._had_part else None
         for index in range(self.shard.rows):
             old = next(base) if base is not None else None
             if self._state[index] == _PENDING:
@@ -236,6 +256,7 @@ class OpenShard:
             first_row=self.shard.first_row,
             prefix=self._prefix,
             expanded=self._expanded,
+            vectors=self._vectors,
         )
         self._record_part(self._base.name, file_digest(tmp), totals)
         publish(tmp, self._base)

@@ -39,6 +39,7 @@ from batchlab.storage import RemoteFile, StorageError
 from batchlab.store.expanded import expanded_columns
 from batchlab.store.files import FILE_MODE, disk_stop
 from batchlab.store.journal import ResultValues
+from batchlab.store.vectors import vector_columns, vector_fields, vector_texts
 
 PartFile: TypeAlias = Path | RemoteFile
 
@@ -102,9 +103,15 @@ def result_schema() -> pa.Schema:
     return schema
 
 
-def part_schema(input_schema: pa.Schema, prefix: str, expanded: pa.Schema | None = None) -> pa.Schema:
-    """Input columns, then result columns under their prefixed names, then those of the job's schema."""
-    results = (field.with_name(prefix + field.name) for field in result_schema())
+def part_schema(
+    input_schema: pa.Schema, prefix: str, expanded: pa.Schema | None = None, vectors: Sequence[str] = ()
+) -> pa.Schema:
+    """Input columns, then result columns under their prefixed names, then those of the job's schema.
+
+    Args:
+        vectors: which of the columns for embeddings there are.
+    """
+    results = (field.with_name(prefix + field.name) for field in [*result_schema(), *vector_fields(vectors)])
     return pa.schema([*input_schema, *results, *(expanded or ())])
 
 
@@ -143,7 +150,9 @@ _OF_USAGE = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_token
 _OF_TIMING = ("latency_ms", "queue_ms", "ttft_ms")
 
 
-def result_columns(results: Sequence[ResultValues | None], row_ids: Sequence[int]) -> list[pa.Array]:
+def result_columns(
+    results: Sequence[ResultValues | None], row_ids: Sequence[int], vectors: Sequence[str] = ()
+) -> list[pa.Array]:
     """The result columns of some rows; a row without a result yet has the status `pending`.
 
     Column by column from the plain values: an object for each row would cost more than Arrow does.
@@ -171,12 +180,15 @@ def result_columns(results: Sequence[ResultValues | None], row_ids: Sequence[int
     }
     if any(values.get("parsed") for values in rows):
         lists |= _parsed_lists([values.get("parsed") or _NOTHING for values in rows], lists["error_message"])
-    return [
+    columns = [
         pa.array(lists[field.name], type=field.type)
         if field.name in lists
         else pa.nulls(len(rows), type=field.type)
         for field in result_schema()
     ]
+    if vectors:
+        columns += vector_columns([reply.get("vectors") for reply in replies], vectors)
+    return columns
 
 
 def _parsed_lists(parsed: Sequence[dict[str, Any]], messages: Sequence[str | None]) -> dict[str, list[Any]]:
@@ -197,7 +209,7 @@ def _micros(seconds: float | None) -> int | None:
 
 def columns_totals(columns: Sequence[pa.Array]) -> Totals:
     """The totals of some rows with final results, from their result columns."""
-    column = dict(zip(RESULT_COLUMNS, columns, strict=True))
+    column = dict(zip(RESULT_COLUMNS, columns, strict=False))  # vectors come after them
 
     def total(name: str) -> Any:
         return pc.sum(column[name]).as_py() or 0
@@ -232,7 +244,7 @@ def columns_totals(columns: Sequence[pa.Array]) -> Totals:
     )
 
 
-def _result(row: dict[str, Any]) -> Result:
+def _result(row: dict[str, Any], vectors: tuple[str, ...] | None) -> Result:
     """The result that a row of result columns holds."""
     timing = None
     if row["started_at"] is not None:
@@ -274,6 +286,7 @@ def _result(row: dict[str, Any]) -> Result:
     )
     reply = Reply(
         usage=usage,
+        vectors=vectors,
         **{name: row[name] for name in _OF_REPLY},
     )
     parsed = None
@@ -290,6 +303,7 @@ def write_part(
     first_row: int,
     prefix: str,
     expanded: pa.Schema | None = None,
+    vectors: Sequence[str] = (),
 ) -> tuple[Path, Totals]:
     """Writes one part to a temporary file beside `path`.
 
@@ -298,11 +312,12 @@ def write_part(
     Args:
         results: those of all its rows, in order.
         expanded: columns that are made of the parsed answers.
+        vectors: which of the columns for embeddings it has.
 
     Raises:
         RunStopped: the disk is full or failing.
     """
-    schema = part_schema(input_table.schema, prefix, expanded)
+    schema = part_schema(input_table.schema, prefix, expanded, vectors)
     tmp = path.with_name(f"{path.name}.tmp")
     totals = Totals()
     try:
@@ -312,7 +327,7 @@ def write_part(
             for start in range(0, input_table.num_rows, BATCH_ROWS):
                 stop = min(start + BATCH_ROWS, input_table.num_rows)
                 batch = list(itertools.islice(results, stop - start))
-                columns = result_columns(batch, range(first_row + start, first_row + stop))
+                columns = result_columns(batch, range(first_row + start, first_row + stop), vectors)
                 totals += columns_totals(columns)
                 columns += _expanded(columns, expanded)
                 inputs = input_table.slice(start, stop - start).columns
@@ -381,15 +396,18 @@ def part_tables(path: PartFile, columns: Sequence[str] | None = None) -> Iterato
             raise CorruptRun(f"{path}: damaged ({_first_line(error)}).") from error
 
 
-def part_results(path: PartFile, prefix: str) -> Iterator[Result]:
-    """A part's results, in row order."""
-    for table in _with_later_columns(path, prefix, [prefix + name for name in RESULT_COLUMNS]):
+def part_results(path: PartFile, prefix: str, vectors: Sequence[str] = ()) -> Iterator[Result]:
+    """A part's results, in row order; `vectors` are the columns for embeddings that its run has."""
+    names = [prefix + name for name in RESULT_COLUMNS]
+    own = [prefix + name for name in vectors]
+    for table in _with_later_columns(path, prefix, [*names, *own]):
+        texts = vector_texts([table[name] for name in own], vectors, table.num_rows)
         try:
-            rows = table.rename_columns(list(RESULT_COLUMNS)).to_pylist()
+            rows = table.select(names).rename_columns(list(RESULT_COLUMNS)).to_pylist()
         except pa.ArrowException as error:  # a flipped bit in the name of a time zone
             raise CorruptRun(f"{path}: damaged ({_first_line(error)}).") from error
-        for row in rows:
-            yield _result(row)
+        for row, kept in zip(rows, texts, strict=True):
+            yield _result(row, kept)
 
 
 def whole_tables(path: PartFile, prefix: str) -> Iterator[pa.Table]:
@@ -455,14 +473,15 @@ def with_results(
     first_row: int,
     prefix: str,
     expanded: pa.Schema | None = None,
+    vectors: Sequence[str] = (),
 ) -> pa.Table:
     """Input rows with what is known of their results: for a shard that is not sealed."""
     row_ids = range(first_row, first_row + input_table.num_rows)
     values = [None if result is None else values_of(result) for result in results]
-    columns = result_columns(values, row_ids)
+    columns = result_columns(values, row_ids, vectors)
     columns += _expanded(columns, expanded)
     return pa.Table.from_arrays(
-        [*input_table.columns, *columns], schema=part_schema(input_table.schema, prefix, expanded)
+        [*input_table.columns, *columns], schema=part_schema(input_table.schema, prefix, expanded, vectors)
     )
 
 

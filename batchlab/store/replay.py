@@ -120,27 +120,40 @@ class Replay:
 
     Attributes:
         earlier: of the rows that have no final result yet.
-        in_flight: rows whose last request was sent and has not come back.
+        in_flight: rows whose last request was sent and has not come back, each with the number of that
+            request: several rows may share one.
     """
 
     earlier: dict[int, Earlier] = field(default_factory=dict)
-    in_flight: set[int] = field(default_factory=set)
+    in_flight: dict[int, int] = field(default_factory=dict)
+    _sent: int = 0
+
+    @property
+    def requests_in_flight(self) -> int:
+        """Requests that were sent and have not come back."""
+        return len(set(self.in_flight.values()))
 
     def apply(self, record: dict[str, Any]) -> Result | None:
         """Takes one record; the final result in it, if it is one."""
         kind, row = record.get("t"), record.get("row")
-        if kind == "sent" and isinstance(row, int):
-            so_far = self.earlier.setdefault(row, Earlier())
-            so_far.attempts += 1
-            so_far.cut_off += row in self.in_flight
-            self.in_flight.add(row)
+        if kind == "sent":
+            self._sent += 1
+            # what a crash loses may be billed for each of the rows, so each of them counts it
+            for one in [row] if isinstance(row, int) else record.get("rows", ()):
+                so_far = self.earlier.setdefault(one, Earlier())
+                so_far.attempts += 1
+                so_far.cut_off += one in self.in_flight
+                self.in_flight[one] = self._sent
+        elif kind == "back" and row is None:
+            for one in record.get("rows", ()):
+                self.in_flight.pop(one, None)
         elif kind == "back" and isinstance(row, int):
-            self.in_flight.discard(row)
+            self.in_flight.pop(row, None)
             if record.get("usage"):
                 usage, usd = Usage(**record["usage"]), record.get("usd")
                 self.earlier.setdefault(row, Earlier()).paid(usage, usd)
         elif (result := result_of(record)) is not None:
-            self.in_flight.discard(result.row_id)
+            self.in_flight.pop(result.row_id, None)
             self.earlier.pop(result.row_id, None)
             return result
         return None

@@ -236,6 +236,11 @@ class RunDir:
         return of_text(self.manifest.get("expanded"))
 
     @property
+    def vectors(self) -> tuple[str, ...]:
+        """Which columns for embeddings the results of this run have."""
+        return tuple(self.manifest.get("plan", {}).get("vectors", ()))
+
+    @property
     def synced_results(self) -> int:
         """Results of this invocation that are on disk for good."""
         return self._group.synced_results
@@ -275,6 +280,7 @@ class RunDir:
             shard,
             self._group,
             prefix=self.prefix,
+            vectors=self.vectors,
             record_part=self._record_part,
             ballast=self._ballast,
             retry=retry,
@@ -370,7 +376,7 @@ class RunDir:
             results = (
                 self._open_results(index).values()
                 if index in open_shards
-                else part_results(self.part(index), self.prefix)
+                else part_results(self.part(index), self.prefix, self.vectors)
             )
             counts.update(result.error_class for result in results if isinstance(result, Failure))
         return dict(counts.most_common())
@@ -384,7 +390,7 @@ class RunDir:
             return
         results = self._open_results(shard.index)
         rows = (results.get(row) for row in range(shard.first_row, shard.first_row + shard.rows))
-        yield with_results(input_table(), rows, shard.first_row, prefix, self.expanded)
+        yield with_results(input_table(), rows, shard.first_row, prefix, self.expanded, self.vectors)
 
     def next_generation(self, manifest: dict[str, Any]) -> Generation:
         """A context in which the run is moved to a new plan; see `Generation`."""
@@ -395,13 +401,13 @@ class RunDir:
         if index in self._with_journal():
             yield from self._open_results(index).values()
         elif index in self._parts():
-            yield from part_results(self.part(index), self.prefix)
+            yield from part_results(self.part(index), self.prefix, self.vectors)
 
     def all_results(self) -> Iterator[Result]:
         """Every final result of the run, shard by shard."""
         open_shards = self._with_journal()
         for index in sorted(self.sealed()):
-            yield from part_results(self.part(index), self.prefix)
+            yield from part_results(self.part(index), self.prefix, self.vectors)
         for index in sorted(open_shards):
             yield from self._open_results(index).values()
 
@@ -440,7 +446,7 @@ class RunDir:
                 )
                 return
             expected += len(ids)
-        for result in part_results(path, self.prefix):
+        for result in part_results(path, self.prefix, self.vectors):
             totals += result_totals(result)
         if expected != shard.first_row + shard.rows:
             report.problems.append(f"{path}: {expected - shard.first_row} rows, the plan has {shard.rows}")
@@ -501,7 +507,7 @@ class RunDir:
         replay = Replay()
         part = part_path(self.path, index)
         if part.exists():
-            results = {result.row_id: result for result in part_results(part, self.prefix)}
+            results = {result.row_id: result for result in part_results(part, self.prefix, self.vectors)}
         for path in journal_paths(self.path, index):
             with contextlib.suppress(FileNotFoundError):  # sealed while we read
                 for record in JournalScan(path).records():

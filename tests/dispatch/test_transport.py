@@ -248,3 +248,51 @@ async def test_a_server_that_refuses_stream_options_is_asked_without_them(simula
     assert first.reply.usage.prompt_tokens is None
     assert second.reply.completion
     assert server.ledger()["requests"] == 3  # the second row no longer tries
+
+
+async def test_each_task_goes_to_its_own_path_over_the_same_connections():
+    """A text completion keeps max_tokens, which the service calls otherwise in a chat; nothing asks for a stream
+    of embeddings."""
+    text = {"choices": [{"text": "upon", "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}
+    vectors = {"data": [{"index": 0, "embedding": [0.5]}], "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+    asked = {"completions": {"prompt": "once", "max_tokens": 5}, "embeddings": {"input": "a"}}
+    with aioresponses() as web:
+        for path, payload in (("chat/completions", GOOD), ("completions", text), ("embeddings", vectors)):
+            web.post(f"{URL}/{path}?v=1", payload=payload, response_class=Response)
+        sender = HttpTransport(
+            f"{URL}?v=1", key=Secret(CANARY), limits=LimitsJob(), stream=True, trust_env=SESSION,
+            service=PRESETS["openai"],
+        )  # fmt: skip
+        async with sender:
+            chat = await sender.send(replace(REQUEST, body={**REQUEST.body, "max_tokens": 5}))
+            replies = [
+                (await sender.send(replace(REQUEST, task=task, body={"model": "m", **body}))).reply
+                for task, body in asked.items()
+            ]
+        calls = {key[1].path: calls[0].kwargs for key, calls in web.requests.items()}
+
+    assert chat.reply.completion == "hi"
+    assert [one.completion for one in replies] == ["upon", None]
+    assert replies[1].vectors == ("AAAAPw==",)
+    bodies = {path: json.loads(one["data"]) for path, one in calls.items()}
+    assert "max_completion_tokens" in bodies["/v1/chat/completions"]
+    assert bodies["/v1/completions"]["max_tokens"] == 5
+    assert bodies["/v1/completions"]["stream"] is True
+    assert bodies["/v1/embeddings"] == {"model": "m", "input": "a"}
+    assert calls["/v1/embeddings"]["headers"]["Accept"] == "application/json"
+
+
+@pytest.mark.parametrize(("rows", "after"), [(1, "first_rows"), (3, "")])
+async def test_a_refusal_of_many_rows_together_says_nothing_of_each(rows, after):
+    with aioresponses() as web:
+        web.post(
+            f"{URL}/embeddings", status=400, body=b'{"error": {"message": "no"}}', response_class=Response
+        )
+        async with transport() as sender:
+            with pytest.raises(ApiError) as caught:
+                await sender.send(
+                    replace(REQUEST, task="embeddings", body={"input": ["a"] * rows}, rows=rows)
+                )
+
+    assert caught.value.outcome.kind is OutcomeClass.FAIL
+    assert caught.value.outcome.after == after

@@ -201,3 +201,36 @@ def test_a_content_part_that_no_provider_takes_is_refused(client, part, said):
 def test_parameters_that_no_provider_takes_are_refused(client, asked, said):
     with pytest.raises(openai.BadRequestError, match=said):
         client.chat.completions.create(model="sim", messages=MESSAGES, **asked)
+
+
+def test_the_official_sdk_gets_embeddings_and_they_are_those_of_their_texts(client):
+    """By default the SDK asks for base64."""
+    texts = ["one", "two", "one"]
+    encoded = client.embeddings.create(model="sim", input=texts, dimensions=8)
+    plain = client.embeddings.create(model="sim", input=texts, dimensions=8, encoding_format="float")
+    tokens = client.embeddings.create(model="sim", input=[[1, 2], [3]])
+
+    assert [item.index for item in encoded.data] == [0, 1, 2]
+    assert [item.embedding for item in encoded.data] == [item.embedding for item in plain.data]
+    assert encoded.data[0].embedding == encoded.data[2].embedding != encoded.data[1].embedding
+    assert sum(number**2 for number in plain.data[0].embedding) == pytest.approx(1, abs=1e-6)
+    assert encoded.usage.prompt_tokens == encoded.usage.total_tokens == 3
+    assert [len(item.embedding) for item in tokens.data] == [256, 256]
+    for wrong in ({"input": ""}, {"input": []}, {"input": ["a"] * 2049}, {"input": "a", "dimensions": 0}):
+        with pytest.raises(openai.BadRequestError):
+            client.embeddings.create(model="sim", **wrong)
+
+
+def test_the_official_sdk_gets_a_text_completion_plain_and_streamed(client):
+    plain = client.completions.create(model="sim", prompt="Once upon", max_tokens=9)
+    stream = client.completions.create(
+        model="sim", prompt="Once upon", max_tokens=9, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+
+    assert plain.object == "text_completion"
+    assert plain.choices[0].text.strip() == "".join(c.choices[0].text for c in chunks if c.choices).strip()
+    assert chunks[-1].usage.completion_tokens == plain.usage.completion_tokens <= 9
+    for wrong in ({"prompt": ["a", "b"]}, {"prompt": 7}, {"prompt": "a", "temperature": 9}):
+        with pytest.raises(openai.BadRequestError):
+            client.completions.create(model="sim", **wrong)

@@ -17,6 +17,7 @@ import multiprocessing
 import random
 import resource
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -172,6 +173,63 @@ def headers(rng: random.Random) -> None:
     assert said is None or (math.isfinite(said) and said >= 0), said
 
 
+def embeddings(rng: random.Random) -> None:
+    """Each text gets the vector that has its index, or none gets any."""
+    from batchlab.protocol.chat import ReplyProblem
+    from batchlab.protocol.embeddings import parse_embeddings, vector_text
+
+    texts, size = rng.randint(1, 5), rng.randint(1, 4)
+    vectors = [struct.pack(f"<{size}f", *(rng.uniform(-1, 1) for _ in range(size))) for _ in range(texts)]
+    data = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": vector_text(vector)
+            if rng.random() < 0.5
+            else list(struct.unpack(f"<{size}f", vector)),
+        }
+        for index, vector in enumerate(vectors)
+    ]
+    rng.shuffle(data)
+    whole = True
+    match rng.randrange(8):
+        case 0:
+            del data[rng.randrange(texts)]
+            whole = False
+        case 1:
+            data[rng.randrange(texts)]["index"] = rng.choice((-1, texts, texts + 7, "0", None, 0.0, True))
+            whole = False
+        case 2:
+            data.append(dict(rng.choice(data)))
+            whole = False
+        case 3 if texts > 1:
+            data[0]["embedding"] = [0.5] * (size + 1)
+            whole = False
+        case 4:
+            data[0]["embedding"] = rng.choice(
+                (None, [], "", "AAA", "AAAAA===", [None] * size, ["1"] * size, {})
+            )
+            whole = False
+        case 5:
+            data[0]["embedding"] = [10**400] + [1e999] * (size - 1)
+            whole = False
+    usage = {"prompt_tokens": 3, "total_tokens": 3}
+    body = json.dumps({"object": "list", "data": data, "model": "m", "usage": usage}).encode()
+    asked = {"input": [str(number) for number in range(texts)] if texts > 1 else "0"}
+    try:
+        reply = parse_embeddings(body, asked)
+    except ReplyProblem:
+        assert not whole, "a good answer was refused"
+    else:
+        assert reply.vectors == tuple(map(vector_text, vectors)), "a row has a vector that is not its own"
+    try:
+        reply = parse_embeddings(mutated(body, rng), asked)
+    except ReplyProblem:
+        return
+    assert reply.vectors is not None
+    assert len(reply.vectors) == texts
+
+
 def classifier(rng: random.Random) -> None:
     """Any status, headers and body have an outcome with a short, printable message."""
     from batchlab.protocol.chat import ReplyProblem, parse_reply
@@ -296,6 +354,7 @@ TARGETS: dict[str, tuple[Target, int]] = {
     "sse": (sse, 1_000_000),
     "headers": (headers, 1_000_000),
     "classifier": (classifier, 1_000_000),
+    "embeddings": (embeddings, 1_000_000),
     "journal": (journal, 1_000_000),
     "jsonl": (jsonl, 100_000),
     "delimited": (delimited, 100_000),

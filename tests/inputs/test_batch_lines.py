@@ -112,11 +112,14 @@ def without(name: str) -> dict:
     ("lines", "problem"),
     [
         ([line("a"), "", line("b"), "", "", line("a")], ": lines 1 and 6 have the same custom_id. Ids must be unique."),
-        ([line("a"), line("b", url="/v1/embeddings")], ':2: url is "/v1/embeddings"; only /v1/chat/completions can be sent.'),
+        ([line("a"), line("b", url="/v1/rerank")], ':2: url is "/v1/rerank"; only /v1/chat/completions, /v1/completions and /v1/embeddings can be sent.'),
         ([line(7)], ":1: custom_id is 7; a line of a batch file has a text there."),
         ([line("a"), without("custom_id")], ":2: custom_id is missing; a line of a batch file has a text there."),
         ([line("a", method="GET")], ':1: method is "GET"; a line of a batch file has "POST".'),
-        ([line("a"), line("b", url=None)], ":2: url is missing; only /v1/chat/completions can be sent."),
+        ([line("a"), line("b", url=None)], ":2: url is missing; only /v1/chat/completions, /v1/completions and /v1/embeddings can be sent."),
+        ([line("a", url="/v1/completions")], ":1: body has no prompt."),
+        ([line("a", url="/v1/embeddings")], ":1: body has no input."),
+        ([line("a", url="/v1/completions", body={"model": "m", "prompt": ["x", "y"]})], ":1: body has 2 prompts, and a row keeps one answer."),
         ([without("method")], ": no 'method'; a line of a batch file has custom_id, method, url, body."),
         ([line("a", body=[1])], ":1: body is not a JSON object."),
         ([line("a", body="{")], ":1: body is not a JSON object."),
@@ -130,11 +133,10 @@ def test_what_is_wrong_with_a_line_is_one_line_that_names_it(tmp_path, lines, pr
 
 
 def test_ten_thousand_lines_for_another_endpoint_are_one_problem(tmp_path):
-    result = planned(tmp_path, [line(str(number), url="/v1/completions") for number in range(10_000)])
+    result = planned(tmp_path, [line(str(number), url="/v1/responses") for number in range(10_000)])
 
-    assert said(result) == [
-        ':1: url is "/v1/completions"; only /v1/chat/completions can be sent (9,999 more lines like it).'
-    ]
+    only = "only /v1/chat/completions, /v1/completions and /v1/embeddings can be sent"
+    assert said(result) == [f':1: url is "/v1/responses"; {only} (9,999 more lines like it).']
     assert result.problem_count == 1
 
 

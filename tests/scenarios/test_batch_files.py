@@ -194,9 +194,9 @@ def test_a_run_that_stops_leaves_out_what_has_no_answer_and_keeps_every_id(here,
     [
         (line("a", "x") + "\n" + line("a", "y"), [], "r.jsonl: lines 1 and 3 have the same custom_id"),
         (
-            line("a", "x") + line("b", "y").replace("chat/completions", "embeddings"),
+            line("a", "x") + line("b", "y").replace("chat/completions", "rerank"),
             [],
-            'r.jsonl:2: url is "/v1/embeddings"; only /v1/chat/completions can be sent',
+            'r.jsonl:2: url is "/v1/rerank"; only /v1/chat/completions, /v1/completions and /v1/embeddings can be sent',
         ),
         (line("a", "x"), ["--max-tokens", "9"], "the job sets max_tokens"),
         (line("a", "x"), ["-o", "o.parquet", "--errors", "e.jsonl"], "only --to openai-batch"),

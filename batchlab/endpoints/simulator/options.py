@@ -20,7 +20,8 @@ class SimulatorOptions:
         tokens_median, tokens_sigma: completion tokens of an answer, lognormal.
         rpm, tpm: continuous buckets with x-ratelimit headers and Retry-After; None for no limit.
         queue_cap: most requests at once; the next is rejected with a 429 without Retry-After.
-        context_tokens: longest prompt plus max_tokens.
+        context_tokens: longest prompt plus max_tokens; longest text to embed.
+        dimensions: of an embedding whose request names none.
         ledger_path: a JSON line for each billed request is appended there.
     """
 
@@ -37,6 +38,7 @@ class SimulatorOptions:
     tpm: float | None = None
     queue_cap: int | None = None
     context_tokens: int = 32_768
+    dimensions: int = 256
     faults: tuple[Fault, ...] = ()
     ledger_path: str | None = None
 

@@ -222,7 +222,7 @@ def make_reply(
     prompt = prompt_text(messages)
 
     def choice_of(content: bytes) -> Choice:
-        return _choice(body, content, prompt, seed=seed, median=tokens_median, sigma=tokens_sigma)
+        return made_choice(body, content, prompt, seed=seed, median=tokens_median, sigma=tokens_sigma)
 
     others = (content + b"%d" % index for index in range(1, body.get("n") or 1))
     return Reply(
@@ -238,9 +238,10 @@ def prompt_tokens(messages: list[dict[str, Any]]) -> int:
     return token_count(prompt_text(messages)) + MEDIA_TOKENS * media_parts(messages)
 
 
-def _choice(
+def made_choice(
     body: dict[str, Any], content: bytes, prompt: str, *, seed: int, median: float, sigma: float
 ) -> Choice:
+    """One answer to a prompt."""
     call = _tool_call(body, lambda *names: chance(seed, content, *names))
     if call is not None:
         return Choice("", "tool_calls", token_count("".join(call)), tool_call=call)

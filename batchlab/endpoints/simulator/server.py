@@ -8,18 +8,19 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
 
 from batchlab.endpoints.simulator.faults import FAULTS, Answer, chance
+from batchlab.endpoints.simulator.kinds import KINDS, Answered, Kind
 from batchlab.endpoints.simulator.ledger import Ledger
 from batchlab.endpoints.simulator.limits import Limit
 from batchlab.endpoints.simulator.options import SimulatorOptions
-from batchlab.endpoints.simulator.replies import Reply, lognormal, make_reply, prompt_text
-from batchlab.endpoints.simulator.replies import prompt_tokens as tokens_of
-from batchlab.endpoints.simulator.validation import error_body, request_problem
+from batchlab.endpoints.simulator.replies import lognormal
+from batchlab.endpoints.simulator.validation import error_body
 
 PREFIX = "/api/v7/llm"
 PREFIXES = (PREFIX, "/v1", "")
@@ -42,7 +43,8 @@ class Provider:
         """The aiohttp application that serves it."""
         app = web.Application(client_max_size=MAX_BODY)
         for prefix in PREFIXES:
-            app.router.add_post(f"{prefix}/chat/completions", self._chat)
+            for kind in KINDS:
+                app.router.add_post(f"{prefix}/{kind.path}", partial(self._served, kind))
             app.router.add_get(f"{prefix}/models", self._models)
             app.router.add_get(f"{prefix}/simulator/ledger", self._ledger)
             app.router.add_post(f"{prefix}/simulator/reset", self._reset)
@@ -67,10 +69,10 @@ class Provider:
         self.ledger = Ledger(self._options.ledger_path)
         return web.json_response({"status": "ok"})
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
+    async def _served(self, kind: Kind, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         # The work goes on when the client is gone: the worst case, it is billed all the same.
-        work = asyncio.ensure_future(self._answer(request, raw))
+        work = asyncio.ensure_future(self._answer(kind, request, raw))
         try:
             response = await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -79,7 +81,7 @@ class Provider:
         self.ledger.by_status[response.status] += 1
         return response
 
-    async def _answer(self, request: web.Request, raw: bytes) -> web.StreamResponse:
+    async def _answer(self, kind: Kind, request: web.Request, raw: bytes) -> web.StreamResponse:
         body = _parsed(raw)
         content = _content(raw, body)
         attempt = self.ledger.received(content)
@@ -88,47 +90,46 @@ class Provider:
         try:
             if not self._authorized(request):
                 return self._refused_key()
-            problem = request_problem(body)
+            problem = kind.problem(body)
             if problem is not None:
                 return _json(400, error_body(problem))
             refused = next((name for name in self._options.refused if name in body), None)
             if refused is not None:
                 return _json(422, error_body(f"Extra inputs are not permitted: {refused}"))
             body.setdefault("model", body.get("model_id"))
-            return await self._completed(request, body, content, attempt, number)
+            return await self._completed(kind, request, body, content, attempt, number)
         finally:
             self.ledger.leave()
 
     async def _completed(
-        self, request: web.Request, body: dict[str, Any], content: bytes, attempt: int, number: int
+        self,
+        kind: Kind,
+        request: web.Request,
+        body: dict[str, Any],
+        content: bytes,
+        attempt: int,
+        number: int,
     ) -> web.StreamResponse:
         options = self._options
         if options.models and body["model"] not in options.models:
             message = f"The model '{body['model']}' does not exist."
             return _json(404, error_body(message, code="model_not_found"))
-        prompt = prompt_text(body["messages"])
-        prompt_tokens = tokens_of(body["messages"])
+        prompt, prompt_tokens, longest = kind.asked(body)
         most = (body.get("max_tokens") or 0) * (body.get("n") or 1)
-        if prompt_tokens + (body.get("max_tokens") or 0) > options.context_tokens:
+        if longest + (body.get("max_tokens") or 0) > options.context_tokens:
             message = f"This model's maximum context length is {options.context_tokens} tokens."
             return _json(400, error_body(message, code="context_length_exceeded"))
         refused = self._limited(prompt_tokens + most)
         if refused is not None:
             return refused
         fault = self._fault(content, prompt, attempt, number)
-        stream = bool(body.get("stream", body.get("streaming", False)))
+        stream = kind.streams and bool(body.get("stream", body.get("streaming", False)))
         self._queued += 1
         try:
             await asyncio.sleep(self._latency_s(content, attempt))
             if fault is not None and fault.how in {"respond", "reset", "short", "hang"}:
                 return await self._faulty(request, fault, content, prompt_tokens)
-            reply = make_reply(
-                body,
-                content,
-                seed=options.seed,
-                tokens_median=options.tokens_median,
-                tokens_sigma=options.tokens_sigma,
-            )
+            reply = kind.reply(body, prompt, content, options)
             if fault is not None and fault.how == "spoil":
                 cap = body.get("max_tokens") or body.get("max_completion_tokens")
                 reply = reply.spoilt(fault.spoil, cap)
@@ -198,7 +199,7 @@ class Provider:
         )
 
     async def _streamed(
-        self, request: web.Request, body: dict[str, Any], reply: Reply, fault: Answer | None
+        self, request: web.Request, body: dict[str, Any], reply: Answered, fault: Answer | None
     ) -> web.StreamResponse:
         how = fault.how if fault is not None else ""
         gap = b"\n" if how == "single_newlines" else b"\n\n"

@@ -23,14 +23,17 @@ def error_body(message: str, type_: str = "invalid_request_error", code: str | N
 
 def request_problem(body: Any) -> str | None:
     """What is wrong with a chat-completions request, or None."""
+    problem = parameters_problem(body) or _messages_problem(body.get("messages"))
+    return problem or _format_problem(body.get("response_format")) or options_problem(body)
+
+
+def parameters_problem(body: Any) -> str | None:
+    """What is wrong with a request of any kind, apart from what it asks about; or None."""
     if not isinstance(body, dict):
         return "The request body must be a JSON object."
     model = body.get("model", body.get("model_id"))
     if not isinstance(model, str) or not model:
         return "you must provide a model parameter"
-    problem = _messages_problem(body.get("messages"))
-    if problem is not None:
-        return problem
     for name, (low, high) in _RANGES.items():
         value = body.get(name)
         if value is not None and (
@@ -41,12 +44,9 @@ def request_problem(body: Any) -> str | None:
         value = body.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             return f"'{name}' must be a positive integer."
-    problem = _format_problem(body.get("response_format"))
-    if problem is not None:
-        return problem
     if not isinstance(body.get("stream", body.get("streaming", False)) or False, bool):
         return "'stream' must be a boolean."
-    return options_problem(body)
+    return None
 
 
 def _messages_problem(messages: Any) -> str | None:
