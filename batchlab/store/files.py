@@ -162,7 +162,7 @@ class AppendFile:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | O_BINARY, FILE_MODE)
             _make_private(self._descriptor)
             self.size = os.fstat(self._descriptor).st_size
-            fsync_dir(path.parent)
+        self._is_named = False  # whether the directory's entry is durable
 
     def append(self, data: bytes) -> int:
         """Writes `data` whole and returns the offset where it begins.
@@ -190,8 +190,15 @@ class AppendFile:
         return read_at(self._descriptor, length, offset)
 
     def sync(self) -> None:
-        """Makes everything appended so far durable. Raises OSError; after that it never will be."""
+        """Makes everything appended so far durable. Raises OSError; after that it never will be.
+
+        The first time its name as well: done when the file is made, that would hold up the event loop
+        for 100 ms at each new shard.
+        """
         os.fdatasync(self._descriptor) if hasattr(os, "fdatasync") else os.fsync(self._descriptor)
+        if not self._is_named:
+            fsync_dir(self.path.parent)
+            self._is_named = True
 
     def truncate(self, size: int) -> None:
         """Drops what follows `size`."""
