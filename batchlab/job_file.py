@@ -563,6 +563,11 @@ def _endpoint_problems(endpoint: EndpointJob) -> list[str]:
             problems.append(
                 f"endpoint.base_url: {endpoint.base_url!r} is no http(s) URL, 'simulator' or 'local'"
             )
+        elif parts.username is not None or parts.password is not None:
+            problems.append(
+                f"endpoint.base_url: the address of {parts.hostname} holds a user name or password, which "
+                "would get into files; name the key's variable by api_key_env"
+            )
     if endpoint.ca_bundle is not None and not Path(endpoint.ca_bundle).is_file():
         problems.append(f"endpoint.ca_bundle: {endpoint.ca_bundle!r} is no file")
     for name in ("weight", "concurrency", "rpm", "tpm"):

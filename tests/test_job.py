@@ -259,3 +259,17 @@ def test_how_many_rows_share_a_request_is_no_change_of_what_is_asked():
     assert settings(task="chat") == settings()
     assert "request.task" not in settings()  # so runs that were started before there were tasks go on
     assert settings(task="embeddings") != settings()
+
+
+def test_an_address_with_a_password_is_refused_without_repeating_it():
+    given = {
+        "input.path": "rows.jsonl",
+        "request.model": "m",
+        "endpoint.base_url": "https://me:secret@host.example/v1",
+    }
+
+    with pytest.raises(UsageError) as caught:
+        job_from({}, given, where="command line")
+
+    assert "host.example holds a user name or password" in str(caught.value)
+    assert "secret" not in str(caught.value)
