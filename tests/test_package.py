@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -222,3 +223,21 @@ def test_a_run_that_seals_a_shard_imports_no_pandas(batchlab, rows_file):
 
     assert done.returncode == 0, done.stderr
     assert list((batchlab.home / "r" / "completions").glob("part-*.parquet"))
+
+
+def test_the_readme_s_cookbook_runs(batchlab, tmp_path):
+    for name in ("sample_data", "jobs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    block = (
+        (ROOT / "README.md")
+        .read_text()
+        .partition("## Cookbook")[2]
+        .partition("```bash\n")[2]
+        .partition("```")[0]
+    )
+    lines = [shlex.split(line) for line in block.splitlines() if line and not line.startswith("#")]
+
+    assert len(lines) >= 7
+    for name, *words in lines:
+        assert name == "batchlab"
+        assert batchlab(*words).code == 0, words
