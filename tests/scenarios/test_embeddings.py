@@ -389,7 +389,9 @@ def test_several_processes_ask_for_embeddings_too(here, simulator, rows_file):
 
 def test_the_readme_s_example_runs(here, tmp_path):
     [example] = re.findall(
-        r"^batchlab (run .* --task embeddings .*)$", (ROOT / "README.md").read_text(), re.MULTILINE
+        r"^batchlab (run \S* ?sample_data/tickets.csv .*--task embeddings .*)$",
+        (ROOT / "README.md").read_text(),
+        re.MULTILINE,
     )
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
 
