@@ -9,53 +9,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from batchlab.costs.pricing import PriceBook
 from batchlab.credentials import Secret
 from batchlab.dispatch.correction import Correction
-from batchlab.dispatch.gate import Gate
-from batchlab.dispatch.grouping import Groups
 from batchlab.dispatch.lanes import Lane, Lanes
-from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool, PoolCounters
+from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.transport import HttpTransport
+from batchlab.engines.feed import ShardFeed
+from batchlab.engines.observer import Counters, Observer, RowWatch, Taker
 from batchlab.engines.terms import OwnTerms, Terms, spent_of
 from batchlab.errors import RunStopped, UsageError
 from batchlab.inputs.plan import InputPlan
-from batchlab.inputs.requests import RequestBuilder, RowProblem
+from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources import Source
-from batchlab.job import EndpointJob, Job, RequestJob
-from batchlab.records import ChatRequest, Failure, Result, Shard, Tally, Totals, Usage
+from batchlab.job import EndpointJob, Job
+from batchlab.records import Failure, Result, Shard, Totals
 from batchlab.store.asking import AskAgain
 from batchlab.store.open_shard import OpenShard, RetryRule
 from batchlab.store.run_dir import RunDir
 
 LAST_PASS_CONCURRENCY = 4  # the provider had trouble with these rows: ask gently
 TICK_S = 0.2
-
-
-@dataclass(slots=True)
-class Counters:
-    """What this invocation has done so far; written by the engine's event loop alone.
-
-    `earlier` are the run's totals before this invocation, and `totals` what it has added to them;
-    `reopened` rows had failed and are asked again. `oldest` is that of the pool. `out` says of each
-    endpoint that is not used any more why.
-    """
-
-    earlier: Totals = field(default_factory=Totals)
-    totals: Tally = field(default_factory=Tally)
-    attempts: PoolCounters = field(default_factory=PoolCounters)
-    reopened: int = 0
-    window: int = 0
-    in_flight: int = 0
-    why: str = ""
-    paused: bool = False
-    oldest: list[tuple[str, float]] = field(default_factory=list)
-    out: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,233 +49,6 @@ class Endpoint:
     key: Secret | None
     prices: PriceBook
     note: str = ""
-
-
-class Observer(Protocol):
-    """Told about the run a few times a second."""
-
-    def update(self, counters: Counters, saved: int) -> None:
-        """`saved` rows have a final result that is synced to disk."""
-        ...
-
-    def message(self, text: str) -> None:
-        """One line for a person."""
-        ...
-
-
-class Taker(Protocol):
-    """Who takes the results one by one, as they arrive."""
-
-    def take(self, result: Result) -> None:
-        """A row's last word, once it is in the journal. Called from the engine's event loop."""
-        ...
-
-    def take_in_turn(self, result: Result) -> bool:
-        """Waits until there is room for the result. Called from a thread without an event loop."""
-        ...
-
-    def gate(self) -> Gate:
-        """Holds rows back while the taker is behind. Called from the engine's event loop."""
-        ...
-
-
-class RowWatch(Protocol):
-    """Told about single rows, after their records are written. May not raise."""
-
-    def begun(self, request: ChatRequest) -> None:
-        """The row is about to be sent."""
-        ...
-
-    def sent(self, row_id: int) -> None:
-        """A request for the row leaves now."""
-        ...
-
-    def result(self, result: Result) -> None:
-        """The row's final result."""
-        ...
-
-
-class ShardFeed:
-    """The requests of all shards, in input order, and the way back from a result to its shard.
-
-    Iterating opens shards one after another; `emit` and the attempt records go to the journal
-    of the row's own shard.
-    """
-
-    def __init__(
-        self,
-        *,
-        source: Source,
-        plan: InputPlan,
-        store: RunDir,
-        builder: RequestBuilder,
-        counters: Counters,
-        retry: RetryRule | None,
-        only: frozenset[int] | None,
-        stop: StopSignal,
-        on_complete: Callable[[OpenShard], None],
-        hand_out: Callable[[Result], None] | None = None,
-        held: bytearray | None = None,
-        watch: RowWatch | None = None,
-    ) -> None:
-        self._hand_out = hand_out
-        self._held = held
-        self._held_rows: dict[int, int] = {}  # of open shards: rows that this pass leaves pending
-        self._watch = watch
-        self._written: list[Result] = []
-        self._source = source
-        self._plan = plan
-        self._store = store
-        self._builder = builder
-        self._counters = counters
-        self._retry = retry
-        self._only = only
-        self._stop = stop
-        self._on_complete = on_complete
-        self._to_flush: set[OpenShard] = set()
-        self._open: dict[int, OpenShard] = {}
-        self._shard_rows = plan.shards[0].rows if plan.shards else 1
-
-    def requests(self, shards: Iterator[Shard]) -> Iterator[ChatRequest]:
-        """Requests of the rows that have no final result yet."""
-        for shard in shards:
-            opened = self._store.open_shard(shard, retry=self._retry)
-            self._open[shard.index] = opened
-            self._counters.reopened += opened.reopened
-            if opened.complete:
-                self._finish(opened)
-                continue
-            if self._held is not None and self._left_for_later(opened):
-                continue
-            for row in self._source.rows(shard, self._plan):
-                if opened.done(row.row_id) or (self._only is not None and row.row_id not in self._only):
-                    continue
-                if self._held is not None and self._held[row.row_id]:
-                    continue
-                try:
-                    if row.problem is not None:
-                        raise RowProblem(row.problem)
-                    request = self._builder.build(row)
-                except RowProblem as problem:
-                    self.emit(_bad_input(row.row_id, problem))
-                    continue
-                if self._watch is not None:
-                    self._watch.begun(request)
-                yield request
-
-    def sent(self, row_id: int, attempt: int) -> None:
-        """See `dispatch.pool.Recorder`."""
-        shard = self._shard_of(row_id)
-        if self._to_flush and self._to_flush != {shard}:
-            # results of the shard before: the requests that their slots send now are on top of them,
-            # and a crash may make us pay again for one of both only
-            self._flush()
-        shard.append_sent(row_id, attempt)
-        self._store.check_disk()
-        if self._watch is not None:
-            self._watch.sent(row_id)
-
-    def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
-        """See `dispatch.pool.Recorder`."""
-        self._shard_of(row_id).append_back(row_id, usage, usd)
-
-    def sent_together(self, row_ids: Sequence[int], attempt: int) -> None:
-        """See `dispatch.grouping.GroupRecorder`."""
-        shard = self._shard_of(row_ids[0])
-        if self._to_flush and self._to_flush != {shard}:
-            self._flush()  # as in `sent`
-        shard.append_sent_together(row_ids, attempt)
-        self._store.check_disk()
-        if self._watch is not None:
-            for row_id in row_ids:
-                self._watch.sent(row_id)
-
-    def back_together(
-        self, row_ids: Sequence[int], usages: Sequence[Usage] | None, usds: Sequence[float | None]
-    ) -> None:
-        """See `dispatch.grouping.GroupRecorder`."""
-        self._shard_of(row_ids[0]).append_back_together(row_ids, usages, usds)
-
-    def grouped(self, request: RequestJob) -> Groups:
-        """This feed with several rows in a request."""
-        return Groups(self, rows=request.batch_rows, tokens=request.batch_tokens, shard_rows=self._shard_rows)
-
-    def emit(self, result: Result) -> None:
-        """See `dispatch.pool.Recorder`."""
-        shard = self._shard_of(result.row_id)
-        final = shard.append(result, self._counters.totals)
-        if self._hand_out is not None:
-            self._written.append(final)
-        if self._watch is not None:
-            self._watch.result(result)
-        if not self._to_flush:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._to_flush.add(shard)
-        if shard.complete:
-            self._finish(shard)
-        elif self._held is not None and shard.pending == self._held_rows.get(shard.shard.index):
-            self._put_away(shard)
-        self._store.check_disk()
-
-    def _flush(self) -> None:
-        """Writes the results of this turn of the event loop that no request's record took along."""
-        shards, self._to_flush = self._to_flush, set()
-        for shard in shards:
-            try:
-                shard.flush()
-            except RunStopped as error:
-                self._stop(error.reason, str(error))
-                return  # what is not on disk will be asked again: it is handed out then
-        self._hand_written_out()
-
-    def _hand_written_out(self) -> None:
-        """Results go to their taker only when they are in the journal."""
-        if self._hand_out is not None:
-            written, self._written = self._written, []
-            for result in written:
-                self._hand_out(result)
-
-    def close(self) -> None:
-        """Closes the journals of shards that are not complete."""
-        for shard in self._open.values():
-            shard.close()
-        self._open.clear()
-        self._hand_written_out()
-
-    def _shard_of(self, row_id: int) -> OpenShard:
-        return self._open[row_id // self._shard_rows]
-
-    def _left_for_later(self, opened: OpenShard) -> bool:
-        """Counts the shard's rows that are held; closes it if no others are pending."""
-        assert self._held is not None
-        first, rows = opened.shard.first_row, opened.shard.rows
-        held = sum(1 for row in range(first, first + rows) if self._held[row] and not opened.done(row))
-        self._held_rows[opened.shard.index] = held
-        if opened.pending == held:
-            self._put_away(opened)
-            return True
-        return False
-
-    def _put_away(self, shard: OpenShard) -> None:
-        """Closes a shard that waits for copies: each open one has a descriptor and 20 bytes a row."""
-        self._to_flush.discard(shard)
-        shard.close()
-        self._open.pop(shard.shard.index, None)
-
-    def _finish(self, shard: OpenShard) -> None:
-        self._to_flush.discard(shard)
-        shard.flush()
-        del self._open[shard.shard.index]
-        self._on_complete(shard)
-
-
-def _bad_input(row_id: int, problem: RowProblem) -> Failure:
-    return Failure(
-        row_id=row_id,
-        custom_id=str(row_id),
-        error_class="bad_input",
-        error_message=str(problem),
-    )
 
 
 class LocalEngine:

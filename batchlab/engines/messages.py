@@ -30,7 +30,7 @@ MAX_LINE = 2**26  # a job with a long prompt
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a worker has done so far, for the counters of the run; see `engines.local.Counters`."""
+    """What a worker has done so far, for the counters of the run; see `engines.observer.Counters`."""
 
     totals: Totals = field(default_factory=Totals)
     attempts: PoolCounters = field(default_factory=PoolCounters)

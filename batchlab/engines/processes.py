@@ -28,8 +28,9 @@ from batchlab.dispatch.lease import (
 from batchlab.dispatch.leases import Allocator, Pauses
 from batchlab.dispatch.pool import PoolCounters
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.local import TICK_S, Counters, Endpoint, LocalEngine, Observer, RowWatch
+from batchlab.engines.local import TICK_S, Endpoint, LocalEngine
 from batchlab.engines.messages import Report
+from batchlab.engines.observer import Counters, Observer, RowWatch
 from batchlab.engines.terms import OwnTerms, controller_limits, spent_of
 from batchlab.engines.worker_process import WorkerProcess, started_worker
 from batchlab.errors import BatchlabError, CorruptRun, RunStopped, UsageError
@@ -378,11 +379,11 @@ class _After:
         self._saved = saved
 
     def update(self, counters: Counters, saved: int) -> None:
-        """See `engines.local.Observer`."""
+        """See `engines.observer.Observer`."""
         self._observer.update(counters, self._saved + saved)
 
     def message(self, text: str) -> None:
-        """See `engines.local.Observer`."""
+        """See `engines.observer.Observer`."""
         self._observer.message(text)
 
 

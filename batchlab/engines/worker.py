@@ -34,9 +34,10 @@ from batchlab.dispatch.lease import (
 from batchlab.dispatch.leased import Borrower, LeasedBudget, LeasedController, Pause
 from batchlab.dispatch.pool import Pool
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.local import Counters, Endpoint, LocalEngine
+from batchlab.engines.local import Endpoint, LocalEngine
 from batchlab.engines.loop import first_of, run_loop
 from batchlab.engines.messages import MAX_LINE, Report, line
+from batchlab.engines.observer import Counters
 from batchlab.engines.terms import controller_limits
 from batchlab.errors import EXIT_STOPPED, BatchlabError, InputError, RunStopped, UsageError
 from batchlab.inputs.plan import InputPlan
@@ -207,10 +208,10 @@ class _Worker:
         return worker_watch(job, begin["watch"], places, secrets, say)
 
     def update(self, counters: Counters, saved: int) -> None:
-        """See `engines.local.Observer`: reported with the next renewal."""
+        """See `engines.observer.Observer`: reported with the next renewal."""
 
     def message(self, text: str) -> None:
-        """See `engines.local.Observer`."""
+        """See `engines.observer.Observer`."""
         for lane in self._terms.lanes:
             if lane.out is not None and lane.name not in self._told_out:
                 self._told_out.add(lane.name)

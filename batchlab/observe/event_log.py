@@ -25,7 +25,7 @@ from batchlab.protocol.redact import printable, redact
 from batchlab.records import Failure, RunSummary, Totals
 
 if TYPE_CHECKING:
-    from batchlab.engines.local import Counters
+    from batchlab.engines.observer import Counters
 
 PROGRESS_EVERY_S = 60.0
 LIMITED_EVERY_S = 30.0  # a night behind a rate limit is at most 1,440 lines

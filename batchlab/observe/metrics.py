@@ -21,7 +21,7 @@ from batchlab.observe.facts import RunFacts
 from batchlab.records import RunSummary, Totals
 
 if TYPE_CHECKING:
-    from batchlab.engines.local import Counters
+    from batchlab.engines.observer import Counters
 
 EVERY_S = 10.0
 Labels: TypeAlias = tuple[tuple[str, str], ...]

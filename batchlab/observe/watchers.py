@@ -16,7 +16,7 @@ from batchlab.observe.metrics import MetricsFile
 from batchlab.records import ChatRequest, Failure, Result, RunSummary
 
 if TYPE_CHECKING:
-    from batchlab.engines.local import Counters
+    from batchlab.engines.observer import Counters
     from batchlab.observe.spans import RunSpans
 
 Say = Callable[[str], None]
@@ -101,17 +101,17 @@ class Watchers:
             self._log.update(counters)
 
     def begun(self, request: ChatRequest) -> None:
-        """See `engines.local.RowWatch`."""
+        """See `engines.observer.RowWatch`."""
         if self._spans is not None:
             self._spans.begun(request)
 
     def sent(self, row_id: int) -> None:
-        """See `engines.local.RowWatch`."""
+        """See `engines.observer.RowWatch`."""
         if self._spans is not None:
             self._spans.sent(row_id)
 
     def result(self, result: Result) -> None:
-        """See `engines.local.RowWatch`."""
+        """See `engines.observer.RowWatch`."""
         if isinstance(result, Failure):
             if self._metrics is not None:
                 self._metrics.failure()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from batchlab.costs.pricing import Price, price_book
 from batchlab.dispatch.budget import NO_PRICE
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.local import Counters, Endpoint, LocalEngine, Taker
+from batchlab.engines.local import Endpoint, LocalEngine
 from batchlab.engines.loop import first_of, run_loop
+from batchlab.engines.observer import Counters, Taker
 from batchlab.engines.sizing import processes_for
 from batchlab.errors import (
     EXIT_FAILED_ROWS,
@@ -286,7 +287,7 @@ class _Run:
         self._progress = progress
 
     def update(self, counters: Counters, saved: int) -> None:
-        """See `engines.local.Observer`."""
+        """See `engines.observer.Observer`."""
         self._history.update(
             window=counters.window,
             in_flight=counters.in_flight,
@@ -322,7 +323,7 @@ class _Run:
         )
 
     def message(self, text: str) -> None:
-        """See `engines.local.Observer`."""
+        """See `engines.observer.Observer`."""
         if self._progress is not None:
             self._progress.message(text)
         self._watchers.heard(text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from batchlab.engines.local import Counters, ShardFeed
+from batchlab.engines.feed import ShardFeed
+from batchlab.engines.observer import Counters
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources import open_source
 from batchlab.job_file import job_from

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from batchlab.engines.local import Counters
+from batchlab.engines.observer import Counters
 from batchlab.errors import UsageError
 from batchlab.job_file import job_from
 from batchlab.observe.event_log import LIMITED_EVERY_S, PROGRESS_EVERY_S, ROW_LINES, EventLog

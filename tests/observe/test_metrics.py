@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from batchlab.dispatch.pool import PoolCounters
-from batchlab.engines.local import Counters
+from batchlab.engines.observer import Counters
 from batchlab.errors import UsageError
 from batchlab.job import EndpointJob, InputJob, Job, RequestJob
 from batchlab.job_file import job_from

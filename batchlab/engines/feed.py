@@ -1,0 +1,201 @@
+"""From shards to requests, and from results back to the journals of their shards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+from batchlab.dispatch.grouping import Groups
+from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.observer import Counters, RowWatch
+from batchlab.errors import RunStopped
+from batchlab.inputs.plan import InputPlan
+from batchlab.inputs.requests import RequestBuilder, RowProblem
+from batchlab.inputs.sources import Source
+from batchlab.job import RequestJob
+from batchlab.records import ChatRequest, Failure, Result, Shard, Usage
+from batchlab.store.open_shard import OpenShard, RetryRule
+from batchlab.store.run_dir import RunDir
+
+
+class ShardFeed:
+    """The requests of all shards, in input order, and the way back from a result to its shard.
+
+    Iterating opens shards one after another; `emit` and the attempt records go to the journal
+    of the row's own shard.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        plan: InputPlan,
+        store: RunDir,
+        builder: RequestBuilder,
+        counters: Counters,
+        retry: RetryRule | None,
+        only: frozenset[int] | None,
+        stop: StopSignal,
+        on_complete: Callable[[OpenShard], None],
+        hand_out: Callable[[Result], None] | None = None,
+        held: bytearray | None = None,
+        watch: RowWatch | None = None,
+    ) -> None:
+        self._hand_out = hand_out
+        self._held = held
+        self._held_rows: dict[int, int] = {}  # of open shards: rows that this pass leaves pending
+        self._watch = watch
+        self._written: list[Result] = []
+        self._source = source
+        self._plan = plan
+        self._store = store
+        self._builder = builder
+        self._counters = counters
+        self._retry = retry
+        self._only = only
+        self._stop = stop
+        self._on_complete = on_complete
+        self._to_flush: set[OpenShard] = set()
+        self._open: dict[int, OpenShard] = {}
+        self._shard_rows = plan.shards[0].rows if plan.shards else 1
+
+    def requests(self, shards: Iterator[Shard]) -> Iterator[ChatRequest]:
+        """Requests of the rows that have no final result yet."""
+        for shard in shards:
+            opened = self._store.open_shard(shard, retry=self._retry)
+            self._open[shard.index] = opened
+            self._counters.reopened += opened.reopened
+            if opened.complete:
+                self._finish(opened)
+                continue
+            if self._held is not None and self._left_for_later(opened):
+                continue
+            for row in self._source.rows(shard, self._plan):
+                if opened.done(row.row_id) or (self._only is not None and row.row_id not in self._only):
+                    continue
+                if self._held is not None and self._held[row.row_id]:
+                    continue
+                try:
+                    if row.problem is not None:
+                        raise RowProblem(row.problem)
+                    request = self._builder.build(row)
+                except RowProblem as problem:
+                    self.emit(_bad_input(row.row_id, problem))
+                    continue
+                if self._watch is not None:
+                    self._watch.begun(request)
+                yield request
+
+    def sent(self, row_id: int, attempt: int) -> None:
+        """See `dispatch.pool.Recorder`."""
+        shard = self._shard_of(row_id)
+        if self._to_flush and self._to_flush != {shard}:
+            # results of the shard before: the requests that their slots send now are on top of them,
+            # and a crash may make us pay again for one of both only
+            self._flush()
+        shard.append_sent(row_id, attempt)
+        self._store.check_disk()
+        if self._watch is not None:
+            self._watch.sent(row_id)
+
+    def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
+        """See `dispatch.pool.Recorder`."""
+        self._shard_of(row_id).append_back(row_id, usage, usd)
+
+    def sent_together(self, row_ids: Sequence[int], attempt: int) -> None:
+        """See `dispatch.grouping.GroupRecorder`."""
+        shard = self._shard_of(row_ids[0])
+        if self._to_flush and self._to_flush != {shard}:
+            self._flush()  # as in `sent`
+        shard.append_sent_together(row_ids, attempt)
+        self._store.check_disk()
+        if self._watch is not None:
+            for row_id in row_ids:
+                self._watch.sent(row_id)
+
+    def back_together(
+        self, row_ids: Sequence[int], usages: Sequence[Usage] | None, usds: Sequence[float | None]
+    ) -> None:
+        """See `dispatch.grouping.GroupRecorder`."""
+        self._shard_of(row_ids[0]).append_back_together(row_ids, usages, usds)
+
+    def grouped(self, request: RequestJob) -> Groups:
+        """This feed with several rows in a request."""
+        return Groups(self, rows=request.batch_rows, tokens=request.batch_tokens, shard_rows=self._shard_rows)
+
+    def emit(self, result: Result) -> None:
+        """See `dispatch.pool.Recorder`."""
+        shard = self._shard_of(result.row_id)
+        final = shard.append(result, self._counters.totals)
+        if self._hand_out is not None:
+            self._written.append(final)
+        if self._watch is not None:
+            self._watch.result(result)
+        if not self._to_flush:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._to_flush.add(shard)
+        if shard.complete:
+            self._finish(shard)
+        elif self._held is not None and shard.pending == self._held_rows.get(shard.shard.index):
+            self._put_away(shard)
+        self._store.check_disk()
+
+    def _flush(self) -> None:
+        """Writes the results of this turn of the event loop that no request's record took along."""
+        shards, self._to_flush = self._to_flush, set()
+        for shard in shards:
+            try:
+                shard.flush()
+            except RunStopped as error:
+                self._stop(error.reason, str(error))
+                return  # what is not on disk will be asked again: it is handed out then
+        self._hand_written_out()
+
+    def _hand_written_out(self) -> None:
+        """Results go to their taker only when they are in the journal."""
+        if self._hand_out is not None:
+            written, self._written = self._written, []
+            for result in written:
+                self._hand_out(result)
+
+    def close(self) -> None:
+        """Closes the journals of shards that are not complete."""
+        for shard in self._open.values():
+            shard.close()
+        self._open.clear()
+        self._hand_written_out()
+
+    def _shard_of(self, row_id: int) -> OpenShard:
+        return self._open[row_id // self._shard_rows]
+
+    def _left_for_later(self, opened: OpenShard) -> bool:
+        """Counts the shard's rows that are held; closes it if no others are pending."""
+        assert self._held is not None
+        first, rows = opened.shard.first_row, opened.shard.rows
+        held = sum(1 for row in range(first, first + rows) if self._held[row] and not opened.done(row))
+        self._held_rows[opened.shard.index] = held
+        if opened.pending == held:
+            self._put_away(opened)
+            return True
+        return False
+
+    def _put_away(self, shard: OpenShard) -> None:
+        """Closes a shard that waits for copies: each open one has a descriptor and 20 bytes a row."""
+        self._to_flush.discard(shard)
+        shard.close()
+        self._open.pop(shard.shard.index, None)
+
+    def _finish(self, shard: OpenShard) -> None:
+        self._to_flush.discard(shard)
+        shard.flush()
+        del self._open[shard.shard.index]
+        self._on_complete(shard)
+
+
+def _bad_input(row_id: int, problem: RowProblem) -> Failure:
+    return Failure(
+        row_id=row_id,
+        custom_id=str(row_id),
+        error_class="bad_input",
+        error_message=str(problem),
+    )
