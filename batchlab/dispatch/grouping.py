@@ -29,7 +29,7 @@ class GroupRecorder(Recorder, Protocol):
     """A recorder that knows of requests with several rows, all of one shard."""
 
     def sent_together(self, row_ids: Sequence[int], attempt: int) -> None:
-        """One request for these rows leaves now."""
+        """One request for these rows is about to leave."""
         ...
 
     def back_together(

@@ -50,7 +50,7 @@ class Recorder(Protocol):
     """Where attempts and results are written before anything else happens with them."""
 
     def sent(self, row_id: int, attempt: int) -> None:
-        """A request for this row leaves now."""
+        """A request for this row is about to leave: the transport has it written before."""
         ...
 
     def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
@@ -58,8 +58,8 @@ class Recorder(Protocol):
         ...
 
     def emit(self, result: Result) -> None:
-        """The row's final result: on disk before another request leaves, or at the end of this turn of
-        the event loop."""
+        """The row's final result: written before another request leaves, and at the latest at the end of
+        this turn of the event loop."""
         ...
 
 

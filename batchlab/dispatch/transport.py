@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self
@@ -20,7 +20,7 @@ import orjson
 from yarl import URL
 
 from batchlab.credentials import Secret
-from batchlab.dispatch.wire import Wire, WireResponse, wire_to
+from batchlab.dispatch.wire import Departures, Wire, WireResponse, wire_to
 from batchlab.errors import ApiError
 from batchlab.job import TASK_PATHS, LimitsJob
 from batchlab.presets import UNKNOWN, Preset
@@ -61,7 +61,12 @@ class Transport(Protocol):
     """Sends one request once."""
 
     async def send(self, request: ChatRequest) -> Answer:
-        """The answer to `request`. Raises ApiError when there is none."""
+        """The answer to `request`.
+
+        Raises:
+            ApiError: there is none.
+            RunStopped: the request's record could not be written, so it did not leave.
+        """
         ...
 
 
@@ -72,6 +77,7 @@ class HttpTransport:
         task: what most requests ask for, one of `job.TASK_PATHS`.
         service: how the service behind `base_url` spells parameters and takes its key.
         model: (as requests name it, as this endpoint does); None when they agree.
+        write: called before requests leave; see `wire.Departures`.
     """
 
     def __init__(
@@ -87,7 +93,9 @@ class HttpTransport:
         ca_bundle: str | None = None,
         insecure: bool = False,
         trust_env: bool = False,
+        write: Callable[[], None] = lambda: None,
     ) -> None:
+        self._departures = Departures(write)
         self._base = URL(base_url)
         self._task = task
         self._key = key
@@ -121,7 +129,14 @@ class HttpTransport:
             sock_connect=self._limits.connect_timeout_s,
             sock_read=self._limits.idle_timeout_s,
         )
-        wire = wire_to(url, self._headers(task), self._connector, timeout, trust_env=self._trust_env)
+        wire = wire_to(
+            url,
+            self._headers(task),
+            self._connector,
+            timeout,
+            departures=self._departures,
+            trust_env=self._trust_env,
+        )
         self._wires[task] = await wire.__aenter__()
         return wire
 

@@ -8,6 +8,9 @@ Two ways, with the same answers (the transport's tests run over both):
 - `PooledWire` takes a connection from the same aiohttp connector (its name look-up, TLS, time
   limits and pool) and reads the response with the same aiohttp parser, but writes a head that was
   made once. 20,000 requests to a canned server: 3.3 s of CPU by the session, 1.35 s so.
+
+Neither lets a request leave before its record is written: the pooled one lets all requests of a turn
+of the event loop leave together, after one write.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
+
+from batchlab.errors import RunStopped
 
 # A stream's pieces are read together, ten times a second: waking a row's task for each of them costs
 # more than reading them does.
@@ -69,6 +74,7 @@ class Wire(Protocol):
 
         Raises:
             aiohttp.ClientError, OSError, TimeoutError: there is none. Reading its content may raise them too.
+            RunStopped: its record could not be written, so it did not leave.
         """
         ...
 
@@ -79,12 +85,13 @@ def wire_to(
     connector: aiohttp.TCPConnector,
     timeout: aiohttp.ClientTimeout,
     *,
+    departures: Departures,
     trust_env: bool,
 ) -> Wire:
     """The cheapest wire that does what is asked: a proxy of the environment needs the session."""
     if trust_env:
-        return SessionWire(url, headers, connector, timeout, trust_env=True)
-    return PooledWire(url, headers, connector, timeout)
+        return SessionWire(url, headers, connector, timeout, departures=departures, trust_env=True)
+    return PooledWire(url, headers, connector, timeout, departures=departures)
 
 
 class SessionWire:
@@ -97,8 +104,10 @@ class SessionWire:
         connector: aiohttp.TCPConnector,
         timeout: aiohttp.ClientTimeout,
         *,
+        departures: Departures,
         trust_env: bool = False,
     ) -> None:
+        self._departures = departures
         self._url = url
         self._headers = headers  # put in per request: a session's default headers show up in reprs
         self._session = aiohttp.ClientSession(
@@ -118,6 +127,7 @@ class SessionWire:
 
     async def post(self, body: bytes) -> WireResponse:
         """See `Wire.post`."""
+        self._departures.write()  # the session sends when it likes
         return _SessionResponse(
             await self._session.post(self._url, data=body, headers=self._headers, allow_redirects=False)
         )
@@ -160,6 +170,12 @@ class PooledResponse:
         self.content: aiohttp.StreamReader = aiohttp.streams.EMPTY_PAYLOAD
         watch.open.add(self)
 
+    def send(self, data: bytes) -> None:
+        """Lets the request go, unless the connection was closed in the meantime."""
+        transport = self._connection.transport
+        if transport is not None:
+            transport.write(data)
+
     async def gathered(self) -> bytes:
         """See `WireResponse.gathered`."""
         content = self.content
@@ -195,6 +211,39 @@ class PooledResponse:
         if self.status:
             self.content.set_exception(error)
         self.wake()
+
+
+class Departures:
+    """Requests that leave together at the end of a turn of the event loop, after one write.
+
+    A write before each of them took 12 % of the CPU, and every write lets another thread have the
+    interpreter for 5 ms.
+
+    Args:
+        write: writes the records of all requests that are to leave. It may raise RunStopped: then none
+            of them leaves.
+    """
+
+    def __init__(self, write: Callable[[], None] = lambda: None) -> None:
+        self.write = write
+        self._waiting: list[tuple[PooledResponse, bytes]] = []
+
+    def add(self, exchange: PooledResponse, data: bytes) -> None:
+        """`data` is sent at the end of this turn; if it cannot be, `exchange` fails."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._leave)
+        self._waiting.append((exchange, data))
+
+    def _leave(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            self.write()
+        except RunStopped as error:
+            for exchange, _ in waiting:
+                exchange.fail(error)
+            return
+        for exchange, data in waiting:
+            exchange.send(data)
 
 
 class _Watch:
@@ -259,7 +308,10 @@ class PooledWire:
         headers: Mapping[str, str],
         connector: aiohttp.TCPConnector,
         timeout: aiohttp.ClientTimeout,
+        *,
+        departures: Departures,
     ) -> None:
+        self._departures = departures
         self._connector = connector
         total, connect = timeout.total, timeout.sock_connect
         shortest = min((limit for limit in (total, connect) if limit is not None), default=None)
@@ -287,14 +339,14 @@ class PooledWire:
     async def post(self, body: bytes) -> PooledResponse:
         """See `Wire.post`."""
         connection = await self._connected()
-        protocol, transport = connection.protocol, connection.transport
-        if protocol is None or transport is None:
+        protocol = connection.protocol
+        if protocol is None:
             connection.close()
             raise aiohttp.ServerDisconnectedError
         exchange = PooledResponse(connection, self._watch)
         try:
             protocol.set_response_params(read_until_eof=True)
-            transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+            self._departures.add(exchange, b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
             await self._head_of(protocol, exchange)
         except BaseException:
             exchange.close()

@@ -22,7 +22,8 @@ class ShardFeed:
     """The requests of all shards, in input order, and the way back from a result to its shard.
 
     Iterating opens shards one after another; `emit` and the attempt records go to the journal
-    of the row's own shard.
+    of the row's own shard. They are written by `write`, which the transport calls before it lets
+    requests leave, and at the end of the turn of the event loop that brought them.
     """
 
     def __init__(
@@ -55,7 +56,8 @@ class ShardFeed:
         self._only = only
         self._stop = stop
         self._on_complete = on_complete
-        self._to_flush: set[OpenShard] = set()
+        self._unwritten: dict[OpenShard, None] = {}  # in the order their first records came
+        self._will_write = False
         self._open: dict[int, OpenShard] = {}
         self._shard_rows = plan.shards[0].rows if plan.shards else 1
 
@@ -88,27 +90,19 @@ class ShardFeed:
 
     def sent(self, row_id: int, attempt: int) -> None:
         """See `dispatch.pool.Recorder`."""
-        shard = self._shard_of(row_id)
-        if self._to_flush and self._to_flush != {shard}:
-            # results of the shard before: the requests that their slots send now are on top of them,
-            # and a crash may make us pay again for one of both only
-            self._flush()
-        shard.append_sent(row_id, attempt)
         self._store.check_disk()
+        self._shard_to_write(row_id).append_sent(row_id, attempt)
         if self._watch is not None:
             self._watch.sent(row_id)
 
     def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
         """See `dispatch.pool.Recorder`."""
-        self._shard_of(row_id).append_back(row_id, usage, usd)
+        self._shard_to_write(row_id).append_back(row_id, usage, usd)
 
     def sent_together(self, row_ids: Sequence[int], attempt: int) -> None:
         """See `dispatch.grouping.GroupRecorder`."""
-        shard = self._shard_of(row_ids[0])
-        if self._to_flush and self._to_flush != {shard}:
-            self._flush()  # as in `sent`
-        shard.append_sent_together(row_ids, attempt)
         self._store.check_disk()
+        self._shard_to_write(row_ids[0]).append_sent_together(row_ids, attempt)
         if self._watch is not None:
             for row_id in row_ids:
                 self._watch.sent(row_id)
@@ -117,7 +111,7 @@ class ShardFeed:
         self, row_ids: Sequence[int], usages: Sequence[Usage] | None, usds: Sequence[float | None]
     ) -> None:
         """See `dispatch.grouping.GroupRecorder`."""
-        self._shard_of(row_ids[0]).append_back_together(row_ids, usages, usds)
+        self._shard_to_write(row_ids[0]).append_back_together(row_ids, usages, usds)
 
     def grouped(self, request: RequestJob) -> Groups:
         """This feed with several rows in a request."""
@@ -125,31 +119,33 @@ class ShardFeed:
 
     def emit(self, result: Result) -> None:
         """See `dispatch.pool.Recorder`."""
-        shard = self._shard_of(result.row_id)
+        shard = self._shard_to_write(result.row_id)
         final = shard.append(result, self._counters.totals)
         if self._hand_out is not None:
             self._written.append(final)
         if self._watch is not None:
             self._watch.result(result)
-        if not self._to_flush:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._to_flush.add(shard)
         if shard.complete:
             self._finish(shard)
         elif self._held is not None and shard.pending == self._held_rows.get(shard.shard.index):
             self._put_away(shard)
         self._store.check_disk()
 
-    def _flush(self) -> None:
-        """Writes the results of this turn of the event loop that no request's record took along."""
-        shards, self._to_flush = self._to_flush, set()
-        for shard in shards:
-            try:
-                shard.flush()
-            except RunStopped as error:
-                self._stop(error.reason, str(error))
-                return  # what is not on disk will be asked again: it is handed out then
+    def write(self) -> None:
+        """Writes all that was taken. Raises RunStopped (disk): then no request may leave."""
+        # results come first: the requests that their slots send now are on top of them, and a crash may
+        # make us pay again for one of both only
+        for shard in self._unwritten:
+            shard.flush()
+        self._unwritten.clear()
         self._hand_written_out()
+
+    def _end_turn(self) -> None:
+        self._will_write = False
+        try:
+            self.write()
+        except RunStopped as error:
+            self._stop(error.reason, str(error))
 
     def _hand_written_out(self) -> None:
         """Results go to their taker only when they are in the journal."""
@@ -160,13 +156,20 @@ class ShardFeed:
 
     def close(self) -> None:
         """Closes the journals of shards that are not complete."""
+        self._unwritten.clear()
         for shard in self._open.values():
             shard.close()
         self._open.clear()
         self._hand_written_out()
 
-    def _shard_of(self, row_id: int) -> OpenShard:
-        return self._open[row_id // self._shard_rows]
+    def _shard_to_write(self, row_id: int) -> OpenShard:
+        """The row's shard, which is about to take a record."""
+        if not self._will_write:
+            self._will_write = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        shard = self._open[row_id // self._shard_rows]
+        self._unwritten[shard] = None
+        return shard
 
     def _left_for_later(self, opened: OpenShard) -> bool:
         """Counts the shard's rows that are held; closes it if no others are pending."""
@@ -181,13 +184,13 @@ class ShardFeed:
 
     def _put_away(self, shard: OpenShard) -> None:
         """Closes a shard that waits for copies: each open one has a descriptor and 20 bytes a row."""
-        self._to_flush.discard(shard)
+        self._unwritten.pop(shard, None)
         shard.close()
         self._open.pop(shard.shard.index, None)
 
     def _finish(self, shard: OpenShard) -> None:
-        self._to_flush.discard(shard)
         shard.flush()
+        self._unwritten.pop(shard, None)
         del self._open[shard.shard.index]
         self._on_complete(shard)
 

@@ -134,14 +134,6 @@ class LocalEngine:
                 again.append((shard.shard, totals))
 
         async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-            lanes = Lanes(
-                [
-                    self._lane(
-                        endpoint, await stack.enter_async_context(transport_to(endpoint, self._job)), most
-                    )
-                    for endpoint in self._endpoints
-                ]
-            )
 
             def complete(shard: OpenShard) -> None:
                 seals.add(task := group.create_task(seal(shard)))
@@ -160,6 +152,16 @@ class LocalEngine:
                 hand_out=self._hand_out(last=most is not None),
                 held=self.held,
                 watch=self._watch,
+            )
+            lanes = Lanes(
+                [
+                    self._lane(
+                        endpoint,
+                        await stack.enter_async_context(transport_to(endpoint, self._job, write=feed.write)),
+                        most,
+                    )
+                    for endpoint in self._endpoints
+                ]
             )
             requests = feed.requests(iter(shards))
             together = feed.grouped(self._job.request) if self._together else None
@@ -243,8 +245,13 @@ class LocalEngine:
         self._observer.update(counters, self._store.synced_results)
 
 
-def transport_to(endpoint: Endpoint, job: Job, *, stream: bool | None = None) -> HttpTransport:
-    """The connection to an endpoint as the job wants it; `stream` wins over the job's own."""
+def transport_to(
+    endpoint: Endpoint, job: Job, *, stream: bool | None = None, write: Callable[[], None] = lambda: None
+) -> HttpTransport:
+    """The connection to an endpoint as the job wants it; `stream` wins over the job's own.
+
+    `write` is called before requests leave.
+    """
     own, asked = endpoint.job, job.request.model
     return HttpTransport(
         endpoint.base_url,
@@ -257,4 +264,5 @@ def transport_to(endpoint: Endpoint, job: Job, *, stream: bool | None = None) ->
         ca_bundle=own.ca_bundle,
         insecure=own.insecure,
         trust_env=own.trust_env,
+        write=write,
     )

@@ -85,6 +85,7 @@ def repaired_records(path: Path) -> Iterator[Record]:
 class OpenShard:
     """One shard's results so far.
 
+    Records are taken, and written by the next `flush` in the order they came, with one write.
     A result replaces a failed or an invalid one, never a good one. Positions are kept, not results: memory
     is a few bytes a row.
 
@@ -159,17 +160,12 @@ class OpenShard:
         return self._state[row_id - self.shard.first_row] != _PENDING
 
     def append_sent(self, row_id: int, attempt: int) -> None:
-        """Records that a request for the row leaves now: written when this returns.
-
-        Raises RunStopped (disk).
-        """
+        """Records that a request for the row leaves after the next `flush`."""
         self._queue(sent_record(row_id, attempt))
-        self.flush()
 
     def append_sent_together(self, row_ids: Sequence[int], attempt: int) -> None:
-        """Records that one request for all these rows leaves now: one record, so that it is whole or not."""
+        """As `append_sent`, of one request for all these rows: one record, so that it is whole or not."""
         self._queue(sent_together_record(row_ids, attempt))
-        self.flush()
 
     def append_back_together(
         self, row_ids: Sequence[int], usages: Sequence[Usage] | None, usds: Sequence[float | None]
@@ -180,19 +176,14 @@ class OpenShard:
         else:
             for row_id, usage, usd in zip(row_ids, usages, usds, strict=True):
                 self._queue(back_record(row_id, usage, usd))
-        self.flush()
 
     def append_back(self, row_id: int, usage: Usage | None, usd: float | None = None) -> None:
         """Records that the row's request came back without a final result; `usage` was paid for."""
         self._queue(back_record(row_id, usage, usd))
-        self.flush()
 
     def append(self, result: Result, totals: Tally | None = None) -> Result:
         """Takes the row's final result, and returns it with what its requests of earlier processes
         came to.
-
-        It is written by the next `flush`, with all that came before it: one write for the results
-        of a turn of the event loop and the next request's record.
 
         Args:
             totals: the run's; they change by what the row now counts.

@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from batchlab.dispatch.wire import PooledWire, SessionWire
+from batchlab.dispatch.wire import Departures, PooledWire, SessionWire
+from batchlab.errors import RunStopped
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 HEADERS = {"Authorization": "Bearer k", "Accept": "application/json"}
@@ -51,9 +52,10 @@ async def request_of(reader: asyncio.StreamReader) -> tuple[list[str], bytes]:
 
 @pytest.fixture(params=[SessionWire, PooledWire])
 def wire(request):
-    def make(url: URL, **timeouts: float) -> SessionWire | PooledWire:
+    def make(url: URL, write=lambda: None, **timeouts: float) -> SessionWire | PooledWire:
         connector = aiohttp.TCPConnector(limit=0)
-        return request.param(url, HEADERS, connector, aiohttp.ClientTimeout(**timeouts))
+        timeout = aiohttp.ClientTimeout(**timeouts)
+        return request.param(url, HEADERS, connector, timeout, departures=Departures(write))
 
     return make
 
@@ -87,6 +89,7 @@ async def test_both_wires_send_the_same_request():
                 {**HEADERS, "Content-Type": "application/json"},
                 aiohttp.TCPConnector(),
                 aiohttp.ClientTimeout(),
+                departures=Departures(),
             ) as sender:
                 assert await whole(await sender.post(b'{"a": 1}')) == b"ok"
 
@@ -129,6 +132,59 @@ async def test_a_connection_whose_body_was_not_read_whole_is_not_used_again(wire
             response.release()
 
     assert connections == 2
+
+
+async def test_p1_no_request_leaves_before_its_record_is_written(wire):
+    events = []
+
+    async def serve(reader, writer):
+        await request_of(reader)
+        events.append("arrived")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with server(serve) as url, wire(url, write=lambda: events.append("written")) as sender:
+        assert await whole(await sender.post(b"{}")) == b"ok"
+
+    assert events == ["written", "arrived"]
+
+
+async def test_requests_of_one_turn_leave_after_one_write():
+    written = []
+
+    async def serve(reader, writer):
+        await request_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with server(serve) as url:
+        departures = Departures(lambda: written.append(1))
+        async with PooledWire(
+            url, HEADERS, aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(), departures=departures
+        ) as sender:
+            held = [await sender.post(b"{}") for _ in range(8)]  # so that eight connections are open
+            for response in held:
+                assert await whole(response) == b"ok"
+            written.clear()
+            answers = await asyncio.gather(*(sender.post(b"{}") for _ in range(8)))
+            assert [await whole(answer) for answer in answers] == [b"ok"] * 8
+
+    assert len(written) < 8
+
+
+async def test_no_request_leaves_when_its_record_cannot_be_written(wire):
+    arrived = []
+
+    async def serve(reader, writer):
+        await request_of(reader)
+        arrived.append(1)
+
+    def full():
+        raise RunStopped("disk", "no space left")
+
+    async with server(serve) as url, wire(url, write=full) as sender:
+        answers = await asyncio.gather(*(sender.post(b"{}") for _ in range(3)), return_exceptions=True)
+
+    assert [(type(answer), str(answer)) for answer in answers] == [(RunStopped, "no space left")] * 3
+    assert not arrived
 
 
 async def test_interim_responses_are_passed_over(wire):
@@ -215,7 +271,11 @@ async def test_an_abandoned_request_closes_its_connection(wire):
 async def test_a_header_with_a_line_end_is_refused():
     with pytest.raises(ValueError, match="line end|newline|Newline|control|carriage"):
         async with PooledWire(
-            URL("http://127.0.0.1:9/"), {"X": "a\r\nY: b"}, aiohttp.TCPConnector(), aiohttp.ClientTimeout()
+            URL("http://127.0.0.1:9/"),
+            {"X": "a\r\nY: b"},
+            aiohttp.TCPConnector(),
+            aiohttp.ClientTimeout(),
+            departures=Departures(),
         ):
             pass
 
