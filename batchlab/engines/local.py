@@ -21,6 +21,7 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.transport import HttpTransport
 from batchlab.engines.feed import ShardFeed
 from batchlab.engines.observer import Counters, Observer, RowWatch, Taker
+from batchlab.engines.sealer import Sealer
 from batchlab.engines.terms import OwnTerms, Terms, spent_of
 from batchlab.errors import RunStopped, UsageError
 from batchlab.inputs.plan import InputPlan
@@ -82,7 +83,7 @@ class LocalEngine:
         self._builder = builder
         self._observer = observer
         self.counters = Counters(earlier=earlier)
-        self._sealing = asyncio.Semaphore(1)
+        self._sealer = Sealer()
         self.held: bytearray | None = None  # a byte a row of the input: 1 is not sent in the next pass
         self._together = job.request.task == "embeddings" and not builder.batch
 
@@ -120,9 +121,9 @@ class LocalEngine:
 
         async def seal(shard: OpenShard) -> None:
             try:
-                async with self._sealing:
-                    table = await asyncio.to_thread(self._source.table, shard.shard, self._plan)
-                    totals = await asyncio.to_thread(shard.seal, table)
+                totals = await self._sealer.run(
+                    lambda: shard.seal(self._source.table(shard.shard, self._plan))
+                )
             except (RunStopped, UsageError) as error:
                 # the disk, or the input cannot be read: the journal has it all, the next run seals it
                 stop(error.reason if isinstance(error, RunStopped) else "input", str(error))
