@@ -6,9 +6,9 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import orjson
 
@@ -28,7 +28,8 @@ from batchlab.inputs.input_plan import (
 )
 from batchlab.records import Row, Shard
 
-BLOCK_BYTES = 160 * 1024  # read, hashed and split at a time; larger ones gain nothing
+BLOCK_BYTES = 160 * 1024  # read and split at a time; larger ones gain nothing
+HASH_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -68,17 +69,12 @@ class JsonlSource:
         """See `Source.scan`."""
         total = None if is_compressed(self._path) else file_size(self._path)
         scan = _Scan(shard_rows, check, limit)
-        with self._open() as file, read_errors(self.path), ThreadPoolExecutor(1) as hasher:
+        with self._open() as file, read_errors(self.path), _Hasher(scan.digest) as hasher:
             # whole lines, and a line of any length is read once
             while not scan.full and (block := file.read(BLOCK_BYTES)):
                 block += file.readline()
-                # a block's hash lets go of the interpreter: it costs no time where a core is idle
-                if limit is None:
-                    hashed = hasher.submit(scan.digest.update, block)
-                    scan.take(block)
-                    hashed.result()
-                else:
-                    scan.digest.update(memoryview(block)[: scan.take(block)])
+                taken = scan.take(block)
+                hasher.update(block if taken == len(block) else block[:taken])
                 if on_progress is not None:
                     on_progress(scan.offset, total)
         return scan.builder.plan(scan.rows, scan.types.kinds(), scan.digest.hexdigest(), [self._path])
@@ -145,6 +141,43 @@ class JsonlSource:
         else:
             file.seek(offset)
         return file
+
+
+class _Hasher:
+    """Hashes blocks in a thread, behind whoever reads them; used as a context, whose end waits for it.
+
+    A block's hash lets go of the interpreter, but its thread must get hold of it first, which takes 5 ms
+    while another one works: so it gets a few megabytes at a time, and nobody waits for it until there
+    are a few more.
+    """
+
+    def __init__(self, digest: hashlib.blake2b) -> None:
+        self._digest = digest
+        self._blocks: list[bytes] = []
+        self._bytes = 0
+        self._thread = ThreadPoolExecutor(1)
+        self._hashing: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def update(self, block: bytes) -> None:
+        """Takes the next bytes."""
+        self._blocks.append(block)
+        self._bytes += len(block)
+        if self._bytes >= HASH_BYTES:
+            self._begin()
+
+    def __exit__(self, *error: object) -> None:
+        self._begin()
+        self._thread.shutdown()
+
+    def _begin(self) -> None:
+        if self._hashing is not None:
+            self._hashing.result()
+        self._hashing = self._thread.submit(self._digest.update, b"".join(self._blocks))
+        self._blocks.clear()
+        self._bytes = 0
 
 
 class _Scan:

@@ -79,19 +79,20 @@ class _Check:
     hashes: array[int] = field(default_factory=lambda: array("q"))
 
     def __call__(self, row_id: int, values: dict[str, Any], number: int) -> None:
-        if self.builder is None:
+        builder = self.builder
+        if builder is None:
             return
         try:
-            if self.builder.rows_vary:
-                request = self.builder.build(Row(row_id, values))
+            if builder.rows_vary:
+                request = builder.build(Row(row_id, values))
                 size, cap, identity = request.prompt_bytes, request.max_tokens, hash(request.request_hash)
-                if self.builder.batch:
+                if builder.batch:
                     self.notes.see(request.task, request.body, number)
             else:
-                size, identity = self.builder.measured(values)
-                cap = self.builder.max_tokens
+                size, identity = builder.measured(values)
+                cap = builder.max_tokens
             if self.with_ids:
-                self.ids.append(hash(self.builder.custom_id(row_id, values)))
+                self.ids.append(hash(builder.custom_id(row_id, values)))
                 self.numbers.append(number)
         except OtherTask as problem:
             self.other_task_count += 1

@@ -195,8 +195,10 @@ class RequestBuilder:
         """
         # not by a shared method: a plan of a million rows spends a third of its time here
         prompt = self._prompt.render(values) if self._prompt is not None else self._own_prompt(values)
-        size = len(prompt) if prompt.isascii() else _utf8_bytes(prompt)
-        size += self._schema_bytes
+        try:
+            size = len(prompt if prompt.isascii() else prompt.encode()) + self._schema_bytes
+        except UnicodeEncodeError:
+            size = _utf8_bytes(prompt)  # which says what is wrong
         if self._system is None:
             return size, hash(prompt)
         system = self._system.render(values)
