@@ -31,14 +31,15 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", disk], check=True)
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_full_disk_stops_the_run_in_order_and_saves_what_is_in_flight(
-    small_disk: Path, simulator, tmp_path
+    small_disk: Path, simulator, tmp_path, processes
 ):
     server = simulator(latency_median_s=0.02, tokens_median=600.0)
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"text": f"remark {number}"}) + "\n" for number in range(4_000)))
     words = ["run", "-i", str(rows), "-m", "sim", "-p", "{text}", "--base-url", server.base_url, "--api-key-env", "SIMULATOR_KEY",
-             "--run-dir", str(small_disk / "run"), "--progress", "none"]  # fmt: skip
+             "--run-dir", str(small_disk / "run"), "--progress", "none", "--processes", processes, "--shard-rows", "1000"]  # fmt: skip
 
     full = subprocess.run(command(*words), cwd=tmp_path, env=environment(), capture_output=True, text=True)
 

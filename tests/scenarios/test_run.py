@@ -400,14 +400,15 @@ def test_a_pause_longer_than_max_pause_stops_with_the_time_to_come_back(batchlab
     assert batchlab(*job(server.base_url, rows)).code == 0
 
 
-def test_a_deadline_stops_in_order_and_the_same_command_goes_on(batchlab, simulator, rows_file):
+@pytest.mark.parametrize("more", [[], ["--processes", "2", "--shard-rows", "20"]])
+def test_a_deadline_stops_in_order_and_the_same_command_goes_on(batchlab, simulator, rows_file, more):
     server, rows = simulator(latency_median_s=0.2, queue_cap=2), rows_file(40)
 
-    stopped = batchlab(*job(server.base_url, rows, "--deadline", "1s"))
+    stopped = batchlab(*job(server.base_url, rows, "--deadline", "1s", *more))
 
     assert stopped.code == 3
     assert "deadline" in stopped.err
-    assert batchlab(*job(server.base_url, rows)).code == 0
+    assert batchlab(*job(server.base_url, rows, *more)).code == 0
     assert server.ledger()["billed_repeats"] == 0
 
 
