@@ -8,7 +8,6 @@ again, so what stays unused at the end is less than one request's worst case.
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
 
 from batchlab.costs.pricing import Price, cost_usd
 from batchlab.dispatch.slots import Stopped
@@ -180,10 +179,5 @@ class Reserved:
         await self._budget.reserve(self._reservation)
         return self._reservation
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._budget.end(self._reservation)

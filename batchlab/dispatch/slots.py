@@ -12,7 +12,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 
@@ -175,12 +174,7 @@ class Slot:
         self._grant = await self._slots.acquire(self._waiter, front=self._front)
         return self._grant
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._slots.release(self._grant)
 
 

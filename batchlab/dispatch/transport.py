@@ -12,7 +12,6 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Protocol, Self
 
 import aiohttp
@@ -140,14 +139,9 @@ class HttpTransport:
         self._wires[task] = await wire.__aenter__()
         return wire
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         for wire in self._wires.values():
-            await wire.__aexit__(kind, error, traceback)
+            await wire.__aexit__(*error)
 
     def _headers(self, task: str) -> dict[str, str]:
         headers = {
