@@ -8,7 +8,6 @@ be retried, because such a row keeps its worker but holds no slot.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from batchlab.costs.pricing import cost_usd
 from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.budget import Budget, Reservation
 from batchlab.dispatch.correction import Correction
+from batchlab.dispatch.failover import Failover, stop_reason
 from batchlab.dispatch.gate import Gate
 from batchlab.dispatch.hedge import Hedge
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
@@ -42,8 +42,6 @@ WORKERS_PER_SLOT = 4  # rows in back-off hold a worker: at 10 % retries 16 worke
 
 # attempts without an answer that the provider may have billed all the same
 _MAYBE_BILLED = frozenset({"timeout", "connection", "invalid_response", "too_large"})
-
-MAX_TIME = 253_402_300_799.0  # the end of the year 9999
 
 
 class Recorder(Protocol):
@@ -100,12 +98,12 @@ class Pool:
         self._correction = correction
         self._lanes = lanes
         self._slots = Slots(lanes)
+        self._failover = Failover(lanes=lanes, slots=self._slots, limits=limits, stop=stop, say=say)
         self._budget = budget
         self._recorder = recorder
         self._limits = limits
         self._stop = stop
         self._counters = counters
-        self._say = say
         self._hedge = Hedge(self._in_tail) if limits.hedge else None
         self._hire: Callable[[], None] = lambda: None
         self._most = 0
@@ -141,7 +139,7 @@ class Pool:
         if self._error is not None:
             raise self._error
         if self._left_out is not None:
-            self._stop(_stop_reason(self._left_out), self._left_out.message)
+            self._stop(stop_reason(self._left_out), self._left_out.message)
 
     async def _drain_deadline(self) -> None:
         await self._stop.wait()
@@ -222,10 +220,7 @@ class Pool:
 
     def lane_is_out(self, name: str, outcome: Outcome) -> None:
         """Another process of the run found that a lane cannot go on."""
-        for lane in self._lanes:
-            if lane.name == name and lane.out is None:
-                with contextlib.suppress(Stopped):  # the run stops
-                    self._take_out(lane, outcome)
+        self._failover.lane_is_out(name, outcome)
 
     def oldest(self, now: float) -> list[tuple[str, float]]:
         """custom_id and age (s) of the rows on their way, oldest first, once all others have ended."""
@@ -325,7 +320,7 @@ class Pool:
                     except ApiError as error:
                         outcome = self._came_back(request, state, error, grant, reservation)
                         # before the slot is free: a stop must not let one more request out
-                        self._check_lane(grant.lane, outcome)
+                        self._failover.check(grant.lane, outcome)
                     else:
                         state.lane = grant.lane
                         state.usd = cost_usd(price, state.answer.reply.usage)
@@ -420,44 +415,6 @@ class Pool:
                 controller.refused(grant.permit, now)
         return outcome
 
-    def _take_out(self, lane: Lane, outcome: Outcome) -> None:
-        """Sends nothing more to a lane that cannot go on.
-
-        Raises:
-            Stopped: it was the last one, so the run cannot go on either.
-        """
-        others = self._lanes.others_than(lane)
-        if not others:
-            self._stop(_stop_reason(outcome), outcome.message)
-            self._slots.stop()
-            raise Stopped
-        if lane.out is None:
-            lane.out = outcome
-            names = ", ".join(other.name for other in others)
-            self._say(f"endpoint {lane.name} is out: {outcome.message}; going on with {names}")
-            self._slots.wake()
-
-    def _check_lane(self, lane: Lane, outcome: Outcome) -> None:
-        """Takes the lane out when it cannot go on, or asks for a pause that is too long.
-
-        One that is silent for too long is given up only when no other still answers.
-        """
-        if outcome.kind is OutcomeClass.STOP:
-            self._take_out(lane, outcome)
-        if outcome.kind not in {OutcomeClass.WAIT, OutcomeClass.PAUSE}:
-            return
-        wait_s = outcome.wait_s or 0.0
-        if wait_s > self._limits.max_pause_s:
-            # a date too far for the calendar is no reason for a traceback
-            back = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(time.time() + wait_s, MAX_TIME)))
-            message = f"the endpoint asks for a pause longer than --max-pause ({outcome.message})."
-            self._take_out(lane, _outage(f"{message} Come back at {back}.", outcome))
-        elif lane.controller.silent_s(time.monotonic()) > self._limits.max_outage_s:
-            hours = self._limits.max_outage_s / 3_600
-            message = f"no answer for {hours:g} h (--max-outage): {outcome.message}"
-            if not self._lanes.others_than(lane):
-                self._take_out(lane, _outage(message, outcome))
-
     async def _sleep(self, seconds: float) -> None:
         """A back-off that ends at once when the run stops. Meanwhile another worker has the slot."""
         self._away += 1
@@ -486,13 +443,3 @@ def with_more_tokens(request: ChatRequest, factor: float) -> ChatRequest | None:
 def _cancel(tasks: set[asyncio.Task[None]]) -> None:
     for task in list(tasks):
         task.cancel()
-
-
-def _outage(message: str, outcome: Outcome) -> Outcome:
-    return replace(outcome, kind=OutcomeClass.STOP, error_class="outage", message=message)
-
-
-def _stop_reason(outcome: Outcome) -> str:
-    return {"auth": "key", "quota": "quota", "connection": "outage", "outage": "outage"}.get(
-        outcome.error_class, "endpoint"
-    )
