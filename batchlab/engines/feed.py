@@ -46,7 +46,7 @@ class ShardFeed:
         self._held = held
         self._held_rows: dict[int, int] = {}  # of open shards: rows that this pass leaves pending
         self._watch = watch
-        self._written: list[Result] = []
+        self._taken: list[tuple[Result, Result]] = []  # not told yet: as it came, and as it was written
         self._source = source
         self._plan = plan
         self._store = store
@@ -121,10 +121,8 @@ class ShardFeed:
         """See `dispatch.pool.Recorder`."""
         shard = self._shard_to_write(result.row_id)
         final = shard.append(result, self._counters.totals)
-        if self._hand_out is not None:
-            self._written.append(final)
-        if self._watch is not None:
-            self._watch.result(result)
+        if self._hand_out is not None or self._watch is not None:
+            self._taken.append((result, final))
         if shard.complete:
             self._finish(shard)
         elif self._held is not None and shard.pending == self._held_rows.get(shard.shard.index):
@@ -138,7 +136,7 @@ class ShardFeed:
         for shard in self._unwritten:
             shard.flush()
         self._unwritten.clear()
-        self._hand_written_out()
+        self._tell()
 
     def _end_turn(self) -> None:
         self._will_write = False
@@ -147,12 +145,14 @@ class ShardFeed:
         except RunStopped as error:
             self._stop(error.reason, str(error))
 
-    def _hand_written_out(self) -> None:
-        """Results go to their taker only when they are in the journal."""
-        if self._hand_out is not None:
-            written, self._written = self._written, []
-            for result in written:
-                self._hand_out(result)
+    def _tell(self) -> None:
+        """Of results, once they are in the journal."""
+        taken, self._taken = self._taken, []
+        for result, written in taken:
+            if self._watch is not None:
+                self._watch.result(result)
+            if self._hand_out is not None:
+                self._hand_out(written)
 
     def close(self) -> None:
         """Closes the journals of shards that are not complete."""
@@ -160,7 +160,7 @@ class ShardFeed:
         for shard in self._open.values():
             shard.close()
         self._open.clear()
-        self._hand_written_out()
+        self._tell()
 
     def _shard_to_write(self, row_id: int) -> OpenShard:
         """The row's shard, which is about to take a record."""

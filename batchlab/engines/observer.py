@@ -60,16 +60,16 @@ class Taker(Protocol):
 
 
 class RowWatch(Protocol):
-    """Told about single rows, after their records are written. May not raise."""
+    """Told about single rows. May not raise."""
 
     def begun(self, request: ChatRequest) -> None:
         """The row is about to be sent."""
         ...
 
     def sent(self, row_id: int) -> None:
-        """A request for the row leaves now."""
+        """A request for the row is about to leave."""
         ...
 
     def result(self, result: Result) -> None:
-        """The row's final result."""
+        """The row's final result, once it is in the journal."""
         ...
