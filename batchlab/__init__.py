@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from batchlab.api import load, plan, run, stream
     from batchlab.errors import BatchlabError, CorruptRun, InputError, RunStopped, UsageError
-    from batchlab.records import Completion, Failure, RunSummary
+    from batchlab.records import Completion, Failure
+    from batchlab.run_summary import RunSummary
 
 __version__ = "0.1.0"
 
@@ -28,7 +29,7 @@ _HOME = {
     "Failure": "batchlab.records",
     "InputError": "batchlab.errors",
     "RunStopped": "batchlab.errors",
-    "RunSummary": "batchlab.records",
+    "RunSummary": "batchlab.run_summary",
     "UsageError": "batchlab.errors",
     "load": "batchlab.api",
     "plan": "batchlab.api",

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, overload
 from batchlab.errors import BatchlabError, RunStopped, UsageError
 from batchlab.job import Job
 from batchlab.job_file import job_from, load_job
-from batchlab.records import Completion, Failure, RunSummary
+from batchlab.records import Completion, Failure
+from batchlab.run_summary import RunSummary
 
 if TYPE_CHECKING:
     import pandas as pd

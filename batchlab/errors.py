@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchlab.records import Outcome, RunSummary, Usage
+    from batchlab.records import Outcome, Usage
+    from batchlab.run_summary import RunSummary
 
 EXIT_OK = 0
 EXIT_FAILED_ROWS = 1

@@ -462,7 +462,7 @@ def test_a_user_s_types_are_what_the_docs_say(tmp_path):
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    frames, summaries = "pandas.DataFrame", "batchlab.records.RunSummary"
+    frames, summaries = "pandas.DataFrame", "batchlab.run_summary.RunSummary"
     revealed = [line.split('"')[1] for line in done.stdout.splitlines() if "Revealed type" in line]
     names = [name.replace("pandas.core.frame.DataFrame", frames) for name in revealed]
     assert names == [frames] * 3 + [summaries] * 3 + [

@@ -28,10 +28,11 @@ from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources import Source
 from batchlab.job import EndpointJob, Job
-from batchlab.records import Failure, Result, Shard, Totals
+from batchlab.records import Failure, Result, Shard
 from batchlab.store.asking import AskAgain
 from batchlab.store.open_shard import OpenShard, RetryRule
 from batchlab.store.run_dir import RunDir
+from batchlab.totals import Totals
 
 LAST_PASS_CONCURRENCY = 4  # the provider had trouble with these rows: ask gently
 TICK_S = 0.2

@@ -23,7 +23,7 @@ from typing import Any, Self
 import orjson
 
 from batchlab.dispatch.pool import PoolCounters
-from batchlab.records import Totals
+from batchlab.totals import Totals
 
 MAX_LINE = 2**26  # a job with a long prompt
 

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from batchlab.dispatch.gate import Gate
 from batchlab.dispatch.pool import PoolCounters
-from batchlab.records import ChatRequest, Result, Tally, Totals
+from batchlab.records import ChatRequest, Result
+from batchlab.totals import Tally, Totals
 
 
 @dataclass(slots=True)

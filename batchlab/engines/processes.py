@@ -38,9 +38,10 @@ from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources import Source
 from batchlab.job import Job
-from batchlab.records import Shard, Tally, Totals
+from batchlab.records import Shard
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
+from batchlab.totals import Tally, Totals
 
 MOST_DEATHS = 4  # in a row in which no row got a result: the next worker would die too
 EXIT_S = 10.0  # after its sockets have closed, a worker has so long to end by itself

@@ -15,7 +15,8 @@ from batchlab.dispatch.lease import (
 )
 from batchlab.dispatch.pool import Pool
 from batchlab.job import EndpointJob, Job
-from batchlab.records import Shard, Totals
+from batchlab.records import Shard
+from batchlab.totals import Totals
 
 
 class Terms(Protocol):

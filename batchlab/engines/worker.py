@@ -46,9 +46,10 @@ from batchlab.inputs.sources import Source, open_source
 from batchlab.job import SELF_STARTED, EndpointJob, Job
 from batchlab.observe.facts import Place
 from batchlab.observe.watchers import Watchers, worker_watch
-from batchlab.records import Outcome, OutcomeClass, Shard, Totals
+from batchlab.records import Outcome, OutcomeClass, Shard
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
+from batchlab.totals import Totals
 
 _HURRY_S = 0.01  # between two renewals at the least
 

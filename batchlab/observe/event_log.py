@@ -22,7 +22,9 @@ from batchlab import __version__
 from batchlab.errors import UsageError
 from batchlab.observe.facts import RunFacts, shown_job, without_credentials
 from batchlab.protocol.redact import printable, redact
-from batchlab.records import Failure, RunSummary, Totals
+from batchlab.records import Failure
+from batchlab.run_summary import RunSummary
+from batchlab.totals import Totals
 
 if TYPE_CHECKING:
     from batchlab.engines.observer import Counters

@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from batchlab.job import EndpointJob, Job
-from batchlab.records import Totals
+from batchlab.totals import Totals
 
 _HIDDEN = "****"
 _SECRET_NAME = re.compile(r"key|token|secret|password|authorization", re.IGNORECASE)

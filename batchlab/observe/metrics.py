@@ -18,7 +18,8 @@ from batchlab import __version__
 from batchlab.dispatch.pool import PoolCounters
 from batchlab.errors import UsageError
 from batchlab.observe.facts import RunFacts
-from batchlab.records import RunSummary, Totals
+from batchlab.run_summary import RunSummary
+from batchlab.totals import Totals
 
 if TYPE_CHECKING:
     from batchlab.engines.observer import Counters

@@ -28,7 +28,8 @@ from batchlab import __version__
 from batchlab.errors import UsageError
 from batchlab.observe.facts import Place, RunFacts
 from batchlab.protocol.redact import printable, redact
-from batchlab.records import ChatRequest, Completion, Result, RunSummary
+from batchlab.records import ChatRequest, Completion, Result
+from batchlab.run_summary import RunSummary
 
 FLUSH_S = 5.0  # longest the end of a run waits for the collector
 

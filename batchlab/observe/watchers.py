@@ -13,7 +13,8 @@ from batchlab.job import Job
 from batchlab.observe.event_log import EventLog
 from batchlab.observe.facts import Place, RunFacts
 from batchlab.observe.metrics import MetricsFile
-from batchlab.records import ChatRequest, Failure, Result, RunSummary
+from batchlab.records import ChatRequest, Failure, Result
+from batchlab.run_summary import RunSummary
 
 if TYPE_CHECKING:
     from batchlab.engines.observer import Counters

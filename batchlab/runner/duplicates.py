@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from batchlab.dispatch.stop import StopSignal
-from batchlab.records import Completion, Shard, Tally, is_replaceable
+from batchlab.records import Completion, Shard, is_replaceable
 from batchlab.runner.prepare import Prepared, is_repeatable
 from batchlab.runner.reusing import copy_into, requests_of, short_hash
 from batchlab.store.answers import Answers
+from batchlab.totals import Tally
 
 LEADERS = 3
 

@@ -31,7 +31,8 @@ from batchlab.observe.facts import Place, RunFacts
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import Progress, ProgressState, conversation, open_progress
 from batchlab.protocol.redact import printable
-from batchlab.records import Completion, RunSummary, Shard, Totals
+from batchlab.records import Completion, Shard
+from batchlab.run_summary import RunSummary
 from batchlab.runner.descriptors import within_descriptors
 from batchlab.runner.endpoint import started_endpoints
 from batchlab.runner.forecasts import EarlyForecast, early_forecast, outcome_lines, saved_forecast
@@ -45,6 +46,7 @@ from batchlab.runner.summary import counted, summary_lines
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
 from batchlab.terminal import with_trouble_in_red
+from batchlab.totals import Totals
 
 if TYPE_CHECKING:
     from batchlab.engines.processes import ProcessesEngine

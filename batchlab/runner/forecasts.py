@@ -8,9 +8,9 @@ from pathlib import Path
 
 from batchlab.costs.forecast import Forecast
 from batchlab.progress import ProgressState, final_cost
-from batchlab.records import Totals
 from batchlab.runner.summary import duration, money
 from batchlab.store.files import atomic_write
+from batchlab.totals import Totals
 
 FILE = "forecast.json"
 

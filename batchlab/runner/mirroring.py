@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batchlab.errors import EXIT_INTERRUPTED, EXIT_STOPPED, BatchlabError, RunStopped, UsageError
-from batchlab.records import RunSummary
+from batchlab.run_summary import RunSummary
 from batchlab.store.files import private_dir
 from batchlab.store.mirror import OWNERSHIP, Mirror, owned, problem_of
 from batchlab.store.run_dir import RunDir

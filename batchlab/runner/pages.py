@@ -19,7 +19,7 @@ from batchlab.inputs.batch_lines import asked_texts
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.job import Job
-from batchlab.records import VECTOR_COLUMNS, Row, Totals
+from batchlab.records import VECTOR_COLUMNS, Row
 from batchlab.report.cost import cost_table, prepared
 from batchlab.report.data import ErrorView, ReportData, RowView
 from batchlab.report.page import page
@@ -33,6 +33,7 @@ from batchlab.store.files import FILE_MODE
 from batchlab.store.parts import PartFile, open_part
 from batchlab.store.remote_run import RemoteRun
 from batchlab.store.run_dir import RunDir
+from batchlab.totals import Totals
 from batchlab.urls import checked_url, is_url
 
 SAMPLE_ROWS, FAILED_ROWS, TOP_ROWS = 120, 30, 10

@@ -13,13 +13,15 @@ from pathlib import Path
 from batchlab.costs.forecast import Forecast, Measured, Stratum, forecast, strata
 from batchlab.errors import EXIT_USAGE, UsageError
 from batchlab.job import Job
-from batchlab.records import Completion, Result, RunSummary, Totals
+from batchlab.records import Completion, Result
+from batchlab.run_summary import RunSummary
 from batchlab.runner.execute import execute
 from batchlab.runner.forecasts import save_forecast
 from batchlab.runner.preview import Preview, preview
 from batchlab.runner.summary import counted, duration, money
 from batchlab.store.files import atomic_write
 from batchlab.store.run_dir import RunDir
+from batchlab.totals import Totals
 
 LEAST_ROWS = 10  # fewer say next to nothing about the others
 

@@ -18,11 +18,13 @@ from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import request_mode
 from batchlab.inputs.sources import Source
 from batchlab.job import MEMORY, Job, output_format
-from batchlab.records import RunSummary, Shard, Totals
+from batchlab.records import Shard
+from batchlab.run_summary import RunSummary
 from batchlab.runner.opening import open_run
 from batchlab.runner.prepare import Prepared, job_of_run, open_input, plan_of_run, unchanged_input
 from batchlab.runner.summary import money
 from batchlab.store.run_dir import RunDir
+from batchlab.totals import Totals
 
 
 @dataclass(frozen=True, slots=True)

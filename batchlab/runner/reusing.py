@@ -12,12 +12,13 @@ import numpy as np
 from batchlab.errors import CorruptRun, UsageError
 from batchlab.inputs.requests import RowProblem
 from batchlab.job import Job
-from batchlab.records import ChatRequest, Completion, Row, Shard, Tally
+from batchlab.records import ChatRequest, Completion, Row, Shard
 from batchlab.runner.opening import open_run
 from batchlab.runner.prepare import Prepared
 from batchlab.runner.summary import counted
 from batchlab.store.answers import Answers, copied
 from batchlab.store.run_dir import RunDir
+from batchlab.totals import Tally
 
 FLUSH_ROWS = 500  # copies that are written at once
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchlab.records import RunSummary
+from batchlab.run_summary import RunSummary
 
 
 def summary_lines(summary: RunSummary, command: str) -> list[str]:

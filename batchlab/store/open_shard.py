@@ -12,7 +12,7 @@ from typing import cast
 
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, RunStopped
-from batchlab.records import Result, Shard, Tally, Totals, Usage, is_replaceable
+from batchlab.records import Result, Shard, Usage, is_replaceable
 from batchlab.store.ballast import Ballast
 from batchlab.store.files import AppendFile, atomic_write, disk_errors, fsync_dir, publish
 from batchlab.store.journal import (
@@ -30,6 +30,7 @@ from batchlab.store.journal import (
 from batchlab.store.parts import file_digest, part_results, values_of, write_part
 from batchlab.store.replay import Found, Replay
 from batchlab.store.sync import SyncGroup
+from batchlab.totals import Tally, Totals
 
 RetryRule = Callable[[Result], bool]  # asked about failed and invalid results only
 

@@ -32,7 +32,6 @@ from batchlab.records import (
     Reply,
     Result,
     Timing,
-    Totals,
     Usage,
 )
 from batchlab.storage import RemoteFile, StorageError
@@ -40,6 +39,7 @@ from batchlab.store.expanded import expanded_columns
 from batchlab.store.files import FILE_MODE, disk_stop
 from batchlab.store.journal import ResultValues
 from batchlab.store.vectors import vector_columns, vector_fields, vector_texts
+from batchlab.totals import Totals
 
 PartFile: TypeAlias = Path | RemoteFile
 

@@ -5,17 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from batchlab.records import (
-    Completion,
-    Failure,
-    Result,
-    Tally,
-    Totals,
-    Usage,
-    is_replaceable,
-    result_totals,
-)
+from batchlab.records import Completion, Failure, Result, Usage, is_replaceable
 from batchlab.store.journal import result_of
+from batchlab.totals import Tally, Totals, result_totals
 
 R = TypeVar("R", bound=Completion | Failure)
 

@@ -29,7 +29,7 @@ from typing import Any
 
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, RunStopped, UsageError
-from batchlab.records import Failure, Result, Shard, Tally, Totals, is_replaceable, result_totals
+from batchlab.records import Failure, Result, Shard, is_replaceable
 from batchlab.store.ballast import Ballast
 from batchlab.store.expanded import of_text
 from batchlab.store.files import (
@@ -66,6 +66,7 @@ from batchlab.store.parts import (
 )
 from batchlab.store.replay import Replay
 from batchlab.store.sync import SyncGroup
+from batchlab.totals import Tally, Totals, result_totals
 
 KEPT_OPEN = 4  # shards that `standing` has read and a run asks for first; each holds descriptors
 

@@ -18,7 +18,7 @@ from batchlab.job import EndpointJob, InputJob, Job, RequestJob
 from batchlab.job_file import job_from
 from batchlab.observe.facts import RunFacts
 from batchlab.observe.metrics import EVERY_S, MetricsFile, Snapshot, metrics_text
-from batchlab.records import Totals
+from batchlab.totals import Totals
 from tests.conftest import command, environment
 from tests.scenarios.test_run import job, wait_for
 

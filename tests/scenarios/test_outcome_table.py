@@ -20,7 +20,7 @@ import pytest
 
 import batchlab
 from batchlab.dispatch import health, retry
-from batchlab.records import RunSummary
+from batchlab.run_summary import RunSummary
 from tests.conftest import CANARY
 
 ROWS = 9

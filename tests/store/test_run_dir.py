@@ -13,21 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.records import (
-    LATER_COLUMNS,
-    RESULT_COLUMNS,
-    ChatRequest,
-    Shard,
-    Tally,
-    Totals,
-    Usage,
-    result_totals,
-)
+from batchlab.records import LATER_COLUMNS, RESULT_COLUMNS, ChatRequest, Shard, Usage
 from batchlab.store import generations
 from batchlab.store.journal import encode
 from batchlab.store.open_shard import part_path
 from batchlab.store.parts import part_results, part_totals
 from batchlab.store.run_dir import RunDir
+from batchlab.totals import Tally, Totals, result_totals
 from tests.store.shard_results import shard_results
 
 from .test_journal import completion, failure
