@@ -1,0 +1,238 @@
+"""What is wrong with a job as a whole: values out of range, and settings that exclude or need each other.
+
+Every problem is one line that begins with the setting's key; a job without any may run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from batchlab.job import (
+    ENDINGS,
+    FORMATS,
+    SCHEMA_MODES,
+    SELF_STARTED,
+    TASK_PATHS,
+    EndpointJob,
+    Job,
+    LimitsJob,
+    OutputJob,
+    RequestJob,
+    output_format,
+)
+from batchlab.job_values import nearest
+from batchlab.urls import is_url, url_problem
+
+MAX_BATCH_ROWS = 2_048  # texts a request, as OpenAI and those that copy its API have it
+
+
+def job_problems(job: Job) -> list[str]:
+    """Every problem of the job; an empty list when there is none."""
+    problems = _url_problems(job)
+    if problems:
+        return problems  # the others would repeat a key that is in a URL
+    if not job.input.path:
+        problems.append("no input; pass -i FILE or set [input] path.")
+    if not job.request.model and not _lines_may_name_models(job):
+        problems.append("no model; pass -m MODEL or set [request] model.")
+    if job.request.prompt is not None and job.request.prompt_file is not None:
+        problems.append("both request.prompt and request.prompt_file are set; keep one.")
+    problems += _task_problems(job.request)
+    problems += _schema_problems(job)
+    problems += _message_problems(job)
+    problems += _limits_problems(job.limits)
+    for price in (job.price, *job.price.models.values(), *(one.price for one in job.endpoint)):
+        problems += [
+            f"price.{name}: must not be negative"
+            for name in ("input", "output", "cached")
+            if (getattr(price, name) or 0) < 0
+        ]
+        if (price.input is None) != (price.output is None):
+            problems.append("price: needs both input and output (USD per 1M tokens)")
+    if job.output.shard_rows is not None and job.output.shard_rows < 1:
+        problems.append("output.shard_rows: must be at least 1")
+    if job.input.limit is not None and job.input.limit < 1:
+        problems.append("input.limit: must be at least 1")
+    problems += _output_problems(job.output)
+    problems += _watching_problems(job)
+    for endpoint in job.endpoint:
+        problems += _endpoint_problems(endpoint)
+    return problems
+
+
+def _schema_problems(job: Job) -> list[str]:
+    request, problems = job.request, []
+    if request.schema_mode not in {None, *SCHEMA_MODES}:
+        near = nearest(str(request.schema_mode), list(SCHEMA_MODES))
+        problems.append(f"request.schema_mode: no mode {request.schema_mode!r}{near}")
+    if request.schema_retries < 0:
+        problems.append("request.schema_retries: must be 0 or more")
+    if request.schema is None:
+        for name, given in (
+            ("request.schema_mode", request.schema_mode is not None),
+            ("request.schema_strict", request.schema_strict is not None),
+            ("output.expand", job.output.expand),
+        ):
+            if given:
+                problems.append(f"{name}: needs a schema; pass --schema FILE or set [request] schema")
+    elif "response_format" in request.params:
+        problems.append("request.response_format: the schema makes it; keep one of the two")
+    return problems
+
+
+def _task_problems(request: RequestJob) -> list[str]:
+    if request.task not in TASK_PATHS:
+        return [f"request.task: no task {request.task!r}{nearest(request.task, list(TASK_PATHS))}"]
+    problems = [
+        f"request.{name}: {request.task} take a prompt only; leave it out"
+        for name in ("system", "messages", "history", "image", "audio", "schema")
+        if request.task != "chat" and getattr(request, name) not in (None, [])
+    ]
+    if request.stream and request.task == "embeddings":
+        problems.append("request.stream: embeddings are not streamed; leave it out")
+    if not 1 <= request.batch_rows <= MAX_BATCH_ROWS:
+        problems.append(f"request.batch_rows: must be from 1 to {MAX_BATCH_ROWS:,}")
+    if request.batch_tokens < 1:
+        problems.append("request.batch_tokens: must be at least 1")
+    return problems
+
+
+def _lines_may_name_models(job: Job) -> bool:
+    """Whether the input may be a batch file, whose bodies name their models; its first line will tell."""
+    request = job.request
+    return (
+        job.input.json_lines
+        and request.prompt is None
+        and request.prompt_file is None
+        and not request.messages
+    )
+
+
+def _message_problems(job: Job) -> list[str]:
+    request = job.request
+    problems = []
+    if request.messages:
+        problems += [
+            f"request.{name}: [[request.messages]] are the whole conversation; keep one of the two."
+            for name in ("prompt", "prompt_file", "system")
+            if getattr(request, name) is not None
+        ]
+    if not request.image:
+        problems += [
+            f"request.{name}: needs a column with images; pass --image-column COLUMN"
+            for name in ("image_detail", "image_max_side")
+            if getattr(request, name) is not None
+        ]
+    if job.input.allow_files_under is not None and not (request.image or request.audio):
+        problems.append("input.allow_files_under: no column names files; pass --image-column COLUMN")
+    numbers = {
+        name: getattr(request, name) for name in ("image_max_side", "max_image_bytes", "max_audio_bytes")
+    }
+    problems += [
+        f"request.{name}: must be at least 1" for name, n in numbers.items() if n is not None and n < 1
+    ]
+    if request.tokens_per_image < 0:
+        problems.append("request.tokens_per_image: must be 0 or more")
+    return problems
+
+
+def _output_problems(output: OutputJob) -> list[str]:
+    problems = []
+    if output.to is not None and output.to not in FORMATS:
+        problems.append(f"output.to: no format {output.to!r}{nearest(output.to, list(FORMATS))}")
+    elif output.file and output_format(output.file, output.to, batch=False) is None:
+        problems.append(
+            f"output.file: {output.file!r} must end in {', '.join(ENDINGS)} or / (a Hugging Face data set), "
+            "or pass --to FORMAT"
+        )
+    if output.to is not None and not output.file:
+        problems.append("output.to: needs an output file; pass -o FILE")
+    if output.errors is not None:
+        if not output.file:
+            problems.append("output.errors: needs an output file; pass -o FILE")
+        elif Path(output.errors).absolute() == Path(output.file).absolute():
+            problems.append("output.errors: is the output file; leave it out to have errors there")
+    return problems
+
+
+def _url_problems(job: Job) -> list[str]:
+    places = {
+        "input.path": job.input.path,
+        "output.run_dir": job.output.run_dir,
+        "output.remote": job.output.remote,
+        "output.file": job.output.file,
+        "output.errors": job.output.errors,
+    }
+    places |= {f"output.reuse[{number}]": place for number, place in enumerate(job.output.reuse)}
+    found = [(name, url_problem(place)) for name, place in places.items() if place and is_url(place)]
+    problems = [f"{name}: {problem}" for name, problem in found if problem is not None]
+    if job.output.remote is not None and not is_url(job.output.remote):
+        problems.append(f"output.remote: {job.output.remote!r} is no URL; a local path goes into run_dir")
+    if job.output.remote is not None and is_url(job.output.run_dir):
+        problems.append("output.remote: run_dir is a URL already; keep one, or give run_dir a local path")
+    return problems
+
+
+def _watching_problems(job: Job) -> list[str]:
+    """A metrics or log file that would be written over another file of the job."""
+    output = job.output
+    places = {
+        "input.path": job.input.path,
+        "output.file": output.file,
+        "output.errors": output.errors,
+        "output.metrics_file": output.metrics_file,
+        "output.log_file": output.log_file,
+    }
+    taken: dict[Path, str] = {}
+    problems = [
+        f"{name}: {places[name]!r} is a URL; name a file of this machine"
+        for name in ("output.metrics_file", "output.log_file")
+        if is_url(places[name] or "")
+    ]
+    for name, place in places.items():
+        if place:
+            first = taken.setdefault(Path(place).absolute(), name)
+            if first != name and name in {"output.metrics_file", "output.log_file"}:
+                problems.append(f"{name}: {place!r} is {first} too; name another file")
+    return problems
+
+
+def _limits_problems(limits: LimitsJob) -> list[str]:
+    minimum_one = ("concurrency", "max_attempts", "max_response_bytes")
+    problems = [f"limits.{name}: must be at least 1" for name in minimum_one if getattr(limits, name) < 1]
+    if limits.processes != "auto" and (isinstance(limits.processes, str) or limits.processes < 1):
+        problems.append(f"limits.processes: must be at least 1, or auto, not {limits.processes}")
+    if limits.retry_truncated is not None and limits.retry_truncated <= 1:
+        problems.append("limits.retry_truncated: must be more than 1, such as 2")
+    if limits.retry_empty < 0:
+        problems.append("limits.retry_empty: must be 0 or more")
+    if limits.hedge and limits.max_tokens_total is not None:
+        problems.append("limits.hedge: a second request cannot be held to max_tokens_total; keep one")
+    for name in ("rpm", "tpm", "max_cost", "max_tokens_total"):
+        value = getattr(limits, name)
+        if value is not None and value <= 0:
+            problems.append(f"limits.{name}: must be more than 0")
+    return problems
+
+
+def _endpoint_problems(endpoint: EndpointJob) -> list[str]:
+    problems = []
+    if endpoint.host not in SELF_STARTED:
+        parts = urlsplit(endpoint.base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            problems.append(
+                f"endpoint.base_url: {endpoint.base_url!r} is no http(s) URL, 'simulator' or 'local'"
+            )
+        elif parts.username is not None or parts.password is not None:
+            problems.append(
+                f"endpoint.base_url: the address of {parts.hostname} holds a user name or password, which "
+                "would get into files; name the key's variable by api_key_env"
+            )
+    if endpoint.ca_bundle is not None and not Path(endpoint.ca_bundle).is_file():
+        problems.append(f"endpoint.ca_bundle: {endpoint.ca_bundle!r} is no file")
+    for name in ("weight", "concurrency", "rpm", "tpm"):
+        value = getattr(endpoint, name)
+        if value is not None and value <= 0:
+            problems.append(f"endpoint.{name}: must be more than 0")
+    return problems
