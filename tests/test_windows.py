@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batchlab.cli.options import shell_line
+from batchlab.cli.shell import shell_line
 from batchlab.job import MAX_NAME_CHARS, InputJob, Job, default_run_dir, directory_name
 from batchlab.runner.reading import verify_run
 from batchlab.store import ballast, files

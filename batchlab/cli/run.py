@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from batchlab.cli.completion import run_dirs
-from batchlab.cli.options import job_of, job_options, this_command
+from batchlab.cli.options import job_of, job_options
+from batchlab.cli.shell import this_command
 from batchlab.errors import EXIT_OK, EXIT_USAGE
 
 PROGRESS = click.option(
