@@ -24,6 +24,7 @@ from batchlab.runner.opening import open_run
 from batchlab.runner.prepare import Prepared, job_of_run, open_input, plan_of_run, unchanged_input
 from batchlab.runner.summary import money
 from batchlab.store.run_dir import RunDir
+from batchlab.store.verify import verify
 from batchlab.totals import Totals
 
 
@@ -85,7 +86,7 @@ def verify_run(path: str) -> Verification:
     """Checks that every input row has exactly one final state and that all checksums hold."""
     store = open_run(path)
     plan = plan_of_run(store)
-    report = store.verify(list(plan.shards))
+    report = verify(store, list(plan.shards))
     totals = report.totals
     lines = [
         f"rows in: {plan.rows:,}",

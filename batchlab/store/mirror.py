@@ -36,6 +36,7 @@ from batchlab.storage import (
     put_file,
     remove,
 )
+from batchlab.store.checksums import Checksums
 from batchlab.store.files import FILE_MODE, AppendFile, atomic_write, disk_errors, private_dir, publish
 from batchlab.store.journal import JournalScan, encode
 from batchlab.store.open_shard import part_numbers, part_path
@@ -175,7 +176,7 @@ class Mirror:
         with _as_usage():
             with contextlib.suppress(NotThereError):
                 atomic_write(self._run / "checksums.log", get_bytes(f"{self.url}/checksums.log"))
-            known = self._recorded()
+            known = Checksums(self._run).digests()
             found = sorted(part_numbers(file.name for file in below(f"{self.url}/completions")))
             for index in found:
                 self._fetch(index, known)
@@ -280,7 +281,7 @@ class Mirror:
         except AlreadyThereError as error:
             theirs = file_digest(RemoteFile(url))
             if theirs != digest:
-                if theirs not in self._recorded().get(path.name, ()):
+                if theirs not in Checksums(self._run).digests().get(path.name, ()):
                     raise StorageError(url, "another run wrote a part of that name") from error
                 put_file(path, url)  # ours of before failed rows were asked again
         self._note(path.name, digest)
@@ -288,7 +289,7 @@ class Mirror:
 
     def _waiting(self) -> list[Path]:
         """Sealed parts that the URL does not have in their present version."""
-        recorded = self._recorded()
+        recorded = Checksums(self._run).digests()
         # a part with a journal has failed rows that are being asked again: it comes when it is sealed
         open_shards = {path.name.split(".")[0] for path in (self._run / "journal").glob("*.log")}
         return [
@@ -345,14 +346,6 @@ class Mirror:
                 if record.data.get("url") == self.url:
                     last[str(record.data["part"])] = str(record.data["blake2b"])
         return last
-
-    def _recorded(self) -> dict[str, list[str]]:
-        """Every digest that was recorded for each part, the present one last."""
-        known: dict[str, list[str]] = {}
-        with contextlib.suppress(FileNotFoundError):
-            for record in JournalScan(self._run / "checksums.log").records():
-                known.setdefault(str(record.data.get("part")), []).append(str(record.data.get("blake2b")))
-        return known
 
 
 def owned(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -23,19 +23,18 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, RunStopped, UsageError
-from batchlab.records import Failure, Result, Shard, is_replaceable
+from batchlab.records import Failure, Result, Shard
 from batchlab.store.ballast import Ballast
+from batchlab.store.checksums import Checksums
 from batchlab.store.expanded import of_text
 from batchlab.store.files import (
     FILE_MODE,
     O_BINARY,
-    AppendFile,
     atomic_write,
     disk_errors,
     private_dir,
@@ -43,41 +42,16 @@ from batchlab.store.files import (
     write_at,
 )
 from batchlab.store.generations import Generation, finish_swap, swap_pending
-from batchlab.store.journal import JournalScan, Record, encode
-from batchlab.store.lock import alone_at, cut_torn_tail, holder_text, read_holder, take_lock
+from batchlab.store.lock import holder_text, read_holder, take_lock
 from batchlab.store.locking import HELD, lock
 from batchlab.store.mirror import Mirror
-from batchlab.store.open_shard import (
-    OpenShard,
-    RetryRule,
-    journal_paths,
-    part_numbers,
-    part_path,
-    repaired_records,
-)
-from batchlab.store.parts import (
-    PartFile,
-    file_digest,
-    part_results,
-    part_tables,
-    part_totals,
-    whole_tables,
-    with_results,
-)
-from batchlab.store.replay import Replay
+from batchlab.store.open_results import OpenResults, open_results
+from batchlab.store.open_shard import OpenShard, RetryRule, part_numbers, part_path
+from batchlab.store.parts import PartFile, part_results, part_totals, whole_tables, with_results
 from batchlab.store.sync import SyncGroup
-from batchlab.totals import Tally, Totals, result_totals
+from batchlab.totals import Tally, Totals
 
 KEPT_OPEN = 4  # shards that `standing` has read and a run asks for first; each holds descriptors
-
-
-@dataclass(slots=True)
-class VerifyReport:
-    """What a run holds, and everything found wrong with it."""
-
-    totals: Totals = field(default_factory=Totals)
-    pending: int = 0
-    problems: list[str] = field(default_factory=list)
 
 
 class RunDir:
@@ -87,6 +61,7 @@ class RunDir:
         self.path = path
         self.manifest = manifest
         self.mirror: Mirror | None = None
+        self.checksums = Checksums(path)
         self._group = SyncGroup()
         self._lock: int | None = None
         self._ballast = Ballast(path / "ballast")
@@ -180,9 +155,7 @@ class RunDir:
             self.manifest = json.loads((self.path / "run.json").read_bytes())
         for leftover in self.path.glob("*/*.tmp"):
             leftover.unlink()
-        if self._checksums.exists():
-            for _ in repaired_records(self._checksums):
-                pass
+        self.checksums.repair()
 
     def lock_holder(self) -> int | None:
         """pid of the process that works here now, None when there is none."""
@@ -282,7 +255,7 @@ class RunDir:
             self._group,
             prefix=self.prefix,
             vectors=self.vectors,
-            record_part=self._record_part,
+            record_part=self.checksums.note,
             ballast=self._ballast,
             retry=retry,
             on_sealed=self.mirror.wake if self.mirror is not None else None,
@@ -334,14 +307,8 @@ class RunDir:
         if index not in self._with_journal():
             part = part_path(self.path, index)
             return (part_totals(part) if part.exists() else Totals()), 0
-        sums = Tally()
-        results, replay = self._open_state(index)
-        for result in results.values():
-            sums.add_result(result)
-        for row, earlier in replay.earlier.items():
-            if row not in results:
-                sums.add(earlier.counted())
-        return sums.totals(), len(replay.in_flight)
+        opened = self._open_results(index)
+        return opened.totals(), len(opened.replay.in_flight)
 
     def shards_with_failures(self) -> set[int]:
         """Numbers of the sealed shards in which a row has failed or has an invalid answer."""
@@ -359,9 +326,7 @@ class RunDir:
         The last record of a part is that of the one which is there: with a record of a later one that
         was never published, there is a journal still, and the shard is not sealed.
         """
-        noted: dict[str, Any] = {
-            str(record.data.get("part")): record.data.get("totals") for record in self._checksum_records()
-        }
+        noted = self.checksums.totals()
         for index in sorted(self.sealed()):
             part = self.part(index)
             try:
@@ -375,7 +340,7 @@ class RunDir:
         open_shards = self._with_journal()
         for index in sorted(self.sealed() | open_shards):
             results = (
-                self._open_results(index).values()
+                self._open_results(index).by_row.values()
                 if index in open_shards
                 else part_results(self.part(index), self.prefix, self.vectors)
             )
@@ -389,7 +354,7 @@ class RunDir:
         if shard.index in self.sealed():
             yield from whole_tables(self.part(shard.index), prefix)
             return
-        results = self._open_results(shard.index)
+        results = self._open_results(shard.index).by_row
         rows = (results.get(row) for row in range(shard.first_row, shard.first_row + shard.rows))
         yield with_results(input_table(), rows, shard.first_row, prefix, self.expanded, self.vectors)
 
@@ -400,7 +365,7 @@ class RunDir:
     def shard_results(self, index: int) -> Iterator[Result]:
         """Every final result of a shard; sealed or not, begun or not."""
         if index in self._with_journal():
-            yield from self._open_results(index).values()
+            yield from self._open_results(index).by_row.values()
         elif index in self._parts():
             yield from part_results(self.part(index), self.prefix, self.vectors)
 
@@ -410,121 +375,10 @@ class RunDir:
         for index in sorted(self.sealed()):
             yield from part_results(self.part(index), self.prefix, self.vectors)
         for index in sorted(open_shards):
-            yield from self._open_results(index).values()
-
-    def verify(self, shards: Sequence[Shard]) -> VerifyReport:
-        """Reads everything and checks it against the plan."""
-        report = VerifyReport()
-        sealed, with_journal = self.sealed(), self._with_journal()
-        known = {shard.index for shard in shards}
-        for index in sorted((sealed | with_journal) - known):
-            report.problems.append(f"shard {index}: results that no input row belongs to")
-        digests = self._digests()
-        for shard in shards:
-            try:
-                if shard.index in sealed:
-                    part = self.part(shard.index)
-                    if file_digest(part) not in digests.get(part.name, set()):
-                        report.problems.append(f"{part}: not the file that was written (checksum differs)")
-                    self._verify_part(shard, report)
-                else:
-                    self._verify_open(shard, report)
-            except CorruptRun as error:
-                report.problems.append(str(error))
-        return report
-
-    def _verify_part(self, shard: Shard, report: VerifyReport) -> None:
-        path = self.part(shard.index)
-        expected = shard.first_row
-        totals = Totals()
-        for table in part_tables(path):  # every column, so that every page's checksum is verified
-            if self.prefix + "row_id" not in table.column_names:
-                raise CorruptRun(f"{path}: damaged (its columns are not those of a part).")
-            ids = table.column(self.prefix + "row_id").to_pylist()
-            if ids != list(range(expected, expected + len(ids))):
-                report.problems.append(
-                    f"{path}: rows are missing, doubled or out of order near row {expected}"
-                )
-                return
-            expected += len(ids)
-        for result in part_results(path, self.prefix, self.vectors):
-            totals += result_totals(result)
-        if expected != shard.first_row + shard.rows:
-            report.problems.append(f"{path}: {expected - shard.first_row} rows, the plan has {shard.rows}")
-        stated = part_totals(path)
-        if not _same_totals(stated, totals):
-            report.problems.append(f"{path}: the footer's totals differ from the sum of its rows")
-        report.totals += totals
-
-    def _verify_open(self, shard: Shard, report: VerifyReport) -> None:
-        results = self._open_results(shard.index)
-        for path in journal_paths(self.path, shard.index):
-            scan = JournalScan(path)
-            for _ in scan.records():
-                pass
-            report.problems += [
-                f"{path}: {length} damaged bytes at {offset}" for offset, length in scan.damaged
-            ]
-        outside = [row for row in results if not shard.first_row <= row < shard.first_row + shard.rows]
-        if outside:
-            report.problems.append(f"shard {shard.index}: a result for row {outside[0]}, which is not in it")
-        for result in results.values():
-            report.totals += result_totals(result)
-        report.pending += shard.rows - len(results)
-
-    @property
-    def _checksums(self) -> Path:
-        return self.path / "checksums.log"
-
-    def _record_part(self, part: str, digest: str, totals: Totals) -> None:
-        record = encode(json.dumps({"part": part, "blake2b": digest, "totals": asdict(totals)}).encode())
-        with disk_errors(self._checksums), alone_at(self._checksums):
-            file = AppendFile(self._checksums)
-            with contextlib.closing(file):
-                cut_torn_tail(file)  # of another process that was killed while it wrote
-                file.append(record)
-                file.sync()
-
-    def _digests(self) -> dict[str, set[str]]:
-        """Every digest a part ever had: a crash may come between writing it and publishing."""
-        digests: dict[str, set[str]] = {}
-        for record in self._checksum_records():
-            digests.setdefault(str(record.data.get("part")), set()).add(str(record.data.get("blake2b")))
-        return digests
-
-    def _checksum_records(self) -> Iterator[Record]:
-        with contextlib.suppress(FileNotFoundError):
-            yield from JournalScan(self._checksums).records()
+            yield from self._open_results(index).by_row.values()
 
     def _with_journal(self) -> set[int]:
         return {int(path.name.split(".")[0]) for path in (self.path / "journal").glob("*.log")}
 
-    def _open_results(self, index: int) -> dict[int, Result]:
-        """Final results of a shard that is not sealed; a reader's view, repairing nothing."""
-        return self._open_state(index)[0]
-
-    def _open_state(self, index: int) -> tuple[dict[int, Result], Replay]:
-        results: dict[int, Result] = {}
-        replay = Replay()
-        part = part_path(self.path, index)
-        if part.exists():
-            results = {result.row_id: result for result in part_results(part, self.prefix, self.vectors)}
-        for path in journal_paths(self.path, index):
-            with contextlib.suppress(FileNotFoundError):  # sealed while we read
-                for record in JournalScan(path).records():
-                    result = replay.apply(record.data)
-                    if result is None:
-                        continue
-                    old = results.get(result.row_id)
-                    if old is None or is_replaceable(old):
-                        results[result.row_id] = result
-        replay.end()
-        return results, replay
-
-
-def _same_totals(one: Totals, two: Totals) -> bool:
-    for name in Totals.__slots__:
-        left, right = getattr(one, name), getattr(two, name)
-        if abs(left - right) > 1e-9 * max(1.0, abs(left)):
-            return False
-    return True
+    def _open_results(self, index: int) -> OpenResults:
+        return open_results(self.path, index, self.prefix, self.vectors)

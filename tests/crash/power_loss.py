@@ -30,6 +30,7 @@ from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Failure, Reply, Result, Shard, Timing, Usage
 from batchlab.store import ballast
 from batchlab.store.run_dir import RunDir
+from batchlab.store.verify import verify
 from tests.store.shard_results import shard_results
 
 SHARDS, SHARD_ROWS = 2, 4
@@ -385,7 +386,7 @@ def check(
                 shard.append(written[row])
             if missing or shard._files:
                 shard.seal(table(shard.shard))
-        report = run.verify(PLAN)
+        report = verify(run, PLAN)
         if report.problems or report.totals.rows != len(written):
             yield f"verify after the resume: {report.problems}"
     for shard in shards:

@@ -19,6 +19,7 @@ from batchlab.store.journal import encode
 from batchlab.store.open_shard import part_path
 from batchlab.store.parts import part_results, part_totals
 from batchlab.store.run_dir import RunDir
+from batchlab.store.verify import verify
 from batchlab.totals import Tally, Totals, result_totals
 from tests.store.shard_results import shard_results
 
@@ -232,7 +233,7 @@ def test_verify_accepts_a_good_run_and_counts_pending_rows(run):
     opened.append(completion(5))
     opened.flush()
 
-    report = run.verify([SHARD, Shard(1, 5, 5), Shard(2, 10, 5)])
+    report = verify(run, [SHARD, Shard(1, 5, 5), Shard(2, 10, 5)])
     opened.close()
 
     assert report.problems == []
@@ -247,11 +248,11 @@ def test_verify_finds_a_flipped_bit_a_missing_row_and_a_stranger(run):
         damaged = bytearray(good)
         damaged[place] ^= 4
         path.write_bytes(damaged)
-        assert run.verify([SHARD]).problems, f"byte {place}"
+        assert verify(run, [SHARD]).problems, f"byte {place}"
 
     path.write_bytes(good)
-    assert run.verify([replace(SHARD, rows=6)]).problems
-    assert "no input row belongs to" in run.verify([]).problems[0]
+    assert verify(run, [replace(SHARD, rows=6)]).problems
+    assert "no input row belongs to" in verify(run, []).problems[0]
 
 
 def test_the_run_directory_is_private_whatever_the_umask(tmp_path):

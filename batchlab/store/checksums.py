@@ -1,0 +1,57 @@
+"""checksums.log: the BLAKE2b and the totals of every part, noted before the part is published."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from batchlab.store.files import AppendFile, disk_errors
+from batchlab.store.journal import JournalScan, Record, encode
+from batchlab.store.lock import alone_at, cut_torn_tail
+from batchlab.store.open_shard import repaired_records
+from batchlab.totals import Totals
+
+
+class Checksums:
+    """The checksums of a run directory. Processes of the run append in turn; reading needs no lock."""
+
+    def __init__(self, run: Path) -> None:
+        self._path = run / "checksums.log"
+
+    def note(self, part: str, digest: str, totals: Totals) -> None:
+        """Appends a part's record: on disk when this returns. Raises RunStopped (disk)."""
+        record = encode(json.dumps({"part": part, "blake2b": digest, "totals": asdict(totals)}).encode())
+        with disk_errors(self._path), alone_at(self._path):
+            file = AppendFile(self._path)
+            with contextlib.closing(file):
+                cut_torn_tail(file)  # of another process that was killed while it wrote
+                file.append(record)
+                file.sync()
+
+    def repair(self) -> None:
+        """Cuts off what a crash has left half written. Raises CorruptRun for any other damage."""
+        if self._path.exists():
+            for _ in repaired_records(self._path):
+                pass
+
+    def digests(self) -> dict[str, list[str]]:
+        """Every digest a part ever had, the last noted last.
+
+        A crash may come between writing a part and publishing it.
+        """
+        digests: dict[str, list[str]] = {}
+        for record in self._records():
+            digests.setdefault(str(record.data.get("part")), []).append(str(record.data.get("blake2b")))
+        return digests
+
+    def totals(self) -> dict[str, Any]:
+        """The totals noted last for each part, as a mapping of their fields; None in an older record."""
+        return {str(record.data.get("part")): record.data.get("totals") for record in self._records()}
+
+    def _records(self) -> Iterator[Record]:
+        with contextlib.suppress(FileNotFoundError):
+            yield from JournalScan(self._path).records()

@@ -1,0 +1,91 @@
+"""Proving that a run is whole: everything it holds is read, and checked against the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from batchlab.errors import CorruptRun
+from batchlab.records import Shard
+from batchlab.store.journal import JournalScan
+from batchlab.store.open_results import open_results
+from batchlab.store.open_shard import journal_paths
+from batchlab.store.parts import file_digest, part_results, part_tables, part_totals
+from batchlab.store.run_dir import RunDir
+from batchlab.totals import Totals, result_totals
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What a run holds, and everything found wrong with it."""
+
+    totals: Totals = field(default_factory=Totals)
+    pending: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(run: RunDir, shards: Sequence[Shard]) -> VerifyReport:
+    """Reads all of a run and checks it against the plan's shards. Damage is a problem, and raises nothing."""
+    report = VerifyReport()
+    sealed, with_journal = run.sealed(), run.unsealed()
+    known = {shard.index for shard in shards}
+    for index in sorted((sealed | with_journal) - known):
+        report.problems.append(f"shard {index}: results that no input row belongs to")
+    digests = run.checksums.digests()
+    for shard in shards:
+        try:
+            if shard.index in sealed:
+                part = run.part(shard.index)
+                if file_digest(part) not in digests.get(part.name, ()):
+                    report.problems.append(f"{part}: not the file that was written (checksum differs)")
+                _verify_part(run, shard, report)
+            else:
+                _verify_open(run, shard, report)
+        except CorruptRun as error:
+            report.problems.append(str(error))
+    return report
+
+
+def _verify_part(run: RunDir, shard: Shard, report: VerifyReport) -> None:
+    path = run.part(shard.index)
+    expected = shard.first_row
+    totals = Totals()
+    for table in part_tables(path):  # every column, so that every page's checksum is verified
+        if run.prefix + "row_id" not in table.column_names:
+            raise CorruptRun(f"{path}: damaged (its columns are not those of a part).")
+        ids = table.column(run.prefix + "row_id").to_pylist()
+        if ids != list(range(expected, expected + len(ids))):
+            report.problems.append(f"{path}: rows are missing, doubled or out of order near row {expected}")
+            return
+        expected += len(ids)
+    for result in part_results(path, run.prefix, run.vectors):
+        totals += result_totals(result)
+    if expected != shard.first_row + shard.rows:
+        report.problems.append(f"{path}: {expected - shard.first_row} rows, the plan has {shard.rows}")
+    stated = part_totals(path)
+    if not _same_totals(stated, totals):
+        report.problems.append(f"{path}: the footer's totals differ from the sum of its rows")
+    report.totals += totals
+
+
+def _verify_open(run: RunDir, shard: Shard, report: VerifyReport) -> None:
+    results = open_results(run.path, shard.index, run.prefix, run.vectors).by_row
+    for path in journal_paths(run.path, shard.index):
+        scan = JournalScan(path)
+        for _ in scan.records():
+            pass
+        report.problems += [f"{path}: {length} damaged bytes at {offset}" for offset, length in scan.damaged]
+    outside = [row for row in results if not shard.first_row <= row < shard.first_row + shard.rows]
+    if outside:
+        report.problems.append(f"shard {shard.index}: a result for row {outside[0]}, which is not in it")
+    for result in results.values():
+        report.totals += result_totals(result)
+    report.pending += shard.rows - len(results)
+
+
+def _same_totals(one: Totals, two: Totals) -> bool:
+    for name in Totals.__slots__:
+        left, right = getattr(one, name), getattr(two, name)
+        if abs(left - right) > 1e-9 * max(1.0, abs(left)):
+            return False
+    return True
