@@ -27,8 +27,9 @@ from batchlab.store.journal import (
     sent_record,
     sent_together_record,
 )
-from batchlab.store.parts import file_digest, part_results, values_of, write_part
+from batchlab.store.parts import file_digest, part_results, write_part
 from batchlab.store.replay import Found, Replay
+from batchlab.store.result_columns import values_of
 from batchlab.store.sync import SyncGroup
 from batchlab.totals import Tally, Totals
 
