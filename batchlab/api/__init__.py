@@ -6,107 +6,29 @@ that called waits for it and hears Ctrl-C or the kernel's interrupt.
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
-import difflib
-import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from batchlab.errors import BatchlabError, RunStopped, UsageError
+from batchlab.api.errors import run_stopped, short_errors
+from batchlab.api.keywords import JobLike, Rows, is_rows, job_of, job_of_rows
+from batchlab.errors import UsageError
 from batchlab.job import Job
-from batchlab.job_file import job_from, load_job
 from batchlab.records import Completion, Failure
 from batchlab.run_summary import RunSummary
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from batchlab.api.streaming import Start
     from batchlab.runner.interrupt import Interrupt
     from batchlab.runner.outbox import Outbox
     from batchlab.runner.preview import Preview
 
 T = TypeVar("T")
 
-
-class ArrowTable(Protocol):
-    """A table by Arrow's C stream: a pyarrow Table, a polars frame, ..."""
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
-
-
-JobLike: TypeAlias = "str | Path | Mapping[str, Any] | None"
-Rows: TypeAlias = "pd.DataFrame | ArrowTable | list[dict[str, Any]] | list[str]"
-
 BUFFER = 64  # results that wait for a stream's program before rows are held back
-
-# keyword → job key, for those that do not say it themselves
-_KEYWORDS = {
-    "input": "input.path",
-    "id": "input.id",
-    "null_as": "input.null_as",
-    "limit": "input.limit",
-    "strict": "input.strict",
-    "row_params": "input.row_params",
-    "model": "request.model",
-    "prompt": "request.prompt",
-    "prompt_file": "request.prompt_file",
-    "system": "request.system",
-    "schema": "request.schema",
-    "schema_mode": "request.schema_mode",
-    "schema_retries": "request.schema_retries",
-    "expand": "output.expand",
-    "messages": "request.messages",
-    "history": "request.history",
-    "image": "request.image",
-    "audio": "request.audio",
-    "image_max_side": "request.image_max_side",
-    "allow_files_under": "input.allow_files_under",
-    "task": "request.task",
-    "batch_rows": "request.batch_rows",
-    "batch_tokens": "request.batch_tokens",
-    "base_url": "endpoint.base_url",
-    "preset": "endpoint.preset",
-    "api_key_env": "endpoint.api_key_env",
-    "api_key_file": "endpoint.api_key_file",
-    "api_key_keyring": "endpoint.api_key_keyring",
-    "concurrency": "limits.concurrency",
-    "processes": "limits.processes",
-    "rpm": "limits.rpm",
-    "tpm": "limits.tpm",
-    "max_cost": "limits.max_cost",
-    "deadline": "limits.deadline",
-    "timeout": "limits.timeout",
-    "price_in": "price.input",
-    "price_out": "price.output",
-    "output": "output.file",
-    "to": "output.to",
-    "errors": "output.errors",
-    "run_dir": "output.run_dir",
-    "remote": "output.remote",
-    "prefix": "output.prefix",
-    "reuse": "output.reuse",
-    "dedupe": "output.dedupe",
-}
-
-# how messages written for the command line read in Python
-_IN_PYTHON = (
-    ("--null-as TEXT", 'null_as="TEXT"'),
-    ("Pass --prefix, for example --prefix ", "Pass prefix=, for example prefix="),
-    ("--fresh", "fresh=True"),
-    ("another --run-dir", "another run_dir="),
-    ("--run-dir", "run_dir="),
-    ("--id-column", "id="),
-    ("--row-params", "row_params="),
-    ("--reuse ", "reuse: "),
-    ("--dedupe", "dedupe=True"),
-    ("Pass --temperature 0", "Pass temperature=0"),
-    ("-m MODEL", "model="),
-    ("-i FILE", "input="),
-    ("Pass -p with a template such as -p ", "Pass prompt= with a template such as "),
-)
 
 
 @overload
@@ -189,10 +111,10 @@ def run(
         KeyboardInterrupt: after Ctrl-C or the kernel's interrupt, once requests in flight have
             arrived; a second one leaves at once. `batchlab.load(run_dir)` has the rows so far.
     """
-    if _is_rows(job):
+    if is_rows(job):
         return _run_rows(job, fresh=fresh, progress=progress, quiet=bool(quiet), keywords=keywords)
-    with _short_errors():
-        described = _job(job, keywords)  # type: ignore[arg-type]
+    with short_errors():
+        described = job_of(job, keywords)  # type: ignore[arg-type]
     from batchlab.runner.execute import execute
     from batchlab.runner.interrupt import Interrupt
 
@@ -218,8 +140,8 @@ def _run_rows(
     from batchlab.runner.interrupt import Interrupt
     from batchlab.runner.spool import spooled_rows, with_results
 
-    with _short_errors():
-        described, run_dir = _job_of_rows(keywords)
+    with short_errors():
+        described, run_dir = job_of_rows(keywords)
         with spooled_rows(rows, described, run_dir=run_dir) as spooled:
             place = spooled.job.output.run_dir
             _say_place(place, quiet=quiet)
@@ -237,7 +159,7 @@ def _run_rows(
                 place,
             )
         if summary.stopped is not None:
-            raise _stopped(summary)
+            raise run_stopped(summary)
         frame: pd.DataFrame = with_results(rows, spooled, place)
     frame.attrs["batchlab"] = dataclasses.asdict(summary)
     return frame
@@ -283,22 +205,21 @@ def stream(
         UsageError: nothing was sent.
         RunStopped: after the last result, when the run stopped early.
     """
-    with _short_errors():
+    from batchlab.api.streaming import streamed
+
+    with short_errors():
         if buffer < 1:
             raise UsageError("buffer: must be at least 1.")
         if isinstance(rows, str | Path):
             is_job = Path(rows).suffix == ".toml"
-            described = _job(rows, keywords) if is_job else _job(None, {**keywords, "input": rows})
+            described = job_of(rows, keywords) if is_job else job_of(None, {**keywords, "input": rows})
             start = _streamed_job(described, fresh=fresh, progress=progress, quiet=quiet is not False)
         else:
-            described, run_dir = _job_of_rows(keywords)
+            described, run_dir = job_of_rows(keywords)
             start = _streamed_rows(
                 rows, described, run_dir, fresh=fresh, progress=progress, quiet=bool(quiet)
             )
-    return _results(start, buffer)
-
-
-Start: TypeAlias = "Callable[[Interrupt, Outbox], RunSummary]"
+    return streamed(start, buffer)
 
 
 def _streamed_job(job: Job, *, fresh: bool, progress: str, quiet: bool) -> Start:
@@ -330,47 +251,6 @@ def _streamed_rows(
     return start
 
 
-async def _results(start: Start, most: int) -> AsyncGenerator[Completion | Failure, None]:
-    import asyncio
-
-    from batchlab.runner.interrupt import Interrupt, in_thread
-    from batchlab.runner.outbox import Outbox
-
-    outbox, interrupt = Outbox(most, asyncio.get_running_loop()), Interrupt("the stream was left")
-    ended = in_thread(lambda: start(interrupt, outbox))
-    ended.add_done_callback(lambda _: outbox.end())
-    try:
-        while True:
-            last = ended.done()  # looked at first: what came before the end is handed out
-            while (result := outbox.next()) is not None:
-                yield result
-            if last:
-                break
-            await outbox.changed()
-    finally:
-        if not ended.done():
-            interrupt()
-            outbox.close()
-            await _drained(ended, interrupt)
-    with _short_errors():
-        summary = ended.result()
-        if summary.stopped is not None:
-            raise _stopped(summary)
-
-
-async def _drained(ended: concurrent.futures.Future[Any], interrupt: Interrupt) -> None:
-    """Waits for a run that was told to stop; cancelled meanwhile, it leaves requests in flight behind."""
-    import asyncio
-
-    waited = asyncio.wrap_future(ended)
-    try:
-        await asyncio.shield(waited)
-    except asyncio.CancelledError:
-        interrupt()
-        await asyncio.shield(waited)
-        raise
-
-
 def plan(job: JobLike | Rows = None, **keywords: Any) -> Preview:
     """Checks a job and estimates tokens, cost and time; sends nothing. Arguments as for `run`.
 
@@ -380,12 +260,12 @@ def plan(job: JobLike | Rows = None, **keywords: Any) -> Preview:
     """
     from batchlab.runner.preview import preview
 
-    with _short_errors():
-        if not _is_rows(job):
-            return preview(_job(job, keywords))  # type: ignore[arg-type]
+    with short_errors():
+        if not is_rows(job):
+            return preview(job_of(job, keywords))  # type: ignore[arg-type]
         from batchlab.runner.spool import looked_at_rows
 
-        described, run_dir = _job_of_rows(keywords)
+        described, run_dir = job_of_rows(keywords)
         with looked_at_rows(job, described, run_dir=run_dir) as over_rows:
             return preview(over_rows)
 
@@ -407,47 +287,9 @@ def load(run_dir: str | Path) -> pd.DataFrame:
     """
     from batchlab.runner.reading import load_run
 
-    with _short_errors():
+    with short_errors():
         frame: pd.DataFrame = load_run(run_dir)
     return frame
-
-
-def _is_rows(value: Any) -> bool:
-    return not (value is None or isinstance(value, str | os.PathLike | Mapping))
-
-
-def _job(job: JobLike, keywords: Mapping[str, Any]) -> Job:
-    flags: dict[str, Any] = {"request.params": {}}
-    for name, value in keywords.items():
-        if name in _KEYWORDS:
-            flags[_KEYWORDS[name]] = str(value) if isinstance(value, Path) else value
-        elif name == "stream":
-            flags["request.stream"] = value
-        elif "__" in name:
-            flags[name.replace("__", ".", 1)] = value
-        elif close := difflib.get_close_matches(name, _KEYWORDS, n=1, cutoff=0.85):
-            raise UsageError(f"batchlab: no keyword {name!r}; did you mean {close[0]!r}?")
-        else:
-            flags["request.params"][name] = value
-    if isinstance(job, str | Path):
-        if Path(job).suffix != ".toml":
-            raise UsageError(
-                f"{job}: a job file ends in .toml. To read rows from it, pass input={str(job)!r}."
-            )
-        return load_job(job, flags)
-    return job_from(job or {}, flags, where="batchlab")
-
-
-def _job_of_rows(keywords: Mapping[str, Any]) -> tuple[Job, Path | None]:
-    """The job without its input, and the run directory that was asked for."""
-    from batchlab.job import MEMORY
-
-    if "input" in keywords or "input__path" in keywords:
-        raise UsageError("batchlab: both rows and input= are given; keep one.")
-    run_dir = keywords.get("run_dir", keywords.get("output__run_dir"))
-    job = _job(None, {**keywords, "input": MEMORY})
-    # of a run directory at a URL, the local one
-    return job, Path(job.output.run_dir) if run_dir is not None else None
 
 
 def _say_place(place: str, *, quiet: bool) -> None:
@@ -455,33 +297,6 @@ def _say_place(place: str, *, quiet: bool) -> None:
 
     if not quiet:
         print(f"run directory: {place} (the same call goes on there)", file=conversation(), flush=True)
-
-
-def _stopped(summary: RunSummary) -> RunStopped:
-    error = RunStopped(
-        summary.stopped or "",
-        f"{summary.message.rstrip('.')}. {summary.totals.rows:,} of {summary.input_rows:,} rows have a "
-        f"result: batchlab.load({summary.run_dir!r}). The same call goes on.",
-    )
-    error.summary = summary
-    return error
-
-
-class _short_errors:  # noqa: N801 - reads as the statement it is; a generator would restore the traceback
-    """Our errors leave with a short traceback and in Python's words: the message says it all."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if isinstance(error, BatchlabError):
-            text = str(error)
-            for flag, keyword in _IN_PYTHON:
-                text = text.replace(flag, keyword)
-            error.args = (text,)
-            raise error.with_traceback(None) from None
 
 
 def _waited_for(call: Callable[[], T], interrupt: Interrupt, run_dir: str) -> T:
@@ -492,7 +307,7 @@ def _waited_for(call: Callable[[], T], interrupt: Interrupt, run_dir: str) -> T:
     def say(text: str) -> None:
         print(text, file=conversation(), flush=True)
 
-    with _short_errors():
+    with short_errors():
         value, interrupted = waited_for(call, interrupt, say)
     if interrupted:
         raise KeyboardInterrupt(f"the rows so far: batchlab.load({run_dir!r}); the same call goes on")
