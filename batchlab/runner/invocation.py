@@ -1,0 +1,298 @@
+"""One invocation of a run: it sends what is not final yet, tells who is to know, and says how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.local import Endpoint, LocalEngine
+from batchlab.engines.loop import first_of, run_loop
+from batchlab.engines.observer import Counters, Taker
+from batchlab.engines.sizing import processes_for
+from batchlab.errors import (
+    EXIT_FAILED_ROWS,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_STOPPED,
+    BatchlabError,
+    RunStopped,
+    UsageError,
+)
+from batchlab.job import SELF_STARTED, Job
+from batchlab.observe.facts import Place, RunFacts
+from batchlab.observe.watchers import Watchers
+from batchlab.progress import Progress, ProgressState
+from batchlab.protocol.redact import printable
+from batchlab.records import Completion, Shard
+from batchlab.run_summary import RunSummary
+from batchlab.runner.forecasts import EarlyForecast, early_forecast
+from batchlab.runner.history import History
+from batchlab.runner.interrupt import Interrupt
+from batchlab.runner.prepare import Prepared, stdin_spool
+from batchlab.runner.signals import Signals
+from batchlab.runner.summary import counted
+from batchlab.store.asking import AskAgain
+from batchlab.store.run_dir import RunDir
+from batchlab.totals import Totals
+
+if TYPE_CHECKING:
+    from batchlab.engines.processes import ProcessesEngine
+    from batchlab.runner.duplicates import Duplicates
+
+TAIL_ROWS = 3  # of the last rows, the oldest are named on the progress line
+
+
+class Invocation:
+    """One invocation: what was final before, what is final now, and who is told."""
+
+    def __init__(
+        self,
+        job: Job,
+        prepared: Prepared,
+        watchers: Watchers,
+        *,
+        retry: AskAgain | None,
+        only: frozenset[int] | None,
+        interrupt: Interrupt | None = None,
+        taker: Taker | None = None,
+        reused: int = 0,
+    ) -> None:
+        self._only = only
+        self._reused = reused  # rows that older runs have answered just now
+        self._doubled = 0  # rows that get the answer of another row
+        self._synced_before = prepared.store.synced_results
+        self._watchers = watchers
+        self._interrupt = interrupt or Interrupt()
+        self._taker = taker
+        self._history = History(prepared.store.path)
+        self._job = job
+        self._prepared = prepared
+        self._retry = retry
+        standing = prepared.store.standing(prepared.plan.shards, retry=retry)
+        self._earlier, self._in_flight_before = standing
+        self._started = time.monotonic()
+        self._progress: Progress | None = None
+        self.forecast: EarlyForecast | None = None
+
+    def facts(self, endpoints: Sequence[Endpoint]) -> RunFacts:
+        """What is known of the run before it sends anything."""
+        return RunFacts(
+            run=str(self._prepared.store.path.absolute()),
+            job=self._job,
+            rows=self._prepared.plan.rows,
+            earlier=self._earlier,
+            places=tuple(Place.of(one.job, one.base_url) for one in endpoints),
+            # the word that our own simulator takes for a key is none, and is in its name
+            secrets=tuple(
+                one.key.reveal()
+                for one in endpoints
+                if one.key is not None and one.job.host not in SELF_STARTED
+            ),
+        )
+
+    def opening_lines(self) -> list[str]:
+        """What answers have to fit, and where a resumed run goes on."""
+        totals, rows = self._earlier, self._prepared.plan.rows
+        schema = self._prepared.builder.schema
+        lines = [schema.described()] if schema is not None else []
+        if before := totals.rows - self._reused:
+            lines.append(f"resuming: {before:,} of {counted(rows, 'row')} have a final result")
+        if self._in_flight_before:
+            count = counted(self._in_flight_before, "request")
+            lines.append(f"an earlier run was cut off with {count} in flight, which may be billed twice")
+        return lines
+
+    def show(self, progress: Progress) -> None:
+        """Sends progress to `progress` from now on."""
+        self._progress = progress
+
+    def update(self, counters: Counters, saved: int) -> None:
+        """See `engines.observer.Observer`."""
+        self._history.update(
+            window=counters.window,
+            in_flight=counters.in_flight,
+            limited=counters.attempts.limited,
+            errors=counters.attempts.errors,
+            paused=counters.paused,
+        )
+        self._watchers.update(counters)
+        state = self._state(counters, saved)
+        if self.forecast is None:
+            self.forecast = early_forecast(state, self._earlier.rows - self._earlier.reused)
+        if self._progress is not None:
+            self._progress.update(state)
+
+    def _state(self, counters: Counters, saved: int) -> ProgressState:
+        now = counters.totals.totals()
+        return ProgressState(
+            saved=self._earlier.rows - counters.reopened + saved - self._synced_before,
+            total=self._prepared.plan.rows,
+            ok=self._earlier.answered + now.answered,
+            failed=self._earlier.failed + now.failed,
+            retried=counters.attempts.retried,
+            prompt_tokens=self._earlier.prompt_tokens + now.prompt_tokens,
+            completion_tokens=self._earlier.completion_tokens + now.completion_tokens,
+            cost_usd=_known_cost(self._earlier + now),
+            window=counters.window,
+            in_flight=counters.in_flight,
+            why=counters.why,
+            oldest=tuple((printable(name, 40), age) for name, age in counters.oldest[:TAIL_ROWS]),
+            elapsed_s=time.monotonic() - self._started,
+            copied=self._earlier.reused + now.reused,
+            copies=self._reused + self._doubled,
+        )
+
+    def message(self, text: str) -> None:
+        """See `engines.observer.Observer`."""
+        if self._progress is not None:
+            self._progress.message(text)
+        self._watchers.heard(text)
+
+    def _engine(self, endpoints: Sequence[Endpoint], processes: int) -> LocalEngine | ProcessesEngine:
+        prepared = self._prepared
+        what: dict[str, Any] = {
+            "job": self._job,
+            "endpoints": endpoints,
+            "source": prepared.source,
+            "plan": prepared.plan,
+            "store": prepared.store,
+            "builder": prepared.builder,
+            "observer": self,
+            "earlier": self._earlier,
+            "watch": self._watchers if self._watchers.of_rows else None,
+        }
+        if processes == 1:
+            return LocalEngine(**what, only=self._only, taker=self._taker)
+        from batchlab.engines.processes import ProcessesEngine
+
+        spool, watch_link = stdin_spool(prepared.store.path), self._watchers.link()
+        return ProcessesEngine(**what, processes=processes, spool=spool, watch_link=watch_link)
+
+    async def _run_once_each(self, engine: LocalEngine, stop: StopSignal, shards: list[Shard]) -> None:
+        """Sends identical requests once: a pass for the first of each, copies, and on with what failed."""
+        from batchlab.runner.duplicates import Duplicates  # with numpy: other runs start without
+        from batchlab.store.answers import Answers
+
+        store, taker = self._prepared.store, self._taker
+        duplicates: Duplicates = await asyncio.to_thread(Duplicates, self._prepared)
+        self._doubled = duplicates.extra
+        if duplicates.extra:
+            count, rows = counted(duplicates.extra, "row"), self._prepared.plan.rows
+            self.message(f"dedupe: {count} of {rows:,} ask what an earlier row asks; sent once")
+
+        def took(copy: Completion) -> None:
+            if taker is not None:
+                taker.take_in_turn(copy)
+
+        with Answers(store.path) as answers:
+            while shards and not stop.is_set:
+                settle = partial(
+                    duplicates.settle, answers, stop=stop, totals=engine.counters.totals, took=took
+                )
+                engine.held = await asyncio.to_thread(settle)
+                shards = shards_to_run(store, shards, self._retry)
+                if shards:
+                    await engine.run(stop, retry=self._retry, shards=shards)
+                if engine.held is None:
+                    return
+
+    def to_end(self, endpoints: Sequence[Endpoint], *, signals: bool, command: str) -> RunSummary:
+        """Runs until every row is final or the run stops."""
+        prepared = self._prepared
+        shards = shards_to_run(prepared.store, list(prepared.plan.shards), self._retry)
+        alone = "a pilot sends few rows" if self._only is not None else ""
+        if self._job.output.dedupe and self._only is None:
+            alone = "--dedupe copies answers in this process"
+        if self._taker is not None:
+            alone = "results are handed over one by one in this process"
+        processes = processes_for(self._job, len(shards), self.message, alone=alone)
+        engine: LocalEngine | ProcessesEngine | None = None
+        stopped: tuple[str, str] | None = None
+        exit_code = EXIT_OK
+
+        async def main() -> None:
+            nonlocal engine, stopped, exit_code
+            stop = StopSignal()
+            caught = Signals(stop, self.message, command)
+            if signals:
+                caught.install()
+            deadline = self._job.limits.deadline_s
+            if deadline is not None:
+                asyncio.get_running_loop().call_later(
+                    deadline, stop, "deadline", f"the deadline of {deadline:g} s is over"
+                )
+            engine = self._engine(endpoints, processes)
+            with self._interrupt.bound(stop):
+                if isinstance(engine, LocalEngine) and self._job.output.dedupe and self._only is None:
+                    await self._run_once_each(engine, stop, shards)
+                else:
+                    await engine.run(stop, retry=self._retry, shards=shards)
+            if stop.reason is not None:
+                stopped = stop.reason, stop.message
+            exit_code = caught.exit_code or EXIT_INTERRUPTED
+
+        if shards:
+            try:
+                run_loop(main)
+            except asyncio.CancelledError:  # the second interrupt
+                stopped, exit_code = (
+                    ("interrupted", "interrupted; requests in flight were left"),
+                    EXIT_INTERRUPTED,
+                )
+            except BaseExceptionGroup as group:
+                stopped = _stopped_by(first_of(group))
+        totals = prepared.store.totals()
+        if stopped is None and self._only is not None and totals.rows < prepared.plan.rows:
+            stopped, code = ("pilot", "only the rows of the pilot were to be sent"), EXIT_OK
+        elif stopped is None:
+            code = EXIT_FAILED_ROWS if totals.failed or totals.invalid else EXIT_OK
+            if totals.rows < prepared.plan.rows:
+                raise BatchlabError(
+                    f"{prepared.plan.rows - totals.rows} rows have no result; please report this"
+                )
+        else:
+            code = exit_code if stopped[0] == "interrupted" else EXIT_STOPPED
+        counters = engine.counters if engine is not None else Counters()
+        return RunSummary(
+            run_dir=str(prepared.store.path),
+            input_rows=prepared.plan.rows,
+            totals=totals,
+            sent=counters.attempts.sent,
+            elapsed_s=time.monotonic() - self._started,
+            maybe_repaid=self._in_flight_before,
+            stopped=stopped[0] if stopped else None,
+            message=stopped[1] if stopped else "",
+            exit_code=code,
+            insecure=tuple(one.name for one in self._job.endpoint if one.insecure),
+            limited=counters.attempts.limited,
+            window=counters.window,
+        )
+
+
+def shards_to_run(store: RunDir, shards: list[Shard], retry: AskAgain | None) -> list[Shard]:
+    """The shards with something to do. Sealed ones are skipped unread, unless rows are retried."""
+    sealed = store.sealed()
+    if retry is None:
+        return [shard for shard in shards if shard.index not in sealed]
+    failed = store.shards_with_failures()
+    return [shard for shard in shards if shard.index not in sealed or shard.index in failed]
+
+
+def _stopped_by(error: BaseException) -> tuple[str, str]:
+    """Reason and message of an error that ends a run in order; any other is raised."""
+    match error:
+        case RunStopped():
+            return error.reason, str(error)
+        case UsageError():  # the input cannot be read any more: too late for exit code 2
+            return "input", str(error)
+    raise error from None
+
+
+def _known_cost(totals: Totals) -> float | None:
+    if totals.cost_unknown:
+        return None
+    return totals.cost_usd + totals.cost_wasted_usd
