@@ -83,10 +83,9 @@ def filesystem(scheme: str) -> _FileSystem:
         found = fsspec.filesystem(scheme, use_listings_cache=False, **_OPTIONS.get(scheme, {}))
     except ImportError as error:
         raise UsageError(f"{scheme}:// needs a library that is not installed: {remedy}") from error
-    except Exception as error:
+    except Exception as error:  # google's library looks for credentials as soon as it is made
         if "Protocol not known" in str(error):  # some names come with the library
             raise UsageError(f"{scheme}:// needs a library that is not installed: {remedy}") from error
-        # google's library looks for credentials as soon as it is made
         raise UsageError(f"{scheme}://: {_problem(error)}.") from error
     return cast("_FileSystem", found)
 
@@ -102,8 +101,7 @@ def store_errors(url: str) -> Iterator[None]:
         raise NotThereError(url, _not_there(error)) from error
     except FileExistsError as error:
         raise AlreadyThereError(url, "there is one already") from error
-    except Exception as error:
-        # each store's library has exceptions of its own, and fsspec translates a part of them
+    except Exception as error:  # each store's library has its own, and fsspec translates some of them
         raise StorageError(url, _problem(error)) from error
 
 

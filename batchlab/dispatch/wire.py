@@ -332,7 +332,7 @@ class PooledWire:
             protocol.set_response_params(read_until_eof=True)
             self._departures.add(exchange, b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
             await self._head_of(protocol, exchange)
-        except BaseException:
+        except BaseException:  # whatever it is, a connection half used must not go back to the pool
             exchange.close()
             raise
         return exchange

@@ -140,7 +140,7 @@ def _export(target: Target, tables: Callable[[], Iterator[pa.Table]]) -> Exporte
             writer.write(pa.Table.from_arrays(columns, schema=schema))
             rows += table.num_rows
             table = next(stream, None)
-    except BaseException:
+    except BaseException:  # whatever it is, half an output must not stay behind; it goes on its way
         writer.discard()
         raise
     writer.commit()

@@ -187,7 +187,7 @@ def watching(job: Job, say: Say) -> Iterator[Watchers]:
     watchers = Watchers(job, say)
     try:
         yield watchers
-    except BaseException as error:
+    except BaseException as error:  # whatever it is, the log says how the run ended; it goes on its way
         watchers.crashed(error)
         raise
     finally:

@@ -69,9 +69,9 @@ def prepare(
         prepared = _reopened(job, path, fresh=fresh, say=say, on_scan=on_scan)
     try:
         follow_at_url(prepared.store, job.output.remote, say)
-    except BaseException:
+    except BaseException:  # whatever it is, neither the lock nor a refused run may stay behind
         prepared.store.close()
-        if new:  # a refused run leaves nothing behind
+        if new:
             shutil.rmtree(path, ignore_errors=True)
         raise
     return prepared
@@ -87,7 +87,7 @@ def _reopened(
             spool_stdin(stdin_spool(path))
         source = open_input(job, path)
         return _resumed(job, store, source, fresh=fresh, say=say, on_scan=on_scan)
-    except BaseException:
+    except BaseException:  # whatever it is, the lock must not stay behind; it goes on its way
         store.close()
         raise
 
