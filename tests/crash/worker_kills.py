@@ -15,24 +15,16 @@ line (P8).
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import re
 import signal
 import subprocess
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.request import urlopen
 
-from batchlab.endpoints.simulator import Simulator, SimulatorOptions
-from batchlab.store.run_dir import RunDir
-from tests.canary import command_lines_with_key, files_with_key
-from tests.conftest import CANARY, command, environment
-from tests.crash.kill_sweep import PROMPT, _bills, _contents, _in_flight, _journalled, _repeats
+from tests.crash.scene import Scene, scene
 
 CONCURRENCY, PROCESSES = 16, 3
 PARENT_EVERY = 8
@@ -73,79 +65,46 @@ class Kills:
 
 def one_run(found: Kills, rows: int, kills: int, rng: random.Random, *, parents: bool = True) -> None:
     """Runs so many rows to their end, with at most so many kills."""
-    with tempfile.TemporaryDirectory(prefix="batchlab-workers-") as folder:
-        home = Path(folder)
-        texts = [f"remark {number} on parcel {rng.randrange(10**6)}" for number in range(rows)]
-        (home / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-        ledger = home / "ledger.jsonl"
-        options = {
-            "api_key": CANARY,
-            "latency_median_s": 0.08,
-            "latency_sigma": 0.3,
-            "ledger_path": str(ledger),
-        }
-        with Simulator(SimulatorOptions.from_dict(options)) as server:
-            words = ["run", "-i", "rows.jsonl", "-m", "sim", "-p", PROMPT, "--base-url", server.base_url]
-            words += ["--api-key-env", "SIMULATOR_KEY", "-c", str(CONCURRENCY), "--shard-rows", "100"]
-            contents = _contents(texts, words)
-            settled: dict[int, int] = {}  # row → its bills when it was first seen journalled
-            processes, code = PROCESSES, None
-            while code != 0:
-                run = subprocess.Popen(
-                    command(*words, "--processes", str(processes), "--progress", "plain"),
-                    cwd=home,
-                    env=environment(),
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-                while kills and run.poll() is None:
-                    _until_a_moment(run, server, rng)
-                    if not (workers := _children(run.pid)):
-                        continue  # it is starting, or has just one process
-                    kills -= 1
-                    if parents and rng.random() < 1 / PARENT_EVERY:
-                        run.kill()
-                        found.parents_killed += 1
-                        found.workers_left_behind += _left(workers)
-                        processes = rng.choice([1, PROCESSES])
-                    else:
-                        with suppress(ProcessLookupError):
-                            os.kill(rng.choice(workers), signal.SIGKILL)
-                            found.workers_killed += 1
-                    done, bills = _journalled(home / "runs" / "rows"), _bills(ledger)
-                    for row in done:
-                        settled.setdefault(row, bills[contents[row]])
-                    found.leaks += len(files_with_key(home)) + len(command_lines_with_key())
-                said = run.communicate()[1]
-                code = run.returncode
-                found.leaks += CANARY in said
-                assert "Traceback" not in said, said
-                assert code in {0, 3, -signal.SIGKILL}, said
-                found.said_in_flight += sum(map(int, re.findall(r"with (\d+) requests? in flight", said)))
-                while _in_flight(server):  # it finishes, and bills, what was abandoned
-                    time.sleep(0.01)
-            received = _received(server)
-        totals, final = RunDir.open(home / "runs" / "rows").totals(), _bills(ledger)
+    with scene(rows, rng, concurrency=CONCURRENCY, shard_rows=100) as at:
+        processes, code = PROCESSES, None
+        while code != 0:
+            run = at.start("--processes", str(processes), "--progress", "plain")
+            while kills and run.poll() is None:
+                _until_a_moment(run, at, rng)
+                if not (workers := _children(run.pid)):
+                    continue  # it is starting, or has just one process
+                kills -= 1
+                if parents and rng.random() < 1 / PARENT_EVERY:
+                    at.kill(run.pid)
+                    found.parents_killed += 1
+                    found.workers_left_behind += _left(workers)
+                    processes = rng.choice([1, PROCESSES])
+                else:
+                    found.workers_killed += at.kill(rng.choice(workers))
+                at.look()
+            said = at.said_by(run)
+            code = run.returncode
+            assert code in {0, 3, -signal.SIGKILL}, said
+            found.said_in_flight += sum(map(int, re.findall(r"with (\d+) requests? in flight", said)))
+        totals, received = at.totals(), at.counted("requests")
         found.runs += 1
         found.rows += rows
         # a request that was killed between its record and the socket was never received
         found.books_wrong += not received <= totals.attempts <= received + totals.cut_off
-        found.journalled_then_billed += sum(final[contents[row]] > count for row, count in settled.items())
-        found.billed_repeats += _repeats(final)
+        found.journalled_then_billed += at.billed_again()
+        found.billed_repeats += at.billed_repeats()
         found.cut_off += totals.cut_off
-        verify = subprocess.run(
-            command("verify", "runs/rows"), cwd=home, env=environment(), capture_output=True, check=False
-        )
-        found.not_verified += verify.returncode != 0 or totals.ok != rows
+        found.leaks += at.leaks
+        found.not_verified += not at.verified()
 
 
-def _until_a_moment(run: subprocess.Popen, server: Simulator, rng: random.Random) -> None:
+def _until_a_moment(run: subprocess.Popen, at: Scene, rng: random.Random) -> None:
     """Returns at a random moment: mostly while answers come, now and then while workers start."""
     if rng.random() < 0.15:
         time.sleep(rng.uniform(0.3, 1.5))
         return
-    until = _received(server) + rng.randrange(20, 200)
-    while run.poll() is None and _received(server) < until:
+    until = at.counted("requests") + rng.randrange(20, 200)
+    while run.poll() is None and at.counted("requests") < until:
         time.sleep(rng.uniform(0.005, 0.03))
 
 
@@ -167,11 +126,6 @@ def _alive(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
-
-
-def _received(server: Simulator) -> int:
-    with urlopen(f"{server.base_url}/simulator/ledger", timeout=10) as reply:
-        return int(json.load(reply)["requests"])
 
 
 def main() -> None:

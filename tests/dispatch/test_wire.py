@@ -98,40 +98,43 @@ async def test_both_wires_send_the_same_request():
     assert seen[0][2] == b'{"a": 1}'
 
 
-async def test_a_connection_is_used_again(wire):
-    connections = 0
+@contextlib.asynccontextmanager
+async def counting(answer: bytes) -> AsyncIterator[tuple[URL, list[int]]]:
+    """A server that gives the same answer to each request; with the requests of each connection so far."""
+    requests_of: list[int] = []
 
     async def serve(reader, writer):
-        nonlocal connections
-        connections += 1
+        number = len(requests_of)
+        requests_of.append(0)
         while True:
             await request_of(reader)
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            requests_of[number] += 1
+            writer.write(answer)
 
-    async with server(serve) as url, wire(url) as sender:
+    async with server(serve) as url:
+        yield url, requests_of
+
+
+async def test_a_connection_is_used_again(wire):
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+    async with counting(answer) as (url, requests_of), wire(url) as sender:
         for _ in range(3):
             assert await whole(await sender.post(b"{}")) == b"ok"
 
-    assert connections == 1
+    assert requests_of == [3]
 
 
 async def test_a_connection_whose_body_was_not_read_whole_is_not_used_again(wire):
-    connections = 0
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
 
-    async def serve(reader, writer):
-        nonlocal connections
-        connections += 1
-        while True:
-            await request_of(reader)
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
-
-    async with server(serve) as url, wire(url) as sender:
+    async with counting(answer) as (url, requests_of), wire(url) as sender:
         for _ in range(2):
             response = await sender.post(b"{}")
             await response.content.readany()
             response.release()
 
-    assert connections == 2
+    assert requests_of == [1, 1]
 
 
 async def test_p1_no_request_leaves_before_its_record_is_written(wire):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from batchlab.cli import main
-from tests.conftest import CANARY, Finished, environment
+from tests.conftest import Finished, ended_here, environment
 
 
 @pytest.fixture
@@ -23,13 +21,7 @@ def batchlab(
         with monkeypatch.context() as patch:
             for name, value in environment(**env).items():
                 patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["batchlab", *map(str, words)])
-            capsys.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                main()
-        said = capsys.readouterr()
-        assert CANARY not in said.out + said.err
-        return Finished(int(ended.value.code or 0), said.out, said.err)
+            return ended_here(patch, capsys, words)
 
     run.process = batchlab
     return run

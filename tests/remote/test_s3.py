@@ -11,7 +11,6 @@ import io
 import json
 import signal
 import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,14 +22,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab import storage
-from batchlab.cli import main
 from batchlab.inputs.sources import open_source
 from batchlab.job_file import job_from
 from batchlab.runner.execute import execute
 from batchlab.store import mirror
 from batchlab.store.run_dir import RunDir
 from tests.canary import files_with_key
-from tests.conftest import CANARY, Finished, command, environment
+from tests.conftest import CANARY, Finished, command, ended_here, environment
 from tests.remote.store import DENIED, EXPIRED, SECRET, Door, moto, s3_environment
 
 boto3 = pytest.importorskip("boto3")
@@ -114,13 +112,9 @@ def at(
         home = tmp_path / machine
         home.mkdir(exist_ok=True)
         monkeypatch.chdir(home)
-        monkeypatch.setattr(sys, "argv", ["batchlab", *words])
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        assert CANARY not in said.out + said.err
-        assert SECRET not in said.out + said.err
-        return Finished(int(left.value.code or 0), said.out, said.err)
+        done = ended_here(monkeypatch, capsys, words)
+        assert SECRET not in done.out + done.err
+        return done
 
     return run
 

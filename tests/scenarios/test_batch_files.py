@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import duckdb
@@ -14,88 +11,26 @@ import pandas as pd
 import pytest
 from openai.types.chat import ChatCompletion
 
-from batchlab.cli import main
-from tests.conftest import CANARY, ROOT, Finished
+from tests.conftest import ROOT
+from tests.provider import Provider, chat_reply, providing
 
 README = (ROOT / "README.md").read_text()
 SAMPLE = ROOT / "sample_data/requests.jsonl"
 
 
-class Provider:
-    """An endpoint that keeps the bytes it is sent, and refuses what asks for it."""
-
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-        provider = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                data = self.rfile.read(int(self.headers["Content-Length"]))
-                provider.bodies.append(data)
-                status, answer = provider.answer(json.loads(data))
-                content = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.send_header("x-request-id", f"req-{len(provider.bodies)}")
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-
-    def answer(self, body: dict) -> tuple[int, dict]:
-        content = str(body["messages"][-1]["content"])
-        if "refuse me" in content:
-            return 400, {"error": {"message": "not that", "type": "invalid_request_error", "code": "bad"}}
-        return 200, {
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "model": body["model"],
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": content.upper()},
-                    "finish_reason": "stop",
-                }
-            ],
-            "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
-        }
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+def shouted(body: dict) -> tuple[int, dict]:
+    """The last message in capitals; refuses what asks for it."""
+    content = str(body["messages"][-1]["content"])
+    if "refuse me" in content:
+        return 400, {"error": {"message": "not that", "type": "invalid_request_error", "code": "bad"}}
+    more = {"id": "chatcmpl-1", "object": "chat.completion", "model": body["model"]}
+    return 200, chat_reply(content.upper(), **more)
 
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    started = Provider()
-    yield started
-    started.stop()
-
-
-@pytest.fixture
-def here(capfd, monkeypatch, tmp_path):
-    """The command in this process, which spares a second of imports each time."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SIMULATOR_KEY", CANARY)
-
-    def run(*words: str | Path) -> Finished:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["batchlab", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr()
-        return Finished(int(ended.value.code or 0), said.out, said.err)
-
-    return run
+    with providing(shouted) as started:
+        yield started
 
 
 def words(provider: Provider, *more: str | Path) -> list[str]:
@@ -129,7 +64,7 @@ def test_a_file_made_for_vllm_run_batch_runs_unchanged_and_its_bodies_go_out_byt
         assert done.code == 0, done.err
 
     sent = [one.partition('"body": ')[2].strip()[:-1].encode() for one in lines]
-    assert provider.bodies == sent
+    assert provider.raw_bodies == sent
     results = written(tmp_path / "results.jsonl")
     assert [one["custom_id"] for one in results] == ["row-0", "row-1", "row-2"]
     assert all(set(one) == {"id", "custom_id", "response", "error"} for one in results)

@@ -8,7 +8,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,30 +18,12 @@ from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 
 import batchlab as package
-from batchlab.cli import main
 from batchlab.endpoints.simulator.replies import token_count
 from batchlab.endpoints.simulator.texts import vector_of
 from batchlab.store.run_dir import RunDir
-from tests.conftest import CANARY, ROOT, Finished, command, environment
+from tests.conftest import CANARY, ROOT, command, environment
 
 DIMENSIONS = 16
-
-
-@pytest.fixture
-def here(capfd, monkeypatch, tmp_path):
-    """The command in this process, which spares a second of imports each time."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SIMULATOR_KEY", CANARY)
-
-    def run(*words: str | Path) -> Finished:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["batchlab", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr()
-        return Finished(int(ended.value.code or 0), said.out, said.err)
-
-    return run
 
 
 def words(server, *more: str | Path) -> list[str]:

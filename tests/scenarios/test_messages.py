@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import duckdb
@@ -15,70 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchlab.cli import main
-from tests.conftest import CANARY, ROOT, Finished
+from tests.conftest import ROOT
+from tests.provider import Provider, chat_reply, providing
 
 SHAPES = ROOT / "sample_data/shapes.parquet"
 TOOL = {"type": "function", "function": {"name": "sort", "parameters": {"type": "object", "properties": {}}}}
 
 
-class Provider:
-    """An endpoint that keeps the bodies it is sent, and answers each."""
-
-    def __init__(self) -> None:
-        self.bodies: list[dict] = []
-        provider = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                provider.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                message = {"role": "assistant", "content": "fine"}
-                choice = {"index": 0, "message": message, "finish_reason": "stop"}
-                usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
-                content = json.dumps({"choices": [choice], "usage": usage}).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    started = Provider()
-    yield started
-    started.stop()
-
-
-@pytest.fixture
-def here(capfd, monkeypatch, tmp_path):
-    """The command in this process, which spares a second of imports each time."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SIMULATOR_KEY", CANARY)
-
-    def run(*words: str | Path) -> Finished:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["batchlab", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr()
-        return Finished(int(ended.value.code or 0), said.out, said.err)
-
-    return run
+    with providing(lambda body: (200, chat_reply("fine"))) as started:
+        yield started
 
 
 def at(base_url: str, *more: str | Path) -> list[str]:
