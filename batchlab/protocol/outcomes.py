@@ -238,10 +238,13 @@ TABLE: tuple[Line, ...] = (
         lambda e: e.status == 503 and e.says(r"overload|slow.?down|loading|capacity|busy|try again"),
     ),
     Line(
-        "400 message: maximum context length",
+        "400 message: maximum context length; 500: input too large to process (llama.cpp)",
         FAIL,
         "context_length",
-        lambda e: e.status in {200, 400, 422} and e.says(_CONTEXT),
+        lambda e: (
+            (e.status in {200, 400, 422} and e.says(_CONTEXT))
+            or (e.status == 500 and e.says(r"tokens\) is too large to process"))
+        ),
     ),
     Line(
         "code json_validate_failed: the model's answer did not fit the schema (Groq)",

@@ -44,6 +44,7 @@ ANSWERS = [
     # vLLM, llama.cpp, Ollama
     ("vLLM flat context", 400, {}, {"object": "error", "message": "This model's maximum context length is 4096 tokens", "type": "BadRequestError", "param": None, "code": 400}, FAIL, "context_length"),
     ("vLLM nested int code", 400, {}, openai("context length is only 4096", type_="BadRequestError", code=400), FAIL, "context_length"),
+    ("llama.cpp input for a vector", 500, {}, openai("input (3501 tokens) is too large to process. increase the physical batch size (current batch size: 2048)", type_="server_error", code=500), FAIL, "context_length"),
     ("llama.cpp context", 400, {}, openai("the request exceeds the available context size", type_="exceed_context_size_error", code=400), FAIL, "context_length"),
     ("llama.cpp loading", 503, {}, openai("Loading model", type_="unavailable_error", code=503), WAIT, "overloaded"),
     ("Ollama string", 500, {}, {"error": "llama runner process has terminated"}, RETRY, "server"),

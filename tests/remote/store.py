@@ -15,6 +15,9 @@ from typing import Any
 
 DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+UNKNOWN_KEY = (
+    b"<Error><Code>InvalidAccessKeyId</Code><Message>The AWS Access Key Id is unknown.</Message></Error>"
+)
 KEY, SECRET = "AKIATESTKEY", "canary-of-the-store-0123456789"
 
 

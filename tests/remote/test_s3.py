@@ -29,7 +29,7 @@ from batchlab.store import mirror
 from batchlab.store.run_dir import RunDir
 from tests.canary import files_with_key
 from tests.conftest import CANARY, Finished, command, ended_here, environment
-from tests.remote.store import DENIED, EXPIRED, SECRET, Door, moto, s3_environment
+from tests.remote.store import DENIED, EXPIRED, SECRET, UNKNOWN_KEY, Door, moto, s3_environment
 
 boto3 = pytest.importorskip("boto3")
 pytest.importorskip("moto")
@@ -268,14 +268,43 @@ def test_places_that_are_not_there_are_one_line_each(bucket, at, simulator):
 
     for words, said in (
         (job(bucket, url, f"{bucket.url}/none.jsonl"), "none.jsonl: cannot be read: no such object."),
-        (job(bucket, url, "s3://no-such/x.jsonl"), "s3://no-such/x.jsonl: cannot be read: no such bucket."),
-        (job(bucket, url, source, "-o", "s3://no-such/x.csv"), "s3://no-such/x.csv: no such bucket."),
-        (job(bucket, url, source, "--run-dir", "s3://no-such/x"), "s3://no-such/x/run.json: no such bucket."),
+        (
+            job(bucket, url, "s3://no-such/x.jsonl"),
+            "s3://no-such/x.jsonl: cannot be read: no such bucket; create it",
+        ),
+        (
+            job(bucket, url, source, "-o", "s3://no-such/x.csv"),
+            "s3://no-such/x.csv: no such bucket; create it",
+        ),
+        (
+            job(bucket, url, source, "--run-dir", "s3://no-such/x"),
+            "s3://no-such/x/run.json: no such bucket; create it",
+        ),
         (["verify", f"{bucket.url}/none"], f"{bucket.url}/none: not a run directory"),
     ):
         done = at("one", *words)
         assert done.code == 2, done.err
         assert said in done.err
+
+
+def test_keys_that_the_store_does_not_know_are_said_before_anything_is_paid(bucket, at, simulator):
+    """A store may hide a bucket from a key that may write there, but not from one it does not know."""
+    source = bucket.put("prompts.jsonl", lines(range(5)))
+    provider = simulator()
+    words = job(bucket, provider.base_url, source, "-o", f"{bucket.url}/new.jsonl")
+    bucket.door.refuse += [
+        (rf"HEAD /{bucket.name} ", 403, b""),
+        (r"(GET|PUT) .*new\.jsonl", 403, UNKNOWN_KEY),
+    ]
+
+    done = at("one", *words)
+
+    assert done.code == 2, done.err
+    assert "new.jsonl: access denied (The AWS Access Key Id" in done.err.splitlines()[-1]
+    assert "check the credentials" in done.err.splitlines()[-1]
+    assert provider.ledger()["requests"] == 0
+    bucket.door.refuse = [(rf"HEAD /{bucket.name} ", 403, b""), (r"GET .*new\.jsonl", 403, DENIED)]
+    assert at("one", *words).code == 0
 
 
 def test_an_upload_that_fails_stops_nothing_and_the_next_run_makes_up_for_it(bucket, at, simulator):
