@@ -14,11 +14,42 @@ from batchlab.export.staging import StagedFile
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class ParquetFile:
+class _OneFile:
+    """How a file in the making ends: its writer is closed, then it takes its place or is gone."""
+
+    def __init__(self, path: Path) -> None:
+        self._staged = StagedFile(path)
+
+    def _close(self) -> None:
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        """See `Writer.commit`."""
+        self._close()
+        self._staged.commit()
+
+    def discard(self) -> None:
+        """See `Writer.discard`."""
+        self._close()
+        self._staged.discard()
+
+
+class _TextFile(_OneFile):
+    """In UTF-8."""
+
+    def __init__(self, path: Path, *, newline: str) -> None:
+        super().__init__(path)
+        self._file = self._staged.tmp.open("w", encoding="utf-8", newline=newline)
+
+    def _close(self) -> None:
+        self._file.close()
+
+
+class ParquetFile(_OneFile):
     """One Parquet file."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._staged = StagedFile(path)
+        super().__init__(path)
         self._writer = pq.ParquetWriter(
             self._staged.tmp, schema, compression="zstd", write_page_checksum=True
         )
@@ -27,23 +58,15 @@ class ParquetFile:
         """See `Writer.write`."""
         self._writer.write_table(table)
 
-    def commit(self) -> None:
-        """See `Writer.commit`."""
+    def _close(self) -> None:
         self._writer.close()
-        self._staged.commit()
-
-    def discard(self) -> None:
-        """See `Writer.discard`."""
-        self._writer.close()
-        self._staged.discard()
 
 
-class JsonLinesFile:
+class JsonLinesFile(_TextFile):
     """One JSON object a row."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._staged = StagedFile(path)
-        self._file = self._staged.tmp.open("w", encoding="utf-8", newline="\n")
+        super().__init__(path, newline="\n")
         self._json_columns = _json_columns(schema)
 
     def write(self, table: pa.Table) -> None:
@@ -54,18 +77,8 @@ class JsonLinesFile:
                     row[name] = json.loads(row[name])
             self._file.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
 
-    def commit(self) -> None:
-        """See `Writer.commit`."""
-        self._file.close()
-        self._staged.commit()
 
-    def discard(self) -> None:
-        """See `Writer.discard`."""
-        self._file.close()
-        self._staged.discard()
-
-
-class CsvFile:
+class CsvFile(_TextFile):
     """One record a row, under a header.
 
     Args:
@@ -73,8 +86,7 @@ class CsvFile:
     """
 
     def __init__(self, path: Path, schema: pa.Schema, *, raw: bool) -> None:
-        self._staged = StagedFile(path)
-        self._file = self._staged.tmp.open("w", encoding="utf-8", newline="")
+        super().__init__(path, newline="")
         self._csv = csv.writer(self._file)
         self._raw = raw
         self._csv.writerow([self._cell(name) for name in schema.names])
@@ -93,16 +105,6 @@ class CsvFile:
         if isinstance(value, dict | list):
             return json.dumps(value, ensure_ascii=False, default=_plain)
         return _plain(value)
-
-    def commit(self) -> None:
-        """See `Writer.commit`."""
-        self._file.close()
-        self._staged.commit()
-
-    def discard(self) -> None:
-        """See `Writer.discard`."""
-        self._file.close()
-        self._staged.discard()
 
 
 def _json_columns(schema: pa.Schema) -> list[str]:

@@ -36,13 +36,44 @@ class EarlyForecast:
         return [f"{said}; it came to {came}{duration(elapsed_s)}"]
 
 
-def early_forecast(state: ProgressState, done_before: int) -> EarlyForecast | None:
-    """A forecast from the rows asked so far, once there are enough; `done_before` this invocation."""
-    done = state.ok + state.failed - state.copied - done_before
-    to_do = state.total - max(state.copied, state.copies) - done_before
-    if done < EARLY_ROWS or done < EARLY_SHARE * to_do or done >= to_do:
-        return None
-    return EarlyForecast(done / to_do, final_cost(state), state.elapsed_s * to_do / done)
+class FirstRows:
+    """Watches the first rows of an invocation, and says once what all of them look like coming to.
+
+    Time is not rows ÷ pace so far: the window grows, and what is in flight is half done. By Little's law
+    a row takes as much work (seconds in flight) as was done for each row that is through, and the work
+    left goes on at as many at once as of late.
+
+    Args:
+        done_before: rows that were final, and not copied, when the invocation began.
+    """
+
+    def __init__(self, done_before: int) -> None:
+        self._done_before = done_before
+        self._seen_s = 0.0
+        self._in_flight = 0
+        self._work_s = 0.0  # the integral of in_flight over time
+        self._moment = 0.0  # that of in_flight x time, in which the latest counts most
+
+    def forecast(self, state: ProgressState) -> EarlyForecast | None:
+        """None too early, and also too late: once no row is left to begin, pace says nothing."""
+        self._watch(state)
+        done = state.ok + state.failed - state.copied - self._done_before
+        to_do = state.total - max(state.copied, state.copies) - self._done_before
+        if done < EARLY_ROWS or done < EARLY_SHARE * to_do or done + state.in_flight >= to_do:
+            return None
+        at_once = max(state.in_flight, 2 * self._moment / state.elapsed_s**2)
+        if at_once > 0:
+            left_s = max(0.0, self._work_s / done * to_do - self._work_s) / at_once
+        else:
+            left_s = state.elapsed_s * (to_do / done - 1)
+        return EarlyForecast(done / to_do, final_cost(state), state.elapsed_s + left_s)
+
+    def _watch(self, state: ProgressState) -> None:
+        now, before = state.elapsed_s, self._seen_s
+        work_s = (now - before) * (state.in_flight + self._in_flight) / 2
+        self._work_s += work_s
+        self._moment += work_s * (now + before) / 2
+        self._seen_s, self._in_flight = now, state.in_flight
 
 
 def save_forecast(run_dir: Path, made: Forecast, content_hash: str) -> None:

@@ -29,7 +29,7 @@ from batchlab.progress import Progress, ProgressState
 from batchlab.protocol.redact import printable
 from batchlab.records import Completion, Shard
 from batchlab.run_summary import RunSummary
-from batchlab.runner.forecasts import EarlyForecast, early_forecast
+from batchlab.runner.forecasts import EarlyForecast, FirstRows
 from batchlab.runner.history import History
 from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.prepare import Prepared, stdin_spool
@@ -77,6 +77,7 @@ class Invocation:
         self._started = time.monotonic()
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
+        self._first_rows = FirstRows(self._earlier.rows - self._earlier.reused)
 
     def facts(self, endpoints: Sequence[Endpoint]) -> RunFacts:
         """What is known of the run before it sends anything."""
@@ -122,7 +123,7 @@ class Invocation:
         self._watchers.update(counters)
         state = self._state(counters, saved)
         if self.forecast is None:
-            self.forecast = early_forecast(state, self._earlier.rows - self._earlier.reused)
+            self.forecast = self._first_rows.forecast(state)
         if self._progress is not None:
             self._progress.update(state)
 
