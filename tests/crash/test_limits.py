@@ -94,7 +94,7 @@ def test_memory_that_is_short_is_one_line():
 def test_an_input_that_vanishes_while_the_run_goes_on_stops_it_in_order(
     simulator, rows_file, batchlab, tmp_path
 ):
-    server, rows = simulator(latency_median_s=0.05), rows_file(400)
+    server, rows = simulator(latency_median_s=0.2), rows_file(400)  # long enough on a busy machine
     words = job(server.base_url, rows, "--shard-rows", "50")
     with subprocess.Popen(
         command(*words), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
