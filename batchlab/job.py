@@ -27,6 +27,7 @@ MIB = 1024 * 1024
 TASK_PATHS = {"chat": "chat/completions", "completions": "completions", "embeddings": "embeddings"}
 
 # formats of an output file or directory, and the endings that name one
+ENGINES = ("local", "processes", "ray")
 FORMATS = ("parquet", "csv", "jsonl", "openai-batch", "hf")
 ENDINGS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
 
@@ -189,11 +190,16 @@ class LimitsJob:
         row_deadline_s: longest that all attempts of one row may take together, without the waits
             for a slot or a pause.
         hedge: ask the last, slow rows a second time.
-        processes: how many share the work on this machine; `auto` for as many as there are CPUs.
+        engine: one of ENGINES; None for `processes` if a number of them is given, else `local`.
+        ray_address: HEAD:PORT of a Ray cluster.
+        processes: how many share the work on this machine, or on each node of a cluster; `auto` for as
+            many as there are CPUs here. None is 1, and `auto` with the engine `processes`.
     """
 
     concurrency: int = 64
-    processes: int | str = 1
+    engine: str | None = None
+    ray_address: str | None = None
+    processes: int | str | None = None
     rpm: float | None = None
     tpm: float | None = None
     max_cost: float | None = None
@@ -211,6 +217,13 @@ class LimitsJob:
     row_deadline_s: float | None = None
     hedge: bool = False
     max_response_bytes: int = 16 * MIB
+
+    @property
+    def workers(self) -> int | str:
+        """Processes that share the work, of this machine or of each node; `auto` for one a CPU here."""
+        if self.engine == "local":
+            return 1
+        return self.processes or ("auto" if self.engine == "processes" else 1)
 
 
 @dataclass(frozen=True, slots=True)

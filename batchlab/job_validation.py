@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from batchlab.job import (
     ENDINGS,
+    ENGINES,
     FORMATS,
     SCHEMA_MODES,
     SELF_STARTED,
@@ -201,8 +202,7 @@ def _watching_problems(job: Job) -> list[str]:
 def _limits_problems(limits: LimitsJob) -> list[str]:
     minimum_one = ("concurrency", "max_attempts", "max_response_bytes")
     problems = [f"limits.{name}: must be at least 1" for name in minimum_one if getattr(limits, name) < 1]
-    if limits.processes != "auto" and (isinstance(limits.processes, str) or limits.processes < 1):
-        problems.append(f"limits.processes: must be at least 1, or auto, not {limits.processes}")
+    problems += _engine_problems(limits)
     if limits.retry_truncated is not None and limits.retry_truncated <= 1:
         problems.append("limits.retry_truncated: must be more than 1, such as 2")
     if limits.retry_empty < 0:
@@ -213,6 +213,19 @@ def _limits_problems(limits: LimitsJob) -> list[str]:
         value = getattr(limits, name)
         if value is not None and value <= 0:
             problems.append(f"limits.{name}: must be more than 0")
+    return problems
+
+
+def _engine_problems(limits: LimitsJob) -> list[str]:
+    problems, asked = [], limits.processes
+    if asked not in (None, "auto") and (isinstance(asked, str) or asked < 1):
+        problems.append(f"limits.processes: must be at least 1, or auto, not {asked}")
+    if limits.engine is not None and limits.engine not in ENGINES:
+        problems.append(f"limits.engine: no engine {limits.engine!r}; one of {', '.join(ENGINES)}")
+    elif limits.engine == "local" and asked not in (None, 1):
+        problems.append(f"limits.engine: local is one process, and processes = {asked}; keep one of both")
+    if limits.ray_address is not None and limits.engine != "ray":
+        problems.append("limits.ray_address: is for the engine ray; pass --engine ray")
     return problems
 
 

@@ -57,6 +57,8 @@ _KEYWORDS = {
     "api_key_keyring": "endpoint.api_key_keyring",
     "concurrency": "limits.concurrency",
     "processes": "limits.processes",
+    "engine": "limits.engine",
+    "ray_address": "limits.ray_address",
     "rpm": "limits.rpm",
     "tpm": "limits.tpm",
     "max_cost": "limits.max_cost",

@@ -13,13 +13,17 @@ A holder renews its lease about twice a second, never per request. What is lent:
 A lease that is not renewed lapses: the holder stops sending by itself. After that its rate goes to
 the others; its permits stay reserved as long as a request may take, because the server may still be
 at work on them. Of a holder that is known to be dead (`forget`) nothing is reserved but the money,
-until its books have been read.
+until its books have been read; one that turns up again gets no grant.
+
+A lender that takes the place of a lost one (`after_another`) does not know what that one had lent.
+It grants nothing until it has been told who the holders are (`go_on`) and each of them has kept to
+one grant of nothing: what a holder then has in flight and keeps of its allowance is all it may use.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batchlab.dispatch.lease import (
@@ -63,6 +67,10 @@ class _Holder:
     tokens: dict[str, _Lent] = field(default_factory=dict)
     answers: dict[str, int] = field(default_factory=dict)
     allowance: Money = NOTHING
+    has_confirmed: bool = False  # it keeps to a grant of this lender, or never had one
+
+
+_NO_GRANT = LaneGrant(0, 0.0, 0.0)
 
 
 class Allocator:
@@ -73,6 +81,8 @@ class Allocator:
         caps: on cost (USD) and on tokens; None for no cap.
         spent: by earlier invocations of the run.
         request_s: the longest that a request may take.
+        first_number: grants are numbered from here on.
+        after_another: another lender had lent of this budget, and was lost.
     """
 
     def __init__(
@@ -83,8 +93,14 @@ class Allocator:
         caps: tuple[float | None, float | None] = (None, None),
         spent: Money = NOTHING,
         request_s: float = 600.0,
+        first_number: int = 0,
+        after_another: bool = False,
     ) -> None:
         self._lanes = dict(lanes)
+        self._first_number = first_number
+        # holders of a lost lender that have yet to say what they have; None while nobody knows who they are
+        self._strangers: set[str] | None = None if after_another else set()
+        self._given_up: set[str] = set()
         self._expected = expected
         self._caps = caps
         self._spent = spent  # by those that are gone, and before
@@ -108,40 +124,79 @@ class Allocator:
         """So many holders there are or will be."""
         self._expected = holders
 
-    def lease(self, name: str, demand: Demand, now: float) -> Grant:
-        """The holder's next grant; the one before it ends once the holder keeps to this one."""
+    def go_on(self, names: Iterable[str], spent: Money) -> None:
+        """The holders of a lost lender, and what all that are gone have spent."""
+        if self._strangers is None:
+            self._strangers = set(names)
+            self._spent = spent
+            confirmed = {name for name, holder in self._holders.items() if holder.has_confirmed}
+            self._strangers -= confirmed
+
+    @property
+    def waits_for_holders(self) -> bool:
+        """Whether `go_on` has yet to be called."""
+        return self._strangers is None
+
+    def lease(self, name: str, demand: Demand, now: float) -> Grant | None:
+        """The holder's next grant; the one before it ends once the holder keeps to this one.
+
+        None for a holder that was forgotten: it is to stop at once.
+        """
+        if name in self._given_up:
+            return None
         holder = self._holders.get(name)
         if holder is None:
-            holder = self._holders[name] = _Holder(now)
+            holder = self._holders[name] = _Holder(now, self._first_number)
+            if self._strangers is None or name in self._strangers:
+                holder.allowance = demand.kept
             for lane in self._lanes:
                 holder.permits[lane], holder.requests[lane], holder.tokens[lane] = _Lent(), _Lent(), _Lent()
         lapsed = now - holder.seen >= TTL_S
         self._hear(holder, demand, now, lapsed=lapsed)
         self._drop_silent(now)
+        if demand.applied in {0, holder.number} and not lapsed:
+            holder.has_confirmed = True
+            if self._strangers:
+                self._strangers.discard(name)
         holder.number += 1
+        if self._strangers is None or self._strangers:
+            return Grant(holder.number, dict.fromkeys(self._lanes, _NO_GRANT), self._allowance(holder))
         lanes = {lane: self._lane_grant(name, holder, lane, now) for lane in self._lanes}
         tight = self._lend_money(holder)
         return Grant(
             holder.number,
             lanes,
-            (
-                None if self._caps[0] is None else holder.allowance.usd,
-                None if self._caps[1] is None else holder.allowance.tokens,
-            ),
+            self._allowance(holder),
             tight=tight,
             stop=self._exhausted(),
         )
 
+    def _allowance(self, holder: _Holder) -> tuple[float | None, float | None]:
+        return (
+            None if self._caps[0] is None else holder.allowance.usd,
+            None if self._caps[1] is None else holder.allowance.tokens,
+        )
+
     def release(self, name: str, spent: Money) -> None:
         """The holder is done; it spent so much in all."""
+        if self._known(name, spent):
+            return
         if self._holders.pop(name, None) is not None:
             self._spent = self._spent.plus(spent)
+
+    def give_up(self, name: str) -> None:
+        """The holder is out of reach, and may be at work: it gets no grant any more. Until `forget` its
+        share of the rates and its permits lapse like those of one that is silent."""
+        self._given_up.add(name)
 
     def forget(self, name: str) -> Money:
         """The holder is dead. All that it could have spent counts as spent until `settle`.
 
         Returns the most that one request of its may have used.
         """
+        self._given_up.add(name)
+        if self._strangers is None or name in self._strangers:
+            return NOTHING  # nothing is lent before its books have been read
         holder = self._holders.pop(name, None)
         if holder is None:
             return NOTHING
@@ -151,10 +206,21 @@ class Allocator:
 
     def settle(self, name: str, spent: Money) -> None:
         """The books of a dead holder say what it spent; what it had told itself is the least."""
-        if self._lost.pop(name, None) is None:
+        if self._known(name, spent) or self._lost.pop(name, None) is None:
             return
         told = self._last.pop(name).spent
         self._spent = self._spent.plus(Money(max(spent.usd, told.usd), max(spent.tokens, told.tokens)))
+
+    def _known(self, name: str, spent: Money) -> bool:
+        """Settles the account of a holder of a lost lender; False when it is none."""
+        if self._strangers is None:
+            return True  # `go_on` will say what it spent
+        if name not in self._strangers:
+            return False
+        self._strangers.discard(name)
+        self._holders.pop(name, None)
+        self._spent = self._spent.plus(spent)
+        return True
 
     def permits_out(self, lane: str) -> float:
         """The most requests that all holders together may have in flight there now."""

@@ -1,4 +1,5 @@
 """What a run's process and its workers tell each other: JSON, one object a line, over a socket pair.
+With Ray the pair ends at the worker's node, and an actor carries the lines on (`engines.ray_node`).
 
     worker → parent   ask      its demand (`dispatch.leases`) and its report; answered by a grant
                       pause    a controller's gate has closed
@@ -11,7 +12,8 @@
     parent → worker   begin    what to do, with the keys; then grant, pause, up, renew, out, stop
 
 Shards are handed out over a second pair, on which the worker waits for the answer: an empty line
-asks, a number or an empty line answers. A worker whose sockets end has no parent any more.
+asks (the parent hears `more`), a number or an empty line answers. A worker whose sockets end has no
+parent any more.
 """
 
 from __future__ import annotations

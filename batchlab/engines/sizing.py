@@ -13,6 +13,7 @@ from batchlab.job import SHARD_ROWS, Job
 from batchlab.records import Shard
 
 UNIT_ROWS = 1_000  # the smallest shard that is cut for their sake; a process sends it in a second or so
+NODES = 10  # of a cluster: how many there are shows when the plan is made
 SHARDS_EACH = 4  # so that nobody is idle for long while another sends the last one
 
 
@@ -39,6 +40,12 @@ def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> float | None:
         return None
 
 
+def workers_each(job: Job) -> int:
+    """Processes that a machine is to have for the run, if there is work for them."""
+    asked = job.limits.workers
+    return available_cpus() if isinstance(asked, str) else asked
+
+
 def processes_for(job: Job, shards: int, say: Callable[[str], None], *, alone: str = "") -> int:
     """How many processes bring so many shards to their end; says so when it is fewer than asked.
 
@@ -47,8 +54,7 @@ def processes_for(job: Job, shards: int, say: Callable[[str], None], *, alone: s
     """
     if sys.platform == "win32":
         alone = "workers need descriptors and signals that Windows lacks"
-    asked = job.limits.processes
-    wanted = available_cpus() if isinstance(asked, str) else asked
+    asked, wanted = job.limits.workers, workers_each(job)
     concurrency = min(one.concurrency or job.limits.concurrency for one in job.endpoint)
     count, why = min(
         (wanted, ""),
@@ -64,7 +70,8 @@ def processes_for(job: Job, shards: int, say: Callable[[str], None], *, alone: s
 
 def planned_shard_rows(job: Job) -> Job:
     """The job with small shards, if it has several processes and names no size; see `merged`."""
-    several = job.limits.processes != 1 and job.output.shard_rows is None
+    limits = job.limits
+    several = (limits.workers != 1 or limits.engine == "ray") and job.output.shard_rows is None
     return _with_rows(job, UNIT_ROWS) if several else job
 
 
@@ -79,8 +86,7 @@ def merged(job: Job, planned: Job, plan: InputPlan) -> tuple[InputPlan, int]:
     rows = planned.output.shard_rows or SHARD_ROWS
     if planned is job:
         return plan, rows
-    asked = job.limits.processes
-    processes = available_cpus() if isinstance(asked, str) else asked
+    processes = workers_each(job) * (NODES if job.limits.engine == "ray" else 1)
     times = max(1, min(SHARD_ROWS, plan.rows // (SHARDS_EACH * processes)) // rows)
     shards = [
         Shard(number, group[0].first_row, sum(one.rows for one in group), group[0].position)

@@ -1,5 +1,7 @@
 """Where a worker process begins: `python -m batchlab.engines.start CONTROL WORK`.
 
+With CONTROL alone it is the bridge to a Ray cluster (`ray_bridge`).
+
 Loading what a worker needs takes a while. Before that it ignores the terminal's signals, and has a
 thread that waits for its parent's end: then it exits at once, whatever it is doing. What had come
 is in the journals already, and a worker that drained for minutes would keep the run locked and
@@ -26,12 +28,17 @@ def main() -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # blocked by the parent until they are ignored
-    control, work = (socket.socket(fileno=int(word)) for word in sys.argv[1:3])
+    control, *work = (socket.socket(fileno=int(word)) for word in sys.argv[1:])
     threading.Thread(target=_leave_with_parent, args=(control.fileno(),), daemon=True).start()
 
+    if not work:
+        from batchlab.engines.ray_bridge import serve
+
+        serve(control)
+        return
     from batchlab.engines.worker import work_for
 
-    work_for(control, work)
+    work_for(control, work[0])
 
 
 def _leave_with_parent(control: int) -> None:

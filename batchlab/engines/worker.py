@@ -13,7 +13,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -48,6 +48,7 @@ from batchlab.observe.facts import Place
 from batchlab.observe.watchers import Watchers, worker_watch
 from batchlab.records import Outcome, OutcomeClass, Shard
 from batchlab.store.asking import AskAgain
+from batchlab.store.fence import Fence, hold
 from batchlab.store.run_dir import RunDir
 from batchlab.totals import Totals
 
@@ -158,6 +159,10 @@ class _Worker:
     async def _shards_of(self, begin: dict[str, Any]) -> None:
         job = Job.from_dict(begin["job"])
         self._store = RunDir.open(Path(begin["run_dir"]))
+        if begin["hold"] is not None:
+            hold(self._store.path, begin["hold"])
+            self._store.fence = Fence(begin["fence_s"], _leave)
+            self._store.fence.watch()
         plan = InputPlan.from_json(self._store.manifest["plan"])
         source = _source(job, plan, self._store, begin["spool"])
         watch = self._watch(job, begin)
@@ -273,6 +278,8 @@ class _Worker:
             self._tell("ask", demand=borrower.demand(asked_at).to_json(), report=self._report())
             grant = await self._grants.get()
             fewer = borrower.keep_to(grant, asked_at, time.monotonic())
+            if self._store.fence is not None:
+                self._store.fence.renew(asked_at)
             for lane in self._terms.lanes:
                 if grant.lanes[lane.name].answered:
                     lane.health.succeeded_elsewhere()
@@ -317,6 +324,19 @@ def _source(job: Job, plan: InputPlan, store: RunDir, spool: str) -> Source:
     if not source.unchanged(plan, racy_ok=True):
         raise InputError(job.input.path, "changed while the run was going on", "Run it again.")
     return source
+
+
+def problem_with(begin: Mapping[str, Any]) -> str:
+    """What keeps a worker of this machine from a run, in a line; "" when nothing does."""
+    try:
+        job = Job.from_dict(begin["job"])
+        store = RunDir.open(Path(begin["run_dir"]))
+        with contextlib.closing(
+            _source(job, InputPlan.from_json(store.manifest["plan"]), store, begin["spool"])
+        ):
+            return ""
+    except BatchlabError as error:
+        return str(error)
 
 
 def _plain(error: BaseException) -> dict[str, str]:

@@ -16,6 +16,7 @@ from batchlab.job import SELF_STARTED, Job, output_format
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import conversation, open_progress
 from batchlab.run_summary import RunSummary
+from batchlab.runner.crews import refuse_cluster
 from batchlab.runner.descriptors import within_descriptors
 from batchlab.runner.endpoint import started_endpoints
 from batchlab.runner.forecasts import outcome_lines, saved_forecast
@@ -161,6 +162,7 @@ def _nothing_taken_over(_: Prepared) -> int:
 
 def _check_before(job: Job, say: Callable[[str], None]) -> None:
     """Says what is known of prices; raises UsageError for what can be refused without the input."""
+    refuse_cluster(job)
     output, asked = job.output, job.request.model
     if output.file is not None and (to := output_format(output.file, output.to, batch=False)):
         check_target(Target(output.file, to))

@@ -12,7 +12,6 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.local import Endpoint, LocalEngine
 from batchlab.engines.loop import first_of, run_loop
 from batchlab.engines.observer import Counters, Taker
-from batchlab.engines.sizing import processes_for
 from batchlab.errors import (
     EXIT_FAILED_ROWS,
     EXIT_INTERRUPTED,
@@ -29,6 +28,7 @@ from batchlab.progress import Progress, ProgressState
 from batchlab.protocol.redact import printable
 from batchlab.records import Completion, Shard
 from batchlab.run_summary import RunSummary
+from batchlab.runner.crews import crew_for
 from batchlab.runner.forecasts import EarlyForecast, FirstRows
 from batchlab.runner.history import History
 from batchlab.runner.interrupt import Interrupt
@@ -40,7 +40,8 @@ from batchlab.store.run_dir import RunDir
 from batchlab.totals import Totals
 
 if TYPE_CHECKING:
-    from batchlab.engines.processes import ProcessesEngine
+    from batchlab.engines.crew import Crew
+    from batchlab.engines.foreman import Foreman
     from batchlab.runner.duplicates import Duplicates
 
 TAIL_ROWS = 3  # of the last rows, the oldest are named on the progress line
@@ -153,7 +154,7 @@ class Invocation:
             self._progress.message(text)
         self._watchers.heard(text)
 
-    def _engine(self, endpoints: Sequence[Endpoint], processes: int) -> LocalEngine | ProcessesEngine:
+    def _engine(self, endpoints: Sequence[Endpoint], crew: Crew | None) -> LocalEngine | Foreman:
         prepared = self._prepared
         what: dict[str, Any] = {
             "job": self._job,
@@ -166,12 +167,12 @@ class Invocation:
             "earlier": self._earlier,
             "watch": self._watchers if self._watchers.of_rows else None,
         }
-        if processes == 1:
+        if crew is None:
             return LocalEngine(**what, only=self._only, taker=self._taker)
-        from batchlab.engines.processes import ProcessesEngine
+        from batchlab.engines.foreman import Foreman
 
         spool, watch_link = stdin_spool(prepared.store.path), self._watchers.link()
-        return ProcessesEngine(**what, processes=processes, spool=spool, watch_link=watch_link)
+        return Foreman(**what, crew=crew, spool=spool, watch_link=watch_link)
 
     async def _run_once_each(self, engine: LocalEngine, stop: StopSignal, shards: list[Shard]) -> None:
         """Sends identical requests once: a pass for the first of each, copies, and on with what failed."""
@@ -210,8 +211,8 @@ class Invocation:
             alone = "--dedupe copies answers in this process"
         if self._taker is not None:
             alone = "results are handed over one by one in this process"
-        processes = processes_for(self._job, len(shards), self.message, alone=alone)
-        engine: LocalEngine | ProcessesEngine | None = None
+        crew = crew_for(self._job, prepared.store, len(shards), self.message, alone=alone)
+        engine: LocalEngine | Foreman | None = None
         stopped: tuple[str, str] | None = None
         exit_code = EXIT_OK
 
@@ -226,7 +227,7 @@ class Invocation:
                 asyncio.get_running_loop().call_later(
                     deadline, stop, "deadline", f"the deadline of {deadline:g} s is over"
                 )
-            engine = self._engine(endpoints, processes)
+            engine = self._engine(endpoints, crew)
             with self._interrupt.bound(stop):
                 if isinstance(engine, LocalEngine) and self._job.output.dedupe and self._only is None:
                     await self._run_once_each(engine, stop, shards)

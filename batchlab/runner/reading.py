@@ -37,6 +37,7 @@ class Status:
     totals: Totals
     running_pid: int | None
     errors: dict[str, int]
+    workers: dict[str, Any] | None = None  # who works on which shards, when several do; see `engines.roll`
 
     def lines(self) -> list[str]:
         """For a person."""
@@ -57,6 +58,8 @@ class Status:
             f" and {totals.rows_without_cost:,} rows of unknown cost" if totals.rows_without_cost else ""
         )
         lines.append(f"cost: {money(totals.cost_usd + totals.cost_wasted_usd)}{unknown}")
+        if self.workers is not None:
+            lines += _worker_lines(self.workers)
         lines += [f"failed with {name}: {count:,}" for name, count in self.errors.items()]
         return lines
 
@@ -71,7 +74,22 @@ def run_status(path: str) -> Status:
     plan = plan_of_run(store)
     totals = store.totals()
     errors = store.error_counts() if totals.failed else {}
-    return Status(path, plan.rows, totals, store.lock_holder(), errors)
+    holder = store.lock_holder()
+    return Status(path, plan.rows, totals, holder, errors, store.roll() if holder else None)
+
+
+def _worker_lines(roll: dict[str, Any]) -> list[str]:
+    shards = roll["shards"]
+    lines = [f"shards: {shards['sealed']:,} sealed + {shards['open']:,} open + {shards['waiting']:,} waiting"]
+    for one in roll["workers"]:
+        numbers = ", ".join(map(str, one["shards"])) or "none"
+        rate = "" if one["requests_per_s"] is None else f", {one['requests_per_s']:.1f} requests/s"
+        heard = "not yet" if one["silent_s"] is None else f"{one['silent_s']:.1f} s before"
+        lines.append(
+            f"worker {one['name']} ({one['place']}): shards {numbers}; lease of {one['permits']:,} in flight"
+            f"{rate}; {one['in_flight']:,} in flight, {one['saved']:,} rows saved; heard {heard}"
+        )
+    return lines
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ def retry_run(
         job = dataclasses.replace(job, output=dataclasses.replace(job.output, run_dir=str(store.path)))
     # what there was to take over or copy is there; each failed row is asked for itself
     job = dataclasses.replace(job, output=dataclasses.replace(job.output, reuse=(), dedupe=False))
+    if job.limits.engine == "ray":  # a few rows need no cluster, and it may be gone
+        limits = dataclasses.replace(job.limits, engine=None, ray_address=None, processes=None)
+        job = dataclasses.replace(job, limits=limits)
     if concurrency is not None:
         job = dataclasses.replace(job, limits=dataclasses.replace(job.limits, concurrency=concurrency))
     return execute(job, retry=AskAgain(only), progress=progress, quiet=quiet, command=command, signals=True)

@@ -85,13 +85,34 @@ def publish(tmp: Path, final: Path) -> None:
         RunStopped: the disk is full or failing.
     """
     with disk_errors(final):
-        descriptor = os.open(tmp, os.O_RDWR | O_BINARY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(tmp)
         moved(tmp, final)
         fsync_dir(final.parent)
+
+
+def publish_new(tmp: Path, final: Path) -> bool:
+    """The same unless there is a file of that name: a link, unlike a rename, replaces nothing.
+
+    Returns whether it appeared; the temporary file is gone in any case. Raises RunStopped (disk).
+    """
+    with disk_errors(final):
+        _sync(tmp)
+        try:
+            os.link(tmp, final)
+        except FileExistsError:
+            return False
+        finally:
+            tmp.unlink()
+        fsync_dir(final.parent)
+    return True
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR | O_BINARY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def moved(source: Path, target: Path) -> None:
@@ -151,6 +172,16 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def made_new(path: Path) -> bool:
+    """Makes an empty file; False when there is one of that name. Raises RunStopped (disk)."""
+    with disk_errors(path):
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | O_BINARY, FILE_MODE))
+        except FileExistsError:
+            return False
+    return True
 
 
 class AppendFile:

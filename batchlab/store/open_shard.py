@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,16 @@ from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, RunStopped
 from batchlab.records import Result, Shard, Usage, is_replaceable
 from batchlab.store.ballast import Ballast
-from batchlab.store.files import AppendFile, atomic_write, disk_errors, fsync_dir, publish
+from batchlab.store.fence import Fence
+from batchlab.store.files import (
+    AppendFile,
+    atomic_write,
+    disk_errors,
+    fsync_dir,
+    made_new,
+    publish,
+    publish_new,
+)
 from batchlab.store.journal import (
     RESULT_KINDS,
     JournalScan,
@@ -27,7 +37,7 @@ from batchlab.store.journal import (
     sent_record,
     sent_together_record,
 )
-from batchlab.store.parts import file_digest, part_results, write_part
+from batchlab.store.parts import file_digest, part_results, part_totals, write_part
 from batchlab.store.replay import Found, Replay
 from batchlab.store.result_columns import values_of
 from batchlab.store.sync import SyncGroup
@@ -110,8 +120,10 @@ class OpenShard:
         retry: RetryRule | None = None,
         on_sealed: Callable[[], None] | None = None,
         expanded: pa.Schema | None = None,
+        fence: Fence | None = None,
     ) -> None:
         self.shard = shard
+        self._fence = fence
         self._root = root
         self._group = group
         self._prefix = prefix
@@ -250,9 +262,19 @@ class OpenShard:
             prefix=self._prefix,
             expanded=self._expanded,
             vectors=self._vectors,
+            mark="" if self._fence is None else f".{secrets.token_hex(4)}",
         )
+        if self._fence is not None:
+            self._fence.check()
+            if self._is_taken_over():
+                self._fence.leave()
         self._record_part(self._base.name, file_digest(tmp), totals)
-        publish(tmp, self._base)
+        if self._fence is None or self._had_part:
+            publish(tmp, self._base)
+        elif not publish_new(tmp, self._base):
+            # an attempt that had been given up was faster after all: its part is complete, and stays
+            totals = part_totals(self._base)
+            self._record_part(self._base.name, file_digest(self._base), totals)
         self.close()
         with disk_errors(self._root / "journal"):
             for path in journal_paths(self._root, self.shard.index):
@@ -272,12 +294,18 @@ class OpenShard:
         self._files.clear()
         self._writing = None
 
+    def _is_taken_over(self) -> bool:
+        """Whether another process has begun a journal of this shard since this one opened it."""
+        return bool(set(journal_paths(self._root, self.shard.index)) - {file.path for file in self._files})
+
     def _queue(self, record: bytes, index: int | None = None) -> None:
         """Takes a record; `index` is the row whose result it holds, -1 when that is not to be kept."""
         self._queued.append((record, index))
 
     def _write(self, data: bytes) -> int:
         """Appends whole records and returns the offset of the first."""
+        if self._fence is not None:
+            self._fence.check()
         try:
             return self._journal().append(data)
         except RunStopped as stop:
@@ -292,9 +320,17 @@ class OpenShard:
         if self._writing is None:
             taken = journal_paths(self._root, self.shard.index)
             number = int(taken[-1].name.split(".")[1]) + 1 if taken else 1
-            self._writing = AppendFile(self._root / "journal" / f"{self.shard.index:06d}.{number}.log")
+            path = self._journal_path(number)
+            if self._fence is not None:
+                while not made_new(path):  # this moment, by a process that was given up
+                    number += 1
+                    path = self._journal_path(number)
+            self._writing = AppendFile(path)
             self._files.append(self._writing)
         return self._writing
+
+    def _journal_path(self, number: int) -> Path:
+        return self._root / "journal" / f"{self.shard.index:06d}.{number}.log"
 
     def _read_journal(self, path: Path, replay: Replay, found: Found, retry: RetryRule | None) -> None:
         number = len(self._files)

@@ -60,6 +60,7 @@ def write_part(
     prefix: str,
     expanded: pa.Schema | None = None,
     vectors: Sequence[str] = (),
+    mark: str = "",
 ) -> tuple[Path, Totals]:
     """Writes one part to a temporary file beside `path`.
 
@@ -69,12 +70,13 @@ def write_part(
         results: those of all its rows, in order.
         expanded: columns that are made of the parsed answers.
         vectors: which of the columns for embeddings it has.
+        mark: in the temporary file's name, where other attempts may be writing theirs.
 
     Raises:
         RunStopped: the disk is full or failing.
     """
     schema = part_schema(input_table.schema, prefix, expanded, vectors)
-    tmp = path.with_name(f"{path.name}.tmp")
+    tmp = path.with_name(f"{path.name}{mark}.tmp")
     totals = Totals()
     try:
         with pq.ParquetWriter(

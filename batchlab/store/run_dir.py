@@ -5,6 +5,7 @@
     journal/        one file a shard and attempt; deleted when the shard is sealed
     completions/    one Parquet part a sealed shard, named by its number
     ballast         space set aside for answers in flight when the disk is full
+    workers.json    who works on the shards, while several processes or machines do
     checksums.log   each part's BLAKE2b and totals, written before the part is published
     uploaded.log    what the run's copy at a URL is known to have, if there is one (`mirror`)
     previous/N/     what an earlier generation of the run had (changed input or --fresh)
@@ -32,11 +33,13 @@ from batchlab.records import Failure, Result, Shard
 from batchlab.store.ballast import Ballast
 from batchlab.store.checksums import Checksums
 from batchlab.store.expanded import of_text
+from batchlab.store.fence import Fence, await_orphans
 from batchlab.store.files import (
     FILE_MODE,
     O_BINARY,
     atomic_write,
     disk_errors,
+    moved,
     private_dir,
     read_at,
     write_at,
@@ -51,6 +54,7 @@ from batchlab.store.parts import PartFile, part_results, part_totals, whole_tabl
 from batchlab.store.sync import SyncGroup
 from batchlab.totals import Tally, Totals
 
+ROLL, ROLL_IS_OLD_S = "workers.json", 30.0
 KEPT_OPEN = 4  # shards that `standing` has read and a run asks for first; each holds descriptors
 
 
@@ -62,6 +66,7 @@ class RunDir:
         self.manifest = manifest
         self.mirror: Mirror | None = None
         self.checksums = Checksums(path)
+        self.fence: Fence | None = None
         self._group = SyncGroup()
         self._lock: int | None = None
         self._ballast = Ballast(path / "ballast")
@@ -131,6 +136,11 @@ class RunDir:
             raise UsageError(
                 f"{self.path}: in use by {holder_text(holder)}. Wait for it, or stop it."
             ) from None
+        try:
+            await_orphans(self.path)
+        except UsageError:
+            os.close(descriptor)
+            raise
         self._lock = descriptor
         try:
             with disk_errors(self.path):
@@ -239,6 +249,24 @@ class RunDir:
     def _parts(self) -> set[int]:
         return part_numbers(path.name for path in (self.path / "completions").glob("part-*"))
 
+    def write_roll(self, roll: dict[str, Any] | None) -> None:
+        """Replaces `workers.json`, which says who works here now; None removes it. Raises OSError."""
+        path = self.path / ROLL
+        if roll is None:
+            path.unlink(missing_ok=True)
+            return
+        tmp = path.with_suffix(".tmp")
+        tmp.write_text(json.dumps(roll))
+        moved(tmp, path)
+
+    def roll(self) -> dict[str, Any] | None:
+        """What `write_roll` wrote last, if that is recent."""
+        with contextlib.suppress(OSError, ValueError):
+            roll = json.loads((self.path / ROLL).read_bytes())
+            if isinstance(roll, dict) and abs(time.time() - roll["at"]) < ROLL_IS_OLD_S:
+                return roll
+        return None
+
     def open_shard(self, shard: Shard, *, retry: RetryRule | None = None) -> OpenShard:
         """The shard with its journals replayed. `retry` says which failures are asked again.
 
@@ -260,6 +288,7 @@ class RunDir:
             retry=retry,
             on_sealed=self.mirror.wake if self.mirror is not None else None,
             expanded=self.expanded,
+            fence=self.fence,
         )
 
     def standing(self, shards: Sequence[Shard], *, retry: RetryRule | None = None) -> tuple[Totals, int]:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from batchlab.cli.options.option import option
+from batchlab.job import ENGINES
 
 
 class _Processes(click.ParamType[Any]):
@@ -34,7 +35,19 @@ LIMITS = dict(
             "--processes",
             type=_Processes(),
             metavar="N|auto",
-            help="Processes of this machine that share the run, and all its limits; auto for one a CPU. [default: 1]",
+            help="Processes of this machine, or of each node with --engine ray, that share the run and all its limits; auto for one a CPU. [default: 1]",
+        ),
+        option(
+            "limits.engine",
+            "--engine",
+            type=click.Choice(ENGINES),
+            help="Who runs the shards: this process, --processes of this machine, or the nodes of a Ray cluster; any goes on with any run. [default: local, or processes with --processes]",
+        ),
+        option(
+            "limits.ray_address",
+            "--ray-address",
+            metavar="HEAD:PORT",
+            help="Ray cluster for --engine ray, which needs pip install 'batchlab[ray]'. [default: RAY_ADDRESS, else this machine's, else one is started]",
         ),
         option("limits.rpm", "--rpm", type=float, metavar="N", help="Most requests a minute."),
         option("limits.tpm", "--tpm", type=float, metavar="N", help="Most tokens a minute."),

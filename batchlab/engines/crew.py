@@ -1,0 +1,133 @@
+"""Workers as the foreman of a run sees them, however messages travel to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from batchlab.dispatch.lease import Demand, Grant, Money
+from batchlab.engines.messages import Report
+
+
+@dataclass(slots=True, eq=False)
+class Hand:
+    """A worker. Its carrier puts what it says into `inbox`, and None once it is gone.
+
+    Attributes:
+        name: no two lives of a worker have the same one, so that it stands for the lease's epoch.
+        place: machine or process it is on, for a person.
+        assigned: numbers of all shards it was ever given; `open` those it has not sealed.
+        demand, grant: what it asked for last, and what it got.
+        heard_at: when it last said something, as `time.monotonic()`.
+        asked: whether it has a lease, and so something to be told about.
+        ended: whether it said that it was done.
+    """
+
+    name: str
+    tell: Callable[..., None]
+    give: Callable[[int | None], None]
+    place: str = ""
+    inbox: asyncio.Queue[dict[str, Any] | None] = field(default_factory=asyncio.Queue)
+    report: Report = field(default_factory=Report)
+    demand: Demand = field(default_factory=lambda: Demand(0, {}))
+    grant: Grant | None = None
+    assigned: set[int] = field(default_factory=set)
+    open: set[int] = field(default_factory=set)
+    heard_at: float = 0.0
+    asked: bool = False
+    ended: bool = False
+
+    async def messages(self) -> AsyncIterator[dict[str, Any]]:
+        """What it says, until it is gone; see `engines.messages`."""
+        while (message := await self.inbox.get()) is not None:
+            yield message
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a worker ended.
+
+    Attributes:
+        cause: for a person, such as `by SIGKILL`.
+        certain: whether it is known to be gone; else it may be at work still, out of our sight.
+    """
+
+    cause: str
+    certain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LenderTerms:
+    """What a lender has to lend; the arguments of `dispatch.leases.Allocator` as plain values."""
+
+    lanes: dict[str, dict[str, Any]]
+    expected: int
+    caps: tuple[float | None, float | None]
+    spent: tuple[float, float]
+    request_s: float
+
+
+class Lender(Protocol):
+    """The run's one budget, wherever it is kept; see `dispatch.leases.Allocator`."""
+
+    async def lease(self, name: str, demand: Demand) -> Grant | None:
+        """The next grant; None for a worker that was given up."""
+        ...
+
+    async def expect(self, holders: int) -> None:
+        """So many workers there are or will be."""
+        ...
+
+    async def release(self, name: str, spent: Money) -> None:
+        """A worker is done."""
+        ...
+
+    async def give_up(self, name: str) -> None:
+        """A worker is out of reach: it gets no grant any more."""
+        ...
+
+    async def forget(self, name: str) -> None:
+        """A worker is dead."""
+        ...
+
+    async def settle(self, name: str, spent: Money) -> None:
+        """The books of a worker that was forgotten have been read."""
+        ...
+
+    async def spent(self) -> Money:
+        """What all have used of the caps."""
+        ...
+
+
+class Crew(Protocol):
+    """What starts workers, and carries messages to them and back."""
+
+    who: str  # what a worker is called, for a person
+    size: int
+
+    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> Lender:
+        """Gets ready; returns where the budget is kept.
+
+        Args:
+            lost: called when a lender takes the place of one that was lost, for what
+                `dispatch.leases.Allocator.go_on` is to know.
+        """
+        ...
+
+    async def start(self, name: str, index: int, begin: Mapping[str, Any]) -> Hand:
+        """A fresh worker, number `index` of `size`. Raises RunStopped when there is nowhere to start it."""
+        ...
+
+    async def ended(self, hand: Hand) -> Ending:
+        """How a worker ended that has said its last word; makes an end of it if need be."""
+        ...
+
+    async def gone_for_certain(self, hand: Hand) -> None:
+        """Returns once a worker whose ending is not certain can write no more."""
+        ...
+
+    async def close(self) -> None:
+        """Every worker has ended."""
+        ...

@@ -1,0 +1,71 @@
+"""Who works on a run beside its own process: nobody, processes of this machine, or nodes of a cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from batchlab.engines.sizing import processes_for, workers_each
+from batchlab.errors import UsageError
+from batchlab.job import Job
+from batchlab.runner.prepare import stdin_spool
+from batchlab.store.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from batchlab.engines.crew import Crew
+
+Say = Callable[[str], None]
+
+
+def refuse_cluster(job: Job) -> None:
+    """Raises UsageError for what is wrong with a cluster before the input has been read."""
+    if job.limits.engine != "ray":
+        return
+    if job.output.remote is not None:
+        raise UsageError(
+            f"--engine ray: the journal of a run at {job.output.remote} is on this machine, where other "
+            "nodes cannot write it. Name a --run-dir on a file system that all nodes share."
+        )
+    from batchlab.engines.ray_crew import refuse_absent
+
+    refuse_absent(job.limits.ray_address)
+
+
+def crew_for(job: Job, store: RunDir, shards: int, say: Say, *, alone: str = "") -> Crew | None:
+    """The workers for so many shards; None when this process is to send the rows itself.
+
+    Args:
+        alone: why it is to; "" when it is not.
+
+    Raises:
+        UsageError: there is no cluster, or it cannot work on the run. Nothing was sent.
+    """
+    if job.limits.engine == "ray" and shards and not alone:
+        return _cluster(job, store, shards, say)
+    if job.limits.engine == "ray":
+        if alone:
+            say(f"--engine ray is not used: {alone}")
+        return None
+    processes = processes_for(job, shards, say, alone=alone)
+    if processes == 1:
+        return None
+    from batchlab.engines.processes import ProcessCrew
+
+    return ProcessCrew(processes, store.lock_descriptor)
+
+
+def _cluster(job: Job, store: RunDir, shards: int, say: Say) -> Crew:
+    from batchlab.engines.ray_crew import RayCrew
+
+    if store.mirror is not None:
+        refuse_cluster(dataclasses.replace(job, output=dataclasses.replace(job.output, remote=store.remote)))
+    address = job.limits.ray_address
+    crew = RayCrew.joined(store, job, address, stdin_spool(store.path))
+    each = workers_each(job)
+    concurrency = min(one.concurrency or job.limits.concurrency for one in job.endpoint)
+    crew.size = min(len(crew.nodes) * each, shards, concurrency)
+    workers = f"{crew.size} worker{'s' if crew.size != 1 else ''}"
+    nodes = f"{len(crew.nodes)} node{'s' if len(crew.nodes) != 1 else ''}"
+    say(f"ray: {workers} on {nodes}: {', '.join(crew.nodes[:5])}{', ...' if len(crew.nodes) > 5 else ''}")
+    return crew

@@ -1,0 +1,191 @@
+"""A run over a real Ray cluster: two nodes that are processes of this machine.
+
+Left out where ray is not installed (`pip install 'batchlab[ray]'`): CI runs it as a step of its own.
+One cluster serves all, in the order below; the last test takes a node away from it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchlab.store.run_dir import RunDir
+from tests.canary import command_lines_with_key, files_with_key
+from tests.conftest import command, environment
+from tests.scenarios.test_run import job, wait_for
+
+ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'batchlab[ray]'")
+pytestmark = pytest.mark.ray
+
+# a node whose raylet was killed is noticed after 15 s without these
+QUICK = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_initial_delay_ms": "0",
+}
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+nodes = [cluster.add_node(num_cpus=1)]
+print("at", cluster.address, flush=True)
+for line in sys.stdin:
+    cluster.remove_node(nodes.pop(), allow_graceful=False)
+cluster.shutdown()
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of two nodes, in a process that takes one away when told a line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(**QUICK),
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        if line.startswith("at "):
+            process.address = line.split()[1]
+            break
+    yield process
+    process.stdin.close()
+    process.stdout.close()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def running() -> dict[int, tuple[str, int]]:
+    """pid → command line and parent, of all processes here."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                found[int(folder.name)] = words, int(parent)
+            except OSError:
+                continue
+    return found
+
+
+def actors(name: str) -> list[int]:
+    return [pid for pid, (words, _) in running().items() if words.startswith(f"ray::{name}")]
+
+
+def workers() -> list[int]:
+    """Worker processes that an actor of ours has started."""
+    nodes = actors("Node")
+    return [pid for pid, (words, up) in running().items() if "engines.start" in words and up in nodes]
+
+
+def started(words: list, home: Path) -> subprocess.Popen:
+    return subprocess.Popen(command(*words), cwd=home, env=environment(), stderr=subprocess.PIPE, text=True)
+
+
+def on_cluster(server, rows: Path, cluster, *more: str) -> list:
+    words = job(server.base_url, rows, "-c", "16", "--shard-rows", "100", *more)
+    words[words.index("none")] = "plain"
+    return [*words, "--engine", "ray", "--ray-address", cluster.address]
+
+
+def final_rows(home: Path) -> int:
+    run = home / "runs/rows"
+    return RunDir.open(run).totals().rows if RunDir.exists(run) else 0
+
+
+def test_the_driver_is_killed_and_another_engine_resumes(batchlab, simulator, rows_file, tmp_path, cluster):
+    """And one that only a cluster finishes after that: any engine may resume any run."""
+    server, rows = simulator(latency_median_s=0.1), rows_file(500)
+    words = on_cluster(server, rows, cluster, "--max-cost", "1", "--price-in", "1", "--price-out", "2")
+    process = started(words, tmp_path)
+    wait_for(lambda: final_rows(tmp_path) >= 120)
+    mine = workers()
+    process.kill()
+    process.communicate(timeout=30)
+
+    local = batchlab(*words[:-4], "--processes", "2", "--max-tokens-total", "20000")
+    done = batchlab(*words)
+
+    assert local.code == 3, local.err
+    assert done.code == 0, done.err
+    assert mine
+    assert not [pid for pid in mine if Path(f"/proc/{pid}").exists()]
+    totals = RunDir.open(tmp_path / "runs/rows").totals()
+    assert totals.ok == 500
+    assert server.ledger()["billed_repeats"] <= totals.cut_off <= 16
+    assert batchlab("verify", "runs/rows").code == 0
+
+
+def test_code_that_differs_on_a_node_refuses_the_run(simulator, rows_file, batchlab, cluster):
+    """Nothing is sent, a line for each node. The driver is made to think that its own code is another."""
+    server, rows = simulator(), rows_file(10)
+    shadow = (
+        "import batchlab.engines.ray_crew as crew\n"
+        "crew.code_digest = lambda package: 'other'\n"
+        "from batchlab.cli import main\nmain()\n"
+    )
+    words = on_cluster(server, rows, cluster)
+    done = subprocess.run(
+        [sys.executable, "-c", shadow, *map(str, words)],
+        cwd=rows.parent,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("has other code than this one. Install the same on every node.") == 2
+    assert "Traceback" not in done.stderr
+    assert server.ledger()["requests"] == 0
+
+
+def test_workers_the_budgets_keeper_and_a_node_are_lost_and_every_row_is_answered_once(
+    batchlab, simulator, rows_file, tmp_path, cluster
+):
+    server, rows = simulator(latency_median_s=0.1), rows_file(1_100)
+
+    process = started(on_cluster(server, rows, cluster), tmp_path)
+    wait_for(lambda: final_rows(tmp_path) >= 100)
+    status = batchlab("status", "runs/rows").out
+    assert not command_lines_with_key()
+    os.kill(workers()[0], signal.SIGKILL)
+    wait_for(lambda: final_rows(tmp_path) >= 350)
+    os.kill(actors("BudgetActor")[0], signal.SIGKILL)
+    wait_for(lambda: final_rows(tmp_path) >= 550)
+    os.kill(actors("Node")[0], signal.SIGKILL)
+    wait_for(lambda: final_rows(tmp_path) >= 750)
+    cluster.stdin.write("take one away\n")
+    cluster.stdin.flush()
+    said = process.communicate(timeout=60)[1]
+
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert "ray: 2 workers on 2 nodes" in said
+    assert re.search(r"shards: \d+ sealed \+ \d+ open \+ \d+ waiting", status), status
+    assert len(re.findall(r"worker \d\.\d \(.*\): shards .*; lease of \d+ in flight", status)) == 2, status
+    assert "by SIGKILL" in said
+    assert "out of reach with its node" in said
+    assert "the budget's keeper was lost; a new one asks every worker what it has" in said
+    ledger, totals = server.ledger(), RunDir.open(tmp_path / "runs/rows").totals()
+    assert totals.ok == 1_100
+    assert ledger["distinct"] == 1_100
+    assert ledger["billed_repeats"] <= totals.cut_off <= 3 * 16
+    assert ledger["max_in_flight"] <= 16 + totals.cut_off
+    assert batchlab("verify", "runs/rows").code == 0
+    assert not files_with_key(tmp_path)
+    assert not files_with_key(Path("/tmp/ray/session_latest/logs"))
+    assert not list((tmp_path / "runs/rows/workers").iterdir())
