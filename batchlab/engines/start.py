@@ -36,8 +36,10 @@ def main() -> None:
 
         serve(control)
         return
+    from batchlab.arrow import without_pandas
     from batchlab.engines.worker import work_for
 
+    without_pandas()
     work_for(control, work[0])
 
 

@@ -76,6 +76,10 @@ def test_a_killed_worker_is_replaced_and_its_rows_go_on(batchlab, simulator, row
     process = started(words, tmp_path)
     wait_for(lambda: final_rows(tmp_path / "runs/rows") >= 80)
     assert not command_lines_with_key()
+    wait_for(lambda: any((tmp_path / "runs/rows/completions").glob("part-*.parquet")))
+    loaded = [Path(f"/proc/{pid}/maps").read_text() for pid in workers_of(process.pid)]
+    assert any("pyarrow" in libraries for libraries in loaded)
+    assert not any("pandas" in libraries for libraries in loaded)  # 60 MB and 0.3 s in each of them
     os.kill(workers_of(process.pid)[0], signal.SIGKILL)
     said = process.communicate(timeout=60)[1]
 
