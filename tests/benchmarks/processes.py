@@ -36,6 +36,7 @@ from tests.benchmarks.server import canned_server
 from tests.conftest import command, environment
 
 TARGET = 0.85
+IN_FLIGHT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ def figures(*, rows: int = 60_000, pairs: int = 3, processes: int | None = None)
     runs: dict[tuple[int, int], list[Run]] = {
         (count, size): [] for count in (1, many) for size in (few, rows)
     }
+    apart = []
     loads = []
     with tempfile.TemporaryDirectory(prefix="batchlab-bench-") as folder, canned_server() as server:
         home = Path(folder)
@@ -65,6 +67,7 @@ def figures(*, rows: int = 60_000, pairs: int = 3, processes: int | None = None)
             loads.append(os.getloadavg()[0])
             for count, size in sorted(runs, reverse=pair % 2 == 1):
                 runs[count, size].append(_run(home, server.plain, size, count))
+            apart.append(_apart(home, server.plain, rows, many))
 
     def middle(count: int, what: str, size: int = rows) -> float:
         return statistics.median(getattr(run, what) for run in runs[count, size])
@@ -81,6 +84,14 @@ def figures(*, rows: int = 60_000, pairs: int = 3, processes: int | None = None)
         f"{middle(many, 'whole'):,.0f} against {middle(1, 'whole'):,.0f}/s with the start; {pairs} pairs; "
         f"{server.name} on the same cores; load average {min(loads):.1f} to {max(loads):.1f}{crowded}",
     )
+    ceiling = statistics.median(apart)
+    yield Figure(
+        what=f"the same against {many} separate runs at the same time, which is what this machine gives",
+        target="(beside it)",
+        value=f"{middle(many, 'middle') / ceiling:.2f} ×",
+        met=None,
+        beside=f"{many} separate runs: {ceiling:,.0f}/s in all, {ceiling / middle(1, 'middle'):.2f} × one alone",
+    )
     one, several = (
         (middle(count, "cpu_s") - middle(count, "cpu_s", few)) * 1_000 / (rows - few) for count in (1, many)
     )
@@ -96,40 +107,58 @@ def figures(*, rows: int = 60_000, pairs: int = 3, processes: int | None = None)
 
 
 def _run(home: Path, base_url: str, rows: int, processes: int) -> Run:
-    words = [
-        "run",
-        "-i",
-        "rows.jsonl",
-        "-n",
-        str(rows),
-        "-m",
-        "bench",
-        "-p",
-        "{text}",
-        "--base-url",
-        base_url,
-    ]
-    words += ["--api-key-env", "SIMULATOR_KEY", "--progress", "json", "--shard-rows", "2500"]
-    words += ["--processes", str(processes), "--run-dir", f"runs/{time.monotonic_ns()}"]
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     cpus = sorted(os.sched_getaffinity(0))[:processes]
-    done = subprocess.run(
-        command(*words),
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    rate = _middle(_started(home, base_url, rows, cpus, processes=processes), rows)
+    took, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(rows / took, rate, cpu_s)
+
+
+def _apart(home: Path, base_url: str, rows: int, count: int) -> float:
+    """Requests a second of `count` runs that know nothing of each other, each with a core and its part
+    of the rows and of the requests in flight."""
+    cpus = sorted(os.sched_getaffinity(0))
+    part = rows // count
+    runs = [
+        _started(home, base_url, part, [cpus[number % len(cpus)]], in_flight=IN_FLIGHT // count)
+        for number in range(count)
+    ]
+    return sum(_middle(run, part) for run in runs)
+
+
+def _started(
+    home: Path,
+    base_url: str,
+    rows: int,
+    cpus: list[int],
+    *,
+    processes: int = 1,
+    in_flight: int = IN_FLIGHT,
+) -> subprocess.Popen[str]:
+    words = ["run", "-i", "rows.jsonl", "-n", rows, "-m", "bench", "-p", "{text}", "--base-url", base_url]
+    words += ["--api-key-env", "SIMULATOR_KEY", "--progress", "json", "--shard-rows", 2500, "-c", in_flight]
+    words += ["--processes", processes, "--run-dir", f"runs/{time.monotonic_ns()}"]
+    return subprocess.Popen(
+        command(*map(str, words)),
         cwd=home,
         env=environment(),
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
         preexec_fn=lambda: os.sched_setaffinity(0, cpus),
     )
-    took, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.returncode == 0, done.stderr
-    states = [json.loads(text) for text in done.stderr.splitlines() if text.startswith("{")]
+
+
+def _middle(run: subprocess.Popen[str], rows: int) -> float:
+    """Requests a second while the middle of a run was sent."""
+    said = run.communicate()[1]
+    assert run.returncode == 0, said
+    states = [json.loads(text) for text in said.splitlines() if text.startswith("{")]
     middle = [state for state in states if 0.2 * rows <= state["saved"] <= 0.9 * rows]
     saved = middle[-1]["saved"] - middle[0]["saved"]
     seconds = middle[-1]["elapsed_s"] - middle[0]["elapsed_s"]
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Run(rows / took, saved / seconds if seconds else 0.0, cpu_s)
+    return saved / seconds if seconds else 0.0
 
 
 def main() -> None:
