@@ -209,7 +209,7 @@ class _Scan:
 
         A row costs a microsecond beyond its parsing, so nothing is made for it here, no Row either.
         """
-        loads, check = orjson.loads, self._check
+        loads, check, first = orjson.loads, self._check, self._lines + 1
         knows = self.types.knows if self._seen_one else _knows_nothing
         rows, shard_at = self.rows, len(self.builder.positions) * self.builder.shard_rows
         limit = self._limit if self._limit is not None else sys.maxsize
@@ -232,12 +232,12 @@ class _Scan:
                 if problem is None:
                     self._see(values)
                 else:
-                    self.builder.bad(self._lines + index + 1, problem)
+                    self.builder.bad(first + index, problem)
             if rows == shard_at:
                 self.builder.positions.append({"offset": self.offset + _bytes_of(lines[:index])})
                 shard_at += self.builder.shard_rows
             if check is not None and problem is None:
-                check(rows, values, self._lines + index + 1)
+                check(rows, values, first + index)
             rows += 1
         else:
             index += 1

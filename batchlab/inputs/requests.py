@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,10 @@ class RequestBuilder:
             self._prompt = compile_template(
                 request.prompt, columns, where="prompt", null_as=self._null_as, strict=strict
             )
+        # the row's own text, of the template or of the prompt column
+        self._render: Callable[[Mapping[str, Any]], str] = (
+            self._prompt.render if self._prompt is not None else self._own_prompt
+        )
         if request.system is not None:
             self._system = compile_template(
                 request.system, columns, where="system", null_as=self._null_as, strict=strict
@@ -148,7 +152,7 @@ class RequestBuilder:
             text_bytes = asked_bytes(task, body, self._media_tokens)
             messages = hashed = None
         elif task != "chat":
-            text = self._text(values)
+            text = self._render(values)
             text_bytes = _utf8_bytes(text)
             body = {"model": self._job.request.model, _TEXT_NAME[task]: text, **self._params}
             messages = hashed = None
@@ -194,7 +198,7 @@ class RequestBuilder:
         Raises RowProblem as `build` does.
         """
         # not by a shared method: a plan of a million rows spends a third of its time here
-        prompt = self._prompt.render(values) if self._prompt is not None else self._own_prompt(values)
+        prompt = self._render(values)
         try:
             size = len(prompt if prompt.isascii() else prompt.encode()) + self._schema_bytes
         except UnicodeEncodeError:
@@ -272,7 +276,7 @@ class RequestBuilder:
             return self._own_messages(values)
         if self._conversation is not None:
             return self._told(self._conversation.messages(values), values)
-        prompt = self._text(values)
+        prompt = self._render(values)
         user: dict[str, Any] = {"role": "user", "content": prompt}
         if self._history is not None:
             first = [] if self._system is None else [_system(self._system.render(values))]
@@ -281,10 +285,6 @@ class RequestBuilder:
             return [user], _utf8_bytes(prompt)
         system = self._system.render(values)
         return [{"role": "system", "content": system}, user], _utf8_bytes(prompt) + _utf8_bytes(system)
-
-    def _text(self, values: Mapping[str, Any]) -> str:
-        """The row's own text, of the template or of the prompt column."""
-        return self._prompt.render(values) if self._prompt is not None else self._own_prompt(values)
 
     def _own_prompt(self, values: Mapping[str, Any]) -> str:
         """What the prompt column says."""
