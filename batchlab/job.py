@@ -192,6 +192,7 @@ class LimitsJob:
         hedge: ask the last, slow rows a second time.
         engine: one of ENGINES; None for `processes` if a number of them is given, else `local`.
         ray_address: HEAD:PORT of a Ray cluster.
+        journal_flush_s: workers of a run at a URL put what is new in their journals there this often.
         processes: how many share the work on this machine, or on each node of a cluster; `auto` for as
             many as there are CPUs here. None is 1, and `auto` with the engine `processes`.
     """
@@ -199,6 +200,7 @@ class LimitsJob:
     concurrency: int = 64
     engine: str | None = None
     ray_address: str | None = None
+    journal_flush_s: float = 5.0
     processes: int | str | None = None
     rpm: float | None = None
     tpm: float | None = None

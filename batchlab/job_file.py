@@ -38,6 +38,7 @@ _DURATIONS = {
     "idle_timeout",
     "timeout",
     "drain_timeout",
+    "journal_flush",
     "max_outage",
     "max_pause",
     "row_deadline",

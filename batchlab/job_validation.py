@@ -25,6 +25,7 @@ from batchlab.job import (
 from batchlab.job_values import nearest
 from batchlab.urls import is_url, url_problem
 
+MIN_FLUSH_S = 0.1  # a store takes tens of milliseconds for a write
 MAX_BATCH_ROWS = 2_048  # texts a request, as OpenAI and those that copy its API have it
 
 
@@ -226,6 +227,8 @@ def _engine_problems(limits: LimitsJob) -> list[str]:
         problems.append(f"limits.engine: local is one process, and processes = {asked}; keep one of both")
     if limits.ray_address is not None and limits.engine != "ray":
         problems.append("limits.ray_address: is for the engine ray; pass --engine ray")
+    if limits.journal_flush_s < MIN_FLUSH_S:
+        problems.append(f"limits.journal_flush: must be at least {MIN_FLUSH_S:g} s")
     return problems
 
 

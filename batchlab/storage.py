@@ -334,10 +334,14 @@ def get_file(url: str, target: Path) -> None:
         filesystem(scheme_of(url)).get_file(url, str(target))
 
 
-def put_bytes(url: str, content: bytes) -> None:
-    """Makes or replaces an object, whole. Raises StorageError."""
+def put_bytes(url: str, content: bytes, *, absent: bool = False) -> None:
+    """Makes or replaces an object, whole; `absent` as in `put_file`. Raises StorageError."""
     with store_errors(url):
-        filesystem(scheme_of(url)).pipe_file(url, content)
+        fs = filesystem(scheme_of(url))
+        if absent:
+            fs.pipe_file(url, content, mode="create")
+        else:
+            fs.pipe_file(url, content)
 
 
 def put_file(local: Path, url: str, *, absent: bool = False) -> None:

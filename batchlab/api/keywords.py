@@ -59,6 +59,7 @@ _KEYWORDS = {
     "processes": "limits.processes",
     "engine": "limits.engine",
     "ray_address": "limits.ray_address",
+    "journal_flush": "limits.journal_flush",
     "rpm": "limits.rpm",
     "tpm": "limits.tpm",
     "max_cost": "limits.max_cost",

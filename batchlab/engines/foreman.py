@@ -113,6 +113,11 @@ class Foreman:
                 for task in beside:
                     task.cancel()
             spent = await self._lender.spent()
+            if self._store.is_away:
+                try:
+                    await asyncio.to_thread(self._store.gather)
+                except RunStopped as error:  # the first reason counts: a worker's says where its journal is
+                    stop(error.reason, str(error))
         finally:
             self._roll.close()
             await self._crew.close()
@@ -180,7 +185,11 @@ class Foreman:
                 ending = await self._ending_of(hand)
             if hand.ended:
                 break
-            progressed = await self._mourn(hand, ending)
+            try:
+                progressed = await self._mourn(hand, ending)
+            except RunStopped as error:  # its journals are out of reach
+                self._stop(error.reason, str(error))
+                break
             deaths = 0 if progressed else deaths + 1
             if deaths >= MOST_DEATHS:
                 self._stop(
@@ -241,7 +250,7 @@ class Foreman:
                     self._observer.message(message["text"])
             case "sealed":
                 hand.open.discard(message["shard"])
-                self._store.sealed_elsewhere()
+                self._store.sealed_elsewhere(message["shard"])
                 if message["retryable"]:
                     self._again[message["shard"]] = message["retryable"]
             case "end":
@@ -292,6 +301,8 @@ class Foreman:
         if error is None:
             return
         if error["kind"] == "stop":
+            if self._stop.is_set and error["text"] != self._stop.message:
+                self._observer.message(error["text"])
             self._stop(error["reason"], error["text"])
             return
         if self._error is None:
@@ -318,9 +329,16 @@ class Foreman:
             await self._crew.gone_for_certain(hand)
         await self._lender.forget(hand.name)
         done, in_flight = await asyncio.to_thread(self._books_of, hand)
+        told, unsaved = hand.demand.spent, 0
+        if self._store.is_away:  # the last of its journal is lost with it, and was in flight or answered
+            in_flight = hand.report.in_flight
+            unsaved = max(0, hand.report.saved - done.rows - hand.report.reopened)
         # what was in flight may have been billed, and no journal will ever say how much
-        largest, told = hand.demand.largest, hand.demand.spent
-        lost = spent_of(done).plus(Money(largest.usd * in_flight, largest.tokens * in_flight))
+        largest = hand.demand.largest
+        lost_at_most = Money(largest.usd * in_flight, largest.tokens * in_flight)
+        lost = spent_of(done).plus(lost_at_most)
+        if self._store.is_away:
+            told = told.plus(lost_at_most)
         spent = Money(max(lost.usd, told.usd), max(lost.tokens, told.tokens))
         self._spent = self._spent.plus(spent)
         self._deaths_unsettled.discard(hand.name)
@@ -343,12 +361,19 @@ class Foreman:
         if in_flight:
             word = "request" if in_flight == 1 else "requests"
             with_requests = f" with {in_flight:,} {word} in flight, which may be billed twice"
+        if unsaved:
+            flush_s, answers = self._job.limits.journal_flush_s, "answer" if unsaved == 1 else "answers"
+            with_requests += (
+                f" and {unsaved:,} {answers} of its last {flush_s:g} s, which had not reached the run's URL "
+                "and will be paid again"
+            )
         self._observer.message(f"{self._crew.who} ended {ending.cause}{with_requests}; its rows go on")
         return done.rows > 0 or done.answered > 0  # a row that had failed was counted before
 
     def _books_of(self, hand: Hand) -> tuple[Totals, int]:
         """What the journals and parts say that a worker has done, and what it had in flight."""
         done, in_flight = Totals(), 0
+        self._store.gather(hand.open)
         for index in hand.assigned:
             books, sent = self._store.shard_books(index)
             done += books - self._books[index]

@@ -24,6 +24,8 @@ from batchlab.engines.ray_node import code_digest, machine
 from batchlab.engines.worker_process import spawned
 from batchlab.errors import RunStopped, UsageError
 from batchlab.job import SELF_STARTED, Job
+from batchlab.storage import StorageError
+from batchlab.store.depot import Depot
 from batchlab.store.fence import FENCE_S, hold, is_held, let_go
 from batchlab.store.run_dir import RunDir
 
@@ -45,6 +47,8 @@ class RayCrew:
 
     def __init__(self, store: RunDir, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
         self.size = 1
+        # where the workers leave what they do, each from a directory of its own; None when they share ours
+        self._depot = None if store.mirror is None else Depot(store.path, store.mirror.url)
         self.nodes: list[str] = []
         self._store = store
         self._control = control
@@ -77,7 +81,7 @@ class RayCrew:
             process = _bridge(its_control, said)
             crew = cls(store, control, process)
             try:
-                (store.path / "workers" / "token").write_text(token)
+                crew.put_token(token)
                 asked = {
                     "address": address,
                     "version": batchlab.__version__,
@@ -85,6 +89,7 @@ class RayCrew:
                     "token": token,
                     "cwd": str(Path.cwd()),
                     "run_dir": str(store.path.absolute()),
+                    "url": crew.url,
                     "job": job.to_dict(),
                     "spool": str(spool.absolute()),
                     "machine": machine() if any(one.host in SELF_STARTED for one in job.endpoint) else None,
@@ -99,6 +104,21 @@ class RayCrew:
                 raise
         crew.nodes = answer["nodes"]
         return crew
+
+    @property
+    def url(self) -> str | None:
+        """Where the workers leave what they do; None when they share the run directory."""
+        return None if self._depot is None else self._depot.url
+
+    def put_token(self, token: str) -> None:
+        """Leaves what every node must be able to read. Raises UsageError when that cannot be."""
+        if self._depot is None:
+            (self._store.path / "workers" / "token").write_text(token)
+            return
+        try:
+            self._depot.arrive("token", token)
+        except StorageError as error:
+            raise UsageError(f"{error.filename}: {error.strerror}.") from error
 
     async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> Lender:
         """See `Crew`."""
@@ -120,7 +140,8 @@ class RayCrew:
 
         hand = self._hands[name] = Hand(name, tell, give)
         self._endings[name] = asyncio.get_running_loop().create_future()
-        self._tell("start", name=name, index=index, begin={**begin, "hold": name, "fence_s": FENCE_S})
+        own = {"hold": name, "fence_s": FENCE_S, "url": self.url}
+        self._tell("start", name=name, index=index, begin={**begin, **own})
         return hand
 
     async def ended(self, hand: Hand) -> Ending:
@@ -130,16 +151,24 @@ class RayCrew:
         ending = await self._endings[hand.name]
         del self._hands[hand.name], self._endings[hand.name]
         if ending.certain:
-            let_go(self._store.path, hand.name)
+            await self._gone(hand.name)
         return ending
 
     async def gone_for_certain(self, hand: Hand) -> None:
         """See `Crew`: its lock is free, or it has had no grant for longer than it may go on without."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FENCE_S + 1.0):
-                while is_held(self._store.path, hand.name):  # noqa: ASYNC110 - it is another machine's
+                # another machine's lock can only be looked at; at a URL there is none: time alone tells
+                while self._depot is not None or is_held(self._store.path, hand.name):  # noqa: ASYNC110
                     await asyncio.sleep(POLL_S)
-        let_go(self._store.path, hand.name)
+        await self._gone(hand.name)
+
+    async def _gone(self, name: str) -> None:
+        """Tidies up after a worker that can write no more."""
+        let_go(self._store.path, name)
+        if self._depot is not None:
+            with contextlib.suppress(StorageError):  # the next start waits for it, in vain
+                await asyncio.to_thread(self._depot.leave, name)
 
     async def close(self) -> None:
         """See `Crew`."""
@@ -158,6 +187,9 @@ class RayCrew:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._depot is not None:
+            with contextlib.suppress(StorageError):
+                self._depot.leave("token")
         with contextlib.suppress(OSError):
             (self._store.path / "workers" / "token").unlink(missing_ok=True)
             let_go(self._store.path, "driver")

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ class Node:
     def __init__(self, lender: Callable[[], Any]) -> None:
         self._lender = lender
         self._workers: dict[str, tuple[Any, asyncio.Task[None]]] = {}
+        self._homes: dict[str, tuple[Path, str]] = {}  # of workers whose run is at a URL, and that
         self._box: list[tuple[int, str, bytes]] = []
         self._number = 0
         self._news = asyncio.Event()
@@ -87,20 +89,25 @@ class Node:
             return f"it has batchlab {there}, and this is {here}. Install one version on every node."
         if code_digest(Path(batchlab.__file__).parent) != asked["code"]:
             return f"its batchlab {there} has other code than this one. Install the same on every node."
-        run = Path(asked["run_dir"])
-        if problem := _unshared(run, asked["token"]):
-            return f"{problem}. Put the run directory on a file system that all nodes share."
+        run, url = Path(asked["run_dir"]), asked.get("url")
+        if url is not None:
+            from batchlab.store.depot import unusable
+
+            if problem := await asyncio.to_thread(unusable, url, asked["token"]):
+                return f"{problem}. Every node must be able to read and write the run directory."
+        elif problem := _unshared(run, asked["token"]):
+            return f"{problem}. Put the run directory on a file system that all nodes share, or at a URL."
         if asked["machine"] not in (None, machine()):
             return "the endpoint's address is the driver's own machine, which this node is not."
         from batchlab.store.fence import is_held
 
-        if not is_held(run, "driver"):
+        if url is None and not is_held(run, "driver"):
             return f"locks in {run} do not reach it. Mount that file system with locks (NFS 4, flock)."
         with contextlib.suppress(OSError):
             os.chdir(asked["cwd"])  # paths of the job that are not absolute
         from batchlab.engines.worker import problem_with
 
-        return problem_with(asked)
+        return await asyncio.to_thread(problem_with, asked)
 
     async def start(self, name: str, begin: Hidden) -> int:
         """Starts a worker of that name; returns its process id."""
@@ -109,7 +116,11 @@ class Node:
         worker = await started_worker(None)
         listening = asyncio.create_task(worker.listen(lambda message: self._heard(name, worker, message)))
         self._workers[name] = worker, listening
-        worker.tell("begin", **begin.value)
+        home = None
+        if begin.value.get("url") is not None:
+            home = tempfile.mkdtemp(prefix="batchlab-")
+            self._homes[name] = Path(home), begin.value["url"]
+        worker.tell("begin", **begin.value, home=home)
         return int(worker.process.pid)
 
     def _heard(self, name: str, worker: Any, message: dict[str, Any] | None) -> None:
@@ -167,4 +178,9 @@ class Node:
         worker, listening = self._workers.pop(name)
         code = await reaped(worker)
         await listening
+        if name in self._homes and code:
+            from batchlab.store.segments import salvage
+
+            with contextlib.suppress(OSError):  # then it is as if the node had been lost
+                await asyncio.to_thread(salvage, *self._homes.pop(name))
         return code

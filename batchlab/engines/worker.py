@@ -48,8 +48,10 @@ from batchlab.observe.facts import Place
 from batchlab.observe.watchers import Watchers, worker_watch
 from batchlab.records import Outcome, OutcomeClass, Shard
 from batchlab.store.asking import AskAgain
+from batchlab.store.depot import Depot, manifest_at
 from batchlab.store.fence import Fence, hold
 from batchlab.store.run_dir import RunDir
+from batchlab.store.segments import Segments, own_directory
 from batchlab.totals import Totals
 
 _HURRY_S = 0.01  # between two renewals at the least
@@ -158,11 +160,7 @@ class _Worker:
 
     async def _shards_of(self, begin: dict[str, Any]) -> None:
         job = Job.from_dict(begin["job"])
-        self._store = RunDir.open(Path(begin["run_dir"]))
-        if begin["hold"] is not None:
-            hold(self._store.path, begin["hold"])
-            self._store.fence = Fence(begin["fence_s"], _leave)
-            self._store.fence.watch()
+        self._store = self._opened(job, begin)
         plan = InputPlan.from_json(self._store.manifest["plan"])
         source = _source(job, plan, self._store, begin["spool"])
         watch = self._watch(job, begin)
@@ -198,6 +196,33 @@ class _Worker:
             finally:
                 if watch is not None:
                     await asyncio.to_thread(watch.close)
+
+    def _opened(self, job: Job, begin: dict[str, Any]) -> RunDir:
+        """The run's directory; one of its own where the run's is at a URL."""
+        if begin["hold"] is None:
+            return RunDir.open(Path(begin["run_dir"]))
+        fence = Fence(begin["fence_s"], _leave)
+        fence.watch()
+        if begin.get("url") is None:
+            store = RunDir.open(Path(begin["run_dir"]))
+            hold(store.path, begin["hold"])
+        else:
+            store = RunDir(own_directory(Path(begin["home"])), _manifest(begin["url"]))
+            loop = asyncio.get_running_loop()
+
+            def trouble(text: str) -> None:  # from the thread that writes to the store
+                loop.call_soon_threadsafe(self._stop, "storage", text)
+
+            store.away = Segments(
+                store.path,
+                Depot(store.path, begin["url"]),
+                begin["hold"],
+                flush_s=job.limits.journal_flush_s,
+                check=fence.check,
+                trouble=trouble,
+            )
+        store.fence = fence
+        return store
 
     def _watch(self, job: Job, begin: dict[str, Any]) -> Watchers | None:
         loop = asyncio.get_running_loop()
@@ -330,13 +355,21 @@ def problem_with(begin: Mapping[str, Any]) -> str:
     """What keeps a worker of this machine from a run, in a line; "" when nothing does."""
     try:
         job = Job.from_dict(begin["job"])
-        store = RunDir.open(Path(begin["run_dir"]))
+        url, path = begin.get("url"), Path(begin["run_dir"])
+        store = RunDir.open(path) if url is None else RunDir(path, _manifest(url))
         with contextlib.closing(
             _source(job, InputPlan.from_json(store.manifest["plan"]), store, begin["spool"])
         ):
             return ""
     except BatchlabError as error:
         return str(error)
+
+
+def _manifest(url: str) -> dict[str, Any]:
+    manifest = manifest_at(url)
+    if manifest is None:
+        raise UsageError(f"{url}: not a run directory (no run.json).")
+    return manifest
 
 
 def _plain(error: BaseException) -> dict[str, str]:

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batchlab.engines.sizing import processes_for, workers_each
-from batchlab.errors import UsageError
+from batchlab.errors import RunStopped, UsageError
 from batchlab.job import Job
 from batchlab.runner.prepare import stdin_spool
+from batchlab.store.mirror import problem_of
 from batchlab.store.run_dir import RunDir
+from batchlab.urls import scheme_of
 
 if TYPE_CHECKING:
     from batchlab.engines.crew import Crew
@@ -22,10 +24,10 @@ def refuse_cluster(job: Job) -> None:
     """Raises UsageError for what is wrong with a cluster before the input has been read."""
     if job.limits.engine != "ray":
         return
-    if job.output.remote is not None:
+    if job.output.remote is not None and scheme_of(job.output.remote) == "hf":
         raise UsageError(
-            f"--engine ray: the journal of a run at {job.output.remote} is on this machine, where other "
-            "nodes cannot write it. Name a --run-dir on a file system that all nodes share."
+            f"--engine ray: workers write to {job.output.remote} every few seconds, and there each write "
+            "is a commit. Name a --run-dir at s3://, gs:// or az://, or on a file system that nodes share."
         )
     from batchlab.engines.ray_crew import refuse_absent
 
@@ -62,6 +64,17 @@ def _cluster(job: Job, store: RunDir, shards: int, say: Say) -> Crew:
         refuse_cluster(dataclasses.replace(job, output=dataclasses.replace(job.output, remote=store.remote)))
     address = job.limits.ray_address
     crew = RayCrew.joined(store, job, address, stdin_spool(store.path))
+    if store.mirror is not None:
+        try:
+            store.mirror.share()
+        except (OSError, RunStopped) as error:
+            crew.end()
+            raise UsageError(f"{problem_of(error)}.") from error
+        flush_s = job.limits.journal_flush_s
+        say(
+            f"each worker's journal goes to {store.mirror.url} every {flush_s:g} s: with a node that is "
+            f"lost, what was in flight and what was answered within {flush_s:g} s there is paid again"
+        )
     each = workers_each(job)
     concurrency = min(one.concurrency or job.limits.concurrency for one in job.endpoint)
     crew.size = min(len(crew.nodes) * each, shards, concurrency)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from batchlab.errors import EXIT_INTERRUPTED, EXIT_STOPPED, BatchlabError, RunStopped, UsageError
 from batchlab.run_summary import RunSummary
+from batchlab.store.depot import is_away
 from batchlab.store.files import private_dir
 from batchlab.store.mirror import OWNERSHIP, Mirror, owned, problem_of
 from batchlab.store.run_dir import RunDir
@@ -16,6 +17,7 @@ from batchlab.urls import local_dir_of
 
 __all__ = [
     "OWNERSHIP",
+    "brought_home",
     "brought_up_to_date",
     "follow_at_url",
     "refuse_other_url",
@@ -47,6 +49,22 @@ def taken_over(path: Path, url: str, say: Say) -> None:
         f"taken over from {url}: {parts:,} of {len(manifest['plan']['shards']):,} parts are there; "
         "rows that only the journals of the other machine have are asked again"
     )
+
+
+def brought_home(store: RunDir, say: Say) -> None:
+    """What a cluster that lost its driver has left of the run at its URL comes into its directory.
+
+    Raises:
+        UsageError: the store refuses, or another driver has taken the run over.
+    """
+    url = store.remote
+    if url is None or not is_away(store.path):
+        return
+    mirror = Mirror(store.path, url, say)
+    theirs = mirror.manifest()
+    if theirs is not None and theirs.get("owner") == store.manifest.get("owner"):
+        mirror.take_back()  # else `follow_at_url` refuses
+        say(f"what workers had left at {url} is in {store.path}")
 
 
 def refuse_other_url(store: RunDir, before: str | None, now: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchlab.errors import UsageError
+from batchlab.store.depot import is_away
 from batchlab.store.remote_run import RemoteRun
 from batchlab.store.run_dir import RunDir
 from batchlab.urls import checked_url, is_url, local_dir_of
@@ -14,7 +15,8 @@ def run_at(path: str | Path) -> RunDir | None:
     """The run at `path`, for reading; None when there is none. Another process may hold its lock.
 
     At a URL: the local directory that the run is kept in, if this machine has it, because it
-    knows the rows of open shards too; else what is at the URL.
+    knows the rows of open shards too; else what is at the URL. That, too, while the workers of a
+    cluster leave there what they have done.
 
     Raises:
         UsageError: it cannot be read.
@@ -23,7 +25,7 @@ def run_at(path: str | Path) -> RunDir | None:
         url = checked_url(str(path))
         local = Path(local_dir_of(url))
         if RunDir.exists(local) and (run := RunDir.open(local)).remote == url:
-            return run
+            return RemoteRun(url, run) if is_away(local) else run
         return RemoteRun(url) if RemoteRun.is_at(url) else None
     return RunDir.open(Path(path)) if RunDir.exists(Path(path)) else None
 

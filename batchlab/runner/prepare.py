@@ -27,7 +27,7 @@ from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source, open_source, spool_stdin
 from batchlab.job import Job, default_run_dir
 from batchlab.records import ChatRequest, Row
-from batchlab.runner.mirroring import OWNERSHIP, follow_at_url, refuse_other_url, taken_over
+from batchlab.runner.mirroring import OWNERSHIP, brought_home, follow_at_url, refuse_other_url, taken_over
 from batchlab.store.expanded import expanded_schema, to_text
 from batchlab.store.files import private_dir
 from batchlab.store.run_dir import RunDir
@@ -85,6 +85,7 @@ def _reopened(
     try:
         if job.input.path == "-":
             spool_stdin(stdin_spool(path))
+        brought_home(store, say)
         source = open_input(job, path)
         return _resumed(job, store, source, fresh=fresh, say=say, on_scan=on_scan)
     except BaseException:  # whatever it is, the lock must not stay behind; it goes on its way

@@ -24,13 +24,24 @@ class Checksums:
 
     def note(self, part: str, digest: str, totals: Totals) -> None:
         """Appends a part's record: on disk when this returns. Raises RunStopped (disk)."""
-        record = encode(json.dumps({"part": part, "blake2b": digest, "totals": asdict(totals)}).encode())
+        self.append({"part": part, "blake2b": digest, "totals": asdict(totals)})
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Appends a record that `last` or another machine gave; see `note`."""
         with disk_errors(self._path), alone_at(self._path):
             file = AppendFile(self._path)
             with contextlib.closing(file):
                 cut_torn_tail(file)  # of another process that was killed while it wrote
-                file.append(record)
+                file.append(encode(json.dumps(record).encode()))
                 file.sync()
+
+    def last(self, part: str, digest: str) -> dict[str, Any] | None:
+        """The record noted last for this version of a part, if there is one."""
+        found = None
+        for record in self._records():
+            if (record.data.get("part"), record.data.get("blake2b")) == (part, digest):
+                found = record.data
+        return found
 
     def repair(self) -> None:
         """Cuts off what a crash has left half written. Raises CorruptRun for any other damage."""

@@ -18,11 +18,11 @@ import platform
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from batchlab.errors import BatchlabError, CorruptRun, RunStopped, UsageError
+from batchlab.errors import BatchlabError, RunStopped, UsageError
 from batchlab.storage import (
     AlreadyThereError,
     NotThereError,
@@ -30,14 +30,14 @@ from batchlab.storage import (
     StorageError,
     below,
     get_bytes,
-    get_file,
     move,
     put_bytes,
     put_file,
     remove,
 )
 from batchlab.store.checksums import Checksums
-from batchlab.store.files import FILE_MODE, AppendFile, atomic_write, disk_errors, private_dir, publish
+from batchlab.store.depot import Depot, away_mark, brought_pieces, is_away, manifest_at
+from batchlab.store.files import AppendFile, atomic_write, disk_errors, private_dir
 from batchlab.store.journal import JournalScan, encode
 from batchlab.store.open_shard import part_numbers, part_path
 from batchlab.store.parts import file_digest
@@ -75,25 +75,14 @@ class Mirror:
         self._next_beat = 0.0
         self._lost: str | None = None
         self._have: dict[str, str] = {}  # part → its digest at the URL
+        self._depot = Depot(run, url)
+        self._io = threading.RLock()  # parts travel one way at a time
+        self._elsewhere: set[int] = set()  # shards that were sealed at the URL, and are not here yet
+        self._with_pieces: set[int] = set()
 
     def manifest(self) -> dict[str, Any] | None:
-        """run.json at the URL, None where there is no run.
-
-        Raises:
-            UsageError: the store refuses or cannot be reached.
-            CorruptRun: it is not one of batchlab.
-        """
-        try:
-            manifest = json.loads(get_bytes(f"{self.url}/run.json"))
-        except NotThereError:
-            return None
-        except StorageError as error:
-            raise UsageError(f"{self.url}: {error.strerror}.") from error
-        except ValueError as error:
-            raise CorruptRun(f"{self.url}/run.json: not a run of batchlab: {error}") from error
-        if not isinstance(manifest, dict) or "plan" not in manifest:
-            raise CorruptRun(f"{self.url}/run.json: not a run of batchlab.")
-        return manifest
+        """run.json at the URL, None where there is no run. See `depot.manifest_at`."""
+        return manifest_at(self.url)
 
     def begin(self, manifest: dict[str, Any]) -> None:
         """Makes the copy that of this run, which proves that it can be written, and starts the thread.
@@ -120,15 +109,70 @@ class Mirror:
             self._beat()
             there = {file.name for file in below(f"{self.url}/completions")}
         self._have = {name: digest for name, digest in self._uploaded().items() if name in there}
+        self._with_pieces = set(brought_pieces(self._run))
         self._thread = threading.Thread(target=self._follow, name="batchlab-upload", daemon=True)
         self._thread.start()
         self.wake()
 
-    def wake(self) -> None:
-        """There is a sealed part that the copy does not have yet."""
+    def wake(self, elsewhere: int | None = None) -> None:
+        """There is a sealed part that the copy does not have yet, or one that only the copy has."""
         with self._wanted:
+            if elsewhere is not None:
+                self._elsewhere.add(elsewhere)
             self._news = True
             self._wanted.notify()
+
+    @property
+    def shares(self) -> bool:
+        """Whether workers leave what they have done at the URL, or have, and not all of it is here."""
+        return is_away(self._run)
+
+    def share(self) -> None:
+        """Brings to the URL all that workers elsewhere need to go on. Raises StorageError."""
+        mark = away_mark(self._run)
+        private_dir(mark.parent)
+        mark.touch()
+        with self._io:
+            recorded = Checksums(self._run).digests()
+            if recorded:
+                self._put_log("checksums.log")
+            for path in sorted((self._run / "completions").glob("part-*.parquet")):
+                have = self._have.get(path.name)  # those of open shards as well
+                if have != recorded.get(path.name, [""])[-1] and have != file_digest(path):
+                    self._upload_part(path)
+            self._depot.push_journals()
+            self._with_pieces = {piece.shard for piece in self._depot.pieces()}
+
+    def gather(self, wanted: Collection[int] | None = None) -> None:
+        """Brings what workers have left at the URL of some shards, of all when `wanted` is None.
+
+        Raises:
+            StorageError: it could not be; CorruptRun: a part is not the one that was written.
+        """
+        with self._io:
+            news = self._depot.news() if wanted is None else set(wanted)
+            with self._wanted:
+                self._elsewhere |= news
+                todo = sorted(self._elsewhere)
+            brought: dict[str, str] = {}
+            for index in todo:
+                digest = self._depot.bring(index)
+                if digest is not None:
+                    name = part_path(self._run, index).name
+                    self._note(name, digest)
+                    self._have[name] = brought[name] = digest
+                with self._wanted:
+                    self._elsewhere.discard(index)
+            if brought:
+                self._put_log("checksums.log")
+                for name, digest in brought.items():
+                    self._depot.noted(name, digest)
+            self._with_pieces |= set(todo)
+
+    def gathered(self) -> None:
+        """Every worker has ended, and what they left is here. Raises StorageError."""
+        self.gather()
+        away_mark(self._run).unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raises RunStopped once another machine has taken the run over."""
@@ -164,7 +208,7 @@ class Mirror:
         """Makes the local directory from the copy, for a run that another machine began.
 
         Returns the number of sealed parts. run.json comes last: without it the directory is no
-        run yet, and the next try starts over.
+        run yet, and the next try starts over. Rows that workers of a cluster had are brought too.
 
         Raises:
             UsageError: the store refuses; CorruptRun: a part is not the one that was uploaded.
@@ -174,34 +218,30 @@ class Mirror:
             private_dir(self._run / name)
         self._uploaded_log.unlink(missing_ok=True)
         with _as_usage():
+            self._depot.await_workers(self.say)
             with contextlib.suppress(NotThereError):
                 atomic_write(self._run / "checksums.log", get_bytes(f"{self.url}/checksums.log"))
-            known = Checksums(self._run).digests()
-            found = sorted(part_numbers(file.name for file in below(f"{self.url}/completions")))
-            for index in found:
-                self._fetch(index, known)
+            found = part_numbers(file.name for file in below(f"{self.url}/completions"))
+            for index in sorted(found):
+                digest = self._depot.bring_part(index)
+                if digest is not None:
+                    self._note(part_path(self._run, index).name, digest)
+            self.gather()
             mine = json.dumps(owned(manifest), indent=1).encode()
             # The URL first: a machine that dies in between has taken nothing over, but has told the other.
             put_bytes(f"{self.url}/run.json", mine)
             atomic_write(self._run / "run.json", mine)
         return len(found)
 
-    def _fetch(self, index: int, known: Mapping[str, Sequence[str]]) -> None:
-        final = part_path(self._run, index)
-        tmp = final.with_name(f"{final.name}.tmp")
-        url = self._part_url(final.name)
-        with disk_errors(final):
-            get_file(url, tmp)
-            tmp.chmod(FILE_MODE)
-        digest = file_digest(tmp)
-        if digest not in known.get(final.name, ()):
-            tmp.unlink()
-            raise CorruptRun(f"{url}: not the file that was written (checksum differs).")
-        publish(tmp, final)
-        if digest != known[final.name][-1]:
-            # a later version was made ready and never published; what counts is what is there
-            self._append("checksums.log", {"part": final.name, "blake2b": digest})
-        self._note(final.name, digest)
+    def take_back(self) -> None:
+        """Brings what workers of an earlier driver have left, once they can write no more.
+
+        Raises:
+            UsageError: the store refuses.
+        """
+        with _as_usage():
+            self._depot.await_workers(self.say)
+            self.gathered()
 
     def _follow(self) -> None:
         """The thread: uploads whenever there is something new, until it is closed."""
@@ -217,6 +257,8 @@ class Mirror:
                 self._beat()
                 if self._lost is not None:
                     return
+                if self._elsewhere:
+                    self.gather(())
                 self._upload()
             except (OSError, BatchlabError) as error:
                 reason = problem_of(error)
@@ -226,6 +268,10 @@ class Mirror:
 
     def _upload(self) -> None:
         """Uploads every sealed part that the copy is not known to have."""
+        with self._io:
+            self._upload_waiting()
+
+    def _upload_waiting(self) -> None:
         waiting = self._waiting()
         if not waiting:
             return
@@ -286,6 +332,10 @@ class Mirror:
                 put_file(path, url)  # ours of before failed rows were asked again
         self._note(path.name, digest)
         self._have[path.name] = digest
+        (index,) = part_numbers([path.name])
+        if index in self._with_pieces and not list((self._run / "journal").glob(f"{index:06d}.*.log")):
+            self._depot.drop(index)  # workers had begun it, and it was sealed here
+            self._with_pieces.discard(index)
 
     def _waiting(self) -> list[Path]:
         """Sealed parts that the URL does not have in their present version."""
@@ -303,6 +353,7 @@ class Mirror:
         """Moves what an earlier generation has at the URL to `previous/`, so that parts never mix."""
         for file in below(f"{self.url}/completions"):
             move(str(file), f"{self.url}/previous/{generation}/completions/{file.name}")
+        self._depot.clear(lambda url, name: move(url, f"{self.url}/previous/{generation}/{name}"))
         for name in ("checksums.log", "run.json"):
             with contextlib.suppress(NotThereError):
                 put_bytes(f"{self.url}/previous/{generation}/{name}", get_bytes(f"{self.url}/{name}"))

@@ -62,7 +62,13 @@ def part_numbers(names: Iterable[str]) -> set[int]:
 def journal_paths(root: Path, index: int) -> list[Path]:
     """A shard's journals, oldest first."""
     found = (root / "journal").glob(f"{index:06d}.*.log")
-    return sorted(found, key=lambda path: int(path.name.split(".")[1]))
+    return sorted(found, key=_age)
+
+
+def _age(path: Path) -> tuple[int, str, int]:
+    """Orders the journals of a shard; one that came in pieces has a mark and a number more (`depot`)."""
+    _, journal, *piece, _ = path.name.split(".")
+    return int(journal), piece[0] if piece else "", int(piece[1]) if piece else 0
 
 
 def repaired_records(path: Path) -> Iterator[Record]:

@@ -8,6 +8,7 @@
     workers.json    who works on the shards, while several processes or machines do
     checksums.log   each part's BLAKE2b and totals, written before the part is published
     uploaded.log    what the run's copy at a URL is known to have, if there is one (`mirror`)
+    workers/away    there while workers leave what they do at the URL, and not all is here (`depot`)
     previous/N/     what an earlier generation of the run had (changed input or --fresh)
 
 A shard with a part and no journal is sealed. With both, its failed rows are being asked
@@ -23,13 +24,15 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, RunStopped, UsageError
 from batchlab.records import Failure, Result, Shard
+from batchlab.storage import StorageError
 from batchlab.store.ballast import Ballast
 from batchlab.store.checksums import Checksums
 from batchlab.store.expanded import of_text
@@ -47,10 +50,11 @@ from batchlab.store.files import (
 from batchlab.store.generations import Generation, finish_swap, swap_pending
 from batchlab.store.lock import holder_text, read_holder, take_lock
 from batchlab.store.locking import HELD, lock
-from batchlab.store.mirror import Mirror
+from batchlab.store.mirror import Mirror, problem_of
 from batchlab.store.open_results import OpenResults, open_results
 from batchlab.store.open_shard import OpenShard, RetryRule, part_numbers, part_path
 from batchlab.store.parts import PartFile, part_results, part_totals, whole_tables, with_results
+from batchlab.store.segments import Segments
 from batchlab.store.sync import SyncGroup
 from batchlab.totals import Tally, Totals
 
@@ -65,6 +69,7 @@ class RunDir:
         self.path = path
         self.manifest = manifest
         self.mirror: Mirror | None = None
+        self.away: Segments | None = None  # a worker's, in a directory of its own
         self.checksums = Checksums(path)
         self.fence: Fence | None = None
         self._group = SyncGroup()
@@ -190,6 +195,8 @@ class RunDir:
                 self.mirror.close()
             self.let_go()
             self._group.close()
+            if self.away is not None:
+                self.away.close()
         finally:
             if self._lock is not None:
                 with contextlib.suppress(OSError):  # what is in the lock file is only a hint for people
@@ -277,16 +284,23 @@ class RunDir:
         return self._opened.pop(shard.index, None) or self._open(shard, retry)
 
     def _open(self, shard: Shard, retry: RetryRule | None) -> OpenShard:
+        record_part = self.checksums.note
+        on_sealed: Callable[[], None] | None = None
+        if self.away is not None:
+            self.away.bring(shard.index)
+            record_part, on_sealed = self.away.note, partial(self.away.sealed, shard.index)
+        elif self.mirror is not None:
+            on_sealed = self.mirror.wake
         return OpenShard(
             self.path,
             shard,
             self._group,
             prefix=self.prefix,
             vectors=self.vectors,
-            record_part=self.checksums.note,
+            record_part=record_part,
             ballast=self._ballast,
             retry=retry,
-            on_sealed=self.mirror.wake if self.mirror is not None else None,
+            on_sealed=on_sealed,
             expanded=self.expanded,
             fence=self.fence,
         )
@@ -326,10 +340,29 @@ class RunDir:
         while self._opened:
             self._opened.popitem()[1].close()
 
-    def sealed_elsewhere(self) -> None:
+    def sealed_elsewhere(self, index: int) -> None:
         """Another process of this run has sealed a shard."""
         if self.mirror is not None:
-            self.mirror.wake()
+            self.mirror.wake(index if self.is_away else None)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether workers without this directory do the run's work, and bring it to the URL."""
+        return self.mirror is not None and self.mirror.shares
+
+    def gather(self, wanted: Collection[int] | None = None) -> None:
+        """Brings here what workers without this directory have done of some shards.
+
+        When they all have ended, of all: `wanted` is None. Raises RunStopped (storage).
+        """
+        if self.mirror is not None and self.mirror.shares:
+            try:
+                if wanted is None:
+                    self.mirror.gathered()
+                else:
+                    self.mirror.gather(wanted)
+            except StorageError as error:
+                raise RunStopped("storage", f"{problem_of(error)}. It is kept there.") from error
 
     def shard_books(self, index: int) -> tuple[Totals, int]:
         """A shard's totals so far, and how many of its requests are in flight, or were at a crash."""

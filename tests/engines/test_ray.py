@@ -17,7 +17,7 @@ import pytest
 
 from batchlab.store.run_dir import RunDir
 from tests.canary import command_lines_with_key, files_with_key
-from tests.conftest import command, environment
+from tests.conftest import ROOT, command, environment
 from tests.scenarios.test_run import job, wait_for
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'batchlab[ray]'")
@@ -43,17 +43,23 @@ cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """A cluster of two nodes, in a process that takes one away when told a line."""
+def cluster(tmp_path_factory):
+    """A cluster of two nodes, in a process that takes one away when told a line.
+
+    Its nodes know a store, whose objects are files (`tests/remote/shelf`).
+    """
+    store = tmp_path_factory.mktemp("store")
+    with_store = {"SHELF": str(store), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests/remote/shelf'}"}
     process = subprocess.Popen(
         [sys.executable, "-c", CLUSTER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=environment(**QUICK),
+        env=environment(**QUICK, **with_store),
         start_new_session=True,
     )
+    process.with_store = with_store
     for line in process.stdout:
         if line.startswith("at "):
             process.address = line.split()[1]
@@ -91,11 +97,13 @@ def workers() -> list[int]:
     return [pid for pid, (words, up) in running().items() if "engines.start" in words and up in nodes]
 
 
-def started(words: list, home: Path) -> subprocess.Popen:
-    return subprocess.Popen(command(*words), cwd=home, env=environment(), stderr=subprocess.PIPE, text=True)
+def started(words: list, home: Path, **env: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(*words), cwd=home, env=environment(**env), stderr=subprocess.PIPE, text=True
+    )
 
 
-def on_cluster(server, rows: Path, cluster, *more: str) -> list:
+def on_cluster(server, rows: Path | str, cluster, *more: str) -> list:
     words = job(server.base_url, rows, "-c", "16", "--shard-rows", "100", *more)
     words[words.index("none")] = "plain"
     return [*words, "--engine", "ray", "--ray-address", cluster.address]
@@ -151,6 +159,35 @@ def test_code_that_differs_on_a_node_refuses_the_run(simulator, rows_file, batch
     assert done.stderr.count("has other code than this one. Install the same on every node.") == 2
     assert "Traceback" not in done.stderr
     assert server.ledger()["requests"] == 0
+
+
+def test_nodes_that_share_nothing_but_a_store(batchlab, simulator, rows_file, tmp_path, cluster):
+    """Input and run directory are at a URL; a worker is killed with what it had not put there yet."""
+    server, store = simulator(latency_median_s=0.1), Path(cluster.with_store["SHELF"])
+    rows_file(400).rename(store / "rows.jsonl")
+    url = "basics://runs/x"
+    where = ("--run-dir", url, "--journal-flush", "0.5s")
+    words = on_cluster(server, "basics://rows.jsonl", cluster, *where)
+
+    process = started(words, tmp_path, **cluster.with_store)
+    wait_for(lambda: len(list(store.glob("runs/x/completions/*.parquet"))) >= 2)
+    wait_for(lambda: len(list(store.glob("runs/x/journal/*/*.log"))) >= 2)
+    status = batchlab("status", url, **cluster.with_store).out
+    os.kill(workers()[0], signal.SIGKILL)
+    said = process.communicate(timeout=60)[1]
+
+    assert process.returncode == 0, said
+    assert re.search(r"a worker ended on .* by SIGKILL.*; its rows go on", said), said
+    assert "each worker's journal goes to basics://runs/x every 0.5 s" in said
+    assert re.search(r"worker \d\.\d \(.*\): shards .*; lease of \d+ in flight", status), status
+    ledger = server.ledger()
+    assert ledger["distinct"] == 400
+    assert ledger["billed_repeats"] <= 16  # its node lives, and puts what it had not
+    assert not list((store / "runs/x/workers").iterdir())
+    assert not list(store.glob("runs/x/journal/*/*.log"))
+    assert batchlab("verify", url, **cluster.with_store).code == 0
+    assert not files_with_key(tmp_path)
+    assert not files_with_key(store)
 
 
 def test_workers_the_budgets_keeper_and_a_node_are_lost_and_every_row_is_answered_once(

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
 from batchlab import load, run, storage
 from batchlab.errors import UsageError
@@ -22,28 +21,8 @@ from batchlab.runner.execute import execute
 from batchlab.runner.opening import open_run
 from batchlab.runner.reading import run_status, verify_run
 from batchlab.store.remote_run import RemoteRun
-from batchlab.urls import EXTRAS, is_url, local_dir_of, url_problem
+from batchlab.urls import is_url, local_dir_of, url_problem
 from tests.conftest import CANARY
-
-
-class Basics(MemoryFileSystem):
-    """A store in this process, without put-if-absent and without tags."""
-
-    protocol = "basics"
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return super()._strip_protocol(path.removeprefix("basics://"))
-
-
-@pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Basics]:
-    monkeypatch.setitem(EXTRAS, "basics", "basics")
-    fsspec.register_implementation("basics", Basics, clobber=True)
-    store = fsspec.filesystem("basics")
-    store.store.clear()
-    yield store
-    store.store.clear()
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,12 @@ LIMITS = dict(
             metavar="HEAD:PORT",
             help="Ray cluster for --engine ray, which needs pip install 'batchlab[ray]'. [default: RAY_ADDRESS, else this machine's, else one is started]",
         ),
+        option(
+            "limits.journal_flush",
+            "--journal-flush",
+            metavar="TIME",
+            help="With --engine ray and a --run-dir at a URL: how often workers put their journals there; what was answered since is lost with a node. [default: 5s]",
+        ),
         option("limits.rpm", "--rpm", type=float, metavar="N", help="Most requests a minute."),
         option("limits.tpm", "--tpm", type=float, metavar="N", help="Most tokens a minute."),
         option(
