@@ -256,7 +256,7 @@ async def test_a_failure_that_the_last_pass_answers_is_handed_out_once_as_the_an
 
 async def test_a_stored_failure_that_is_asked_again_is_handed_out_once(ask):
     keywords = call(ask(faults=[{"kind": "http_500", "rate": 0.6}], seed=3), limits__max_attempts=1)
-    async with contextlib.aclosing(batchlab.stream(frame_of(60), quiet=True, **keywords)) as results:
+    async with contextlib.aclosing(batchlab.stream(frame_of(30), quiet=True, **keywords)) as results:
         async for result in results:
             assert isinstance(result, Completion)
             if result.row_id >= 10:
@@ -264,9 +264,9 @@ async def test_a_stored_failure_that_is_asked_again_is_handed_out_once(ask):
     stored = batchlab.load(next(Path("runs").iterdir()))["status"]
     assert {"failed", "pending"} <= {*stored}
 
-    found = await results_of(frame_of(60), **keywords)
+    found = await results_of(frame_of(30), **keywords)
 
-    assert sorted(result.row_id for result in found) == list(range(60))
+    assert sorted(result.row_id for result in found) == list(range(30))
 
 
 async def test_a_slow_program_holds_requests_back(ask):

@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 
 def test_p1_p2_p4_p6_hold_whichever_file_operation_fails():
-    words = [sys.executable, "-m", "tests.crash.every_operation", "--rows", "24", "--every", "13"]
+    words = [sys.executable, "-m", "tests.crash.every_operation", "--rows", "24", "--every", "20"]
 
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=280)
 
