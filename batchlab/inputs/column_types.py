@@ -26,11 +26,20 @@ Kind: TypeAlias = "str | tuple[str, Kind] | dict[str, Kind]"
 
 _SCALARS = {bool: "bool", int: "int", float: "float", str: "str"}
 _PLAIN = frozenset({*_SCALARS, type(None)})
+_BOTH = {
+    ("int", "float"): "float",
+    ("float", "int"): "float",
+    ("int", "long"): "long",
+    ("long", "int"): "long",
+}
 MAX_SHAPES = 1_000  # n columns that may be left out or null make up to 3^n of them
 
 
 def widened(kind: Kind, value: Any) -> Kind:
-    """The narrowest kind that holds both `kind` and `value`; "json" when none does."""
+    """The narrowest kind that holds both `kind` and `value`; "json" when none does.
+
+    "long" is an "int" that has held more than a float does: a float after it makes it "json".
+    """
     if kind == "json" or value is None:
         return kind
     scalar = _SCALARS.get(type(value))
@@ -62,11 +71,20 @@ def widened(kind: Kind, value: Any) -> Kind:
 def _with_scalar(kind: Kind, scalar: str, value: Any) -> Kind:
     if scalar == "int" and not -INT64_MAX - 1 <= value <= INT64_MAX:
         return "json"
+    if scalar == "int" and abs(value) > EXACT_FLOAT:
+        scalar = "long"
     if kind in ("null", scalar):
         return scalar
-    if {kind, scalar} == {"int", "float"} if isinstance(kind, str) else False:
-        return "json" if scalar == "int" and abs(value) > EXACT_FLOAT else "float"
-    return "json"
+    return _BOTH.get((kind, scalar), "json") if isinstance(kind, str) else "json"
+
+
+def settled(kind: Kind) -> Kind:
+    """A kind that takes in no more values: whether ints were larger than a float holds no longer counts."""
+    if isinstance(kind, tuple):
+        return (kind[0], settled(kind[1]))
+    if isinstance(kind, dict):
+        return {name: settled(inner) for name, inner in kind.items()}
+    return "int" if kind == "long" else kind
 
 
 def arrow_type(kind: Kind) -> pa.DataType:
@@ -143,7 +161,7 @@ class ColumnTypes:
 
     def kinds(self) -> dict[str, Kind]:
         """The columns seen, in order of first appearance, and the kind of each."""
-        return {name: "json" if too_deep(kind) else kind for name, kind in self._kinds.items()}
+        return {name: "json" if too_deep(kind) else settled(kind) for name, kind in self._kinds.items()}
 
 
 def column_array(field: pa.Field, values: list[Any]) -> pa.Array:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchlab.inputs import jsonl
-from batchlab.inputs.column_types import widened
+from batchlab.inputs.column_types import settled, widened
 from batchlab.inputs.input_plan import InputPlan
 from batchlab.inputs.jsonl import parse_line
 from batchlab.inputs.plan import plan_input
@@ -70,10 +70,25 @@ def test_a_column_s_type_is_the_one_that_holds_each_of_its_values(tmp_path_facto
     read = [parse_line(json.dumps(row).encode())[0] for row in rows]
     names = list(dict.fromkeys(name for row in read for name in row))
     assert plan.types == {
-        name: reduce(widened, [row[name] for row in read if name in row], "null") for name in names
+        name: settled(reduce(widened, [row[name] for row in read if name in row], "null")) for name in names
     }
     for shard in plan.shards:
         source.table(shard, plan)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[2**53 + 1, 0.5], [0.5, 2**53 + 1], [1, 2**53 + 1, 0.5], [2**53 + 1, 1, 0.5], [[2**53 + 1, 0.5]]],
+)
+def test_a_number_that_no_float_holds_keeps_its_digits_beside_floats(tmp_path, values):
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps({"a": value}) + "\n" for value in values))
+    source = open_source(str(path))
+    plan = source.scan(5)
+
+    [shard] = plan.shards
+
+    assert [json.loads(text) for text in source.table(shard, plan)["a"].to_pylist()] == values
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 100, 1 << 20])
