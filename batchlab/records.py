@@ -33,6 +33,7 @@ RESULT_COLUMNS = (
     "completion_tokens",
     "total_tokens",
     "cached_tokens",
+    "cache_write_tokens",
     "reasoning_tokens",
     "wasted_prompt_tokens",
     "wasted_completion_tokens",
@@ -44,7 +45,9 @@ RESULT_COLUMNS = (
     "error_class",
     "error_code",
     "error_message",
+    "error_raw",
     "endpoint",
+    "service_tier",
     "model",
     "response_id",
     "request_id",
@@ -60,8 +63,11 @@ RESULT_COLUMNS = (
 # line of a batch file that asks for several.
 VECTOR_COLUMNS = ("embedding", "embeddings")
 
-# Columns that parts of an earlier batchlab lack: they read as null there.
-LATER_COLUMNS = frozenset({"choices", "logprobs", "parsed_note", "corrections"})
+# Columns that parts of an earlier format lack, by the format that brought them: they read as null there.
+LATER_COLUMNS = {
+    2: frozenset({"choices", "logprobs", "parsed_note", "corrections"}),
+    3: frozenset({"cache_write_tokens", "error_raw", "service_tier"}),
+}
 
 
 class OutcomeClass(StrEnum):
@@ -89,6 +95,8 @@ class Outcome:
         after: what must be true before a FAIL becomes a STOP, as data for dispatch:
             "" (nothing), "no_success" (STOP while this run has had no success),
             "row_streak" (STOP after N such rows in a row without a success).
+        error_raw: the provider's own `type`, `code`, `message` and `param` as JSON text, redacted; None
+            when its answer named none.
     """
 
     kind: OutcomeClass
@@ -97,6 +105,7 @@ class Outcome:
     message: str = ""
     wait_s: float | None = None
     after: str = ""
+    error_raw: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +188,17 @@ def completion_cap(body: Mapping[str, Any]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider reported them; `raw` is its whole usage object as JSON text."""
+    """Tokens as they are billed; `raw` is the provider's whole usage object as JSON text, as it came.
+
+    `prompt_tokens` includes those read from a cache and those written to one, `completion_tokens` the
+    reasoning.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     raw: str | None = None
 
@@ -201,6 +215,7 @@ class Reply:
         choices: JSON text of all choices when there is more than one; all else is of the first.
         logprobs: JSON text of the first choice's.
         vectors: embeddings in the order of the texts, each the base64 of little-endian float32.
+        service_tier: as served, in the service's own word.
     """
 
     completion: str | None
@@ -215,6 +230,7 @@ class Reply:
     choices: str | None = None
     logprobs: str | None = None
     vectors: tuple[str, ...] | None = None
+    service_tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +276,8 @@ CompletionStatus: TypeAlias = Literal["ok", "truncated", "filtered", "invalid"]
 class Completion:
     """A row that was answered.
 
-    `status` is `truncated` for finish_reason `length`, `filtered` for `content_filter`, `invalid` for
-    an answer that does not fit the job's schema; one that fits is `ok`, whatever its finish_reason.
+    `status` follows from finish_reason (`protocol.finish`), and is `invalid` for an answer that does not
+    fit the job's schema; one that fits is `ok`, whatever its finish_reason.
     """
 
     row_id: int
@@ -303,6 +319,7 @@ class Failure:
     error_class: str
     error_message: str
     error_code: int | None = None
+    error_raw: str | None = None  # the provider's own type, code, message and param, as JSON text
     request_hash: bytes = b""
     attempts: int = 0
     cut_off: int = 0

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
 
+from batchlab.protocol.finish import unknown_finish
 from batchlab.records import Failure, Result
+
+
+class WordCounts(dict[str, int]):
+    """How often each word came; sums and differences are by word, and a word with 0 is not in it."""
+
+    def __add__(self, other: Mapping[str, int]) -> WordCounts:
+        return self._with(other, 1) if other else self
+
+    def __sub__(self, other: Mapping[str, int]) -> WordCounts:
+        return self._with(other, -1) if other else self
+
+    def _with(self, other: Mapping[str, int], sign: int) -> WordCounts:
+        sums = {word: self.get(word, 0) + sign * other.get(word, 0) for word in {**self, **other}}
+        return WordCounts({word: count for word, count in sums.items() if count})
+
+
+NO_WORDS = WordCounts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +33,9 @@ class Totals:
 
     Token sums count what was reported; `rows_without_usage` says how many answered rows reported none,
     beside the `reused` ones, which have a copy of another row's answer, unpaid (see `store.answers`).
-    `cost_usd` is None as soon as one answered row's price is unknown.
+    `waste_without_cost` counts rows whose attempts that were paid and not kept have no known cost,
+    `empty` answered rows without content, `unknown_finish` the finish reasons that `protocol.finish` does
+    not know.
     """
 
     rows: int = 0
@@ -30,14 +52,27 @@ class Totals:
     completion_tokens: int = 0
     total_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     wasted_prompt_tokens: int = 0
     wasted_completion_tokens: int = 0
     rows_without_usage: int = 0
     rows_without_cost: int = 0
+    waste_without_cost: int = 0
     cost_usd: float = 0.0
     cost_wasted_usd: float = 0.0
     reused: int = 0
+    empty: int = 0
+    unknown_finish: WordCounts = field(default_factory=lambda: NO_WORDS)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """The sums that `asdict` gave, in this or an earlier version.
+
+        Raises:
+            TypeError: they are of a version that counts more.
+        """
+        return cls(**{**data, "unknown_finish": WordCounts(data.get("unknown_finish", ()))})
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
@@ -57,9 +92,16 @@ class Totals:
         return self.rows - self.failed
 
     @property
-    def cost_unknown(self) -> bool:
-        """Whether there are answers of this run, and the cost of none is known."""
-        return 0 < self.rows_without_cost == self.answered - self.reused
+    def spent_usd(self) -> float | None:
+        """US dollars spent, kept and wasted; None when something was billed and the cost of nothing is known.
+
+        With some of it known, it is the sum of that; `rows_without_cost` and `waste_without_cost` say
+        for how many rows more was billed.
+        """
+        spent = self.cost_usd + self.cost_wasted_usd
+        unknown = self.rows_without_cost + self.waste_without_cost
+        known = self.answered - self.reused - self.rows_without_cost
+        return None if unknown and not known and not spent else spent
 
 
 def result_totals(result: Result) -> Totals:
@@ -88,14 +130,18 @@ class Tally:
     completion_tokens: int
     total_tokens: int
     cached_tokens: int
+    cache_write_tokens: int
     reasoning_tokens: int
     wasted_prompt_tokens: int
     wasted_completion_tokens: int
     rows_without_usage: int
     rows_without_cost: int
+    waste_without_cost: int
     cost_usd: float
     cost_wasted_usd: float
     reused: int
+    empty: int
+    unknown_finish: WordCounts
 
     def __init__(self, totals: Totals = Totals()) -> None:
         for name in Totals.__slots__:
@@ -118,6 +164,10 @@ class Tally:
         self.wasted_prompt_tokens += result.wasted_prompt_tokens or 0
         self.wasted_completion_tokens += result.wasted_completion_tokens or 0
         self.cost_wasted_usd += result.cost_wasted_usd or 0.0
+        if result.cost_wasted_usd is None and (
+            result.wasted_prompt_tokens or result.wasted_completion_tokens
+        ):
+            self.waste_without_cost += 1
         if isinstance(result, Failure):
             self.failed += 1
             self.retryable_failed += result.retryable
@@ -132,11 +182,15 @@ class Tally:
                 self.filtered += 1
             case "invalid":
                 self.invalid += 1
+        if (word := unknown_finish(result.reply.finish_reason)) is not None:
+            self.unknown_finish += {word: 1}
+        self.empty += result.error_class == "empty"
         usage = result.reply.usage
         self.prompt_tokens += usage.prompt_tokens or 0
         self.completion_tokens += usage.completion_tokens or 0
         self.total_tokens += usage.total_tokens or 0
         self.cached_tokens += usage.cached_tokens or 0
+        self.cache_write_tokens += usage.cache_write_tokens or 0
         self.reasoning_tokens += usage.reasoning_tokens or 0
         if usage.prompt_tokens is None and usage.completion_tokens is None:
             if result.cost_usd == 0.0:

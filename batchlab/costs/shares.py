@@ -30,14 +30,8 @@ def usage_shares(usage: Usage, weights: Sequence[int]) -> list[Usage]:
     def shares(total: int | None) -> Sequence[int | None]:
         return [None] * len(weights) if total is None else whole_shares(total, weights)
 
-    counts = (
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.total_tokens,
-        usage.cached_tokens,
-        usage.reasoning_tokens,
-    )
-    return list(map(Usage, *map(shares, counts), _raw_shares(usage.raw, weights)))
+    counts = [shares(getattr(usage, name)) for name in Usage.__slots__ if name != "raw"]
+    return list(map(Usage, *counts, _raw_shares(usage.raw, weights)))
 
 
 def cost_shares(usd: float | None, shares: Sequence[Usage], weights: Sequence[int]) -> list[float | None]:

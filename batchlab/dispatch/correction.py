@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from batchlab.dispatch.row_state import RowState
 from batchlab.dispatch.stop import StopSignal
+from batchlab.protocol.finish import finish_meaning
 from batchlab.protocol.schema import AnswerSchema, Check
 from batchlab.records import ChatRequest, Parsed, Usage
 
@@ -60,7 +61,7 @@ class Correction:
                 break
             corrections += 1
             check = self._check(state)
-        if check.begun and _is_cut_off(state):
+        if check.begun and state.is_truncated:
             check = replace(check, errors=("max_tokens cut the answer off before its JSON ended",))
         state.parsed = check.parsed(corrections)
         self._count(state.parsed)
@@ -101,15 +102,15 @@ def _reply_usage(state: RowState) -> Usage | None:
     return state.answer.reply.usage if state.answer is not None else None
 
 
-def _is_cut_off(state: RowState) -> bool:
-    return state.answer is not None and state.answer.reply.finish_reason == "length"
-
-
 def _is_correctable(state: RowState, check: Check) -> bool:
     """Whether telling the model what is wrong may help: not for an answer that was filtered, refused, is
     a call of a tool, or whose JSON was cut off (one that talked until then may be short the next time)."""
     assert state.answer is not None
     reply = state.answer.reply
-    if reply.finish_reason == "content_filter" or reply.refusal or (check.begun and _is_cut_off(state)):
+    if (
+        finish_meaning(reply.finish_reason) == "filtered"
+        or reply.refusal
+        or (check.begun and state.is_truncated)
+    ):
         return False
     return bool(reply.completion) or not reply.tool_calls

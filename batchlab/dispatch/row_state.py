@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from batchlab.dispatch.lanes import Lane
 from batchlab.dispatch.transport import Answer
+from batchlab.protocol.finish import Meaning, finish_meaning
 from batchlab.records import (
     ChatRequest,
     Completion,
@@ -17,7 +18,7 @@ from batchlab.records import (
     Usage,
 )
 
-_STATUS: dict[str | None, CompletionStatus] = {"length": "truncated", "content_filter": "filtered"}
+_STATUS: dict[Meaning, CompletionStatus] = {"truncated": "truncated", "filtered": "filtered"}
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class RowState:
     @property
     def is_truncated(self) -> bool:
         """Whether the answer was cut off by max_tokens."""
-        return self.answer is not None and self.answer.reply.finish_reason == "length"
+        return self.answer is not None and finish_meaning(self.answer.reply.finish_reason) == "truncated"
 
     def completion(self, request: ChatRequest) -> Completion:
         """The row's result, once it has an answer."""
@@ -66,7 +67,7 @@ class RowState:
             row_id=request.row_id,
             custom_id=request.custom_id,
             request_hash=request.request_hash,
-            status=_STATUS.get(reply.finish_reason, "ok")
+            status=_STATUS.get(finish_meaning(reply.finish_reason), "ok")
             if self.parsed is None
             else self._status(self.parsed),
             reply=reply,
@@ -93,7 +94,7 @@ class RowState:
         if parsed.text is not None:
             return "ok"  # the value was whole before the answer was cut off
         assert self.answer is not None
-        status = _STATUS.get(self.answer.reply.finish_reason, "ok")
+        status = _STATUS.get(finish_meaning(self.answer.reply.finish_reason), "ok")
         return "invalid" if status == "ok" and parsed.problem is not None else status
 
     def _unfit_class(self) -> str | None:
@@ -110,6 +111,7 @@ class RowState:
             error_class=outcome.error_class,
             error_message=outcome.message,
             error_code=outcome.code,
+            error_raw=outcome.error_raw,
             request_hash=request.request_hash,
             attempts=self.attempts,
             wasted_prompt_tokens=prompt,

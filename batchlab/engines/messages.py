@@ -50,7 +50,7 @@ class Report:
         return cls(
             **{
                 **data,
-                "totals": Totals(**data["totals"]),
+                "totals": Totals.of(data["totals"]),
                 "attempts": PoolCounters(**data["attempts"]),
                 "oldest": [(str(name), float(age)) for name, age in data["oldest"]],
             }

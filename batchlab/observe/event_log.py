@@ -24,7 +24,6 @@ from batchlab.observe.facts import RunFacts, shown_job, without_credentials
 from batchlab.protocol.redact import printable, redact
 from batchlab.records import Failure
 from batchlab.run_summary import RunSummary
-from batchlab.totals import Totals
 
 if TYPE_CHECKING:
     from batchlab.engines.observer import Counters
@@ -230,13 +229,6 @@ class EventLog:
         return value
 
 
-def known_cost(totals: Totals) -> float | None:
-    """US dollars spent, None when no answered row's cost is known."""
-    if totals.answered <= totals.rows_without_cost:
-        return None
-    return totals.cost_usd + totals.cost_wasted_usd
-
-
 def _progress(counters: Counters) -> dict[str, Any]:
     totals = counters.earlier + counters.totals.totals()
     return {
@@ -245,7 +237,7 @@ def _progress(counters: Counters) -> dict[str, Any]:
         "failed": totals.failed,
         "prompt_tokens": totals.prompt_tokens,
         "completion_tokens": totals.completion_tokens,
-        "cost_usd": known_cost(totals),
+        "cost_usd": totals.spent_usd,
         **asdict(counters.attempts),
         "window": counters.window,
         "in_flight": counters.in_flight,
@@ -258,7 +250,7 @@ def _end(summary: RunSummary) -> dict[str, Any]:
         "exit_code": summary.exit_code,
         "input_rows": summary.input_rows,
         "pending": summary.input_rows - totals.rows,
-        "totals": {**asdict(totals), "cost_usd": known_cost(totals)},
+        "totals": {**asdict(totals), "cost_usd": totals.spent_usd},
         "sent": summary.sent,
         "maybe_repaid": summary.maybe_repaid,
         "elapsed_s": round(summary.elapsed_s, 3),

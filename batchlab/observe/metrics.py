@@ -126,8 +126,7 @@ def _families(facts: RunFacts, now: Snapshot) -> Iterator[Family]:
             },
         ),
     )
-    if totals.answered > totals.rows_without_cost:
-        spent = totals.cost_usd + totals.cost_wasted_usd
+    if (spent := totals.spent_usd) is not None:
         yield _one(
             "batchlab_cost_usd_total", "counter", "US dollars spent, as far as prices are known.", spent
         )

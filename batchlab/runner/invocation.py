@@ -37,7 +37,6 @@ from batchlab.runner.signals import Signals
 from batchlab.runner.summary import counted
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
-from batchlab.totals import Totals
 
 if TYPE_CHECKING:
     from batchlab.engines.crew import Crew
@@ -138,7 +137,7 @@ class Invocation:
             retried=counters.attempts.retried,
             prompt_tokens=self._earlier.prompt_tokens + now.prompt_tokens,
             completion_tokens=self._earlier.completion_tokens + now.completion_tokens,
-            cost_usd=_known_cost(self._earlier + now),
+            cost_usd=(self._earlier + now).spent_usd,
             window=counters.window,
             in_flight=counters.in_flight,
             why=counters.why,
@@ -292,9 +291,3 @@ def _stopped_by(error: BaseException) -> tuple[str, str]:
         case UsageError():  # the input cannot be read any more: too late for exit code 2
             return "input", str(error)
     raise error from None
-
-
-def _known_cost(totals: Totals) -> float | None:
-    if totals.cost_unknown:
-        return None
-    return totals.cost_usd + totals.cost_wasted_usd

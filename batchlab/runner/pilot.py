@@ -93,7 +93,7 @@ def _drawn(job: Job, seen: Preview, wanted: int) -> _Drawn:
                 Stratum(one["rows"], one["size"], tuple(one["sampled"]), tuple(one["sizes"]))
                 for one in data["strata"]
             )
-            return _Drawn(wanted, seen.content_hash, settings, Totals(**data["before"]), kept)
+            return _Drawn(wanted, seen.content_hash, settings, Totals.of(data["before"]), kept)
     done: set[int] = set()
     before = Totals()
     if seen.done and RunDir.exists(path):

@@ -73,7 +73,7 @@ def tokens_line(summary: RunSummary) -> str:
 def cost_line(summary: RunSummary) -> str:
     """Cost of a run; never a silent $0 for an unknown price."""
     totals = summary.totals
-    if totals.cost_unknown:
+    if totals.spent_usd is None:
         return "unknown (no price for this model; set [price] input and output)"
     text = money(totals.cost_usd)
     if totals.cost_wasted_usd:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeAlias
@@ -35,7 +35,7 @@ from batchlab.totals import Totals
 
 PartFile: TypeAlias = Path | RemoteFile
 
-FORMAT = "2"  # 1 lacks LATER_COLUMNS
+FORMAT = max(LATER_COLUMNS)
 BATCH_ROWS = 2_000  # rows held as Python values while a part is written or read
 
 
@@ -92,7 +92,7 @@ def write_part(
                 writer.write_table(pa.Table.from_arrays([*inputs, *columns], schema=schema))
             writer.add_key_value_metadata(
                 {
-                    "batchlab.format": FORMAT,
+                    "batchlab.format": str(FORMAT),
                     "batchlab.first_row": str(first_row),
                     "batchlab.prefix": prefix,
                     "batchlab.totals": json.dumps(asdict(totals)),
@@ -135,10 +135,16 @@ def open_part(path: PartFile) -> pq.ParquetFile:
 
 def part_totals(path: PartFile) -> Totals:
     """A part's totals, from its footer; no row is read."""
+    return stated_totals(path)[0]
+
+
+def stated_totals(path: PartFile) -> tuple[Totals, Collection[str]]:
+    """A part's totals, and which of them its footer states: an earlier batchlab counted less."""
     with open_part(path) as part:
         metadata = part.metadata.metadata or {}
     try:
-        return Totals(**json.loads(metadata[b"batchlab.totals"]))
+        stated = json.loads(metadata[b"batchlab.totals"])
+        return Totals.of(stated), stated.keys()
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptRun(f"{path}: not a part of batchlab: its footer holds no totals.") from error
 
@@ -214,8 +220,10 @@ def _with_nulls(table: pa.Table, name: str, prefix: str) -> pa.Table:
 def _lacking(path: PartFile) -> list[str]:
     """Result columns, in order, that were added since the part was written."""
     with open_part(path) as part:
-        written_as = (part.metadata.metadata or {}).get(b"batchlab.format")
-    return [name for name in RESULT_COLUMNS if name in LATER_COLUMNS and written_as == b"1"]
+        text = (part.metadata.metadata or {}).get(b"batchlab.format", b"")
+    written_as = int(text) if text.isdigit() else FORMAT
+    later = {name for since, names in LATER_COLUMNS.items() if written_as < since for name in names}
+    return [name for name in RESULT_COLUMNS if name in later]
 
 
 def _expanded(columns: Sequence[pa.Array], expanded: pa.Schema | None) -> list[pa.Array]:

@@ -61,6 +61,7 @@ class Earlier:
             wasted_prompt_tokens=self.wasted_prompt_tokens,
             wasted_completion_tokens=self.wasted_completion_tokens,
             cost_wasted_usd=self.cost_usd or 0.0,
+            waste_without_cost=int(self.cost_usd is None),
         )
 
     def added_to(self, result: R) -> R:

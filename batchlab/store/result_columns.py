@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from batchlab.arrow import pa, pc
+from batchlab.protocol.finish import unknown_finish
 from batchlab.records import (
     RESULT_COLUMNS,
     RETRYABLE_ERRORS,
@@ -26,7 +27,7 @@ from batchlab.records import (
 )
 from batchlab.store.journal import ResultValues
 from batchlab.store.vectors import vector_columns
-from batchlab.totals import Totals
+from batchlab.totals import Totals, WordCounts
 
 MAX_INT16 = 32_767
 
@@ -58,6 +59,7 @@ def result_schema() -> pa.Schema:
             _field("completion_tokens", pa.int64(), "gen_ai.usage.output_tokens"),
             _field("total_tokens", pa.int64()),
             _field("cached_tokens", pa.int64(), "gen_ai.usage.cache_read.input_tokens"),
+            _field("cache_write_tokens", pa.int64(), "gen_ai.usage.cache_creation.input_tokens"),
             _field("reasoning_tokens", pa.int64(), "gen_ai.usage.reasoning.output_tokens"),
             _field("wasted_prompt_tokens", pa.int64()),
             _field("wasted_completion_tokens", pa.int64()),
@@ -69,7 +71,9 @@ def result_schema() -> pa.Schema:
             _field("error_class", word, "error.type"),
             _field("error_code", pa.int16()),
             _field("error_message", pa.string()),
+            _field("error_raw", pa.string()),
             _field("endpoint", word),
+            _field("service_tier", word, "openai.response.service_tier"),
             _field("model", pa.string(), "gen_ai.response.model"),
             _field("response_id", pa.string(), "gen_ai.response.id"),
             _field("request_id", pa.string()),
@@ -98,6 +102,7 @@ _OWN = (
     "error_class",
     "error_message",
     "error_code",
+    "error_raw",
     "endpoint",
     "request_id",
     "wasted_prompt_tokens",
@@ -116,8 +121,16 @@ _OF_REPLY = (
     "model",
     "response_id",
     "system_fingerprint",
+    "service_tier",
 )
-_OF_USAGE = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
+_OF_USAGE = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
 _OF_TIMING = ("latency_ms", "queue_ms", "ttft_ms")
 
 
@@ -186,12 +199,20 @@ def columns_totals(columns: Sequence[pa.Array]) -> Totals:
         return pc.sum(column[name]).as_py() or 0
 
     status = Counter(column["status"].to_pylist())
-    failed = pc.equal(column["status"].cast(pa.string()), "failed")
+    failed = _is(column["status"], "failed")
     errors = Counter(column["error_class"].filter(failed).to_pylist())
     answered = pc.invert(failed)
     no_tokens = pc.and_(column["prompt_tokens"].is_null(), column["completion_tokens"].is_null())
     reused = pc.and_(no_tokens, pc.fill_null(pc.equal(column["cost_usd"], 0.0), False))
     without_usage = pc.and_not(no_tokens, reused)
+    words = Counter(column["finish_reason"].filter(answered).to_pylist())
+    wasted = pc.greater(
+        pc.add(
+            pc.fill_null(column["wasted_prompt_tokens"], 0),
+            pc.fill_null(column["wasted_completion_tokens"], 0),
+        ),
+        0,
+    )
     return Totals(
         rows=len(column["row_id"]),
         **{name: status[name] for name in ("ok", "truncated", "filtered", "invalid", "failed")},
@@ -209,10 +230,18 @@ def columns_totals(columns: Sequence[pa.Array]) -> Totals:
         },
         rows_without_usage=pc.sum(pc.and_(answered, without_usage)).as_py() or 0,
         rows_without_cost=pc.sum(pc.and_(answered, column["cost_usd"].is_null())).as_py() or 0,
+        waste_without_cost=pc.sum(pc.and_(wasted, column["cost_wasted_usd"].is_null())).as_py() or 0,
         cost_usd=float(total("cost_usd")),
         cost_wasted_usd=float(total("cost_wasted_usd")),
         reused=pc.sum(pc.and_(answered, reused)).as_py() or 0,
+        empty=pc.sum(pc.and_(answered, pc.fill_null(_is(column["error_class"], "empty"), False))).as_py()
+        or 0,
+        unknown_finish=WordCounts({word: count for word, count in words.items() if unknown_finish(word)}),
     )
+
+
+def _is(words: pa.Array, word: str) -> pa.Array:
+    return pc.equal(words.cast(pa.string()), word)
 
 
 def result_of_columns(row: dict[str, Any], vectors: tuple[str, ...] | None) -> Result:
@@ -246,15 +275,9 @@ def result_of_columns(row: dict[str, Any], vectors: tuple[str, ...] | None) -> R
         "error_class": row["error_class"],
     }
     if row["status"] == "failed":
-        return Failure(**common, error_code=row["error_code"], error_message=row["error_message"])
-    usage = Usage(
-        prompt_tokens=row["prompt_tokens"],
-        completion_tokens=row["completion_tokens"],
-        total_tokens=row["total_tokens"],
-        cached_tokens=row["cached_tokens"],
-        reasoning_tokens=row["reasoning_tokens"],
-        raw=row["usage_raw"],
-    )
+        own = {name: row[name] for name in ("error_code", "error_message", "error_raw")}
+        return Failure(**common, **own)
+    usage = Usage(raw=row["usage_raw"], **{name: row[name] for name in _OF_USAGE})
     reply = Reply(
         usage=usage,
         vectors=vectors,

@@ -392,7 +392,7 @@ class RunDir:
         for index in sorted(self.sealed()):
             part = self.part(index)
             try:
-                yield index, Totals(**noted[part.name])
+                yield index, Totals.of(noted[part.name])
             except (KeyError, TypeError):
                 yield index, part_totals(part)
 

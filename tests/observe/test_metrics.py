@@ -112,10 +112,11 @@ def test_an_interrupted_run_says_so_and_the_next_one_counts_on(batchlab, simulat
 def test_an_unknown_cost_is_left_out_and_is_never_zero():
     answered = Totals(rows=2, ok=2, rows_without_cost=2)
 
-    for unknown in (Totals(), answered):
+    thrown_away = Totals(rows=1, failed=1, wasted_prompt_tokens=9, waste_without_cost=1)
+    for unknown in (answered, thrown_away):
         assert "batchlab_cost_usd_total" not in metrics_text(facts(), snapshot(unknown))
-    free = samples(metrics_text(facts(), snapshot(Totals(rows=2, ok=2))))
-    assert free["batchlab_cost_usd_total",] == 0
+    for nothing in (Totals(), Totals(rows=2, ok=2)):
+        assert samples(metrics_text(facts(), snapshot(nothing)))["batchlab_cost_usd_total",] == 0
     partly = Totals(rows=2, ok=2, rows_without_cost=1, cost_usd=0.5, cost_wasted_usd=0.25)
     found = samples(metrics_text(facts(), snapshot(partly)))
     assert found["batchlab_cost_usd_total",] == 0.75

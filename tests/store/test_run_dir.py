@@ -380,25 +380,28 @@ def test_a_crash_at_any_step_of_the_swap_is_finished_by_the_next_lock(tmp_path, 
     pytest.fail("the swap never ran through")
 
 
-def test_a_part_of_an_earlier_batchlab_is_read_with_nulls_for_later_columns(run, tmp_path):
+@pytest.mark.parametrize("written_as", [1, 2])
+def test_a_part_of_an_earlier_batchlab_is_read_with_nulls_for_later_columns(run, written_as):
     """Its input may even have a column of such a name, which is no result."""
-    inputs = INPUT.append_column("choices", pa.array(["mine"] * 5))
+    later = {name for since, names in LATER_COLUMNS.items() if written_as < since for name in names}
+    taken = min(later)
+    inputs = INPUT.append_column(taken, pa.array(["mine"] * 5))
     opened = run.open_shard(SHARD)
     for row in range(5):
         opened.append(completion(row))
     opened.seal(INPUT)
     path = part_path(run.path, 0)
     table = pq.read_table(path)
-    old = table.select([name for name in RESULT_COLUMNS if name not in LATER_COLUMNS])
+    old = table.select([name for name in RESULT_COLUMNS if name not in later])
     for name in reversed(inputs.column_names):
         old = old.add_column(0, inputs.field(name), inputs[name])
-    metadata = {**pq.read_metadata(path).metadata, b"batchlab.format": b"1"}
+    metadata = {**pq.read_metadata(path).metadata, b"batchlab.format": b"%d" % written_as}
     pq.write_table(old.replace_schema_metadata(metadata), path)
 
     assert list(part_results(path, "")) == [completion(row) for row in range(5)]
-    for name in sorted(LATER_COLUMNS):
+    for name in sorted(later):
         old = old.drop_columns(name) if name in old.column_names else old
     pq.write_table(old.replace_schema_metadata(metadata), path)
     (whole,) = run.shard_tables(SHARD, lambda: INPUT, prefix="")
     assert whole.column_names == ["text", *RESULT_COLUMNS]
-    assert whole["choices"].null_count == 5
+    assert whole[taken].null_count == 5
