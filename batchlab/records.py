@@ -95,6 +95,7 @@ class Outcome:
         after: what must be true before a FAIL becomes a STOP, as data for dispatch:
             "" (nothing), "no_success" (STOP while this run has had no success),
             "row_streak" (STOP after N such rows in a row without a success).
+        cause: the provider's own code or type, by which equal causes are told; "" when it named none.
         error_raw: the provider's own `type`, `code`, `message` and `param` as JSON text, redacted; None
             when its answer named none.
     """
@@ -105,6 +106,7 @@ class Outcome:
     message: str = ""
     wait_s: float | None = None
     after: str = ""
+    cause: str = ""
     error_raw: str | None = None
 
 
