@@ -36,7 +36,9 @@ class ProgressState:
     """Where a run stands. `saved` rows have a final result that is synced to disk.
 
     Attributes:
-        cost_usd: so far, waste included; None when the price is unknown.
+        ok, truncated, filtered, invalid, failed: rows by their status; `empty` is of those that are answered.
+        cost_usd: so far, waste included; None when it is not known (`Totals.spent_usd`).
+        unpriced: rows that cost something more, and nobody knows how much.
         oldest: id and age (s) of the oldest of the last rows, once no other is left to begin.
         copied: rows that got the answer to an identical request, unpaid; `copies` will have, as far as known.
         window: requests that may be in flight; `why` says what holds it down, "" if nothing.
@@ -57,6 +59,16 @@ class ProgressState:
     oldest: tuple[tuple[str, float], ...] = ()
     copied: int = 0
     copies: int = 0
+    truncated: int = 0
+    filtered: int = 0
+    invalid: int = 0
+    empty: int = 0
+    unpriced: int = 0
+
+    @property
+    def answered(self) -> int:
+        """Rows with an answer of any status."""
+        return self.ok + self.truncated + self.filtered + self.invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +106,8 @@ class _Speed:
 
 def final_cost(state: ProgressState) -> float | None:
     """What the whole run will cost if the other rows cost what those before them did; None if unknown."""
-    done = state.ok + state.failed - state.copied
-    if state.cost_usd is None or done < FORECAST_ROWS:
+    done = state.answered + state.failed - state.copied
+    if state.cost_usd is None or state.unpriced or done < FORECAST_ROWS:
         return None
     return state.cost_usd * (state.total - max(state.copied, state.copies)) / done
 
@@ -316,8 +328,12 @@ def line_fields(state: ProgressState, rates: Rates) -> list[Field]:
     saved = f"{state.saved:,}/{state.total:,}"
     fields = [Field(saved, saved, _SAVED)]
     failed = f"{state.failed:,} failed" if state.failed else ""
-    counts = [f"{state.ok:,} ok", failed, f"{state.retried:,} retried" if state.retried else ""]
-    fields.append(Field(", ".join(filter(None, counts)), failed, _FAILED if failed else _SPARE))
+    others = ("truncated", "filtered", "invalid", "empty", "failed", "retried")
+    counts = [
+        f"{state.ok:,} ok",
+        *(f"{count:,} {name}" for name in others if (count := getattr(state, name))),
+    ]
+    fields.append(Field(", ".join(counts), failed, _FAILED if failed else _SPARE))
     if state.oldest and state.oldest[0][1] >= TAIL_AGE_S:
         rows = [f"{name} {clock_time(age)}" for name, age in state.oldest]
         fields.append(Field(f"waiting for {', '.join(rows)}", rows[0], _WAITING))
@@ -360,6 +376,8 @@ def _cost(state: ProgressState, rates: Rates) -> Field:
         return Field("cost ?", "$?", _COST)
     spent = f"${state.cost_usd:.4f}"
     short = f"${state.cost_usd:.2f}" if state.cost_usd >= 0.1 else spent
+    if state.unpriced:
+        return Field(f"{spent} + ? of {state.unpriced:,} rows", f"{short}+?", _COST)
     if rates.final_cost_usd and state.saved < state.total:
         spent += f" of about ${rates.final_cost_usd:.{2 if rates.final_cost_usd >= 1 else 4}f}"
     return Field(spent, short, _COST)

@@ -6,7 +6,6 @@ that called waits for it and hears Ctrl-C or the kernel's interrupt.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -161,7 +160,7 @@ def _run_rows(
         if summary.stopped is not None:
             raise run_stopped(summary)
         frame: pd.DataFrame = with_results(rows, spooled, place)
-    frame.attrs["batchlab"] = dataclasses.asdict(summary)
+    frame.attrs["batchlab"] = summary.stated()
     return frame
 
 
