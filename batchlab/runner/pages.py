@@ -27,7 +27,7 @@ from batchlab.runner.books import input_table, prices_of, run_frame
 from batchlab.runner.history import read_history
 from batchlab.runner.opening import open_run
 from batchlab.runner.prepare import job_of_run, plan_of_run
-from batchlab.runner.summary import counted, duration, finish_text, money
+from batchlab.runner.summary import cost_text, counted, duration, finish_text
 from batchlab.storage import StorageError, put_bytes
 from batchlab.store.files import FILE_MODE
 from batchlab.store.parts import PartFile, open_part
@@ -139,9 +139,7 @@ def _facts(rows: pd.DataFrame, totals: Totals, plan: InputPlan) -> list[tuple[st
         for name in ("truncated", "filtered", "invalid", "empty")
         if (count := getattr(totals, name))
     ]
-    facts.append(("cost", money(totals.kept_usd)))
-    if totals.wasted_prompt_tokens + totals.wasted_completion_tokens:
-        facts.append(("paid and not kept", money(totals.wasted_usd)))
+    facts.append(("cost", cost_text(totals)))
     if totals.cut_off:
         facts.append(("cut off by a crash", counted(totals.cut_off, "request")))
     facts.append(("prompt tokens", f"{totals.prompt_tokens:,}"))
@@ -183,7 +181,7 @@ def _missing(totals: Totals, planned: int, store: RunDir) -> list[str]:
             "unknown cost: it is in no sum."
         )
     if totals.unknown_finish:
-        said.append(f"Kept as ok: {finish_text(totals.unknown_finish)}.")
+        said.append(f"Some answers ended for {finish_text(totals.unknown_finish)}; they are kept as ok.")
     if not (store.path / "history.jsonl").exists():
         said.append("The run left no history of window and rate limits.")
     return said

@@ -51,7 +51,7 @@ class Status:
         states = {name: getattr(totals, name) for name in ("truncated", "filtered", "invalid")}
         if some := [f"{count:,} {name}" for name, count in states.items() if count]:
             lines.append(f"of the answered: {', '.join(some)}")
-        lines += [f"also: {note}" for note in notes(totals)]
+        lines += notes(totals)
         lines.append(f"tokens: {tokens_text(totals)}")
         lines.append(f"cost: {cost_text(totals)}")
         if self.workers is not None:
@@ -206,7 +206,7 @@ def load_run(path: str | Path) -> Any:
 
     Columns keep Arrow types (`dtype_backend="pyarrow"`): a missing token count stays missing
     and whole numbers stay whole. The run of a frame has the frame's index. An embedding is a NumPy
-    array of float32.
+    array of float32. `frame.attrs["batchlab"]` says what the run has used so far.
     """
     import pandas as pd
 
@@ -220,7 +220,10 @@ def load_run(path: str | Path) -> Any:
         column = store.prefix + name
         frame[column] = table.column(column).to_pandas()
     levels, names = _index_of(job, store)
-    return frame.set_index(levels).rename_axis(index=names) if levels else frame
+    frame = frame.set_index(levels).rename_axis(index=names) if levels else frame
+    facts = {"run_dir": str(path), "input_rows": plan.rows, "totals": store.totals().stated()}
+    frame.attrs["batchlab"] = facts
+    return frame
 
 
 def _index_of(job: Job, store: RunDir) -> tuple[list[str], list[str | None]]:

@@ -30,7 +30,7 @@ def summary_lines(summary: RunSummary, command: str) -> list[str]:
     head = "stopped" if summary.stopped else "done"
     sent = f"{counted(summary.sent, 'request')} in {duration(summary.elapsed_s)}"
     lines = [f"{head}: {counted(summary.input_rows, 'row')} = {' + '.join(counts)} ({sent})"]
-    lines += [f"also: {note}" for note in notes(totals)]
+    lines += notes(totals)
     lines.append(f"tokens: {tokens_text(totals)}")
     lines.append(f"cost: {cost_text(totals)}")
     if totals.reused:
@@ -67,34 +67,34 @@ def _next_lines(summary: RunSummary, command: str) -> list[str]:
         )
     came = [f"{count:,} {word}" for word in summary.fail_on if (count := getattr(totals, word))]
     if came:
-        lines.append(f"exit code {summary.exit_code}, because fail_on names {' and '.join(came)}")
+        lines.append(f"exit code {summary.exit_code}: fail_on names {' and '.join(came)}")
     if not totals.failed and not totals.invalid:
         lines.append(f"next: batchlab verify {summary.run_dir}")
     return lines
 
 
 def notes(totals: Totals) -> list[str]:
-    """What the states of the rows do not say, and nobody should find out later."""
+    """What the states of the rows do not say, and nobody should find out later: at most two lines."""
     found = []
     if totals.truncated:
         found.append(
-            f"{counted(totals.truncated, 'answer')} cut off: a higher max_tokens, or retry_truncated, "
-            "lets them end"
+            f"{totals.truncated:,} cut off (a higher max_tokens, or retry_truncated, lets answers end)"
         )
     if totals.empty:
-        found.append(f"{counted(totals.empty, 'empty answer')}, paid and without content (error_class empty)")
+        found.append(f"{totals.empty:,} empty (paid, without content; retry_empty asks again at once)")
+    lines = [f"also: {' · '.join(found)}"] if found else []
     if totals.unknown_finish:
-        found.append(f"kept as ok: {finish_text(totals.unknown_finish)}")
-    return found
+        lines.append(f"{finish_text(totals.unknown_finish)}; kept as ok")
+    return lines
 
 
 def finish_text(words: WordCounts) -> str:
-    """`3 rows with the unknown finish reason "weird"`; the most frequent ones are named."""
+    """`unknown finish reasons: 3 rows "weird"`; the most frequent ones are named."""
     named = sorted((word for word in words if word != OTHERS), key=lambda word: -words[word])[:SHOWN_WORDS]
     rest = words.rows - sum(words[word] for word in named)
     said = [f"{counted(words[word], 'row')} {json.dumps(word, ensure_ascii=False)}" for word in named]
     said += [f"{counted(rest, 'row')} with others"] if rest else []
-    return f"unknown finish reasons, {', '.join(said)}"
+    return f"unknown finish reasons: {', '.join(said)}"
 
 
 def tokens_text(totals: Totals) -> str:
