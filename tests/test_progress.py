@@ -7,15 +7,9 @@ import json
 
 import pytest
 
-from batchlab.progress import (
-    ProgressState,
-    Rates,
-    bar_fields,
-    final_cost,
-    line_fields,
-    line_within,
-    open_progress,
-)
+from batchlab.progress import ProgressState, final_cost, open_progress
+from batchlab.progress.line import bar_fields, line_fields, line_within
+from batchlab.progress.state import Rates
 from batchlab.terminal import width
 
 

@@ -15,7 +15,8 @@ import pytest
 
 import batchlab
 from batchlab.progress import ProgressState as State
-from batchlab.progress import Rates, bar_fields
+from batchlab.progress.line import bar_fields
+from batchlab.progress.state import Rates
 from batchlab.runner.summary import cost_text, money
 from batchlab.totals import Totals
 from tests.observe.collector import collecting
