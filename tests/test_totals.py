@@ -85,8 +85,8 @@ def test_the_end_of_a_run_says_what_the_states_do_not():
         summary_lines(summary, "batchlab run job.toml")
         == """\
 done: 100 rows = 80 ok + 5 truncated + 3 filtered + 2 invalid + 10 failed (120 requests in 12.3 s)
-also: 5 cut off (a higher max_tokens, or retry_truncated, lets answers end) · 3 empty (paid, without \
-content; retry_empty asks again at once)
+also: 5 cut off (raise max_tokens, or set retry_truncated) · 3 empty (paid, without content; \
+retry_empty asks again)
 unknown finish reasons: 3 rows "odd"; kept as ok
 tokens: 0 prompt + 0 completion, 70 more paid and not kept (2 rows reported no usage)
 cost: $0.25 + $0.125 not kept and 2 rows of unknown cost

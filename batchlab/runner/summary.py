@@ -77,11 +77,9 @@ def notes(totals: Totals) -> list[str]:
     """What the states of the rows do not say, and nobody should find out later: at most two lines."""
     found = []
     if totals.truncated:
-        found.append(
-            f"{totals.truncated:,} cut off (a higher max_tokens, or retry_truncated, lets answers end)"
-        )
+        found.append(f"{totals.truncated:,} cut off (raise max_tokens, or set retry_truncated)")
     if totals.empty:
-        found.append(f"{totals.empty:,} empty (paid, without content; retry_empty asks again at once)")
+        found.append(f"{totals.empty:,} empty (paid, without content; retry_empty asks again)")
     lines = [f"also: {' · '.join(found)}"] if found else []
     if totals.unknown_finish:
         lines.append(f"{finish_text(totals.unknown_finish)}; kept as ok")
