@@ -37,6 +37,7 @@ _METHODS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
         "aiohttp.connector",
         "TCPConnector",
         {
+            "_create_connection": ("req", "traces", "timeout"),
             "_release": ("key", "protocol", "should_close"),
             "close": (),
             "connect": ("req", "traces", "timeout"),

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Self, cast
+from typing import Self
 
 import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from batchlab.dispatch.connections import AskedHandler, Connections
+from batchlab.dispatch.connections import Connections
 from batchlab.dispatch.departures import Departures
 from batchlab.dispatch.wire import UnaskedError
 
@@ -57,8 +57,8 @@ class PooledResponse:
     def send(self, data: bytes) -> None:
         """See `departures.Departing`."""
         protocol = self._connection.protocol
-        if protocol is not None and cast("AskedHandler", protocol).departs(len(data)):
-            cast("asyncio.Transport", protocol.transport).write(data)
+        if protocol is not None and protocol.departs(len(data)):  # type: ignore[attr-defined]  # ours
+            protocol.transport.write(data)  # type: ignore[union-attr]  # it has one if it departs
 
     async def gathered(self) -> bytes:
         """See `WireResponse.gathered`."""
@@ -185,27 +185,25 @@ class PooledWire:
     async def post(self, body: bytes) -> PooledResponse:
         """See `Wire.post`."""
         while True:
+            connection = await self._connected()
+            protocol = connection.protocol
+            if protocol is None:
+                connection.close()
+                raise aiohttp.ServerDisconnectedError
+            exchange = PooledResponse(connection, self._watch)
             try:
-                return await self._exchanged(body)
-            except UnaskedError as error:  # each time with one connection fewer in the pool
-                if not error.again:
+                protocol.set_response_params(read_until_eof=True)
+                self._departures.add(exchange, b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+                await self._head_of(protocol, exchange)
+            except UnaskedError as error:
+                exchange.close()
+                if not error.again:  # else the pool has one connection fewer
                     raise
-
-    async def _exchanged(self, body: bytes) -> PooledResponse:
-        connection = await self._connected()
-        protocol = connection.protocol
-        if protocol is None:
-            connection.close()
-            raise aiohttp.ServerDisconnectedError
-        exchange = PooledResponse(connection, self._watch)
-        try:
-            protocol.set_response_params(read_until_eof=True)
-            self._departures.add(exchange, b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
-            await self._head_of(protocol, exchange)
-        except BaseException:  # whatever it is, a connection half used must not go back to the pool
-            exchange.close()
-            raise
-        return exchange
+            except BaseException:  # whatever it is, a connection half used must not go back to the pool
+                exchange.close()
+                raise
+            else:
+                return exchange
 
     async def _connected(self) -> Connection:
         try:
