@@ -26,6 +26,7 @@ _METHODS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
             "connection_lost": ("exc",),
             "connection_made": ("transport",),
             "data_received": ("data",),
+            "eof_received": (),
             "exception": (),
             "is_connected": (),
             "read": (),

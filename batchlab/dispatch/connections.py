@@ -83,6 +83,18 @@ else:
         return 0
 
 
+class _Borrowed(socket.socket):
+    """The socket of a transport, to look at: it is never closed by this object.
+
+    uvloop's own stand-in makes a new socket object for each look, which takes 1.3 µs.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        self.detach()
+
+
 class AskedHandler(ResponseHandler):
     """aiohttp's protocol of a connection, which takes bytes only while an answer is owed.
 
@@ -95,13 +107,15 @@ class AskedHandler(ResponseHandler):
         self._owed = True
         self._used = False  # it has rested in the pool
         self._unheard = 0  # bytes of the request whose answer has not begun
-        self._socket: socket.socket | None = None
+        self._socket: socket.socket | None = None  # valid as long as the transport is open
         self._plain = True  # a TLS server speaks unasked: it hands out tickets
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self._socket = transport.get_extra_info("socket")
+        seen = transport.get_extra_info("socket")
+        if seen is not None:
+            self._socket = _Borrowed(seen.family, seen.type, seen.proto, seen.fileno())
         self._plain = transport.get_extra_info("sslcontext") is None
 
     def rests(self) -> None:
@@ -137,16 +151,29 @@ class AskedHandler(ResponseHandler):
                     self._drop("the server's answer was on its way before the request")
                     return
             super().data_received(data)
+            # aiohttp gives a connection back in the middle of that, where the answer ends: more came with it
+            if self._buffer and not self._is_owed():
+                self._drop("the server spoke before it was asked")
         elif data:
             self._drop("the server spoke before it was asked")
         else:  # aiohttp's own call, to go on with what it has
             super().data_received(data)
+
+    def eof_received(self) -> None:
+        """See `asyncio.Protocol`; over TLS the end of the connection may be long in coming."""
+        if self._owed:
+            super().eof_received()
+        else:
+            self._drop("the connection was closed before the request was sent")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""
         if not self._owed and self.exception() is None:
             self._fail("the connection was closed before the request was sent")
         super().connection_lost(exc)
+
+    def _is_owed(self) -> bool:
+        return self._owed
 
     def _crossed(self, waiting: int, size: int) -> bool:
         """Whether not a byte of the request has reached the server's machine."""
@@ -172,7 +199,7 @@ class AskingRequest(aiohttp.ClientRequest):
     ) -> None:
         """See `aiohttp.ClientRequest`. The head waits in `writer`, to leave with the body."""
         protocol = conn.protocol
-        # the head's size is not known here; without it an answer is believed sooner, not later
+        # the head's size is not known here: an answer to the head alone is taken for one that crossed
         if isinstance(protocol, AskedHandler) and not protocol.departs(content_length or 1):
             return
         await super().write_bytes(writer, conn, content_length)
