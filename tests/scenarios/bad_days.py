@@ -201,8 +201,8 @@ WHOLE = [
         answered("half", "network_error"),
         "failed",
         "invalid_response",
-        2,
-        wasted=(14, 6),
+        4,  # two attempts, and two of the last pass
+        wasted=(28, 12),
     ),
     Line(
         "no finish, DONE",
