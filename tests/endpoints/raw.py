@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from tests.conftest import CANARY
 
-QUIET_S = 0.6  # a connection on which nothing comes for so long is held open
+PATIENCE_S = 20.0  # the machine may be busy
 
 
 @dataclass(frozen=True)
@@ -88,32 +88,28 @@ def request(base_url: str, path: str, body: Any, *, method: str = "POST", key: s
     ).encode() + raw
 
 
-def heard(connection: socket.socket, *, linger_s: float = 0.0) -> Heard:
-    """Reads one answer, and for `linger_s` what comes behind it."""
-    data, ended = b"", "whole"
-    connection.settimeout(QUIET_S)
+def heard(connection: socket.socket, *, quiet_s: float = PATIENCE_S, more: bool = False) -> Heard:
+    """Reads one answer, and a second one behind it if `more` is expected."""
+    data, ended = _read(connection, quiet_s)
+    rest = _read(connection, PATIENCE_S)[0] if more and ended == "whole" else b""
+    return Heard(data, ended, rest)
+
+
+def _read(connection: socket.socket, quiet_s: float) -> tuple[bytes, str]:
+    """One answer, and how it ended."""
+    data = b""
+    connection.settimeout(quiet_s)
     while not _whole(data):
         try:
             more = connection.recv(1 << 20)
         except TimeoutError:
-            return Heard(data, "quiet")
+            return data, "quiet"
         except ConnectionResetError:
-            return Heard(data, "reset")
+            return data, "reset"
         if not more:
-            return Heard(data, "closed")
+            return data, "closed"
         data += more
-    rest = b""
-    if linger_s:
-        connection.settimeout(linger_s)
-        try:
-            while more := connection.recv(1 << 20):
-                rest += more
-            ended = "closed"
-        except TimeoutError:
-            pass
-        except ConnectionResetError:
-            ended = "reset"
-    return Heard(data, ended, rest)
+    return data, "whole"
 
 
 def _whole(data: bytes) -> bool:
@@ -128,12 +124,18 @@ def _whole(data: bytes) -> bool:
 
 
 def ask(
-    base_url: str, body: Any, path: str = "/chat/completions", *, linger_s: float = 0.0, **how: Any
+    base_url: str,
+    body: Any,
+    path: str = "/chat/completions",
+    *,
+    quiet_s: float = PATIENCE_S,
+    more: bool = False,
+    **how: Any,
 ) -> Heard:
     """One request on a connection of its own."""
     with connect(base_url) as connection:
         connection.sendall(request(base_url, path, body, **how))
-        return heard(connection, linger_s=linger_s)
+        return heard(connection, quiet_s=quiet_s, more=more)
 
 
 def chat(text: str, *, stream: bool = False, **more: Any) -> dict[str, Any]:
