@@ -54,7 +54,8 @@ class _Request:
     @property
     def streams(self) -> bool:
         """Whether a stream is wanted."""
-        return self.kind.streams and bool(self.body.get("stream", self.body.get("streaming", False)))
+        asked = self.body.get("stream")
+        return self.kind.streams and bool(self.body.get("streaming") if asked is None else asked)
 
     @property
     def wants_usage(self) -> bool:
@@ -313,11 +314,21 @@ class Provider:
         return request.headers.get("Authorization") == f"Bearer {self._options.api_key}"
 
 
+_WHOLE = ("max_tokens", "max_completion_tokens", "n", "top_logprobs", "dimensions")
+
+
 def _parsed(raw: bytes) -> Any:
+    """The body; None for what is no JSON. `8.0` is an integer in JSON Schema, and becomes one here."""
     try:
-        return json.loads(raw)
+        body = json.loads(raw)
     except (ValueError, RecursionError):
         return None  # the validation says that it must be an object
+    if isinstance(body, dict):
+        for name in _WHOLE:
+            value = body.get(name)
+            if isinstance(value, float) and value.is_integer():
+                body[name] = int(value)
+    return body
 
 
 def _content(raw: bytes, body: Any) -> bytes:
