@@ -14,7 +14,7 @@ ANY: dict[str, tuple[int, tuple[bytes, ...], tuple[bytes, ...]]] = {
     "http_400": (400, (b'"code": "invalid_value"',), (GOOD,)),
     "http_401": (401, (b'"code": "invalid_api_key"',), ()),
     "http_402": (402, (b"Payment required",), ()),
-    "http_403": (403, (b"does not have access",), ()),
+    "http_403": (403, (b'"code": "unsupported_country_region_territory"',), ()),
     "http_403_html": (403, (b"text/html", b"<title>Access denied"), ()),
     "http_404": (404, (b'"code": "model_not_found"',), ()),
     "http_408": (408, (), ()),

@@ -30,12 +30,12 @@ STATUSES: dict[str, FaultKind] = {
         "402 (DeepSeek, OpenRouter)", error(402, "Payment required.", "billing_error", None)
     ),
     "http_403": FaultKind(
-        "403, the key may not use the model (OpenAI)",
+        "403, not from here (OpenAI)",
         error(
             403,
-            "Project does not have access to the model.",
-            "invalid_request_error",
-            "model_not_found",
+            "Country, region, or territory not supported",
+            "request_forbidden",
+            "unsupported_country_region_territory",
         ),
     ),
     "http_403_html": FaultKind("403 page of a firewall", page(403, "Access denied")),
