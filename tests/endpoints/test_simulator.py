@@ -7,7 +7,9 @@ import json
 import openai
 import pytest
 
+from batchlab.endpoints.simulator import Simulator, SimulatorOptions
 from tests.conftest import CANARY
+from tests.endpoints.sdks import OPTIONS, python_lines
 
 MESSAGES = [{"role": "user", "content": "Why does ice float?"}]
 
@@ -50,6 +52,12 @@ def test_the_official_sdk_lists_models_and_understands_the_errors(client, simula
         pytest.raises(openai.AuthenticationError),
     ):
         stranger.chat.completions.create(model="sim", messages=MESSAGES)
+
+
+def test_the_official_sdk_goes_through_all_of_it():
+    """Tools, tiers, models, errors, waiting, a stream that breaks and one that is held; see `sdks.py` for Node."""
+    with Simulator(SimulatorOptions.from_dict(OPTIONS)) as server:
+        assert len(python_lines(server.base_url)) == 12
 
 
 def test_a_rate_limit_is_a_429_with_the_time_to_wait(simulator):

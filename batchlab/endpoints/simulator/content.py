@@ -31,7 +31,7 @@ def _part_problem(part: Any) -> str | None:
         case {"type": "text", "text": str()} | {"type": "refusal", "refusal": str()}:
             return None
         case {"type": "image_url", "image_url": {"url": str(url), **more}}:
-            if more.get("detail", "auto") not in {"low", "high", "auto"}:
+            if more.get("detail", "auto") not in ("low", "high", "auto"):
                 return "detail must be one of low, high, auto."
             return _url_problem(url)
         case {"type": "input_audio", "input_audio": {"data": str(data), "format": str(format_)}}:
@@ -78,7 +78,7 @@ def options_problem(body: dict[str, Any]) -> str | None:
     count = body.get("n")
     if count is not None and (type(count) is not int or not 1 <= count <= 128):
         return "'n' must be an integer between 1 and 128."
-    if not isinstance(body.get("logprobs") or False, bool):
+    if not isinstance(body.get("logprobs"), bool | None):
         return "'logprobs' must be a boolean."
     top = body.get("top_logprobs")
     if top is not None:

@@ -1,4 +1,7 @@
-"""Request validation as ModelsLab's OpenAPI document states it: 400 and 401 with an error object."""
+"""Request validation as ModelsLab's OpenAPI document states it: 400 and 401 with an error object.
+
+`error.code` is text there, and neither `model` nor a message is demanded: both are the server's to choose.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from typing import Any
 
 from batchlab.endpoints.simulator.content import content_problem, options_problem
 
-_ROLES = {"system", "user", "assistant", "tool", "developer", "function"}
+# tuples: a value of a request may be anything, and not everything can be looked up in a set
+_ROLES = ("system", "user", "assistant", "tool", "developer", "function")
 _RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0, 2),
     "top_p": (0, 1),
@@ -16,7 +20,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-def error_body(message: str, type_: str = "invalid_request_error", code: str | None = None) -> bytes:
+def error_body(message: str, type_: str = "invalid_request_error", code: str = "invalid_request") -> bytes:
     """The error object of a 4xx."""
     return json.dumps({"error": {"message": message, "type": type_, "code": code}}).encode()
 
@@ -31,9 +35,9 @@ def parameters_problem(body: Any) -> str | None:
     """What is wrong with a request of any kind, apart from what it asks about; or None."""
     if not isinstance(body, dict):
         return "The request body must be a JSON object."
-    model = body.get("model", body.get("model_id"))
-    if not isinstance(model, str) or not model:
-        return "you must provide a model parameter"
+    for name in ("model", "model_id", "service_tier"):
+        if not isinstance(body.get(name), str | None):
+            return f"'{name}' must be a string."
     for name, (low, high) in _RANGES.items():
         value = body.get(name)
         if value is not None and (
@@ -44,14 +48,20 @@ def parameters_problem(body: Any) -> str | None:
         value = body.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             return f"'{name}' must be a positive integer."
-    if not isinstance(body.get("stream", body.get("streaming", False)) or False, bool):
-        return "'stream' must be a boolean."
+    for name in ("stream", "streaming"):
+        if not isinstance(body.get(name), bool | None):
+            return f"'{name}' must be a boolean."
+    options = body.get("stream_options")
+    if options is not None and not (
+        isinstance(options, dict) and isinstance(options.get("include_usage", False), bool)
+    ):
+        return "'stream_options.include_usage' must be a boolean."
     return None
 
 
 def _messages_problem(messages: Any) -> str | None:
-    if not isinstance(messages, list) or not messages:
-        return "'messages' must be a non-empty array."
+    if not isinstance(messages, list):
+        return "'messages' must be an array."
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") not in _ROLES:
             return f"'messages[{index}].role' must be one of {', '.join(sorted(_ROLES))}."
@@ -71,7 +81,7 @@ def _format_problem(wanted: Any) -> str | None:
     """What is wrong with a `response_format`, or None. (OpenAI's API reference)"""
     if wanted is None:
         return None
-    if not isinstance(wanted, dict) or wanted.get("type") not in {"text", "json_object", "json_schema"}:
+    if not isinstance(wanted, dict) or wanted.get("type") not in ("text", "json_object", "json_schema"):
         return "'response_format.type' must be one of text, json_object, json_schema."
     if wanted["type"] == "json_schema":
         named = wanted.get("json_schema")
