@@ -29,6 +29,8 @@ class Preset:
         schema_mode: how it is best asked for answers that fit a schema: `json_schema` where a
             `response_format` of that type is enforced, else `json_object` or `prompt`.
         limits: what is known of its limits.
+        reasons_beyond_cap: reasoning comes on top of the completion tokens that a cap holds down, and is
+            billed; seen in usage whose total is prompt + completion + reasoning.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Preset:
     queues: bool = False
     schema_mode: str = "json_schema"
     limits: str = ""
+    reasons_beyond_cap: bool = False
 
 
 _COMPLETION_CAP = {"max_tokens": "max_completion_tokens"}
