@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time as clock
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, time
@@ -82,8 +83,8 @@ class ListedModel:
         )
 
     def tariff(self, tier: str | None, processing: Processing) -> Tariff | None:
-        """What answers of a tier cost; None for a model that is not priced by tokens."""
-        if self._price(tier, processing, 0.0) is None:
+        """What answers of a tier cost; None for a model that is not priced by tokens now."""
+        if self._price(tier, processing, clock.time()) is None:
             return None
         return Tariff(partial(self._price, tier, processing), every_s=self._every_s)
 
@@ -149,7 +150,8 @@ def price_of(prices: ModelPrice) -> Price | None:
         {tier.start for value in given.values() if isinstance(value, TieredPrices) for tier in value.tiers}
     )
     longer = tuple((start, _step(prices, given, start + 1)) for start in starts)
-    exact = partial(_exact, prices, "output_reasoning_mtok" in given) if given.keys() - _PLAIN else None
+    special = {name for name in given.keys() - _PLAIN if name.endswith("_mtok")}
+    exact = partial(_exact, prices, "output_reasoning_mtok" in special) if special else None
     return replace(_step(prices, given, 1), longer=longer, exact=exact)
 
 
@@ -194,11 +196,12 @@ def _step(prices: ModelPrice, given: Mapping[str, Decimal | TieredPrices], promp
 
 def _exact(prices: ModelPrice, reasoning: bool, usage: Usage) -> float | None:
     """The cost of an answer with tokens that have a price of their own; None when it has none such."""
-    details = dict.fromkeys(_DETAILS, 0)
+    counted: dict[str, int] = {}
     if usage.raw is not None and re.search(DETAIL, usage.raw):
-        details |= _counted(usage.raw)
-    if not any(details.values()) and not (reasoning and usage.reasoning_tokens):
+        counted = _counted(usage.raw)
+    if not counted and not (reasoning and usage.reasoning_tokens):
         return None
+    details = dict.fromkeys(_DETAILS, 0) | counted  # genai-prices takes what is not stated for unknown
     counts = {
         "input_tokens": usage.prompt_tokens,
         "output_tokens": usage.completion_tokens,

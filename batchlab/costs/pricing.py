@@ -141,7 +141,9 @@ class PriceBook:
 
         listed = self._listed_as(served)
         tariff = listed.tariff(billed, processing) if listed is not None else None
-        return tariff, LIST_NAME if tariff is not None else f"not in {LIST_NAME}"
+        if listed is None:
+            return None, f"not in {LIST_NAME}"
+        return tariff, LIST_NAME if tariff is not None else f"not by tokens in {LIST_NAME}"
 
     def _ceiling(
         self, model: str, tier: str | None, since: float, within_s: float, *, media: bool
