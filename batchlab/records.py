@@ -218,6 +218,7 @@ class Reply:
         logprobs: JSON text of the first choice's.
         vectors: embeddings in the order of the texts, each the base64 of little-endian float32.
         service_tier: as served, in the service's own word.
+        is_lossy: bytes of it were not UTF-8 and became U+FFFD.
     """
 
     completion: str | None
@@ -233,6 +234,7 @@ class Reply:
     logprobs: str | None = None
     vectors: tuple[str, ...] | None = None
     service_tier: str | None = None
+    is_lossy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +298,8 @@ class Completion:
     cost_usd: float | None = None
     cost_wasted_usd: float | None = None
     endpoint: str | None = None  # name of the one that answered
-    # "empty" on an answer without content: it was paid and is kept; "schema" or "refusal" when invalid
+    # "empty" on an answer without content: it was paid and is kept; "schema" or "refusal" when invalid;
+    # "not_utf8" where bytes of it had to be replaced
     error_class: str | None = None
     parsed: Parsed | None = None  # of a job with a schema
 

@@ -178,17 +178,33 @@ def simulate(
 
 
 @click.command(name="explain-errors")
-def explain_errors() -> int:
+@click.argument("file", required=False, type=click.File("rb"))
+@click.option(
+    "--status",
+    type=click.IntRange(100, 999),
+    help="HTTP status of a FILE that holds a body only (default 200).",
+)
+def explain_errors(file: Any, status: int | None) -> int:
     """The outcome table: what each answer of a provider means for a row and for the run.
+
+    With FILE (`-` for standard input), what would be made of the answer to a chat that is saved there: a
+    body, or head and body as `curl -i` prints them.
 
     \b
     Example:
         batchlab explain-errors
+        curl -si https://… | batchlab explain-errors -
     """
+    if file is not None:
+        from batchlab.protocol.explain import explained_answer
+
+        click.echo("\n".join(explained_answer(file.read(), status)))
+        return EXIT_OK
     from batchlab.protocol.outcomes import explained
 
-    rows = [("evidence", "class", "error_class"), *explained()]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    for row in rows:
-        click.echo(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip())
+    kinds = max(len(kind) for _, kind, _, _ in explained())
+    classes = max(len(error_class) for _, _, error_class, _ in explained())
+    for evidence, kind, error_class, read_at in explained():
+        click.echo(f"{kind:<{kinds}}  {error_class:<{classes}}  {evidence}")
+        click.echo(f"{'':<{kinds + classes + 4}}read at: {read_at}")
     return EXIT_OK

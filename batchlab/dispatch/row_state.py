@@ -98,8 +98,9 @@ class RowState:
         return "invalid" if status == "ok" and parsed.problem is not None else status
 
     def _unfit_class(self) -> str | None:
-        if self.parsed is None or self.parsed.problem is None or self.answer is None:
-            return None
+        assert self.answer is not None
+        if self.parsed is None or self.parsed.problem is None:
+            return "not_utf8" if self.answer.reply.is_lossy else None
         return "refusal" if self.answer.reply.refusal else "schema"
 
     def failure(self, request: ChatRequest, outcome: Outcome) -> Failure:

@@ -8,33 +8,36 @@ of decoded bytes (194 kB of gzip can become 200 MB).
 from __future__ import annotations
 
 import errno
+import json
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, Self
 
 import aiohttp
 import orjson
 from yarl import URL
 
 from batchlab.credentials import Secret
-from batchlab.dispatch.wire import Departures, Wire, WireResponse, wire_to
+from batchlab.dispatch.answers import AnswerReader
+from batchlab.dispatch.wire import Departures, Wire, wire_to
 from batchlab.errors import ApiError
 from batchlab.job import TASK_PATHS, LimitsJob
 from batchlab.presets import UNKNOWN, Preset
-from batchlab.protocol.chat import ReplyProblem, parse_reply
-from batchlab.protocol.completions import parse_completion
-from batchlab.protocol.embeddings import EmbeddingsProblem, parse_embeddings
+from batchlab.protocol.facts import FaultKind
 from batchlab.protocol.limits import RateHeaders, rate_limits
-from batchlab.protocol.outcomes import FaultKind, TransportFault, classify
+from batchlab.protocol.outcomes import TransportFault, classify
 from batchlab.protocol.redact import redact
-from batchlab.protocol.sse import SseDecoder, StreamAssembler
-from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply, Usage
+from batchlab.protocol.values import id_of
+from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply
 
-ERROR_BODY_BYTES = 64 * 1024
 # Local shortages: the machine's trouble, never charged to a row.
 _LOCAL_ERRNO = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENOMEM}
+# a TLS alert or handshake record, as aiohttp's parsers show what is no status line
+_TLS_RECORD = re.compile(r"\\x1[56]\\x03[\\x]|[\x15\x16]\x03[\x00-\x04]")
+_TEXTS = tuple(field.name for field in fields(Reply) if field.name not in {"usage", "vectors"})
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "cf-ray", "apim-request-id")
 
 
@@ -162,37 +165,41 @@ class HttpTransport:
 
     async def send(self, request: ChatRequest) -> Answer:
         """The answer to `request`; see `Transport.send`."""
+        asks_usage = self._include_usage
         try:
             return await self._send(request)
         except ApiError as error:
-            if self._include_usage and _rejects_stream_options(error.outcome):
-                # Some servers know no stream_options; without it the usage columns stay null.
+            if asks_usage and _rejects_stream_options(error.outcome):
+                # Some servers know no stream_options; without it the usage columns stay null. Whoever was
+                # on the way when the first was refused is asked again without it, too.
                 self._include_usage = False
                 return await self._send(request)
             raise
 
     async def _send(self, request: ChatRequest) -> Answer:
-        data = orjson.dumps(self._body(request), option=orjson.OPT_NON_STR_KEYS)
+        body = self._body(request)
+        data = encoded(body)
         started_at, started = time.time(), time.monotonic()
         try:
             wire = self._wires.get(request.task) or await self._opened(request.task)
             response = await wire.post(data)
             try:
-                if response.status == 200 and _is_event_stream(response.headers):
-                    reply, ttft = await self._streamed(response)
-                else:
-                    reply, ttft = await self._plain(response, request), None
+                reply, ttft = await AnswerReader(
+                    response, request, body, max_bytes=self._limits.max_response_bytes
+                ).read()
             finally:
                 response.release()
+        except ApiError as error:
+            raise ApiError(self._redacted(error.outcome), error.usage) from error.__cause__
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             fault = fault_of(error, total_timeout=time.monotonic() - started >= self._limits.timeout_s)
-            raise self._api_error(None, {}, b"", fault) from error
+            raise ApiError(self._redacted(classify(None, {}, b"", fault))) from error
         return Answer(
-            reply=reply,
+            reply=self._without_key(reply),
             started_at=started_at,
             latency_ms=(time.monotonic() - started) * 1000,
             ttft_ms=None if ttft is None else (ttft - started) * 1000,
-            request_id=_request_id(response.headers),
+            request_id=self._request_id(response.headers),
             rate=rate_limits(response.headers),
         )
 
@@ -210,106 +217,53 @@ class HttpTransport:
                 body.setdefault("stream_options", {"include_usage": True})
         return body
 
-    async def _plain(self, response: WireResponse, request: ChatRequest) -> Reply:
-        body = await self._read(response)
-        problem: ReplyProblem | None = None
-        if response.status == 200:
-            try:
-                return parse_reply(body) if request.task == "chat" else _parse(body, request)
-            except ReplyProblem as error:
-                problem = error  # HTTP 200 is no success by itself: the classifier reads the body
-        outcome = self._redacted(classify(response.status, response.headers, body[:ERROR_BODY_BYTES]))
-        if isinstance(problem, EmbeddingsProblem):
-            outcome, usage = _bad_vectors(outcome, problem)
-            raise ApiError(outcome, usage)
-        if request.rows > 1 and outcome.after in {"first_rows", "row_streak"}:
-            # refusals of single rows are counted, and this one may be any of them
-            outcome = replace(outcome, after="")
-        raise ApiError(outcome)
-
-    async def _read(self, response: WireResponse) -> bytes:
-        """The decoded body. An error's body is cut at 64 KiB; a good one past the cap is a fault."""
-        good = response.status == 200
-        cap = self._limits.max_response_bytes if good else ERROR_BODY_BYTES
-        content = response.content
-        body = await content.readany()
-        if content.at_eof() and len(body) <= cap:
-            return body  # nearly every answer arrives in one piece
-        pieces = bytearray(body)
-        while len(pieces) <= cap and (chunk := await content.readany()):
-            pieces += chunk
-        if len(pieces) > cap and good:
-            fault = TransportFault("too_large", f"the answer is longer than {cap} bytes")
-            raise self._api_error(None, {}, b"", fault)
-        return bytes(pieces[:cap])
-
-    async def _streamed(self, response: WireResponse) -> tuple[Reply, float | None]:
-        decoder, stream = SseDecoder(), StreamAssembler()
-        first: float | None = None
-        received = 0
-        # the first token's time is seen when it comes; what follows is read together
-        while chunk := await (response.content.readany() if first is None else response.gathered()):
-            received += len(chunk)
-            if received > self._limits.max_response_bytes:
-                fault = TransportFault(
-                    "too_large", f"the stream is longer than {self._limits.max_response_bytes} bytes"
-                )
-                raise self._api_error(None, {}, b"", fault)
-            for data in decoder.feed(chunk):
-                stream.feed(data)
-            if first is None and stream.started:
-                first = time.monotonic()
-        for data in decoder.close():
-            stream.feed(data)
-        try:
-            return stream.reply(), first
-        except ReplyProblem:
-            outcome = classify(200, response.headers, stream.evidence())
-            raise ApiError(self._redacted(outcome), stream.usage) from None
-
-    def _api_error(
-        self, status: int | None, headers: Mapping[str, str], body: bytes, fault: TransportFault | None = None
-    ) -> ApiError:
-        return ApiError(self._redacted(classify(status, headers, body, fault)))
-
     def _redacted(self, outcome: Outcome) -> Outcome:
         if self._key is None:
             return outcome
-        return replace(outcome, message=redact(outcome.message, [self._key.reveal()]))
+        keys = [self._key.reveal()]
+        raw = outcome.error_raw
+        return replace(
+            outcome,
+            message=redact(outcome.message, keys),
+            cause=redact(outcome.cause, keys),
+            error_raw=None if raw is None else redact(raw, keys),
+        )
+
+    def _without_key(self, reply: Reply) -> Reply:
+        """The reply as it is, but for one that echoes the key."""
+        if self._key is None:
+            return reply
+        key = self._key.reveal()
+        echoed: dict[str, Any] = {
+            name: value.replace(key, "****")
+            for name in _TEXTS
+            if isinstance(value := getattr(reply, name), str) and key in value
+        }
+        return replace(reply, **echoed) if echoed else reply
+
+    def _request_id(self, headers: Mapping[str, str]) -> str | None:
+        found = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)
+        if found is None:
+            return None
+        return id_of(found if self._key is None else redact(found, [self._key.reveal()]))
 
 
-def _parse(body: bytes, request: ChatRequest) -> Reply:
-    """The reply to a request that is no chat. Raises ReplyProblem if there is none."""
-    if request.task == "embeddings":
-        return parse_embeddings(body, request.body)
-    return parse_completion(body)
+def encoded(body: dict[str, object]) -> bytes:
+    """A request's body as JSON; what orjson refuses (an integer past 64 bits) goes through json.
 
-
-def _bad_vectors(outcome: Outcome, problem: EmbeddingsProblem) -> tuple[Outcome, Usage | None]:
-    """What is made of an answer whose vectors cannot be given to rows, and what it cost."""
-    usage = problem.usage if problem.usage.prompt_tokens is not None else None
-    if problem.is_refusal:
-        outcome = Outcome(OutcomeClass.FAIL, "dimensions", 200, str(problem), after="no_success")
-    elif outcome.error_class == "invalid_response":
-        outcome = replace(outcome, message=str(problem))
-    return outcome, usage
-
-
-def _is_event_stream(headers: Mapping[str, str]) -> bool:
-    """Whether the body is a stream of events, by its media type (RFC 9110, section 8.3)."""
-    return headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/event-stream"
-
-
-def _request_id(headers: Mapping[str, str]) -> str | None:
-    return next((headers[name][:512] for name in _REQUEST_ID_HEADERS if name in headers), None)
+    Raises UnicodeError for a text that UTF-8 cannot hold.
+    """
+    try:
+        return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _rejects_stream_options(outcome: Outcome) -> bool:
-    return (
-        outcome.kind is OutcomeClass.FAIL
-        and outcome.code in {400, 422}
-        and ("stream_options" in outcome.message or "include_usage" in outcome.message)
-    )
+    if outcome.kind is not OutcomeClass.FAIL or outcome.code not in {400, 422}:
+        return False
+    said = f"{outcome.message} {outcome.error_raw}"
+    return "stream_options" in said or "include_usage" in said
 
 
 def fault_of(error: Exception, *, total_timeout: bool = False) -> TransportFault:
@@ -320,6 +274,8 @@ def fault_of(error: Exception, *, total_timeout: bool = False) -> TransportFault
     kind: FaultKind = "reset"
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         kind = "tls"
+    elif _TLS_RECORD.search(str(error)):
+        return TransportFault("tls_expected", "the answer is a TLS record, no HTTP")
     elif isinstance(error, OSError) and _errno(error) in _LOCAL_ERRNO:
         kind = "local"
     elif isinstance(error, aiohttp.ClientConnectorDNSError):

@@ -1,48 +1,18 @@
 """A chat completion's JSON, read with care: providers differ, and some lie.
 
-Sources: OpenAI API reference (chat completion object); DeepSeek (`prompt_cache_hit_tokens`);
-OpenRouter and newer vLLM (`reasoning`), DeepSeek and older vLLM (`reasoning_content`).
+Sources: OpenAI API reference (chat completion object); OpenRouter and newer vLLM (`reasoning`, an error
+object on the choice), DeepSeek and older vLLM (`reasoning_content`); Mistral and Anthropic-like gateways
+(content parts of the type `thinking`).
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import orjson
-
-from batchlab.protocol.redact import without_surrogates
-from batchlab.records import NO_USAGE, Reply, Usage
-
-
-class ReplyProblem(ValueError):
-    """A body with status 200 that is no completion."""
-
-
-def parse_json(body: bytes | str) -> Any:
-    """The JSON value of `body`.
-
-    orjson first; what it refuses but Python's json accepts (lone surrogates, NaN) goes through
-    json, and lone surrogates become U+FFFD. Raises ReplyProblem for anything else, deep nesting included.
-    """
-    try:
-        return orjson.loads(body)
-    except ValueError:
-        pass
-    try:
-        return _without_surrogates(json.loads(body))
-    except (ValueError, RecursionError) as error:
-        raise ReplyProblem(f"not JSON: {type(error).__name__}") from None
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return without_surrogates(value)
-    if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
-    if isinstance(value, dict):
-        return {without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
-    return value
+from batchlab.protocol.finish import finish_meaning
+from batchlab.protocol.usage import usage_of
+from batchlab.protocol.values import ReplyProblem, id_of, json_text, parse_json, text_of, word_of
+from batchlab.records import Reply
 
 
 def parse_reply(body: bytes) -> Reply:
@@ -52,36 +22,65 @@ def parse_reply(body: bytes) -> Reply:
 
 def reply_of(data: Any) -> Reply:
     """The reply in a decoded `chat.completion` object. Raises ReplyProblem if there is none."""
+    usage = usage_of(data)
     if not isinstance(data, dict):
         raise ReplyProblem("not an object")
-    if data.get("error") or data.get("status") == "error":
-        raise ReplyProblem("an error with status 200")
+    if is_error(data):
+        raise ReplyProblem("an error with status 200", usage)
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise ReplyProblem("no choices")
+        raise ReplyProblem("no choices", usage)
     if len(choices) > 1:
         choices = _in_order(choices)
+    for one in choices:
+        if isinstance(one, dict) and (problem := choice_problem(one)) is not None:
+            problem.usage = usage
+            raise problem
     choice = choices[0]
-    finish_reason = _text(choice.get("finish_reason"))
-    if finish_reason == "error":
-        raise ReplyProblem("finish_reason error")
     message = choice.get("message")
     if not isinstance(message, dict):
-        raise ReplyProblem("no message")
+        raise ReplyProblem("no message", usage)
     logprobs = choice.get("logprobs")
+    text, thought = content_texts(message.get("content"))
     return Reply(
-        completion=content_text(message.get("content")),
-        reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
-        refusal=_text(message.get("refusal")),
+        completion=text,
+        reasoning=reasoning_text(message) or thought,
+        refusal=text_of(message.get("refusal")),
         tool_calls=json_text(message.get("tool_calls")),
-        finish_reason=finish_reason,
-        usage=parse_usage(data.get("usage")),
-        model=_text(data.get("model")),
-        response_id=_text(data.get("id")),
-        system_fingerprint=_text(data.get("system_fingerprint")),
+        finish_reason=word_of(choice.get("finish_reason")),
+        usage=usage,
+        model=id_of(data.get("model")),
+        response_id=id_of(data.get("id")),
+        system_fingerprint=id_of(data.get("system_fingerprint")),
         choices=json_text(choices) if len(choices) > 1 else None,
         logprobs=json_text(logprobs) if logprobs else None,
+        service_tier=tier_of(data),
     )
+
+
+def is_error(data: dict[str, Any]) -> bool:
+    """Whether an answer, or a chunk of a stream, is an error in any of the known envelopes."""
+    if data.get("error") or data.get("object") == "error" or data.get("status") == "error":
+        return True
+    # vLLM's without its `object`
+    return "choices" not in data and bool(data.get("message")) and ("code" in data or "type" in data)
+
+
+def choice_problem(choice: dict[str, Any]) -> ReplyProblem | None:
+    """What is wrong with an answer whose choice carries an error, or the word that its server broke off."""
+    error = choice.get("error")
+    if error:
+        return ReplyProblem("an error on the choice", evidence=(json_text({"error": error}) or "").encode())
+    if finish_meaning(word := word_of(choice.get("finish_reason"))) == "broken":
+        return ReplyProblem(f"the server broke off: finish_reason {word}")
+    return None
+
+
+def tier_of(data: dict[str, Any]) -> str | None:
+    """The tier that an answer was served in; Anthropic-like gateways say it in the usage."""
+    tier = word_of(data.get("service_tier"))
+    usage = data.get("usage")
+    return tier if tier or not isinstance(usage, dict) else word_of(usage.get("service_tier"))
 
 
 def _in_order(choices: list[Any]) -> list[Any]:
@@ -92,60 +91,29 @@ def _in_order(choices: list[Any]) -> list[Any]:
     return sorted(choices, key=lambda choice: choice["index"])
 
 
-def content_text(content: Any) -> str | None:
-    """Text of a message's content: a string, or a list of parts whose texts are joined."""
-    if isinstance(content, list):
-        texts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "".join(text for text in texts if isinstance(text, str))
-    return _text(content)
+def reasoning_text(message: dict[str, Any]) -> str | None:
+    """The reasoning of a message or a delta that has it beside its content."""
+    for name in ("reasoning_content", "reasoning", "thinking"):
+        if value := message.get(name):
+            text, thought = content_texts(value)
+            if text or thought:
+                return (thought or "") + (text or "")
+    return None
 
 
-def json_text(value: Any) -> str | None:
-    """`value` as JSON text, None for nothing."""
-    if not value:
-        return None
-    try:
-        return orjson.dumps(value).decode()
-    except (TypeError, ValueError):
-        pass
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    except (ValueError, RecursionError):
-        return None
-
-
-def parse_usage(usage: Any) -> Usage:
-    """Token counts as reported; None for what is missing or absurd. Nothing is repaired or summed."""
-    if not isinstance(usage, dict) or not usage:
-        return NO_USAGE
-    prompt_details = usage.get("prompt_tokens_details")
-    completion_details = usage.get("completion_tokens_details")
-    cached = _count(prompt_details.get("cached_tokens")) if isinstance(prompt_details, dict) else None
-    if cached is None:
-        cached = _count(usage.get("prompt_cache_hit_tokens"))
-    reasoning = (
-        _count(completion_details.get("reasoning_tokens")) if isinstance(completion_details, dict) else None
-    )
-    return Usage(
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        total_tokens=_count(usage.get("total_tokens")),
-        cached_tokens=cached,
-        reasoning_tokens=reasoning,
-        raw=json_text(usage),
-    )
-
-
-def _count(value: Any) -> int | None:
-    """A token count: a whole number ≥ 0, also when it came as text or as a float."""
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        count = int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return count if 0 <= count < 2**53 else None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+def content_texts(content: Any) -> tuple[str | None, str | None]:
+    """Text and thoughts of a message's content: a string, or a list of parts whose texts are joined."""
+    if not isinstance(content, list):
+        return text_of(content), None
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict) and part.get("type") in {"thinking", "reasoning"}:
+            thoughts += filter(
+                None, content_texts(part.get("thinking") or part.get("text") or part.get("reasoning"))
+            )
+        elif isinstance(part, dict) and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+    return "".join(texts), "".join(thoughts) or None

@@ -9,7 +9,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from batchlab.protocol.chat import json_text, parse_json, reply_of
+from batchlab.protocol.chat import reply_of
+from batchlab.protocol.values import json_text, parse_json
 from batchlab.records import Reply
 
 

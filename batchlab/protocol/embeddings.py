@@ -16,7 +16,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from batchlab.protocol.chat import ReplyProblem, parse_json, parse_usage
+from batchlab.protocol.chat import is_error
+from batchlab.protocol.usage import usage_of
+from batchlab.protocol.values import ReplyProblem, id_of, parse_json
 from batchlab.records import Reply, Usage
 
 ITEM_BYTES = 4
@@ -27,13 +29,11 @@ class EmbeddingsProblem(ReplyProblem):
     """A body with status 200 that does not have each text's vector.
 
     Attributes:
-        usage: what it says was used all the same.
         is_refusal: it is as the endpoint means it, and would be the same the next time.
     """
 
     def __init__(self, problem: str, usage: Usage, *, is_refusal: bool = False) -> None:
-        super().__init__(problem)
-        self.usage = usage
+        super().__init__(problem, usage)
         self.is_refusal = is_refusal
 
 
@@ -53,9 +53,9 @@ def parse_embeddings(body: bytes, asked: Mapping[str, Any]) -> Reply:
     data = parse_json(body)
     if not isinstance(data, dict):
         raise ReplyProblem("not an object")
-    if data.get("error") or data.get("status") == "error":
-        raise ReplyProblem("an error with status 200")
     usage = _usage(data)
+    if is_error({"choices": [], **data}):
+        raise ReplyProblem("an error with status 200", usage)
     count, items = input_count(asked.get("input")), data.get("data")
     if not isinstance(items, list):
         raise EmbeddingsProblem("the answer has status 200 but no embeddings", usage)
@@ -74,12 +74,11 @@ def parse_embeddings(body: bytes, asked: Mapping[str, Any]) -> Reply:
     if isinstance(dimensions, int) and dimensions not in lengths:
         problem = f"the embedding has {lengths.pop()} dimensions, and {dimensions} were asked for"
         raise EmbeddingsProblem(problem, usage, is_refusal=True)
-    model, response_id = data.get("model"), data.get("id")
     return Reply(
         completion=None,
         usage=usage,
-        model=model if isinstance(model, str) else None,
-        response_id=response_id if isinstance(response_id, str) else None,
+        model=id_of(data.get("model")),
+        response_id=id_of(data.get("id")),
         vectors=tuple(base64.b64encode(found[index]).decode() for index in range(count)),
     )
 
@@ -96,7 +95,7 @@ def vector_text(little_endian: bytes) -> str:
 
 def _usage(data: Mapping[str, Any]) -> Usage:
     """As reported; an embedding has no completion, so its completion tokens are 0 and not unknown."""
-    usage = parse_usage(data.get("usage"))
+    usage = usage_of(data)
     if usage.prompt_tokens is None and usage.total_tokens is not None:
         usage = replace(usage, prompt_tokens=usage.total_tokens)
     if usage.prompt_tokens is None or usage.completion_tokens is not None:

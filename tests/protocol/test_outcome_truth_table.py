@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from batchlab.protocol.error_facts import ErrorFacts, error_facts
+
 from batchlab.protocol.outcomes import TABLE, TransportFault, classify, explained
 
 STATUSES = (200, 201, 400, 401, 402, 403, 404, 413, 418, 422, 429, 500, 503)
