@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from batchlab.endpoints.simulator.faults import FAULTS, Fault
 from batchlab.endpoints.simulator.options import SimulatorOptions
-from batchlab.endpoints.simulator.server import Simulator, serve
+from batchlab.endpoints.simulator.running import Simulator, serve
 
 __all__ = ["FAULTS", "Fault", "Simulator", "SimulatorOptions", "serve"]

@@ -35,6 +35,10 @@ class Answered(Protocol):
         """The data of a streamed reply's events, without `[DONE]`."""
         ...
 
+    def served(self, *, tier: str | None, cached_tokens: int, cache_write_tokens: int | None) -> Answered:
+        """The same answer with the tier it names, and what the cache held; None for what is not told."""
+        ...
+
     def spoilt(self, how: str, cap: int | None) -> Answered:
         """The same answer as a sloppy model gives it."""
         ...
@@ -48,6 +52,7 @@ class Kind:
         problem: what is wrong with a body, or None.
         asked: a valid body's text, its tokens, and those of the longest piece that must fit the context.
         reply: the answer, of body, text, what tells requests apart, and the options.
+        cached: whether beginnings of its prompts are kept in the cache.
     """
 
     path: str
@@ -55,6 +60,7 @@ class Kind:
     asked: Callable[[dict[str, Any]], tuple[str, int, int]]
     reply: Callable[[dict[str, Any], str, bytes, SimulatorOptions], Answered]
     streams: bool = True
+    cached: bool = False
 
 
 def _chat_asked(body: dict[str, Any]) -> tuple[str, int, int]:
@@ -101,7 +107,7 @@ def _vectors(body: dict[str, Any], prompt: str, content: bytes, options: Simulat
 
 
 KINDS = (
-    Kind("chat/completions", request_problem, _chat_asked, _chat_reply),
+    Kind("chat/completions", request_problem, _chat_asked, _chat_reply, cached=True),
     Kind("completions", completion_problem, _completions_asked, _text_reply),
     Kind("embeddings", embeddings_problem, _embeddings_asked, _vectors, streams=False),
 )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Any
 
 from batchlab.endpoints.simulator.faults import Fault
+from batchlab.endpoints.simulator.tariff import Tariff
+
+_ECHOES = ("served", "default", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,14 @@ class SimulatorOptions:
         context_tokens: longest prompt plus max_tokens; longest text to embed.
         dimensions: of an embedding whose request names none.
         ledger_path: a JSON line for each billed request is appended there.
+        tiers: service tiers on offer; another one is refused with a 400. `auto` is `default`.
+        tier_echo: what a reply says of its tier, when one was asked for: `served`, `default` for any, `none`.
+        flex_slots: most flex requests at once; the next is refused with a 429, not charged. None for no end.
+        price: what is charged, see `tariff.Tariff`; None charges nothing.
+        cache_tokens: shortest beginning of a prompt that is kept in the cache; None keeps none.
+        cache_ttl_s: for how long.
+        starts_at: the simulated time of the start, ISO 8601, for prices by the hour; None for the real one.
+        hang_s: how long a connection that is left open stays so.
     """
 
     port: int = 0
@@ -41,6 +53,22 @@ class SimulatorOptions:
     dimensions: int = 256
     faults: tuple[Fault, ...] = ()
     ledger_path: str | None = None
+    tiers: tuple[str, ...] = ("default", "flex", "priority")
+    tier_echo: str = "served"
+    flex_slots: int | None = None
+    price: Tariff | None = None
+    cache_tokens: int | None = None
+    cache_ttl_s: float = 300.0
+    starts_at: str | None = None
+    hang_s: float = 300.0
+
+    @property
+    def starts_at_s(self) -> float | None:
+        """`starts_at` in seconds since 1970; a time without a zone is UTC."""
+        if self.starts_at is None:
+            return None
+        at = datetime.fromisoformat(self.starts_at)
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SimulatorOptions:
@@ -50,18 +78,35 @@ class SimulatorOptions:
         if unknown:
             raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known))}")
         values = dict(data)
-        for name in ("models", "refused"):
-            values[name] = tuple(values.get(name, ()))
+        for name in ("models", "refused", "tiers"):
+            if name in values:
+                values[name] = tuple(values[name])
+        if values.get("price") is not None and not isinstance(values["price"], Tariff):
+            values["price"] = Tariff.of(values["price"])
         values["faults"] = tuple(
             fault if isinstance(fault, Fault) else Fault.from_dict(fault)
             for fault in values.get("faults", ())
         )
-        for name in ("latency_median_s", "latency_sigma", "tokens_median", "tokens_sigma"):
+        for name in (
+            "latency_median_s",
+            "latency_sigma",
+            "tokens_median",
+            "tokens_sigma",
+            "cache_ttl_s",
+            "hang_s",
+        ):
             if name in values and not (isinstance(values[name], int | float) and values[name] >= 0):
                 raise ValueError(f"{name} must be a number, 0 or more")
-        for name in ("rpm", "tpm", "queue_cap"):
+        for name in ("rpm", "tpm", "queue_cap", "flex_slots", "cache_tokens"):
             if values.get(name) is not None and not (
                 isinstance(values[name], int | float) and values[name] > 0
             ):
                 raise ValueError(f"{name} must be a number above 0")
-        return cls(**values)
+        made = cls(**values)
+        if made.tier_echo not in _ECHOES:
+            raise ValueError(f"tier_echo must be one of {', '.join(_ECHOES)}")
+        try:
+            _ = made.starts_at_s
+        except (TypeError, ValueError):
+            raise ValueError("starts_at must be a time such as 2026-11-27T03:00:00Z") from None
+        return made

@@ -56,6 +56,15 @@ class Reply:
     model: str
     choices: tuple[Choice, ...]
     prompt_tokens: int
+    cached_tokens: int = 0
+    cache_write_tokens: int | None = None
+    service_tier: str | None = None
+
+    def served(self, *, tier: str | None, cached_tokens: int, cache_write_tokens: int | None) -> Reply:
+        """The same reply with the tier it names, and what the cache held; None for what is not told."""
+        return replace(
+            self, service_tier=tier, cached_tokens=cached_tokens, cache_write_tokens=cache_write_tokens
+        )
 
     def spoilt(self, how: str, cap: int | None) -> Reply:
         """The JSON reply as a sloppy model gives it; any other reply unchanged."""
@@ -73,12 +82,19 @@ class Reply:
     @property
     def usage(self) -> dict[str, Any]:
         """The usage object."""
+        details = {"cached_tokens": self.cached_tokens}
+        if self.cache_write_tokens is not None:
+            details["cache_write_tokens"] = self.cache_write_tokens
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0},
+            "prompt_tokens_details": details,
         }
+
+    @property
+    def _tier(self) -> dict[str, str]:
+        return {} if self.service_tier is None else {"service_tier": self.service_tier}
 
     def plain(self) -> bytes:
         """The body of a plain reply."""
@@ -87,6 +103,7 @@ class Reply:
             "object": "chat.completion",
             "created": 0,
             "model": self.model,
+            **self._tier,
             "choices": [self._whole(index, choice) for index, choice in enumerate(self.choices)],
         }
         return json.dumps({**body, "usage": self.usage}, ensure_ascii=False).encode()
@@ -157,7 +174,7 @@ class Reply:
 
     def _event(self, fields: dict[str, Any]) -> str:
         head = {"id": self.id, "object": "chat.completion.chunk", "created": 0, "model": self.model}
-        return json.dumps({**head, **fields}, ensure_ascii=False)
+        return json.dumps({**head, **self._tier, **fields}, ensure_ascii=False)
 
 
 def _pieces(text: str) -> list[str]:
@@ -227,7 +244,7 @@ def make_reply(
     others = (content + b"%d" % index for index in range(1, body.get("n") or 1))
     return Reply(
         id=f"sim-{content.hex()[:16]}",
-        model=str(body["model"]),
+        model=body["model"],
         choices=tuple(choice_of(one) for one in (content, *others)),
         prompt_tokens=prompt_tokens(messages),
     )

@@ -63,6 +63,11 @@ class TextReply:
         if include_usage:
             yield json.dumps({**self._head([]), "usage": self.usage})
 
+    def served(self, *, tier: str | None, cached_tokens: int, cache_write_tokens: int | None) -> TextReply:
+        """Unchanged: it names no tier, and its prompt is in no cache."""
+        del tier, cached_tokens, cache_write_tokens
+        return self
+
     def spoilt(self, how: str, cap: int | None) -> TextReply:
         """Unchanged: it is no JSON."""
         del how, cap
@@ -104,6 +109,11 @@ class Embeddings:
         """Embeddings are not streamed."""
         del include_usage
         yield self.plain().decode()
+
+    def served(self, *, tier: str | None, cached_tokens: int, cache_write_tokens: int | None) -> Embeddings:
+        """Unchanged: it names no tier, and its prompt is in no cache."""
+        del tier, cached_tokens, cache_write_tokens
+        return self
 
     def spoilt(self, how: str, cap: int | None) -> Embeddings:
         """Unchanged: it is no JSON."""

@@ -1,4 +1,7 @@
-"""Request validation as ModelsLab's OpenAPI document states it: 400 and 401 with an error object."""
+"""Request validation as ModelsLab's OpenAPI document states it: 400 and 401 with an error object.
+
+`error.code` is text there, and neither `model` nor a message is demanded: both are the server's to choose.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-def error_body(message: str, type_: str = "invalid_request_error", code: str | None = None) -> bytes:
+def error_body(message: str, type_: str = "invalid_request_error", code: str = "invalid_request") -> bytes:
     """The error object of a 4xx."""
     return json.dumps({"error": {"message": message, "type": type_, "code": code}}).encode()
 
@@ -32,8 +35,8 @@ def parameters_problem(body: Any) -> str | None:
     if not isinstance(body, dict):
         return "The request body must be a JSON object."
     model = body.get("model", body.get("model_id"))
-    if not isinstance(model, str) or not model:
-        return "you must provide a model parameter"
+    if model is not None and not isinstance(model, str):
+        return "'model' must be a string."
     for name, (low, high) in _RANGES.items():
         value = body.get(name)
         if value is not None and (
@@ -46,12 +49,13 @@ def parameters_problem(body: Any) -> str | None:
             return f"'{name}' must be a positive integer."
     if not isinstance(body.get("stream", body.get("streaming", False)) or False, bool):
         return "'stream' must be a boolean."
-    return None
+    tier = body.get("service_tier")
+    return None if tier is None or isinstance(tier, str) else "'service_tier' must be a string."
 
 
 def _messages_problem(messages: Any) -> str | None:
-    if not isinstance(messages, list) or not messages:
-        return "'messages' must be a non-empty array."
+    if not isinstance(messages, list):
+        return "'messages' must be an array."
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") not in _ROLES:
             return f"'messages[{index}].role' must be one of {', '.join(sorted(_ROLES))}."
