@@ -117,6 +117,22 @@ PRESETS: Mapping[str, Preset] = {
             limits="requests a minute, by account; grows with use",
         ),
         Preset(
+            "xai",
+            "https://api.x.ai/v1",
+            "XAI_API_KEY",
+            host="api.x.ai",
+            limits="requests a second and tokens a minute, by model and team",
+            reasons_beyond_cap=True,  # usage: total = prompt + completion + reasoning
+        ),
+        Preset(
+            "gemini",
+            "https://generativelanguage.googleapis.com/v1beta/openai",
+            "GEMINI_API_KEY",
+            host="generativelanguage.googleapis.com",
+            limits="requests and tokens a minute, requests a day, by tier and model",
+            reasons_beyond_cap=True,  # its thoughts are in the total only
+        ),
+        Preset(
             "azure",
             None,
             "AZURE_OPENAI_API_KEY",

@@ -101,7 +101,7 @@ class Price:
         most, bounds = 0.0, [*(above for above, _ in self.longer), math.inf]
         for (above, price), end in zip([(-1, self), *self.longer], bounds, strict=True):
             if prompt_tokens > above:
-                dear = price._dearest(media=media)
+                dear = price.most_of_a_token(media=media)
                 tokens = min(prompt_tokens, end) * dear.input + completion_tokens * dear.output
                 most = max(most, tokens / PER_MTOK + price.request)
         return most
@@ -118,7 +118,14 @@ class Price:
         """For a person: `$5 in, $30 out`."""
         return f"${self.input:g} in, ${self.output:g} out"
 
-    def _dearest(self, *, media: bool) -> Dearest:
+    @property
+    def has_dear_media(self) -> bool:
+        """Whether tokens of pictures or sound may cost more than text."""
+        classes = (self, *(price for _, price in self.longer))
+        return any(one.dearest_media not in (None, one.dearest) for one in classes)
+
+    def most_of_a_token(self, *, media: bool) -> Dearest:
+        """The most that a token of any kind costs."""
         given = self.dearest_media if media and self.dearest_media is not None else self.dearest
         return given or Dearest(max(self.input, self.cached_input, self.written_input), self.output)
 
@@ -201,15 +208,23 @@ def different(prices: Iterable[Price | None]) -> list[Price]:
 
 
 class Ceiling:
-    """The most that a request may be billed, whatever tier, hour and length of those possible it meets."""
+    """The most that a request may be billed, whatever tier, hour and length of those possible it meets.
+
+    Attributes:
+        reasons_on: whether reasoning may be billed beyond max_tokens.
+        with_media: that of requests with pictures or sound, if it is another.
+    """
 
     def __init__(self, prices: Sequence[Price], *, reasons_on: bool = False, media: bool = False) -> None:
+        self.reasons_on = reasons_on
+        self.with_media: Ceiling | None = None
         self._prices = prices
         self._media = media
-        self.reasons_on = reasons_on  # reasoning may be billed beyond max_tokens
         # one price without a threshold is nearly every request: no loop for it
         plain = len(prices) == 1 and not prices[0].longer and not prices[0].request
-        self._dearest = prices[0]._dearest(media=media) if plain else None
+        self._dearest = prices[0].most_of_a_token(media=media) if plain else None
+        if not media and any(one.has_dear_media for one in prices):
+            self.with_media = Ceiling(prices, reasons_on=reasons_on, media=True)
 
     def most_usd(self, prompt_tokens: float, completion_tokens: float) -> float:
         """For up to so many tokens."""

@@ -46,7 +46,7 @@ class PriceBook:
         self._model = model
         self._names: dict[str, ListedModel | None] = {}
         self._found: dict[Served, tuple[Tariff | None, str]] = {}
-        self._ceilings: dict[tuple[str, str | None, bool, int, float], Ceiling | None] = {}
+        self._ceilings: dict[tuple[str, str | None, int, float], Ceiling | None] = {}
         # how requests for a model were answered so far, as far as it matters to a price
         self._answers: dict[str, set[tuple[str | None, str | None]]] = {}
 
@@ -77,12 +77,14 @@ class PriceBook:
         It counts with the tier that is asked for and the usual one, and with the models and tiers by
         which such requests were answered so far. None for an unknown price.
         """
-        model, tier, media = request.model, asked_tier(request.body), _has_media(request.body)
-        hour = int(at // HOUR_S)
-        key = (model, tier, media, hour, within_s)
+        model, tier, hour = request.model, asked_tier(request.body), int(at // HOUR_S)
+        key = (model, tier, hour, within_s)
         if key not in self._ceilings:
-            self._ceilings[key] = self._ceiling(model, tier, hour * HOUR_S, within_s, media=media)
-        return self._ceilings[key]
+            self._ceilings[key] = self._ceiling(model, tier, hour * HOUR_S, within_s)
+        found = self._ceilings[key]
+        if found is not None and found.with_media is not None and _has_media(request.body):
+            return found.with_media
+        return found
 
     def states(self, served: Served, at: float) -> bool:
         """Whether somebody states a price for the tier, or the batch API, by which it was served."""
@@ -145,9 +147,7 @@ class PriceBook:
             return None, f"not in {LIST_NAME}"
         return tariff, LIST_NAME if tariff is not None else f"not by tokens in {LIST_NAME}"
 
-    def _ceiling(
-        self, model: str, tier: str | None, since: float, within_s: float, *, media: bool
-    ) -> Ceiling | None:
+    def _ceiling(self, model: str, tier: str | None, since: float, within_s: float) -> Ceiling | None:
         if self.find(model, tier)[0] is None:
             return None
         ways = {(None, None), (None, "standard"), *self._answers.get(model, ())}
@@ -155,7 +155,7 @@ class PriceBook:
         until = since + HOUR_S + within_s
         found = different(price for one in tariffs if one is not None for price in one.between(since, until))
         reasons_on = self._endpoint.service.reasons_beyond_cap
-        return Ceiling(found, reasons_on=reasons_on, media=media) if found else None
+        return Ceiling(found, reasons_on=reasons_on) if found else None
 
     @property
     def _is_free(self) -> bool:
