@@ -79,6 +79,7 @@ _KEYWORDS = {
     "prefix": "output.prefix",
     "reuse": "output.reuse",
     "dedupe": "output.dedupe",
+    "fail_on": "output.fail_on",
 }
 
 
