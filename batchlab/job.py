@@ -79,13 +79,25 @@ class InputJob:
         return ROWS if self.path.startswith(MEMORY) else self.path
 
 
+PRICED_WAYS = ("flex", "batch")  # ways to be answered that a stated price may have a price for
+
+
 @dataclass(frozen=True, slots=True)
 class PriceJob:
-    """USD per 1 M tokens; None where the user gave none. `models` holds those of single models."""
+    """USD per 1 M tokens; None where the user gave none. `models` holds those of single models.
+
+    Attributes:
+        cached, cache_write: of prompt tokens read from a cache, and written to one; as `input` when None.
+        flex, batch: of answers at that tier, and through the batch API: a share of the price, or a price
+            with `input`, `output`, `cached` and `cache_write`; as all others when None.
+    """
 
     input: float | None = None
     output: float | None = None
     cached: float | None = None
+    cache_write: float | None = None
+    flex: PriceJob | float | None = None
+    batch: PriceJob | float | None = None
     models: dict[str, PriceJob] = field(default_factory=dict)
 
 
@@ -361,7 +373,10 @@ def _section(name: str, data: Any) -> Any:
         return tuple(EndpointJob(**{**one, "price": _section("price", one["price"])}) for one in data)
     if name == "price":
         models = {model: _section("price", price) for model, price in data.get("models", {}).items()}
-        return PriceJob(**{**data, "models": models})
+        ways = {
+            way: _section("price", data[way]) for way in PRICED_WAYS if isinstance(data.get(way), Mapping)
+        }
+        return PriceJob(**{**data, **ways, "models": models})
     if name == "output":
         lists = {name: tuple(data.get(name, ())) for name in ("reuse", "fail_on")}
         return OutputJob(**{**data, **lists})

@@ -19,6 +19,7 @@ from typing import Any
 from batchlab.errors import UsageError
 from batchlab.job import (
     DEFAULT_BASE_URL,
+    PRICED_WAYS,
     SECTIONS,
     EndpointJob,
     Job,
@@ -255,6 +256,7 @@ _LISTS: dict[str, Callable[[Any], Any]] = {"image": columns, "audio": columns, "
 _NESTED: dict[str, Callable[[Mapping[str, Any], list[str]], Any]] = {
     "price": _price_table,
     "models": _price_tables,
+    **dict.fromkeys(PRICED_WAYS, _price_table),
 }
 
 
@@ -266,7 +268,9 @@ def _with_whole_prices(job: Job) -> Job:
     def whole(price: PriceJob) -> PriceJob:
         models = {model: whole(one) for model, one in price.models.items()}
         output = 0.0 if price.input is not None and price.output is None else price.output
-        return dataclasses.replace(price, output=output, models=models)
+        ways = {way: getattr(price, way) for way in PRICED_WAYS}
+        ways = {way: whole(one) if isinstance(one, PriceJob) else one for way, one in ways.items()}
+        return dataclasses.replace(price, output=output, models=models, **ways)
 
     endpoints = tuple(dataclasses.replace(one, price=whole(one.price)) for one in job.endpoint)
     return dataclasses.replace(job, endpoint=endpoints, price=whole(job.price))

@@ -13,6 +13,7 @@ from batchlab.job import (
     ENGINES,
     FAIL_ON,
     FORMATS,
+    PRICED_WAYS,
     SCHEMA_MODES,
     SELF_STARTED,
     TASK_PATHS,
@@ -20,6 +21,7 @@ from batchlab.job import (
     Job,
     LimitsJob,
     OutputJob,
+    PriceJob,
     RequestJob,
     output_format,
 )
@@ -45,14 +47,9 @@ def job_problems(job: Job) -> list[str]:
     problems += _schema_problems(job)
     problems += _message_problems(job)
     problems += _limits_problems(job.limits)
-    for price in (job.price, *job.price.models.values(), *(one.price for one in job.endpoint)):
-        problems += [
-            f"price.{name}: must not be negative"
-            for name in ("input", "output", "cached")
-            if (getattr(price, name) or 0) < 0
-        ]
-        if (price.input is None) != (price.output is None):
-            problems.append("price: needs both input and output (USD per 1M tokens)")
+    problems += _price_problems("price", job.price)
+    for endpoint in job.endpoint:
+        problems += _price_problems("endpoint.price", endpoint.price)
     if job.output.shard_rows is not None and job.output.shard_rows < 1:
         problems.append("output.shard_rows: must be at least 1")
     if job.input.limit is not None and job.input.limit < 1:
@@ -62,6 +59,36 @@ def job_problems(job: Job) -> list[str]:
     problems += _watching_problems(job)
     for endpoint in job.endpoint:
         problems += _endpoint_problems(endpoint)
+    return problems
+
+
+def _price_problems(where: str, price: PriceJob) -> list[str]:
+    """What is wrong with a price and those inside it."""
+    problems = [
+        f"{where}.{name}: must not be negative"
+        for name in ("input", "output", "cached", "cache_write")
+        if (getattr(price, name) or 0) < 0
+    ]
+    if (price.input is None) != (price.output is None):
+        problems.append(f"{where}: needs both input and output (USD per 1M tokens)")
+    for way in PRICED_WAYS:
+        other = getattr(price, way)
+        if isinstance(other, PriceJob):
+            problems += _price_problems(f"{where}.{way}", other)
+            if other.input is None and other.output is None:
+                problems.append(f"{where}.{way}: needs both input and output (USD per 1M tokens)")
+            if other.models or any(getattr(other, name) is not None for name in PRICED_WAYS):
+                problems.append(f"{where}.{way}: may have input, output, cached and cache_write only")
+        elif other is not None and not 0 <= other <= 1:
+            problems.append(
+                f"{where}.{way}: {other:g} is no share of the price (0 to 1); "
+                f"for a price of its own write {way} = {{ input = …, output = … }}"
+            )
+    others = [name for name in ("cached", "cache_write", *PRICED_WAYS) if getattr(price, name) is not None]
+    if others and price.input is None and price.output is None:
+        problems.append(f"{where}.{others[0]}: needs input and output beside it (USD per 1M tokens)")
+    for model, one in price.models.items():
+        problems += _price_problems(f"{where}.models.{model}", one)
     return problems
 
 

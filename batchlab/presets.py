@@ -29,6 +29,8 @@ class Preset:
         schema_mode: how it is best asked for answers that fit a schema: `json_schema` where a
             `response_format` of that type is enforced, else `json_object` or `prompt`.
         limits: what is known of its limits.
+        reasons_beyond_cap: reasoning comes on top of the completion tokens that a cap holds down, and is
+            billed; seen in usage whose total is prompt + completion + reasoning.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Preset:
     queues: bool = False
     schema_mode: str = "json_schema"
     limits: str = ""
+    reasons_beyond_cap: bool = False
 
 
 _COMPLETION_CAP = {"max_tokens": "max_completion_tokens"}
@@ -112,6 +115,22 @@ PRESETS: Mapping[str, Preset] = {
             "FIREWORKS_API_KEY",
             host="api.fireworks.ai",
             limits="requests a minute, by account; grows with use",
+        ),
+        Preset(
+            "xai",
+            "https://api.x.ai/v1",
+            "XAI_API_KEY",
+            host="api.x.ai",
+            limits="requests a second and tokens a minute, by model and team",
+            reasons_beyond_cap=True,  # usage: total = prompt + completion + reasoning
+        ),
+        Preset(
+            "gemini",
+            "https://generativelanguage.googleapis.com/v1beta/openai",
+            "GEMINI_API_KEY",
+            host="generativelanguage.googleapis.com",
+            limits="requests and tokens a minute, requests a day, by tier and model",
+            reasons_beyond_cap=True,  # its thoughts are in the total only
         ),
         Preset(
             "azure",

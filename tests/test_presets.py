@@ -11,7 +11,8 @@ from batchlab.job_file import job_from
 from batchlab.presets import PRESETS, preset_of
 
 NAMES = (
-    "modelslab openai openrouter together groq deepseek mistral fireworks azure ollama vllm llama.cpp".split()
+    "modelslab openai openrouter together groq deepseek mistral fireworks xai gemini azure "
+    "ollama vllm llama.cpp".split()
 )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
 from batchlab.cli.completion import run_dirs
-from batchlab.costs.pricing import Price
+from batchlab.costs.price import Price
 from batchlab.errors import EXIT_OK, UsageError
 
 
@@ -35,10 +37,14 @@ from batchlab.errors import EXIT_OK, UsageError
     "--price",
     "prices",
     multiple=True,
-    metavar="MODEL=IN,OUT[,CACHED]",
+    metavar="MODEL=IN,OUT[,CACHED[,WRITTEN]]",
     help="What if MODEL (* for any) cost this many USD per 1M tokens; repeatable.",
 )
-@click.option("--what-if", type=click.Choice(["batch-api"]), help="What if it went through the batch API.")
+@click.option(
+    "--what-if",
+    type=click.Choice(["batch-api", "flex"]),
+    help="What if it had gone through the batch API, or at the tier flex, at the prices that are stated for it.",
+)
 def cost(
     runs: tuple[str, ...],
     *,
@@ -57,17 +63,19 @@ def cost(
     Example:
         batchlab cost runs/quickstart --by status
     """
-    from batchlab.report.cost import BATCH_API_SHARE
     from batchlab.report.text import table_text
     from batchlab.runner.books import cost_of
 
-    table = cost_of(
+    found = cost_of(
         runs,
         by=_names(by),
         columns=_pairs(columns),
         prices=dict(map(_price, prices)) or None,
-        share=BATCH_API_SHARE if what_if == "batch-api" else 1.0,
+        what_if=what_if,
     )
+    table = found.table
+    for note in found.notes:
+        click.echo(note, err=True)
     match format_:
         case "csv":
             click.echo(table.to_csv(index=False), nl=False)
@@ -99,9 +107,12 @@ def _price(text: str) -> tuple[str, Price]:
         values = [float(number) for number in numbers.split(",")]
     except ValueError:
         values = []
-    if not model or len(values) not in {2, 3} or min(values) < 0:
-        raise UsageError(f"--price {text}: expected MODEL=IN,OUT[,CACHED] in USD per 1M tokens.")
-    return model, Price(*values)
+    if not model or not 2 <= len(values) <= 4 or not all(0 <= one < math.inf for one in values):
+        raise UsageError(f"--price {text}: expected MODEL=IN,OUT[,CACHED[,WRITTEN]] in USD per 1M tokens.")
+    price_in, out, cached, written, *_ = [*values, None, None]
+    assert price_in is not None, "there are at least two"
+    assert out is not None, "there are at least two"
+    return model, Price(price_in, out, cached, written)
 
 
 @click.command()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from batchlab.costs.pricing import Price, cost_usd
+from batchlab.costs.price import PER_MTOK, Price, Tariff
 from batchlab.costs.tokens import BYTES_PER_TOKEN
-from batchlab.records import Usage
 
 COMPLETION_SHARE = 0.1  # of max_tokens, at the low end
 NO_MAX_TOKENS = (50, 1_000)  # completion tokens a row when no cap is set
@@ -51,8 +51,10 @@ def estimate(
     *,
     rows: int,
     prompt_bytes: int,
+    lengths: Mapping[int, int],
     max_tokens: int | None,
-    price: Price | None,
+    tariff: Tariff | None,
+    at: float,
     concurrency: int,
     rpm: float | None,
     tpm: float | None,
@@ -62,7 +64,13 @@ def estimate(
 ) -> Estimate:
     """The ranges for `rows` rows with `prompt_bytes` of prompts in all.
 
+    The cost runs from the shortest answers at the cheapest hour the run may fall into to the longest at
+    the dearest; each row is priced by its own length.
+
     Args:
+        lengths: how many rows have prompts of so many bytes, of those rows or of more of their kind.
+        tariff: what answers cost; None for an unknown price.
+        at: when the run would begin, in Unix seconds.
         batch_rows, batch_tokens: most rows, and most tokens (0: any number), in one request.
         max_tokens: of a row's completion; 0 for embeddings, which have none.
         tokens_per_byte: by the model's tokenizer, if there is one.
@@ -78,11 +86,6 @@ def estimate(
     else:
         each = NO_MAX_TOKENS
     completion = each[0] * rows, each[1] * rows
-    costs = [
-        cost_usd(price, Usage(prompt_tokens=prompt_tokens, completion_tokens=tokens)) for tokens in completion
-    ]
-    low_cost, high_cost = costs
-    cost = None if low_cost is None or high_cost is None else (low_cost, high_cost)
     durations, binding = [], ""
     for tokens, start, per_token in zip(completion, SECONDS_PER_REQUEST, SECONDS_PER_TOKEN, strict=True):
         candidates = {f"concurrency {concurrency}": (requests * start + tokens * per_token) / concurrency}
@@ -94,7 +97,22 @@ def estimate(
         durations.append(candidates[binding])
     by = f"{BYTES_PER_TOKEN} bytes a token" if tokens_per_byte is None else "by the tokenizer"
     lasts = durations[0], durations[1]
+    prices = tariff.between(at, at + lasts[1]) if tariff is not None else []
+    a_byte = 1 / BYTES_PER_TOKEN if tokens_per_byte is None else tokens_per_byte
+    share = rows / max(1, sum(lengths.values()))
+    costs = [[share * _usd(price, lengths, a_byte, tokens) for price in prices] for tokens in each]
+    cost = (min(costs[0]), max(costs[1])) if prices else None
     return Estimate(rows, prompt_tokens, completion, cost, lasts, binding, by, requests)
+
+
+def _usd(price: Price, lengths: Mapping[int, int], tokens_per_byte: float, completion_tokens: float) -> float:
+    """What rows of these lengths cost, each with so many completion tokens."""
+    usd = 0.0
+    for size, rows in lengths.items():
+        own = price.at_length(size * tokens_per_byte)
+        tokens = size * tokens_per_byte * own.input + completion_tokens * own.output
+        usd += rows * (tokens / PER_MTOK + own.request)
+    return usd
 
 
 def _time(seconds: float) -> str:

@@ -8,12 +8,16 @@ again, so what stays unused at the end is less than one request's worst case.
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import Protocol
 
-from batchlab.costs.pricing import Price, cost_usd
 from batchlab.dispatch.slots import Stopped
 from batchlab.errors import RunStopped
 from batchlab.records import Usage
 
+# Reasoning beyond max_tokens, where a service bills it so and no answer has told how long it gets.
+UNCAPPED_REASONING = 16_384
+ENOUGH_ANSWERS = 20  # without any reasoning beyond max_tokens: then it is not that model's way
 # A row that sets no max_tokens: its worst case is a guess, twice the longest answer seen.
 UNCAPPED_COMPLETION = 4_096
 PROMPT_SAFETY = 2  # bytes/4 is low for code and for scripts other than Latin
@@ -24,6 +28,19 @@ NO_PRICE = (
     "a cost cap needs a price, and this model's is unknown. "
     "Pass --price-in and --price-out (USD per 1M tokens), or leave --max-cost out."
 )
+
+
+class Dear(Protocol):
+    """The most that a request may be billed, of a known price; see `costs.price.Ceiling`."""
+
+    @property
+    def reasons_on(self) -> bool:
+        """Whether reasoning may be billed beyond max_tokens."""
+        ...
+
+    def most_usd(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """US dollars for up to so many tokens."""
+        ...
 
 
 def _tokens(usage: Usage) -> float:
@@ -47,12 +64,16 @@ class _Meter:
 
 class Reservation:
     """What is set aside for one request; it counts as used in full until it is settled,
-    because a request that was cut off may have been billed."""
+    because a request that was cut off may have been billed. `at` is when it left, in Unix seconds."""
 
-    __slots__ = ("charged_tokens", "charged_usd", "price", "worst_tokens", "worst_usd")
+    __slots__ = ("at", "charged_tokens", "charged_usd", "max_tokens", "priced", "worst_tokens", "worst_usd")
 
-    def __init__(self, worst_usd: float, worst_tokens: float, price: Price | None) -> None:
-        self.price = price
+    def __init__(
+        self, worst_usd: float, worst_tokens: float, *, priced: bool, max_tokens: int | None = None
+    ) -> None:
+        self.at = 0.0
+        self.priced = priced
+        self.max_tokens = max_tokens
         self.worst_usd = self.charged_usd = worst_usd
         self.worst_tokens = self.charged_tokens = worst_tokens
 
@@ -73,8 +94,15 @@ class Budget:
         self._capped = max_cost_usd is not None or max_tokens is not None
         self._in_flight = 0
         self._longest_completion = 0
+        self._longest_beyond = 0  # completion tokens past a request's max_tokens
+        self._answers = 0  # with a known number of completion tokens, to requests with max_tokens
         self._stopped = False
         self._changed = asyncio.Event()
+
+    @property
+    def caps_cost(self) -> bool:
+        """Whether each request must say the most that it may cost."""
+        return self._usd.cap is not None
 
     @property
     def spent_usd(self) -> float:
@@ -86,8 +114,8 @@ class Budget:
         """Settled tokens, earlier invocations included."""
         return self._tokens.spent
 
-    def reserved(self, prompt_tokens: int, max_tokens: int | None, price: Price | None) -> Reserved:
-        """Sets aside what one request at `price` may use, as an async context.
+    def reserved(self, prompt_tokens: int, max_tokens: int | None, price: Dear | None) -> Reserved:
+        """Sets aside the most that one request may use, as an async context; `price` is None when unknown.
 
         Entering it waits for others to settle if need be, and raises:
             RunStopped: nothing is in flight and what is left does not cover this request, or there
@@ -99,12 +127,13 @@ class Budget:
     async def reserve(self, reservation: Reservation) -> None:
         """See `reserved`, which is how to use it."""
         if self._capped:
-            if reservation.price is None and self._usd.cap is not None:
+            if not reservation.priced and self._usd.cap is not None:
                 raise RunStopped("budget", NO_PRICE)
             await self._until_covered(reservation)
         self._usd.reserved += reservation.worst_usd
         self._tokens.reserved += reservation.worst_tokens
         self._in_flight += 1
+        reservation.at = time.time()
 
     def end(self, reservation: Reservation) -> None:
         """What was set aside is free again, but for what is charged."""
@@ -116,15 +145,19 @@ class Budget:
         if self._capped:
             self._changed.set()
 
-    def settle(self, reservation: Reservation, usage: Usage) -> None:
-        """The attempt was billed for `usage`; without token counts its worst case stays charged."""
-        cost = cost_usd(reservation.price, usage)
+    def settle(self, reservation: Reservation, usage: Usage, usd: float | None) -> None:
+        """The attempt was billed for `usage`, which costs `usd`; of what is unknown the worst case stays
+        charged."""
         prompt, completion = usage.prompt_tokens, usage.completion_tokens
-        reservation.charged_usd = reservation.worst_usd if cost is None else cost
+        reservation.charged_usd = reservation.worst_usd if usd is None else usd
         known = prompt is not None and completion is not None
         reservation.charged_tokens = _tokens(usage) if known else reservation.worst_tokens
         if completion is not None and completion > self._longest_completion:
             self._longest_completion = completion
+        if completion is not None and (most := reservation.max_tokens) is not None:
+            self._answers += 1
+            if completion - most > self._longest_beyond:
+                self._longest_beyond = completion - most
 
     def release(self, reservation: Reservation) -> None:
         """The attempt was refused: nothing is billed for it."""
@@ -157,13 +190,25 @@ class Budget:
             return self._tokens, reservation.worst_tokens
         return None
 
-    def _worst(self, prompt_tokens: int, max_tokens: int | None, price: Price | None) -> Reservation:
+    def _worst(self, prompt_tokens: int, max_tokens: int | None, price: Dear | None) -> Reservation:
+        """What a request may use at the most.
+
+        A service may answer with more than max_tokens, because its reasoning comes on top: then it is
+        twice the most that came beyond it so far, and a guess before anything did.
+        """
+        if not self._capped:
+            return Reservation(0.0, 0.0, priced=price is not None, max_tokens=max_tokens)
         prompt = prompt_tokens * PROMPT_SAFETY + PROMPT_OVERHEAD
         completion = max_tokens
         if completion is None:
             completion = 2 * self._longest_completion or UNCAPPED_COMPLETION
-        usd = 0.0 if price is None else price.usd(prompt, completion)
-        return Reservation(usd, float(prompt + completion), price)
+        elif self._longest_beyond:
+            completion += 2 * self._longest_beyond
+        elif price is not None and price.reasons_on and self._answers < ENOUGH_ANSWERS:
+            completion += UNCAPPED_REASONING
+        usd = 0.0 if price is None else price.most_usd(prompt, completion)
+        worst = float(prompt + completion)
+        return Reservation(usd, worst, priced=price is not None, max_tokens=max_tokens)
 
 
 class Reserved:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from batchlab.costs.pricing import cost_usd
+from batchlab.costs.price import HOUR_S, Ceiling, Served, asked_tier
 from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.budget import Budget, Reservation
 from batchlab.dispatch.correction import Correction
@@ -306,8 +306,8 @@ class Pool:
                 avoid=state.lane,
                 front=retried,
             ) as grant:
-                price = grant.lane.prices.price(request.model)
-                async with self._budget.reserved(prompt_tokens, request.max_tokens, price) as reservation:
+                most = self._ceiling(request, grant.lane)
+                async with self._budget.reserved(prompt_tokens, request.max_tokens, most) as reservation:
                     state.queue_ms += (time.monotonic() - queued) * 1000
                     state.attempts += 1
                     state.lane = grant.lane
@@ -323,12 +323,19 @@ class Pool:
                         self._failover.check(grant.lane, outcome)
                     else:
                         state.lane = grant.lane
-                        state.usd = cost_usd(price, state.answer.reply.usage)
-                        self._answered(state.answer, grant, reservation)
+                        state.usd = _cost_usd(request, state.answer, grant.lane)
+                        self._answered(state.answer, grant, reservation, state.usd)
                         return
             if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.FAIL}:
                 raise ApiError(outcome)
             retried = True
+
+    def _ceiling(self, request: ChatRequest, lane: Lane) -> Ceiling | None:
+        """The most that the request may be billed there, if there is a cap and a price."""
+        if not self._budget.caps_cost:
+            return None
+        # it may wait for money, and then for its answer, into the next hour
+        return lane.prices.ceiling(request, time.time(), HOUR_S + self._limits.timeout_s)
 
     async def _sent(self, request: ChatRequest, state: RowState, grant: Grant) -> tuple[Answer, Grant]:
         """The answer and the grant it came by; a row that is over its deadline has failed."""
@@ -374,14 +381,14 @@ class Pool:
         self._recorder.sent(request.row_id, state.attempts)
         return got
 
-    def _answered(self, answer: Answer, grant: Grant, reservation: Reservation) -> None:
+    def _answered(self, answer: Answer, grant: Grant, reservation: Reservation, usd: float | None) -> None:
         usage = answer.reply.usage
         total = usage.total_tokens
         if total is None and usage.prompt_tokens is not None:
             total = usage.prompt_tokens + (usage.completion_tokens or 0)
         grant.lane.health.succeeded()
         grant.lane.controller.succeeded(grant.permit, time.monotonic(), total, answer.rate)
-        self._budget.settle(reservation, usage)
+        self._budget.settle(reservation, usage, usd)
 
     def _came_back(
         self,
@@ -392,11 +399,14 @@ class Pool:
         reservation: Reservation,
     ) -> Outcome:
         """Books a failed attempt everywhere it counts. Returns the outcome the run makes of it."""
-        usd = cost_usd(reservation.price, error.usage) if error.usage is not None else None
+        usd = None
+        if error.usage is not None:
+            served = Served(request.model, asked_tier(request.body))
+            usd = grant.lane.prices.cost_usd(error.usage, served, reservation.at)
         self._recorder.back(request.row_id, error.usage, usd)
         if error.usage is not None:
             state.wasted.append((error.usage, usd))
-            self._budget.settle(reservation, error.usage)
+            self._budget.settle(reservation, error.usage, usd)
         elif error.outcome.error_class not in _MAYBE_BILLED:
             self._budget.release(reservation)
         outcome = grant.lane.health.judged(error.outcome)
@@ -427,6 +437,13 @@ class Pool:
         finally:
             self._away -= 1
         raise Stopped
+
+
+def _cost_usd(request: ChatRequest, answer: Answer, lane: Lane) -> float | None:
+    """What an answer costs, as what it was."""
+    reply = answer.reply
+    served = Served(request.model, asked_tier(request.body), reply.model, reply.service_tier)
+    return lane.prices.cost_usd(reply.usage, served, answer.started_at)
 
 
 def with_more_tokens(request: ChatRequest, factor: float) -> ChatRequest | None:

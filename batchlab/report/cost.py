@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 
-from batchlab.costs.pricing import PER_MTOK, Price
+from batchlab.costs.price import PER_MTOK, Price
+from batchlab.records import Usage
 
-PriceOf = Callable[[str | None, str | None], Price | None]  # of a model at an endpoint
 
-BATCH_API_SHARE = 0.5  # of the price: OpenAI, Anthropic and Google state half for their batch APIs
+class Kind(NamedTuple):
+    """What rows with one price have in common: model and tier as served, who answered, and when they were
+    asked (Unix seconds)."""
+
+    model: str | None
+    endpoint: str | None
+    tier: str | None
+    at: float
+
+
+class PriceOf(Protocol):
+    """What answers cost."""
+
+    def __call__(self, kind: Kind, way: str | None = None) -> Price | None:
+        """The price of answers; with a way of `WAYS`, as if they had come by it. None when there is none."""
+        ...
+
+
+WAYS: Mapping[str, str] = {"batch-api": "batch", "flex": "flex"}  # of a what-if
+MINUTE_S = 60.0  # no price changes within one
 TOTAL = "total"
 
 TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 NUMBERS = (
-    *TOKENS, "wasted_prompt_tokens", "wasted_completion_tokens", "cost_usd", "cost_wasted_usd", "attempts",
-    "cut_off", "provider_usd",
+    *TOKENS, "cache_write_tokens", "wasted_prompt_tokens", "wasted_completion_tokens", "cost_usd",
+    "cost_wasted_usd", "attempts", "cut_off", "provider_usd",
 )  # fmt: skip
-WORDS = ("status", "model", "endpoint", "error_class")
+WORDS = ("status", "model", "endpoint", "error_class", "service_tier", "usage_raw")
 HELP = {
     "rows": "input rows with a final result",
     "requests": "requests sent for them",
@@ -30,7 +52,7 @@ HELP = {
     "cached_savings_usd": "what cached prompt tokens saved against the full price",
     "provider_usd": "the cost that the provider's own usage states",
     "rows_without_cost": "answered rows whose price or token count is not known",
-    "what_if_usd": "the kept answers at the prices of --price or --what-if",
+    "what_if_usd": "the kept answers at the prices of --price or --what-if, as far as there are such prices",
 }
 
 
@@ -50,6 +72,10 @@ def prepared(frame: pd.DataFrame) -> pd.DataFrame:
         made["day"] = at.dt.strftime("%Y-%m-%d")
     elif "day" not in made:
         made["day"] = None
+    made["asked_at"] = np.nan
+    if "started_at" in made:
+        asked = pd.to_datetime(made["started_at"], utc=True, errors="coerce")
+        made["asked_at"] = (asked - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
     copied = made["prompt_tokens"].isna() & made["completion_tokens"].isna() & (made["cost_usd"] == 0.0)
     made["reused"] = copied & (made["status"] != "failed")
     made["provider_usd"] = made["provider_usd"].mask(made["reused"])  # stated of the answer, not of the copy
@@ -62,7 +88,7 @@ def cost_table(
     *,
     price_of: PriceOf,
     what_if: Mapping[str, Price] | None = None,
-    share: float = 1.0,
+    way: str | None = None,
 ) -> pd.DataFrame:
     """One line a group, dearest first, and a line `total`. Sums without any known value are NaN.
 
@@ -70,9 +96,9 @@ def cost_table(
         frame: from `prepared`; all its rows have a final result.
         by: names of columns.
         what_if: prices to try, by model; "*" is any other model.
-        share: of the price that a what-if pays.
+        way: one of `WAYS`, by which answers without a price in `what_if` are tried; see `without_price`.
     """
-    rows = frame.assign(**_derived(frame, price_of, what_if or {}, share))
+    rows = frame.assign(**_derived(frame, price_of, what_if or {}, way))
     names = list(_sums(rows.iloc[:0]))
     groups = []
     if by and len(rows):
@@ -88,52 +114,107 @@ def cost_table(
         labels[by[0]] = TOTAL
     total = pd.DataFrame([{**labels, **_sums(rows)}])
     table = pd.concat([table, total], ignore_index=True) if len(table) else total
-    if what_if is None and share == 1.0:
+    if what_if is None and way is None:
         table = table.drop(columns="what_if_usd")
     return table if table["provider_usd"].notna().any() else table.drop(columns="provider_usd")
 
 
+def without_price(rows: pd.DataFrame, price_of: PriceOf, what_if: Mapping[str, Price], way: str) -> list[str]:
+    """Models that have no price of their own for a way, among those of rows with usage."""
+    _, kinds = _kinds(rows[rows["prompt_tokens"].notna() & rows["completion_tokens"].notna()])
+    known = {kind.model for kind in kinds if _tried(kind, what_if, price_of, way) is not None}
+    return sorted({kind.model or "?" for kind in kinds if kind.model not in known})
+
+
 def _derived(
-    rows: pd.DataFrame, price_of: PriceOf, what_if: Mapping[str, Price], share: float
+    rows: pd.DataFrame, price_of: PriceOf, what_if: Mapping[str, Price], way: str | None
 ) -> dict[str, pd.Series]:
     """Columns that need prices: what a crash repaid, what the cache saved, what other prices come to."""
-    models = rows["model"].astype("object").where(rows["model"].notna(), None)
-    endpoints = rows["endpoint"].astype("object").where(rows["endpoint"].notna(), None)
-    pairs = pd.MultiIndex.from_arrays([models, endpoints])
-    codes, kinds = pd.factorize(pairs)
-    listed = [price_of(_word(kind[0]), _word(kind[1])) for kind in kinds]
-    tried = [_tried(_word(kind[0]), what_if, price) for kind, price in zip(kinds, listed, strict=True)]
-    cached = rows["cached_tokens"].fillna(0).clip(upper=rows["prompt_tokens"])
-    full, less = _each(listed, codes, "input"), _each(listed, codes, "cached_input")
-    trial_in, trial_cached = _each(tried, codes, "input"), _each(tried, codes, "cached_input")
-    trial_out = _each(tried, codes, "output")
-    trial = (
-        (rows["prompt_tokens"] - cached) * trial_in
-        + cached * trial_cached
-        + rows["completion_tokens"] * trial_out
-    )
+    codes, kinds = _kinds(rows)
+    saved, tried = pd.Series(np.nan, rows.index), pd.Series(np.nan, rows.index)
+    for price, among in _by_price([price_of(kind) for kind in kinds], codes):
+        saved[among] = _saved(price, rows[among])
+    for price, among in _by_price([_tried(kind, what_if, price_of, way) for kind in kinds], codes):
+        tried[among] = _usd(price, rows[among])
     own = rows["cost_usd"].fillna(0) + rows["cost_wasted_usd"].fillna(0)
     paid = rows["cost_usd"].mask(rows["reused"])
     each = own.where(paid.notna(), paid.mean())
     cut_off = rows["cut_off"].fillna(0)
-    return {
-        "repaid": (cut_off * each).where(cut_off > 0, 0.0),
-        "saved": cached * (full - less) / PER_MTOK,
-        "tried": trial * share / PER_MTOK,
-    }
+    return {"repaid": (cut_off * each).where(cut_off > 0, 0.0), "saved": saved, "tried": tried}
+
+
+def _kinds(rows: pd.DataFrame) -> tuple[np.ndarray, list[Kind]]:
+    """Each row's kind, as its number, and the kinds."""
+    words = [rows[name].astype("object").where(rows[name].notna(), None) for name in _KIND_WORDS]
+    minutes = np.floor(rows["asked_at"].fillna(time.time()) / MINUTE_S)
+    codes, kinds = pd.factorize(pd.MultiIndex.from_arrays([*words, minutes]))
+    return codes, [
+        Kind(_word(model), _word(endpoint), _word(tier), minute * MINUTE_S)
+        for model, endpoint, tier, minute in kinds
+    ]
+
+
+_KIND_WORDS = ("model", "endpoint", "service_tier")
 
 
 def _word(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _tried(model: str | None, what_if: Mapping[str, Price], listed: Price | None) -> Price | None:
-    return what_if.get(model or "", what_if.get("*", listed))
+def _tried(kind: Kind, what_if: Mapping[str, Price], price_of: PriceOf, way: str | None) -> Price | None:
+    given = what_if.get(kind.model or "", what_if.get("*"))
+    return given if given is not None else price_of(kind, way)
 
 
-def _each(prices: Sequence[Price | None], codes: np.ndarray, name: str) -> np.ndarray:
-    values = np.array([np.nan if price is None else getattr(price, name) for price in prices] or [np.nan])
-    return values[codes] if len(codes) else np.zeros(0)
+def _by_price(prices: Sequence[Price | None], codes: np.ndarray) -> Iterator[tuple[Price, np.ndarray]]:
+    """Each known price once, and which rows have it."""
+    numbers: dict[Price, list[int]] = {}
+    for number, price in enumerate(prices):
+        if price is not None:
+            numbers.setdefault(price, []).append(number)
+    for price, own in numbers.items():
+        yield price, np.isin(codes, own)
+
+
+def _steps(price: Price, prompt: pd.Series) -> Iterator[tuple[Price, pd.Series]]:
+    """The price of each class of lengths, and which rows are of it."""
+    ends = [*(above for above, _ in price.longer), math.inf]
+    for (above, own), end in zip([(-1, price), *price.longer], ends, strict=True):
+        yield own, (prompt > above) & (prompt <= end)
+
+
+def _usd(price: Price, rows: pd.DataFrame) -> pd.Series:
+    """What answers cost: `Price.cost_usd`, of columns."""
+    prompt, completion, usd = rows["prompt_tokens"], rows["completion_tokens"], pd.Series(np.nan, rows.index)
+    cached = rows["cached_tokens"].fillna(0).clip(upper=prompt)
+    written = rows["cache_write_tokens"].fillna(0).clip(upper=prompt - cached)
+    for own, among in _steps(price, prompt):
+        tokens = (prompt - cached - written) * own.input + completion * own.output
+        tokens += cached * own.cached_input + written * own.written_input
+        usd = usd.mask(among, tokens / PER_MTOK + own.request)
+    if price.exact is not None:
+        special = (rows["usage_raw"].notna() | (rows["reasoning_tokens"] > 0)).to_numpy()
+        for place in np.flatnonzero(special).tolist():
+            if (exact := price.exact(_usage_of(rows.iloc[place]))) is not None:
+                usd.iloc[place] = exact
+    return usd
+
+
+def _usage_of(row: pd.Series) -> Usage:
+    counts = {name: None if row[name] != row[name] else int(row[name]) for name in _COUNTS}
+    return Usage(**counts, raw=_word(row["usage_raw"]))
+
+
+_COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+
+
+def _saved(price: Price, rows: pd.DataFrame) -> pd.Series:
+    """What cached prompt tokens saved against the full price."""
+    prompt, saved = rows["prompt_tokens"], pd.Series(np.nan, rows.index)
+    cached = rows["cached_tokens"].fillna(0).clip(upper=prompt)
+    for own, among in _steps(price, prompt):
+        saved = saved.mask(among, cached * (own.input - own.cached_input) / PER_MTOK)
+    return saved
 
 
 def _sums(rows: pd.DataFrame) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from batchlab.costs.pricing import Price, PriceBook, price_book
+from batchlab.costs.price import DETAIL, Price, Served, asked_tier
+from batchlab.costs.pricing import PriceBook, price_book
 from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.records import RESULT_COLUMNS, Shard
-from batchlab.report.cost import NUMBERS, WORDS, PriceOf, cost_table, prepared
+from batchlab.report.cost import NUMBERS, WAYS, WORDS, Kind, PriceOf, cost_table, prepared, without_price
 from batchlab.runner.opening import run_at
 from batchlab.runner.prepare import job_of_run, plan_of_run, unchanged_input
 from batchlab.storage import filesystem, store_errors
@@ -25,9 +27,17 @@ from batchlab.urls import checked_url, is_url, scheme_of
 
 DERIVED = ("day", "run")  # columns to group by that no file has
 BY_RESULT = ("corrections", "parsed_note")  # result columns to group by that the books do not need
-_WANTED = (*NUMBERS, *WORDS, "finished_at", "usage_raw")
+_WANTED = (*NUMBERS, *WORDS, "started_at", "finished_at")
 # the cost that OpenRouter and others state inside the usage object, in USD
 _STATED = r'"cost":\s*(?P<usd>[0-9][0-9.eE+-]*)'
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """The table of `report.cost.cost_table`, and what a person should know of it."""
+
+    table: pd.DataFrame
+    notes: list[str]
 
 
 def cost_of(
@@ -36,13 +46,14 @@ def cost_of(
     by: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
     prices: Mapping[str, Price] | None = None,
-    share: float = 1.0,
-) -> pd.DataFrame:
-    """The cost table of runs and Parquet files together; see `report.cost.cost_table`.
+    what_if: str | None = None,
+) -> Costs:
+    """The cost of runs and Parquet files together.
 
     Args:
         columns: our name → theirs, for files that name usage columns otherwise.
         prices: to try, by model.
+        what_if: way to try, one of `report.cost.WAYS`, for models without a price in `prices`.
 
     Raises:
         UsageError: a path is neither, or a column to group by is nowhere.
@@ -59,13 +70,20 @@ def cost_of(
     if len(paths) == 1 and "run" not in by:
         rows = rows.drop(columns="run")
 
-    def price_of(model: str | None, endpoint: str | None) -> Price | None:
+    def price_of(kind: Kind, way: str | None = None) -> Price | None:
         for book in books:
-            if (price := book(model, endpoint)) is not None:
+            if (price := book(kind, way)) is not None:
                 return price
-        return (prices or {}).get(model or "", (prices or {}).get("*")) if not books else None
+        return (prices or {}).get(kind.model or "", (prices or {}).get("*")) if not books else None
 
-    return cost_table(rows, by, price_of=price_of, what_if=prices, share=share)
+    way = WAYS[what_if] if what_if is not None else None
+    notes = []
+    if way is not None:
+        notes = [
+            f"what if {what_if}: no such price of {model}; its answers are not in what_if_usd"
+            for model in without_price(rows, price_of, prices or {}, way)
+        ]
+    return Costs(cost_table(rows, by, price_of=price_of, what_if=prices, way=way), notes)
 
 
 def run_frame(store: RunDir, by: Sequence[str] = (), *, more: Sequence[str] = ()) -> pd.DataFrame:
@@ -77,7 +95,8 @@ def run_frame(store: RunDir, by: Sequence[str] = (), *, more: Sequence[str] = ()
     more = (*more, *(name for name in by if name in BY_RESULT and name not in more))
     others = [name for name in by if name not in (*_WANTED, *DERIVED, *BY_RESULT)]
     extra = _known(others, [*plan.columns, *expanded], store.path)
-    wanted = [prefix + name for name in (*_WANTED, *more) if name in RESULT_COLUMNS] + extra
+    ours = dict.fromkeys(name for name in (*_WANTED, *more) if name in RESULT_COLUMNS)
+    wanted = [prefix + name for name in ours] + extra
     needed = any(name not in expanded for name in extra)
     sealed = store.sealed()
 
@@ -117,14 +136,21 @@ def input_table(store: RunDir, shard: Shard, *, needed: bool) -> pa.Table:
 
 
 def prices_of(job: Job) -> PriceOf:
-    """What a job's models cost, by endpoint name."""
+    """What a job's answers cost, each as what it was."""
     books: dict[str, PriceBook] = {one.name: price_book(job, one) for one in job.endpoint}
+    tier = asked_tier(job.request.params)
 
     @cache
-    def price_of(model: str | None, endpoint: str | None) -> Price | None:
-        book = books.get(endpoint or "", next(iter(books.values())))
-        asked = job.request.model
-        return (book.price(model) if model else None) or book.price(asked)
+    def price_of(kind: Kind, way: str | None = None) -> Price | None:
+        book = books.get(kind.endpoint or "", next(iter(books.values())))
+        asked = job.request.model or kind.model or ""
+        served = Served(asked, tier, kind.model, kind.tier)
+        if way is not None:
+            batch = way == "batch"
+            served = Served(asked, None if batch else way, kind.model, None, "batch" if batch else "live")
+            if not book.states(served, kind.at):
+                return None
+        return book.price(served, kind.at)
 
     return price_of
 
@@ -140,7 +166,11 @@ def _usage(table: pa.Table, prefix: str) -> pa.Table:
             table = table.set_column(index, field.name, table[field.name].cast(pa.string()))
     if "usage_raw" in names:
         stated = pc.struct_field(pc.extract_regex(table["usage_raw"].cast(pa.string()), _STATED), "usd")
-        table = table.drop_columns("usage_raw").append_column("provider_usd", pc.cast(stated, pa.float64()))
+        raw = table["usage_raw"].cast(pa.string())
+        # of other answers the usage object tells no price: it is not kept
+        kept = pc.if_else(pc.match_substring_regex(raw, DETAIL), raw, pa.scalar(None, pa.string()))
+        table = table.set_column(names.index("usage_raw"), "usage_raw", kept)
+        table = table.append_column("provider_usd", pc.cast(stated, pa.float64()))
     return table
 
 

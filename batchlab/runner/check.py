@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from batchlab.costs.price import asked_tier
 from batchlab.dispatch.transport import Answer
 from batchlab.engines.local import Endpoint, transport_to
 from batchlab.errors import EXIT_OK, EXIT_STOPPED, ApiError, UsageError
@@ -43,6 +44,7 @@ def check_endpoint(job: Job) -> EndpointCheck:
         raise UsageError("no model; pass -m MODEL or set [request] model.")
     lines: list[str] = []
     good = True
+    tier = asked_tier(job.request.params)
     with started_endpoints(job) as endpoints:
         for endpoint in endpoints:
             service = endpoint.job.service.name
@@ -58,12 +60,7 @@ def check_endpoint(job: Job) -> EndpointCheck:
             if limits == "not stated" and endpoint.job.service.limits:
                 limits = f"not stated in headers; known: {endpoint.job.service.limits}"
             lines.append(f"limits: {limits}")
-            price, source = endpoint.prices.find(job.request.model)
-            known = (
-                f"${price.input:g} in, ${price.output:g} out per 1M tokens ({source})"
-                if price
-                else f"unknown ({source})"
-            )
+            known = endpoint.prices.described(job.request.model, time.time(), tier)
             lines.append(f"price of {job.request.model}: {known}")
     return EndpointCheck(lines, EXIT_OK if good else EXIT_STOPPED)
 

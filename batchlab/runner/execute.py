@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from batchlab.costs.pricing import Price, price_book
+from batchlab.costs.pricing import price_book
 from batchlab.dispatch.budget import NO_PRICE
 from batchlab.engines.observer import Taker
 from batchlab.errors import UsageError
@@ -29,8 +30,6 @@ from batchlab.runner.summary import summary_lines
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
 from batchlab.terminal import with_trouble_in_red
-
-FREE = Price(0.0, 0.0)
 
 
 def execute(
@@ -167,10 +166,12 @@ def _check_before(job: Job, say: Callable[[str], None]) -> None:
     if output.file is not None and (to := output_format(output.file, output.to, batch=False)):
         check_target(Target(output.file, to))
     for endpoint in job.endpoint:
-        price, price_source = price_book(job, endpoint).find(asked)
+        tariff, price_source = price_book(job, endpoint).find(asked)
+        price = tariff.at(time.time()) if tariff is not None else None
         if price is None and job.limits.max_cost is not None and asked:
             raise UsageError(NO_PRICE)
-        if job.limits.hedge and price != FREE and endpoint.host not in SELF_STARTED:
+        free = endpoint.host in SELF_STARTED or (price is not None and price.is_free)
+        if job.limits.hedge and not free:
             raise UsageError(
                 f"--hedge asks some rows twice, and {endpoint.name} may bill each call. Leave it out, "
                 "or state that a call costs nothing: [price] input = 0, output = 0."
@@ -185,7 +186,7 @@ def _say_unpriced(job: Job, models: Sequence[str], say: Callable[[str], None]) -
     unknown = [
         model
         for model in models
-        if any(price_book(job, endpoint).price(model) is None for endpoint in job.endpoint)
+        if any(price_book(job, endpoint).find(model)[0] is None for endpoint in job.endpoint)
     ]
     if unknown:
         more = f" and {len(unknown) - 3:,} more" if len(unknown) > 3 else ""

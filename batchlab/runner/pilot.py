@@ -121,12 +121,12 @@ def _forecast(job: Job, drawn: _Drawn, found: dict[int, Result], summary: RunSum
         tpm=limits.tpm,
     )
     before = drawn.before
-    spent = before.cost_usd + before.cost_wasted_usd
+    spent = before.spent_usd if not before.rows_without_cost else None
     return Forecast(
         made.sampled,
         made.prompt_tokens.plus(before.prompt_tokens + before.wasted_prompt_tokens),
         made.completion_tokens.plus(before.completion_tokens + before.wasted_completion_tokens),
-        made.cost_usd.plus(spent) if made.cost_usd is not None and not before.rows_without_cost else None,
+        made.cost_usd.plus(spent) if made.cost_usd is not None and spent is not None else None,
         made.duration_s,
         made.bound_by,
     )

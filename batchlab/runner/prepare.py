@@ -186,7 +186,7 @@ def refuse_unpriced(job: Job, plan: InputPlan) -> None:
     for endpoint in job.endpoint:
         prices = price_book(job, endpoint)
         for model in plan.models:
-            if prices.price(model) is None:
+            if prices.find(model)[0] is None:
                 raise UsageError(f"{job.input.path}: model {model}: {NO_PRICE}")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchlab.costs.estimate import Estimate, estimate
-from batchlab.costs.pricing import Price, price_book
+from batchlab.costs.price import asked_tier
+from batchlab.costs.pricing import PriceBook, price_book
 from batchlab.costs.tokens import Tokenizer
 from batchlab.errors import InputError
 from batchlab.inputs.batch_lines import asked_texts, media_count
@@ -64,7 +67,9 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
             refuse_undedupable(job, planned.builder)
         saved = _savings(job, planned, source)
     plan = planned.plan
-    price, price_source = _price(job, plan)
+    now, prices, tier = time.time(), price_book(job, job.endpoint[0]), asked_tier(job.request.params)
+    model = _priced_model(job, plan, prices)
+    tariff = prices.find(model, tier)[0] if model is not None else None
     problems = problem_lines(planned.problems, planned.problem_count)
     malformed = [InputError(source.path, text, row=row) for row, text in plan.malformed]
     problems += problem_lines(malformed, plan.malformed_count)
@@ -84,29 +89,36 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
             f"{count:,} problems; nothing would be sent" if planned.problems else f"{count:,} malformed rows"
         )
         return Preview(plan.rows, lines, problems[: 2 * SHOWN_PROBLEMS], None)
+    together = _together(job, planned)
     estimated = partial(
         estimate,
         max_tokens=planned.max_tokens,
-        price=price,
+        tariff=tariff,
+        at=now,
         concurrency=job.limits.concurrency,
         rpm=job.limits.rpm,
         tpm=job.limits.tpm,
         tokens_per_byte=ratio,
-        **_together(job, planned),
+        batch_rows=together.get("batch_rows", 1),
+        batch_tokens=together.get("batch_tokens", 0),
     )
     to_send = plan.rows - done - sum(one.rows for one in saved)
     left_bytes = planned.prompt_bytes * (plan.rows - done) // max(plan.rows, 1)
+    left = Counter(planned.sizes)
     for one in saved:
-        lines.append(_saved_line(one, estimated(rows=one.rows, prompt_bytes=one.prompt_bytes)))
+        worth = estimated(rows=one.rows, prompt_bytes=one.prompt_bytes, lengths=one.lengths)
+        lines.append(_saved_line(one, worth))
         left_bytes = max(0, left_bytes - one.prompt_bytes)
-    forecast = estimated(rows=to_send, prompt_bytes=left_bytes)
+        left.subtract(one.lengths)
+    forecast = estimated(rows=to_send, prompt_bytes=left_bytes, lengths=+left)
     if planned.builder is not None and planned.builder.schema is not None:
         lines.append(planned.builder.schema.described())
     lines += forecast.lines()
-    if price is None:
-        lines.append(f"price: unknown ({price_source}); set [price] input and output to know the cost")
-    else:
-        lines.append(f"price: ${price.input:g} in, ${price.output:g} out per 1M tokens ({price_source})")
+    known = f"unknown (the lines name {len(plan.models)} models)"
+    if model is not None:
+        known = prices.described(model, now, tier)
+    hint = "; set [price] input and output to know the cost" if tariff is None else ""
+    lines.append(f"price: {known}{hint}")
     sizes = planned.sizes if details else ()
     return Preview(plan.rows, lines, [], forecast, done, plan.content_hash, sizes)
 
@@ -140,13 +152,13 @@ def _saved_line(saved: Saved, worth: Estimate) -> str:
     )
 
 
-def _price(job: Job, plan: InputPlan) -> tuple[Price | None, str]:
-    """The price of the job's model, or of those that the lines of a batch file name."""
-    prices = price_book(job, job.endpoint[0])
-    if job.request.model:
-        return prices.find(job.request.model)
-    found = {prices.find(model) for model in plan.models}
-    return found.pop() if len(found) == 1 else (None, f"the lines name {len(plan.models)} models")
+def _priced_model(job: Job, plan: InputPlan, prices: PriceBook) -> str | None:
+    """The job's model, or one that has the price of all that the lines of a batch file name; None when
+    they differ."""
+    if job.request.model or not plan.models:
+        return job.request.model
+    found = {prices.described(model, 0.0) for model in plan.models}
+    return plan.models[0] if len(found) == 1 else None
 
 
 def _tokens_per_byte(

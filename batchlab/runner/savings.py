@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +20,21 @@ class Saved:
     """Rows that would not be sent, and why.
 
     Attributes:
-        prompt_bytes: UTF-8 bytes of their prompts.
+        lengths: how many of them have prompts of so many UTF-8 bytes.
     """
 
     why: str
-    rows: int
-    prompt_bytes: int
+    lengths: Mapping[int, int]
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return sum(self.lengths.values())
+
+    @property
+    def prompt_bytes(self) -> int:
+        """UTF-8 bytes of their prompts."""
+        return sum(size * rows for size, rows in self.lengths.items())
 
 
 def savings(
@@ -63,7 +72,7 @@ def savings(
     found = []
     for run in runs:
         there = left & np.isin(hashes, hashes_of(run.answers()))
-        found.append(Saved(f"reuse of {run.path}", int(there.sum()), int(bytes_each[there].sum())))
+        found.append(Saved(f"reuse of {run.path}", _lengths(bytes_each[there])))
         left &= ~there
     if dedupe:
         at_zero_left = np.flatnonzero(left & (np.array(zero, dtype=np.uint8) == 1))
@@ -72,5 +81,10 @@ def savings(
         again[first] = False
         gone = np.isin(hashes[at_zero_left], np.concatenate([hashes[~left], np.array(answered, np.uint64)]))
         twins = at_zero_left[again | gone]
-        found.append(Saved("dedupe", len(twins), int(bytes_each[twins].sum())))
+        found.append(Saved("dedupe", _lengths(bytes_each[twins])))
     return found
+
+
+def _lengths(sizes: np.ndarray) -> Mapping[int, int]:
+    values, rows = np.unique(sizes, return_counts=True)
+    return dict(zip(values.tolist(), rows.tolist(), strict=True))

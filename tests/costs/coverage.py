@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from batchlab.costs.forecast import Forecast, Measured, forecast, strata
-from batchlab.costs.pricing import Price, cost_usd
+from batchlab.costs.price import Price
 from batchlab.records import Usage
 
 PRICE = Price(0.5, 2.0)
@@ -67,7 +67,7 @@ def job(draw: Draw, seed: int, rows: int, pilot: int) -> dict[str, tuple[bool, f
     usages = [
         Usage(prompt_tokens=int(p), completion_tokens=int(a)) for p, a in zip(prompts, answers, strict=True)
     ]
-    costs = [cost_usd(PRICE, usage) or 0.0 for usage in usages]
+    costs = [PRICE.cost_usd(usage) or 0.0 for usage in usages]
     measured = {
         row: Measured(int(prompts[row]), int(answers[row]), costs[row], float(latency[row]))
         for stratum in found

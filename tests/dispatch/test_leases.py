@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from batchlab.costs.pricing import Price
+from batchlab.costs.price import Ceiling, Price
 from batchlab.dispatch.controller import ControllerLimits, Permit
 from batchlab.dispatch.lease import (
     TTL_S,
@@ -207,7 +207,7 @@ def test_the_allowance_of_a_dead_holder_counts_as_spent_until_its_books_are_read
 async def test_money_is_never_passed_nearly_all_used_and_the_end_said_once(seed):
     """Real budgets; requests of random cost; one holder dies on the way and its books are read."""
     rng = random.Random(seed)
-    cap, price = 0.02, Price(input=0.0, output=1.0)
+    cap, price = 0.02, Ceiling([Price(input=0.0, output=1.0)])
     worst = 64
     allocator = Allocator({"one": LaneLimits(32)}, expected=3, caps=(cap, None))
     truth = {"usd": 0.0, "in_flight": 0.0, "most": 0.0}
@@ -237,7 +237,7 @@ async def test_money_is_never_passed_nearly_all_used_and_the_end_said_once(seed)
                     truth["in_flight"] -= reservation.worst_usd
                     truth["usd"] += used.completion_tokens / 1e6
                     self.spent += used.completion_tokens / 1e6
-                    self.budget.settle(reservation, used)
+                    self.budget.settle(reservation, used, used.completion_tokens / 1e6)
 
         async def renew(self) -> None:
             while not ended and not self.dead:

@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 
-from batchlab.costs.pricing import Price, PriceBook
+from batchlab.costs.price import Ceiling, Price
+from batchlab.costs.pricing import PriceBook
 from batchlab.dispatch.budget import Budget
 from batchlab.dispatch.controller import ControllerLimits, RateController
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
@@ -116,6 +117,7 @@ async def test_stopping_wakes_every_waiter():
 
 
 PRICE = Price(1_000_000.0, 1_000_000.0)  # a dollar a token: easy sums
+MOST = Ceiling([PRICE])
 
 
 async def test_a_budget_is_never_passed_with_requests_in_flight_and_nearly_all_used():
@@ -126,10 +128,11 @@ async def test_a_budget_is_never_passed_with_requests_in_flight_and_nearly_all_u
     async def work() -> None:
         nonlocal peak
         while True:
-            async with budget.reserved(5, 20, PRICE) as reservation:
+            async with budget.reserved(5, 20, MOST) as reservation:
                 peak = max(peak, budget.spent_usd)
                 await asyncio.sleep(0)
-                budget.settle(reservation, Usage(prompt_tokens=5, completion_tokens=rng.randint(1, 20)))
+                used = Usage(prompt_tokens=5, completion_tokens=rng.randint(1, 20))
+                budget.settle(reservation, used, PRICE.cost_usd(used))
 
     results = await asyncio.gather(*(work() for _ in range(16)), return_exceptions=True)
 
@@ -140,11 +143,11 @@ async def test_a_budget_is_never_passed_with_requests_in_flight_and_nearly_all_u
 async def test_an_attempt_that_was_cut_off_counts_as_paid_and_a_refused_one_does_not():
     budget = Budget(1_000.0)
     with pytest.raises(ConnectionError):
-        async with budget.reserved(5, 20, PRICE):
+        async with budget.reserved(5, 20, MOST):
             raise ConnectionError
     assert budget.spent_usd == 5 * 2 + 16 + 20
 
-    async with budget.reserved(5, 20, PRICE) as reservation:
+    async with budget.reserved(5, 20, MOST) as reservation:
         budget.release(reservation)
     assert budget.spent_usd == 5 * 2 + 16 + 20
 
@@ -154,8 +157,8 @@ async def test_a_cap_on_tokens_is_kept_too():
 
     async def spend() -> None:
         while True:
-            async with budget.reserved(5, 20, PRICE) as reservation:
-                budget.settle(reservation, Usage(prompt_tokens=5, completion_tokens=20))
+            async with budget.reserved(5, 20, MOST) as reservation:
+                budget.settle(reservation, Usage(prompt_tokens=5, completion_tokens=20), 25.0)
 
     with pytest.raises(RunStopped, match="--max-tokens-total"):
         await spend()
@@ -171,7 +174,7 @@ async def test_a_cap_on_cost_sends_nothing_whose_price_is_unknown():
 async def test_without_a_cap_nobody_waits():
     budget = Budget()
     async with budget.reserved(10**9, None, None) as reservation:
-        budget.settle(reservation, Usage(prompt_tokens=1, completion_tokens=1))
+        budget.settle(reservation, Usage(prompt_tokens=1, completion_tokens=1), None)
 
     assert budget.spent_usd == 0.0
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from batchlab.costs.pricing import Price
+from batchlab.costs.price import Ceiling, Price
 from batchlab.dispatch.controller import Permit
 from batchlab.dispatch.lease import Grant
 from batchlab.dispatch.leased import Borrower, LeasedBudget, LeasedController
@@ -154,7 +154,7 @@ class FakeWorker:
             if found is None or self._over.is_set():
                 return
             shard, row = found
-            async with self.budget.reserved(5, 5, PRICE) as reservation:
+            async with self.budget.reserved(5, 5, Ceiling([PRICE])) as reservation:
                 while not isinstance(permit := self.controller.try_acquire(engine.now, 5, 5), Permit):
                     if self._over.is_set():
                         self.budget.release(reservation)
@@ -168,7 +168,7 @@ class FakeWorker:
                 engine.check()
                 await engine.step()
                 self.store.fence.check()
-                self.budget.settle(reservation, USAGE)
+                self.budget.settle(reservation, USAGE, PRICE.cost_usd(USAGE))
                 self.controller.succeeded(permit, engine.now, 10)
             reply = Reply(completion=f"answer to {row}", usage=USAGE)
             shard.append(

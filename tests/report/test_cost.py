@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from batchlab.costs.pricing import Price
+from batchlab.costs.price import Price
 from batchlab.report.cost import cost_table, prepared
 from batchlab.report.text import table_text
 
@@ -29,8 +29,12 @@ def rows(**columns) -> pd.DataFrame:
     return prepared(pd.DataFrame(usual | columns))
 
 
+def price_of(kind, way=None) -> Price | None:
+    return PRICE if way is None else PRICE.times(0.5) if way == "batch" and kind.model == "b" else None
+
+
 def table(frame, by=(), **more) -> pd.DataFrame:
-    return cost_table(frame, list(by), price_of=lambda _model, _endpoint: PRICE, **more)
+    return cost_table(frame, list(by), price_of=price_of, **more)
 
 
 def test_the_total_keeps_kept_wasted_repaid_and_saved_apart():
@@ -69,10 +73,10 @@ def test_no_rows_at_all_make_a_table_all_the_same():
 
 def test_other_prices_and_the_batch_api_are_tried_on_the_kept_answers():
     tried = table(rows(), what_if={"a": Price(2.0, 2.0), "*": Price(0.0, 0.0)})
-    half = table(rows(), share=0.5)
+    half = table(rows(), way="batch")
 
     assert tried["what_if_usd"].iloc[-1] == 4.0
-    assert half["what_if_usd"].iloc[-1] == pytest.approx((5.0 + 1.5) / 2)
+    assert half["what_if_usd"].iloc[-1] == pytest.approx(1.5 / 2)  # nobody states a price of a's batches
     assert "what_if_usd" not in table(rows())
 
 

@@ -7,7 +7,7 @@ import json
 import pandas as pd
 import pytest
 
-from batchlab.costs.pricing import Price, cost_usd
+from batchlab.costs.price import Price
 from batchlab.records import Usage
 
 PRICED = ("--price-in", "1", "--price-out", "4")
@@ -130,7 +130,7 @@ def test_the_books_of_a_faulty_run_are_the_ledger_s_to_the_token_and_the_cent(
     kept = frame["completion_tokens"].sum() + frame["wasted_completion_tokens"].sum()
     assert kept == ledger["completion_tokens"]
     usage = Usage(prompt_tokens=ledger["prompt_tokens"], completion_tokens=ledger["completion_tokens"])
-    truth = cost_usd(Price(1.0, 4.0), usage)
+    truth = Price(1.0, 4.0).cost_usd(usage)
     assert total["kept_usd"] + total["wasted_usd"] == pytest.approx(truth, abs=1e-9)
     assert total["requests"] == frame["attempts"].sum()
 

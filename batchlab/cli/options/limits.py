@@ -142,5 +142,26 @@ PRICES = dict(
             metavar="USD",
             help="Price of 1M cached prompt tokens. [default: as --price-in]",
         ),
+        option(
+            "price.cache_write",
+            "--price-cache-write",
+            type=float,
+            metavar="USD",
+            help="Price of 1M prompt tokens written to a cache. [default: as --price-in]",
+        ),
+        option(
+            "price.flex",
+            "--price-flex",
+            type=float,
+            metavar="SHARE",
+            help="Share of these prices that the tier flex costs. [default: 1]",
+        ),
+        option(
+            "price.batch",
+            "--price-batch",
+            type=float,
+            metavar="SHARE",
+            help="Share of these prices that the batch API costs. [default: 1]",
+        ),
     ]
 )
