@@ -109,6 +109,12 @@ class HttpTransport:
         self._connector: aiohttp.TCPConnector | None = None
         self._wires: dict[str, Wire] = {}  # by task: each has a path of its own
 
+    @property
+    def address(self) -> str:
+        """The URL that most requests go to, without user, password and query."""
+        base = self._base.with_user(None)
+        return str(base.with_path(f"{base.path.rstrip('/')}/{TASK_PATHS[self._task]}"))
+
     async def __aenter__(self) -> Self:
         self._connector = aiohttp.TCPConnector(
             limit=0,  # the rate controller's window is the only limit

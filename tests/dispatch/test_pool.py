@@ -11,7 +11,8 @@ from batchlab.costs.pricing import PriceBook
 from batchlab.dispatch.budget import Budget
 from batchlab.dispatch.controller import ControllerLimits, RateController
 from batchlab.dispatch.lanes import Lane, Lanes
-from batchlab.dispatch.pool import Pool, PoolCounters, with_more_tokens
+from batchlab.dispatch.longer import with_more_tokens
+from batchlab.dispatch.pool import Pool, PoolCounters
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.transport import Answer
 from batchlab.job import EndpointJob, LimitsJob, PriceJob
