@@ -179,7 +179,7 @@ class Pool:
         except BatchlabError:  # the disk, or a journal that is damaged: the run's trouble
             raise
         except Exception as error:  # noqa: BLE001 - a result that cannot be recorded as it is, is one row's
-            self._recorder.emit(RowState().failure(request, self._unforeseen.outcome(request, error)))
+            self._recorder.emit(self._unforeseen.instead_of(result, request, error))
 
     def _next(self, requests: Iterator[ChatRequest]) -> ChatRequest | None:
         """The next request; None at the end, or when there will be no other.
