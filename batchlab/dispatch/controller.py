@@ -10,6 +10,7 @@ Each choice was measured on simulated providers (`python -m tests.sim` prints th
 - Ceiling memory: after a cut from window v, v is not tried again before 15 s, doubling to 120 s
   when it is confirmed. On a queue cap of 5 this takes requests per row from 1.22 to 1.007.
 - No gradient, no throughput plateau: no gain, and false holds under random 500s.
+- One refusal alone, while all is well, may be its row's own (`doubt`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from batchlab.dispatch.buckets import Bucket
+from batchlab.dispatch.doubt import Doubt
 
 START_WINDOW = 4
 RAMP = 2.0  # per answer in slow start: +1 costs 4 % of a short run, +3 overshoots small caps
 BETA = 0.85
 PROBE_CUTS = 4  # after so many cuts without an answer between them, one probe at a time
 THRESHOLD = 0.7  # of the window before a row of cuts: up to there it grows fast again
+WORDS = 120  # characters of the last answer that an outage shows
 GROWTH_USE = 0.8  # grow only when at least this much of the window was in use
 CEILING_S, CEILING_MAX_S = 15.0, 120.0
 LIMIT_CAP_S = 8.0  # longest pause of our own after rate limits; a Retry-After is honoured in full
@@ -105,6 +108,10 @@ class RateController:
         self._cuts = 0  # cuts since the last success of a request sent after one
         self._budget = BUDGET_START
         self._open = False  # the breaker
+        self._doubt = Doubt()
+        self._held: float | None = None  # since when nobody, and then one request at a time, is sent
+        self._before = 0  # requests in flight that were sent before that
+        self._asks = False  # whether one of the two is so
         self._probes = 0
         self._silent_since: float | None = None
         self._ceiling = math.inf
@@ -123,6 +130,8 @@ class RateController:
     @property
     def window(self) -> int:
         """Requests that may be in flight now."""
+        if self._held is not None:
+            return self._before + 1
         return 1 if self._open or self._cuts >= PROBE_CUTS else max(1, int(self._w))
 
     @property
@@ -134,9 +143,13 @@ class RateController:
         """Why the window is what it is, for the progress line; "" when nothing holds it back."""
         if now < self._gate:
             what = "outage, next probe in" if self._open else "paused"
+            if self._held is not None and not self._open:
+                what = "refused, second look in"
             return f"{what} {self._gate - now:.0f} s ({self._reason})"
         if self._open:
             return f"outage, probing ({self._reason})"
+        if self._held is not None:
+            return f"refused, looking again ({self._reason})"
         return f"↓ {self._reason}" if now < self._ceiling_until else ""
 
     def silent_s(self, now: float) -> float:
@@ -164,6 +177,8 @@ class RateController:
         if self._tokens is not None:
             self._tokens.take(reserve, now)
         self.in_flight += 1
+        if self._doubt.since is not None:
+            self._doubt.sent(now)
         return Permit(sent_at=now, reserved=reserve, estimate=estimate, window=self._w)
 
     def succeeded(
@@ -181,6 +196,8 @@ class RateController:
             self._cuts = 0  # an answer to a request sent before the last cut says nothing of it
         self._silent_since = None
         self._open = False
+        if self._asks:
+            self._heard(permit)
         self._budget = min(BUDGET_MAX, self._budget + BUDGET_EARN)
         if in_flight >= GROWTH_USE * self.window:
             self._grow(now)
@@ -188,15 +205,47 @@ class RateController:
             self._read(headers, now)
 
     def limited(
-        self, permit: Permit, now: float, retry_after_s: float | None = None, *, status: int = 429
-    ) -> None:
-        """A rate limit or an overload (429, 503, 529, 498): the shared pause, and one cut per epoch."""
+        self,
+        permit: Permit,
+        now: float,
+        retry_after_s: float | None = None,
+        *,
+        status: int = 429,
+        words: str = "",
+        doubted: bool = False,
+        again: bool = False,
+    ) -> bool:
+        """A rate limit or an overload (429, 503, 529, 498): the shared pause, and one cut per epoch.
+
+        Args:
+            words: the answer's own.
+            doubted: rows are known that are refused for themselves, so this one may be, too, even if a
+                pause is asked for.
+            again: of a row that was refused before. While others are answered it says nothing new; while
+                nobody is, the pause goes on.
+
+        Returns whether nothing is made of it, because it may be its row's own: the first after an answer.
+        """
         self._release(permit)
         self._refund(permit, now)
+        if again and not self._open and self._cuts == 0:
+            return True
+        news = permit.sent_at >= self._epoch  # sent under the window that stands, not before its last cut
+        if self._doubt.since is not None:
+            if not self._doubt.confirmed(permit.sent_at, now):
+                return True
+            self._doubt.since = None
+        elif (doubted or (retry_after_s is None and self._doubt.allowed)) and (
+            news and self._limited_in_row == 0 and not self._open
+        ):
+            self._doubt.begin(permit.sent_at, now)
+            self._asks = True
+            return True
         self._in_trouble(now)
         self._reason = str(status) if retry_after_s is None else f"{status}, Retry-After"
-        news = permit.sent_at >= self._epoch  # sent under the window that stands, not before its last cut
-        if news:
+        if self._open and words:
+            self._reason = f"{self._reason}: {words[:WORDS]}"
+        if news and (self._open or not again):
             self._cut(permit, now, status)
         if retry_after_s is not None:
             wait = retry_after_s * (1 + SPREAD * self._rng.random())
@@ -205,22 +254,43 @@ class RateController:
             backoff = min(LIMIT_CAP_S, 0.5 * 2.0 ** min(self._limited_in_row, 10))
             self._gate = max(self._gate, now + self._rng.uniform(0.5, 1.0) * backoff)
         if status != 429 and self._limited_in_row >= OVERLOAD_EPOCHS:
-            self._trip(now, f"overloaded, {status}")
+            self._trip(now, f"overloaded, {status}", words)
+        return False
 
-    def failed(self, permit: Permit, now: float) -> None:
+    def failed(self, permit: Permit, now: float, *, words: str = "") -> None:
         """A server error, a reset or a timeout: charged to the retry budget; empty, it is an outage."""
         self._release(permit)
         self._in_trouble(now)
         self._refund(permit, now)
         self._budget -= 1
         if self._budget < 0:
-            self._trip(now, "errors only")
+            self._trip(now, "errors only", words)
 
-    def unreachable(self, permit: Permit, now: float) -> None:
+    def unreachable(self, permit: Permit, now: float, *, words: str = "") -> None:
         """Nobody answers there: an outage."""
         self._release(permit)
         self._refund(permit, now)
-        self._trip(now, "unreachable")
+        self._trip(now, "unreachable", words)
+
+    def hold(self, now: float, seconds: float, words: str = "") -> None:
+        """Nothing is sent for a time, and then one request after the other until one is answered.
+
+        What is in flight is not counted: its answers may take long, and say nothing of what is now.
+        """
+        self._in_trouble(now)
+        self._held, self._before, self._asks = now, self.in_flight, True
+        self._gate = max(self._gate, now + seconds)
+        self._reason = words[:WORDS]
+
+    def release(self) -> None:
+        """The endpoint is asked as before."""
+        self._held = None
+        self._asks = self._doubt.since is not None
+
+    def forgive(self) -> None:
+        """A row was refused for itself: its refusals, and those like it, were no limits."""
+        self._doubt.allowed = self._slow_start = True
+        self._ceiling = math.inf
 
     def refused(self, permit: Permit, now: float) -> None:
         """The row's own fault, or the end of the run: says nothing about the rate."""
@@ -242,6 +312,15 @@ class RateController:
         assert not permit.released, "a permit ends once"
         permit.released = True
         self.in_flight -= 1
+        if self._held is not None and permit.sent_at <= self._held and self._before > 0:
+            self._before -= 1
+
+    def _heard(self, permit: Permit) -> None:
+        """An answer, while one is waited for that says what a refusal meant."""
+        self._doubt.answered(permit.sent_at)
+        if self._held is not None and permit.sent_at > self._held:
+            self._held = None
+        self._asks = self._doubt.since is not None or self._held is not None
 
     def _in_trouble(self, now: float) -> None:
         if self._silent_since is None:
@@ -254,6 +333,8 @@ class RateController:
             self._tokens.give_back(permit.reserved, now)
 
     def _grow(self, now: float) -> None:
+        if self._doubt.since is not None:
+            return
         step = 1.0 / self._w
         if self._slow_start:
             step = RAMP
@@ -279,7 +360,7 @@ class RateController:
         self._cuts += 1
         self._limited_in_row += 1
 
-    def _trip(self, now: float, why: str) -> None:
+    def _trip(self, now: float, why: str, words: str) -> None:
         """Opens the breaker, or after a failed probe waits longer for the next."""
         self._in_trouble(now)
         self._open = True
@@ -289,7 +370,7 @@ class RateController:
         self._probes += 1
         interval = min(GATE_CAP_S, 2.0 ** min(self._probes, 10))
         self._gate = max(self._gate, now + interval)
-        self._reason = why
+        self._reason = f"{why}: {words[:WORDS]}" if words else why
 
     def _learn(self, permit: Permit, total_tokens: int) -> None:
         ratio = total_tokens / permit.estimate

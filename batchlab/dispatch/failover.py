@@ -57,25 +57,39 @@ class Failover:
             self._slots.wake()
 
     def check(self, lane: Lane, outcome: Outcome) -> None:
-        """Takes the lane out when it cannot go on, or asks for a pause that is too long.
+        """Takes the lane out when it cannot go on, or has been silent for too long.
 
-        One that is silent for too long is given up only when no other still answers.
+        A silent one is given up only when no other still answers.
         """
         if outcome.kind is OutcomeClass.STOP:
-            self.take_out(lane, outcome)
-        if outcome.kind not in {OutcomeClass.WAIT, OutcomeClass.PAUSE}:
+            self.take_out(lane, self._told(lane, outcome))
+        if outcome.kind is OutcomeClass.FAIL:
             return
-        wait_s = outcome.wait_s or 0.0
-        if wait_s > self._limits.max_pause_s:
-            # a date too far for the calendar is no reason for a traceback
-            back = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(time.time() + wait_s, MAX_TIME)))
-            message = f"the endpoint asks for a pause longer than --max-pause ({outcome.message})."
-            self.take_out(lane, _outage(f"{message} Come back at {back}.", outcome))
-        elif lane.controller.silent_s(time.monotonic()) > self._limits.max_outage_s:
+        if lane.controller.silent_s(time.monotonic()) > self._limits.max_outage_s:
             hours = self._limits.max_outage_s / 3_600
             message = f"no answer for {hours:g} h (--max-outage): {outcome.message}"
             if not self._lanes.others_than(lane):
-                self.take_out(lane, _outage(message, outcome))
+                self.take_out(lane, _outage(_with_address(message, lane), outcome))
+
+    def _told(self, lane: Lane, outcome: Outcome) -> Outcome:
+        """A STOP as a person should read it: when to come back, and which URL was asked."""
+        wait_s = outcome.wait_s or 0.0
+        if wait_s <= self._limits.max_pause_s:
+            if outcome.error_class == "quota":  # who pays is known; where does not matter
+                return outcome
+            return replace(outcome, message=_with_address(outcome.message, lane))
+        # a date too far for the calendar is no reason for a traceback
+        back = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(time.time() + wait_s, MAX_TIME)))
+        if outcome.error_class in {"auth", "quota"}:
+            return replace(outcome, message=f"{outcome.message.rstrip('.')}. Come back at {back}.")
+        message = f"the endpoint asks for a pause longer than --max-pause ({outcome.message})."
+        return _outage(f"{message} Come back at {back}.", outcome)
+
+
+def _with_address(message: str, lane: Lane) -> str:
+    if not lane.address or lane.address in message:
+        return message
+    return f"{message} (asked: {lane.address})"
 
 
 def _outage(message: str, outcome: Outcome) -> Outcome:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 from batchlab.costs.shares import cost_shares, usage_shares
 from batchlab.costs.tokens import BYTES_PER_TOKEN, estimated_prompt_tokens
-from batchlab.dispatch.pool import Recorder
+from batchlab.dispatch.recorder import Recorder
 from batchlab.errors import RunStopped
 from batchlab.records import ChatRequest, Completion, Failure, Result, Timing, Usage
 
@@ -129,8 +129,9 @@ class Groups:
 
     def emit(self, result: Result) -> None:
         """See `dispatch.pool.Recorder`: a result for each row, or the rows are asked apart."""
-        group = self._on_way.pop(result.row_id)
-        rows = self._apart(result, group)
+        group = self._on_way[result.row_id]
+        rows = self._apart(result, group)  # before it is gone: what cannot be told apart fails together
+        del self._on_way[result.row_id]
         if isinstance(result, Failure) and len(group.members) > 1 and _may_be_one_row_s(result):
             for row in rows:
                 self._spent[row.row_id] = _Spent(row.attempts, _wasted(row), row.cost_wasted_usd)

@@ -19,6 +19,7 @@ class Lane:
     """An endpoint with all that is its own: transport, rate, prices, health.
 
     Attributes:
+        address: the URL that is asked, without what may be secret in it; "" when there is none.
         weight: its share of the requests among the lanes that have one; None takes all it can.
         out: why nothing more is sent to it; None while it is in use. The pool alone sets it.
         finish: virtual time at which its last request ends; `Lanes` alone sets it.
@@ -29,6 +30,7 @@ class Lane:
     controller: RateController
     prices: PriceBook
     weight: float | None = None
+    address: str = ""
     health: RunHealth = field(default_factory=RunHealth)
     out: Outcome | None = None
     finish: float = 0.0

@@ -120,23 +120,40 @@ class LeasedController(RateController):
             self._on_answer(was_out)
 
     def limited(
-        self, permit: Permit, now: float, retry_after_s: float | None = None, *, status: int = 429
-    ) -> None:
+        self,
+        permit: Permit,
+        now: float,
+        retry_after_s: float | None = None,
+        *,
+        status: int = 429,
+        words: str = "",
+        doubted: bool = False,
+        again: bool = False,
+    ) -> bool:
         """See `RateController.limited`."""
         before = self._gate
-        super().limited(permit, now, retry_after_s, status=status)
+        alone = super().limited(
+            permit, now, retry_after_s, status=status, words=words, doubted=doubted, again=again
+        )
         self._tell(before, now)
+        return alone
 
-    def failed(self, permit: Permit, now: float) -> None:
+    def failed(self, permit: Permit, now: float, *, words: str = "") -> None:
         """See `RateController.failed`."""
         before = self._gate
-        super().failed(permit, now)
+        super().failed(permit, now, words=words)
         self._tell(before, now)
 
-    def unreachable(self, permit: Permit, now: float) -> None:
+    def unreachable(self, permit: Permit, now: float, *, words: str = "") -> None:
         """See `RateController.unreachable`."""
         before = self._gate
-        super().unreachable(permit, now)
+        super().unreachable(permit, now, words=words)
+        self._tell(before, now)
+
+    def hold(self, now: float, seconds: float, words: str = "") -> None:
+        """See `RateController.hold`."""
+        before = self._gate
+        super().hold(now, seconds, words)
         self._tell(before, now)
 
     def pause(self, now: float, pause: Pause) -> None:

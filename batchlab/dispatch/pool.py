@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
 
 from batchlab.costs.price import HOUR_S, Ceiling, Served, asked_tier
 from batchlab.costs.tokens import estimated_prompt_tokens
@@ -20,45 +20,25 @@ from batchlab.dispatch.budget import Budget, Reservation
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.failover import Failover, stop_reason
 from batchlab.dispatch.gate import Gate
-from batchlab.dispatch.hedge import Hedge
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
+from batchlab.dispatch.longer import with_more_tokens
+from batchlab.dispatch.recorder import Recorder
 from batchlab.dispatch.retry import retried_after
 from batchlab.dispatch.row_state import RowState
+from batchlab.dispatch.sender import Sender
 from batchlab.dispatch.slots import Slots, Stopped
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.transport import Answer
+from batchlab.dispatch.unforeseen import Unforeseen
+from batchlab.dispatch.verdict import booked
 from batchlab.errors import ApiError, BatchlabError, RunStopped
 from batchlab.job import LimitsJob
-from batchlab.records import (
-    ChatRequest,
-    Outcome,
-    OutcomeClass,
-    Result,
-    Usage,
-    completion_cap,
-)
+from batchlab.records import ChatRequest, Outcome, OutcomeClass, Result
 
 WORKERS_PER_SLOT = 4  # rows in back-off hold a worker: at 10 % retries 16 workers took 3x as long as 64
 
 # attempts without an answer that the provider may have billed all the same
 _MAYBE_BILLED = frozenset({"timeout", "connection", "invalid_response", "too_large"})
-
-
-class Recorder(Protocol):
-    """Where attempts and results are written before anything else happens with them."""
-
-    def sent(self, row_id: int, attempt: int) -> None:
-        """A request for this row is about to leave: the transport has it written before."""
-        ...
-
-    def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
-        """That request came back without a final result; `usage` was paid, for `usd`, and not kept."""
-        ...
-
-    def emit(self, result: Result) -> None:
-        """The row's final result: written before another request leaves, and at the latest at the end of
-        this turn of the event loop."""
-        ...
 
 
 @dataclass(slots=True)
@@ -104,7 +84,8 @@ class Pool:
         self._limits = limits
         self._stop = stop
         self._counters = counters
-        self._hedge = Hedge(self._in_tail) if limits.hedge else None
+        self._sender = Sender(lanes=lanes, limits=limits, in_tail=self._in_tail, booked=self._hedged)
+        self._unforeseen = Unforeseen(say)
         self._hire: Callable[[], None] = lambda: None
         self._most = 0
         self._active = 0  # workers
@@ -136,6 +117,7 @@ class Pool:
                 drain.add_done_callback(lambda done: None if done.cancelled() else _cancel(tasks))
         finally:
             drain.cancel()
+            self._unforeseen.tell()
         if self._error is not None:
             raise self._error
         if self._left_out is not None:
@@ -156,7 +138,8 @@ class Pool:
         One for each slot of the window: with more, each request would wait in a queue and be
         woken from it, which costs as much as the journal does.
         """
-        return min(self._most, self._lanes.window + self._away + self._slots.bound)
+        slots = self._slots
+        return min(self._most, self._lanes.window + self._away + slots.bound + slots.behind)
 
     def _staff(self) -> None:
         """Puts as many workers to work as are needed; those too many leave by themselves."""
@@ -183,12 +166,20 @@ class Pool:
         try:
             result = await self._complete(request)
             if result is not None:
-                self._recorder.emit(result)
+                self._emit(request, result)
         except RunStopped as error:  # nothing can be written any more, or the budget is spent
             self._stop(error.reason, str(error))
         finally:
             self._taken -= 1
             self._begun.pop(request.row_id, None)
+
+    def _emit(self, request: ChatRequest, result: Result) -> None:
+        try:
+            self._recorder.emit(result)
+        except BatchlabError:  # the disk, or a journal that is damaged: the run's trouble
+            raise
+        except Exception as error:  # noqa: BLE001 - a result that cannot be recorded as it is, is one row's
+            self._recorder.emit(self._unforeseen.instead_of(result, request, error))
 
     def _next(self, requests: Iterator[ChatRequest]) -> ChatRequest | None:
         """The next request; None at the end, or when there will be no other.
@@ -241,10 +232,10 @@ class Pool:
             return None
         except ApiError as error:
             return state.failure(request, error.outcome)
-        except (MemoryError, RecursionError, UnicodeError) as error:
-            # one row that we cannot handle is one failed row, never the end of the run
-            message = f"batchlab could not handle this row ({type(error).__name__})"
-            return state.failure(request, Outcome(OutcomeClass.FAIL, "client_error", None, message))
+        except BatchlabError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is one row's and not the run's
+            return state.failure(request, self._unforeseen.outcome(request, error))
         return state.completion(request)
 
     async def _obtain(self, request: ChatRequest, state: RowState) -> None:
@@ -258,6 +249,7 @@ class Pool:
                 first,
                 lambda: self._attempt(request, state),
                 max_attempts=self._limits.max_attempts,
+                max_wait_s=self._limits.max_pause_s,
                 sleep=self._sleep,
             )
 
@@ -296,8 +288,8 @@ class Pool:
         prompt_tokens = estimated_prompt_tokens(request.prompt_bytes)
         retried = state.attempts > 0
         while True:
-            if (left := self._left_s(state)) is not None and left <= 0:
-                raise ApiError(self._overdue())
+            if (left := self._sender.left_s(state)) is not None and left <= 0:
+                raise ApiError(self._sender.overdue())
             queued = time.monotonic()
             async with self._slots.slot(
                 prompt_tokens,
@@ -305,6 +297,7 @@ class Pool:
                 only=request.endpoint,
                 avoid=state.lane,
                 front=retried,
+                behind=state.waits > 0,
             ) as grant:
                 most = self._ceiling(request, grant.lane)
                 async with self._budget.reserved(prompt_tokens, request.max_tokens, most) as reservation:
@@ -316,9 +309,9 @@ class Pool:
                     self._recorder.sent(request.row_id, state.attempts)
                     self._begun.setdefault(request.row_id, (request.custom_id, time.monotonic()))
                     try:
-                        state.answer, grant = await self._sent(request, state, grant)
+                        state.answer, grant = await self._sender.send(request, state, grant)
                     except ApiError as error:
-                        outcome = self._came_back(request, state, error, grant, reservation)
+                        outcome, behind_s = self._came_back(request, state, error, grant, reservation)
                         # before the slot is free: a stop must not let one more request out
                         self._failover.check(grant.lane, outcome)
                     else:
@@ -328,7 +321,8 @@ class Pool:
                         return
             if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.FAIL}:
                 raise ApiError(outcome)
-            retried = True
+            if behind_s > 0:  # others go first; equal waits would bring all of a look back as one burst
+                await self._sleep(behind_s * random.uniform(1.0, 1.05))
 
     def _ceiling(self, request: ChatRequest, lane: Lane) -> Ceiling | None:
         """The most that the request may be billed there, if there is a cap and a price."""
@@ -337,56 +331,18 @@ class Pool:
         # it may wait for money, and then for its answer, into the next hour
         return lane.prices.ceiling(request, time.time(), HOUR_S + self._limits.timeout_s)
 
-    async def _sent(self, request: ChatRequest, state: RowState, grant: Grant) -> tuple[Answer, Grant]:
-        """The answer and the grant it came by; a row that is over its deadline has failed."""
-        started = time.monotonic()
-        try:
-            if self._limits.row_deadline_s is None and self._hedge is None:
-                return await grant.lane.transport.send(request), grant
-            async with asyncio.timeout(self._left_s(state)):
-                if self._hedge is None:
-                    return await grant.lane.transport.send(request), grant
-                return await self._hedge.send(
-                    request, grant, lambda: self._second(request, state, grant.lane)
-                )
-        except TimeoutError:
-            raise ApiError(self._overdue()) from None
-        finally:
-            state.spent_s += time.monotonic() - started
-
-    def _left_s(self, state: RowState) -> float | None:
-        deadline = self._limits.row_deadline_s
-        return None if deadline is None else deadline - state.spent_s
-
-    def _overdue(self) -> Outcome:
-        deadline = self._limits.row_deadline_s
-        return Outcome(
-            OutcomeClass.FAIL, "timeout", None, f"its attempts took longer than --row-deadline {deadline:g} s"
-        )
-
-    def _second(self, request: ChatRequest, state: RowState, avoid: Lane) -> Grant | None:
-        """A grant to ask a straggler once more, if there is room right now."""
-        prompt_tokens = estimated_prompt_tokens(request.prompt_bytes)
-        try:
-            got = self._lanes.acquire(
-                time.monotonic(), prompt_tokens, request.max_tokens, only=request.endpoint, avoid=avoid
-            )
-        except NoLane:
-            return None
-        if not isinstance(got, Grant):
-            return None
+    def _hedged(self, request: ChatRequest, state: RowState) -> None:
         state.attempts += 1
         self._counters.sent += 1
         self._counters.hedged += 1
         self._recorder.sent(request.row_id, state.attempts)
-        return got
 
     def _answered(self, answer: Answer, grant: Grant, reservation: Reservation, usd: float | None) -> None:
         usage = answer.reply.usage
         total = usage.total_tokens
         if total is None and usage.prompt_tokens is not None:
             total = usage.prompt_tokens + (usage.completion_tokens or 0)
-        grant.lane.health.succeeded()
+        grant.lane.health.succeeded(grant.permit.sent_at)
         grant.lane.controller.succeeded(grant.permit, time.monotonic(), total, answer.rate)
         self._budget.settle(reservation, usage, usd)
 
@@ -397,8 +353,9 @@ class Pool:
         error: ApiError,
         grant: Grant,
         reservation: Reservation,
-    ) -> Outcome:
-        """Books a failed attempt everywhere it counts. Returns the outcome the run makes of it."""
+    ) -> tuple[Outcome, float]:
+        """Books a failed attempt everywhere it counts. Returns the outcome the run makes of it, and how
+        long the row stays behind before it is asked again without an attempt being counted."""
         usd = None
         if error.usage is not None:
             served = Served(request.model, asked_tier(request.body))
@@ -409,21 +366,21 @@ class Pool:
             self._budget.settle(reservation, error.usage, usd)
         elif error.outcome.error_class not in _MAYBE_BILLED:
             self._budget.release(reservation)
-        outcome = grant.lane.health.judged(error.outcome)
-        now, controller = time.monotonic(), grant.lane.controller
-        match outcome.kind:
-            case OutcomeClass.WAIT:
-                self._counters.limited += 1
-                controller.limited(grant.permit, now, outcome.wait_s, status=outcome.code or 429)
-            case OutcomeClass.PAUSE:
-                self._counters.errors += 1
-                controller.unreachable(grant.permit, now)
-            case OutcomeClass.RETRY:
-                self._counters.errors += 1
-                controller.failed(grant.permit, now)
-            case _:
-                controller.refused(grant.permit, now)
-        return outcome
+        kind = error.outcome.kind
+        self._counters.limited += kind is OutcomeClass.WAIT
+        self._counters.errors += kind in {OutcomeClass.PAUSE, OutcomeClass.RETRY}
+        now, lane = time.monotonic(), grant.lane
+        verdict = lane.health.judged(
+            error.outcome,
+            state.refused_at(lane),
+            sent_at=grant.permit.sent_at,
+            now=now,
+            max_pause_s=self._limits.max_pause_s,
+            left=self._taken if self._no_row_left else None,
+        )
+        behind_s = booked(verdict, lane.controller, grant.permit, now)
+        state.waits += verdict.outcome.kind is OutcomeClass.WAIT
+        return verdict.outcome, min(behind_s, self._limits.max_pause_s)
 
     async def _sleep(self, seconds: float) -> None:
         """A back-off that ends at once when the run stops. Meanwhile another worker has the slot."""
@@ -444,17 +401,6 @@ def _cost_usd(request: ChatRequest, answer: Answer, lane: Lane) -> float | None:
     reply = answer.reply
     served = Served(request.model, asked_tier(request.body), reply.model, reply.service_tier)
     return lane.prices.cost_usd(reply.usage, served, answer.started_at)
-
-
-def with_more_tokens(request: ChatRequest, factor: float) -> ChatRequest | None:
-    """The same request with `factor` times its cap on tokens; None when it sets none."""
-    for name in ("max_tokens", "max_completion_tokens"):
-        cap = request.body.get(name)
-        if isinstance(cap, int) and not isinstance(cap, bool):
-            more = math.ceil(cap * factor)
-            body = {**request.body, name: more}
-            return replace(request, body=body, max_tokens=completion_cap(body))
-    return None
 
 
 def _cancel(tasks: set[asyncio.Task[None]]) -> None:

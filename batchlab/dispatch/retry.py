@@ -7,6 +7,7 @@ request, so it is built only after a first attempt has failed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,18 +28,19 @@ def _is_retry(error: BaseException) -> bool:
 
 
 class _OutcomeWait:
-    """Full jitter, U(0, min(60, 2^n)) s, and at least what the server asked for."""
+    """Full jitter, U(0, min(60, 2^n)) s, and at least what the server asked for; never more than `most_s`."""
 
-    def __init__(self, cap_s: float = MAX_WAIT_S) -> None:
+    def __init__(self, most_s: float) -> None:
         import tenacity
 
-        self._jitter = tenacity.wait_random_exponential(multiplier=2, max=cap_s)
+        self._most_s = most_s
+        self._jitter = tenacity.wait_random_exponential(multiplier=2, max=min(MAX_WAIT_S, most_s))
 
     def __call__(self, retry_state: RetryCallState) -> float:
         asked = 0.0
         if retry_state.outcome is not None and isinstance(error := retry_state.outcome.exception(), ApiError):
             asked = error.outcome.wait_s or 0.0
-        return max(asked, self._jitter(retry_state))
+        return min(self._most_s, max(asked, self._jitter(retry_state)))
 
 
 class _Attempts:
@@ -60,12 +62,14 @@ async def retried_after(
     attempt: Callable[[], Awaitable[T]],
     *,
     max_attempts: int,
+    max_wait_s: float = math.inf,
     sleep: Callable[[float], Awaitable[None]],
 ) -> T:
     """The result of `attempt`, called again until it succeeds or the attempts are used up.
 
     Args:
         first: how the first attempt failed; it counts as attempt 1 and is not repeated here.
+        max_wait_s: longest that is ever waited, whatever the server asks for.
         sleep: waits the back-off; may raise to leave early when the run stops.
 
     Raises:
@@ -82,7 +86,7 @@ async def retried_after(
 
     retrying = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(_is_retry),
-        wait=_OutcomeWait(MAX_WAIT_S),
+        wait=_OutcomeWait(max_wait_s),
         stop=_Attempts(max_attempts),
         sleep=sleep,
         reraise=True,

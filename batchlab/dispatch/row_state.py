@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from batchlab.dispatch.lanes import Lane
+from batchlab.dispatch.refusals import RowRefusals
 from batchlab.dispatch.transport import Answer
 from batchlab.protocol.finish import Meaning, finish_meaning
 from batchlab.records import (
@@ -30,6 +31,7 @@ class RowState:
         wasted: usage and cost of each attempt that was paid and not kept.
         answer: the answer that is kept; `usd` is its cost, None when unknown.
         lane: where the last attempt went.
+        waits: how often it was sent back to wait, without an attempt being counted.
         trouble: why asking again for a better answer gave none, if it did not; "" when the run stopped.
         parsed: the answer held against the job's schema, if it has one.
     """
@@ -41,8 +43,16 @@ class RowState:
     answer: Answer | None = None
     usd: float | None = None
     lane: Lane | None = None
+    waits: int = 0
+    refusals: dict[Lane, RowRefusals] | None = None
     trouble: str = ""
     parsed: Parsed | None = None
+
+    def refused_at(self, lane: Lane) -> RowRefusals:
+        """What the row was refused for at an endpoint."""
+        if self.refusals is None:  # nearly no row is ever refused
+            self.refusals = {}
+        return self.refusals.setdefault(lane, RowRefusals())
 
     @property
     def is_empty(self) -> bool:

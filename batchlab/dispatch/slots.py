@@ -32,6 +32,7 @@ class Slots:
         self._lanes = lanes
         self._clock = clock
         self._queues: dict[str | None, deque[_Waiter]] = {}
+        self._last: dict[str | None, deque[_Waiter]] = {}  # of rows that others go before
         self._waiting = 0  # rows in all queues
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -44,8 +45,11 @@ class Slots:
         only: str | None = None,
         avoid: Lane | None = None,
         front: bool = False,
+        behind: bool = False,
     ) -> Slot:
         """A grant for one attempt, as an async context; `only` and `avoid` are those of `Lanes.acquire`.
+
+        A row that goes `behind` waits until nobody else does.
 
         The body ends the permit by one of its controller's methods.
 
@@ -55,13 +59,15 @@ class Slots:
             Stopped: the run stops before a slot was free.
             NoLane: every endpoint that may answer is out.
         """
-        return Slot(self, _Waiter(prompt_tokens, max_tokens, only, avoid), front)
+        waiter = _Waiter(prompt_tokens, max_tokens, only, avoid)
+        waiter.behind = behind
+        return Slot(self, waiter, front)
 
     async def acquire(self, waiter: _Waiter, *, front: bool) -> Grant:
         """See `slot`, which is how to use it."""
         if self._stopped:
             raise Stopped
-        if not self._queues.get(waiter.only):
+        if not waiter.behind and not self._queues.get(waiter.only):
             got = self._acquire(waiter)
             if isinstance(got, Grant):
                 return got
@@ -79,13 +85,18 @@ class Slots:
         """How many rows wait for the one endpoint they are bound to."""
         return sum(len(queue) for only, queue in self._queues.items() if only is not None)
 
+    @property
+    def behind(self) -> int:
+        """How many rows wait until nobody else does."""
+        return sum(len(queue) for queue in self._last.values())
+
     def stop(self) -> None:
         """Every waiter, now and later, gets Stopped."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for queue in self._queues.values():
+        for queue in (*self._queues.values(), *self._last.values()):
             while queue:
                 waiter = self._pop(queue)
                 if not waiter.granted.done():
@@ -99,7 +110,9 @@ class Slots:
         if self._stopped:
             return
         soonest = math.inf
-        for queue in self._queues.values():
+        for queue in (*self._queues.values(), *self._last.values()):
+            if queue and queue[0].behind and self._queues.get(queue[0].only):
+                continue  # others wait
             while queue:
                 waiter = queue[0]
                 if waiter.granted.done():
@@ -124,7 +137,8 @@ class Slots:
         )
 
     async def _queued(self, waiter: _Waiter, *, front: bool) -> Grant:
-        queue = self._queues.setdefault(waiter.only, deque())
+        queues = self._last if waiter.behind else self._queues
+        queue = queues.setdefault(waiter.only, deque())
         waiter.granted = asyncio.get_running_loop().create_future()
         self._waiting += 1
         if front:
@@ -179,7 +193,7 @@ class Slot:
 
 
 class _Waiter:
-    __slots__ = ("avoid", "granted", "max_tokens", "only", "prompt_tokens")
+    __slots__ = ("avoid", "behind", "granted", "max_tokens", "only", "prompt_tokens")
 
     def __init__(
         self, prompt_tokens: int, max_tokens: int | None, only: str | None, avoid: Lane | None
@@ -188,4 +202,5 @@ class _Waiter:
         self.max_tokens = max_tokens
         self.only = only
         self.avoid = avoid
+        self.behind = False
         self.granted: asyncio.Future[Grant]  # once it is queued

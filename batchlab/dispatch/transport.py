@@ -116,6 +116,12 @@ class HttpTransport:
         self._connector: aiohttp.TCPConnector | None = None
         self._wires: dict[str, Wire] = {}  # by task: each has a path of its own
 
+    @property
+    def address(self) -> str:
+        """The URL that most requests go to, without user, password and query."""
+        base = self._base.with_user(None)
+        return str(base.with_path(f"{base.path.rstrip('/')}/{TASK_PATHS[self._task]}"))
+
     async def __aenter__(self) -> Self:
         self._connector = await connector_to(self._tls(), self._say)
         await self._opened(self._task)

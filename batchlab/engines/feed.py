@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from batchlab.dispatch.grouping import Groups
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.observer import Counters, RowWatch
-from batchlab.errors import RunStopped
+from batchlab.errors import BatchlabError, RunStopped
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source
@@ -83,6 +83,11 @@ class ShardFeed:
                     request = self._builder.build(row)
                 except RowProblem as problem:
                     self.emit(_bad_input(row.row_id, problem))
+                    continue
+                except BatchlabError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is one row's
+                    self.emit(_not_built(row.row_id, error))
                     continue
                 if self._watch is not None:
                     self._watch.begun(request)
@@ -201,4 +206,14 @@ def _bad_input(row_id: int, problem: RowProblem) -> Failure:
         custom_id=str(row_id),
         error_class="bad_input",
         error_message=str(problem),
+    )
+
+
+def _not_built(row_id: int, error: Exception) -> Failure:
+    """A row that comes to grief in building its request; the error's text may quote the row."""
+    return Failure(
+        row_id=row_id,
+        custom_id=str(row_id),
+        error_class="client_error",
+        error_message=f"batchlab could not build this row's request ({type(error).__name__})",
     )

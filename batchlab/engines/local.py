@@ -222,6 +222,7 @@ class LocalEngine:
             controller=controller,
             prices=endpoint.prices,
             weight=own.weight,
+            address=transport.address,
             health=self._terms.health(),
         )
 

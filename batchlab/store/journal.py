@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 import orjson
 
@@ -26,6 +26,7 @@ ResultValues: TypeAlias = dict[str, Any]
 RESULT_KINDS = frozenset({"completion", "failure"})
 _HEADER = re.compile(rb"([0-9a-f]{8}) (\d{1,10}) ")
 MAX_RECORD_BYTES = 2**28  # 256 MiB
+MAX_COUNT = 2**63 - 1
 
 
 def encode(payload: bytes) -> bytes:
@@ -40,7 +41,11 @@ def sent_record(row_id: int, attempt: int) -> bytes:
 
 def back_record(row_id: int, usage: Usage | None, usd: float | None) -> bytes:
     """The row's request came back without a final result; `usage` was paid all the same, for `usd`."""
-    return encode(orjson.dumps({"t": "back", "row": row_id, "usage": usage, "usd": usd}))
+    try:
+        payload = orjson.dumps({"t": "back", "row": row_id, "usage": usage, "usd": usd})
+    except TypeError:
+        payload = orjson.dumps({"t": "back", "row": row_id, "usage": storable(usage), "usd": storable(usd)})
+    return encode(payload)
 
 
 def sent_together_record(row_ids: Sequence[int], attempt: int) -> bytes:
@@ -54,9 +59,54 @@ def back_together_record(row_ids: Sequence[int]) -> bytes:
 
 
 def result_record(result: Result) -> bytes:
-    """The row's final result."""
-    kind = "completion" if isinstance(result, Completion) else "failure"
-    return encode(orjson.dumps({"t": kind, "v": result}, default=bytes.hex))
+    """The row's final result. Raises TypeError when it holds what JSON cannot; see `storable`."""
+    kind = "failure"
+    if isinstance(result, Completion):
+        kind, usage = "completion", result.reply.usage
+        if (
+            (usage.prompt_tokens or 0) > MAX_COUNT
+            or (usage.completion_tokens or 0) > MAX_COUNT
+            or (usage.total_tokens or 0) > MAX_COUNT
+            or (usage.cached_tokens or 0) > MAX_COUNT
+            or (usage.cache_write_tokens or 0) > MAX_COUNT
+            or (usage.reasoning_tokens or 0) > MAX_COUNT
+        ):
+            raise TypeError("a count beyond 64 bits")  # JSON would hold some that no part can
+    return encode(orjson.dumps({"t": kind, "v": result}, default=_hex))
+
+
+def _hex(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    raise TypeError(f"{type(value).__name__} has no place in a result")
+
+
+V = TypeVar("V")
+
+
+def storable(value: V) -> V:
+    """`value`, with all in it that JSON cannot hold replaced by what comes nearest.
+
+    Half a surrogate pair, or a byte of a header that was no UTF-8, becomes `?`; an integer beyond 64 bits
+    becomes None, which is "unknown" for every count; what is no plain value becomes its type's name.
+    """
+    return cast("V", _storable(value))
+
+
+def _storable(value: Any) -> Any:
+    if value is None or isinstance(value, bool | float | bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int):
+        return int(value) if -MAX_COUNT <= value <= MAX_COUNT else None
+    if isinstance(value, tuple | list):
+        return type(value)(_storable(one) for one in value)
+    if isinstance(value, dict):
+        return {_storable(name): _storable(one) for name, one in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{one.name: _storable(getattr(value, one.name)) for one in fields(value)})
+    return f"<{type(value).__name__}>"
 
 
 def result_of(record: dict[str, Any]) -> Result | None:

@@ -36,6 +36,7 @@ from batchlab.store.journal import (
     result_record,
     sent_record,
     sent_together_record,
+    storable,
 )
 from batchlab.store.parts import file_digest, part_results, part_totals, write_part
 from batchlab.store.replay import Found, Replay
@@ -202,8 +203,8 @@ class OpenShard:
         self._queue(back_record(row_id, usage, usd))
 
     def append(self, result: Result, totals: Tally | None = None) -> Result:
-        """Takes the row's final result, and returns it with what its requests of earlier processes
-        came to.
+        """Takes the row's final result, and returns it as it is recorded: with what its requests of
+        earlier processes came to, and with nothing in it that cannot be written.
 
         Args:
             totals: the run's; they change by what the row now counts.
@@ -213,7 +214,12 @@ class OpenShard:
             result = earlier.added_to(result)
         index = result.row_id - self.shard.first_row
         # a failure that comes after an answer is written, and counts for nothing
-        self._queue(result_record(result), -1 if self._state[index] == _ANSWERED else index)
+        try:
+            record = result_record(result)
+        except TypeError:  # an odd byte in one answer
+            result = storable(result)
+            record = result_record(result)
+        self._queue(record, -1 if self._state[index] == _ANSWERED else index)
         self._mark(result)
         if totals is not None:
             totals.add_result(result)

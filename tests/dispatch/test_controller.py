@@ -77,6 +77,101 @@ def test_one_burst_of_429s_cuts_the_window_once_and_pauses_everybody():
     assert it.try_acquire(101.0, 1, 1) == pytest.approx(it.gate_until - 101.0)
 
 
+def test_one_refusal_alone_may_be_its_row_s_own_and_costs_nobody_anything():
+    it = grown()
+    permits = taken(it, 100.0)
+
+    assert it.limited(permits.pop(), 100.05)
+    assert (it.window, it.gate_until, it.why(100.05)) == (20, 0.0, "")
+
+    answered(it, [*taken(it, 100.1), *permits], 102.0)
+    assert it.limited(taken(it, 102.1, 1)[0], 102.2), "the one before was answered: this is another one alone"
+
+
+def test_a_second_refusal_at_once_makes_a_limit_of_both_and_of_every_one_from_then_on():
+    it = grown()
+    permits = taken(it, 100.0)
+    it.limited(permits.pop(), 100.05)
+    answered(it, permits[:3], 100.06)  # they were sent before it: they say nothing
+
+    assert not it.limited(taken(it, 100.06, 1)[0], 100.11)
+    assert it.window == int(20 * 0.85)
+
+    answered(it, permits[3:], 109.0)
+    later = taken(it, 110.0, 4)
+    answered(it, later[:3], 111.0)
+    assert not it.limited(later[3], 111.0)
+
+
+def test_a_second_refusal_among_many_that_are_taken_in_is_another_row_s():
+    it = grown(64)
+    permits = taken(it, 100.0, 40)
+    it.limited(permits.pop(), 100.05)
+    taken(it, 100.1, 10)
+    [unlucky] = taken(it, 100.5, 1)
+
+    assert it.limited(unlucky, 100.55)
+    assert it.window == 64
+
+
+def test_a_row_refused_before_shuts_no_gate_while_others_are_answered():
+    it = grown()
+    permits = taken(it, 100.0)
+    it.limited(permits.pop(), 100.05)
+    for _ in range(10):
+        it.limited(permits.pop(), 100.1, again=True)
+
+    assert (it.window, it.gate_until) == (20, 0.0)
+
+
+def test_a_second_look_sends_nothing_for_its_time_and_then_one_request_at_a_time():
+    it = grown()
+    in_flight = taken(it, 100.0, 5)
+    it.refused(in_flight.pop(), 100.1)
+    it.hold(100.1, 5.0, "Unauthorized")
+
+    assert taken(it, 105.0) == []
+    assert "Unauthorized" in it.why(101.0)
+    [probe] = taken(it, 105.2)
+    assert taken(it, 105.3) == [], "what was in flight before it does not keep the probe back, nor let two go"
+    it.refused(probe, 105.4)
+    [probe] = taken(it, 105.5)
+    answered(it, in_flight, 105.6)
+    assert taken(it, 105.7) == [], "an answer to what was sent before the look does not end it"
+    answered(it, [probe], 105.8)
+    assert len(taken(it, 105.9)) > 10
+
+
+def test_a_look_that_ends_without_an_answer_is_over():
+    it = grown()
+    it.hold(100.0, 5.0, "Unauthorized")
+    it.release()
+
+    assert len(taken(it, 105.1)) == 20
+
+
+@pytest.mark.parametrize("end", ["failed", "unreachable"])
+def test_an_outage_shows_the_last_answer_s_words(end):
+    it = controller()
+    for n in range(12):
+        it_now = max(n, it.gate_until)
+        getattr(it, end)(
+            taken(it, it_now, 1)[0], it_now, words=f"answer {n}: <html> Under maintenance {'x' * 500}"
+        )
+
+    assert "answer 11: <html> Under maintenance" in it.why(it.gate_until)
+    assert len(it.why(it.gate_until)) < 200
+
+
+def test_an_overload_that_became_an_outage_shows_its_words_too():
+    it, now = controller(), 0.0
+    for _ in range(6):
+        it.limited(taken(it, now, 1)[0], now, status=503, words="The model is loading")
+        now = it.gate_until + 1
+
+    assert "The model is loading" in it.why(now)
+
+
 @pytest.mark.parametrize("seconds", [1.0, 300.0, 86_400.0])
 def test_a_retry_after_is_honoured_in_full_by_everybody(seconds):
     it = grown()
@@ -88,7 +183,9 @@ def test_a_retry_after_is_honoured_in_full_by_everybody(seconds):
 
 def test_after_a_cut_the_window_that_failed_is_not_tried_again_at_once():
     it = grown(20)
-    it.limited(taken(it, 100.0)[0], 100.0)
+    first, second, *_ = taken(it, 100.0)
+    it.limited(first, 100.0)
+    it.limited(second, 100.0)
     now = 103.0
     while now < 114.0:
         answered(it, taken(it, now, it.window - it.in_flight), now + 0.1)

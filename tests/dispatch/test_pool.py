@@ -2,70 +2,268 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
+from collections.abc import Callable
 
 import pytest
 
 from batchlab.costs.pricing import PriceBook
+from batchlab.dispatch import health, refusals, retry, second_look
 from batchlab.dispatch.budget import Budget
 from batchlab.dispatch.controller import ControllerLimits, RateController
 from batchlab.dispatch.lanes import Lane, Lanes
-from batchlab.dispatch.pool import Pool, PoolCounters, with_more_tokens
+from batchlab.dispatch.longer import with_more_tokens
+from batchlab.dispatch.pool import Pool, PoolCounters
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.transport import Answer
+from batchlab.errors import ApiError, RunStopped
 from batchlab.job import EndpointJob, LimitsJob, PriceJob
-from batchlab.records import ChatRequest, Completion, Failure, Reply, Result, Usage, completion_cap
+from batchlab.records import (
+    ChatRequest,
+    Completion,
+    Failure,
+    Outcome,
+    OutcomeClass,
+    Reply,
+    Result,
+    Usage,
+    completion_cap,
+)
+
+YES = Reply("yes")
+UNAUTHORIZED = Outcome(OutcomeClass.STOP, "auth", 401, "Unauthorized")
+REDIRECTED = Outcome(OutcomeClass.STOP, "redirect", 307, "the base URL redirects")
+LIMITED = Outcome(OutcomeClass.WAIT, "rate_limit", 429, "over your limit")
+PAGE = Outcome(OutcomeClass.RETRY, "invalid_response", 200, "Chat Console", after="wrong_address")
 
 
-class Breaking:
-    """Raises for the third row, answers the others."""
+class Answering:
+    """Answers each request by what `says` makes of it: an error to raise, or None for an answer."""
 
-    def __init__(self, error: Exception) -> None:
-        self._error = error
+    def __init__(self, says: Callable[[ChatRequest], Exception | None]) -> None:
+        self._says = says
+        self.asked: list[int] = []
 
     async def send(self, request: ChatRequest) -> Answer:
-        if request.row_id == 3:
-            raise self._error
-        return Answer(Reply("yes"), time.time(), 1.0, None, None, None)
+        self.asked.append(request.row_id)
+        await asyncio.sleep(0)
+        if (error := self._says(request)) is not None:
+            raise error
+        return Answer(YES, time.time(), 1.0, None, None, None)
 
 
 class Recorded:
-    def __init__(self) -> None:
+    def __init__(self, refuses: Callable[[Result], Exception | None] = lambda _: None) -> None:
         self.results: list[Result] = []
+        self._refuses = refuses
 
     def sent(self, row_id: int, attempt: int) -> None: ...
 
     def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None: ...
 
     def emit(self, result: Result) -> None:
+        if (error := self._refuses(result)) is not None:
+            raise error
         self.results.append(result)
+
+    @property
+    def failed(self) -> dict[int, str]:
+        return {one.row_id: one.error_class for one in self.results if isinstance(one, Failure)}
+
+
+class Ran:
+    """One pool over some rows, with what it said."""
+
+    def __init__(self, *transports: Answering, recorded: Recorded | None = None, **limits: object) -> None:
+        now = time.monotonic()
+        self.lanes = [
+            Lane(
+                f"lane {number}",
+                transport,
+                RateController(ControllerLimits(4), now=now, rng=random.Random(1)),
+                PriceBook(EndpointJob(), PriceJob(), "m"),
+                address="https://llm.example/v1/chat/completions",
+            )
+            for number, transport in enumerate(transports)
+        ]
+        self.recorded, self.stop, self.said = recorded or Recorded(), StopSignal(), []
+        self.pool = Pool(
+            lanes=Lanes(self.lanes),
+            budget=Budget(),
+            recorder=self.recorded,
+            limits=LimitsJob(**limits),
+            stop=self.stop,
+            counters=PoolCounters(),
+            say=self.said.append,
+        )
+
+    async def over(self, rows: int) -> Ran:
+        async with asyncio.timeout(30):
+            await self.pool.run((ChatRequest(row, str(row), {}, b"", 1) for row in range(rows)), workers=16)
+        assert all(lane.controller.in_flight == 0 for lane in self.lanes)
+        return self
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Waits of seconds that take milliseconds."""
+    monkeypatch.setattr(second_look, "LOOK_S", 0.02)
+    monkeypatch.setattr(health, "BEHIND_S", 0.01)
+    monkeypatch.setattr(refusals, "BACK_CAP_S", 0.01)
+    monkeypatch.setattr(refusals, "MINUTE_CAP_S", 0.01)
+
+
+def third(error: Exception) -> Callable[[ChatRequest], Exception | None]:
+    return lambda request: error if request.row_id == 3 else None
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RecursionError("too deep"), UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no")]
+    "error",
+    [
+        MemoryError(),
+        RecursionError("too deep"),
+        UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no"),
+        TypeError("Type is not JSON serializable: set"),
+        KeyError("choices"),
+        AssertionError(),
+        OverflowError("int too large"),
+    ],
 )
 async def test_a_row_that_we_cannot_handle_fails_alone(error):
-    controller = RateController(ControllerLimits(4), now=time.monotonic(), rng=random.Random(1))
-    lane = Lane("one", Breaking(error), controller, PriceBook(EndpointJob(), PriceJob(), "m"))
-    recorded, stop = Recorded(), StopSignal()
-    pool = Pool(
-        lanes=Lanes([lane]),
-        budget=Budget(),
-        recorder=recorded,
-        limits=LimitsJob(),
-        stop=stop,
-        counters=PoolCounters(),
-        say=print,
-    )
+    ran = await Ran(Answering(third(error))).over(8)
 
-    await pool.run((ChatRequest(row, str(row), {}, b"", 1) for row in range(8)), workers=4)
+    assert not ran.stop.is_set
+    assert ran.recorded.failed == {3: "client_error"}
+    assert sum(isinstance(result, Completion) for result in ran.recorded.results) == 7
+    assert ran.said == [
+        f"1 row failed because batchlab could not handle them (row 3, {type(error).__name__})"
+    ]
 
-    assert not stop.is_set
-    failed = [result for result in recorded.results if isinstance(result, Failure)]
-    assert [(one.row_id, one.error_class) for one in failed] == [(3, "client_error")]
-    assert sum(isinstance(result, Completion) for result in recorded.results) == 7
-    assert controller.in_flight == 0
+
+@pytest.mark.parametrize("error", [TypeError("surrogates not allowed"), IndexError(), ValueError()])
+async def test_a_result_that_cannot_be_recorded_fails_its_row_alone(error):
+    recorded = Recorded(lambda one: error if one.row_id == 3 and isinstance(one, Completion) else None)
+
+    ran = await Ran(Answering(lambda _: None), recorded=recorded).over(8)
+
+    assert not ran.stop.is_set
+    assert recorded.failed == {3: "client_error"}
+    assert next(one.attempts for one in recorded.results if isinstance(one, Failure)) == 1
+    assert len(recorded.results) == 8
+
+
+async def test_a_disk_that_fails_still_stops_the_run():
+    recorded = Recorded(lambda one: RunStopped("disk", "no space left") if one.row_id == 3 else None)
+
+    ran = await Ran(Answering(lambda _: None), recorded=recorded).over(200)
+
+    assert ran.stop.reason == "disk"
+    assert recorded.failed == {}
+    assert len(recorded.results) < 100
+
+
+async def test_a_row_that_is_always_refused_fails_and_the_others_do_not_wait_for_it(quick):
+    transport = Answering(third(ApiError(LIMITED)))
+
+    ran = await Ran(transport).over(120)
+
+    assert not ran.stop.is_set
+    assert ran.recorded.failed == {3: "rate_limit"}
+    assert len(ran.recorded.results) == 120
+    assert 4 <= transport.asked.count(3) <= 8
+
+
+async def test_a_row_that_is_always_redirected_fails_and_the_run_goes_on(quick):
+    transport = Answering(lambda one: ApiError(REDIRECTED) if one.row_id == 40 else None)
+
+    ran = await Ran(transport).over(120)
+
+    assert not ran.stop.is_set
+    assert ran.recorded.failed == {40: "redirect"}
+    assert transport.asked.count(40) <= 8
+
+
+async def test_a_key_that_is_refused_for_a_moment_ends_no_run(quick):
+    answered, until = [0], [0.0]
+
+    def says(request: ChatRequest) -> Exception | None:
+        now = time.monotonic()
+        if answered[0] >= 60 and not until[0]:
+            until[0] = now + 0.01
+        if now < until[0]:
+            return ApiError(UNAUTHORIZED)
+        answered[0] += 1
+        return None
+
+    ran = await Ran(Answering(says)).over(200)
+
+    assert not ran.stop.is_set
+    assert ran.recorded.failed == {}
+    assert len(ran.recorded.results) == 200
+
+
+async def test_a_key_that_stays_refused_stops_the_run_soon_and_fails_no_row(quick):
+    transport = Answering(lambda one: ApiError(UNAUTHORIZED) if one.row_id >= 30 else None)
+
+    ran = await Ran(transport).over(120)
+
+    assert ran.stop.reason == "key"
+    assert ran.stop.message == "Unauthorized (asked: https://llm.example/v1/chat/completions)"
+    assert len(ran.recorded.results) == 30
+    assert ran.recorded.failed == {}
+    assert len(transport.asked) <= 30 + 4 + 9
+
+
+async def test_an_endpoint_whose_key_stays_refused_is_left_out_and_the_other_goes_on(quick):
+    stale = Answering(lambda one: ApiError(UNAUTHORIZED) if one.row_id >= 30 else None)
+
+    ran = await Ran(stale, Answering(lambda _: None)).over(200)
+
+    assert not ran.stop.is_set
+    assert len(ran.recorded.results) == 200
+    assert ran.recorded.failed == {}
+    assert ran.lanes[0].out is None or "Unauthorized" in ran.lanes[0].out.message
+
+
+async def test_web_pages_from_the_start_stop_the_run_with_their_words_and_the_url(monkeypatch):
+    monkeypatch.setattr(retry, "MAX_WAIT_S", 0.01)
+    transport = Answering(lambda _: ApiError(PAGE))
+
+    ran = await Ran(transport).over(20)
+
+    assert ran.stop.reason == "endpoint"
+    assert ran.stop.message == "Chat Console (asked: https://llm.example/v1/chat/completions)"
+    assert len(transport.asked) <= 4
+    assert ran.recorded.results == []
+
+
+async def test_one_server_error_that_asks_for_weeks_keeps_nobody(monkeypatch):
+    monkeypatch.setattr(retry, "MAX_WAIT_S", 0.01)
+    weeks = Outcome(OutcomeClass.RETRY, "server", 500, "internal error", wait_s=1_209_600.0)
+    asked = []
+
+    def says(request: ChatRequest) -> Exception | None:
+        asked.append(request.row_id)
+        return ApiError(weeks) if request.row_id == 0 and asked.count(0) == 1 else None
+
+    ran = await Ran(Answering(says)).over(20)
+
+    assert not ran.stop.is_set
+    assert ran.recorded.failed == {}
+    assert len(ran.recorded.results) == 20
+
+
+async def test_when_all_ask_for_weeks_the_run_stops_with_the_time_to_come_back():
+    weeks = Outcome(OutcomeClass.RETRY, "server", 503, "maintenance", wait_s=1_209_600.0)
+
+    ran = await Ran(Answering(lambda _: ApiError(weeks))).over(20)
+
+    assert ran.stop.reason == "outage"
+    assert "maintenance" in ran.stop.message
+    assert "Come back at 20" in ran.stop.message
+    assert ran.recorded.results == []
 
 
 @pytest.mark.parametrize(

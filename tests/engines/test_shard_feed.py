@@ -71,3 +71,40 @@ async def test_p2_a_result_is_written_before_the_next_request_leaves_also_across
     feed.close()
     store.close()
     source.close()
+
+
+async def test_a_row_that_comes_to_grief_in_building_its_request_fails_alone(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": str(n)}) + "\n" for n in range(4)))
+    job = job_from(
+        {"input": {"path": str(tmp_path / "rows.jsonl")}, "request": {"model": "m", "prompt": "{text}"}}
+    )
+    source = open_source(job.input.path)
+    plan = source.scan(4)
+    store = RunDir.create(tmp_path / "run", {"plan": plan.to_json(), "job": job.to_dict()})
+    counters = Counters()
+
+    class Builder(RequestBuilder):
+        def build(self, row):
+            if row.row_id == 2:
+                raise ZeroDivisionError("the row's secret")
+            return super().build(row)
+
+    feed = ShardFeed(
+        source=source,
+        plan=plan,
+        store=store,
+        builder=Builder(job, plan.columns),
+        counters=counters,
+        retry=None,
+        only=None,
+        on_complete=lambda shard: None,
+        stop=lambda reason, message: None,
+    )
+    built = [request.row_id for request in feed.requests(iter(plan.shards))]
+    feed.close()
+
+    assert built == [0, 1, 3]
+    assert counters.totals.totals().failed == 1
+    journals = b"".join(path.read_bytes() for path in (tmp_path / "run" / "journal").iterdir())
+    assert b"could not build this row's request (ZeroDivisionError)" in journals
+    assert b"secret" not in journals
