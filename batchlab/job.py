@@ -26,6 +26,8 @@ MIB = 1024 * 1024
 # what a request may ask of an endpoint → where it goes, after the base URL
 TASK_PATHS = {"chat": "chat/completions", "completions": "completions", "embeddings": "embeddings"}
 
+FAIL_ON = ("truncated", "filtered", "empty")  # what may make an exit code 1; counts of `totals.Totals`
+
 # formats of an output file or directory, and the endings that name one
 ENGINES = ("local", "processes", "ray")
 FORMATS = ("parquet", "csv", "jsonl", "openai-batch", "hf")
@@ -247,6 +249,7 @@ class OutputJob:
         metrics_file: Prometheus text file, for a textfile collector.
         log_file: events as JSON lines are appended to it.
         otel: send OpenTelemetry spans, as the OTEL_* variables say.
+        fail_on: some of FAIL_ON; a finished run that has any of these answers ends with exit code 1.
     """
 
     run_dir: str = ""
@@ -263,6 +266,7 @@ class OutputJob:
     metrics_file: str | None = None
     log_file: str | None = None
     otel: bool = False
+    fail_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +363,8 @@ def _section(name: str, data: Any) -> Any:
         models = {model: _section("price", price) for model, price in data.get("models", {}).items()}
         return PriceJob(**{**data, "models": models})
     if name == "output":
-        return OutputJob(**{**data, "reuse": tuple(data.get("reuse", ()))})
+        lists = {name: tuple(data.get(name, ())) for name in ("reuse", "fail_on")}
+        return OutputJob(**{**data, **lists})
     return dict(data) if name == "simulator" else SECTIONS[name](**data)
 
 

@@ -27,7 +27,7 @@ from batchlab.job import (
     endpoint_host,
 )
 from batchlab.job_validation import job_problems
-from batchlab.job_values import coerced, columns, deadline_s, messages, nearest
+from batchlab.job_values import coerced, columns, deadline_s, listed_words, messages, nearest
 from batchlab.presets import PRESETS
 from batchlab.schema_source import schema_of
 from batchlab.urls import is_url, local_dir_of
@@ -191,6 +191,8 @@ def _checked_section(name: str, values: dict[str, Any], problems: list[str]) -> 
             try:
                 if key == "deadline":
                     value = deadline_s(value)
+                elif key == "fail_on":
+                    value = listed_words(value)
                 taken[attribute] = coerced(value, types_of[attribute], duration=key in _DURATIONS)
             except ValueError as error:
                 problems.append(f"{name}.{key}: {error}")

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from batchlab.job import (
     ENDINGS,
     ENGINES,
+    FAIL_ON,
     FORMATS,
     SCHEMA_MODES,
     SELF_STARTED,
@@ -57,6 +58,7 @@ def job_problems(job: Job) -> list[str]:
     if job.input.limit is not None and job.input.limit < 1:
         problems.append("input.limit: must be at least 1")
     problems += _output_problems(job.output)
+    problems += _fail_on_problems(job.output)
     problems += _watching_problems(job)
     for endpoint in job.endpoint:
         problems += _endpoint_problems(endpoint)
@@ -155,6 +157,20 @@ def _output_problems(output: OutputJob) -> list[str]:
             problems.append("output.errors: needs an output file; pass -o FILE")
         elif Path(output.errors).absolute() == Path(output.file).absolute():
             problems.append("output.errors: is the output file; leave it out to have errors there")
+    return problems
+
+
+def _fail_on_problems(output: OutputJob) -> list[str]:
+    problems = []
+    for word in dict.fromkeys(output.fail_on):
+        if word in {"failed", "invalid"}:
+            problems.append(
+                f"output.fail_on: {word} rows always make the exit code 1; the words are {', '.join(FAIL_ON)}"
+            )
+        elif word not in FAIL_ON:
+            problems.append(
+                f"output.fail_on: no answers are called {word!r}; the words are {', '.join(FAIL_ON)}"
+            )
     return problems
 
 

@@ -74,6 +74,13 @@ def duration_s(value: Any) -> float:
     return total
 
 
+def listed_words(value: Any) -> Any:
+    """The words of `"truncated,empty"`; anything else is left as it is."""
+    if not isinstance(value, str):
+        return value
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
 def columns(value: Any) -> list[str]:
     """Names of columns, of which one may be written without a list."""
     names = [value] if isinstance(value, str) else value

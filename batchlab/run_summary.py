@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
+from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK
 from batchlab.totals import Totals
+
+
+def code_of(totals: Totals, fail_on: Collection[str] = ()) -> int:
+    """Exit code of a run whose rows are all final; `fail_on` are some of `job.FAIL_ON`."""
+    failed = totals.failed or totals.invalid or any(getattr(totals, word) for word in fail_on)
+    return EXIT_FAILED_ROWS if failed else EXIT_OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +23,8 @@ class RunSummary:
 
     Attributes:
         input_rows: rows of the input; `totals.rows` of them have a final result.
-        totals: over the whole run, earlier invocations included.
+        totals: over the whole run, earlier invocations included. What it has cost, if that is known, is
+            `totals.spent_usd`.
         sent: requests this invocation sent (attempts, not rows).
         maybe_repaid: requests in flight at an earlier crash, which may be billed twice.
         stopped: why the run stopped early (`RunStopped.reason`, or `interrupted`); None if it finished.
@@ -24,6 +35,7 @@ class RunSummary:
         limited, window: rate limits met by this invocation, and the requests it could have in flight
             when it ended.
         remote: URL of the run directory's copy.
+        fail_on: answers, beside failed and invalid ones, that make the exit code of a finished run 1.
     """
 
     run_dir: str
@@ -42,3 +54,13 @@ class RunSummary:
     errors_file: str | None = None
     left_out: int = 0
     remote: str | None = None
+    fail_on: tuple[str, ...] = ()
+
+    @property
+    def spent_usd(self) -> float | None:
+        """US dollars spent over the whole run; None when that is not known."""
+        return self.totals.spent_usd
+
+    def stated(self) -> dict[str, Any]:
+        """The summary as plain data for a program: money that is not known is None, and never 0."""
+        return {**dataclasses.asdict(self), "totals": self.totals.stated()}

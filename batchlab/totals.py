@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from batchlab.protocol.finish import unknown_finish
+from batchlab.protocol.redact import printable, redact
 from batchlab.records import Failure, Result
+
+MOST_WORDS = 10  # that are counted one by one: a server may say another with each answer
+WORD_CHARS = 40
+OTHERS = "…"  # stands for all further words
 
 
 class WordCounts(dict[str, int]):
-    """How often each word came; sums and differences are by word, and a word with 0 is not in it."""
+    """How often each word came; sums and differences are by word, and a word with 0 is not in it.
+
+    The first `MOST_WORDS` are named, as they can be shown, and the others counted together under
+    `OTHERS`. Which are the first depends on the order of the rows: two counts with others are equal when
+    their sums are.
+    """
+
+    def __init__(self, counts: Mapping[str, int] | Iterable[tuple[str, int]] = ()) -> None:
+        super().__init__()
+        for word, count in dict(counts).items():
+            self._count(word, count)
 
     def __add__(self, other: Mapping[str, int]) -> WordCounts:
         return self._with(other, 1) if other else self
@@ -19,9 +34,38 @@ class WordCounts(dict[str, int]):
     def __sub__(self, other: Mapping[str, int]) -> WordCounts:
         return self._with(other, -1) if other else self
 
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Mapping) and (OTHERS in self or OTHERS in other):
+            return self.rows == sum(other.values())
+        return super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # as a dict's
+
+    @property
+    def rows(self) -> int:
+        """How often any of them came."""
+        return sum(self.values())
+
     def _with(self, other: Mapping[str, int], sign: int) -> WordCounts:
-        sums = {word: self.get(word, 0) + sign * other.get(word, 0) for word in {**self, **other}}
-        return WordCounts({word: count for word, count in sums.items() if count})
+        made = WordCounts(self)
+        for word, count in WordCounts(other).items():
+            made._count(word, sign * count)
+        return made
+
+    def _count(self, word: str, count: int) -> None:
+        name = printable(redact(word), WORD_CHARS) or OTHERS
+        if name not in self and (
+            len(self.keys() - {OTHERS}) >= MOST_WORDS
+            or (count < 0 and OTHERS in self)  # it came when there was no room for its name
+        ):
+            name = OTHERS
+        if left := self.get(name, 0) + count:
+            self[name] = left
+        else:
+            self.pop(name, None)
 
 
 NO_WORDS = WordCounts()
@@ -35,7 +79,8 @@ class Totals:
     beside the `reused` ones, which have a copy of another row's answer, unpaid (see `store.answers`).
     `waste_without_cost` counts rows whose attempts that were paid and not kept have no known cost,
     `empty` answered rows without content, `unknown_finish` the finish reasons that `protocol.finish` does
-    not know.
+    not know. `cost_usd` and `cost_wasted_usd` are the sums of what is known, 0 without any: whoever shows
+    money takes it from `spent_usd`, `kept_usd`, `wasted_usd` or `stated`.
     """
 
     rows: int = 0
@@ -102,6 +147,29 @@ class Totals:
         unknown = self.rows_without_cost + self.waste_without_cost
         known = self.answered - self.reused - self.rows_without_cost
         return None if unknown and not known and not spent else spent
+
+    @property
+    def kept_usd(self) -> float | None:
+        """Of `spent_usd`, what the answers cost; None when some were billed and the cost of none is known."""
+        known = self.answered - self.reused - self.rows_without_cost
+        unknown = self.rows_without_cost and not known and not self.cost_usd
+        return None if unknown or self.spent_usd is None else self.cost_usd
+
+    @property
+    def wasted_usd(self) -> float | None:
+        """Of `spent_usd`, what was paid and not kept; None when some was and the cost of none is known."""
+        unknown = self.waste_without_cost and not self.cost_wasted_usd
+        return None if unknown or self.spent_usd is None else self.cost_wasted_usd
+
+    def stated(self) -> dict[str, Any]:
+        """The sums as a program is told them: money that is not known is None, and never 0."""
+        return {
+            **asdict(self),
+            "cost_usd": self.kept_usd,
+            "cost_wasted_usd": self.wasted_usd,
+            "spent_usd": self.spent_usd,
+            "unknown_finish": dict(self.unknown_finish),
+        }
 
 
 def result_totals(result: Result) -> Totals:

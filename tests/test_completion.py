@@ -78,6 +78,8 @@ def offered(home: Path, monkeypatch, capsys) -> Callable[[str], list[str]]:
         ("batchlab run -i ro", ["file,ro"]),
         ("batchlab run -o out/", ["file,out/"]),
         ("batchlab run --log-file l", ["file,l"]),
+        ("batchlab run --fail-on tr", ["plain,truncated"]),
+        ("batchlab run --fail-on empty,", ["plain,empty,filtered", "plain,empty,truncated"]),
         ("batchlab run jo", ["file,jo"]),
         ("batchlab status ", ["plain,runs/replies", "plain,runs/reviews"]),
         ("batchlab verify runs/rev", ["plain,runs/reviews"]),

@@ -7,7 +7,9 @@ import json
 
 import pytest
 
-from batchlab.progress import ProgressState, Rates, bar_fields, line_fields, line_within, open_progress
+from batchlab.progress import ProgressState, final_cost, open_progress
+from batchlab.progress.line import bar_fields, line_fields, line_within
+from batchlab.progress.state import Rates
 from batchlab.terminal import width
 
 
@@ -36,6 +38,14 @@ def test_the_line_says_how_far_how_well_how_fast_and_what_holds_it_back():
         "2.0 rows/s",
         "100 tokens/s",
     ]
+
+
+def test_answers_that_are_not_whole_are_no_ok_ones():
+    fields = bar_fields(state(7, truncated=2, filtered=1, empty=3), Rates(0.0, 0.0, None))
+
+    assert "7 ok, 2 truncated, 1 filtered, 3 empty" in fields
+    done = state(10, total=40, ok=5, truncated=25, failed=0)
+    assert final_cost(done) == pytest.approx(0.5 * 40 / 30), "a truncated row is done, and was paid"
 
 
 def test_the_last_rows_are_named_with_their_ages():

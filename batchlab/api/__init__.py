@@ -6,7 +6,6 @@ that called waits for it and hears Ctrl-C or the kernel's interrupt.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -65,7 +64,8 @@ def run(
 
     Rows in, frame out: with a pandas frame, an Arrow table, a list of dicts or a list of prompts as
     the first argument, the result is a DataFrame with the input's own columns and index, in order,
-    then the result columns. `frame.attrs["batchlab"]` holds the fields of the RunSummary.
+    then the result columns. `frame.attrs["batchlab"]` holds the fields of the RunSummary; money that is
+    not known is None in it.
 
     >>> import batchlab, pandas as pd
     >>> frame = pd.DataFrame({"text": ["A kettle.", "A lamp."]}, index=["a", "b"])
@@ -161,7 +161,7 @@ def _run_rows(
         if summary.stopped is not None:
             raise run_stopped(summary)
         frame: pd.DataFrame = with_results(rows, spooled, place)
-    frame.attrs["batchlab"] = dataclasses.asdict(summary)
+    frame.attrs["batchlab"] = summary.stated()
     return frame
 
 
@@ -274,7 +274,8 @@ def load(run_dir: str | Path) -> pd.DataFrame:
     """The rows of a run, finished or not, as a DataFrame with Arrow-backed columns.
 
     Input columns first, then the result columns; rows without a final result have status `pending`.
-    The run of a frame has the frame's index.
+    The run of a frame has the frame's index. `frame.attrs["batchlab"]["totals"]` has the sums so far;
+    money that is not known is None there.
 
     >>> import batchlab
     >>> _ = batchlab.run(["Say hello."], model="any", base_url="simulator", run_dir="runs/hello")

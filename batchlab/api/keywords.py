@@ -75,6 +75,7 @@ _KEYWORDS = {
     "prefix": "output.prefix",
     "reuse": "output.reuse",
     "dedupe": "output.dedupe",
+    "fail_on": "output.fail_on",
 }
 
 

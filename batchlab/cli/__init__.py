@@ -19,8 +19,9 @@ from batchlab import __version__
 from batchlab.errors import EXIT_STOPPED, EXIT_USAGE, BatchlabError
 
 EPILOG = """\b
-Exit codes: 0 every row ok · 1 finished, some rows failed · 2 nothing was sent
-            3 stopped early, resumable · 129/130/143 interrupted, resumable
+Exit codes: 0 every row answered; truncated, filtered and empty answers too, unless --fail-on
+            1 finished, some rows failed or are invalid, or are what --fail-on names
+            2 nothing was sent · 3 stopped early, resumable · 129/130/143 interrupted, resumable
 
 \b
 Example:

@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from batchlab.errors import EXIT_OK
-from batchlab.job import SELF_STARTED
+from batchlab.job import FAIL_ON, SELF_STARTED
 from batchlab.presets import PRESETS
 
 SHELLS = ("bash", "zsh", "fish")
@@ -44,6 +44,17 @@ def preset_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) 
 def endpoint_words(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The words that may stand for a base URL."""
     return [CompletionItem(word) for word in SELF_STARTED if word.startswith(incomplete)]
+
+
+def fail_on_words(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The words of `--fail-on`, of which several may be joined by commas."""
+    before, comma, begun = incomplete.rpartition(",")
+    given = before.split(",")
+    return [
+        CompletionItem(f"{before}{comma}{word}")
+        for word in FAIL_ON
+        if word.startswith(begun) and word not in given
+    ]
 
 
 def run_dirs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import aiohttp
 
 from batchlab.costs.tokens import estimated_prompt_tokens
-from batchlab.dispatch.wire import WireResponse
+from batchlab.dispatch.wire import WireResponse, unread
 from batchlab.errors import ApiError
 from batchlab.protocol.assembler import StreamAssembler
 from batchlab.protocol.chat import parse_reply
@@ -48,6 +48,7 @@ class AnswerReader:
         self._request = request
         self._body = body
         self._max_bytes = max_bytes
+        self._broken: Exception | None = None  # what ended the connection, once what it had brought is read
 
     async def read(self) -> tuple[Reply, float | None]:
         """The reply, and when its first token was there (monotonic) if it is a stream.
@@ -58,19 +59,32 @@ class AnswerReader:
         """
         if self._response.status != 200:
             raise self._refusal(await self._beginning(ERROR_BODY_BYTES))
-        content = self._response.content
-        start = await content.readany()
-        while (kind := body_kind(start)) is None and (more := await content.readany()):
+        start = await self._next()
+        while (kind := body_kind(start)) is None and (more := await self._next()):
             start += more
         if kind == "sse" and self._request.task != "embeddings":
             return await self._streamed(start)
         return await self._plain(start), None
 
+    async def _next(self, *, gathered: bool = False) -> bytes:
+        """The next bytes of the body, b"" at its end. A connection that breaks gives what it had
+        brought first, and the error after that."""
+        if self._broken is not None:
+            raise self._broken
+        response = self._response
+        try:
+            return await (response.gathered() if gathered else response.content.readany())
+        except _ENDS as error:
+            if not (rest := unread(response.content)):
+                raise
+            self._broken = error
+            return rest
+
     async def _beginning(self, most: int) -> bytes:
         """The first bytes of an error's body; what has come when the connection ends early."""
         pieces = bytearray()
         try:
-            while len(pieces) <= most and (chunk := await self._response.content.readany()):
+            while len(pieces) <= most and (chunk := await self._next()):
                 pieces += chunk
         except _ENDS:
             if not pieces:
@@ -83,7 +97,7 @@ class AnswerReader:
             return self._parsed(start)  # nearly every answer arrives in one piece
         pieces = bytearray(start)
         try:
-            while len(pieces) <= self._max_bytes and (chunk := await content.readany()):
+            while len(pieces) <= self._max_bytes and (chunk := await self._next()):
                 pieces += chunk
         except _ENDS as error:
             try:
@@ -132,9 +146,7 @@ class AnswerReader:
                     await self._end(stream, decoder)
                     break
                 # the first token's time is seen when it comes; what follows is read together
-                chunk = await (
-                    self._response.content.readany() if first is None else self._response.gathered()
-                )
+                chunk = await self._next(gathered=first is not None)
         except _ENDS as error:
             if not stream.is_finished:
                 if stream.usage.raw is None:
@@ -153,7 +165,7 @@ class AnswerReader:
         content = self._response.content
         try:
             async with asyncio.timeout(GRACE_S):
-                while not content.at_eof() and (chunk := await content.readany()):
+                while not content.at_eof() and (chunk := await self._next()):
                     if not stream.is_done:
                         for data in decoder.feed(chunk):
                             stream.feed(data)

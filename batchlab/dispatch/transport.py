@@ -22,7 +22,8 @@ from yarl import URL
 
 from batchlab.credentials import Secret
 from batchlab.dispatch.answers import AnswerReader
-from batchlab.dispatch.wire import Departures, Wire, wire_to
+from batchlab.dispatch.departures import Departures
+from batchlab.dispatch.wire import Wire, connector_to, wire_to
 from batchlab.errors import ApiError
 from batchlab.job import TASK_PATHS, LimitsJob
 from batchlab.presets import UNKNOWN, Preset
@@ -79,7 +80,8 @@ class HttpTransport:
         task: what most requests ask for, one of `job.TASK_PATHS`.
         service: how the service behind `base_url` spells parameters and takes its key.
         model: (as requests name it, as this endpoint does); None when they agree.
-        write: called before requests leave; see `wire.Departures`.
+        write: called before requests leave; see `departures.Departures`.
+        say: told, in a line, what goes another way than it was meant to.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class HttpTransport:
         insecure: bool = False,
         trust_env: bool = False,
         write: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._departures = Departures(write)
         self._base = URL(base_url)
@@ -109,15 +112,12 @@ class HttpTransport:
         self._ca_bundle = ca_bundle
         self._insecure = insecure
         self._trust_env = trust_env
+        self._say = say
         self._connector: aiohttp.TCPConnector | None = None
         self._wires: dict[str, Wire] = {}  # by task: each has a path of its own
 
     async def __aenter__(self) -> Self:
-        self._connector = aiohttp.TCPConnector(
-            limit=0,  # the rate controller's window is the only limit
-            ssl=self._tls(),
-            keepalive_timeout=15,
-        )
+        self._connector = await connector_to(self._tls(), self._say)
         await self._opened(self._task)
         return self
 
@@ -138,6 +138,7 @@ class HttpTransport:
             timeout,
             departures=self._departures,
             trust_env=self._trust_env,
+            say=self._say,
         )
         self._wires[task] = await wire.__aenter__()
         return wire

@@ -2,36 +2,51 @@
 
 Two ways, with the same answers (the transport's tests run over both):
 
-- `SessionWire` is `aiohttp.ClientSession.post`. It can do all that aiohttp can, proxies from the
-  environment among it, and spends 100 µs a request on what never changes between ours: merging
-  headers, building URLs, cookies, redirects, a timer of its own.
-- `PooledWire` takes a connection from the same aiohttp connector (its name look-up, TLS, time
-  limits and pool) and reads the response with the same aiohttp parser, but writes a head that was
-  made once. 20,000 requests to a canned server: 3.3 s of CPU by the session, 1.35 s so.
+- `SessionWire` is `aiohttp.ClientSession.post`. It can do all that aiohttp can, proxies among it, and
+  spends 100 µs a request on what never changes between ours: merging headers, building URLs, cookies,
+  redirects, a timer of its own.
+- `pooled_wire.PooledWire` writes a head that was made once and leaves the rest to aiohttp's inner
+  parts, which aiohttp promises nothing of: `aiohttp_names` says whether they are what it knows.
 
+Both send over `connections.Connections`, where what comes on an idle connection answers nobody.
 Neither lets a request leave before its record is written: the pooled one lets all requests of a turn
 of the event loop leave together, after one write.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from batchlab.errors import RunStopped
+from batchlab.dispatch.aiohttp_names import lacking
+from batchlab.dispatch.departures import Departures
+from batchlab.dispatch.proxies import Proxy, proxy_for
 
-# A stream's pieces are read together, ten times a second: waking a row's task for each of them costs
-# more than reading them does.
-GATHER_S = 0.1
-CHECKS = 10  # looks at the clock within one time limit: a limit strikes at most a tenth late
-MIN_CHECK_S, MAX_CHECK_S = 0.02, 1.0
+KEEPALIVE_S = 15
+
+
+class UnaskedError(aiohttp.ServerDisconnectedError):
+    """A connection spoke or ended out of turn, and was dropped: what it said answers nobody.
+
+    Attributes:
+        again: nothing was sent, and the connection had been used before; another will do.
+    """
+
+    def __init__(self, why: str, *, again: bool) -> None:
+        super().__init__(why)
+        self.again = again
+
+
+def unread(content: aiohttp.StreamReader) -> bytes:
+    """What had arrived of a body when its connection broke, and was not read yet.
+
+    aiohttp keeps it in the reader, behind the error; where its name for that is another, there is none.
+    """
+    return b"".join(getattr(content, "_buffer", ()))[getattr(content, "_buffer_offset", 0) :]
 
 
 class WireResponse(Protocol):
@@ -73,6 +88,27 @@ class Wire(Protocol):
         ...
 
 
+async def connector_to(
+    tls: ssl.SSLContext | bool, say: Callable[[str], None] = lambda _: None
+) -> aiohttp.TCPConnector:
+    """A connector without a limit of its own: the rate controller's window is the only one.
+
+    With an aiohttp that is not what `Connections` was written for, it is aiohttp's own, and keeps no
+    connection: what nobody asked for can then answer nobody either. A line says so.
+    """
+    missing = await lacking()
+    if missing:
+        say(
+            f"aiohttp {aiohttp.__version__} is not what batchlab was written for "
+            f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}): "
+            "each request opens a connection of its own, and costs more time"
+        )
+        return aiohttp.TCPConnector(limit=0, ssl=tls, force_close=True)
+    from batchlab.dispatch.connections import Connections
+
+    return Connections(limit=0, ssl=tls, keepalive_timeout=KEEPALIVE_S)
+
+
 def wire_to(
     url: URL,
     headers: Mapping[str, str],
@@ -81,15 +117,28 @@ def wire_to(
     *,
     departures: Departures,
     trust_env: bool,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Wire:
-    """The cheapest wire that does what is asked: a proxy of the environment needs the session."""
-    if trust_env:
-        return SessionWire(url, headers, connector, timeout, departures=departures, trust_env=True)
+    """The cheapest wire that does what is asked, over what `connector_to` gave.
+
+    A proxy needs the session, and so does an aiohttp that is not the one we know.
+    """
+    if trust_env or type(connector) is aiohttp.TCPConnector:
+        proxy = proxy_for(url, say) if trust_env else None
+        return SessionWire(url, headers, connector, timeout, departures=departures, proxy=proxy)
+    from batchlab.dispatch.connections import Connections
+    from batchlab.dispatch.pooled_wire import PooledWire
+
+    assert isinstance(connector, Connections)
     return PooledWire(url, headers, connector, timeout, departures=departures)
 
 
 class SessionWire:
-    """POSTs by an `aiohttp.ClientSession`. Redirects are not followed, cookies not kept."""
+    """POSTs by an `aiohttp.ClientSession`. Redirects are not followed, cookies not kept.
+
+    The session is never told to trust the environment: it would look into the netrc file for each
+    request, and refuse ours, which have an Authorization of their own, when it finds the host there.
+    """
 
     def __init__(
         self,
@@ -99,13 +148,20 @@ class SessionWire:
         timeout: aiohttp.ClientTimeout,
         *,
         departures: Departures,
-        trust_env: bool = False,
+        proxy: Proxy | None = None,
     ) -> None:
         self._departures = departures
         self._url = url
-        self._headers = headers  # put in per request: a session's default headers show up in reprs
+        # put in per request: a session's default headers show up in reprs
+        self._headers = {**headers, **(proxy.headers_to(url) if proxy else {})}
+        self._proxy: dict[str, Any] = {}
+        if proxy is not None:
+            self._proxy = {"proxy": proxy.url, "proxy_headers": proxy.headers_of_tunnel(url)}
         self._session = aiohttp.ClientSession(
-            connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=trust_env
+            connector=connector,
+            timeout=timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=getattr(connector, "request_class", aiohttp.ClientRequest),
         )
 
     async def __aenter__(self) -> Self:
@@ -117,9 +173,16 @@ class SessionWire:
     async def post(self, body: bytes) -> WireResponse:
         """See `Wire.post`."""
         self._departures.write()  # the session sends when it likes
-        return _SessionResponse(
-            await self._session.post(self._url, data=body, headers=self._headers, allow_redirects=False)
-        )
+        while True:
+            try:
+                return _SessionResponse(
+                    await self._session.post(
+                        self._url, data=body, headers=self._headers, allow_redirects=False, **self._proxy
+                    )
+                )
+            except UnaskedError as error:  # each time with one connection fewer in the pool
+                if not error.again:
+                    raise
 
 
 class _SessionResponse:
@@ -131,240 +194,3 @@ class _SessionResponse:
         self.content = response.content
         self.gathered = response.content.readany
         self.release = response.release
-
-
-class PooledResponse:
-    """A response whose head has arrived; see `WireResponse`."""
-
-    __slots__ = (
-        "_connection",
-        "_waiter",
-        "_watch",
-        "content",
-        "headers",
-        "idle_since",
-        "received",
-        "started",
-        "status",
-    )
-
-    def __init__(self, connection: aiohttp.connector.Connection, watch: _Watch) -> None:
-        self._connection = connection
-        self._watch = watch
-        self._waiter: asyncio.Future[None] | None = None
-        self.started = self.idle_since = time.monotonic()
-        self.received = -1
-        self.status = 0
-        self.headers: Mapping[str, str] = {}
-        self.content: aiohttp.StreamReader = aiohttp.streams.EMPTY_PAYLOAD
-        watch.open.add(self)
-
-    def send(self, data: bytes) -> None:
-        """Lets the request go, unless the connection was closed in the meantime."""
-        transport = self._connection.transport
-        if transport is not None:
-            transport.write(data)
-
-    async def gathered(self) -> bytes:
-        """See `WireResponse.gathered`."""
-        content = self.content
-        if not content.is_eof() and content.exception() is None:
-            if self._waiter is None:
-                content.on_eof(self.wake)
-            self._waiter = asyncio.get_running_loop().create_future()
-            self._watch.gathering.append(self)
-            await self._waiter
-        # between two looks there may be nothing, which is not the end
-        return content.read_nowait() or await content.readany()
-
-    def wake(self) -> None:
-        """Whoever gathers has gathered enough."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def release(self) -> None:
-        """See `WireResponse.release`. The connector closes what has a rest of a body."""
-        self._watch.open.discard(self)
-        self._connection.release()
-
-    def close(self) -> None:
-        """Drops the connection."""
-        self._watch.open.discard(self)
-        self._connection.close()
-
-    def fail(self, error: Exception) -> None:
-        """Ends the exchange: whoever reads from it gets `error`."""
-        protocol = self._connection.protocol
-        if protocol is not None:
-            protocol.set_exception(error)
-        if self.status:
-            self.content.set_exception(error)
-        self.wake()
-
-
-class Departures:
-    """Requests that leave together at the end of a turn of the event loop, after one write.
-
-    A write before each of them took 12 % of the CPU, and every write lets another thread have the
-    interpreter for 5 ms.
-
-    Args:
-        write: writes the records of all requests that are to leave. It may raise RunStopped: then none
-            of them leaves.
-    """
-
-    def __init__(self, write: Callable[[], None] = lambda: None) -> None:
-        self.write = write
-        self._waiting: list[tuple[PooledResponse, bytes]] = []
-
-    def add(self, exchange: PooledResponse, data: bytes) -> None:
-        """`data` is sent at the end of this turn; if it cannot be, `exchange` fails."""
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._leave)
-        self._waiting.append((exchange, data))
-
-    def _leave(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        try:
-            self.write()
-        except RunStopped as error:
-            for exchange, _ in waiting:
-                exchange.fail(error)
-            return
-        for exchange, data in waiting:
-            exchange.send(data)
-
-
-class _Watch:
-    """The time limits of all open exchanges, looked at together a few times within the shortest.
-
-    A timer for each request, moved on whenever bytes arrive, costs 5 µs a request and 2 µs a
-    streamed chunk; one look at 2,000 open exchanges costs 0.4 ms a second.
-
-    `open` and `gathering` are changed by the exchanges themselves, on the event loop.
-    """
-
-    def __init__(self, total_s: float | None, idle_s: float | None) -> None:
-        limits = [limit for limit in (total_s, idle_s) if limit is not None]
-        self._total_s = total_s
-        self._idle_s = idle_s
-        self._every_s = max(MIN_CHECK_S, min(MAX_CHECK_S, min(limits) / CHECKS)) if limits else None
-        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
-        self.open: set[PooledResponse] = set()
-        self.gathering: list[PooledResponse] = []
-
-    def start(self) -> None:
-        """Looks from now on."""
-        self._later(GATHER_S, self._gather)
-        if self._every_s is not None:
-            self._later(self._every_s, self._look)
-
-    def stop(self) -> None:
-        """Looks no more."""
-        for timer in self._timers.values():
-            timer.cancel()
-
-    def _later(self, seconds: float, what: Callable[[], None]) -> None:
-        self._timers[what] = asyncio.get_running_loop().call_later(seconds, what)
-
-    def _gather(self) -> None:
-        gathering, self.gathering = self.gathering, []
-        for response in gathering:
-            response.wake()
-        self._later(GATHER_S, self._gather)
-
-    def _look(self) -> None:
-        now = time.monotonic()
-        for exchange in list(self.open):
-            if self._total_s is not None and now - exchange.started >= self._total_s:
-                exchange.fail(TimeoutError("the answer took too long"))
-                continue
-            received = exchange.content.total_raw_bytes if exchange.status else -1
-            if received != exchange.received:
-                exchange.received, exchange.idle_since = received, now
-            elif self._idle_s is not None and now - exchange.idle_since >= self._idle_s:
-                exchange.fail(aiohttp.SocketTimeoutError("Timeout on reading data from socket"))
-        assert self._every_s is not None
-        self._later(self._every_s, self._look)
-
-
-class PooledWire:
-    """POSTs over the connections of an aiohttp connector; see the module's docstring."""
-
-    def __init__(
-        self,
-        url: URL,
-        headers: Mapping[str, str],
-        connector: aiohttp.TCPConnector,
-        timeout: aiohttp.ClientTimeout,
-        *,
-        departures: Departures,
-    ) -> None:
-        self._departures = departures
-        self._connector = connector
-        total, connect = timeout.total, timeout.sock_connect
-        shortest = min((limit for limit in (total, connect) if limit is not None), default=None)
-        self._connect_timeout = aiohttp.ClientTimeout(total=None, connect=shortest, sock_connect=shortest)
-        self._watch = _Watch(total, timeout.sock_read)
-        # It is never sent: it tells the connector where to, and aiohttp's own headers.
-        self._destination = aiohttp.ClientRequest(
-            "POST", url, headers=headers, data=b"", loop=asyncio.get_running_loop()
-        )
-        self._head = _request_head(self._destination)
-
-    async def __aenter__(self) -> Self:
-        self._watch.start()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        self._watch.stop()
-        await self._connector.close()
-
-    async def post(self, body: bytes) -> PooledResponse:
-        """See `Wire.post`."""
-        connection = await self._connected()
-        protocol = connection.protocol
-        if protocol is None:
-            connection.close()
-            raise aiohttp.ServerDisconnectedError
-        exchange = PooledResponse(connection, self._watch)
-        try:
-            protocol.set_response_params(read_until_eof=True)
-            self._departures.add(exchange, b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
-            await self._head_of(protocol, exchange)
-        except BaseException:  # whatever it is, a connection half used must not go back to the pool
-            exchange.close()
-            raise
-        return exchange
-
-    async def _connected(self) -> aiohttp.connector.Connection:
-        try:
-            return await self._connector.connect(self._destination, [], self._connect_timeout)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError(
-                f"Connection timeout to host {self._destination.url.host}"
-            ) from error
-
-    @staticmethod
-    async def _head_of(protocol: ResponseHandler, exchange: PooledResponse) -> None:
-        """Fills in status, headers and content; interim responses (1xx) are passed over."""
-        while True:
-            try:
-                message, content = await protocol.read()
-            except HttpProcessingError as error:
-                raise aiohttp.ClientPayloadError(error.message) from error
-            except aiohttp.EofStream as error:
-                raise aiohttp.ServerDisconnectedError from error
-            if not 100 <= message.code < 200 or message.code == 101:
-                exchange.status, exchange.headers, exchange.content = message.code, message.headers, content
-                return
-
-
-def _request_head(request: aiohttp.ClientRequest) -> bytes:
-    """The request line and headers up to the value of Content-Length, which is the only one that varies."""
-    skipped = {"content-length", "transfer-encoding"}
-    lines = [f"{name}: {value}" for name, value in request.headers.items() if name.lower() not in skipped]
-    head = f"POST {request.url.raw_path_qs} HTTP/1.1\r\n" + "".join(f"{line}\r\n" for line in lines)
-    if "\r" in "".join(lines) or "\n" in "".join(lines):
-        raise ValueError("a header holds a line end")
-    return f"{head}Content-Length: ".encode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,7 @@ class LocalEngine:
         self._store = store
         self._builder = builder
         self._observer = observer
+        self._say_once = functools.cache(observer.message)  # each endpoint and pass finds it out
         self.counters = Counters(earlier=earlier)
         self._sealer = Sealer()
         self.held: bytearray | None = None  # a byte a row of the input: 1 is not sent in the next pass
@@ -159,7 +161,9 @@ class LocalEngine:
                 [
                     self._lane(
                         endpoint,
-                        await stack.enter_async_context(transport_to(endpoint, self._job, write=feed.write)),
+                        await stack.enter_async_context(
+                            transport_to(endpoint, self._job, write=feed.write, say=self._say_once)
+                        ),
                         most,
                     )
                     for endpoint in self._endpoints
@@ -248,11 +252,16 @@ class LocalEngine:
 
 
 def transport_to(
-    endpoint: Endpoint, job: Job, *, stream: bool | None = None, write: Callable[[], None] = lambda: None
+    endpoint: Endpoint,
+    job: Job,
+    *,
+    stream: bool | None = None,
+    write: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> HttpTransport:
     """The connection to an endpoint as the job wants it; `stream` wins over the job's own.
 
-    `write` is called before requests leave.
+    `write` is called before requests leave, `say` is told what a person should know of the way there.
     """
     own, asked = endpoint.job, job.request.model
     return HttpTransport(
@@ -267,4 +276,5 @@ def transport_to(
         insecure=own.insecure,
         trust_env=own.trust_env,
         write=write,
+        say=say,
     )

@@ -3,7 +3,10 @@
 Where the two differ, a line suits readers of both. An answer has `error` null. A row that an
 endpoint refused has that status and `{"error": {...}}` in `response`, as OpenAI has it, and `error`
 set too, as vLLM has it; one that never got an HTTP error (a timeout, a connection) has `response`
-null. Failed rows go to the same file, as vLLM does, or to a second one, as OpenAI does.
+null. What is in `response` is the provider's: its own type, code, message and param, where it named
+any. The `error` beside it is ours, as for rows that no provider answered: its code is the
+`error_class`, the same word for the same trouble at every service. Failed rows go to the same file, as
+vLLM does, or to a second one, as OpenAI does.
 Sources: OpenAI API reference (batch, request output object; the objects of each kind of answer); vLLM,
 `entrypoints/openai/run_batch.py`.
 """
@@ -47,6 +50,8 @@ _COLUMNS = (
     "error_class",
     "error_code",
     "error_message",
+    "error_raw",
+    "service_tier",
     "model",
     "response_id",
     "request_id",
@@ -154,16 +159,10 @@ class BatchFile:
         response = None
         # a broken answer with status 200 is no success, and readers take a status of 200 for one
         if code is not None and code >= 300:
-            error = {
-                "message": message,
-                "type": row["error_class"],
-                "param": None,
-                "code": row["error_class"],
-            }
             response = {
                 "status_code": code,
                 "request_id": row["request_id"] or line_id,
-                "body": {"error": error},
+                "body": {"error": error_of(row)},
             }
         unread = self._own_ids and kind == "bad_input"
         return {
@@ -174,10 +173,23 @@ class BatchFile:
         }
 
 
+def error_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The error object of a refused row: the provider's own words, and ours where it had none."""
+    own = json.loads(row["error_raw"]) if row["error_raw"] is not None else None
+    if own is None:
+        kind = row["error_class"]
+        return {"message": row["error_message"], "type": kind, "param": None, "code": kind}
+    return {
+        "message": own.get("message") or row["error_message"],
+        **{name: own.get(name) for name in ("type", "param", "code")},
+    }
+
+
 def completion_of(row: Mapping[str, Any], *, line_id: str, model: str) -> dict[str, Any]:
     """The `chat.completion` object of an answered row, of what its columns keep.
 
-    `created` is when the request was sent, in Unix seconds. `usage` is the provider's own object.
+    `created` is when the request was sent, in Unix seconds. `usage` is the provider's own object,
+    `service_tier` the tier as served, and not there when it named none.
 
     Args:
         line_id: stands in for an id that the provider did not send; `model` for the model.
@@ -190,6 +202,7 @@ def completion_of(row: Mapping[str, Any], *, line_id: str, model: str) -> dict[s
         "choices": json.loads(row["choices"]) if row["choices"] is not None else [_choice(row)],
         "usage": _usage(row),
         "system_fingerprint": row["system_fingerprint"],
+        **({"service_tier": row["service_tier"]} if row["service_tier"] is not None else {}),
     }
 
 

@@ -24,6 +24,7 @@ from batchlab.observe.facts import RunFacts, shown_job, without_credentials
 from batchlab.protocol.redact import printable, redact
 from batchlab.records import Failure
 from batchlab.run_summary import RunSummary
+from batchlab.totals import WordCounts
 
 if TYPE_CHECKING:
     from batchlab.engines.observer import Counters
@@ -115,6 +116,7 @@ class EventLog:
         self._limited = self._errors = 0
         self._paused = False
         self._out: set[str] = set()
+        self._words: set[str] = set()
         self._row_lines = 0
         self._more_failed: Counter[str] = Counter()
 
@@ -163,6 +165,7 @@ class EventLog:
             error_class=failure.error_class,
             error_code=failure.error_code,
             error_message=failure.error_message,
+            error_raw=failure.error_raw,
             attempts=failure.attempts,
             endpoint=failure.endpoint,
         )
@@ -173,6 +176,7 @@ class EventLog:
             if name not in self._out:
                 self._out.add(name)
                 self.event("warning", "endpoint_out", endpoint=name, error_message=why)
+        self._say_new_words(counters.totals.unknown_finish)
         now = self._clock()
         limited, errors = counters.attempts.limited, counters.attempts.errors
         trouble = counters.paused or limited > self._limited or errors > self._errors
@@ -197,6 +201,7 @@ class EventLog:
     def ended(self, summary: RunSummary) -> None:
         """How the run ended."""
         self._say_more_failed()
+        self._say_new_words(summary.totals.unknown_finish)
         if summary.stopped is not None:
             self.event("warning", "stop", reason=summary.stopped, message=summary.message)
         level = "info" if summary.exit_code == 0 else "warning"
@@ -215,6 +220,12 @@ class EventLog:
         if self._more_failed:
             counts, self._more_failed = dict(self._more_failed), Counter()
             self.event("warning", "rows_failed", more=sum(counts.values()), by_error_class=counts)
+
+    def _say_new_words(self, words: WordCounts) -> None:
+        """Each finish reason that is in no table, once, when it first came; `WordCounts` bounds them."""
+        for word in words.keys() - self._words:
+            self._words.add(word)
+            self.event("warning", "unknown_finish", finish_reason=word)
 
     def _clean(self, value: Any) -> Any:
         """A value that is safe to show, wherever the log may end up."""
@@ -237,6 +248,9 @@ def _progress(counters: Counters) -> dict[str, Any]:
         "failed": totals.failed,
         "prompt_tokens": totals.prompt_tokens,
         "completion_tokens": totals.completion_tokens,
+        "cached_tokens": totals.cached_tokens,
+        "cache_write_tokens": totals.cache_write_tokens,
+        "empty": totals.empty,
         "cost_usd": totals.spent_usd,
         **asdict(counters.attempts),
         "window": counters.window,
@@ -250,7 +264,7 @@ def _end(summary: RunSummary) -> dict[str, Any]:
         "exit_code": summary.exit_code,
         "input_rows": summary.input_rows,
         "pending": summary.input_rows - totals.rows,
-        "totals": {**asdict(totals), "cost_usd": totals.spent_usd},
+        "totals": totals.stated(),
         "sent": summary.sent,
         "maybe_repaid": summary.maybe_repaid,
         "elapsed_s": round(summary.elapsed_s, 3),

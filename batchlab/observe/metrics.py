@@ -136,6 +136,19 @@ def _families(facts: RunFacts, now: Snapshot) -> Iterator[Family]:
         "Answered rows whose cost is not known.",
         totals.rows_without_cost,
     )
+    yield _one(
+        "batchlab_waste_without_cost",
+        "gauge",
+        "Rows with attempts that were paid and not kept, at a cost that is not known.",
+        totals.waste_without_cost,
+    )
+    yield _one("batchlab_empty_rows", "gauge", "Answered rows without content.", totals.empty)
+    yield _one(
+        "batchlab_unknown_finish_rows",
+        "gauge",
+        "Rows kept as ok whose finish reason is in no table; the log names the words.",
+        totals.unknown_finish.rows,
+    )
     for name, text, count in (
         ("requests_sent", "Requests sent by this process.", attempts.sent),
         ("requests_retried", "Requests sent again after a failure or a rate limit.", attempts.retried),

@@ -139,6 +139,8 @@ class RunSpans:
         ):
             if isinstance(value, int | float):
                 attributes[f"gen_ai.request.{name}"] = value
+        if isinstance(tier := body.get("service_tier"), str):
+            attributes["openai.request.service_tier"] = tier
         if isinstance(result, Completion):
             reply, usage = result.reply, result.reply.usage
             attributes["batchlab.status"] = result.status
@@ -150,8 +152,11 @@ class RunSpans:
                 ("gen_ai.usage.input_tokens", usage.prompt_tokens),
                 ("gen_ai.usage.output_tokens", usage.completion_tokens),
                 ("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens),
+                ("gen_ai.usage.cache_creation.input_tokens", usage.cache_write_tokens),
                 ("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens),
+                ("openai.response.service_tier", reply.service_tier),
                 ("batchlab.cost_usd", result.cost_usd),
+                ("batchlab.cost_wasted_usd", result.cost_wasted_usd),
                 ("batchlab.latency_ms", result.timing.latency_ms),
                 ("batchlab.queue_ms", result.timing.queue_ms),
                 ("batchlab.ttft_ms", result.timing.ttft_ms),
@@ -159,7 +164,11 @@ class RunSpans:
         else:
             attributes["batchlab.status"] = "failed"
             # the message may echo the prompt: only its class goes out
-            known = (("error.type", result.error_class), ("http.response.status_code", result.error_code))
+            known = (
+                ("error.type", result.error_class),
+                ("http.response.status_code", result.error_code),
+                ("batchlab.cost_wasted_usd", result.cost_wasted_usd),
+            )
         attributes.update((name, value) for name, value in known if value is not None)
         return attributes
 
@@ -175,8 +184,12 @@ class RunSpans:
                 "batchlab.pending": summary.input_rows - totals.rows,
                 "batchlab.sent": summary.sent,
                 "batchlab.exit_code": summary.exit_code,
+                "batchlab.empty": totals.empty,
+                "batchlab.unknown_finish": totals.unknown_finish.rows,
             }
         )
+        if totals.spent_usd is not None:  # an attribute has no null: what is not known is left out
+            self._run.set_attribute("batchlab.cost_usd", totals.spent_usd)
         self._end(summary.stopped)
 
     def crashed(self, error: BaseException) -> None:

@@ -20,7 +20,7 @@ from batchlab.report.data import ReportData, RowView
 # control characters, and those that turn the direction of what is read
 _STEERING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _IN_SCRIPT = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
-UNKNOWN = "–"
+UNKNOWN = "?"
 
 
 def page(data: ReportData) -> str:

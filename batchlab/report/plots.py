@@ -131,6 +131,9 @@ def cost_by(column: str, table: pd.DataFrame, name: str) -> str:
         axes.legend(
             loc="lower right", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False, labelcolor=INK, ncols=2
         )
+    if priced:  # a bar of no length would say that it cost nothing
+        for place in places[table["kept_usd"].isna().to_numpy()]:
+            axes.text(0, place, " ?", color=INK, fontsize=8, va="center")
     axes.set_yticks(places, labels, parse_math=False)
     axes.set_xlabel(unit)
     what = "Cost" if priced else "Use"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +14,6 @@ from batchlab.engines.local import Endpoint, LocalEngine
 from batchlab.engines.loop import first_of, run_loop
 from batchlab.engines.observer import Counters, Taker
 from batchlab.errors import (
-    EXIT_FAILED_ROWS,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_STOPPED,
@@ -27,7 +27,7 @@ from batchlab.observe.watchers import Watchers
 from batchlab.progress import Progress, ProgressState
 from batchlab.protocol.redact import printable
 from batchlab.records import Completion, Shard
-from batchlab.run_summary import RunSummary
+from batchlab.run_summary import RunSummary, code_of
 from batchlab.runner.crews import crew_for
 from batchlab.runner.forecasts import EarlyForecast, FirstRows
 from batchlab.runner.history import History
@@ -123,27 +123,33 @@ class Invocation:
         self._watchers.update(counters)
         state = self._state(counters, saved)
         if self.forecast is None:
-            self.forecast = self._first_rows.forecast(state)
+            # to a forecast a row is done, whatever its answer was worth
+            self.forecast = self._first_rows.forecast(dataclasses.replace(state, ok=state.answered))
         if self._progress is not None:
             self._progress.update(state)
 
     def _state(self, counters: Counters, saved: int) -> ProgressState:
-        now = counters.totals.totals()
+        now = self._earlier + counters.totals.totals()
         return ProgressState(
             saved=self._earlier.rows - counters.reopened + saved - self._synced_before,
             total=self._prepared.plan.rows,
-            ok=self._earlier.answered + now.answered,
-            failed=self._earlier.failed + now.failed,
+            ok=now.ok,
+            truncated=now.truncated,
+            filtered=now.filtered,
+            invalid=now.invalid,
+            empty=now.empty,
+            failed=now.failed,
             retried=counters.attempts.retried,
-            prompt_tokens=self._earlier.prompt_tokens + now.prompt_tokens,
-            completion_tokens=self._earlier.completion_tokens + now.completion_tokens,
-            cost_usd=(self._earlier + now).spent_usd,
+            prompt_tokens=now.prompt_tokens,
+            completion_tokens=now.completion_tokens,
+            cost_usd=now.spent_usd,
+            unpriced=now.rows_without_cost + now.waste_without_cost,
             window=counters.window,
             in_flight=counters.in_flight,
             why=counters.why,
             oldest=tuple((printable(name, 40), age) for name, age in counters.oldest[:TAIL_ROWS]),
             elapsed_s=time.monotonic() - self._started,
-            copied=self._earlier.reused + now.reused,
+            copied=now.reused,
             copies=self._reused + self._doubled,
         )
 
@@ -250,7 +256,7 @@ class Invocation:
         if stopped is None and self._only is not None and totals.rows < prepared.plan.rows:
             stopped, code = ("pilot", "only the rows of the pilot were to be sent"), EXIT_OK
         elif stopped is None:
-            code = EXIT_FAILED_ROWS if totals.failed or totals.invalid else EXIT_OK
+            code = code_of(totals, self._job.output.fail_on)
             if totals.rows < prepared.plan.rows:
                 raise BatchlabError(
                     f"{prepared.plan.rows - totals.rows} rows have no result; please report this"
@@ -271,6 +277,7 @@ class Invocation:
             insecure=tuple(one.name for one in self._job.endpoint if one.insecure),
             limited=counters.attempts.limited,
             window=counters.window,
+            fail_on=self._job.output.fail_on,
         )
 
 

@@ -19,15 +19,15 @@ from batchlab.inputs.batch_lines import asked_texts
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.job import Job
-from batchlab.records import VECTOR_COLUMNS, Row
-from batchlab.report.cost import cost_table, prepared
+from batchlab.records import RESULT_COLUMNS, VECTOR_COLUMNS, Row
+from batchlab.report.cost import WORDS, cost_table, prepared
 from batchlab.report.data import ErrorView, ReportData, RowView
 from batchlab.report.page import page
 from batchlab.runner.books import input_table, prices_of, run_frame
 from batchlab.runner.history import read_history
 from batchlab.runner.opening import open_run
 from batchlab.runner.prepare import job_of_run, plan_of_run
-from batchlab.runner.summary import counted, duration, money
+from batchlab.runner.summary import cost_text, counted, duration, finish_text
 from batchlab.storage import StorageError, put_bytes
 from batchlab.store.files import FILE_MODE
 from batchlab.store.parts import PartFile, open_part
@@ -41,7 +41,7 @@ EXAMPLES = 3  # messages a class of errors
 MOST_GROUPS = 20  # a column with more values is no column to group by
 SHOWN_NUMBERS = 6  # of an embedding
 TEXT_CHARS = 2_000
-_STANDARD = ("status", "model", "endpoint", "day")
+_STANDARD = ("status", "model", "endpoint", "service_tier", "day")
 _MORE = ("row_id", "custom_id", "error_message", "latency_ms", "queue_ms", "ttft_ms", "started_at")
 
 
@@ -80,7 +80,8 @@ def report_data(store: RunDir, wanted: Sequence[str] = ()) -> ReportData:
     totals = store.totals()
     few = [name for name in _group_columns(store, plan.columns) if name not in wanted]
     columns = [*(name for name in wanted if name not in _STANDARD), *few]
-    rows = prepared(run_frame(store, columns, more=_MORE))
+    more = [name for name in (*_MORE, *_STANDARD) if name in RESULT_COLUMNS and name not in WORDS]
+    rows = prepared(run_frame(store, columns, more=more))
     names = [name for name in (*_STANDARD, *columns) if rows[name].nunique() > 1 or name in wanted]
     by = [(name, table) for name in names if _tells(table := _by(rows, name, job)) or name in wanted]
     chosen = _chosen(rows)
@@ -133,10 +134,12 @@ def _facts(rows: pd.DataFrame, totals: Totals, plan: InputPlan) -> list[tuple[st
     facts = [("rows", f"{planned:,}"), ("answered", f"{totals.answered:,}")]
     facts += [("failed", f"{totals.failed:,}")] if totals.failed else []
     facts += [("pending", f"{planned - totals.rows:,}")] if planned > totals.rows else []
-    priced = totals.answered > totals.rows_without_cost
-    facts.append(("cost", money(totals.cost_usd) if priced else "unknown"))
-    if totals.wasted_prompt_tokens + totals.wasted_completion_tokens:
-        facts.append(("paid and not kept", money(totals.cost_wasted_usd) if priced else "unknown"))
+    facts += [
+        (name, f"{count:,}")
+        for name in ("truncated", "filtered", "invalid", "empty")
+        if (count := getattr(totals, name))
+    ]
+    facts.append(("cost", cost_text(totals)))
     if totals.cut_off:
         facts.append(("cut off by a crash", counted(totals.cut_off, "request")))
     facts.append(("prompt tokens", f"{totals.prompt_tokens:,}"))
@@ -172,6 +175,13 @@ def _missing(totals: Totals, planned: int, store: RunDir) -> list[str]:
             f"{counted(unpriced, 'row')} have no known price: cost is that of the others. "
             "Set [price] in the job to know it from the start; batchlab cost --price tries prices afterwards."
         )
+    if totals.waste_without_cost:
+        said.append(
+            f"{counted(totals.waste_without_cost, 'row')} had attempts that were paid and not kept, at an "
+            "unknown cost: it is in no sum."
+        )
+    if totals.unknown_finish:
+        said.append(f"Some answers ended for {finish_text(totals.unknown_finish)}; they are kept as ok.")
     if not (store.path / "history.jsonl").exists():
         said.append("The run left no history of window and rate limits.")
     return said

@@ -22,7 +22,7 @@ from batchlab.records import Shard
 from batchlab.run_summary import RunSummary
 from batchlab.runner.opening import open_run
 from batchlab.runner.prepare import Prepared, job_of_run, open_input, plan_of_run, unchanged_input
-from batchlab.runner.summary import money
+from batchlab.runner.summary import cost_text, notes, tokens_text
 from batchlab.store.run_dir import RunDir
 from batchlab.store.verify import verify
 from batchlab.totals import Totals
@@ -48,24 +48,21 @@ class Status:
             state = "finished"
         rows = f"{totals.answered:,} answered + {totals.failed:,} failed + {pending:,} pending"
         lines = [f"{self.run_dir}: {state}", f"rows: {self.input_rows:,} = {rows}"]
-        if totals.truncated or totals.filtered or totals.invalid:
-            lines.append(
-                f"of the answered: {totals.truncated:,} truncated, {totals.filtered:,} filtered, "
-                f"{totals.invalid:,} invalid"
-            )
-        lines.append(f"tokens: {totals.prompt_tokens:,} prompt + {totals.completion_tokens:,} completion")
-        unknown = (
-            f" and {totals.rows_without_cost:,} rows of unknown cost" if totals.rows_without_cost else ""
-        )
-        lines.append(f"cost: {money(totals.cost_usd + totals.cost_wasted_usd)}{unknown}")
+        states = {name: getattr(totals, name) for name in ("truncated", "filtered", "invalid")}
+        if some := [f"{count:,} {name}" for name, count in states.items() if count]:
+            lines.append(f"of the answered: {', '.join(some)}")
+        lines += notes(totals)
+        lines.append(f"tokens: {tokens_text(totals)}")
+        lines.append(f"cost: {cost_text(totals)}")
         if self.workers is not None:
             lines += _worker_lines(self.workers)
         lines += [f"failed with {name}: {count:,}" for name, count in self.errors.items()]
         return lines
 
     def json(self) -> str:
-        """For a program."""
-        return json.dumps({**dataclasses.asdict(self), "pending": self.input_rows - self.totals.rows})
+        """For a program: as the fields, but money that is not known is null."""
+        pending = self.input_rows - self.totals.rows
+        return json.dumps({**dataclasses.asdict(self), "totals": self.totals.stated(), "pending": pending})
 
 
 def run_status(path: str) -> Status:
@@ -209,7 +206,7 @@ def load_run(path: str | Path) -> Any:
 
     Columns keep Arrow types (`dtype_backend="pyarrow"`): a missing token count stays missing
     and whole numbers stay whole. The run of a frame has the frame's index. An embedding is a NumPy
-    array of float32.
+    array of float32. `frame.attrs["batchlab"]` says what the run has used so far.
     """
     import pandas as pd
 
@@ -223,7 +220,10 @@ def load_run(path: str | Path) -> Any:
         column = store.prefix + name
         frame[column] = table.column(column).to_pandas()
     levels, names = _index_of(job, store)
-    return frame.set_index(levels).rename_axis(index=names) if levels else frame
+    frame = frame.set_index(levels).rename_axis(index=names) if levels else frame
+    facts = {"run_dir": str(path), "input_rows": plan.rows, "totals": store.totals().stated()}
+    frame.attrs["batchlab"] = facts
+    return frame
 
 
 def _index_of(job: Job, store: RunDir) -> tuple[list[str], list[str | None]]:

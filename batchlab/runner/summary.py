@@ -1,8 +1,14 @@
-"""What the end of a run tells the person who pays for it."""
+"""What a person who pays is told of a run, at its end and whenever it is looked at."""
 
 from __future__ import annotations
 
+import json
+
 from batchlab.run_summary import RunSummary
+from batchlab.totals import OTHERS, Totals, WordCounts
+
+UNKNOWN = "?"  # never 0 for what nobody knows
+SHOWN_WORDS = 3  # of the finish reasons that nobody knows
 
 
 def summary_lines(summary: RunSummary, command: str) -> list[str]:
@@ -24,8 +30,9 @@ def summary_lines(summary: RunSummary, command: str) -> list[str]:
     head = "stopped" if summary.stopped else "done"
     sent = f"{counted(summary.sent, 'request')} in {duration(summary.elapsed_s)}"
     lines = [f"{head}: {counted(summary.input_rows, 'row')} = {' + '.join(counts)} ({sent})"]
-    lines.append(f"tokens: {tokens_line(summary)}")
-    lines.append(f"cost: {cost_line(summary)}")
+    lines += notes(totals)
+    lines.append(f"tokens: {tokens_text(totals)}")
+    lines.append(f"cost: {cost_text(totals)}")
     if totals.reused:
         lines.append(
             f"reused: {counted(totals.reused, 'row')} got the answer to an identical request, unpaid"
@@ -41,26 +48,55 @@ def summary_lines(summary: RunSummary, command: str) -> list[str]:
         lines.append(
             f"left out: {counted(summary.left_out, 'pending row')} without a line in {summary.output}"
         )
+    return lines + _next_lines(summary, command)
+
+
+def _next_lines(summary: RunSummary, command: str) -> list[str]:
+    """Why it ended so, and what to type."""
+    totals, lines = summary.totals, []
     if summary.stopped:
-        lines.append(f"why: {summary.message}")
-        lines.append(f"to go on: {command}")
-    elif totals.failed and totals.failed == totals.bad_input:
+        return [f"why: {summary.message}", f"to go on: {command}"]
+    if totals.failed and totals.failed == totals.bad_input:
         lines.append("the failed rows were never sent: error_message says what is wrong with each")
     elif totals.failed:
         lines.append(f"to ask again for failed rows: batchlab retry {summary.run_dir}")
-    if not summary.stopped and totals.invalid:
+    if totals.invalid:
         lines.append(
             "invalid answers do not fit the schema (error_message says why); to ask again for them: "
             f"batchlab retry {summary.run_dir} --only invalid"
         )
-    elif not summary.stopped and not totals.failed:
+    came = [f"{count:,} {word}" for word in summary.fail_on if (count := getattr(totals, word))]
+    if came:
+        lines.append(f"exit code {summary.exit_code}: fail_on names {' and '.join(came)}")
+    if not totals.failed and not totals.invalid:
         lines.append(f"next: batchlab verify {summary.run_dir}")
     return lines
 
 
-def tokens_line(summary: RunSummary) -> str:
+def notes(totals: Totals) -> list[str]:
+    """What the states of the rows do not say, and nobody should find out later: at most two lines."""
+    found = []
+    if totals.truncated:
+        found.append(f"{totals.truncated:,} cut off (raise max_tokens, or set retry_truncated)")
+    if totals.empty:
+        found.append(f"{totals.empty:,} empty (paid, without content; retry_empty asks again)")
+    lines = [f"also: {' · '.join(found)}"] if found else []
+    if totals.unknown_finish:
+        lines.append(f"{finish_text(totals.unknown_finish)}; kept as ok")
+    return lines
+
+
+def finish_text(words: WordCounts) -> str:
+    """`unknown finish reasons: 3 rows "weird"`; the most frequent ones are named."""
+    named = sorted((word for word in words if word != OTHERS), key=lambda word: -words[word])[:SHOWN_WORDS]
+    rest = words.rows - sum(words[word] for word in named)
+    said = [f"{counted(words[word], 'row')} {json.dumps(word, ensure_ascii=False)}" for word in named]
+    said += [f"{counted(rest, 'row')} with others"] if rest else []
+    return f"unknown finish reasons: {', '.join(said)}"
+
+
+def tokens_text(totals: Totals) -> str:
     """Token sums of a run, and how many rows reported none."""
-    totals = summary.totals
     text = f"{totals.prompt_tokens:,} prompt + {totals.completion_tokens:,} completion"
     wasted = totals.wasted_prompt_tokens + totals.wasted_completion_tokens
     if wasted:
@@ -70,17 +106,23 @@ def tokens_line(summary: RunSummary) -> str:
     return text
 
 
-def cost_line(summary: RunSummary) -> str:
-    """Cost of a run; never a silent $0 for an unknown price."""
-    totals = summary.totals
+def cost_text(totals: Totals) -> str:
+    """What a run has cost: `?` where nobody knows, and beside what is known how much is not."""
     if totals.spent_usd is None:
-        return "unknown (no price for this model; set [price] input and output)"
-    text = money(totals.cost_usd)
+        silent = 0 < totals.rows_without_cost <= totals.rows_without_usage and not totals.waste_without_cost
+        why = (
+            "no row reported its usage" if silent else "no price for this model; set [price] input and output"
+        )
+        return f"? ({why})"
+    text = money(totals.kept_usd)
     if totals.cost_wasted_usd:
-        text += f" + {money(totals.cost_wasted_usd)} not kept"
+        text += f" + {money(totals.wasted_usd)} not kept"
+    unknown = []
     if totals.rows_without_cost:
-        text += f" and {counted(totals.rows_without_cost, 'row')} of unknown cost"
-    return text
+        unknown.append(f"{counted(totals.rows_without_cost, 'row')} of unknown cost")
+    if totals.waste_without_cost:
+        unknown.append(f"unknown cost not kept of {counted(totals.waste_without_cost, 'row')}")
+    return " and ".join([text, *unknown])
 
 
 def counted(count: int, word: str) -> str:
@@ -88,8 +130,10 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
-def money(usd: float) -> str:
-    """US dollars, with enough digits for a small run."""
+def money(usd: float | None) -> str:
+    """US dollars, with enough digits for a small run; `?` when they are not known."""
+    if usd is None:
+        return UNKNOWN
     return f"${usd:,.2f}" if usd >= 1 else f"${usd:.6f}".rstrip("0").rstrip(".") if usd else "$0"
 
 

@@ -10,7 +10,10 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from batchlab.dispatch.wire import Departures, PooledWire, SessionWire
+from batchlab.dispatch.connections import Connections
+from batchlab.dispatch.departures import Departures
+from batchlab.dispatch.pooled_wire import PooledWire
+from batchlab.dispatch.wire import SessionWire
 from batchlab.errors import RunStopped
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -53,7 +56,7 @@ async def request_of(reader: asyncio.StreamReader) -> tuple[list[str], bytes]:
 @pytest.fixture(params=[SessionWire, PooledWire])
 def wire(request):
     def make(url: URL, write=lambda: None, **timeouts: float) -> SessionWire | PooledWire:
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = Connections(limit=0)
         timeout = aiohttp.ClientTimeout(**timeouts)
         return request.param(url, HEADERS, connector, timeout, departures=Departures(write))
 
@@ -87,7 +90,7 @@ async def test_both_wires_send_the_same_request():
             async with kind(
                 url,
                 {**HEADERS, "Content-Type": "application/json"},
-                aiohttp.TCPConnector(),
+                Connections(),
                 aiohttp.ClientTimeout(),
                 departures=Departures(),
             ) as sender:
@@ -161,7 +164,7 @@ async def test_requests_of_one_turn_leave_after_one_write():
     async with server(serve) as url:
         departures = Departures(lambda: written.append(1))
         async with PooledWire(
-            url, HEADERS, aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(), departures=departures
+            url, HEADERS, Connections(limit=0), aiohttp.ClientTimeout(), departures=departures
         ) as sender:
             held = [await sender.post(b"{}") for _ in range(8)]  # so that eight connections are open
             for response in held:
@@ -276,7 +279,7 @@ async def test_a_header_with_a_line_end_is_refused():
         async with PooledWire(
             URL("http://127.0.0.1:9/"),
             {"X": "a\r\nY: b"},
-            aiohttp.TCPConnector(),
+            Connections(),
             aiohttp.ClientTimeout(),
             departures=Departures(),
         ):

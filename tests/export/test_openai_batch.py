@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pyarrow as pa
@@ -111,6 +112,41 @@ def test_a_failed_row_never_reads_as_a_success(tmp_path, error_class, code, stat
         assert line["response"]["status_code"] == status
         assert line["response"]["body"]["error"]["message"] == "what went wrong"
     assert (told.rows, told.failed) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("own", "kept"),
+    [
+        (  # OpenAI's
+            {"type": "invalid_request_error", "code": "string_above_max_length", "message": "long", "param": "x"},
+            {"type": "invalid_request_error", "code": "string_above_max_length", "message": "long", "param": "x"},
+        ),
+        (  # vLLM's
+            {"type": "BadRequestError", "code": 400, "message": "nope", "param": None},
+            {"type": "BadRequestError", "code": 400, "message": "nope", "param": None},
+        ),
+        (  # one that has a code alone
+            {"type": None, "code": "1301", "message": None, "param": None},
+            {"type": None, "code": "1301", "message": "what went wrong", "param": None},
+        ),
+        (None, {"type": "bad_request", "code": "bad_request", "message": "what went wrong", "param": None}),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_the_provider_s_own_where_it_said_one(tmp_path, own, kept):
+    row = dataclasses.replace(failed(0, "bad_request", 400), error_raw=own and json.dumps(own))
+    [line], _, _ = exported(tmp_path, [row], prefix="p_")
+
+    assert line["response"]["body"] == {"error": kept}
+    assert line["error"] == {"code": "bad_request", "message": "what went wrong"}
+
+
+def test_an_answer_has_its_tier_where_the_provider_named_one(tmp_path):
+    flex = answered(0, REPLY)
+    flex = dataclasses.replace(flex, reply=dataclasses.replace(flex.reply, service_tier="flex"))
+    lines, _, _ = exported(tmp_path, [flex, answered(1, REPLY)])
+
+    assert [line["response"]["body"].get("service_tier", "none") for line in lines] == ["flex", "none"]
+    assert ChatCompletion.model_validate(lines[0]["response"]["body"]).service_tier == "flex"
 
 
 def test_errors_go_to_a_file_of_their_own_when_there_is_one(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from batchlab.cli.completion import run_dirs
+from batchlab.cli.completion import fail_on_words, run_dirs
 from batchlab.cli.options.option import option
 from batchlab.job import FORMATS
 
@@ -165,6 +165,13 @@ WATCHING = dict(
             is_flag=True,
             default=None,
             help="Send OpenTelemetry spans as the OTEL_* variables say; needs pip install 'batchlab[otel]'.",
+        ),
+        option(
+            "output.fail_on",
+            "--fail-on",
+            metavar="WORD[,WORD]",
+            shell_complete=fail_on_words,
+            help="End a finished run with exit code 1 when it has such answers, of truncated, filtered, empty. [default: for failed and invalid rows only]",
         ),
     ]
 )

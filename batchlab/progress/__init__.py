@@ -10,94 +10,23 @@ import html
 import json
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
 
+from batchlab.progress.line import SEPARATOR, bar_fields, line_fields, line_within
+from batchlab.progress.state import ProgressState, Rates, Speed, final_cost
 from batchlab.terminal import columns, erased, is_dumb, width, with_trouble_in_red
+
+__all__ = ["Progress", "ProgressState", "conversation", "final_cost", "notebook_display", "open_progress"]
 
 PLAIN_EVERY_S = 30.0
 NOTEBOOK_LINES = 20  # messages that stay above a notebook's bar
-TAIL_AGE_S = 5.0  # the last rows are named when the oldest is at least this old
-FORECAST_ROWS = 20  # fewer say nothing about the cost of the others
-LONG_S = 600.0  # a run that takes longer has its end named by the clock
-SEPARATOR = " · "
 WIDE_COLUMNS = 60  # from here on there is room for a bar
 UNKNOWN_COLUMNS = 100
 LAST_COLUMN = 1  # tqdm cuts off what is written there, be it the last digit of a cost
 _WIDE_BAR, _NARROW_BAR = "{percentage:3.0f}%|{bar:12}| {desc}", "{percentage:3.0f}% {desc}"
-RATE_WINDOW_S = 30.0  # rows/s and tokens/s are those of the last half minute
-
-
-@dataclass(frozen=True, slots=True)
-class ProgressState:
-    """Where a run stands. `saved` rows have a final result that is synced to disk.
-
-    Attributes:
-        cost_usd: so far, waste included; None when the price is unknown.
-        oldest: id and age (s) of the oldest of the last rows, once no other is left to begin.
-        copied: rows that got the answer to an identical request, unpaid; `copies` will have, as far as known.
-        window: requests that may be in flight; `why` says what holds it down, "" if nothing.
-    """
-
-    saved: int
-    total: int
-    ok: int
-    failed: int
-    retried: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: float | None
-    window: int
-    in_flight: int
-    why: str
-    elapsed_s: float
-    oldest: tuple[tuple[str, float], ...] = ()
-    copied: int = 0
-    copies: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Rows and tokens a second of late, the seconds left at that pace, and what all rows will cost.
-
-    `eta_s` and `final_cost_usd` are None while they are not known.
-    """
-
-    rows_per_s: float
-    tokens_per_s: float
-    eta_s: float | None
-    final_cost_usd: float | None = None
-
-
-class _Speed:
-    """Rates over the last half minute; rows saved by earlier runs do not count."""
-
-    def __init__(self) -> None:
-        self._points: deque[tuple[float, int, int]] = deque()
-
-    def rates(self, state: ProgressState) -> Rates:
-        tokens = state.prompt_tokens + state.completion_tokens
-        self._points.append((state.elapsed_s, state.saved, tokens))
-        while len(self._points) > 2 and state.elapsed_s - self._points[0][0] > RATE_WINDOW_S:
-            self._points.popleft()
-        began, saved, tokens_then = self._points[0]
-        seconds = state.elapsed_s - began
-        if seconds <= 0:
-            return Rates(0.0, 0.0, None, final_cost(state))
-        rows = max(0.0, (state.saved - saved) / seconds)
-        eta = (state.total - state.saved) / rows if rows else None
-        return Rates(rows, max(0.0, (tokens - tokens_then) / seconds), eta, final_cost(state))
-
-
-def final_cost(state: ProgressState) -> float | None:
-    """What the whole run will cost if the other rows cost what those before them did; None if unknown."""
-    done = state.ok + state.failed - state.copied
-    if state.cost_usd is None or done < FORECAST_ROWS:
-        return None
-    return state.cost_usd * (state.total - max(state.copied, state.copies)) / done
 
 
 class Progress(Protocol):
@@ -124,7 +53,7 @@ class Progress(Protocol):
 class _Base:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._speed = _Speed()
+        self._speed = Speed()
 
     def update(self, state: ProgressState) -> None:
         """See `Progress`."""
@@ -287,89 +216,6 @@ class _Json(_Base):
     def _write(self, state: ProgressState) -> None:
         line = {**asdict(state), **asdict(self._speed.rates(state))}
         print(json.dumps(line), file=self._stream, flush=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One part of the progress line.
-
-    Attributes:
-        short: says the same on a narrow terminal.
-        rank: the lower, the longer it stays when there is little room.
-    """
-
-    text: str
-    short: str
-    rank: int
-
-
-_FAILED, _COST, _ETA, _WHY, _SAVED, _WAITING, _SPARE = range(7)  # ranks
-
-
-def bar_fields(state: ProgressState, rates: Rates) -> list[str]:
-    """What the progress line says where there is room for all of it."""
-    return [field.text for field in line_fields(state, rates)]
-
-
-def line_fields(state: ProgressState, rates: Rates) -> list[Field]:
-    """The parts of the progress line, from left to right."""
-    saved = f"{state.saved:,}/{state.total:,}"
-    fields = [Field(saved, saved, _SAVED)]
-    failed = f"{state.failed:,} failed" if state.failed else ""
-    counts = [f"{state.ok:,} ok", failed, f"{state.retried:,} retried" if state.retried else ""]
-    fields.append(Field(", ".join(filter(None, counts)), failed, _FAILED if failed else _SPARE))
-    if state.oldest and state.oldest[0][1] >= TAIL_AGE_S:
-        rows = [f"{name} {clock_time(age)}" for name, age in state.oldest]
-        fields.append(Field(f"waiting for {', '.join(rows)}", rows[0], _WAITING))
-    limit = f"limit {state.window}"
-    if state.why:
-        fields.append(Field(f"{limit} {state.why}", state.why.partition(" (")[0], _WHY))
-    else:
-        fields.append(Field(limit, limit, _SPARE))
-    if rates.eta_s is not None and state.saved < state.total:
-        end = time.strftime("%H:%M", time.localtime(time.time() + rates.eta_s))
-        left = f"{clock_time(rates.eta_s)} left"
-        fields.append(Field(left + (f", ends {end}" if rates.eta_s > LONG_S else ""), left, _ETA))
-    fields.append(_cost(state, rates))
-    rows_per_s = f"{rates.rows_per_s:.1f} rows/s"
-    fields.append(Field(rows_per_s, rows_per_s, _SPARE))
-    tokens_per_s = f"{rates.tokens_per_s:,.0f} tokens/s"
-    fields.append(Field(tokens_per_s, tokens_per_s, _SPARE))
-    return fields
-
-
-def line_within(fields: Sequence[Field], room: int | None, separator: str = SEPARATOR) -> str:
-    """As much of the line as fits `room` columns: spare parts go first, from the right, then the
-    least important ones are said shorter, then they go too.
-    """
-    shown = {index: field.text for index, field in enumerate(fields)}
-    by_rank = sorted(shown, key=lambda index: (fields[index].rank, index), reverse=True)
-    spare = [index for index in by_rank if fields[index].rank == _SPARE]
-    steps = [(index, "") for index in spare]
-    steps += [(index, fields[index].short) for index in by_rank if index not in spare]
-    steps += [(index, "") for index in by_rank[:-1] if index not in spare]
-    for index, text in steps:
-        if room is None or width(separator.join(filter(None, shown.values()))) <= room:
-            break
-        shown[index] = text
-    return separator.join(filter(None, shown.values()))
-
-
-def _cost(state: ProgressState, rates: Rates) -> Field:
-    if state.cost_usd is None:
-        return Field("cost ?", "$?", _COST)
-    spent = f"${state.cost_usd:.4f}"
-    short = f"${state.cost_usd:.2f}" if state.cost_usd >= 0.1 else spent
-    if rates.final_cost_usd and state.saved < state.total:
-        spent += f" of about ${rates.final_cost_usd:.{2 if rates.final_cost_usd >= 1 else 4}f}"
-    return Field(spent, short, _COST)
-
-
-def clock_time(seconds: float) -> str:
-    """`0:07`, `12:30`, `7:05:00`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def notebook_display() -> Callable[..., Any] | None:

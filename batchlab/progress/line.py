@@ -1,0 +1,103 @@
+"""The progress line: as much of what there is to say as fits the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from batchlab.progress.state import ProgressState, Rates
+from batchlab.terminal import width
+
+TAIL_AGE_S = 5.0  # the last rows are named when the oldest is at least this old
+LONG_S = 600.0  # a run that takes longer has its end named by the clock
+SEPARATOR = " · "
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One part of the progress line.
+
+    Attributes:
+        short: says the same on a narrow terminal.
+        rank: the lower, the longer it stays when there is little room.
+    """
+
+    text: str
+    short: str
+    rank: int
+
+
+_FAILED, _COST, _ETA, _WHY, _SAVED, _WAITING, _SPARE = range(7)  # ranks
+
+
+def bar_fields(state: ProgressState, rates: Rates) -> list[str]:
+    """What the progress line says where there is room for all of it."""
+    return [field.text for field in line_fields(state, rates)]
+
+
+def line_fields(state: ProgressState, rates: Rates) -> list[Field]:
+    """The parts of the progress line, from left to right."""
+    saved = f"{state.saved:,}/{state.total:,}"
+    fields = [Field(saved, saved, _SAVED)]
+    failed = f"{state.failed:,} failed" if state.failed else ""
+    others = ("truncated", "filtered", "invalid", "empty", "failed", "retried")
+    counts = [
+        f"{state.ok:,} ok",
+        *(f"{count:,} {name}" for name in others if (count := getattr(state, name))),
+    ]
+    fields.append(Field(", ".join(counts), failed, _FAILED if failed else _SPARE))
+    if state.oldest and state.oldest[0][1] >= TAIL_AGE_S:
+        rows = [f"{name} {clock_time(age)}" for name, age in state.oldest]
+        fields.append(Field(f"waiting for {', '.join(rows)}", rows[0], _WAITING))
+    limit = f"limit {state.window}"
+    if state.why:
+        fields.append(Field(f"{limit} {state.why}", state.why.partition(" (")[0], _WHY))
+    else:
+        fields.append(Field(limit, limit, _SPARE))
+    if rates.eta_s is not None and state.saved < state.total:
+        end = time.strftime("%H:%M", time.localtime(time.time() + rates.eta_s))
+        left = f"{clock_time(rates.eta_s)} left"
+        fields.append(Field(left + (f", ends {end}" if rates.eta_s > LONG_S else ""), left, _ETA))
+    fields.append(_cost(state, rates))
+    rows_per_s = f"{rates.rows_per_s:.1f} rows/s"
+    fields.append(Field(rows_per_s, rows_per_s, _SPARE))
+    tokens_per_s = f"{rates.tokens_per_s:,.0f} tokens/s"
+    fields.append(Field(tokens_per_s, tokens_per_s, _SPARE))
+    return fields
+
+
+def line_within(fields: Sequence[Field], room: int | None, separator: str = SEPARATOR) -> str:
+    """As much of the line as fits `room` columns: spare parts go first, from the right, then the
+    least important ones are said shorter, then they go too.
+    """
+    shown = {index: field.text for index, field in enumerate(fields)}
+    by_rank = sorted(shown, key=lambda index: (fields[index].rank, index), reverse=True)
+    spare = [index for index in by_rank if fields[index].rank == _SPARE]
+    steps = [(index, "") for index in spare]
+    steps += [(index, fields[index].short) for index in by_rank if index not in spare]
+    steps += [(index, "") for index in by_rank[:-1] if index not in spare]
+    for index, text in steps:
+        if room is None or width(separator.join(filter(None, shown.values()))) <= room:
+            break
+        shown[index] = text
+    return separator.join(filter(None, shown.values()))
+
+
+def _cost(state: ProgressState, rates: Rates) -> Field:
+    if state.cost_usd is None:
+        return Field("cost ?", "$?", _COST)
+    spent = f"${state.cost_usd:.4f}"
+    short = f"${state.cost_usd:.2f}" if state.cost_usd >= 0.1 else spent
+    if state.unpriced:
+        return Field(f"{spent} + ? of {state.unpriced:,} rows", f"{short}+?", _COST)
+    if rates.final_cost_usd and state.saved < state.total:
+        spent += f" of about ${rates.final_cost_usd:.{2 if rates.final_cost_usd >= 1 else 4}f}"
+    return Field(spent, short, _COST)
+
+
+def clock_time(seconds: float) -> str:
+    """`0:07`, `12:30`, `7:05:00`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
