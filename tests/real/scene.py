@@ -218,14 +218,13 @@ class Trial:
         run = home / "runs" / "rows"
         # in the middle: after a fifth to three fifths of the rows, and a moment more
         many = round(found.rows * self.rng.uniform(0.2, 0.6))
-        reached, end = 0, time.monotonic() + RUN_S
+        rows, earlier, end = 0, 0, time.monotonic() + RUN_S
         while process.poll() is None and time.monotonic() < end:
-            rows = RunDir.open(run).totals().rows if RunDir.exists(run) else 0
-            if reached and rows > reached:
+            earlier, rows = rows, RunDir.open(run).totals().rows if RunDir.exists(run) else 0
+            if earlier >= many and rows >= earlier + 2:
                 break  # it is at work, and not in a pause
-            reached = rows if rows >= many else 0
-            time.sleep(0.02)
-        time.sleep(self.rng.uniform(0.0, 0.15))
+            time.sleep(0.1)
+        time.sleep(self.rng.uniform(0.0, 0.05))
         if command_lines_with_key():
             found.notes.append("the key stood in a command line")
         with suppress(ProcessLookupError):
