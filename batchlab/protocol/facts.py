@@ -6,6 +6,7 @@ details, the error inside an error, the headers. Its words are kept to be shown,
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -57,6 +58,7 @@ STATUS_OF = {
     "not_found": 404,
     "request_too_large": 413,
     "rate_limit_error": 429,
+    "ratelimiterror": 429,
     "resource_exhausted": 429,
     "internalservererror": 500,
     "server_error": 500,
@@ -70,7 +72,12 @@ STATUS_OF = {
 }
 # what may be the user's own text, quoted: '…' and "…", not `…`, which names parameters
 _QUOTED = re.compile(r"""(?<!\w)(['"]).*?(?:\1(?!\w)|$)""", re.DOTALL)
-_EXCEPTION = re.compile(r"litellm\.(?:exceptions\.)?(\w+)")  # LiteLLM's proxy names its classes
+# LiteLLM's proxy names its classes, and the host's after them: "litellm.RateLimitError: geminiException - …"
+_EXCEPTION = re.compile(r"litellm\.(?:exceptions\.)?(\w+)")
+_WRAPPING = re.compile(
+    r"litellm\.[\w.]+: (?:litellm\.[\w.]+: |\w+ ?(?:Error|Exception): |\w*Exception(?: \w+Error)? - )*"
+)
+_BYTES = re.compile(r"""b(['"])(?:[^'"\\]|\\.|(?!\1)['"])*\1""", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +130,13 @@ class Facts:
 
     @property
     def words(self) -> str:
-        """The beginning of the message, without what it quotes: that may be the user's own text."""
-        return _QUOTED.sub("…", self.message)[:MAX_WORDS]
+        """The beginning of the message, without what it quotes: that may be the user's own text.
+
+        The names of classes that LiteLLM puts before the host's own words are left out, too.
+        """
+        wrapping = _WRAPPING.match(self.message)
+        own = self.message[wrapping.end() :] if wrapping is not None else self.message
+        return _QUOTED.sub("…", own)[:MAX_WORDS]
 
     def says(self, pattern: str) -> bool:
         """Whether the words match `pattern`, whatever the case."""
@@ -248,7 +260,8 @@ def _chain(error: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
     """An error and those inside it, the outermost first.
 
     OpenRouter puts what the host behind it said into `metadata.raw`, as JSON in a string; Azure into
-    `innererror`; Mistral puts a FastAPI body into `message`.
+    `innererror`; Mistral puts a FastAPI body into `message`; LiteLLM puts the host's JSON there, as text
+    after its own words.
     """
     if not isinstance(error, dict) or depth > _MAX_DEPTH:
         return
@@ -265,6 +278,7 @@ def _chain(error: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
         error.get("innererror"),
         error.get("inner_error"),
         error.get("message"),
+        _wrapped(error.get("message")),
         error.get("error"),
     ):
         if isinstance(inner, dict | list):
@@ -272,6 +286,24 @@ def _chain(error: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
             yield from _chain(
                 found if found is not None else inner if isinstance(inner, dict) else None, depth + 1
             )
+
+
+def _wrapped(message: Any) -> Any:
+    """The JSON of a host's error in a message of LiteLLM's; None when there is none.
+
+    It stands as text, or as Python shows bytes: `b'{"error": …}'`.
+    """
+    if not isinstance(message, str) or (wrapping := _WRAPPING.match(message)) is None:
+        return None
+    said = message[wrapping.end() :]
+    try:
+        if shown := _BYTES.match(said):
+            said = ast.literal_eval(shown.group()).decode("utf-8", "replace")
+        if not said.startswith(("{", "[{")):
+            return None
+        return json.JSONDecoder().raw_decode(said)[0]
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
 
 
 def _status_named(chain: list[dict[str, Any]]) -> int | None:
@@ -362,6 +394,9 @@ def _shown(chain: list[dict[str, Any]]) -> str:
         return ""
     first, *inner = chain
     message = _message_of(first)
+    wrapping = _WRAPPING.match(message)
+    if wrapping is not None and inner and _wrapped(message) is not None:
+        message = wrapping.group() + _message_of(inner[-1])
     metadata = first.get("metadata")
     behind = next((words for one in inner if (words := _message_of(one)) and words not in message), "")
     if not behind:

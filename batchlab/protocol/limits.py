@@ -50,12 +50,13 @@ def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) ->
 
     Reads `retry-after-ms`, then `Retry-After`, which is either delta-seconds or an HTTP-date
     (RFC 9110, section 10.2.3). A date in the past gives 0.0; "now" is the response's own
-    `Date` header when it has one, because our clock may be wrong.
+    `Date` header when it has one, because our clock may be wrong. LiteLLM's proxy hands on what the
+    host behind it said as `llm_provider-retry-after`, and says nothing itself.
     """
-    milliseconds = _number(headers.get("retry-after-ms"))
+    milliseconds = _number(_own_or_behind(headers, "retry-after-ms"))
     if milliseconds is not None and milliseconds >= 0:
         return milliseconds / 1000
-    text = (headers.get("retry-after") or "").strip()
+    text = (_own_or_behind(headers, "retry-after") or "").strip()
     if not text:
         return None
     seconds = _number(text)
@@ -66,6 +67,10 @@ def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) ->
         return None
     sent = _http_date(headers.get("date") or "") or now or datetime.now(UTC)
     return max(0.0, (when - sent).total_seconds())
+
+
+def _own_or_behind(headers: Mapping[str, str], name: str) -> str | None:
+    return headers.get(name) or headers.get(f"llm_provider-{name}")
 
 
 def message_wait_s(message: str) -> float | None:

@@ -146,10 +146,10 @@ TABLE: tuple[Line, ...] = (
     ),
     Line(
         "code insufficient_quota, credit_balance_exhausted, *_spend_limit_exceeded, *_usage_limit_exceeded, "
-        "billing_*, insufficient_credit*, insufficient_balance, Arrearage, 1113",
+        "billing_*, insufficient_credit*, insufficient_balance, budget_exceeded, Arrearage, 1113",
         STOP,
         "quota",
-        "OpenAI, Anthropic, DashScope, Zhipu",
+        "OpenAI, Anthropic, DashScope, Zhipu, LiteLLM",
         lambda e: e.is_one_of(
             "insufficient_quota",
             "credit_balance_exhausted",
@@ -158,6 +158,7 @@ TABLE: tuple[Line, ...] = (
             "billing_*",
             "insufficient_credit*",
             "insufficient_balance",
+            "budget_exceeded",  # LiteLLM's own, with a 422
             "arrearage",
             "1113",
             "exceeded_current_quota_error",
@@ -204,10 +205,10 @@ TABLE: tuple[Line, ...] = (
         ),
     ),
     Line(
-        "code invalid_api_key, authentication_error, API_KEY_INVALID",
+        "code invalid_api_key, authentication_error, API_KEY_INVALID, no_db_connection",
         STOP,
         "auth",
-        "OpenAI, Anthropic, Google",
+        "OpenAI, Anthropic, Google, LiteLLM",
         lambda e: e.is_one_of(
             "invalid_api_key",
             "authentication_error",
@@ -216,6 +217,7 @@ TABLE: tuple[Line, ...] = (
             "invalid_authentication_error",
             "authenticationerror",
             "invalidapikey",
+            "no_db_connection",  # LiteLLM without a data base: no key but its own is known; a 400
         ),
     ),
     Line(
@@ -263,7 +265,6 @@ TABLE: tuple[Line, ...] = (
                 "too_many_requests",
                 "rate_limit",
                 "rate_limit_reached_error",
-                "ratelimiterror",
                 "limit_requests",
                 "limit_burst_rate",
             )
@@ -354,6 +355,14 @@ TABLE: tuple[Line, ...] = (
         ),
     ),
     Line(
+        "500 for an image, a sound or a film to a model without eyes or ears (the first 20 rows all: STOP)",
+        FAIL,
+        "bad_request",
+        "llama.cpp",
+        lambda e: e.status == 500 and e.says(wordings.UNFIT_500),
+        after="first_rows",
+    ),
+    Line(
         "400/403 with the words of content refused",
         FAIL,
         "content_filter",
@@ -390,11 +399,14 @@ TABLE: tuple[Line, ...] = (
         ),
     ),
     Line(
-        "200 that says the model is unknown (no success yet: STOP)",
+        "200, or LiteLLM's 400, that says the model is unknown (no success yet: STOP)",
         FAIL,
         "not_found",
-        "ModelsLab",
-        lambda e: e.status == 200 and e.says(wordings.UNKNOWN_MODEL),
+        "ModelsLab, LiteLLM",
+        lambda e: (
+            (e.status == 200 and e.says(wordings.UNKNOWN_MODEL))
+            or (e.status == 400 and e.says(wordings.UNKNOWN_MODEL_400))
+        ),
         after="no_success",
     ),
     Line(

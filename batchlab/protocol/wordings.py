@@ -44,6 +44,7 @@ CONTEXT: Mapping[str, str] = {
 }
 # at a 500: llama.cpp's server, an input for a vector
 CONTEXT_500 = r"tokens\) is too large to process"
+UNFIT_500 = r"^(image|audio|video) input is not supported"  # the same server, as `server_error`
 
 CONTENT: Mapping[str, str] = {
     r"content exists risk": "DeepSeek",
@@ -106,6 +107,7 @@ REFUSED: Mapping[str, str] = {
 UNKNOWN_MODEL = (
     r"^(the )?model .{0,80}(not found|does not exist|not available|not exist)|^model_?id? not found"
 )
+UNKNOWN_MODEL_400 = r"^/[\w/]+: invalid model name passed in model="  # LiteLLM
 LOADING = r"loading|warming|starting up|try again in|please wait|not ready"
 OVERLOADED = r"overload|slow.?down|loading|capacity|busy|try again"
 WRONG_ADDRESS = r"unexpected endpoint or method"  # LM Studio, with a 200
