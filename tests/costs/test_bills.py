@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from batchlab.costs.price import Price, Served
 from batchlab.costs.pricing import PriceBook
-from batchlab.job import EndpointJob, PriceJob
+from batchlab.job import EndpointJob, Job, PriceJob, RequestJob
 from batchlab.records import ChatRequest, Usage
-from batchlab.report.cost import _usd, prepared
+from batchlab.report.cost import Kind, _usd, prepared
+from batchlab.runner.books import prices_of
+from tests.conftest import environment
 from tests.costs.bills import (
     HOURS,
     LAYOUTS,
@@ -216,3 +218,34 @@ def test_a_job_that_states_its_price_loads_no_price_list():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "$1 in, $2 out per 1M tokens; flex $0.5 in, $1 out (job) False"
+
+
+def test_a_what_if_has_the_list_s_own_price_or_none():
+    """gpt-4.1 goes through the batch API at half, and has no flex; Azure takes the model, not its tiers."""
+    at = Kind("gpt-4.1", None, None, float(MIDNIGHT))
+    usage = Usage(1_000_000, 0)
+    here, azure = (
+        prices_of(Job(endpoint=(EndpointJob(base_url=URLS[service]),), request=RequestJob(model="gpt-4.1")))
+        for service in ("openai", "azure")
+    )
+
+    assert here(at).cost_usd(usage) == azure(at).cost_usd(usage) == pytest.approx(2.0)
+    assert here(at, "batch").cost_usd(usage) == pytest.approx(1.0)
+    assert [here(at, "flex"), azure(at, "batch"), azure(at, "flex")] == [None] * 3
+    assert here(at._replace(tier="priority")).cost_usd(usage) == pytest.approx(3.5)
+
+
+def test_a_whole_run_that_states_its_price_loads_no_price_list(simulator, rows_file, tmp_path):
+    server, rows = simulator(), rows_file(5)
+    words = ["run", "-i", str(rows), "-m", "sim", "-p", "{text}", "--base-url", server.base_url]
+    words += ["--api-key-env", "SIMULATOR_KEY", "--price-in", "1", "--price-out", "4", "--max-cost", "1"]
+    code = (
+        f"import sys, atexit; sys.argv = ['batchlab', *{words!r}]; from batchlab.cli import main; "
+        "atexit.register(lambda: print('loaded', 'genai_prices' in sys.modules)); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "loaded False" in done.stdout
