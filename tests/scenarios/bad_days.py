@@ -614,8 +614,11 @@ class OddServer:
             self._stopped = asyncio.Event()
             await self._stopped.wait()
             server.close()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            open_ones = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in open_ones:
                 task.cancel()
+            await asyncio.gather(*open_ones, return_exceptions=True)
+            await asyncio.sleep(0)  # their connections close
 
         self._loop.run_until_complete(serve())
         self._loop.close()

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import batchlab
-from batchlab.dispatch import health, retry
+from batchlab.dispatch import health, retry, second_look
 from batchlab.run_summary import RunSummary
 from tests.conftest import CANARY
 
@@ -182,7 +182,8 @@ def run(
     """Runs nine rows of which some are hit by a fault; returns the summary, the rows and the ledger."""
     monkeypatch.setenv("SIMULATOR_KEY", CANARY)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(health, "KEY_PROBE_WAIT_S", 0.01)
+    monkeypatch.setattr(second_look, "LOOK_S", 0.05)
+    monkeypatch.setattr(health, "BEHIND_S", 0.02)
     monkeypatch.setattr(retry, "MAX_WAIT_S", 0.1)
 
     def go(case: Case, places: list[int], *, stream: bool, concurrency: int):
