@@ -53,7 +53,7 @@ class Seen:
     row: int
     status: int
     good: bool
-    context: bool = False
+    is_long: bool = False
 
 
 class Journal:
@@ -78,7 +78,7 @@ class Journal:
             chaos = entry["response"].get("chaosAction")
             return Seen(self._rows[text], status, status == 200 and not chaos)
         good = entry["status"] == 200 and entry["completed"] and not entry["fault"]
-        return Seen(self._rows[text], entry["status"], good, context=len(text.split()) > WORDS_ALLOWED)
+        return Seen(self._rows[text], entry["status"], good, is_long=len(text.split()) > WORDS_ALLOWED)
 
     def idle(self) -> None:
         """Waits until nothing more comes."""
@@ -97,7 +97,10 @@ class Journal:
         wanted: dict[int, str] = {}
         for one in self.requests():
             if one.status in REFUSED:
-                wanted[one.row] = "context_length" if one.context else REFUSED[one.status]
+                # a row that is too long for it may be hit by chaos instead
+                wanted[one.row] = REFUSED[one.status] + (
+                    "|context_length" if one.is_long and one.status == 400 else ""
+                )
         return wanted
 
 

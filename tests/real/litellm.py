@@ -64,8 +64,9 @@ STREAMED = {
         "http_400 context_length content_filter too_large http_404 http_408 rate_limit http_500 http_502_html "
         "http_503 overloaded http_529 reset"
     ).split()
-} | {"cut_stream": (1, "ok"), "error_event": (1, "ok"), "single_newlines": (1, "ok")}
-# LiteLLM streams an empty answer with `stop` and `[DONE]` where the host sent no stream at all
+} | {"cut_stream": (1, "ok"), "error_event": (1, "ok"), "single_newlines": (1, "empty")}
+# LiteLLM streams an empty answer, with `stop` and `[DONE]` and without usage, where it understood none of
+# what the host sent: events parted by single line ends, or no stream at all
 MADE_UP = ("html", "empty_body", "null", "error_object", "status_error", "no_choices")
 ROWS_A_FAULT = 4
 BILLS = "bills.jsonl"

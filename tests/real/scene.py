@@ -241,6 +241,8 @@ class Trial:
 
     def _count(self, found: Figures, result: Result | None, expected: str) -> None:
         status = "missing" if result is None else getattr(result, "status", "failed")
+        if isinstance(result, Completion) and result.error_class == "empty":
+            status = "empty"
         ended = status
         found.statuses[status] += 1
         if result is not None and not isinstance(result, Completion):
