@@ -296,13 +296,12 @@ def _token_notes(books: Books, totals: Totals) -> list[str]:
     missing = books.prompt_tokens + books.completion_tokens - totals.tokens_used - books.unseen_tokens
     if missing < 0:
         return [f"booked {-missing} tokens more than were billed"]
-    if missing and not totals.cut_off:
-        return [f"{missing} billed tokens are in no book, although nothing was cut off"]
     if missing and books.answered:
-        # what a cut-off request may have been billed, at the mean of all answers, twice over
+        # what was cut off, or answered without its usage, at the mean of all answers, twice over
         mean = (books.prompt_tokens + books.completion_tokens) / books.answered
-        if missing > 2 * mean * totals.cut_off:
-            return [f"{missing} billed tokens are in no book, for {totals.cut_off} requests cut off"]
+        untold = totals.cut_off + totals.rows_without_usage
+        if missing > 2 * mean * untold:
+            return [f"{missing} billed tokens are in no book, for {untold} requests cut off or without usage"]
     return []
 
 
