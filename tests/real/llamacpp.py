@@ -172,7 +172,7 @@ def main() -> None:
             for stream, fits, rows in (
                 (False, None, given.rows),
                 (True, None, given.rows),
-                (True, schema, given.rows // 5),
+                (True, schema, max(30, given.rows // 5)),
             ):
                 one = trial(server, rows, rng, stream=stream, schema=fits)
                 figures.append(one)

@@ -143,6 +143,7 @@ class Trial:
         base_url: of the server or proxy that is asked.
         expected: row → what it must end as: statuses or error classes, parted by `|`; `ok` for all others.
         billed_faults: whether an answer that nobody can use is billed too, and so asked and billed again.
+        unbilled_tokens: most that faulty answers say they used and the server does not bill.
         idle: waits until the server has let go of what was abandoned, and returns.
         books: what it says in the end.
         words: more of the command line.
@@ -157,6 +158,7 @@ class Trial:
     rng: random.Random
     expected: Callable[[], Mapping[int, str]] = dict
     billed_faults: bool = False
+    unbilled_tokens: int = 0
     words: tuple[str, ...] = ()
     model: str = "sim"
     key: str = CANARY
@@ -288,15 +290,15 @@ class Trial:
         if totals.attempts < books.requests:
             notes.append(f"the server saw {books.requests} requests, batchlab knows of {totals.attempts}")
         if books.prompt_tokens is not None and books.completion_tokens is not None:
-            notes += _token_notes(books, totals)
+            notes += _token_notes(books, totals, self.unbilled_tokens)
 
 
-def _token_notes(books: Books, totals: Totals) -> list[str]:
+def _token_notes(books: Books, totals: Totals, unbilled: int) -> list[str]:
     """Tokens that the server counts and batchlab does not: only those of answers it never saw."""
     missing = books.prompt_tokens + books.completion_tokens - totals.tokens_used - books.unseen_tokens
-    if missing < 0:
+    if missing < -unbilled:
         return [f"booked {-missing} tokens more than were billed"]
-    if missing and books.answered:
+    if missing > 0 and books.answered:
         # what was cut off, or answered without its usage, at the mean of all answers, twice over
         mean = (books.prompt_tokens + books.completion_tokens) / books.answered
         untold = totals.cut_off + totals.rows_without_usage
