@@ -64,10 +64,12 @@ STREAMED = {
         "http_400 context_length content_filter too_large http_404 http_408 rate_limit http_500 http_502_html "
         "http_503 overloaded http_529 reset"
     ).split()
-} | {"cut_stream": (1, "ok"), "error_event": (1, "ok"), "single_newlines": (1, "ok")}
-# LiteLLM streams an empty answer with `stop` and `[DONE]` where the host sent no stream at all
+} | {"cut_stream": (1, "ok"), "error_event": (1, "ok"), "single_newlines": (1, "empty")}
+# LiteLLM streams an empty answer, with `stop` and `[DONE]` and without usage, where it understood none of
+# what the host sent: events parted by single line ends, or no stream at all
 MADE_UP = ("html", "empty_body", "null", "error_object", "status_error", "no_choices")
 ROWS_A_FAULT = 4
+EMPTY_CHOICES_TOKENS = 8  # as that answer says; the simulator does not bill it
 BILLS = "bills.jsonl"
 
 CONFIG = """
@@ -175,6 +177,7 @@ def trial(litellm: Path, rows: int, rng: random.Random, *, stream: bool) -> Figu
             rng=rng,
             expected=lambda: expected,
             billed_faults=True,
+            unbilled_tokens=0 if stream else ROWS_A_FAULT * EMPTY_CHOICES_TOKENS,
             words=("-c", "16", "--timeout", "60s", *(("--stream",) if stream else ())),
             key=MASTER_KEY,
         ).figures()

@@ -143,6 +143,7 @@ class Trial:
         base_url: of the server or proxy that is asked.
         expected: row → what it must end as: statuses or error classes, parted by `|`; `ok` for all others.
         billed_faults: whether an answer that nobody can use is billed too, and so asked and billed again.
+        unbilled_tokens: most that faulty answers say they used and the server does not bill.
         idle: waits until the server has let go of what was abandoned, and returns.
         books: what it says in the end.
         words: more of the command line.
@@ -157,6 +158,7 @@ class Trial:
     rng: random.Random
     expected: Callable[[], Mapping[int, str]] = dict
     billed_faults: bool = False
+    unbilled_tokens: int = 0
     words: tuple[str, ...] = ()
     model: str = "sim"
     key: str = CANARY
@@ -241,6 +243,8 @@ class Trial:
 
     def _count(self, found: Figures, result: Result | None, expected: str) -> None:
         status = "missing" if result is None else getattr(result, "status", "failed")
+        if isinstance(result, Completion) and result.error_class == "empty":
+            status = "empty"
         ended = status
         found.statuses[status] += 1
         if result is not None and not isinstance(result, Completion):
@@ -286,21 +290,20 @@ class Trial:
         if totals.attempts < books.requests:
             notes.append(f"the server saw {books.requests} requests, batchlab knows of {totals.attempts}")
         if books.prompt_tokens is not None and books.completion_tokens is not None:
-            notes += _token_notes(books, totals)
+            notes += _token_notes(books, totals, self.unbilled_tokens)
 
 
-def _token_notes(books: Books, totals: Totals) -> list[str]:
+def _token_notes(books: Books, totals: Totals, unbilled: int) -> list[str]:
     """Tokens that the server counts and batchlab does not: only those of answers it never saw."""
     missing = books.prompt_tokens + books.completion_tokens - totals.tokens_used - books.unseen_tokens
-    if missing < 0:
+    if missing < -unbilled:
         return [f"booked {-missing} tokens more than were billed"]
-    if missing and not totals.cut_off:
-        return [f"{missing} billed tokens are in no book, although nothing was cut off"]
-    if missing and books.answered:
-        # what a cut-off request may have been billed, at the mean of all answers, twice over
+    if missing > 0 and books.answered:
+        # what was cut off, or answered without its usage, at the mean of all answers, twice over
         mean = (books.prompt_tokens + books.completion_tokens) / books.answered
-        if missing > 2 * mean * totals.cut_off:
-            return [f"{missing} billed tokens are in no book, for {totals.cut_off} requests cut off"]
+        untold = totals.cut_off + totals.rows_without_usage
+        if missing > 2 * mean * untold:
+            return [f"{missing} billed tokens are in no book, for {untold} requests cut off or without usage"]
     return []
 
 
