@@ -23,7 +23,7 @@ from batchlab.protocol.embeddings import EmbeddingsProblem, parse_embeddings
 from batchlab.protocol.facts import Asked
 from batchlab.protocol.outcomes import TransportFault, classify
 from batchlab.protocol.sse import SseDecoder, body_kind
-from batchlab.protocol.values import ReplyProblem
+from batchlab.protocol.values import ReplyProblem, parse_json
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply, Usage
 
 ERROR_BODY_BYTES = 64 * 1024
@@ -85,11 +85,9 @@ class AnswerReader:
         try:
             while len(pieces) <= self._max_bytes and (chunk := await content.readany()):
                 pieces += chunk
-        except _ENDS as error:
-            try:
-                return self._parsed(bytes(pieces))
-            except ApiError:
-                raise error from None
+        except _ENDS:
+            if not _is_whole_json(pieces):
+                raise
         if len(pieces) > self._max_bytes:
             raise self._too_long("answer")
         return self._parsed(bytes(pieces))
@@ -128,7 +126,7 @@ class AnswerReader:
                     stream.feed(data)
                 if first is None and stream.started:
                     first = time.monotonic()
-                if stream.is_whole:
+                if stream.is_whole or stream.is_refused:
                     await self._end(stream, decoder)
                     break
                 # the first token's time is seen when it comes; what follows is read together
@@ -136,7 +134,7 @@ class AnswerReader:
                     self._response.content.readany() if first is None else self._response.gathered()
                 )
         except _ENDS as error:
-            if not stream.is_finished:
+            if not stream.is_finished and not stream.is_refused:
                 if stream.usage.raw is None:
                     raise
                 raise self._cut(error, stream.usage) from error
@@ -149,7 +147,8 @@ class AnswerReader:
             raise self._refusal(problem.evidence or b"", problem) from None
 
     async def _end(self, stream: StreamAssembler, decoder: SseDecoder) -> None:
-        """Waits a moment for the end of a stream that is whole, so that its connection is kept."""
+        """Waits a moment for the end of a stream that is whole, so that its connection is kept, or of one
+        that is refused, for its usage."""
         content = self._response.content
         try:
             async with asyncio.timeout(GRACE_S):
@@ -193,6 +192,14 @@ class AnswerReader:
 
 def _is_billed(usage: Usage | None) -> bool:
     return usage is not None and (usage.prompt_tokens is not None or usage.completion_tokens is not None)
+
+
+def _is_whole_json(body: bytearray) -> bool:
+    try:
+        parse_json(bytes(body))
+    except ReplyProblem:
+        return False
+    return True
 
 
 def _is_utf8(body: bytes) -> bool:
