@@ -126,6 +126,7 @@ class Facts:
         http: its status; 0 when none came.
         status: the one it is judged by: a 200 counts as the status that its error names.
         codes: code, type, status word and reasons of the error and of those inside it, lower case.
+        told: those of the codes that only a text tells of, which may be the user's own.
         params: names of the request's parameters that it complains of.
         quotas: ids of the quotas that it says are exceeded (Google).
         wait_s: seconds it asks us to wait; None when it did not say.
@@ -143,6 +144,7 @@ class Facts:
     http: int = 0
     status: int = 0
     codes: frozenset[str] = frozenset()
+    told: frozenset[str] = frozenset()
     params: frozenset[str] = frozenset()
     quotas: frozenset[str] = frozenset()
     wait_s: float | None = None
@@ -213,11 +215,14 @@ def error_facts(
             is_page=b"<html" in page or b"<!doctype" in page,
         )
     envelope, error = _error_in(data)
-    chain = list(itertools.islice(_chain(error), _MAX_ERRORS))
-    said = [words for one in chain if (words := unquoted(_spoken(one)))]
+    found = list(itertools.islice(_chain(error), _MAX_ERRORS))
+    chain = [one for one, _ in found]
+    said = [words for words in dict.fromkeys(unquoted(_spoken(one)) for one in chain) if words]
     if wait_s is None:
         wait_s = next((wait for one in chain if (wait := _retry_delay_s(one)) is not None), None)
-    codes = [code for one in chain for code in _codes(one)]
+    meant = [code for one, in_text in found if not in_text for code in _codes(one)]
+    told = [code for one, in_text in found for code in (*(_codes(one) if in_text else ()), *_exceptions(one))]
+    codes = [*meant, *told]
     named = _status_named(chain) or next((STATUS_OF[code] for code in codes if code in STATUS_OF), None)
     if named is None and envelope == "modelslab" and chain and _is_list_of_fields(chain[0]):
         named = 400
@@ -225,6 +230,7 @@ def error_facts(
         http=http,
         status=(named or http) if http == 200 else http,
         codes=frozenset(codes),
+        told=frozenset(told).difference(meant),
         params=frozenset(name for one in chain for name in _params(one)),
         quotas=frozenset(quota for one in chain for quota in _quotas(one)),
         wait_s=message_wait_s("\n".join(said)) if wait_s is None else wait_s,
@@ -288,8 +294,8 @@ def _error_in(data: Any) -> tuple[Envelope, Any]:
     return "none", None
 
 
-def _chain(error: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
-    """An error and those inside it, the outermost first.
+def _chain(error: Any, depth: int = 0, *, in_text: bool = False) -> Iterator[tuple[dict[str, Any], bool]]:
+    """An error and those inside it, the outermost first, and whether it stood in a message's text.
 
     OpenRouter puts what the host behind it said into `metadata.raw`; Azure its own into `innererror`, which
     LiteLLM puts into `provider_specific_fields`; gateways put a whole body into `message`, `detail` or
@@ -297,23 +303,22 @@ def _chain(error: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
     """
     if not isinstance(error, dict) or depth > _MAX_DEPTH:
         return
-    yield error
+    yield error, in_text
     raw = _member(error, "metadata", "raw")
     if isinstance(raw, str) and raw.strip() and _json_in(raw) is None:
-        yield {"message": _page_text(raw.encode("utf-8", "replace"))}
-    for inner in (
-        raw,
+        yield {"message": _page_text(raw.encode("utf-8", "replace"))}, in_text
+    meant = (
+        _json_in(raw) if isinstance(raw, str) else raw,
         error.get("innererror"),
         error.get("inner_error"),
         _member(error, "provider_specific_fields", "innererror"),
-        error.get("message"),
-        error.get("detail"),
-        error.get("error"),
-    ):
-        value = _json_in(inner) if isinstance(inner, str) else inner
+    )
+    texts = (error.get("message"), error.get("detail"), error.get("error"))
+    for inner in (*meant, *texts):
+        value, told = (_json_in(inner), True) if isinstance(inner, str) else (inner, in_text)
         if isinstance(value, dict | list):
             _, found = _error_in(value)
-            yield from _chain(value if found is None else found, depth + 1)
+            yield from _chain(value if found is None else found, depth + 1, in_text=told)
 
 
 def _member(error: Mapping[str, Any], outer: str, inner: str) -> Any:
@@ -376,8 +381,12 @@ def _codes(error: Mapping[str, Any]) -> Iterator[str]:
     for detail in _details(error):
         if isinstance(detail.get("reason"), str):
             yield detail["reason"].lower()  # google.rpc.ErrorInfo
-    if isinstance(error.get("message"), str) and (named := _EXCEPTIONS.match(error["message"])):
-        # the last one is nearest to the cause
+
+
+def _exceptions(error: Mapping[str, Any]) -> Iterator[str]:
+    """Names of LiteLLM's classes, the last one first: it is nearest to the cause."""
+    message = error.get("message")
+    if isinstance(message, str) and (named := _EXCEPTIONS.match(message)) is not None:
         yield from (name.rpartition(".")[2].lower() for name in reversed(named.group().split(": ")[:-1]))
 
 
@@ -449,17 +458,17 @@ def _sentences(value: Any, depth: int = 0) -> Iterator[str]:
     """A validator's, of pydantic (`msg`) and of Laravel ({field: [sentence]})."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, list) and depth < _MAX_DEPTH:
+    elif depth < _MAX_DEPTH and isinstance(value, list):
         for one in value:
             yield from _sentences(one, depth + 1)
-    elif isinstance(value, dict):
+    elif depth < _MAX_DEPTH and isinstance(value, dict):
         said = value.get("msg") or value.get("message")
         if isinstance(said, str):
             yield said
         elif "loc" not in value:
             for one in value.values():
                 if isinstance(one, list):
-                    yield from _sentences(one, _MAX_DEPTH - 1)
+                    yield from _sentences(one, depth + 1)
 
 
 def _shown(chain: list[dict[str, Any]]) -> str:

@@ -59,13 +59,11 @@ def _refuses_format(e: Facts) -> bool:
 
 
 def _is_too_large(e: Facts) -> bool:
-    if e.status not in {400, 413, 429} or (e.status == 413 and e.says(_CONTEXT)):
-        return False
-    return (
-        e.status == 413
-        or e.says(wordings.TOO_LARGE)
-        or wordings.asks_too_much(e.words, e.asked.prompt_tokens)
-    )
+    if e.status == 413:
+        return not e.says(_CONTEXT)
+    if e.status == 429 and wordings.asks_too_much(e.words, e.asked.prompt_tokens):
+        return True
+    return e.status in {400, 429} and e.says(wordings.TOO_LARGE)
 
 
 def _refuses_request(e: Facts) -> bool:

@@ -1,4 +1,4 @@
-"""Mutants of the classifier, the journal and the controller: how many do the tests kill?
+"""Mutants of the protocol's readers, the journal and the controller: how many do the tests kill?
 
     python -m tests.mutation.run                     # all
     python -m tests.mutation.run --only journal --every 5
@@ -27,9 +27,27 @@ from tests.conftest import ROOT
 TIMEOUT_S = 90
 MODULES = {
     "classifier": (
-        ["batchlab/protocol/outcomes.py", "batchlab/protocol/error_facts.py"],
-        ["tests/protocol/test_outcomes.py", "tests/protocol/test_outcome_truth_table.py"],
+        [
+            "batchlab/protocol/facts.py",
+            "batchlab/protocol/wordings.py",
+            "batchlab/protocol/outcome_table.py",
+            "batchlab/protocol/outcomes.py",
+        ],
+        [
+            "tests/protocol/test_facts.py",
+            "tests/protocol/test_outcomes.py",
+            "tests/protocol/test_outcome_truth_table.py",
+        ],
     ),
+    "assembler": (
+        [
+            "batchlab/protocol/assembler.py",
+            "batchlab/protocol/sse.py",
+            "batchlab/protocol/finish.py",
+        ],
+        ["tests/protocol/test_assembler.py", "tests/protocol/test_sse.py", "tests/protocol/test_finish.py"],
+    ),
+    "usage": (["batchlab/protocol/usage.py"], ["tests/protocol/test_usage.py"]),
     "journal": (["batchlab/store/journal.py"], ["tests/store/test_journal.py"]),
     "controller": (
         ["batchlab/dispatch/controller.py"],
@@ -82,7 +100,29 @@ def _human_texts(tree: ast.AST) -> set[int]:
         if isinstance(node, ast.JoinedStr | ast.Raise | ast.Assert):
             texts |= {id(part) for part in ast.walk(node)}
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Line":
-            texts.add(id(node.args[0]))  # the line's description in the table
+            # the line's description in the table, who was read, and the remedy that people are told
+            for text in (
+                node.args[0],
+                node.args[3],
+                *(word.value for word in node.keywords if word.arg == "remedy"),
+            ):
+                texts |= {id(part) for part in ast.walk(text)}
+        if (
+            isinstance(node, ast.Dict)
+            and node.keys
+            and all(isinstance(value, ast.Constant) for value in node.values)
+        ):
+            # a table of words: the service that says each
+            if all(isinstance(value.value, str) for value in node.values):
+                texts |= {id(value) for value in node.values}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ReplyProblem":
+            texts |= {id(part) for argument in node.args for part in ast.walk(argument)}
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id in {"_RFC", "_HTTPS"}
+        ):
+            texts.add(id(node.value))
         if isinstance(node, ast.AnnAssign | ast.arg) and node.annotation is not None:
             texts |= {id(part) for part in ast.walk(node.annotation)}
         if isinstance(node, ast.FunctionDef) and node.returns is not None:
