@@ -100,28 +100,13 @@ def _human_texts(tree: ast.AST) -> set[int]:
         if isinstance(node, ast.JoinedStr | ast.Raise | ast.Assert):
             texts |= {id(part) for part in ast.walk(node)}
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Line":
-            # the line's description in the table, who was read, and the remedy that people are told
-            for text in (
-                node.args[0],
-                node.args[3],
-                *(word.value for word in node.keywords if word.arg == "remedy"),
-            ):
-                texts |= {id(part) for part in ast.walk(text)}
-        if (
-            isinstance(node, ast.Dict)
-            and node.keys
-            and all(isinstance(value, ast.Constant) for value in node.values)
+            texts |= {id(node.args[0]), id(node.args[3])}  # its description in the table, and who was read
+            texts |= {id(part) for part in ast.walk(node.args[3])}
+        if isinstance(node, ast.Dict) and all(
+            isinstance(value, ast.Constant) and isinstance(value.value, str) for value in node.values
         ):
-            # a table of words: the service that says each
-            if all(isinstance(value.value, str) for value in node.values):
-                texts |= {id(value) for value in node.values}
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ReplyProblem":
-            texts |= {id(part) for argument in node.args for part in ast.walk(argument)}
-        if (
-            isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id in {"_RFC", "_HTTPS"}
-        ):
+            texts |= {id(value) for value in node.values}  # a table of words: the service that says each
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_RFC":
             texts.add(id(node.value))
         if isinstance(node, ast.AnnAssign | ast.arg) and node.annotation is not None:
             texts |= {id(part) for part in ast.walk(node.annotation)}

