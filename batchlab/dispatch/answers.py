@@ -120,10 +120,10 @@ class AnswerReader:
         try:
             while chunk:
                 received += len(chunk)
-                if received > self._max_bytes:
-                    raise self._too_long("stream", stream.usage)
                 for data in decoder.feed(chunk):
                     stream.feed(data)
+                if received > self._max_bytes:
+                    raise self._too_long("stream", stream.usage)
                 if first is None and stream.started:
                     first = time.monotonic()
                 if stream.is_whole or stream.is_refused:
