@@ -6,6 +6,7 @@ details, the error inside an error, the headers. Its words are kept to be shown,
 
 from __future__ import annotations
 
+import functools
 import html
 import itertools
 import json
@@ -168,14 +169,19 @@ class Facts:
 
     def is_one_of(self, *codes: str) -> bool:
         """Whether one of the error's codes is one of `codes`; `*` at an end matches anything."""
-        for code in codes:
-            if code.startswith("*") and any(own.endswith(code[1:]) for own in self.codes):
-                return True
-            if code.endswith("*") and any(own.startswith(code[:-1]) for own in self.codes):
-                return True
-            if code in self.codes:
-                return True
-        return False
+        if not self.codes.isdisjoint(codes):
+            return True
+        return any(
+            own.endswith(code[1:]) if code.startswith("*") else own.startswith(code[:-1])
+            for code in _starred(codes)
+            for own in self.codes
+        )
+
+
+@functools.cache
+def _starred(codes: tuple[str, ...]) -> tuple[str, ...]:
+    """Those with a `*`: few, of lists that the table asks for again and again."""
+    return tuple(code for code in codes if "*" in code)
 
 
 def error_facts(

@@ -166,3 +166,7 @@ def test_a_text_completion_that_is_none_says_what_it_used():
         with pytest.raises(ReplyProblem) as problem:
             parse_completion(json.dumps({**broken, "usage": usage}).encode())
         assert problem.value.usage.completion_tokens == 1
+    for choices in ([{"error": {"code": 429}}], [{"text": "a"}, {"text": "", "error": {"code": 429}}]):
+        with pytest.raises(ReplyProblem) as problem:
+            parse_completion(json.dumps({"choices": choices}).encode())
+        assert problem.value.evidence == b'{"error":{"code":429}}', "judged by its own facts"

@@ -414,6 +414,7 @@ def test_words_are_the_beginning_and_a_line_for_each_error():
     found = facts({"error": {"message": long, "innererror": {"message": "second"}}})
 
     assert found.words == long[:MAX_WORDS]
+    assert len(found.words) == len(found.plain_words) == 400
     assert len(found.plain_words) <= MAX_WORDS
     both = facts({"error": {"message": "first\nline", "innererror": {"message": "second"}}})
     assert both.words == both.plain_words == "first line\nsecond"
