@@ -281,6 +281,7 @@ ERRORS = [
     ({"error": {"code": "1301", "message": "m"}}, "content_filter"),  # Zhipu
     ({"object": "error", "message": "m", "type": "BadRequestError", "code": 400}, "bad_request"),  # vLLM
     ({"object": "error", "message": "maximum context length is 9", "code": 400, "choices": []}, "context_length"),
+    ({"object": "error", "type": "BadRequestError", "code": 400}, "bad_request"),
     ({"message": "m", "type": "InternalServerError", "code": 500}, "server"),  # vLLM without its object
     ({"message": "m", "type": "invalid_request_error"}, "bad_request"),
     ({"message": "m", "code": 401}, "auth"),

@@ -407,6 +407,10 @@ def test_of_a_validator_s_list_only_its_own_sentences_are_words():
     )
     assert laravel.words == "The prompt field is required."
     assert facts({"message": {"message": "so"}}).words == "so"
+    assert facts({"message": [[[["a"], {"x": ["b"]}, {"msg": "c"}]]]}).words == "a; c"
+    assert facts({"message": [[{"x": ["b"]}]]}).words == "b"
+    assert facts({"message": [[[[["a"]]]]], "detail": "d"}).words == ""
+    assert facts({"message": [str(n) for n in range(99)]}).words == "; ".join(str(n) for n in range(16))
 
 
 def test_words_are_the_beginning_and_a_line_for_each_error():

@@ -102,6 +102,7 @@ def test_a_character_that_is_cut_off_at_the_end_is_replaced():
     decoder.feed(b"data: caf\xc3")
 
     assert decoder.close() == ["caf\ufffd"]
+    assert decoder.close() == [], "it is given once"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ def counts(raw, model="") -> dict[str, int]:
 LAYOUTS = [
     ("OpenAI, reasoning inside the completion", {"prompt_tokens": 75, "completion_tokens": 1186, "total_tokens": 1261, "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 1024, "audio_tokens": 0}}, {"prompt": 75, "completion": 1186, "total": 1261, "cached": 0, "reasoning": 1024}),
     ("OpenAI from GPT-5.6 on, cache writes", {"prompt_tokens": 2006, "completion_tokens": 300, "total_tokens": 2306, "prompt_tokens_details": {"cached_tokens": 1000, "cache_write_tokens": 900}}, {"prompt": 2006, "completion": 300, "total": 2306, "cached": 1000, "cache_write": 900}),
+    ("LiteLLM, cache writes in the details alone", {"prompt_tokens": 9, "prompt_tokens_details": {"cache_creation_tokens": 4}}, {"prompt": 9, "cache_write": 4}),
     ("vLLM", {"prompt_tokens": 11, "total_tokens": 20, "completion_tokens": 9, "prompt_tokens_details": None}, {"prompt": 11, "completion": 9, "total": 20}),
     # inspect_ai 5528, sub2api 5771, vercel/ai 12425: total = prompt + completion + reasoning
     ("xAI, reasoning beside the completion", {"prompt_tokens": 10120, "completion_tokens": 1499, "total_tokens": 14428, "prompt_tokens_details": {"cached_tokens": 128}, "completion_tokens_details": {"reasoning_tokens": 2809}}, {"prompt": 10120, "completion": 4308, "total": 14428, "cached": 128, "reasoning": 2809}),
@@ -72,6 +73,7 @@ def test_gemini_s_thoughts_are_told_by_the_total_alone():
         "reasoning": 500,
     }
     assert counts(raw, "gpt-4o") == {"prompt": 8, "completion": 20, "total": 528}
+    assert counts({**raw, "total_tokens": 29}, "gemini-2.5-pro")["completion"] == 21
     assert counts({**raw, "total_tokens": 28}, "gemini-2.5-pro") == {
         "prompt": 8,
         "completion": 20,
