@@ -322,13 +322,13 @@ TABLE: tuple[Line, ...] = (
         after="first_rows",
     ),
     Line(
-        "no credit left (429, 402, 403 or 200, no wait asked for; 400 and 500 only in sentences of Anthropic "
+        "no credit left (429, 403 or 200, no wait asked for; 400 and 500 only in sentences of Anthropic "
         "and MiniMax)",
         STOP,
         "quota",
         "OpenAI, OpenRouter, ModelsLab, Anthropic, MiniMax",
         lambda e: (
-            (_speaks_for_itself(e, 200, 402, 403, 429) and e.says_plainly(_CREDIT) and e.wait_s is None)
+            (_speaks_for_itself(e, 200, 403, 429) and e.says_plainly(_CREDIT) and e.wait_s is None)
             or (e.status == 400 and e.says_plainly(wordings.CREDIT_400))
             or (e.status == 500 and e.says_plainly(wordings.CREDIT_500))
         ),

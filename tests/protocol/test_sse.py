@@ -31,6 +31,7 @@ def events(raw: bytes, cuts: list[int] | None = None) -> list[str]:
         (b'event: x\nid: 7\nretry: 10\ndata: {"a":1}\n\n', ['{"a":1}']),
         (b'data: {"a":\ndata: 1}\n\n', ['{"a":\n1}']),
         (b"data: a\ndata: b\n\n", ["a\nb"]),
+        (b'data: {"a":\ndata: 1}\ndata: {"b":2}\n\n', ['{"a":\n1}', '{"b":2}']),
         (b"data: 1\ndata: 2\n\n", ["1\n2"]),
         (b'data: {"a":1}\ndata: {"b":2}\ndata: [DONE]\n', ['{"a":1}', '{"b":2}', "[DONE]"]),
         (b'data: [DONE]\ndata: {"b":2}\n', ["[DONE]", '{"b":2}']),
