@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchlab.protocol.facts import MAX_WORDS, Asked, error_facts, unquoted
+from batchlab.protocol.facts import MAX_WORDS, Asked, Facts, error_facts, unquoted
 
 
 def facts(body, status=400, headers=None, **more):
@@ -561,3 +561,24 @@ def test_no_depth_raises(name, opening):
         closing = opening.count("{") * "}" if not opening.endswith("[") else "]" + opening.count("{") * "}"
         body = f'{{"error": {{"{name}": {opening * depth}1{closing * depth}}}}}'.encode()
         assert facts(body, 200).http == 200
+
+
+def test_nothing_is_known_of_an_answer_until_it_is_read():
+    nothing = Facts()
+
+    assert (nothing.http, nothing.status, nothing.wait_s, nothing.fault, nothing.own) == (
+        0,
+        0,
+        None,
+        None,
+        None,
+    )
+    assert (nothing.message, nothing.words, nothing.plain_words, nothing.cause, nothing.envelope) == (
+        "",
+        "",
+        "",
+        "",
+        "none",
+    )
+    assert not nothing.is_page
+    assert not nothing.codes | nothing.told | nothing.params | nothing.quotas
