@@ -317,6 +317,7 @@ def test_a_wait_in_a_page_counts_and_in_half_an_answer_does_not():
         ({"param": "messages[0].content"}, {"messages", "0", "content", ""} - {""}),
         ({"param": "/body/x#"}, {"body/x"}),
         ({"param": ""}, set()),
+        ({"param": "X"}, {"X"}),
         ({"param": 5}, set()),
         ({"param": ["x"]}, set()),
         ({"detail": [{"loc": ["body", "messages", 0, "user"], "msg": "x"}, {"loc": "y"}, 5]}, {"body", "messages", "user"}),
