@@ -213,7 +213,8 @@ def test_a_gemini_stream_s_thoughts_are_billed():
         ((HI, USED), False, False, False, False),
         ((HI, "[DONE]"), True, False, True, True),
         ((HI, " [DONE]\t"), True, False, True, True),
-        ((HI, "[DONE] " + " " * 40), False, False, False, False),
+        ((HI, "[DONE]".ljust(31)), True, False, True, True),
+        ((HI, "[DONE]".ljust(32)), False, False, False, False),
         (
             (HI, chunk(finish_reason="")),
             False,
@@ -282,6 +283,7 @@ ERRORS = [
     ({"object": "error", "message": "m", "type": "BadRequestError", "code": 400}, "bad_request"),  # vLLM
     ({"object": "error", "message": "maximum context length is 9", "code": 400, "choices": []}, "context_length"),
     ({"object": "error", "type": "BadRequestError", "code": 400}, "bad_request"),
+    ({"status": "error"}, "server"),
     ({"message": "m", "type": "InternalServerError", "code": 500}, "server"),  # vLLM without its object
     ({"message": "m", "type": "invalid_request_error"}, "bad_request"),
     ({"message": "m", "code": 401}, "auth"),
@@ -465,7 +467,8 @@ def test_the_choices_of_a_stream_are_put_together_each_by_its_index():
 def test_a_stream_that_is_cut_before_every_choice_has_ended_is_no_success():
     chunks = [event(choice(0, content="a")), event(choice(1, content="b")), event(choice(0, "stop"))]
 
-    assert "finish_reason of every choice" in str(problem(*chunks))
+    neither = "the stream ended with neither [DONE] nor a finish_reason"
+    assert (str(problem(*chunks)), str(problem(chunks[0]))) == (f"{neither} of every choice", neither)
     assert problem(*chunks).evidence == b""
     assert json.loads(whole(*chunks, "[DONE]").choices)[1]["finish_reason"] is None
 

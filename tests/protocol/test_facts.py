@@ -407,6 +407,7 @@ def test_of_a_validator_s_list_only_its_own_sentences_are_words():
         {"status": "error", "message": {"prompt": ["The prompt field is required."], "n": "x"}}, 200
     )
     assert laravel.words == "The prompt field is required."
+    assert facts({"detail": [{"loc": ["body"], "ctx": ["x"], "type": "t"}]}).words == ""
     assert facts({"message": {"message": "so"}}).words == "so"
     assert facts({"message": [[[["a"], {"x": ["b"]}, {"msg": "c"}]]]}).words == "a; c"
     assert facts({"message": [[{"x": ["b"]}]]}).words == "b"
@@ -481,6 +482,7 @@ def test_the_cause_is_the_innermost_code(error, cause):
         ({"error_msg": "e"}, "e"), ({"message": 5, "detail": "b"}, "b"), ({"message": 5}, ""),
         ({"message": {}, "tip": "c"}, "c"), ({"message": "", "detail": "b"}, "b"),
         ({"message": ["é"]}, '["é"]'),
+        ({"message": ["é"], "innererror": {"message": "i"}}, "i"),
         ({"message": "m", "innererror": {"message": "i"}}, "m: i"),
         ({"message": "all of m", "innererror": {"message": "m"}}, "all of m"),
         ({"message": "", "innererror": {"message": "i"}}, "i"),
