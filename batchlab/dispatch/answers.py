@@ -23,7 +23,7 @@ from batchlab.protocol.embeddings import EmbeddingsProblem, parse_embeddings
 from batchlab.protocol.facts import Asked
 from batchlab.protocol.outcomes import TransportFault, classify
 from batchlab.protocol.sse import SseDecoder, body_kind
-from batchlab.protocol.values import ReplyProblem
+from batchlab.protocol.values import ReplyProblem, parse_json
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply, Usage
 
 ERROR_BODY_BYTES = 64 * 1024
@@ -99,11 +99,9 @@ class AnswerReader:
         try:
             while len(pieces) <= self._max_bytes and (chunk := await self._next()):
                 pieces += chunk
-        except _ENDS as error:
-            try:
-                return self._parsed(bytes(pieces))
-            except ApiError:
-                raise error from None
+        except _ENDS:
+            if not _is_whole_json(pieces):
+                raise
         if len(pieces) > self._max_bytes:
             raise self._too_long("answer")
         return self._parsed(bytes(pieces))
@@ -136,19 +134,19 @@ class AnswerReader:
         try:
             while chunk:
                 received += len(chunk)
-                if received > self._max_bytes:
-                    raise self._too_long("stream", stream.usage)
                 for data in decoder.feed(chunk):
                     stream.feed(data)
+                if received > self._max_bytes:
+                    raise self._too_long("stream", stream.usage)
                 if first is None and stream.started:
                     first = time.monotonic()
-                if stream.is_whole:
+                if stream.is_whole or stream.is_refused:
                     await self._end(stream, decoder)
                     break
                 # the first token's time is seen when it comes; what follows is read together
                 chunk = await self._next(gathered=first is not None)
         except _ENDS as error:
-            if not stream.is_finished:
+            if not stream.is_finished and not stream.is_refused:
                 if stream.usage.raw is None:
                     raise
                 raise self._cut(error, stream.usage) from error
@@ -161,7 +159,8 @@ class AnswerReader:
             raise self._refusal(problem.evidence or b"", problem) from None
 
     async def _end(self, stream: StreamAssembler, decoder: SseDecoder) -> None:
-        """Waits a moment for the end of a stream that is whole, so that its connection is kept."""
+        """Waits a moment for the end of a stream that is whole, so that its connection is kept, or of one
+        that is refused, for its usage."""
         content = self._response.content
         try:
             async with asyncio.timeout(GRACE_S):
@@ -205,6 +204,14 @@ class AnswerReader:
 
 def _is_billed(usage: Usage | None) -> bool:
     return usage is not None and (usage.prompt_tokens is not None or usage.completion_tokens is not None)
+
+
+def _is_whole_json(body: bytearray) -> bool:
+    try:
+        parse_json(bytes(body))
+    except ReplyProblem:
+        return False
+    return True
 
 
 def _is_utf8(body: bytes) -> bool:

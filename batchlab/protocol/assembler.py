@@ -15,6 +15,7 @@ from batchlab.protocol.usage import billed_usage, usage_in
 from batchlab.protocol.values import ReplyProblem, id_of, json_text, parse_json, word_of
 from batchlab.records import Reply, Usage
 
+_NO_ID = frozenset({"", "null"})  # Mistral's, of a piece that goes on with a call
 _META = ("model", "id", "system_fingerprint", "service_tier")
 
 
@@ -27,10 +28,12 @@ class StreamAssembler:
 
     Attributes:
         started: whether any token (content, reasoning, refusal or tool call) has come.
+        is_refused: whether an error has come: what follows makes no answer of it.
     """
 
     def __init__(self, *, choices: int = 1, usage_follows: bool = False) -> None:
         self.started = False
+        self.is_refused = False
         self._expected = choices
         self._usage_follows = usage_follows
         self._usage: Mapping[str, Any] | None = None  # the last one; some servers repeat a running total
@@ -39,6 +42,7 @@ class StreamAssembler:
         self._done = False
         self._choices_seen = False
         self._meta: dict[str, str] = {}
+        self._lacking: tuple[str, ...] = _META
         self._problem: ReplyProblem | None = None  # what makes this stream no completion
 
     @property
@@ -64,10 +68,12 @@ class StreamAssembler:
 
     def feed(self, data: str) -> None:
         """Takes one event's data. A broken one is remembered, and `reply` will refuse."""
-        if type(data) is ErrorEvent:
-            self._refused(data)
+        if self._done:
             return
-        if data.strip() == "[DONE]":
+        if type(data) is ErrorEvent:
+            self._refused(data, named=True)
+            return
+        if len(data) < 32 and data.strip() == "[DONE]":
             self._done = True
             return
         try:
@@ -78,26 +84,29 @@ class StreamAssembler:
         if not isinstance(chunk, dict):
             self._refused(data)
             return
-        usage = chunk.get("usage") or ("x_groq" in chunk and usage_in(chunk))
-        if usage and isinstance(usage, dict):
-            self._usage = usage
-        if is_error(chunk):
-            self._refused(data)
+        if chunk.get("usage") or "x_groq" in chunk:
+            self._usage = usage_in(chunk) or self._usage
+        # asked in this order, and a call only then: it is done for every chunk
+        odd = "error" in chunk or "status" in chunk or "message" in chunk or "base_resp" in chunk
+        if (odd or chunk.get("object") == "error") and is_error(chunk):
+            self._refused(data, named=True)
             return
-        if len(self._meta) < len(_META):
-            for name in _META:
-                if name not in self._meta and isinstance(chunk.get(name), str):
-                    self._meta[name] = chunk[name]
+        for name in self._lacking:
+            if name in chunk and isinstance(chunk[name], str):
+                self._meta[name] = chunk[name]
+                self._lacking = tuple(other for other in self._lacking if other != name)
         choices = chunk.get("choices")
         if isinstance(choices, list):
             for choice in choices:
                 if isinstance(choice, dict):
                     self._choice(choice)
 
-    def _refused(self, data: str) -> None:
-        """An event that is no chunk; the first one says why. One that names no error is a broken one."""
-        if self._problem is None:
-            self._problem = ReplyProblem("an error event", evidence=data.encode("utf-8", "replace"))
+    def _refused(self, data: str, *, named: bool = False) -> None:
+        """An event that is no chunk. The first that names its error says why, else the first broken one."""
+        if self._problem is None or (named and not self.is_refused):
+            problem = "an error event" if named else "an event that is no chunk"
+            self._problem = ReplyProblem(problem, evidence=data.encode("utf-8", "replace"))
+        self.is_refused = self.is_refused or named
 
     def reply(self) -> Reply:
         """The whole completion. Raises ReplyProblem when the stream was cut or broken."""
@@ -182,7 +191,7 @@ class StreamAssembler:
                 parts.append(text)
                 self.started = self.started or bool(text)
         calls = delta.get("tool_calls")
-        if isinstance(calls, list):
+        if isinstance(calls, list) and calls:  # vLLM sends an empty one with every chunk
             self.started = True
             for call in calls:
                 into.add_call(call)
@@ -191,8 +200,9 @@ class StreamAssembler:
         """What some services put on a choice: an error, or the usage."""
         if isinstance(usage := choice.get("usage"), dict) and usage:
             self._usage = usage
-        if self._problem is None and choice.get("error"):
+        if choice.get("error") and not self.is_refused:
             self._problem = choice_problem(choice)
+            self.is_refused = True
 
 
 class _Choice:
@@ -253,7 +263,7 @@ class _Choice:
         function = function if isinstance(function, dict) else {}
         call = self._call_of(delta, named=bool(function.get("name")))
         for name in ("id", "type"):
-            if isinstance(delta.get(name), str) and delta[name]:
+            if isinstance(delta.get(name), str) and delta[name] not in _NO_ID:
                 call[name] = delta[name]
         own = call["function"]
         called, arguments = function.get("name"), function.get("arguments")
@@ -268,7 +278,7 @@ class _Choice:
         """The call that a piece goes on with: by its index, unless its id is another's; without an
         index by its id; without both it begins a call if it is `named`, and goes on with the last one."""
         index, own_id = delta.get("index"), delta.get("id")
-        own_id = own_id if isinstance(own_id, str) else ""
+        own_id = own_id if isinstance(own_id, str) and own_id not in _NO_ID else ""
         known = next((call for call in self.tool_calls if own_id and call.get("id") == own_id), None)
         if known is None and type(index) is int:
             known = self._by_index.get(index)

@@ -7,12 +7,15 @@ object on the choice), DeepSeek and older vLLM (`reasoning_content`); Mistral an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from batchlab.protocol.finish import finish_meaning
 from batchlab.protocol.usage import usage_of
 from batchlab.protocol.values import ReplyProblem, id_of, json_text, parse_json, text_of, word_of
 from batchlab.records import Reply
+
+_REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
 def parse_reply(body: bytes) -> Reply:
@@ -22,9 +25,9 @@ def parse_reply(body: bytes) -> Reply:
 
 def reply_of(data: Any) -> Reply:
     """The reply in a decoded `chat.completion` object. Raises ReplyProblem if there is none."""
-    usage = usage_of(data)
     if not isinstance(data, dict):
         raise ReplyProblem("not an object")
+    usage = usage_of(data)
     if is_error(data):
         raise ReplyProblem("an error with status 200", usage)
     choices = data.get("choices")
@@ -33,7 +36,8 @@ def reply_of(data: Any) -> Reply:
     if len(choices) > 1:
         choices = _in_order(choices)
     for one in choices:
-        if isinstance(one, dict) and (problem := choice_problem(one)) is not None:
+        problem = choice_problem(one)
+        if problem is not None:
             problem.usage = usage
             raise problem
     choice = choices[0]
@@ -62,25 +66,37 @@ def is_error(data: dict[str, Any]) -> bool:
     """Whether an answer, or a chunk of a stream, is an error in any of the known envelopes."""
     if data.get("error") or data.get("object") == "error" or data.get("status") == "error":
         return True
+    if "choices" in data:
+        return "base_resp" in data and is_minimax_error(data)
     # vLLM's without its `object`
-    return "choices" not in data and bool(data.get("message")) and ("code" in data or "type" in data)
+    coded = bool(data.get("message")) and ("code" in data or "type" in data)
+    return coded or is_minimax_error(data)
 
 
-def choice_problem(choice: dict[str, Any]) -> ReplyProblem | None:
+def is_minimax_error(data: Mapping[str, Any]) -> bool:
+    """Whether MiniMax says with a 200 that it is none; its `base_resp` stands beside `choices`."""
+    base = data.get("base_resp")
+    return isinstance(base, dict) and type(base.get("status_code")) is int and base["status_code"] != 0
+
+
+def choice_problem(choice: Any) -> ReplyProblem | None:
     """What is wrong with an answer whose choice carries an error, or the word that its server broke off."""
-    error = choice.get("error")
-    if error:
+    if not isinstance(choice, dict):
+        return None
+    if error := choice.get("error"):
         return ReplyProblem("an error on the choice", evidence=(json_text({"error": error}) or "").encode())
-    if finish_meaning(word := word_of(choice.get("finish_reason"))) == "broken":
+    word = choice.get("finish_reason")
+    if isinstance(word, str) and finish_meaning(word) == "broken":
         return ReplyProblem(f"the server broke off: finish_reason {word}")
     return None
 
 
 def tier_of(data: dict[str, Any]) -> str | None:
     """The tier that an answer was served in; Anthropic-like gateways say it in the usage."""
-    tier = word_of(data.get("service_tier"))
-    usage = data.get("usage")
-    return tier if tier or not isinstance(usage, dict) else word_of(usage.get("service_tier"))
+    tier = data.get("service_tier")
+    if tier is None and isinstance(usage := data.get("usage"), dict):
+        tier = usage.get("service_tier")
+    return word_of(tier)
 
 
 def _in_order(choices: list[Any]) -> list[Any]:
@@ -93,8 +109,8 @@ def _in_order(choices: list[Any]) -> list[Any]:
 
 def reasoning_text(message: dict[str, Any]) -> str | None:
     """The reasoning of a message or a delta that has it beside its content."""
-    for name in ("reasoning_content", "reasoning", "thinking"):
-        if value := message.get(name):
+    for name in _REASONING:
+        if name in message and (value := message[name]):
             text, thought = content_texts(value)
             if text or thought:
                 return (thought or "") + (text or "")
@@ -110,7 +126,7 @@ def content_texts(content: Any) -> tuple[str | None, str | None]:
     for part in content:
         if isinstance(part, str):
             texts.append(part)
-        elif isinstance(part, dict) and part.get("type") in {"thinking", "reasoning"}:
+        elif isinstance(part, dict) and part.get("type") in ("thinking", "reasoning"):
             thoughts += filter(
                 None, content_texts(part.get("thinking") or part.get("text") or part.get("reasoning"))
             )

@@ -32,6 +32,10 @@ def _as_chat(data: Any) -> Any:
     choices = data.get("choices") if isinstance(data, dict) else None
     if not isinstance(choices, list):
         return data
-    if not all(isinstance(one, dict) and isinstance(one.get("text"), str) for one in choices):
+    if not all(_is_choice(one) for one in choices):
         return {**data, "choices": []}
-    return {**data, "choices": [{**one, "message": {"content": one["text"]}} for one in choices]}
+    return {**data, "choices": [{**one, "message": {"content": one.get("text")}} for one in choices]}
+
+
+def _is_choice(one: Any) -> bool:
+    return isinstance(one, dict) and (isinstance(one.get("text"), str) or bool(one.get("error")))

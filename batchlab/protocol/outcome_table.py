@@ -59,18 +59,22 @@ def _refuses_format(e: Facts) -> bool:
 
 
 def _is_too_large(e: Facts) -> bool:
-    if e.status not in {400, 413, 429}:
-        return False
-    return (
-        e.status == 413
-        or e.says(wordings.TOO_LARGE)
-        or wordings.asks_too_much(e.words, e.asked.prompt_tokens)
-    )
+    if e.status == 413:
+        return not e.says(_CONTEXT)
+    if e.status == 429 and wordings.asks_too_much(e.words, e.asked.prompt_tokens):
+        return True
+    return e.status in {400, 429} and e.says(wordings.TOO_LARGE)
 
 
 def _refuses_request(e: Facts) -> bool:
     own = e.status == 200 and e.envelope in {"error", "flat", "modelslab"}
     return own and e.says(_REFUSED) and not e.says(_CONTEXT) and not e.says(_CONTENT)
+
+
+def _speaks_for_itself(e: Facts, *statuses: int) -> bool:
+    """Whether the words of an answer with one of `statuses` are an API's: a page may tell of anything, and a
+    200 that is no JSON may be what the model said."""
+    return e.status in statuses and not (e.envelope == "text" and (e.is_page or e.status == 200))
 
 
 def _is_daily(e: Facts) -> bool:
@@ -145,11 +149,18 @@ TABLE: tuple[Line, ...] = (
         lambda e: e.status == 429 and (bool(e.quotas) or e.is_one_of("resource_exhausted")),
     ),
     Line(
+        "429 of a quota by the minute, called insufficient_quota",
+        WAIT,
+        "rate_limit",
+        "DashScope",
+        lambda e: e.status == 429 and e.says_plainly(wordings.ALLOCATED),
+    ),
+    Line(
         "code insufficient_quota, credit_balance_exhausted, *_spend_limit_exceeded, *_usage_limit_exceeded, "
         "billing_*, insufficient_credit*, insufficient_balance, budget_exceeded, Arrearage, 1113",
         STOP,
         "quota",
-        "OpenAI, Anthropic, DashScope, Zhipu, LiteLLM",
+        "OpenAI, Anthropic, DashScope, Zhipu, MiniMax, Moonshot, One API, LiteLLM",
         lambda e: e.is_one_of(
             "insufficient_quota",
             "credit_balance_exhausted",
@@ -157,11 +168,15 @@ TABLE: tuple[Line, ...] = (
             "*_usage_limit_exceeded",
             "billing_*",
             "insufficient_credit*",
-            "insufficient_balance",
             "budget_exceeded",  # LiteLLM's own, with a 422
+            "insufficient_balance*",
+            "insufficient_user_quota",
+            "pre_consume_token_quota_failed",
             "arrearage",
             "1113",
             "exceeded_current_quota_error",
+            "creditserror",
+            "minimax_1008",
         ),
     ),
     Line(
@@ -202,6 +217,8 @@ TABLE: tuple[Line, ...] = (
             "invalid_prompt",
             "moderation_blocked",
             "safety_error",
+            "minimax_1026",
+            "minimax_1027",
         ),
     ),
     Line(
@@ -218,6 +235,8 @@ TABLE: tuple[Line, ...] = (
             "authenticationerror",
             "invalidapikey",
             "no_db_connection",  # LiteLLM without a data base: no key but its own is known; a 400
+            "minimax_1004",
+            "minimax_2049",
         ),
     ),
     Line(
@@ -250,10 +269,10 @@ TABLE: tuple[Line, ...] = (
         _is_too_large,
     ),
     Line(
-        "code rate_limit_exceeded, rate_limit_error",
+        "code rate_limit_exceeded, rate_limit_error, 1302, …",
         WAIT,
         "rate_limit",
-        "OpenAI, Anthropic, vLLM",
+        "OpenAI, Anthropic, vLLM, Zhipu, MiniMax",
         lambda e: (
             e.status in {200, 403, 429, 503}
             and e.is_one_of(
@@ -267,6 +286,14 @@ TABLE: tuple[Line, ...] = (
                 "rate_limit_reached_error",
                 "limit_requests",
                 "limit_burst_rate",
+                "1302",
+                "1303",
+                "1305",
+                "minimax_1002",
+                "minimax_1039",
+                "minimax_1041",
+                "minimax_2045",
+                "minimax_2056",
             )
         ),
     ),
@@ -283,7 +310,7 @@ TABLE: tuple[Line, ...] = (
         FAIL,
         "tls",
         "nginx, Go",
-        lambda e: e.http == 400 and e.envelope == "text" and e.says(wordings.PLAIN_TO_TLS),
+        lambda e: e.http == 400 and e.envelope == "text" and e.says_plainly(wordings.PLAIN_TO_TLS),
         after="no_success",
         remedy=_HTTPS,
     ),
@@ -296,13 +323,15 @@ TABLE: tuple[Line, ...] = (
         after="first_rows",
     ),
     Line(
-        "no credit left (429, 402, 403 or 200, no wait asked for; 400 only in Anthropic's own sentence)",
+        "no credit left (429, 403 or 200, no wait asked for; 400 and 500 only in sentences of Anthropic "
+        "and MiniMax)",
         STOP,
         "quota",
-        "OpenAI, OpenRouter, ModelsLab, Anthropic",
+        "OpenAI, OpenRouter, ModelsLab, Anthropic, MiniMax",
         lambda e: (
-            (e.status in {200, 402, 403, 429} and e.says(_CREDIT) and e.wait_s is None)
-            or (e.status == 400 and e.says(wordings.CREDIT_400))
+            (_speaks_for_itself(e, 200, 403, 429) and e.says_plainly(_CREDIT) and e.wait_s is None)
+            or (e.status == 400 and e.says_plainly(wordings.CREDIT_400))
+            or (e.status == 500 and e.says_plainly(wordings.CREDIT_500))
         ),
     ),
     Line(
@@ -335,14 +364,16 @@ TABLE: tuple[Line, ...] = (
         WAIT,
         "overloaded",
         "OpenAI, llama.cpp, TGI",
-        lambda e: e.status == 503 and e.says(wordings.OVERLOADED),
+        lambda e: e.status == 503 and e.says_plainly(wordings.OVERLOADED),
     ),
     Line(
         "404, 421, 423, 424 while a model is loading",
         WAIT,
         "overloaded",
         "Hugging Face, Triton, gateways",
-        lambda e: e.status in {404, 421, 423, 424} and (e.wait_s is not None or e.says(wordings.LOADING)),
+        lambda e: (
+            e.status in {404, 421, 423, 424} and (e.wait_s is not None or e.says_plainly(wordings.LOADING))
+        ),
     ),
     Line(
         "400, 413, 422 with the words of a prompt too long; 500: input too large to process (llama.cpp)",
@@ -350,7 +381,7 @@ TABLE: tuple[Line, ...] = (
         "context_length",
         ", ".join(wordings.CONTEXT.values()),
         lambda e: (
-            (e.status in {200, 400, 422} and e.says(_CONTEXT))
+            (_speaks_for_itself(e, 200, 400, 413, 422) and e.says(_CONTEXT))
             or (e.status == 500 and e.says(wordings.CONTEXT_500))
         ),
     ),
@@ -367,7 +398,7 @@ TABLE: tuple[Line, ...] = (
         FAIL,
         "content_filter",
         ", ".join(wordings.CONTENT.values()),
-        lambda e: e.status in {200, 400, 403, 422} and e.says(_CONTENT),
+        lambda e: _speaks_for_itself(e, 200, 400, 403, 422) and e.says(_CONTENT),
     ),
     Line(
         "400/422 that refuses response_format or the schema asked for (no success yet: STOP)",
@@ -384,8 +415,10 @@ TABLE: tuple[Line, ...] = (
         "rate_limit",
         "ModelsLab",
         lambda e: (
-            (e.status in {200, 403} and e.says(_QUEUE))
-            or (e.envelope == "modelslab" and e.status in _OWN_SENTENCE and e.says(wordings.QUEUE_400))
+            (_speaks_for_itself(e, 200, 403) and e.says_plainly(_QUEUE))
+            or (
+                e.envelope == "modelslab" and e.status in _OWN_SENTENCE and e.says_plainly(wordings.QUEUE_400)
+            )
         ),
     ),
     Line(
@@ -394,8 +427,8 @@ TABLE: tuple[Line, ...] = (
         "auth",
         "ModelsLab, gateways",
         lambda e: (
-            (e.status in {200, 403} and e.says(_KEY))
-            or (e.envelope == "modelslab" and e.status in _OWN_SENTENCE and e.says(wordings.KEY_400))
+            (_speaks_for_itself(e, 200, 403) and e.says_plainly(_KEY))
+            or (e.envelope == "modelslab" and e.status in _OWN_SENTENCE and e.says_plainly(wordings.KEY_400))
         ),
     ),
     Line(
@@ -404,7 +437,7 @@ TABLE: tuple[Line, ...] = (
         "not_found",
         "ModelsLab, LiteLLM",
         lambda e: (
-            (e.status == 200 and e.says(wordings.UNKNOWN_MODEL))
+            (_speaks_for_itself(e, 200) and e.says(wordings.UNKNOWN_MODEL))
             or (e.status == 400 and e.says(wordings.UNKNOWN_MODEL_400))
         ),
         after="no_success",

@@ -22,6 +22,8 @@ from batchlab.protocol.redact import MAX_MESSAGE_CHARS, printable, redact
 from batchlab.protocol.values import json_text
 from batchlab.records import Outcome
 
+_OF_A_ROW = frozenset({400, 413, 422})  # statuses whose message may be the user's own text
+
 
 @dataclass(frozen=True, slots=True)
 class TransportFault:
@@ -68,6 +70,9 @@ def judged(
     kind = fault.kind if fault is not None else None
     facts = error_facts(status, lower, body, fault=kind, asked=asked, now=now)
     line = next(line for line in TABLE if line.holds(facts))
+    if facts.told and facts.status in _OF_A_ROW and line.kind not in {FAIL, RETRY}:
+        sure = replace(facts, codes=facts.codes - facts.told)
+        line = next(line for line in TABLE if line.holds(sure))
     own = json_text(facts.own)
     outcome = Outcome(
         kind=line.kind,

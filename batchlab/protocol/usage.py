@@ -16,27 +16,23 @@ from batchlab.records import NO_USAGE, Usage
 
 MAX_COUNT = 2**48  # no request has as many; the sum of a part's rows still fits int64
 
-# where a count may stand, under details or beside them; the first that is a count wins
-_PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
-_COMPLETION_DETAILS = ("completion_tokens_details", "output_tokens_details")
-_CACHED = ("cached_tokens",), ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
-_CACHE_WRITE = (
-    ("cache_write_tokens", "cache_creation_tokens"),
-    ("cache_write_tokens", "cache_creation_input_tokens"),
-)
-_REASONING = ("reasoning_tokens",), ("reasoning_tokens",)
+_NOTHING: Mapping[str, Any] = {}
+_CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
+_WRITTEN = ("cache_write_tokens", "cache_creation_input_tokens")
+_BESIDE = frozenset({*_CACHED, *_WRITTEN, "reasoning_tokens"})  # counts that may stand beside the details
 
 
 def usage_in(answer: Any) -> Mapping[str, Any] | None:
     """The usage object of an answer, or of one chunk of a stream, wherever its service puts it."""
     if not isinstance(answer, dict):
         return None
-    groq = answer.get("x_groq")
-    places = [answer.get("usage"), groq.get("usage") if isinstance(groq, dict) else None]
-    choices = answer.get("choices")
-    if isinstance(choices, list):
-        places += [choice.get("usage") for choice in reversed(choices) if isinstance(choice, dict)]
-    return next((place for place in places if isinstance(place, dict) and place), None)
+    usage = answer.get("usage")
+    if isinstance(usage, dict) and usage:
+        return usage
+    groq, choices = answer.get("x_groq"), answer.get("choices")
+    places = [groq, *(reversed(choices) if isinstance(choices, list) else ())]
+    found = (place.get("usage") for place in places if isinstance(place, dict))
+    return next((usage for usage in found if isinstance(usage, dict) and usage), None)
 
 
 def usage_of(answer: Any) -> Usage:
@@ -54,27 +50,34 @@ def billed_usage(raw: Any, *, model: str = "") -> Usage:
     Args:
         model: as served. Gemini behind OpenAI's format counts its thoughts in the total only.
     """
-    if not isinstance(raw, Mapping) or not raw:
+    if not isinstance(raw, dict) or not raw:
         return NO_USAGE
-    cached, written = _either(raw, _PROMPT_DETAILS, *_CACHED), _either(raw, _PROMPT_DETAILS, *_CACHE_WRITE)
-    prompt = count(raw.get("prompt_tokens"))
+    details = _details(raw, "prompt_tokens_details", "input_tokens_details")
+    cached = count(details.get("cached_tokens"))
+    written = _first(details, ("cache_write_tokens", "cache_creation_tokens"))
+    details = _details(raw, "completion_tokens_details", "output_tokens_details")
+    reasoning = count(details.get("reasoning_tokens"))
+    if not _BESIDE.isdisjoint(raw):
+        cached = _first(raw, _CACHED) if cached is None else cached
+        written = _first(raw, _WRITTEN) if written is None else written
+        reasoning = count(raw.get("reasoning_tokens")) if reasoning is None else reasoning
     in_cache = (cached or 0) + (written or 0)
+    prompt = count(raw.get("prompt_tokens"))
     if prompt is None:
         prompt = count(raw.get("input_tokens"))
         if prompt is not None and _is_beside_cache(raw):
-            prompt += in_cache
+            prompt = count(prompt + in_cache)
     elif prompt < in_cache and "cache_creation_input_tokens" in raw:
-        prompt += in_cache
+        prompt = count(prompt + in_cache)
     completion, total = count(raw.get("completion_tokens")), count(raw.get("total_tokens"))
     if completion is None:
         completion = count(raw.get("output_tokens"))
-    reasoning = _either(raw, _COMPLETION_DETAILS, *_REASONING)
     if prompt is not None and completion is not None and total is not None:
         beside = total - prompt - completion
         if reasoning and beside == reasoning:
-            completion += reasoning
+            completion = count(completion + reasoning)
         elif reasoning is None and beside > 0 and "gemini" in model.lower():
-            completion, reasoning = completion + beside, beside
+            completion, reasoning = count(completion + beside), beside
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
@@ -91,27 +94,29 @@ def _is_beside_cache(raw: Mapping[str, Any]) -> bool:
     return "cache_read_input_tokens" in raw or "cache_creation_input_tokens" in raw
 
 
-def _either(
-    raw: Mapping[str, Any], details: tuple[str, ...], inside: tuple[str, ...], beside: tuple[str, ...]
-) -> int | None:
-    for outer in details:
-        inner = raw.get(outer)
-        if isinstance(inner, dict):
-            for name in inside:
-                if name in inner and (found := count(inner[name])) is not None:
-                    return found
-    for name in beside:
-        if name in raw and (found := count(raw[name])) is not None:
+def _details(raw: Mapping[str, Any], name: str, other: str) -> Mapping[str, Any]:
+    details = raw.get(name)
+    if not isinstance(details, dict):
+        details = raw.get(other)
+    return details if isinstance(details, dict) else _NOTHING
+
+
+def _first(counts: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    """The first of `names` that is a count."""
+    for name in names:
+        if name in counts and (found := count(counts[name])) is not None:
             return found
     return None
 
 
 def count(value: Any) -> int | None:
-    """A token count: a whole number from 0 up to int64, also when it came as text or as a float."""
+    """A token count: a whole number from 0 to `MAX_COUNT`, also when it came as text or as a float."""
+    if value is None:
+        return None
     if type(value) is int:
         return value if 0 <= value <= MAX_COUNT else None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         return count(int(value))
-    if isinstance(value, float) and value.is_integer() and 0 <= value < 2.0**53:
-        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return count(int(value))
     return None

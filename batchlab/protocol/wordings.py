@@ -21,24 +21,28 @@ CONTEXT: Mapping[str, str] = {
     r"context length is only": "vLLM",
     r"longer than the maximum model length": "vLLM, V0",
     r"too long to fit into the model": "vLLM, V1",
-    r"(model's|model) (max(imum)? )?context (length|window|size)": "vLLM, SGLang, Ollama",
-    r"longer than the model's context length": "SGLang",
-    r"input length \(\d+ tokens\) exceeds the maximum allowed length": "SGLang",
+    r"(model's|model) (max(imum)? )?context (length|window|size)": "vLLM, SGLang, Together",
+    r"input length.{0,20} exceeds the maximum allowed (input )?length": "SGLang, OpenRouter",
     r"(token count|tokens) exceeds? the (model's )?max": "SGLang",
     r"`inputs` (tokens \+|must have less than)": "TGI, Together",
     r"exceeds? the (available )?context": "llama.cpp",
     r"context (the )?overflows|of only \d+ tokens, which is not enough": "LM Studio",
+    r"greater than the context length": "LM Studio",
+    r"configured context size is \d+": "llama.cpp behind gateways",
     r"prompt is too long": "Anthropic, Fireworks",
+    r"prompt too long; exceeded": "Ollama",
     r"exceed context limit": "Anthropic",
     r"input token count.{0,40}(exceeds|but model only supports)": "Gemini, Vertex",
     r"maximum prompt length is \d+": "xAI",
     r"range of input length": "DashScope",
     r"exceeded model token limit": "Moonshot",
+    r"context window exceeds limit": "MiniMax",
+    r"prompt token count of \d+ exceeds the limit": "GitHub Models",
     r"reduce the length of (the|your) (messages|prompt)": "Groq, OpenAI",
     r"too large for model with \d+ maximum context": "Mistral",
     r"too many tokens: ": "Cohere",
     r"input is too long for requested model": "Bedrock",
-    r"(exceeds?|longer than|larger than) the (maximum )?context (window|length|size)": "gateways",
+    r"(exceeds?|longer than|larger than) the (model's )?(maximum )?context (window|length|size)": "gateways",
     r"input tokens exceed the configured limit": "OpenAI behind gateways",
     r"prompt ?超长|输入.{0,12}(超过|超出|过长)": "Zhipu, DashScope",
 }
@@ -88,13 +92,18 @@ KEY: Mapping[str, str] = {
 }
 KEY_400 = r"^(invalid|incorrect|missing|wrong) api.?key\b"
 CREDIT: Mapping[str, str] = {
-    r"insufficient (credit|balance|fund|quota)": "ModelsLab, OpenRouter, DeepSeek",
+    r"insufficient (account )?(credit|balance|fund|quota)": "ModelsLab, OpenRouter, DeepSeek",
+    r"balance is insufficient|quota is not enough": "SiliconFlow, One API",
+    r"余额不足|欠费": "Zhipu",
     r"no credits?|out of credits?": "gateways",
     r"exceeded your current quota": "OpenAI",
     r"(subscription|plan) (has )?(expired|ended)": "ModelsLab",
 }
-# Anthropic says so with a 400, in a sentence that begins so
-CREDIT_400 = r"^your credit balance is too low"
+# Anthropic says so with a 400, MiniMax with a 500: their whole sentences
+CREDIT_400 = r"^your credit balance is too low to access the (anthropic|claude) api\b"
+CREDIT_500 = r"^insufficient balance \(1008\)$"
+# DashScope says `insufficient_quota` of tokens a minute, in this sentence
+ALLOCATED = r"^allocated quota exceeded, please increase your quota limit"
 # a 200 of ModelsLab about the request: the sentences of its validator
 REFUSED: Mapping[str, str] = {
     r"^the (selected )?[\w .'-]{1,60}? (field|is invalid|must|may (only|not))": "ModelsLab",

@@ -98,7 +98,19 @@ SSE = [
         b'"function":{"arguments":"1}"}}]},"finish_reason":"tool_calls"}]}\n\n'
     ),
 ]
+SSE += [
+    b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop","usage":{"prompt_tokens":3}}]}\n\ndata: [DONE]\n\n',
+    b'data: {"choices":[{"index":1,"delta":{"reasoning":"a"}},{"index":0,"text":"b","finish_reason":"abort"}]}\n\n',
+    b'event: error\ndata: {"message":"no","code":500}\n\nerror: {"code":400,"message":"no"}\n\ndata: [DONE]\n\n',
+    b'data: {"choices":[{"message":{"content":[{"type":"thinking","thinking":"t"}]},"finish_reason":"stop"}]}\n\n',
+    b'data: {"choices":[{"error":{"code":429}}],"x_groq":{"usage":{"prompt_tokens":1}},"base_resp":{"status_code":0}}\n\n',
+]
 BODIES = [
+    b'[{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"violations":[{"quotaId":"PerDay"}]},{"retryDelay":"3s"}]}}]',
+    b'{"error":{"message":"no","code":400,"metadata":{"raw":"{\\"error\\":{\\"code\\":\\"x\\"}}","provider_name":"P"}}}',
+    b'{"detail":[{"loc":["body","messages",0],"msg":"no","input":"rate limit"}]}',
+    b'{"error":{"message":"litellm.BadRequestError: XException - {\\"error\\":{\\"code\\":\\"y\\"}} more"}}',
+    b'{"choices":null,"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}',
     (
         b'{"choices":[{"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],'
         b'"usage":{"prompt_tokens":1,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":1}}}'
@@ -124,8 +136,9 @@ HEADERS = {
 
 def sse(rng: random.Random) -> None:
     """Any chunking of any bytes gives the same events, and they add up to a reply or a problem."""
-    from batchlab.protocol.chat import ReplyProblem
-    from batchlab.protocol.sse import SseDecoder, StreamAssembler
+    from batchlab.protocol.assembler import StreamAssembler
+    from batchlab.protocol.sse import ErrorEvent, SseDecoder
+    from batchlab.protocol.values import ReplyProblem
 
     data = mutated(rng.choice(SSE), rng)
     whole = SseDecoder()
@@ -139,13 +152,107 @@ def sse(rng: random.Random) -> None:
         start += size
     pieces += parts.close()
     assert pieces == events, "the chunking changes the events"
-    stream = StreamAssembler()
+    assert parts.is_lossy == whole.is_lossy
+    assert [type(piece) for piece in pieces] == [type(event) for event in events]
+    usage_follows = rng.random() < 0.5
+    stream = StreamAssembler(choices=rng.choice((1, 1, 2)), usage_follows=usage_follows)
     for event in events:
         stream.feed(event)
+        if type(event) is ErrorEvent and not stream.is_done:
+            assert stream.is_refused
+    _plausible(stream.usage)
+    reply, problem = None, None
     try:
-        stream.reply()
-    except ReplyProblem:
-        stream.evidence()
+        reply = stream.reply()
+    except ReplyProblem as found:
+        problem = found
+    if reply is None:
+        assert problem is not None
+        assert problem.evidence is not None
+        assert problem.usage == stream.usage
+        return
+    assert not stream.is_refused, "an error became an answer"
+    assert stream.is_done or reply.finish_reason, "half a stream became an answer"
+    assert not reply.finish_reason or len(reply.finish_reason) <= 64
+
+
+def _plausible(usage: Any) -> None:
+    from batchlab.protocol.usage import MAX_COUNT
+
+    for name in ("prompt", "completion", "total", "cached", "cache_write", "reasoning"):
+        tokens = getattr(usage, f"{name}_tokens")
+        assert tokens is None or (type(tokens) is int and 0 <= tokens <= MAX_COUNT), f"{name}: {tokens}"
+    if usage.raw is not None:
+        json.loads(usage.raw)
+
+
+COUNTS: tuple[Any, ...] = (
+    None,
+    *range(8),
+    100,
+    2**48,
+    2**48 - 1,
+    2**48 + 1,
+    2**63,
+    -1,
+    1.0,
+    2.5,
+    2.0**48,
+    1e300,
+    float("nan"),
+    float("inf"),
+    True,
+    "7",
+    "-7",
+    "x",
+    "9" * 30,
+    [1],
+    {"a": 1},
+)
+USAGE_NAMES = (
+    "prompt_tokens completion_tokens total_tokens input_tokens output_tokens cached_tokens "
+    "prompt_cache_hit_tokens cache_read_input_tokens cache_creation_input_tokens cache_write_tokens "
+    "cache_creation_tokens reasoning_tokens"
+).split()
+DETAILS = "prompt_tokens_details input_tokens_details completion_tokens_details output_tokens_details".split()
+
+
+def usage(rng: random.Random) -> None:
+    """Any usage object has counts that a request can have, and its output is what was said, or with reasoning."""
+    from batchlab.protocol.usage import MAX_COUNT, billed_usage, count, usage_of
+
+    def some(names: list[str]) -> dict[str, Any]:
+        return {name: rng.choice(COUNTS) for name in rng.sample(names, rng.randint(0, 5))}
+
+    raw: dict[str, Any] = some(USAGE_NAMES)
+    for name in DETAILS:
+        if rng.random() < 0.4:
+            raw[name] = rng.choice((some(USAGE_NAMES), some(USAGE_NAMES), None, [1], "x", 5))
+    prompt, completion, reasoning = (rng.randint(0, 9) for _ in range(3))
+    model = rng.choice(("m", "gemini-2.5-pro"))
+    if rng.random() < 0.3:
+        raw |= {"prompt_tokens": prompt, "completion_tokens": completion}
+        raw["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+        raw.pop("cache_creation_input_tokens", None)
+        beside = rng.random() < 0.5
+        raw["total_tokens"] = prompt + completion + (reasoning if beside else 0)
+        billed = billed_usage(raw, model=model)
+        assert billed.completion_tokens == completion + (reasoning if beside else 0)
+        assert (billed.prompt_tokens, billed.reasoning_tokens) == (prompt, reasoning)
+    billed = billed_usage(raw, model=model)
+    _plausible(billed)
+    said = count(raw.get("completion_tokens"))
+    if said is None:
+        said = count(raw.get("output_tokens"))
+    if billed.completion_tokens is not None:
+        assert said is not None, "output that nobody told of"
+        assert billed.completion_tokens in {said, said + (billed.reasoning_tokens or 0)}
+    elif said is not None:
+        assert said + (billed.reasoning_tokens or 0) > MAX_COUNT
+    place = rng.randrange(4)
+    answer = ({"usage": raw}, {"x_groq": {"usage": raw}}, {"choices": [{"usage": raw}]}, raw)[place]
+    found = usage_of({"model": model, **answer})
+    assert found == billed or place == 3
 
 
 def some_headers(rng: random.Random) -> dict[str, str]:
@@ -175,8 +282,8 @@ def headers(rng: random.Random) -> None:
 
 def embeddings(rng: random.Random) -> None:
     """Each text gets the vector that has its index, or none gets any."""
-    from batchlab.protocol.chat import ReplyProblem
     from batchlab.protocol.embeddings import parse_embeddings, vector_text
+    from batchlab.protocol.values import ReplyProblem
 
     texts, size = rng.randint(1, 5), rng.randint(1, 4)
     vectors = [struct.pack(f"<{size}f", *(rng.uniform(-1, 1) for _ in range(size))) for _ in range(texts)]
@@ -230,47 +337,98 @@ def embeddings(rng: random.Random) -> None:
     assert len(reply.vectors) == texts
 
 
-def classifier(rng: random.Random) -> None:
-    """Any status, headers and body have an outcome with a short, printable message."""
-    from batchlab.protocol.chat import ReplyProblem, parse_reply
-    from batchlab.protocol.outcomes import classify
+STATUSES = (
+    200,
+    200,
+    201,
+    204,
+    301,
+    400,
+    400,
+    401,
+    402,
+    403,
+    404,
+    408,
+    413,
+    422,
+    429,
+    429,
+    498,
+    499,
+    500,
+    502,
+)
+STATUSES += (503, 529, 599, 700)
+NAMES = (
+    "error errors message detail code type status metadata raw innererror base_resp status_code details reason "
+    "violations quotaId retryDelay choices finish_reason delta usage object msg loc input param content"
+).split()
+WORDS = (
+    "rate limit reached; queue is full; unauthorized; invalid api key; out of credits; insufficient credits; "
+    "try again in 9s; overloaded; loading; prompt is too long; content policy; You exceeded your current quota; "
+    "You have reached the limit; exceeded your limit; 余额不足; Allocated quota exceeded, please increase your "
+    "quota limit; your credit balance is too low"
+).split("; ")
+QUOTES = ("'{}'", '"{}"', "`{}`", "“{}”", "«{}»", "「{}」", "b'{}'", "'{}", '"{}', "{}")
 
-    body = mutated(rng.choice(BODIES), rng)
+
+def _some_json(rng: random.Random, depth: int = 0) -> Any:
+    """A JSON value with the names that errors have, words that are dangerous, and JSON in its texts."""
+    kind = rng.randrange(10 if depth < 5 else 4)
+    if kind < 3:
+        text = rng.choice(QUOTES).format(rng.choice(WORDS))
+        return rng.choice((text, f"no: {text}", f"{text} is not allowed", rng.choice(WORDS)))
+    if kind == 3:
+        return rng.choice((None, True, 0, 7, 429, 401, 1302, "429", "error", 1e300, -1, "", "3s"))
+    if kind == 4:
+        return [_some_json(rng, depth + 1) for _ in range(rng.randint(0, 3))]
+    if kind == 5:
+        return json.dumps(_some_json(rng, depth + 1))
+    names = rng.sample(NAMES, rng.randint(1, 5))
+    return {name: _some_json(rng, depth + 1) for name in names}
+
+
+def _has_fact(value: Any) -> bool:
+    """Whether a value has a member by which programs are told: then anything may follow."""
+    if isinstance(value, list):
+        return any(map(_has_fact, value))
+    if not isinstance(value, dict):
+        return False
+    named = {"code", "type", "status", "reason", "status_code", "violations", "quotaId"}
+    return bool(named & value.keys()) or any(map(_has_fact, value.values()))
+
+
+def classifier(rng: random.Random) -> None:
+    """Any status, headers and body have an outcome with a short, printable message, and no text that may be
+    the user's makes a refused request more than its row's failure."""
+    from batchlab.protocol.chat import parse_reply
+    from batchlab.protocol.outcomes import classify
+    from batchlab.protocol.redact import printable
+    from batchlab.protocol.values import ReplyProblem
+
+    value = _some_json(rng)
+    plain = rng.random() < 0.5
+    body = json.dumps(value).encode() if plain else mutated(rng.choice(BODIES), rng)
     try:
-        parse_reply(body)
-    except ReplyProblem:
-        pass
-    status = rng.choice(
-        (
-            200,
-            200,
-            201,
-            204,
-            301,
-            400,
-            401,
-            402,
-            403,
-            404,
-            408,
-            413,
-            422,
-            429,
-            429,
-            498,
-            499,
-            500,
-            502,
-            503,
-            529,
-            599,
-            700,
-        )
-    )
-    outcome = classify(status, some_headers(rng), body, None)
+        reply = parse_reply(body)
+    except ReplyProblem as problem:
+        _plausible(problem.usage) if problem.usage is not None else None
+    else:
+        _plausible(reply.usage)
+    status = rng.choice(STATUSES)
+    headers = some_headers(rng)
+    outcome = classify(status, headers, body, None)
     assert isinstance(outcome, Outcome)
-    assert len(outcome.message) <= 2_000
-    assert not any(ord(character) < 32 for character in outcome.message)
+    assert outcome.kind != "OK"
+    assert outcome.wait_s is None or outcome.wait_s >= 0
+    for text in (outcome.message, outcome.cause):
+        assert text == printable(text), "not printable, or too long"
+        assert len(text) <= 2_000
+    assert outcome.error_raw is None or len(outcome.error_raw) <= 2_000
+    if plain and status in {400, 413, 422} and not _has_fact(value):
+        # `status: "error"` is a fact, too: ModelsLab's own sentences are in its own envelope
+        assert outcome.kind in {"FAIL", "RETRY"}, f"{outcome.kind} by words: {body!r}"
 
 
 _JOURNAL: list[bytes] = []
@@ -352,6 +510,7 @@ def parquet(rng: random.Random) -> None:
 
 TARGETS: dict[str, tuple[Target, int]] = {
     "sse": (sse, 1_000_000),
+    "usage": (usage, 1_000_000),
     "headers": (headers, 1_000_000),
     "classifier": (classifier, 1_000_000),
     "embeddings": (embeddings, 1_000_000),

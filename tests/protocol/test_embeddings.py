@@ -8,10 +8,9 @@ import struct
 
 import pytest
 
-from batchlab.protocol.chat import ReplyProblem
 from batchlab.protocol.completions import parse_completion
 from batchlab.protocol.embeddings import EmbeddingsProblem, input_count, parse_embeddings, vector_bytes
-from batchlab.protocol.sse import SseDecoder, StreamAssembler
+from batchlab.protocol.values import ReplyProblem
 
 TWO = {"input": ["a", "b"], "model": "m"}
 
@@ -133,15 +132,41 @@ def test_a_text_completion_has_its_text_finish_reason_and_usage():
         parse_completion(b"[]")
 
 
-def test_a_streamed_text_completion_is_put_together_from_its_texts():
-    def event(text: str, finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "text": text, "finish_reason": finish_reason}
-        return b"data: " + json.dumps({"id": "c", "model": "m", "choices": [choice]}).encode() + b"\n\n"
+def test_an_error_with_status_200_is_left_to_the_classifier_with_its_usage():
+    """LiteLLM, vLLM's flat error, MiniMax."""
+    usage = {"prompt_tokens": 4, "total_tokens": 4}
+    for error in (
+        {"error": "no"},
+        {"object": "error"},
+        {"status": "error"},
+        {"base_resp": {"status_code": 1}},
+    ):
+        with pytest.raises(ReplyProblem) as problem:
+            parse_embeddings(answer(item(0, [1.0]), usage=usage, **error), {"input": "a"})
+        assert not isinstance(problem.value, EmbeddingsProblem)
+        assert problem.value.usage.prompt_tokens == 4
 
-    decoder, stream = SseDecoder(), StreamAssembler()
-    for chunk in (event("once "), event("upon"), event("", "stop"), b"data: [DONE]\n\n"):
-        for data in decoder.feed(chunk):
-            stream.feed(data)
 
-    assert stream.started
-    assert (stream.reply().completion, stream.reply().finish_reason) == ("once upon", "stop")
+def test_the_choices_of_a_text_completion_are_kept_as_they_came():
+    choices = [{"index": n, "text": t, "finish_reason": "stop"} for n, t in ((1, "b"), (0, "a"))]
+
+    reply = parse_completion(json.dumps({"choices": choices}).encode())
+
+    assert reply.completion == "a"
+    assert json.loads(reply.choices) == choices[::-1]
+
+
+def test_a_text_completion_that_is_none_says_what_it_used():
+    usage = {"prompt_tokens": 4, "completion_tokens": 1}
+    for broken in (
+        {"choices": [{"text": None}]},
+        {"choices": [{"text": "a", "finish_reason": "error"}]},
+        {"error": "no"},
+    ):
+        with pytest.raises(ReplyProblem) as problem:
+            parse_completion(json.dumps({**broken, "usage": usage}).encode())
+        assert problem.value.usage.completion_tokens == 1
+    for choices in ([{"error": {"code": 429}}], [{"text": "a"}, {"text": "", "error": {"code": 429}}]):
+        with pytest.raises(ReplyProblem) as problem:
+            parse_completion(json.dumps({"choices": choices}).encode())
+        assert problem.value.evidence == b'{"error":{"code":429}}', "judged by its own facts"

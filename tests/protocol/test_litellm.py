@@ -122,7 +122,10 @@ def test_a_host_s_json_in_the_proxy_s_words_is_read(shown):
 
 
 def test_a_host_s_own_sentence_is_known_behind_the_proxy_s_words():
-    error = {"type": "invalid_request_error", "message": "Your credit balance is too low to access the API."}
+    error = {
+        "type": "invalid_request_error",
+        "message": "Your credit balance is too low to access the Anthropic API.",
+    }
     message = f"litellm.BadRequestError: AnthropicException - {json.dumps({'type': 'error', 'error': error})}"
 
     assert said(message + END, "invalid_request_error", "400") == ("STOP", "quota", "", None)

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from batchlab.errors import UsageError
+from batchlab.protocol.facts import Asked
 from batchlab.protocol.json_answer import json_values
 from batchlab.protocol.outcomes import classify
 from batchlab.protocol.schema import INSTRUCTION, AnswerSchema, top_properties
@@ -225,7 +226,7 @@ def test_a_recursive_or_strange_root_has_no_properties_and_does_not_hang():
     ("status", "error", "verdict"),
     [
         # OpenAI, an old model and a schema that strict mode refuses
-        (400, {"message": "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model.", "type": "invalid_request_error", "code": None}, "response_format"),
+        (400, {"message": "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model.", "type": "invalid_request_error", "param": "response_format", "code": None}, "response_format"),
         (400, {"message": "Invalid schema for response_format 'answer': In context=(), 'additionalProperties' is required to be supplied and to be false.", "code": "invalid_json_schema"}, "response_format"),
         # Groq
         (400, {"message": "This model does not support response format `json_schema`.", "type": "invalid_request_error"}, "response_format"),
@@ -238,7 +239,9 @@ def test_a_recursive_or_strange_root_has_no_properties_and_does_not_hang():
     ],
 )  # fmt: skip
 def test_a_refused_format_is_told_from_a_row_s_own_fault(status, error, verdict):
-    outcome = classify(status, {}, json.dumps({"error": error}).encode())
+    asked = Asked(options=frozenset({"model", "response_format"}))
+
+    outcome = classify(status, {}, json.dumps({"error": error}).encode(), asked=asked)
 
     assert (outcome.kind, outcome.error_class) == ("FAIL", verdict)
     assert outcome.after == {"response_format": "no_success", "bad_request": "first_rows"}.get(verdict, "")
