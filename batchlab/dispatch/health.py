@@ -19,14 +19,16 @@ ROW_STREAK = 3  # e.g. 403: a firewall page looks the same for every row
 UNREACHABLE_ATTEMPTS = 3  # connection refused before any success: a wrong address, not an outage
 WRONG_ADDRESSES = 3  # web pages before any success
 AFTER_S = 0.05  # a row that was refused lets one go first that was not
-LONG_WAITS = 3  # server errors that ask for a pause of days, without any success
+LONG_WAITS = 3  # rows in a row whose server error asks for a pause of days
+KEY_PROBE_WAIT_S = (
+    5.0  # a key that worked and is refused now gets a second look after so long; so does all else
+)
 BEHIND_S = 1.0  # after a look, for rows that were refused in it: others are asked first
 
 # A row's own content or length: says nothing of the other rows.
 _OF_THE_ROW = frozenset({"content_filter", "context_length", "too_large", "schema"})
 # FAILs that may be the end of the run although rows were answered: asked again once, and counted.
 _OF_ALL_PERHAPS = frozenset({"forbidden", "not_found"})
-_NO_ROW_S = frozenset({"auth", "quota", "rate_limit", "overloaded", "server", "connection"})
 
 _TOLLS = {
     OutcomeClass.WAIT: Toll.LIMITED,
@@ -66,7 +68,7 @@ class RunHealth:
         self._limits.answered()
         self._ends.answered()
         self._look.answered(sent_at)
-        self._streak, self._streak_cause = 0, None
+        self._streak, self._streak_cause, self._long_waits = 0, None, 0
 
     def succeeded_elsewhere(self) -> None:
         """An attempt of another process was answered: the request itself is right."""
@@ -90,7 +92,10 @@ class RunHealth:
             left: how many rows have no result yet, once all are begun.
         """
         if outcome.wait_s is not None and outcome.wait_s > max_pause_s:
-            outcome = self._too_long(outcome)
+            if self._is_to_come_back(outcome, row):
+                return _stop(outcome)
+            if outcome.kind is not OutcomeClass.STOP:
+                outcome = replace(outcome, wait_s=None)
         match outcome.kind:
             case OutcomeClass.STOP:
                 return self._perhaps_end(outcome, row, sent_at, now, left)
@@ -110,20 +115,17 @@ class RunHealth:
                 return self._failed(outcome, row, sent_at, now, left)
         return Verdict(outcome, _TOLLS.get(outcome.kind, Toll.NOTHING))
 
-    def _too_long(self, outcome: Outcome) -> Outcome:
-        """Of one that asks for a longer wait than the user allows: nobody waits so long.
+    def _is_to_come_back(self, outcome: Outcome, row: RowRefusals) -> bool:
+        """Whether a wait beyond what the user allows is meant for everybody.
 
-        Of a limit it may be the end of the run. A server error has its attempts and is asked again soon:
-        an odd header of one answer ends nothing, but a few of them and no answer at all do.
+        A limit's is. A server error has its attempts and is asked again soon: an odd header of one row's
+        answers ends nothing, but those of several rows do, with no answer in between.
         """
-        stop = replace(outcome, kind=OutcomeClass.STOP, after="")
-        if outcome.kind in {OutcomeClass.WAIT, OutcomeClass.PAUSE}:
-            return stop
-        if outcome.kind is OutcomeClass.RETRY and not self._has_answers:
-            self._long_waits += 1
-            if self._long_waits >= LONG_WAITS:
-                return stop
-        return replace(outcome, wait_s=None)
+        if outcome.kind is OutcomeClass.RETRY:
+            self._long_waits += not row.asks_too_long
+            row.asks_too_long = True
+            return self._long_waits >= LONG_WAITS
+        return outcome.kind in {OutcomeClass.WAIT, OutcomeClass.PAUSE}
 
     def _limited(self, outcome: Outcome, row: RowRefusals, now: float, left: int | None) -> Verdict:
         refusals, turns = self._limits, row.limits
@@ -158,9 +160,9 @@ class RunHealth:
         wait = replace(outcome, kind=OutcomeClass.WAIT, wait_s=None, after="")
         if own:
             return Verdict(wait, Toll.NOTHING, turns.back_s)
-        if left == 1 and outcome.error_class not in _NO_ROW_S and (may_fail or turns.asked > 1):
-            return _row_failed(outcome, turns.asked)  # there is nobody to be spared, and nobody to ask
-        match self._look.refused(sent_at, now, in_row):
+        if left == 1 and may_fail:
+            return _row_failed(outcome, turns.asked)  # nobody is left to be spared
+        match self._look.refused(sent_at, now, in_row, KEY_PROBE_WAIT_S):
             case Step.STOP:
                 return _stop(outcome)
             case Step.HOLD:

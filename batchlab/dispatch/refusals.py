@@ -73,6 +73,7 @@ class RowRefusals:
 
     limits: Turns = field(default_factory=Turns)
     ends: Turns = field(default_factory=Turns)
+    asks_too_long: bool = False  # an error of its asked for a longer wait than is allowed
 
 
 class Refusals:

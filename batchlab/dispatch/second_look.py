@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from enum import Enum, auto
 
-LOOK_S = 5.0
 MOST_IN_ROW = 32  # refusals in a row that begin a look, however many looks have ended well
 LEAST = 3  # refusals of a look, at the least, before the run stops
 DOUBTFUL_PROBES = 8  # refused in a row, where others were answered meanwhile: half of them may be by chance
@@ -22,7 +21,7 @@ class Step(Enum):
     """What is to be done after a refusal that may be the end of the run."""
 
     BEHIND = auto()  # the row is asked again later, and nothing else happens
-    HOLD = auto()  # nobody is asked for LOOK_S, and then one
+    HOLD = auto()  # nobody is asked for a while, and then one
     STOP = auto()
 
 
@@ -61,8 +60,8 @@ class SecondLook:
             self._reset()
         return False
 
-    def refused(self, sent_at: float, now: float, in_row: int) -> Step:
-        """A request was refused; a look begins at `in_row` refusals, and later at more."""
+    def refused(self, sent_at: float, now: float, in_row: int, hold_s: float) -> Step:
+        """A request was refused; a look of `hold_s` begins at `in_row` refusals, and later at more."""
         if self.goes_on:
             self._in_row += 1
             if sent_at < self._began:
@@ -75,7 +74,7 @@ class SecondLook:
         self._in_row += 1
         if self._in_row < min(MOST_IN_ROW, in_row << min(self._ended_well, 5)):
             return Step.BEHIND
-        self._began, self._until = now, now + LOOK_S
+        self._began, self._until = now, now + hold_s
         return Step.HOLD
 
     def _reset(self) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from batchlab.dispatch.health import FIRST_ROWS, RunHealth
+from batchlab.dispatch.health import KEY_PROBE_WAIT_S as LOOK_S
 from batchlab.dispatch.refusals import RowRefusals
-from batchlab.dispatch.second_look import LOOK_S
 from batchlab.dispatch.verdict import Toll, Verdict
 from batchlab.records import Outcome, OutcomeClass
 
@@ -190,14 +190,19 @@ def test_a_row_that_is_redirected_each_time_fails_and_holds_nobody_twice():
     assert [one.hold_s for one in verdicts].count(LOOK_S) == 1
 
 
-def test_the_very_last_row_that_is_redirected_fails_but_a_key_refused_to_it_stops():
-    for outcome, end in ((Outcome(STOP, "redirect", 307), FAIL), (UNAUTHORIZED, STOP)):
-        endpoint = Endpoint(20)
-        kinds = []
-        for _ in range(4):
-            kinds.append(endpoint.refused(outcome, "row", left=1).outcome.kind)
-            endpoint.now += 10
-        assert next(kind for kind in kinds if kind is not WAIT) is end
+@pytest.mark.parametrize("outcome", [Outcome(STOP, "redirect", 307), UNAUTHORIZED])
+def test_with_nobody_else_to_ask_the_last_row_is_asked_three_times_before_the_run_stops(outcome):
+    endpoint = Endpoint(20)
+    kinds = []
+    for _ in range(3):
+        kinds.append(endpoint.refused(outcome, "row", left=1).outcome.kind)
+        endpoint.now += 10
+
+    assert kinds == [WAIT, WAIT, STOP]
+
+
+def test_the_last_row_that_is_forbidden_fails_at_once():
+    assert Endpoint(20).refused(FORBIDDEN, "row", left=1).outcome.kind is FAIL
 
 
 def test_another_process_that_was_answered_earns_a_second_look_here():
@@ -241,25 +246,38 @@ def test_refusals_of_everybody_count_against_no_row():
         endpoint.now += 10
 
 
+@pytest.mark.parametrize("answers", [0, 9])
 @pytest.mark.parametrize("kind", [WAIT, PAUSE])
-def test_a_pause_beyond_what_is_allowed_stops_a_run_without_answers(kind):
-    stopped = Endpoint().refused(Outcome(kind, "rate_limit", 429, wait_s=WEEKS_S), max_pause_s=60.0)
+def test_a_limit_s_pause_beyond_what_is_allowed_stops_the_run(kind, answers):
+    long = Outcome(kind, "rate_limit", 429, wait_s=WEEKS_S)
+    stopped = Endpoint(answers).refused(long, max_pause_s=60.0)
 
     assert stopped.outcome.kind is STOP
     assert stopped.outcome.wait_s == WEEKS_S
 
 
-def test_after_answers_such_a_pause_is_looked_at_twice():
-    assert Endpoint(9).refused(replace(LIMITED, wait_s=WEEKS_S), max_pause_s=60.0).hold_s == LOOK_S
+def test_a_server_error_that_asks_for_weeks_is_asked_again_soon():
+    endpoint, weeks = Endpoint(), Outcome(RETRY, "server", 500, wait_s=WEEKS_S)
+
+    for _ in range(6):
+        one = endpoint.refused(weeks, "row", max_pause_s=60.0).outcome
+        assert (one.kind, one.wait_s) == (RETRY, None)
 
 
-def test_a_server_error_that_asks_for_weeks_is_asked_again_soon_unless_nobody_is_answered():
-    weeks = Outcome(RETRY, "server", 500, wait_s=WEEKS_S)
-    after = Endpoint(1).refused(weeks, max_pause_s=60.0)
-    before = [Endpoint.refused(one, weeks, max_pause_s=60.0) for one in [Endpoint()] * 3]
+@pytest.mark.parametrize("answers", [0, 9])
+def test_server_errors_of_several_rows_in_a_row_that_ask_for_weeks_stop_the_run(answers):
+    endpoint, weeks = Endpoint(answers), Outcome(RETRY, "server", 503, wait_s=WEEKS_S)
+    kinds = [endpoint.refused(weeks, row, max_pause_s=60.0).outcome.kind for row in "abc"]
 
-    assert (after.outcome.kind, after.outcome.wait_s) == (RETRY, None)
-    assert [one.outcome.kind for one in before] == [RETRY, RETRY, STOP]
+    assert kinds == [RETRY, RETRY, STOP]
+
+
+def test_an_answer_between_them_begins_the_count_anew():
+    endpoint, weeks = Endpoint(), Outcome(RETRY, "server", 503, wait_s=WEEKS_S)
+    for row in range(20):
+        assert endpoint.refused(weeks, row, max_pause_s=60.0).outcome.kind is RETRY
+        if row % 2:
+            endpoint.answered()
 
 
 def test_this_machine_s_shortages_are_no_row_s_refusals():

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from batchlab.costs.pricing import PriceBook
-from batchlab.dispatch import health, refusals, retry, second_look
+from batchlab.dispatch import health, refusals, retry
 from batchlab.dispatch.budget import Budget
 from batchlab.dispatch.controller import ControllerLimits, RateController
 from batchlab.dispatch.lanes import Lane, Lanes
@@ -109,7 +109,7 @@ class Ran:
 @pytest.fixture
 def quick(monkeypatch):
     """Waits of seconds that take milliseconds."""
-    monkeypatch.setattr(second_look, "LOOK_S", 0.02)
+    monkeypatch.setattr(health, "KEY_PROBE_WAIT_S", 0.02)
     monkeypatch.setattr(health, "BEHIND_S", 0.01)
     monkeypatch.setattr(refusals, "BACK_CAP_S", 0.01)
     monkeypatch.setattr(refusals, "MINUTE_CAP_S", 0.01)
