@@ -215,6 +215,11 @@ class Tally:
         for name in Totals.__slots__:
             setattr(self, name, getattr(totals, name))
 
+    @property
+    def answered(self) -> int:
+        """Rows with a completion of any status."""
+        return self.rows - self.failed
+
     def totals(self) -> Totals:
         """The sums so far."""
         return Totals(*(getattr(self, name) for name in self.__slots__))

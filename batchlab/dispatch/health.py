@@ -20,9 +20,7 @@ UNREACHABLE_ATTEMPTS = 3  # connection refused before any success: a wrong addre
 WRONG_ADDRESSES = 3  # web pages before any success
 AFTER_S = 0.05  # a row that was refused lets one go first that was not
 LONG_WAITS = 3  # rows in a row whose server error asks for a pause of days
-KEY_PROBE_WAIT_S = (
-    5.0  # a key that worked and is refused now gets a second look after so long; so does all else
-)
+LOOK_S = 5.0  # after so long what was answered before and is refused now is asked once more
 BEHIND_S = 1.0  # after a look, for rows that were refused in it: others are asked first
 
 # A row's own content or length: says nothing of the other rows.
@@ -43,10 +41,11 @@ class RunHealth:
     One instance per endpoint; called from one event loop, no await inside.
     """
 
-    def __init__(self, *, processes: int = 1) -> None:
-        """`processes` share the run: each sees only a part of its rows."""
+    def __init__(self, *, processes: int = 1, answered: bool = False) -> None:
+        """`processes` share the run, so each sees only a part of its rows; `answered` says that some of
+        them were, by an earlier invocation."""
         self._first_rows = max(ROW_STREAK, FIRST_ROWS // processes)
-        self._elsewhere = False  # another process was answered
+        self._elsewhere = answered  # another process, or an earlier invocation, was answered
         self._served = Served()
         self._limits = Refusals(self._served)
         self._ends = Refusals(self._served)
@@ -162,7 +161,7 @@ class RunHealth:
             return Verdict(wait, Toll.NOTHING, turns.back_s)
         if left == 1 and may_fail:
             return _row_failed(outcome, turns.asked)  # nobody is left to be spared
-        match self._look.refused(sent_at, now, in_row, KEY_PROBE_WAIT_S):
+        match self._look.refused(sent_at, now, in_row, LOOK_S):
             case Step.STOP:
                 return _stop(outcome)
             case Step.HOLD:

@@ -211,6 +211,7 @@ class Foreman:
             "spool": str(self._spool.absolute()),
             "index": index,
             "processes": self._crew.size,
+            "answered": self.counters.earlier.answered > 0,
             "endpoints": [(one.base_url, one.key and one.key.reveal()) for one in self._endpoints],
             "retry": None if self._retry is None else dataclasses.asdict(self._retry),
             "watch": self._watch_link,

@@ -216,6 +216,9 @@ class LocalEngine:
         controller = self._terms.controller(own, self._concurrency(endpoint, most))
         if most is not None:  # it goes on where another controller has just used the minute's rate
             controller.empty(time.monotonic())
+        health = self._terms.health()
+        if self.counters.earlier.answered or self.counters.totals.answered:
+            health.succeeded_elsewhere()  # by an earlier invocation, or in the pass before
         return Lane(
             name=own.name,
             transport=transport,
@@ -223,7 +226,7 @@ class LocalEngine:
             prices=endpoint.prices,
             weight=own.weight,
             address=transport.address,
-            health=self._terms.health(),
+            health=health,
         )
 
     def _concurrency(self, endpoint: Endpoint, most: int | None) -> int:

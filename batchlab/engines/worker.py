@@ -60,10 +60,24 @@ Tell = Callable[..., None]
 
 
 class LeasedTerms:
-    """Those of one of `processes`, number `index` of them; see `engines.terms.Terms`."""
+    """Those of one of `processes`, number `index` of them; see `engines.terms.Terms`.
 
-    def __init__(self, job: Job, index: int, processes: int, tell: Tell, hurry: Callable[[], None]) -> None:
+    Args:
+        answered: whether rows were, by an earlier invocation.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        index: int,
+        processes: int,
+        tell: Tell,
+        hurry: Callable[[], None],
+        *,
+        answered: bool = False,
+    ) -> None:
         self._job = job
+        self._answered_before = answered
         self._index, self._processes = index, processes
         self._tell = tell
         self._hurry = hurry
@@ -97,7 +111,7 @@ class LeasedTerms:
 
     def health(self) -> RunHealth:
         """See `Terms`."""
-        return RunHealth(processes=self._processes)
+        return RunHealth(processes=self._processes, answered=self._answered_before)
 
     def begins(self, lanes: Lanes, pool: Pool) -> None:
         """See `Terms`."""
@@ -164,7 +178,14 @@ class _Worker:
         plan = InputPlan.from_json(self._store.manifest["plan"])
         source = _source(job, plan, self._store, begin["spool"])
         watch = self._watch(job, begin)
-        self._terms = LeasedTerms(job, begin["index"], begin["processes"], self._tell, self._hurried.set)
+        self._terms = LeasedTerms(
+            job,
+            begin["index"],
+            begin["processes"],
+            self._tell,
+            self._hurried.set,
+            answered=begin["answered"],
+        )
         self._engine = LocalEngine(
             job=job,
             endpoints=[

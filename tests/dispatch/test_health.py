@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from batchlab.dispatch.health import FIRST_ROWS, RunHealth
-from batchlab.dispatch.health import KEY_PROBE_WAIT_S as LOOK_S
+from batchlab.dispatch.health import FIRST_ROWS, LOOK_S, RunHealth
 from batchlab.dispatch.refusals import RowRefusals
 from batchlab.dispatch.verdict import Toll, Verdict
 from batchlab.records import Outcome, OutcomeClass

@@ -109,7 +109,7 @@ class Ran:
 @pytest.fixture
 def quick(monkeypatch):
     """Waits of seconds that take milliseconds."""
-    monkeypatch.setattr(health, "KEY_PROBE_WAIT_S", 0.02)
+    monkeypatch.setattr(health, "LOOK_S", 0.02)
     monkeypatch.setattr(health, "BEHIND_S", 0.01)
     monkeypatch.setattr(refusals, "BACK_CAP_S", 0.01)
     monkeypatch.setattr(refusals, "MINUTE_CAP_S", 0.01)

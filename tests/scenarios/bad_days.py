@@ -28,7 +28,7 @@ from typing import Any
 from unittest.mock import patch
 
 import batchlab
-from batchlab.dispatch import answers, health, retry, second_look
+from batchlab.dispatch import answers, health, retry
 from batchlab.run_summary import RunSummary
 from tests.conftest import CANARY
 
@@ -771,7 +771,7 @@ def short_waits() -> Iterator[None]:
         for module, name, seconds in (
             (retry, "MAX_WAIT_S", 0.05),
             (answers, "GRACE_S", 0.1),
-            (second_look, "LOOK_S", 0.1),
+            (health, "LOOK_S", 0.1),
             (health, "BEHIND_S", 0.1),
         ):
             patches.enter_context(patch.object(module, name, seconds))

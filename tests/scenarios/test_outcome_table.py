@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import batchlab
-from batchlab.dispatch import health, retry, second_look
+from batchlab.dispatch import health, retry
 from batchlab.run_summary import RunSummary
 from tests.conftest import CANARY
 
@@ -166,7 +166,12 @@ CASES = [
     ),
     Case("402", kind("http_402"), "stop", "quota"),
     Case("quota", kind("insufficient_quota"), "stop", "quota"),
-    Case("no credit left", answer(400, error("Your credit balance is too low")), "stop", "quota"),
+    Case(
+        "no credit left",
+        answer(400, error("Your credit balance is too low to access the Anthropic API")),
+        "stop",
+        "quota",
+    ),
     Case("redirect", kind("redirect"), "stop", "endpoint"),
     Case("405", answer(405), "stop", "endpoint"),
     Case("501", answer(501), "stop", "endpoint"),
@@ -182,7 +187,7 @@ def run(
     """Runs nine rows of which some are hit by a fault; returns the summary, the rows and the ledger."""
     monkeypatch.setenv("SIMULATOR_KEY", CANARY)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(second_look, "LOOK_S", 0.05)
+    monkeypatch.setattr(health, "LOOK_S", 0.05)
     monkeypatch.setattr(health, "BEHIND_S", 0.02)
     monkeypatch.setattr(retry, "MAX_WAIT_S", 0.1)
 
@@ -249,10 +254,11 @@ def test_a_row_ends_as_the_table_says_and_the_others_are_unharmed(run, case, str
 
 @pytest.mark.parametrize(("case", "stream", "place"), STOP_CASES)
 def test_a_stop_keeps_what_is_answered_and_leaves_the_rest_pending(run, case, stream, place):
+    """After an answer it takes a second look: all rows from there on are answered so."""
     state, word = case.early or (case.state, case.word)
     assert state == "stop"
 
-    summary, rows, ledger = run(case, [PLACES[place]], stream=stream, concurrency=1)
+    summary, rows, ledger = run(case, list(range(PLACES[place], ROWS)), stream=stream, concurrency=1)
 
     assert summary.exit_code == 3
     assert summary.stopped == word, summary.message
@@ -265,19 +271,24 @@ def test_a_stop_keeps_what_is_answered_and_leaves_the_rest_pending(run, case, st
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
-@pytest.mark.parametrize("place", PLACES)
-def test_three_forbidden_rows_in_a_row_stop_the_run(run, stream, place):
-    first = min(PLACES[place], ROWS - 3)
+@pytest.mark.parametrize(
+    ("first", "stopped", "states"),
+    [
+        (0, "endpoint", ["failed"] * 2 + ["pending"] * 7),
+        (4, None, ["ok"] * 4 + ["failed"] * 3 + ["ok"] * 2),  # the second look goes well: they are odd
+        (6, "endpoint", ["ok"] * 6 + ["pending"] * 3),
+    ],
+    ids=["first", "middle", "last"],
+)
+def test_three_forbidden_rows_in_a_row_stop_the_run_unless_others_are_answered(
+    run, stream, first, stopped, states
+):
     case = Case("403", kind("http_403_html"), "stop", "endpoint")
 
     summary, rows, _ = run(case, [first, first + 1, first + 2], stream=stream, concurrency=1)
 
-    assert (summary.exit_code, summary.stopped) == (3, "endpoint")
-    assert [row["status"] for row in rows.values()] == [
-        *["ok"] * first,
-        *["failed"] * 2,
-        *["pending"] * (ROWS - first - 2),
-    ]
+    assert (summary.exit_code, summary.stopped) == (3 if stopped else 1, stopped)
+    assert [row["status"] for row in rows.values()] == states
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
@@ -383,3 +394,16 @@ def test_insecure_is_named_in_the_summary(tls_server, tmp_path, monkeypatch, cap
 
     assert summary.exit_code == 0
     assert "were not verified" in capsys.readouterr().err
+
+
+def test_a_row_that_is_refused_first_after_a_resume_is_its_own_affair(simulator, tmp_path, monkeypatch):
+    """The rows that an earlier invocation answered tell as much as those of this one."""
+    server = simulator(faults=[{"kind": "http_404", "rows": ["row 5"], "times": 99}])
+    monkeypatch.setattr(health, "LOOK_S", 0.05)
+    monkeypatch.setattr(health, "BEHIND_S", 0.02)
+
+    first = refused_run(server.base_url, tmp_path, monkeypatch, rows=12, limit=5, concurrency=1)
+    second = refused_run(server.base_url, tmp_path, monkeypatch, rows=12, concurrency=1)
+
+    assert (first.exit_code, first.totals.ok) == (0, 5)
+    assert (second.stopped, second.totals.ok, second.totals.failed) == (None, 11, 1)
