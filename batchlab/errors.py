@@ -7,7 +7,7 @@
     ├── RunStopped      exit 3    the run cannot go on now; resumable
     └── ApiError                  one attempt failed; becomes a Failure in dispatch, never reaches the CLI
 
-Exit codes: 0 every row ok · 1 finished, some rows failed · 2 nothing was sent ·
+Exit codes: 0 every row answered · 1 finished, some rows failed · 2 nothing was sent ·
 3 stopped early, resumable · 130/143 interrupted, resumable.
 """
 

@@ -126,6 +126,11 @@ class Totals:
         return Totals(*(getattr(self, name) - getattr(other, name) for name in self.__slots__))
 
     @property
+    def whole_usd(self) -> float | None:
+        """As `spent_usd`; None as soon as the cost of anything that was billed is not known."""
+        return None if self.rows_without_cost or self.waste_without_cost else self.spent_usd
+
+    @property
     def tokens_used(self) -> int:
         """Tokens kept and wasted."""
         kept = self.prompt_tokens + self.completion_tokens

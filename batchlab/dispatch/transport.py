@@ -32,7 +32,7 @@ from batchlab.protocol.limits import RateHeaders, rate_limits
 from batchlab.protocol.outcomes import TransportFault, classify
 from batchlab.protocol.redact import redact
 from batchlab.protocol.values import id_of
-from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply
+from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply, Usage
 
 # Local shortages: the machine's trouble, never charged to a row.
 _LOCAL_ERRNO = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENOMEM}
@@ -197,7 +197,8 @@ class HttpTransport:
             finally:
                 response.release()
         except ApiError as error:
-            raise ApiError(self._redacted(error.outcome), error.usage) from error.__cause__
+            usage = self._usage_without_key(error.usage)
+            raise ApiError(self._redacted(error.outcome), usage) from error.__cause__
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             fault = fault_of(error, total_timeout=time.monotonic() - started >= self._limits.timeout_s)
             raise ApiError(self._redacted(classify(None, {}, b"", fault))) from error
@@ -246,7 +247,14 @@ class HttpTransport:
             for name in _TEXTS
             if isinstance(value := getattr(reply, name), str) and key in value
         }
+        if (usage := self._usage_without_key(reply.usage)) is not reply.usage:
+            echoed["usage"] = usage
         return replace(reply, **echoed) if echoed else reply
+
+    def _usage_without_key(self, usage: Usage | None) -> Usage | None:
+        if usage is None or usage.raw is None or self._key is None or self._key.reveal() not in usage.raw:
+            return usage
+        return replace(usage, raw=usage.raw.replace(self._key.reveal(), "****"))
 
     def _request_id(self, headers: Mapping[str, str]) -> str | None:
         found = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)

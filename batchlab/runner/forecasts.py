@@ -28,9 +28,9 @@ class EarlyForecast:
 
     def lines(self, totals: Totals, elapsed_s: float) -> list[str]:
         """How the run's end compares."""
-        spent = totals.spent_usd
+        spent = totals.whole_usd
         cost, came = "", ""
-        if self.cost_usd and spent is not None and not totals.rows_without_cost:
+        if self.cost_usd and spent is not None:
             cost, came = f"{money(self.cost_usd)} and ", f"{money(spent)} and "
         said = f"forecast at {self.share:.0%}: {cost}{duration(self.elapsed_s)}"
         return [f"{said}; it came to {came}{duration(elapsed_s)}"]
@@ -93,10 +93,8 @@ def saved_forecast(run_dir: Path, content_hash: str) -> Forecast | None:
 
 def outcome_lines(made: Forecast | None, totals: Totals, rows: int) -> list[str]:
     """How a finished run compares with the forecast of its pilot."""
-    spent = totals.spent_usd
-    if made is None or made.cost_usd is None or spent is None:
-        return []
-    if totals.rows < rows or totals.rows_without_cost:
+    spent = totals.whole_usd
+    if made is None or made.cost_usd is None or spent is None or totals.rows < rows:
         return []
     low, high = made.cost_usd.low, made.cost_usd.high
     where = "inside" if low <= spent <= high else "outside"

@@ -121,7 +121,7 @@ def _forecast(job: Job, drawn: _Drawn, found: dict[int, Result], summary: RunSum
         tpm=limits.tpm,
     )
     before = drawn.before
-    spent = before.spent_usd if not before.rows_without_cost else None
+    spent = before.whole_usd
     return Forecast(
         made.sampled,
         made.prompt_tokens.plus(before.prompt_tokens + before.wasted_prompt_tokens),

@@ -332,7 +332,7 @@ def _changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[tuple
 
 def _settings_refusal(store: RunDir, changed: list[tuple[str, Any, Any]], plan: InputPlan) -> str:
     totals = store.totals()
-    paid = totals.cost_usd + totals.cost_wasted_usd
+    paid = totals.spent_usd
     spent = f", ${paid:.4f} so far" if paid else ""
     lines = [
         f"{store.path}: the request settings changed, and answers to different requests are never mixed."

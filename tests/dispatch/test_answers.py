@@ -329,7 +329,9 @@ async def test_a_key_that_is_echoed_anywhere_gets_into_no_field(wire):
         "model": CANARY,
         "system_fingerprint": CANARY,
         "service_tier": CANARY,
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1, "account": CANARY},
     }
+    unkept = json.dumps({**body, "choices": []}).encode()
     echoed = ERROR.replace(b"no", CANARY.encode()).replace(b"401", json.dumps(CANARY).encode())
 
     async with (
@@ -338,10 +340,13 @@ async def test_a_key_that_is_echoed_anywhere_gets_into_no_field(wire):
     ):
         answer = await sender.send(REQUEST)
     error, _ = await asked(answers(plain(echoed[6:], status=400)), wire)
+    billed, _ = await asked(answers(plain(unkept)), wire)
 
     assert answer.reply.completion == "so **** it is"
     assert CANARY not in str(answer)
     assert CANARY not in str(error.outcome)
+    assert CANARY not in str(billed.usage) + str(billed.outcome)
+    assert billed.usage.prompt_tokens == 3
 
 
 async def test_a_server_that_refuses_stream_options_of_many_at_once_answers_them_all(wire):
