@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from batchlab.dispatch.refusals import Refusals, RowRefusals, Served
+from batchlab.dispatch.refusals import ENOUGH, Refusals, RowRefusals, Served
 from batchlab.dispatch.second_look import SecondLook, Step
 from batchlab.dispatch.verdict import Toll, Verdict
 from batchlab.records import Outcome, OutcomeClass
@@ -154,7 +154,7 @@ class RunHealth:
         refusals, turns = self._ends, row.ends
         own = refusals.again(turns, now)
         may_fail = outcome.kind is OutcomeClass.FAIL
-        if (own and may_fail) or refusals.convicts(turns):
+        if (own and may_fail) or refusals.convicts(turns, clear=ENOUGH):
             return _row_failed(outcome, turns.asked)
         wait = replace(outcome, kind=OutcomeClass.WAIT, wait_s=None, after="")
         if own:

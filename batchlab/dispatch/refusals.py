@@ -125,15 +125,15 @@ class Refusals:
         row.last_at, row.others_last = now, self._all
         return row.shown
 
-    def convicts(self, row: Turns) -> bool:
-        """Whether the row was refused too often for chance."""
+    def convicts(self, row: Turns, *, clear: int = CLEAR) -> bool:
+        """Whether the row was refused too often for chance; `clear` times are, if no other row was."""
         if not row.shown or row.count < ENOUGH:
             return False
         others = max(0, self._all - row.others_then - row.counted)
         answers = self._served.answers - row.answers_then
         chance = (others + 1) / (others + answers + 2)
         if chance**row.count < (IMPROBABLE if self.is_steady else NEVER) or (
-            others == 0 and row.count >= CLEAR
+            others == 0 and row.count >= clear
         ):
             self._failed += 1
             return True
