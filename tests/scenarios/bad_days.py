@@ -655,7 +655,11 @@ class OddServer:
         self.asked[prompt] += 1
         stream = bool(body.get("stream"))
         odd = BAD in prompt and not (self._line.once and self.asked[prompt] > 1)
-        return await self._send(writer, (self._line.reply if odd else answered())(stream))
+        return await self._send(writer, (self._line.reply if odd else self.good)(stream))
+
+    def good(self, stream: bool) -> Sent:
+        """What a good row is answered."""
+        return answered()(stream)
 
     async def _send(self, writer: asyncio.StreamWriter, sent: Sent) -> bool:
         head = [f"HTTP/1.1 {sent.status} Some Reason"]
