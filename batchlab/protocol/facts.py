@@ -6,22 +6,32 @@ details, the error inside an error, the headers. Its words are kept to be shown,
 
 from __future__ import annotations
 
-import ast
 import functools
 import html
 import itertools
-import json
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from batchlab.protocol.chat import is_minimax_error
+from batchlab.protocol.envelopes import MAX_SHOWN, Envelope, chain_of, data_of, error_in
+from batchlab.protocol.error_members import (
+    MAX_ERRORS,
+    cause_of,
+    codes_of,
+    exceptions_of,
+    is_list_of_fields,
+    own_of,
+    params_of,
+    quotas_of,
+    retry_delay_s,
+    shown,
+    spoken,
+    status_named,
+)
 from batchlab.protocol.limits import message_wait_s, retry_after_s
-from batchlab.protocol.sse import SseDecoder, body_kind
-from batchlab.protocol.values import ReplyProblem, parse_json
+from batchlab.protocol.sse import body_kind
 
 FaultKind: TypeAlias = Literal[
     "connect",
@@ -37,19 +47,8 @@ FaultKind: TypeAlias = Literal[
     "local",
     "invalid_url",
 ]
-Envelope: TypeAlias = Literal["error", "flat", "modelslab", "none", "text"]
 
 MAX_WORDS = 400  # characters of a message that are looked at for words
-MAX_SHOWN = 4_096
-MAX_OWN = 1_000  # characters of a provider's message that are kept beside its code and type
-_MAX_DEPTH = 4  # errors inside errors
-_MAX_ERRORS = 16  # that are read of one answer
-# where an error's own words stand; ModelsLab writes `messege` at some routes, FastAPI `detail`, Bedrock
-# `Message`, MiniMax `status_msg`, Baidu `error_msg`
-_MESSAGE = ("message", "messege", "detail", "tip", "msg", "error", "Message", "status_msg", "error_msg")
-_CODE = ("code", "type", "status", "error_type", "__type", "reason", "status_code", "error_code")
-_STATUS = ("code", "status", "status_code", "statusCode", "http_code")
-_WAIT = ("retry_after", "retry_after_seconds", "estimated_time")  # OpenRouter, gateways; Hugging Face
 
 # HTTP statuses that error types and Google's status words stand for, where a 200 carries them
 # (OpenAI, Anthropic and vLLM error types; google.rpc.Code)
@@ -96,15 +95,6 @@ _QUOTED = re.compile(
     re.DOTALL,
 )
 QUOTE = "…"
-# LiteLLM's proxy names its classes, each before the next; OpenAI's library names the status
-_EXCEPTIONS = re.compile(r"(?:litellm\.(?:exceptions\.)?\w+: )+")
-_SDK_STATUS = re.compile(r"(?:\w+ - )?Error code: ([45]\d\d)\b")
-# an error in JSON, at the beginning or behind an exception's name
-# bytes as Python shows them
-_BYTES = re.compile(r"""b(['"])(?:[^'"\\]|\\.|(?!\1)['"])*\1""", re.DOTALL)
-_BEFORE_JSON = re.compile(
-    r"(?:\w+(?:Exception|Error)(?: -|:) )?(?:Error code: \d{3} - )?(?:b['\"])?(?=[{\[])"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +195,7 @@ def error_facts(
         body: at most its first 64 KiB.
     """
     http = status or 0
-    data, text = _data_of(body)
+    data, text = data_of(body)
     wait_s = retry_after_s(headers, now=now)
     if text is not None:
         page = body[:MAX_SHOWN].lower()
@@ -224,34 +214,36 @@ def error_facts(
             asked=asked,
             is_page=b"<html" in page or b"<!doctype" in page,
         )
-    envelope, error = _error_in(data)
-    found = list(itertools.islice(_chain(error), _MAX_ERRORS))
+    envelope, error = error_in(data)
+    found = list(itertools.islice(chain_of(error), MAX_ERRORS))
     chain = [one for one, _ in found]
-    said = [words for words in dict.fromkeys(unquoted(_spoken(one)) for one in chain) if words]
+    said = [words for words in dict.fromkeys(unquoted(spoken(one)) for one in chain) if words]
     if wait_s is None:
-        wait_s = next((wait for one in chain if (wait := _retry_delay_s(one)) is not None), None)
-    meant = [code for one, in_text in found if not in_text for code in _codes(one)]
-    told = [code for one, in_text in found for code in (*(_codes(one) if in_text else ()), *_exceptions(one))]
+        wait_s = next((wait for one in chain if (wait := retry_delay_s(one)) is not None), None)
+    meant = [code for one, in_text in found if not in_text for code in codes_of(one)]
+    told = [
+        code for one, in_text in found for code in (*(codes_of(one) if in_text else ()), *exceptions_of(one))
+    ]
     codes = [*meant, *told]
-    named = _status_named(chain) or next((STATUS_OF[code] for code in codes if code in STATUS_OF), None)
-    if named is None and envelope == "modelslab" and chain and _is_list_of_fields(chain[0]):
+    named = status_named(chain) or next((STATUS_OF[code] for code in codes if code in STATUS_OF), None)
+    if named is None and envelope == "modelslab" and chain and is_list_of_fields(chain[0]):
         named = 400
     return Facts(
         http=http,
         status=(named or http) if http == 200 else http,
         codes=frozenset(codes),
         told=frozenset(told).difference(meant),
-        params=frozenset(name for one in chain for name in _params(one)),
-        quotas=frozenset(quota for one in chain for quota in _quotas(one)),
+        params=frozenset(name for one in chain for name in params_of(one)),
+        quotas=frozenset(quota for one in chain for quota in quotas_of(one)),
         wait_s=message_wait_s("\n".join(said)) if wait_s is None else wait_s,
-        message=_shown(chain),
+        message=shown(chain),
         words="\n".join(said)[:MAX_WORDS],
         plain_words="\n".join(words.partition(QUOTE)[0] for words in said)[:MAX_WORDS],
         envelope=envelope,
         fault=fault,
         asked=asked,
-        own=_own(chain),
-        cause=next((cause for one in reversed(chain) if (cause := _cause(one))), ""),
+        own=own_of(chain),
+        cause=next((cause for one in reversed(chain) if (cause := cause_of(one))), ""),
     )
 
 
@@ -261,275 +253,3 @@ def unquoted(text: str) -> str:
     if "&" in text:
         text = html.unescape(text)
     return " ".join(_QUOTED.sub(lambda quote: quote["name"] or QUOTE, text).split())
-
-
-def _data_of(body: bytes) -> tuple[Any, str | None]:
-    """The JSON value of a body, or of the first event of one that is a stream; else its text."""
-    if body_kind(body) == "sse":
-        decoder = SseDecoder()
-        events = decoder.feed(body) + decoder.close()
-        body = events[0].encode("utf-8", "replace") if events else b""
-    try:
-        return parse_json(body), None
-    except ReplyProblem:
-        return None, _page_text(body)
-
-
-def _error_in(data: Any) -> tuple[Envelope, Any]:
-    """The error of a body and how it stands there."""
-    if isinstance(data, list) and data:
-        data = data[0]  # Google wraps its error object in a list
-    if not isinstance(data, dict):
-        return "none", None
-    error = data.get("error")
-    said = any(name in data for name in ("message", "detail", "Message"))
-    if not error and not said and isinstance(data.get("errors"), list):
-        error = data["errors"]  # Cloudflare
-    if isinstance(error, list) and error:
-        error = error[0]
-    if isinstance(error, dict) and error:
-        return "error", error
-    if isinstance(error, str) and error:
-        # xAI, TGI and Ollama: a code may stand beside
-        return "error", {**data, "message": error, "error": None}
-    if data.get("status") == "error":
-        return "modelslab", data
-    if said or data.get("object") == "error":
-        return "flat", data
-    coded = "error_msg" in data or ("msg" in data and isinstance(data.get("code"), str))
-    if coded and "choices" not in data:
-        return "flat", data
-    if is_minimax_error(data):
-        return "error", data["base_resp"]
-    return "none", None
-
-
-def _chain(error: Any, depth: int = 0, *, in_text: bool = False) -> Iterator[tuple[dict[str, Any], bool]]:
-    """An error and those inside it, the outermost first, and whether it stood in a message's text.
-
-    OpenRouter puts what the host behind it said into `metadata.raw`; Azure its own into `innererror`, which
-    LiteLLM puts into `provider_specific_fields`; gateways put a whole body into `message`, `detail` or
-    `error`. Each may be JSON in a string.
-    """
-    if not isinstance(error, dict) or depth > _MAX_DEPTH:
-        return
-    yield error, in_text
-    raw = _member(error, "metadata", "raw")
-    if isinstance(raw, str) and raw.strip() and _json_in(raw) is None:
-        yield {"message": _page_text(raw.encode("utf-8", "replace"))}, in_text
-    meant = (
-        _json_in(raw) if isinstance(raw, str) else raw,
-        error.get("innererror"),
-        error.get("inner_error"),
-        _member(error, "provider_specific_fields", "innererror"),
-    )
-    texts = (error.get("message"), error.get("detail"), error.get("error"))
-    for inner in (*meant, *texts):
-        value, told = (_json_in(inner), True) if isinstance(inner, str) else (inner, in_text)
-        if isinstance(value, dict | list):
-            _, found = _error_in(value)
-            yield from _chain(value if found is None else found, depth + 1, in_text=told)
-
-
-def _member(error: Mapping[str, Any], outer: str, inner: str) -> Any:
-    value = error.get(outer)
-    return value.get(inner) if isinstance(value, dict) else None
-
-
-def _json_in(text: str) -> Any:
-    """The JSON value that a text is, or that stands behind an exception's name in it; else None."""
-    if "{" not in text:
-        return None
-    text = text[:MAX_SHOWN]
-    named = _EXCEPTIONS.match(text)
-    found = _BEFORE_JSON.match(text.lstrip() if named is None else text[named.end() :])
-    if found is None:
-        return None
-    text = found.string[found.end() :]
-    if shown := _BYTES.match(found.string, found.end() - 2):
-        try:
-            text = ast.literal_eval(shown.group()).decode("utf-8", "replace")
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return None
-    try:
-        return parse_json(text)
-    except ReplyProblem:
-        pass
-    try:
-        return json.JSONDecoder().raw_decode(text)[0]  # words follow it
-    except (ValueError, RecursionError):
-        return None
-
-
-def _status_named(chain: list[dict[str, Any]]) -> int | None:
-    """An HTTP status that stands in an error's code or status, as a number or as digits."""
-    for one in chain:
-        for name in _STATUS:
-            value = one.get(name)
-            if type(value) is int and 400 <= value <= 599:
-                return value
-            if isinstance(value, str) and re.fullmatch(r"[45][0-9][0-9]", value):
-                return int(value)
-        message = one.get("message")
-        if isinstance(message, str):
-            named = _EXCEPTIONS.match(message)
-            found = _SDK_STATUS.match(message, 0 if named is None else named.end())
-            if found is not None:
-                return int(found.group(1))
-    return None
-
-
-def _codes(error: Mapping[str, Any]) -> Iterator[str]:
-    for value in (*(error.get(name) for name in _CODE), _member(error, "metadata", "error_type")):
-        if type(value) is int and value >= 1_000:
-            # Zhipu and others number their errors from 1000 on; so does MiniMax, who means others
-            yield f"minimax_{value}" if "status_msg" in error else str(value)
-        elif isinstance(value, str) and not re.fullmatch(r"|none|null|error|[0-9]{1,3}", value.lower()):
-            yield value.lower()
-    if _member(error, "metadata", "reasons"):
-        yield "moderation"  # OpenRouter, 403
-    filtered = error.get("content_filter_result") or error.get("content_filter_results")
-    if isinstance(filtered, dict) and any(
-        isinstance(one, dict) and one.get("filtered") is True for one in filtered.values()
-    ):
-        yield "content_filter"  # Azure
-    for detail in _details(error):
-        if isinstance(detail.get("reason"), str):
-            yield detail["reason"].lower()  # google.rpc.ErrorInfo
-
-
-def _exceptions(error: Mapping[str, Any]) -> Iterator[str]:
-    """Names of LiteLLM's classes, the last one first: it is nearest to the cause."""
-    message = error.get("message")
-    if isinstance(message, str) and (named := _EXCEPTIONS.match(message)) is not None:
-        yield from (name.rpartition(".")[2].lower() for name in reversed(named.group().split(": ")[:-1]))
-
-
-def _details(error: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    details = error.get("details")
-    if isinstance(details, list):
-        yield from (one for one in details if isinstance(one, dict))
-
-
-def _retry_delay_s(error: Mapping[str, Any]) -> float | None:
-    """Seconds in google.rpc.RetryInfo, a protobuf Duration in JSON ("3.5s"), or in a member that says so."""
-    for detail in _details(error):
-        delay = detail.get("retryDelay")
-        if isinstance(delay, str) and (found := re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s", delay)):
-            return float(found.group(1))
-    for name in _WAIT:
-        for seconds in (error.get(name), _member(error, "metadata", name)):
-            if isinstance(seconds, int | float) and type(seconds) is not bool and 0 <= seconds < math.inf:
-                return float(seconds)
-    return None
-
-
-def _quotas(error: Mapping[str, Any]) -> Iterator[str]:
-    """google.rpc.QuotaFailure: which quotas are exceeded."""
-    for detail in _details(error):
-        violations = detail.get("violations")
-        for one in violations if isinstance(violations, list) else ():
-            if isinstance(one, dict):
-                for name in ("quotaId", "quotaMetric", "subject"):
-                    if isinstance(one.get(name), str):
-                        yield one[name]
-
-
-def _params(error: Mapping[str, Any]) -> Iterator[str]:
-    """Parameters that are named, by themselves or in FastAPI's list of places."""
-    param = error.get("param")
-    if isinstance(param, str) and param:
-        yield from re.split(r"[.\[\]]+", param.strip("/#"))
-    for name in ("detail", "message"):
-        places = error.get(name)
-        for one in places if isinstance(places, list) else ():
-            loc = one.get("loc") if isinstance(one, dict) else None
-            if isinstance(loc, list):
-                yield from (part for part in loc if isinstance(part, str))
-
-
-def _message_of(error: Mapping[str, Any]) -> str:
-    for name in _MESSAGE:
-        value = error.get(name)
-        if isinstance(value, str) and value:
-            return value
-        if isinstance(value, dict | list) and value:
-            try:
-                return json.dumps(value, ensure_ascii=False)[:MAX_SHOWN]
-            except (ValueError, RecursionError):
-                return ""
-    return ""
-
-
-def _spoken(error: Mapping[str, Any]) -> str:
-    """What an error says itself: not the values that a validator shows, not the JSON that it carries."""
-    value = next((error[name] for name in _MESSAGE if error.get(name)), "")
-    if isinstance(value, str):
-        return "" if value.lstrip().startswith(("{", "[")) else value
-    return "; ".join(itertools.islice(_sentences(value), _MAX_ERRORS))
-
-
-def _sentences(value: Any, depth: int = 0) -> Iterator[str]:
-    """A validator's, of pydantic (`msg`) and of Laravel ({field: [sentence]})."""
-    if isinstance(value, str):
-        yield value
-    elif depth < _MAX_DEPTH and isinstance(value, list):
-        for one in value:
-            yield from _sentences(one, depth + 1)
-    elif depth < _MAX_DEPTH and isinstance(value, dict):
-        said = value.get("msg") or value.get("message")
-        if isinstance(said, str):
-            yield said
-        elif "loc" not in value:
-            for one in value.values():
-                if isinstance(one, list):
-                    yield from _sentences(one, depth + 1)
-
-
-def _shown(chain: list[dict[str, Any]]) -> str:
-    """The words of an error, and after them those of the host behind a router."""
-    if not chain:
-        return ""
-    first, *inner = chain
-    message = _message_of(first)
-    metadata = first.get("metadata")
-    behind = next((words for one in inner if (words := _message_of(one)) and words not in message), "")
-    if not behind:
-        return message
-    name = metadata.get("provider_name") if isinstance(metadata, dict) else None
-    said = f"{name}: {behind}" if isinstance(name, str) and name else behind
-    return said if not message or message.startswith(("{", "[")) else f"{message}: {said}"
-
-
-def _is_list_of_fields(error: Mapping[str, Any]) -> bool:
-    """Whether a message is a validator's: what is wrong with each field, and no sentence."""
-    return any(
-        isinstance(error.get(name), dict | list) and error[name] for name in ("message", "messege", "errors")
-    )
-
-
-def _own(chain: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The provider's own words for batch output: those of the innermost error that has a code or type."""
-    for one in reversed(chain):
-        if any(one.get(name) for name in ("code", "type")):
-            own = {name: one.get(name) for name in ("type", "code", "param")}
-            kept = {
-                name: value for name, value in own.items() if isinstance(value, str | int) or value is None
-            }
-            return {**kept, "message": _message_of(one)[:MAX_OWN]}
-    return {"message": _message_of(chain[0])[:MAX_OWN]} if chain else None
-
-
-def _cause(error: Mapping[str, Any]) -> str:
-    for name in ("code", "type", "status", "error_type", "status_code", "error_code"):
-        value = error.get(name)
-        if isinstance(value, str | int) and not isinstance(value, bool) and value not in ("", "error"):
-            return str(value)[:64]
-    return ""
-
-
-def _page_text(body: bytes) -> str:
-    """The title, else the first words, of a body that is no JSON."""
-    text = body[:MAX_SHOWN].decode("utf-8", "replace")
-    title = re.search(r"<title[^<>]*>([^<]*)</title", text, re.IGNORECASE)
-    return (title.group(1) if title else re.sub(r"<[^<>]*>", " ", text)).strip()[:300]

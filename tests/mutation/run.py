@@ -29,6 +29,8 @@ MODULES = {
     "classifier": (
         [
             "batchlab/protocol/facts.py",
+            "batchlab/protocol/envelopes.py",
+            "batchlab/protocol/error_members.py",
             "batchlab/protocol/wordings.py",
             "batchlab/protocol/outcome_table.py",
             "batchlab/protocol/outcomes.py",
