@@ -64,15 +64,32 @@ class _Meter:
 
 class Reservation:
     """What is set aside for one request; it counts as used in full until it is settled,
-    because a request that was cut off may have been billed. `at` is when it left, in Unix seconds."""
+    because a request that was cut off may have been billed. `at` is when it left, in Unix seconds;
+    `prompt` the most tokens that its own text may be."""
 
-    __slots__ = ("at", "charged_tokens", "charged_usd", "max_tokens", "priced", "worst_tokens", "worst_usd")
+    __slots__ = (
+        "at",
+        "charged_tokens",
+        "charged_usd",
+        "max_tokens",
+        "priced",
+        "prompt",
+        "worst_tokens",
+        "worst_usd",
+    )
 
     def __init__(
-        self, worst_usd: float, worst_tokens: float, *, priced: bool, max_tokens: int | None = None
+        self,
+        worst_usd: float,
+        worst_tokens: float,
+        *,
+        priced: bool,
+        max_tokens: int | None = None,
+        prompt: int | None = None,
     ) -> None:
         self.at = 0.0
         self.priced = priced
+        self.prompt = prompt
         self.max_tokens = max_tokens
         self.worst_usd = self.charged_usd = worst_usd
         self.worst_tokens = self.charged_tokens = worst_tokens
@@ -95,6 +112,7 @@ class Budget:
         self._in_flight = 0
         self._longest_completion = 0
         self._longest_beyond = 0  # completion tokens past a request's max_tokens
+        self._hidden_prompt = 0  # prompt tokens past the most that a request's own text may be
         self._answers = 0  # with a known number of completion tokens, to requests with max_tokens
         self._stopped = False
         self._changed = asyncio.Event()
@@ -152,6 +170,8 @@ class Budget:
         reservation.charged_usd = reservation.worst_usd if usd is None else usd
         known = prompt is not None and completion is not None
         reservation.charged_tokens = _tokens(usage) if known else reservation.worst_tokens
+        if prompt is not None and (own := reservation.prompt) is not None:
+            self._hidden_prompt = max(self._hidden_prompt, prompt - own)
         if completion is not None and completion > self._longest_completion:
             self._longest_completion = completion
         if completion is not None and (most := reservation.max_tokens) is not None:
@@ -194,11 +214,13 @@ class Budget:
         """What a request may use at the most.
 
         A service may answer with more than max_tokens, because its reasoning comes on top: then it is
-        twice the most that came beyond it so far, and a guess before anything did.
+        twice the most that came beyond it so far, and a guess before anything did. It may also put a prompt
+        of its own before ours, which is known from the first answer on.
         """
         if not self._capped:
             return Reservation(0.0, 0.0, priced=price is not None, max_tokens=max_tokens)
-        prompt = prompt_tokens * PROMPT_SAFETY + PROMPT_OVERHEAD
+        own = prompt_tokens * PROMPT_SAFETY + PROMPT_OVERHEAD
+        prompt = own + self._hidden_prompt
         completion = max_tokens
         if completion is None:
             completion = 2 * self._longest_completion or UNCAPPED_COMPLETION
@@ -208,7 +230,7 @@ class Budget:
             completion += UNCAPPED_REASONING
         usd = 0.0 if price is None else price.most_usd(prompt, completion)
         worst = float(prompt + completion)
-        return Reservation(usd, worst, priced=price is not None, max_tokens=max_tokens)
+        return Reservation(usd, worst, priced=price is not None, max_tokens=max_tokens, prompt=own)
 
 
 class Reserved:

@@ -165,6 +165,20 @@ async def test_a_cap_on_tokens_is_kept_too():
     assert 500 - (5 * 2 + 16 + 20) <= budget.spent_tokens <= 500
 
 
+async def test_a_prompt_that_the_service_puts_before_ours_is_set_aside_once_an_answer_has_told_of_it():
+    budget = Budget(1_000.0)
+    used = Usage(prompt_tokens=300, completion_tokens=20)
+
+    async def spend() -> None:
+        while True:
+            async with budget.reserved(5, 20, MOST) as reservation:
+                budget.settle(reservation, used, PRICE.cost_usd(used))
+
+    with pytest.raises(RunStopped, match="may use 320"):
+        await spend()
+    assert budget.spent_usd == 3 * 320
+
+
 async def test_a_cap_on_cost_sends_nothing_whose_price_is_unknown():
     with pytest.raises(RunStopped, match="price"):
         async with Budget(5.0).reserved(5, 20, None):
