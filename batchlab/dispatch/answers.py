@@ -22,7 +22,7 @@ from batchlab.protocol.completions import parse_completion
 from batchlab.protocol.embeddings import EmbeddingsProblem, parse_embeddings
 from batchlab.protocol.facts import Asked
 from batchlab.protocol.outcomes import TransportFault, classify
-from batchlab.protocol.sse import SseDecoder, body_kind
+from batchlab.protocol.sse import SseDecoder, body_kind, is_blank
 from batchlab.protocol.values import ReplyProblem, parse_json
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply, Usage
 
@@ -59,9 +59,14 @@ class AnswerReader:
         """
         if self._response.status != 200:
             raise self._refusal(await self._beginning(ERROR_BODY_BYTES))
-        start = await self._next()
+        start, blanks = await self._next(), 0
         while (kind := body_kind(start)) is None and (more := await self._next()):
-            start += more
+            if is_blank(start):  # says nothing, and may be megabytes of keep-alives
+                blanks, start = blanks + len(start), more
+            else:
+                start += more
+            if blanks + len(start) > self._max_bytes:
+                raise self._too_long("answer")
         if kind == "sse" and self._request.task != "embeddings":
             return await self._streamed(start)
         return await self._plain(start), None
@@ -184,6 +189,8 @@ class AnswerReader:
             problem="" if problem is None else str(problem),
         )
         usage = problem.usage if problem is not None and _is_billed(problem.usage) else None
+        if problem is not None and problem.evidence is not None and outcome.after == "wrong_address":
+            outcome = replace(outcome, after="")  # a part of an answer: the address is right
         if isinstance(problem, EmbeddingsProblem):
             return ApiError(_of_vectors(outcome, problem), usage)
         if request.rows > 1 and outcome.after in {"first_rows", "row_streak"}:

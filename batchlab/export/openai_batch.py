@@ -164,12 +164,15 @@ class BatchFile:
                 "request_id": row["request_id"] or line_id,
                 "body": {"error": error_of(row)},
             }
+        error = {"code": kind, "message": message}
+        if response is None and row["error_raw"] is not None:
+            error["provider"] = error_of(row)  # what a 200 said all the same
         unread = self._own_ids and kind == "bad_input"
         return {
             "id": line_id,
             "custom_id": None if unread else row["custom_id"],
             "response": response,
-            "error": {"code": kind, "message": message},
+            "error": error,
         }
 
 

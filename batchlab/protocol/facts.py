@@ -95,6 +95,7 @@ _QUOTED = re.compile(
     re.DOTALL,
 )
 QUOTE = "…"
+_OF_AN_ANSWER = {"choices", "usage", "data", "object"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,8 @@ class Facts:
             ModelsLab's; `none` in a JSON without one, `text` in a body that is no JSON.
         fault: why no response came.
         own: the provider's `type`, `code`, `message` and `param`, as they came; empty when it has none.
+        is_page: the body is HTML.
+        is_foreign: it has nothing of an answer of this API, nor of an error.
     """
 
     http: int = 0
@@ -152,6 +155,7 @@ class Facts:
     own: Mapping[str, Any] | None = None
     cause: str = ""
     is_page: bool = False
+    is_foreign: bool = False
 
     def says(self, pattern: str) -> bool:
         """Whether the words match `pattern`, whatever the case."""
@@ -213,6 +217,7 @@ def error_facts(
             fault=fault,
             asked=asked,
             is_page=b"<html" in page or b"<!doctype" in page,
+            is_foreign=bool(text) and body_kind(body) == "other",
         )
     envelope, error = error_in(data)
     found = list(itertools.islice(chain_of(error), MAX_ERRORS))
@@ -244,6 +249,7 @@ def error_facts(
         asked=asked,
         own=own_of(chain),
         cause=next((cause for one in reversed(chain) if (cause := cause_of(one))), ""),
+        is_foreign=envelope == "none" and not (isinstance(data, dict) and _OF_AN_ANSWER & data.keys()),
     )
 
 

@@ -78,7 +78,9 @@ def _speaks_for_itself(e: Facts, *statuses: int) -> bool:
 
 
 def _is_daily(e: Facts) -> bool:
-    return any("perday" in quota.lower().replace("_", "").replace("-", "") for quota in e.quotas)
+    if any("perday" in quota.lower().replace("_", "").replace("-", "") for quota in e.quotas):
+        return True
+    return e.wait_s is None and e.says_plainly(wordings.DAILY)
 
 
 TABLE: tuple[Line, ...] = (
@@ -134,12 +136,12 @@ TABLE: tuple[Line, ...] = (
     Line("connection reset, broken body", RETRY, "connection", "aiohttp", lambda e: e.fault is not None),
     # what the error says for programs
     Line(
-        "429 with a QuotaFailure …PerDay…: the day's quota is gone",
+        "429 with a QuotaFailure …PerDay…, or per-day in words and no wait: the day's quota is gone",
         STOP,
         "quota",
         "Google, google.rpc.QuotaFailure",
         lambda e: e.status == 429 and _is_daily(e),
-        remedy="Google's daily quotas begin anew at midnight Pacific time",
+        remedy="It is a quota by the day (Google's begin anew at midnight Pacific time, OpenRouter's in UTC)",
     ),
     Line(
         "429 with RetryInfo or a quota …PerMinute…, or RESOURCE_EXHAUSTED",
@@ -490,11 +492,11 @@ TABLE: tuple[Line, ...] = (
     Line("499 client closed request, by a proxy", RETRY, "server", "nginx", lambda e: e.status == 499),
     Line("201-299", FAIL, "invalid_response", _RFC, lambda e: 200 < e.status < 300),
     Line(
-        "200 with a page, or that knows no such route (no success yet: STOP after 3)",
+        "200 with a page, a text, or JSON of something else (no success yet: STOP after 3)",
         RETRY,
         "invalid_response",
-        "LM Studio, web servers",
-        lambda e: e.status == 200 and (e.is_page or e.says(wordings.WRONG_ADDRESS)),
+        "LM Studio, Ollama, web servers",
+        lambda e: e.status == 200 and (e.is_page or e.is_foreign or e.says(wordings.WRONG_ADDRESS)),
         after="wrong_address",
     ),
     Line(
@@ -505,7 +507,7 @@ TABLE: tuple[Line, ...] = (
         lambda e: e.status == 200 and e.envelope not in {"none", "text"},
     ),
     Line(
-        "200, but no completion: text, empty, no choices, a cut stream",
+        "200, but no completion: empty, no choices, a cut stream",
         RETRY,
         "invalid_response",
         "web servers",

@@ -25,6 +25,9 @@ from batchlab.records import Outcome
 _OF_A_ROW = frozenset({400, 413, 422})  # statuses whose message may be the user's own text
 
 
+MAX_BEGINNING = 200  # bytes that are shown of a body that is something else
+
+
 @dataclass(frozen=True, slots=True)
 class TransportFault:
     """No response came, or none that could be read; from `dispatch.transport`."""
@@ -78,7 +81,7 @@ def judged(
         kind=line.kind,
         error_class=line.error_class,
         code=status,
-        message=_with_remedy(printable(redact(_message(facts, fault, lower, problem))), line.remedy),
+        message=_with_remedy(printable(redact(_message(facts, fault, lower, problem, body))), line.remedy),
         wait_s=line.wait_s if facts.wait_s is None else facts.wait_s,
         after=line.after,
         cause=printable(redact(facts.cause)),
@@ -113,7 +116,9 @@ def _with_remedy(message: str, remedy: str) -> str:
     return f"{message[: MAX_MESSAGE_CHARS - 200].rstrip('.')}. {remedy}." if remedy else message
 
 
-def _message(facts: Facts, fault: TransportFault | None, headers: Mapping[str, str], problem: str) -> str:
+def _message(
+    facts: Facts, fault: TransportFault | None, headers: Mapping[str, str], problem: str, body: bytes
+) -> str:
     if fault is not None:
         return fault.message or fault.kind.replace("_", " ")
     if 300 <= facts.status < 400:
@@ -122,5 +127,6 @@ def _message(facts: Facts, fault: TransportFault | None, headers: Mapping[str, s
         return facts.message
     if facts.status == 200:
         said = problem.removeprefix("the answer has status 200 but ")
-        return f"the answer has status 200 but is no completion{f' ({said})' if said else ''}"
+        what = f"the answer has status 200 but is no completion{f' ({said})' if said else ''}"
+        return f"{what}: {body[:MAX_BEGINNING].decode('utf-8', 'replace')}" if facts.is_foreign else what
     return f"HTTP {facts.status} without a message"

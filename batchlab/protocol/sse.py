@@ -31,6 +31,11 @@ def body_kind(start: bytes) -> Literal["json", "sse", "other"] | None:
     return None if any(field.startswith(text) for field in _FIELDS) else "other"
 
 
+def is_blank(start: bytes) -> bool:
+    """Whether nothing of a body has come yet but blanks, or the mark before UTF-8."""
+    return not start.removeprefix(codecs.BOM_UTF8).strip()
+
+
 class ErrorEvent(str):
     """The data of an event that says by its name or its field that it is an error."""
 

@@ -95,10 +95,11 @@ CREDIT: Mapping[str, str] = {
     r"insufficient (account )?(credit|balance|fund|quota)": "ModelsLab, OpenRouter, DeepSeek",
     r"balance is insufficient|quota is not enough": "SiliconFlow, One API",
     r"余额不足|欠费": "Zhipu",
-    r"no credits?|out of credits?": "gateways",
+    r"no credits?|out of credits?|credits? (is|are) (over|exhausted|used up)": "gateways",
     r"exceeded your current quota": "OpenAI",
     r"(subscription|plan) (has )?(expired|ended)": "ModelsLab",
 }
+DAILY = r"\bper[- ]day\b"  # OpenRouter: "Rate limit exceeded: free-models-per-day"
 # Anthropic says so with a 400, MiniMax with a 500: their whole sentences
 CREDIT_400 = r"^your credit balance is too low to access the (anthropic|claude) api\b"
 CREDIT_500 = r"^insufficient balance \(1008\)$"

@@ -392,3 +392,12 @@ async def test_a_kept_connection_serves_the_next_row_after_a_whole_stream(wire):
             assert (await sender.send(REQUEST)).reply.usage.total_tokens == 5
 
     assert connections == 1
+
+
+async def test_blanks_before_an_answer_are_bounded_like_the_answer():
+    """200 MB of blanks, as a compressed body holds in a few bytes, took half a minute of copying."""
+    body = b" " * 2_000_000 + b'{"choices": []}'
+
+    error, _ = await asked(answers(plain(body)), POOLED, max_response_bytes=1_000_000)
+
+    assert error.outcome.error_class == "too_large"

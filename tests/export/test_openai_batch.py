@@ -205,3 +205,14 @@ def test_an_export_that_fails_half_way_leaves_the_old_files(tmp_path):
             Target(str(tmp_path / "out.jsonl"), "openai-batch", str(tmp_path / "errors.jsonl")), tables
         )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_error_inside_a_200_keeps_the_provider_s_own_words(tmp_path):
+    """There is no response to show it in: a reader takes a status of 200 for an answer."""
+    own = {"type": "invalid_request_error", "code": "bad_value", "message": "no", "param": "messages"}
+    inside = dataclasses.replace(failed(0, "bad_request", 200), error_raw=json.dumps(own))
+
+    (said, silent), *_ = exported(tmp_path, [inside, failed(1, "timeout", None)])
+
+    assert (said["response"], said["error"]["code"], said["error"]["provider"]) == (None, "bad_request", own)
+    assert silent["error"] == {"code": "timeout", "message": "what went wrong"}

@@ -22,7 +22,7 @@ def verdict(status: int | None, body: object = b"{}", fault: str | None = None, 
 
 
 OWN = {
-    200: ("RETRY", "invalid_response", ""),
+    200: ("RETRY", "invalid_response", "wrong_address"),
     400: ("FAIL", "bad_request", "first_rows"),
     401: ("STOP", "auth", ""),
     402: ("STOP", "quota", ""),
@@ -240,7 +240,12 @@ def test_words_of_a_page_count_only_where_a_status_says_the_same():
     ):
         page = f"<html><title>{words}</title></html>".encode()
         assert verdict(200, page) == ("RETRY", "invalid_response", "wrong_address")
-        assert verdict(200, words.encode()) == ("RETRY", "invalid_response", "")
+        assert verdict(200, words.encode()) == ("RETRY", "invalid_response", "wrong_address")
+        assert verdict(200, b'{"choices": [], "text": "' + words.encode()) == (
+            "RETRY",
+            "invalid_response",
+            "",
+        )
         assert verdict(403, page) == by_status(403)
         assert verdict(400, page) == by_status(400)
     assert verdict(403, b"rate limit") == LATER
@@ -448,7 +453,9 @@ def test_x_should_retry_changes_fail_and_retry_only():
         (399, {}, b"", "the base URL redirects to an unnamed place; set it as base_url"),
         (400, {"location": "https://x.example"}, b"{}", "HTTP 400 without a message"),
         (300, {}, b'{"message": "no"}', "the base URL redirects to an unnamed place; set it as base_url"),
-        (200, {}, b"{}", "the answer has status 200 but is no completion"),
+        (200, {}, b"{}", "the answer has status 200 but is no completion: {}"),
+        (200, {}, b"", "the answer has status 200 but is no completion"),
+        (200, {}, b'{"version": "1"}', 'the answer has status 200 but is no completion: {"version": "1"}'),
         (500, {}, b"{}", "HTTP 500 without a message"),
         (500, {}, b'{"message": "no"}', "no"),
     ],
@@ -466,7 +473,7 @@ def test_what_a_person_is_told(status, headers, body, message):
     ],
 )  # fmt: skip
 def test_a_200_that_says_nothing_is_explained_by_what_is_wrong_with_it(problem, message):
-    assert classify(200, {}, b"{}", problem=problem).message == message
+    assert classify(200, {}, b'{"choices": []}', problem=problem).message == message
     assert classify(200, {}, b'{"error": "no"}', problem=problem).message == "no"
 
 

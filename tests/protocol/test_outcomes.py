@@ -456,7 +456,7 @@ def test_a_transport_fault_means_what_the_table_says(fault, kind, error_class, a
     ("body", "status", "remedy"),
     [
         (b"Client sent an HTTP request to an HTTPS server.", 400, "server. The server speaks TLS: write https:// in base_url."),
-        (raw(google(429, "gone.", "RESOURCE_EXHAUSTED", quota("PerDay"))), 429, "gone. Google's daily quotas begin anew at midnight Pacific time."),
+        (raw(google(429, "gone.", "RESOURCE_EXHAUSTED", quota("PerDay"))), 429, "gone. It is a quota by the day (Google's begin anew at midnight Pacific time, OpenRouter's in UTC)."),
         (raw({**openai("no"), "error": {"message": "no", "param": "response_format"}}), 400, "no. To ask without it: --schema-mode json_object, or --schema-mode prompt."),
         (raw(openai("x" * 5_000, param="response_format")), 400, "x. To ask without it: --schema-mode json_object, or --schema-mode prompt."),
     ],
@@ -570,3 +570,31 @@ def test_no_answer_however_strange_raises(status, headers, body):
 
     assert outcome.kind is not OutcomeClass.OK
     assert outcome.wait_s is None or outcome.wait_s >= 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"Ollama is running", b'{"version": "0.5"}', b"{}", b"[]", b"null", b"<html><title>x</title></html>"],
+)
+def test_a_200_of_something_else_tells_of_a_wrong_address_and_shows_what_came(body):
+    outcome = classify(200, {}, body)
+
+    assert (outcome.kind, outcome.error_class, outcome.after) == (RETRY, "invalid_response", "wrong_address")
+    assert body.decode() in outcome.message or "x" in outcome.message
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b'{"choices": []}', b'{"choices": nu', b'{"object": "x", "usage": {}}']
+)
+def test_a_200_that_is_begun_as_an_answer_does_not(body):
+    assert classify(200, {}, body).after == ""
+
+
+def test_a_limit_by_the_day_stops_unless_it_says_how_long():
+    """OpenRouter's free models; OpenAI's requests per day come back one by one."""
+    by_the_day = openai("Rate limit exceeded: free-models-per-day. Add 10 credits to unlock more", code=429)
+    rolling = openai("Rate limit reached on requests per day (RPD): Limit 200. Please try again in 7m12s.")
+
+    assert classify(429, {}, json.dumps(by_the_day).encode()).kind is STOP
+    assert classify(429, {}, json.dumps(rolling).encode()).kind is WAIT
+    assert classify(429, {"Retry-After": "5"}, json.dumps(by_the_day).encode()).kind is WAIT
