@@ -168,3 +168,10 @@ def test_an_image_for_a_model_without_eyes_is_its_row_s_failure():
     outcome = classify(500, {}, body)
 
     assert (outcome.kind.value, outcome.error_class, outcome.after) == ("FAIL", "bad_request", "first_rows")
+
+
+def test_a_class_of_litellm_s_names_the_status_where_nothing_else_does():
+    """In a stream its errors have no status, and some of its versions put no code there."""
+    error = {"message": "litellm.RateLimitError: x - y", "type": None, "param": None, "code": None}
+
+    assert classify(200, {}, json.dumps({"error": error}).encode()).error_class == "rate_limit"
