@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Any, Protocol, Self
 
 import aiohttp
@@ -38,7 +39,8 @@ from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply, Usage
 _LOCAL_ERRNO = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENOMEM}
 # a TLS alert or handshake record, as aiohttp's parsers show what is no status line
 _TLS_RECORD = re.compile(r"\\x1[56]\\x03[\\x]|[\x15\x16]\x03[\x00-\x04]")
-_TEXTS = tuple(field.name for field in fields(Reply) if field.name not in {"usage", "vectors"})
+_TEXTS = tuple(one.name for one in fields(Reply) if one.name not in {"usage", "vectors", "is_lossy"})
+_texts_of = attrgetter(*_TEXTS)
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "cf-ray", "apim-request-id")
 
 
@@ -243,9 +245,9 @@ class HttpTransport:
             return reply
         key = self._key.reveal()
         echoed: dict[str, Any] = {
-            name: value.replace(key, "****")
-            for name in _TEXTS
-            if isinstance(value := getattr(reply, name), str) and key in value
+            name: text.replace(key, "****")
+            for name, text in zip(_TEXTS, _texts_of(reply), strict=True)
+            if text is not None and key in text
         }
         if (usage := self._usage_without_key(reply.usage)) is not reply.usage:
             echoed["usage"] = usage
