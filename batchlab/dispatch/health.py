@@ -49,6 +49,7 @@ class RunHealth:
         self._served = Served()
         self._limits = Refusals(self._served)
         self._ends = Refusals(self._served)
+        self._errors = Refusals(self._served)
         self._look = SecondLook()
         self._streak = 0  # rows in a row that failed with `_streak_cause`
         self._streak_cause: tuple[str, int | None, str] | None = None
@@ -66,6 +67,7 @@ class RunHealth:
             served.latest_sent_at = sent_at
         self._limits.answered()
         self._ends.answered()
+        self._errors.answered()
         self._look.answered(sent_at)
         self._streak, self._streak_cause, self._long_waits = 0, None, 0
 
@@ -112,7 +114,19 @@ class RunHealth:
                     outcome = replace(outcome, kind=OutcomeClass.RETRY)
             case OutcomeClass.FAIL:
                 return self._failed(outcome, row, sent_at, now, left)
+        if outcome.kind is OutcomeClass.RETRY and self._is_its_own(row, now, left):
+            return Verdict(outcome, Toll.NOTHING)
         return Verdict(outcome, _TOLLS.get(outcome.kind, Toll.NOTHING))
+
+    def _is_its_own(self, row: RowRefusals, now: float, left: int | None) -> bool:
+        """Books an error. Whether it tells of its row alone: others, asked since its last one, were answered.
+
+        Where many rows fail it tells of the endpoint all the same, until only a few are left: those
+        whose errors are their own are what remains.
+        """
+        errors = self._errors
+        own = errors.again(row.errors, now)
+        return row.is_odd or (own and (errors.is_rare or errors.is_tail(left)))
 
     def _is_to_come_back(self, outcome: Outcome, row: RowRefusals) -> bool:
         """Whether a wait beyond what the user allows is meant for everybody.

@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from batchlab.costs.price import HOUR_S, Ceiling, Served, asked_tier
 from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.dispatch import attempt_costs
 from batchlab.dispatch.budget import Budget, Reservation
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.failover import Failover, stop_reason
 from batchlab.dispatch.gate import Gate
-from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
+from batchlab.dispatch.lanes import Grant, Lanes, NoLane
 from batchlab.dispatch.longer import with_more_tokens
 from batchlab.dispatch.recorder import Recorder
 from batchlab.dispatch.retry import retried_after
@@ -36,6 +36,7 @@ from batchlab.job import LimitsJob
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Result
 
 WORKERS_PER_SLOT = 4  # rows in back-off hold a worker: at 10 % retries 16 workers took 3x as long as 64
+ODD_ATTEMPTS = 2  # of a row that failed in an earlier pass while others were answered
 
 # attempts without an answer that the provider may have billed all the same
 _MAYBE_BILLED = frozenset({"timeout", "connection", "invalid_response", "too_large"})
@@ -59,6 +60,7 @@ class Pool:
         say: told what a person should know while the run goes on.
         correction: what holds answers against the job's schema; None without one.
         gate: passed before each new row, if there is one.
+        odd: row_ids that failed while others were answered: asked only a little more. Grows here.
     """
 
     def __init__(
@@ -73,13 +75,16 @@ class Pool:
         say: Callable[[str], None],
         gate: Gate | None = None,
         correction: Correction | None = None,
+        odd: set[int] | None = None,
     ) -> None:
         self._gate = gate
+        self.odd = set() if odd is None else odd
         self._correction = correction
         self._lanes = lanes
         self._slots = Slots(lanes)
         self._failover = Failover(lanes=lanes, slots=self._slots, limits=limits, stop=stop, say=say)
         self._budget = budget
+        self._ceiling = attempt_costs.ceiling if budget.caps_cost else attempt_costs.no_ceiling
         self._recorder = recorder
         self._limits = limits
         self._stop = stop
@@ -221,7 +226,7 @@ class Pool:
 
     async def _complete(self, request: ChatRequest) -> Result | None:
         """The row's result, or None when the run stopped before it had one."""
-        state = RowState()
+        state = RowState(is_odd=request.row_id in self.odd)
         try:
             await self._obtain(request, state)
             await self._improve(request, state)
@@ -231,6 +236,8 @@ class Pool:
             self._left_out = gone.outcome
             return None
         except ApiError as error:
+            if error.outcome.kind is OutcomeClass.RETRY and state.failed_alone:
+                self.odd.add(request.row_id)
             return state.failure(request, error.outcome)
         except BatchlabError:
             raise
@@ -245,10 +252,11 @@ class Pool:
         except ApiError as first:
             if first.outcome.kind is not OutcomeClass.RETRY:
                 raise
+            most = self._limits.max_attempts
             await retried_after(
                 first,
                 lambda: self._attempt(request, state),
-                max_attempts=self._limits.max_attempts,
+                max_attempts=min(ODD_ATTEMPTS, most) if state.is_odd else most,
                 max_wait_s=self._limits.max_pause_s,
                 sleep=self._sleep,
             )
@@ -299,7 +307,7 @@ class Pool:
                 front=retried,
                 behind=state.waits > 0,
             ) as grant:
-                most = self._ceiling(request, grant.lane)
+                most = self._ceiling(request, grant.lane, self._limits.timeout_s)
                 async with self._budget.reserved(prompt_tokens, request.max_tokens, most) as reservation:
                     state.queue_ms += (time.monotonic() - queued) * 1000
                     state.attempts += 1
@@ -316,20 +324,13 @@ class Pool:
                         self._failover.check(grant.lane, outcome)
                     else:
                         state.lane = grant.lane
-                        state.usd = _cost_usd(request, state.answer, grant.lane)
+                        state.usd = attempt_costs.answer_usd(request, state.answer, grant.lane)
                         self._answered(state.answer, grant, reservation, state.usd)
                         return
             if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.FAIL}:
                 raise ApiError(outcome)
             if behind_s > 0:  # others go first; equal waits would bring all of a look back as one burst
                 await self._sleep(behind_s * random.uniform(1.0, 1.05))
-
-    def _ceiling(self, request: ChatRequest, lane: Lane) -> Ceiling | None:
-        """The most that the request may be billed there, if there is a cap and a price."""
-        if not self._budget.caps_cost:
-            return None
-        # it may wait for money, and then for its answer, into the next hour
-        return lane.prices.ceiling(request, time.time(), HOUR_S + self._limits.timeout_s)
 
     def _hedged(self, request: ChatRequest, state: RowState) -> None:
         state.attempts += 1
@@ -356,10 +357,7 @@ class Pool:
     ) -> tuple[Outcome, float]:
         """Books a failed attempt everywhere it counts. Returns the outcome the run makes of it, and how
         long the row stays behind before it is asked again without an attempt being counted."""
-        usd = None
-        if error.usage is not None:
-            served = Served(request.model, asked_tier(request.body))
-            usd = grant.lane.prices.cost_usd(error.usage, served, reservation.at)
+        usd = attempt_costs.failure_usd(request, error.usage, grant.lane, reservation.at)
         self._recorder.back(request.row_id, error.usage, usd)
         if error.usage is not None:
             state.wasted.append((error.usage, usd))
@@ -394,13 +392,6 @@ class Pool:
         finally:
             self._away -= 1
         raise Stopped
-
-
-def _cost_usd(request: ChatRequest, answer: Answer, lane: Lane) -> float | None:
-    """What an answer costs, as what it was."""
-    reply = answer.reply
-    served = Served(request.model, asked_tier(request.body), reply.model, reply.service_tier)
-    return lane.prices.cost_usd(reply.usage, served, answer.started_at)
 
 
 def _cancel(tasks: set[asyncio.Task[None]]) -> None:

@@ -16,6 +16,7 @@ ENOUGH = 4  # refusals of a row, at the least, before it fails
 IMPROBABLE, NEVER = 1e-6, 1e-9  # that they came by chance; where many rows are refused, some have bad luck
 CLEAR = 8  # refusals that are enough after few answers, when no other row was refused at all
 COUNTED = 3  # refusals of one row that count against the endpoint; from so many on they tell of the row
+RARE = 0.25  # share of rows that fail with an error; from so many on, it is the endpoint that has trouble
 STEADY = 0.1  # share of refusals up to which the other rows' alone steer the window
 MEMORY = 0.02  # weight of the latest answer in that share: it looks back on some fifty
 FEW = 4  # rows left are few when so many times more were answered
@@ -69,11 +70,18 @@ class Turns:
 
 @dataclass(slots=True)
 class RowRefusals:
-    """What one row was refused for at one endpoint: by limits, and by what may be the end of the run."""
+    """What one row was refused for at one endpoint: by limits, by what may be the end of the run, by errors.
+
+    Attributes:
+        is_odd: it failed in an earlier pass while others were answered.
+        asks_too_long: an error of its asked for a longer wait than is allowed.
+    """
 
     limits: Turns = field(default_factory=Turns)
     ends: Turns = field(default_factory=Turns)
-    asks_too_long: bool = False  # an error of its asked for a longer wait than is allowed
+    errors: Turns = field(default_factory=Turns)
+    is_odd: bool = False
+    asks_too_long: bool = False
 
 
 class Refusals:
@@ -95,6 +103,11 @@ class Refusals:
     def is_steady(self) -> bool:
         """Whether refusals are so rare that those of rows refused before need not steer anything."""
         return self._share < STEADY
+
+    @property
+    def is_rare(self) -> bool:
+        """The same for errors, which steer no window and are charged to a budget of one in ten."""
+        return self._share < RARE
 
     @property
     def knows_rows(self) -> bool:

@@ -32,6 +32,7 @@ class RowState:
         answer: the answer that is kept; `usd` is its cost, None when unknown.
         lane: where the last attempt went.
         waits: how often it was sent back to wait, without an attempt being counted.
+        is_odd: it failed in an earlier pass while others were answered.
         trouble: why asking again for a better answer gave none, if it did not; "" when the run stopped.
         parsed: the answer held against the job's schema, if it has one.
     """
@@ -44,6 +45,7 @@ class RowState:
     usd: float | None = None
     lane: Lane | None = None
     waits: int = 0
+    is_odd: bool = False
     refusals: dict[Lane, RowRefusals] | None = None
     trouble: str = ""
     parsed: Parsed | None = None
@@ -52,7 +54,15 @@ class RowState:
         """What the row was refused for at an endpoint."""
         if self.refusals is None:  # nearly no row is ever refused
             self.refusals = {}
-        return self.refusals.setdefault(lane, RowRefusals())
+        return self.refusals.setdefault(lane, RowRefusals(is_odd=self.is_odd))
+
+    @property
+    def failed_alone(self) -> bool:
+        """Whether others were answered between its errors, where it was asked last."""
+        if self.lane is None or self.refusals is None:
+            return False
+        refused = self.refusals.get(self.lane)
+        return refused is not None and (refused.is_odd or refused.errors.shown)
 
     @property
     def is_empty(self) -> bool:

@@ -80,6 +80,7 @@ class Foreman:
         self._to_do: deque[int] = deque()
         self._books: dict[int, Totals] = {}  # shard → its totals before its worker began
         self._again: dict[int, int] = {}  # shard → rows that are worth one more try
+        self._odd: set[int] = set()  # rows that failed while others were answered
         self._started = 0
         self._active = crew.size
         self._said: set[str] = set()
@@ -163,6 +164,7 @@ class Foreman:
             watch=self._watch,
         )
         engine.counters = self.counters
+        engine.odd = self._odd
         again = [
             (self._plan.shards[index], Totals(retryable_failed=rows))
             for index, rows in sorted(self._again.items())
@@ -254,6 +256,7 @@ class Foreman:
                 self._store.sealed_elsewhere(message["shard"])
                 if message["retryable"]:
                     self._again[message["shard"]] = message["retryable"]
+                    self._odd.update(message.get("odd", ()))
             case "end":
                 hand.ended = True
                 if message["report"] is not None:

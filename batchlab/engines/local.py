@@ -88,6 +88,7 @@ class LocalEngine:
         self.counters = Counters(earlier=earlier)
         self._sealer = Sealer()
         self.held: bytearray | None = None  # a byte a row of the input: 1 is not sent in the next pass
+        self.odd: set[int] = set()  # row_ids that failed while others were answered
         self._together = job.request.task == "embeddings" and not builder.batch
 
     async def run(self, stop: StopSignal, *, retry: RetryRule | None = None, shards: list[Shard]) -> None:
@@ -181,6 +182,7 @@ class LocalEngine:
                 say=self._observer.message,
                 gate=self._taker.gate() if self._taker is not None else None,
                 correction=self._correction(stop),
+                odd=self.odd,
             )
             self._terms.begins(lanes, pool)
             ticker = group.create_task(self._tick(lanes, pool))

@@ -120,7 +120,9 @@ class LeasedTerms:
 
     def sealed(self, shard: Shard, totals: Totals) -> None:
         """See `Terms`."""
-        self._tell("sealed", shard=shard.index, retryable=totals.retryable_failed)
+        rows = range(shard.first_row, shard.first_row + shard.rows)
+        odd = sorted(row for row in self.pool.odd if row in rows) if totals.retryable_failed else []
+        self._tell("sealed", shard=shard.index, retryable=totals.retryable_failed, odd=odd)
 
     async def borrower(self) -> Borrower:
         """What asks for a lease, once there is something to lend it to."""

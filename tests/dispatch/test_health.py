@@ -285,3 +285,52 @@ def test_this_machine_s_shortages_are_no_row_s_refusals():
         verdict = endpoint.refused(Outcome(WAIT, "local", wait_s=1.0), "row")
         endpoint.answered(5)
         assert (verdict.outcome.kind, verdict.toll) == (WAIT, Toll.LIMITED)
+
+
+SERVER = Outcome(RETRY, "server", 500, "boom")
+
+
+def test_errors_of_one_row_with_answers_between_them_count_against_the_endpoint_once():
+    endpoint = Endpoint(50)
+    tolls = []
+    for _ in range(6):
+        tolls.append(endpoint.refused(SERVER, "row").toll)
+        endpoint.answered()
+
+    assert tolls == [Toll.FAILED] + 5 * [Toll.NOTHING]
+
+
+def test_once_shown_they_are_the_row_s_own_when_only_such_rows_are_left():
+    endpoint = Endpoint(40)
+    for row in range(8):
+        endpoint.refused(SERVER, row)
+        endpoint.answered(4)
+    tolls = {endpoint.refused(SERVER, row, left=8).toll for _ in range(5) for row in range(8)}
+
+    assert tolls == {Toll.NOTHING}
+
+
+@pytest.mark.parametrize("left", [None, 5])
+def test_errors_with_nobody_answered_between_them_count_against_the_endpoint(left):
+    endpoint = Endpoint(50)
+    tolls = [endpoint.refused(SERVER, row, left=left).toll for _ in range(4) for row in range(5)]
+
+    assert set(tolls) == {Toll.FAILED}
+
+
+def test_in_an_outage_those_of_rows_that_failed_before_count_again():
+    endpoint = Endpoint(50)
+    endpoint.refused(SERVER, "row")
+    endpoint.answered()
+    assert endpoint.refused(SERVER, "row").toll is Toll.NOTHING
+    for other in range(20):
+        assert endpoint.refused(SERVER, other).toll is Toll.FAILED
+
+    assert endpoint.refused(SERVER, "row").toll is Toll.FAILED
+
+
+def test_a_row_that_was_odd_in_an_earlier_pass_counts_at_no_time():
+    endpoint = Endpoint()
+    endpoint.rows["row"] = RowRefusals(is_odd=True)
+
+    assert [endpoint.refused(SERVER, "row").toll for _ in range(3)] == 3 * [Toll.NOTHING]

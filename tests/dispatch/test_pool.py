@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from batchlab.costs.pricing import PriceBook
-from batchlab.dispatch import health, refusals, retry
+from batchlab.dispatch import controller, health, refusals, retry
 from batchlab.dispatch.budget import Budget
 from batchlab.dispatch.controller import ControllerLimits, RateController
 from batchlab.dispatch.lanes import Lane, Lanes
@@ -36,6 +36,7 @@ YES = Reply("yes")
 UNAUTHORIZED = Outcome(OutcomeClass.STOP, "auth", 401, "Unauthorized")
 REDIRECTED = Outcome(OutcomeClass.STOP, "redirect", 307, "the base URL redirects")
 LIMITED = Outcome(OutcomeClass.WAIT, "rate_limit", 429, "over your limit")
+SERVER = Outcome(OutcomeClass.RETRY, "server", 500, "boom")
 PAGE = Outcome(OutcomeClass.RETRY, "invalid_response", 200, "Chat Console", after="wrong_address")
 
 
@@ -284,3 +285,49 @@ def test_a_request_s_worst_case_counts_all_its_choices(body, cap, more):
     longer = with_more_tokens(ChatRequest(0, "0", body, b"", 1, max_tokens=cap), 2)
 
     assert (longer and longer.max_tokens) == more
+
+
+def tripped(monkeypatch) -> list[str]:
+    """Why a breaker opened, each time that one does."""
+    whys: list[str] = []
+    trip = RateController._trip
+
+    def noted(self: RateController, now: float, why: str, words: str) -> None:
+        whys.append(why)
+        trip(self, now, why, words)
+
+    monkeypatch.setattr(RateController, "_trip", noted)
+    return whys
+
+
+async def test_rows_that_always_fail_open_no_breaker_and_are_known_in_the_next_pass(monkeypatch):
+    monkeypatch.setattr(retry, "MAX_WAIT_S", 0.01)
+    bad, whys = set(range(3, 120, 15)), tripped(monkeypatch)
+    transport = Answering(lambda request: ApiError(SERVER) if request.row_id in bad else None)
+
+    ran = await Ran(transport).over(240)
+    again = Ran(transport)
+    again.pool.odd = ran.pool.odd
+    await again.over(max(bad) + 1)
+
+    assert whys == []
+    assert ran.recorded.failed == again.recorded.failed == dict.fromkeys(bad, "server")
+    assert ran.pool.odd == bad
+    assert {transport.asked.count(row) for row in bad} == {6 + 2}
+
+
+async def test_an_outage_is_still_one_and_makes_no_row_odd(monkeypatch):
+    monkeypatch.setattr(retry, "MAX_WAIT_S", 0.01)
+    monkeypatch.setattr(controller, "GATE_CAP_S", 0.02)
+    whys, asked = tripped(monkeypatch), 0
+
+    def outage(_: ChatRequest) -> Exception | None:
+        nonlocal asked
+        asked += 1
+        return ApiError(SERVER) if 40 < asked <= 60 else None
+
+    ran = await Ran(Answering(outage)).over(120)
+
+    assert "errors only" in whys
+    assert ran.recorded.failed == {}
+    assert ran.pool.odd == set()
