@@ -28,6 +28,7 @@ _METHODS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
             "data_received": ("data",),
             "eof_received": (),
             "exception": (),
+            "force_close": (),
             "is_connected": (),
             "read": (),
             "set_exception": ("exc",),
@@ -98,6 +99,8 @@ async def _lacking_inside() -> list[str]:
     inside = (
         ("TCPConnector._factory", hasattr(connector, "_factory")),
         ("ResponseHandler._buffer", hasattr(handler, "_buffer")),
+        ("ResponseHandler._parser", hasattr(handler, "_parser")),
+        ("ResponseHandler._payload", hasattr(handler, "_payload")),
         (
             "ClientRequest.headers",
             hasattr(aiohttp.ClientRequest("POST", URL("http://host/"), data=b"", loop=loop), "headers"),

@@ -14,9 +14,9 @@ may come that nobody asked for:
 - when both crossed on their way: TCP tells. Whatever a server sends acknowledges what its machine has
   received, so an answer to a request of which not a byte is acknowledged is none. The request was sent:
   it failed, and may be asked again;
-- behind the answer, in the same packet: `should_close` sees the second head, and the connection is
-  not kept. Of half a head it sees nothing: its rest is no HTTP, which fails the next request, and never
-  answers it.
+- behind the answer, in the same packet: `should_close` sees the second head, and the parser is asked
+  whether it is in the middle of one; then the connection is not kept. What is no HTTP makes the parser
+  fail, and lose the answer: the answer is parsed again without it (`framing`).
 
 A look is `getsockopt`, 0.5 µs: unlike `poll` and `ioctl` it does not let another thread have the
 interpreter, which at each request would stall the event loop while a part is written.
@@ -29,14 +29,17 @@ import functools
 import select
 import socket
 import sys
+from http import HTTPStatus
 from typing import Any, cast
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.tracing import Trace
 
+from batchlab.dispatch.framing import well_framed
 from batchlab.dispatch.wire import UnaskedError
 
 # Linux, include/uapi/asm-generic/socket.h; the values are those of `sk_get_meminfo` in net/core/sock.c
@@ -109,6 +112,8 @@ class AskedHandler(ResponseHandler):
         self._unheard = 0  # bytes of the request whose answer has not begun
         self._socket: socket.socket | None = None  # valid as long as the transport is open
         self._plain = True  # a TLS server speaks unasked: it hands out tickets
+        self._came: bytes | None = None  # since the request left, until its answer's head is there
+        self._parsing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -138,7 +143,7 @@ class AskedHandler(ResponseHandler):
         ):
             self._drop("the server spoke or hung up before it was asked")
         else:
-            self._owed, self._unheard = True, size
+            self._owed, self._unheard, self._came = True, size, b""
             return True
         return False
 
@@ -150,14 +155,57 @@ class AskedHandler(ResponseHandler):
                 if self._socket is not None and self._crossed(_unacknowledged(self._socket), size):
                     self._drop("the server's answer was on its way before the request")
                     return
-            super().data_received(data)
+            self._parse(data)
             # aiohttp gives a connection back in the middle of that, where the answer ends: more came with it
-            if self._buffer and not self._is_owed():
+            if not self._is_owed() and (self._buffer or self.has_begun()):
                 self._drop("the server spoke before it was asked")
         elif data:
             self._drop("the server spoke before it was asked")
         else:  # aiohttp's own call, to go on with what it has
             super().data_received(data)
+
+    def _parse(self, data: bytes) -> None:
+        if self._came is not None:
+            self._came += data
+        self._parsing = True
+        super().data_received(data)
+        self._parsing = False
+        if self._came is not None and self._buffer and self._buffer[-1][0][0].code >= HTTPStatus.OK:
+            self._came = None
+
+    def has_begun(self) -> bool:
+        """Whether, behind an answer that has ended, the beginning of something else was read."""
+        parser = self._parser
+        if parser is None or self._parsing:
+            return False
+        try:
+            return parser.feed_eof() is not None
+        except Exception:  # noqa: BLE001  # whatever it is, it is not nothing
+            return True
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """See `ResponseHandler`, which has closed the connection when it says what is no HTTP.
+
+        An answer that came before that is kept. Of one whose head was read earlier, the reader has it.
+        """
+        if self._parsing and isinstance(exc, HttpProcessingError):
+            came, self._came = self._came, None
+            if came and (end := well_framed(came)):
+                self.force_close()
+                self.set_response_params(read_until_eof=True)
+                super().data_received(came[:end])
+                if self._payload is not None and self._buffer:
+                    self._cut_short(self._payload)
+                    return
+            elif came is None and self._payload is not None:
+                self._cut_short(self._payload)
+        super().set_exception(exc, *cause)
+
+    @staticmethod
+    def _cut_short(content: aiohttp.StreamReader) -> None:
+        """No more of a body can come; aiohttp lets its reader wait."""
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("what follows in the answer is no HTTP"))
 
     def eof_received(self) -> None:
         """See `asyncio.Protocol`; over TLS the end of the connection may be long in coming."""
@@ -230,4 +278,4 @@ class Connections(aiohttp.TCPConnector):
         should_close: bool = False,
     ) -> None:
         protocol.rests()
-        super()._release(key, protocol, should_close=should_close)
+        super()._release(key, protocol, should_close=should_close or protocol.has_begun())

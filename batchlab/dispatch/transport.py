@@ -39,8 +39,15 @@ from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply, Usage
 _LOCAL_ERRNO = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENOMEM}
 # a TLS alert or handshake record, as aiohttp's parsers show what is no status line
 _TLS_RECORD = re.compile(r"\\x1[56]\\x03[\\x]|[\x15\x16]\x03[\x00-\x04]")
+<<<<<<< HEAD
 _TEXTS = tuple(one.name for one in fields(Reply) if one.name not in {"usage", "vectors", "is_lossy"})
 _texts_of = attrgetter(*_TEXTS)
+=======
+# where aiohttp begins to show what it could not parse: a body may be among it
+_SHOWN = re.compile(r"""[\s:]*\b(?:b|bytearray\(b)['"]""")
+_MOST_SAID = 200
+_TEXTS = tuple(field.name for field in fields(Reply) if field.name not in {"usage", "vectors"})
+>>>>>>> stray
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "cf-ray", "apim-request-id")
 
 
@@ -291,7 +298,7 @@ def fault_of(error: Exception, *, total_timeout: bool = False) -> TransportFault
     kind: FaultKind = "reset"
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         kind = "tls"
-    elif _TLS_RECORD.search(str(error)):
+    elif _TLS_RECORD.search(_words_of(error)):
         return TransportFault("tls_expected", "the answer is a TLS record, no HTTP")
     elif isinstance(error, OSError) and _errno(error) in _LOCAL_ERRNO:
         kind = "local"
@@ -313,7 +320,22 @@ def fault_of(error: Exception, *, total_timeout: bool = False) -> TransportFault
         error, aiohttp.ClientError | OSError
     ):
         kind = "payload"
+    if kind == "payload":
+        return TransportFault(kind, _said_by(error))
     return TransportFault(kind, str(error) or type(error).__name__)
+
+
+def _said_by(error: Exception) -> str:
+    """What an error about HTTP says, in one short line and without the bytes it is about."""
+    said = _SHOWN.split(_words_of(error), maxsplit=1)[0]
+    return " ".join(said.split())[:_MOST_SAID] or type(error).__name__
+
+
+def _words_of(error: Exception) -> str:
+    """Its text; the session's own about what is no HTTP has a status that nobody sent, and escapes twice."""
+    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, aiohttp.ClientHttpProxyError):
+        return error.message or str(error)
+    return str(error)
 
 
 def _errno(error: OSError) -> int | None:
