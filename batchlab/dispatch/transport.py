@@ -39,15 +39,11 @@ from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply, Usage
 _LOCAL_ERRNO = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENOMEM}
 # a TLS alert or handshake record, as aiohttp's parsers show what is no status line
 _TLS_RECORD = re.compile(r"\\x1[56]\\x03[\\x]|[\x15\x16]\x03[\x00-\x04]")
-<<<<<<< HEAD
-_TEXTS = tuple(one.name for one in fields(Reply) if one.name not in {"usage", "vectors", "is_lossy"})
-_texts_of = attrgetter(*_TEXTS)
-=======
 # where aiohttp begins to show what it could not parse: a body may be among it
 _SHOWN = re.compile(r"""[\s:]*\b(?:b|bytearray\(b)['"]""")
 _MOST_SAID = 200
-_TEXTS = tuple(field.name for field in fields(Reply) if field.name not in {"usage", "vectors"})
->>>>>>> stray
+_TEXTS = tuple(one.name for one in fields(Reply) if one.name not in {"usage", "vectors", "is_lossy"})
+_texts_of = attrgetter(*_TEXTS)
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "cf-ray", "apim-request-id")
 
 
