@@ -135,7 +135,7 @@ async def test_a_fault_on_a_real_socket_becomes_its_outcome(
 ):
     server = simulator(faults=[{"kind": fault, "every": 1}])
     async with transport(
-        server.base_url, stream=stream, idle_timeout_s=0.5, timeout_s=5.0, trust_env=wire
+        server.base_url, stream=stream, idle_timeout_s=1.5, timeout_s=5.0, trust_env=wire
     ) as sender:
         with pytest.raises(ApiError) as caught:
             await sender.send(REQUEST)
