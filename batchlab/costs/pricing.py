@@ -28,6 +28,7 @@ from batchlab.records import ChatRequest, Usage
 if TYPE_CHECKING:
     from batchlab.costs.listed import ListedModel
 
+MOST_KINDS = 1_000  # of answers that are remembered: a server may name another model with each of them
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})  # hosts that no public list can know
 
 
@@ -60,6 +61,9 @@ class PriceBook:
         """The price of an answer that was asked at a Unix time; None when nobody states one."""
         found = self._found.get(served)
         if found is None:
+            if len(self._found) >= MOST_KINDS:
+                for known in (self._found, self._names, self._answers):
+                    known.clear()
             found = self._found[served] = self._find(served)
             self._answers.setdefault(served.model, set()).add((served.served_as, served.served_tier))
             self._ceilings.clear()

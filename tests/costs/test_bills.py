@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchlab.costs.price import Price, Served
-from batchlab.costs.pricing import PriceBook
+from batchlab.costs.pricing import MOST_KINDS, PriceBook
 from batchlab.job import EndpointJob, Job, PriceJob, RequestJob
 from batchlab.records import ChatRequest, Usage
 from batchlab.report.cost import Kind, _usd, prepared
@@ -249,3 +249,13 @@ def test_a_whole_run_that_states_its_price_loads_no_price_list(simulator, rows_f
 
     assert done.returncode == 0, done.stderr
     assert "loaded False" in done.stdout
+
+
+def test_a_server_that_names_another_model_each_time_takes_no_memory_for_it():
+    book = PriceBook(EndpointJob(base_url="https://api.openai.com/v1"), PriceJob(input=1.0, output=2.0), "m")
+    usage = Usage(prompt_tokens=1_000_000, completion_tokens=0)
+
+    costs = {book.cost_usd(usage, Served("m", None, f"m-{n}"), 0.0) for n in range(3 * MOST_KINDS)}
+
+    assert costs == {1.0}
+    assert len(book._found) <= MOST_KINDS
