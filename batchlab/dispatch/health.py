@@ -28,6 +28,9 @@ _OF_THE_ROW = frozenset({"content_filter", "context_length", "too_large", "schem
 # FAILs that may be the end of the run although rows were answered: asked again once, and counted.
 _OF_ALL_PERHAPS = frozenset({"forbidden", "not_found"})
 
+# Refusals of a key, an account or an address, by which a replica or a proxy may stand alone.
+_OF_AN_ACCOUNT = frozenset({"auth", "quota", "redirect"})
+
 _TOLLS = {
     OutcomeClass.WAIT: Toll.LIMITED,
     OutcomeClass.PAUSE: Toll.UNREACHABLE,
@@ -84,6 +87,7 @@ class RunHealth:
         now: float,
         max_pause_s: float = math.inf,
         left: int | None = None,
+        beside: int = 0,
     ) -> Verdict:
         """`outcome` in the light of what the run has seen so far.
 
@@ -91,6 +95,7 @@ class RunHealth:
             row: what the row was refused for before; it is kept up to date here.
             max_pause_s: longest wait that may be asked of us.
             left: how many rows have no result yet, once all are begun.
+            beside: how many other requests are in flight.
         """
         if outcome.wait_s is not None and outcome.wait_s > max_pause_s:
             if self._is_to_come_back(outcome, row):
@@ -98,6 +103,10 @@ class RunHealth:
             if outcome.kind is not OutcomeClass.STOP:
                 outcome = replace(outcome, wait_s=None)
         match outcome.kind:
+            case OutcomeClass.STOP if (
+                beside and not self._has_answers and outcome.error_class in _OF_AN_ACCOUNT
+            ):
+                return self._first_look(outcome, row, now)
             case OutcomeClass.STOP:
                 return self._perhaps_end(outcome, row, sent_at, now, left)
             case OutcomeClass.WAIT if outcome.error_class != "local":
@@ -152,6 +161,13 @@ class RunHealth:
         toll = Toll.NOTHING if own and refusals.is_steady else Toll.REPEATED
         back_s = turns.tail_back_s(steady=refusals.is_steady) if tail and not own else turns.back_s
         return Verdict(outcome, toll, max(outcome.wait_s or 0.0, back_s))
+
+    def _first_look(self, outcome: Outcome, row: RowRefusals, now: float) -> Verdict:
+        """Of a refusal before any answer: what is in flight at that moment is one look with it, and the last
+        of it decides."""
+        self._ends.again(row.ends, now)
+        wait = replace(outcome, kind=OutcomeClass.WAIT, wait_s=None, after="")
+        return Verdict(wait, Toll.NOTHING, row.ends.back_s, hold_s=row.ends.back_s)
 
     def _perhaps_end(
         self,

@@ -375,6 +375,7 @@ class Pool:
             now=now,
             max_pause_s=self._limits.max_pause_s,
             left=self._taken if self._no_row_left else None,
+            beside=lane.controller.in_flight - 1,
         )
         behind_s = booked(verdict, lane.controller, grant.permit, now)
         state.waits += verdict.outcome.kind is OutcomeClass.WAIT

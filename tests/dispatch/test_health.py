@@ -334,3 +334,22 @@ def test_a_row_that_was_odd_in_an_earlier_pass_counts_at_no_time():
     endpoint.rows["row"] = RowRefusals(is_odd=True)
 
     assert [endpoint.refused(SERVER, "row").toll for _ in range(3)] == 3 * [Toll.NOTHING]
+
+
+@pytest.mark.parametrize("error_class", ["auth", "quota", "redirect"])
+def test_before_any_answer_what_is_in_flight_is_one_look_and_the_last_of_it_decides(error_class):
+    refused = Outcome(STOP, error_class, 401)
+    bad_key, bad_replica = Endpoint(), Endpoint()
+
+    looks = [bad_key.refused(refused, n, beside=3 - n) for n in range(4)]
+    first = bad_replica.refused(refused, "row", beside=2)
+    bad_replica.answered(2)
+
+    assert [one.outcome.kind for one in looks] == [WAIT, WAIT, WAIT, STOP]
+    assert all(one.hold_s for one in looks[:3])
+    assert first.outcome.kind is WAIT
+    assert bad_replica.refused(refused, "row").outcome.kind is WAIT
+
+
+def test_a_certificate_that_is_refused_stops_whatever_is_in_flight():
+    assert Endpoint().refused(Outcome(STOP, "tls"), beside=3).outcome.kind is STOP
