@@ -75,9 +75,9 @@ else:
 
     def _heard(sock: socket.socket) -> bool:
         """Whether a socket holds bytes, or the news of its end, that nobody has read."""
-        if not hasattr(select, "poll"):
+        if sys.platform == "win32":
             return bool(select.select([sock.fileno()], [], [], 0)[0])
-        poll = select.poll()
+        poll = select.poll()  # select itself knows no descriptor past 1,023
         poll.register(sock.fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
