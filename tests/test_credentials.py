@@ -6,7 +6,7 @@ import pytest
 
 from batchlab.credentials import Secret, find_key
 from batchlab.errors import UsageError
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 
 KEY = "canary-0123456789"
 

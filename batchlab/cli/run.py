@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from batchlab.cli.completion import run_dirs
-from batchlab.cli.options import job_of, job_options
+from batchlab.cli.options import JobCommand, job_of, job_options
 from batchlab.cli.shell import this_command
 from batchlab.errors import EXIT_OK, EXIT_USAGE
 
@@ -21,7 +21,7 @@ PROGRESS = click.option(
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 
 
-@click.command()
+@click.command(cls=JobCommand)
 @job_options
 @PROGRESS
 @QUIET
@@ -55,7 +55,7 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
     ).exit_code
 
 
-@click.command()
+@click.command(cls=JobCommand)
 @job_options
 @click.option(
     "--pilot",

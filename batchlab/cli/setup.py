@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from batchlab.cli.options import job_of, job_options
+from batchlab.cli.options import JobCommand, job_of, job_options
 from batchlab.errors import EXIT_OK, UsageError
 
 _JOB_TEMPLATE = """\
@@ -63,7 +63,7 @@ def init(path: str) -> int:
     return EXIT_OK
 
 
-@click.command()
+@click.command(cls=JobCommand)
 @job_options
 @click.option("--list", "show_presets", is_flag=True, help="Print the known services and send nothing.")
 def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:

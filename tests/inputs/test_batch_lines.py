@@ -12,7 +12,7 @@ import pytest
 from batchlab.inputs.plan import plan_input
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources import open_source
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 

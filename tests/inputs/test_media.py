@@ -18,7 +18,7 @@ from batchlab.inputs.plan import plan_input
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources import open_source
 from batchlab.inputs.templates import RowFault, RowProblem
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import ChatRequest, Row
 
 WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(20)

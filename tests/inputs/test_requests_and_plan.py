@@ -13,7 +13,7 @@ from batchlab.inputs.plan import plan_input
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources import open_source
 from batchlab.inputs.templates import RowProblem, compile_template, load_j2
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import Row
 
 

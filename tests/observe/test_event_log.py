@@ -13,7 +13,7 @@ import pytest
 
 from batchlab.engines.observer import Counters
 from batchlab.errors import UsageError
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.observe.event_log import LIMITED_EVERY_S, PROGRESS_EVERY_S, ROW_LINES, EventLog
 from batchlab.observe.facts import shown_job
 from batchlab.records import Failure

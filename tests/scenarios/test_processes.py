@@ -15,7 +15,7 @@ from batchlab.engines.sizing import available_cpus, merged, planned_shard_rows, 
 from batchlab.errors import UsageError
 from batchlab.inputs.input_plan import InputPlan
 from batchlab.job import Job
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import Shard
 from batchlab.store.run_dir import RunDir
 from tests.canary import command_lines_with_key, files_with_key

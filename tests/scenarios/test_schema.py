@@ -18,7 +18,7 @@ import pytest
 import batchlab as package
 from batchlab.cli import cli
 from batchlab.errors import BatchlabError
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from tests.conftest import CANARY, ROOT, Finished, command, environment
 
 from .test_run import job, parts
