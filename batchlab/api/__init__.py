@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from batchlab.api.errors import run_stopped, short_errors
 from batchlab.api.keywords import JobLike, Rows, is_rows, job_of, job_of_rows
+from batchlab.api.signatures import with_settings
 from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.records import Completion, Failure
@@ -99,10 +100,10 @@ def run(
         progress: `auto` is one line that is replaced in a notebook, a bar on a terminal, plain lines
             elsewhere; `bar`, `plain`, `json`, `none`.
         quiet: say nothing but progress; None is False for rows and True for a job.
-        keywords: `model`, `prompt`, `system`, `base_url`, `run_dir`, `max_cost`, `concurrency`,
-            `schema` (a file, a dict or a Pydantic model), ...;
-            any job key as `section__key` (`limits__timeout=30`); anything else is a request
-            parameter (`max_tokens=64`, `temperature=0`).
+        keywords: the settings of the job by their names, as `model`, `max_cost` or `schema` (a file, a
+            dict or a Pydantic model); the signature and `batchlab guide settings` list them. What no
+            setting could mean is a request parameter (`max_tokens=64`, `seed=7`); one that is called
+            like a setting goes into `params={...}`.
 
     Raises:
         UsageError: nothing was sent; with InputError, the rows are the reason.
@@ -313,3 +314,8 @@ def _waited_for(call: Callable[[], T], interrupt: Interrupt, run_dir: str) -> T:
     if interrupted:
         raise KeyboardInterrupt(f"the rows so far: batchlab.load({run_dir!r}); the same call goes on")
     return value
+
+
+_FUNCTIONS: tuple[Any, ...] = (run, stream, plan)
+for _function in _FUNCTIONS:  # for `help` and a notebook's completion; a type checker reads the stub
+    _function.__signature__ = with_settings(_function)

@@ -61,6 +61,7 @@ _COMMANDS = {
         "setup",
         "The outcome table: what each answer of a provider means for a row and for the run.",
     ),
+    "guide": ("guide", "Print a page of the manual; without TOPIC, what there is."),
     "completion": (
         "completion",
         "Print the script that lets bash, zsh or fish complete batchlab's commands, options and runs.",

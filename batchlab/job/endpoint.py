@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from batchlab.job.price import PriceJob
-from batchlab.job.setting import positive, setting
+from batchlab.job.setting import Asks, positive, setting
 from batchlab.presets import Preset, preset_of
 
 DEFAULT_BASE_URL = "https://modelslab.com/api/v7/llm"
@@ -26,6 +26,7 @@ class EndpointJob:
         unit="URL",
         envvar="BATCHLAB_BASE_URL",
         complete="endpoints",
+        asks=Asks.BY_HOST,
         shown="ModelsLab",
         help="Endpoint, or 'simulator', 'local', 'local:FILE.gguf'.",
     )
@@ -34,6 +35,7 @@ class EndpointJob:
         flags="--preset",
         unit="NAME",
         complete="presets",
+        asks=Asks.BY_HOST,
         help="A known service instead of {endpoint.base_url}: openai, groq, ollama, ...; batchlab check --list "
         "shows them.",
     )

@@ -51,6 +51,7 @@ class Asks(enum.Enum):
     ALWAYS = "always"
     IF_SET = "if set"  # for one that earlier versions do not have: their runs are as if it was not set
     WITH_SCHEMA = "with a schema"
+    BY_HOST = "by the host it names"  # which `Job.request_settings` has itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Setting:
     def asked(self, value: Any, *, has_schema: bool) -> bool:
         """Whether this value is part of what is asked."""
         match self.asks:
-            case Asks.NO:
+            case Asks.NO | Asks.BY_HOST:
                 return False
             case Asks.ALWAYS:
                 return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import typing
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import click
 import pytest
 
+import batchlab.api
 from batchlab.api.keywords import job_of
 from batchlab.cli import cli
 from batchlab.cli.options import COMPLETIONS
 from batchlab.cli.options import job_of as job_of_options
 from batchlab.errors import UsageError
+from batchlab.guide import page
 from batchlab.job import Job, PriceJob
 from batchlab.job.file import job_from
 from batchlab.job.index import (
@@ -29,6 +32,8 @@ from batchlab.job.index import (
 )
 from batchlab.job.request import PARAMETERS
 from batchlab.job.setting import GROUPS, Asks, Setting
+from tests.conftest import ROOT
+from tests.generated import GENERATED
 
 SETTINGS = all_settings()
 EACH = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.dotted)
@@ -360,3 +365,30 @@ def test_runs_of_earlier_versions_go_on(name, frozen):
 def test_near_names_are_looked_for_in_all_sections():
     assert {one.section for one in near("concurency")} == {"endpoint", "limits"}
     assert near("top_k") == ()
+
+
+def test_python_shows_every_keyword():
+    for function in (batchlab.run, batchlab.plan, batchlab.stream):
+        assert set(inspect.signature(function).parameters) >= keywords().keys() - {"input"}
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_what_is_generated_from_the_settings_is_up_to_date(name):
+    """`python -m tests.generated` writes them."""
+    assert (ROOT / name).read_text(encoding="utf-8") == GENERATED[name]()
+
+
+@EACH
+def test_the_guide_has_a_row_for_every_setting(setting):
+    section = page("settings").partition(f"## [{setting.section}]")[2].partition("\n## ")[0]
+    row = next(line for line in section.splitlines() if line.startswith(f"| `{setting.key}`"))
+
+    assert f"| `{keyword_of(setting.dotted)}` |" in row
+    assert all(f"`{names}`" in row for names in setting.flags.split())
+    assert (" ∆ |" in row) is (setting.asks is not Asks.NO)
+
+
+def test_the_command_prints_the_guide(batchlab):
+    assert batchlab("guide").out.startswith("settings  Every setting of a job")
+    assert batchlab("guide", "settings").out == page("settings")
+    assert "no topic 'setings'; did you mean 'settings'?" in batchlab("guide", "setings").err
