@@ -6,11 +6,12 @@ that called waits for it and hears Ctrl-C or the kernel's interrupt.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from batchlab.api.errors import run_stopped, short_errors
+from batchlab.api.errors import in_keywords, run_stopped, short_errors
 from batchlab.api.keywords import JobLike, Rows, is_rows, job_of, job_of_rows
 from batchlab.api.signatures import with_settings
 from batchlab.errors import UsageError
@@ -263,12 +264,16 @@ def plan(job: JobLike | Rows = None, **keywords: Any) -> Preview:
 
     with short_errors():
         if not is_rows(job):
-            return preview(job_of(job, keywords))  # type: ignore[arg-type]
+            return _in_keywords(preview(job_of(job, keywords)))  # type: ignore[arg-type]
         from batchlab.runner.spool import looked_at_rows
 
         described, run_dir = job_of_rows(keywords)
         with looked_at_rows(job, described, run_dir=run_dir) as over_rows:
-            return preview(over_rows)
+            return _in_keywords(preview(over_rows))
+
+
+def _in_keywords(report: Preview) -> Preview:
+    return dataclasses.replace(report, problems=[in_keywords(problem) for problem in report.problems])
 
 
 def load(run_dir: str | Path) -> pd.DataFrame:

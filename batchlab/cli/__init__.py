@@ -147,7 +147,9 @@ def main() -> NoReturn:
         error.show()
         code = error.exit_code
     except BatchlabError as error:
-        for line in str(error).splitlines():
+        from batchlab.cli.spelling import in_flags
+
+        for line in in_flags(str(error)).splitlines():
             click.echo(f"batchlab: {line}", err=True)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):

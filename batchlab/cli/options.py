@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 import click
 
 from batchlab.cli.completion import endpoint_words, fail_on_words, preset_names, run_dirs
+from batchlab.cli.spelling import in_flags
 from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.job.file import job_from, load_job
-from batchlab.job.index import all_settings, spelled
+from batchlab.job.index import all_settings
 from batchlab.job.request import PARAMETERS
 from batchlab.job.setting import ASKED, GROUPS, Setting
 from batchlab.job.values import listed_words
@@ -66,11 +67,6 @@ class JobCommand(click.Command):
             if records:
                 with formatter.section(name):
                     formatter.write_dl(records)
-
-
-def as_flag(setting: Setting) -> str:
-    """How a message of the command line calls a setting."""
-    return setting.flag or f"[{setting.section}] {setting.key}"
 
 
 def job_options(command: F) -> F:
@@ -141,7 +137,7 @@ def _option(setting: Setting) -> Callable[[F], F]:
     return _made(
         *setting.flags.split(),
         _parameter(setting),
-        help=spelled(text, as_flag),
+        help=in_flags(text),
         group=setting.group,
         default=None,
         envvar=setting.envvar,

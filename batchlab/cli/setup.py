@@ -12,7 +12,7 @@ import click
 from batchlab.cli.options import JobCommand, job_of, job_options
 from batchlab.errors import EXIT_OK, UsageError
 from batchlab.job import DEFAULT_BASE_URL
-from batchlab.job.index import by_key, spelled
+from batchlab.job.index import as_key, by_key, spelled
 from batchlab.job.request import PARAMETERS
 
 # what a new job file has, with values to start from
@@ -42,7 +42,7 @@ def job_template(path: str) -> str:
         lines += ["", f"{'# ' if out else ''}[{section}]"]
         for key, value in values.items():
             setting = by_key(section).get(key) or parameters[key]
-            said = spelled(setting.help, lambda other: other.dotted)
+            said = spelled(setting.help, as_key)
             lines += textwrap.wrap(said, 100, initial_indent="# ", subsequent_indent="# ")
             text = json.dumps(
                 value.replace("{stem}", Path(path).stem) if isinstance(value, str) else value,

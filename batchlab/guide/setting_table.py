@@ -34,14 +34,18 @@ def settings_page() -> str:
     return text + _BELOW + _HEAD + "".join(_row(setting, setting.name) for setting in PARAMETERS)
 
 
+def _as_key(setting: Setting, _value: str) -> str:
+    return f"`{setting.dotted}`"
+
+
 def _row(setting: Setting, keyword: str) -> str:
     flags = ", ".join(f"`{names}`" for names in setting.flags.split())
     value = "" if not flags or "/" in flags or setting.type is bool else f" {_value(setting)}"
-    text = spelled(setting.help, lambda other: f"`{other.dotted}`")
+    text = spelled(setting.help, _as_key)
     if setting.envvar:
         text += f" Also by the variable {setting.envvar}."
     mark = "" if setting.asks is Asks.NO else " ∆"
-    default = spelled(setting.default_text, lambda other: f"`{other.dotted}`")
+    default = spelled(setting.default_text, _as_key)
     if isinstance(setting.default, bool):
         default = str(setting.default).lower()
     cells = (f"`{setting.key}`{mark}", flags + value, f"`{keyword}`", default, text)

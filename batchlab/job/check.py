@@ -40,9 +40,9 @@ def job_problems(job: Job) -> list[str]:
     if problems:
         return problems  # the others would repeat a key that is in a URL
     if not job.input.path:
-        problems.append("no input; pass -i FILE or set [input] path.")
+        problems.append("no input; pass {input.path=FILE} or set [input] path.")
     if not job.request.model and not _lines_may_name_models(job):
-        problems.append("no model; pass -m MODEL or set [request] model.")
+        problems.append("no model; pass {request.model=MODEL} or set [request] model.")
     if job.request.prompt is not None and job.request.prompt_file is not None:
         problems.append("both request.prompt and request.prompt_file are set; keep one.")
     for section in ("input", "request", "limits", "output"):
@@ -103,7 +103,9 @@ def _schema_problems(job: Job) -> list[str]:
             ("output.expand", job.output.expand),
         ):
             if given:
-                problems.append(f"{name}: needs a schema; pass --schema FILE or set [request] schema")
+                problems.append(
+                    f"{name}: needs a schema; pass {{request.schema=FILE}} or set [request] schema"
+                )
     elif "response_format" in request.params:
         problems.append("request.response_format: the schema makes it; keep one of the two")
     return problems
@@ -144,12 +146,12 @@ def _message_problems(job: Job) -> list[str]:
         ]
     if not request.image:
         problems += [
-            f"request.{name}: needs a column with images; pass --image-column COLUMN"
+            f"request.{name}: needs a column with images; pass {{request.image=COLUMN}}"
             for name in ("image_detail", "image_max_side")
             if getattr(request, name) is not None
         ]
     if job.input.allow_files_under is not None and not (request.image or request.audio):
-        problems.append("input.allow_files_under: no column names files; pass --image-column COLUMN")
+        problems.append("input.allow_files_under: no column names files; pass {request.image=COLUMN}")
     return problems
 
 
@@ -158,13 +160,13 @@ def _output_problems(output: OutputJob) -> list[str]:
     if output.file and output_format(output.file, output.to, batch=False) is None:
         problems.append(
             f"output.file: {output.file!r} must end in {', '.join(ENDINGS)} or / (a Hugging Face data set), "
-            "or pass --to FORMAT"
+            "or pass {output.to=FORMAT}"
         )
     if output.to is not None and not output.file:
-        problems.append("output.to: needs an output file; pass -o FILE")
+        problems.append("output.to: needs an output file; pass {output.file=FILE}")
     if output.errors is not None:
         if not output.file:
-            problems.append("output.errors: needs an output file; pass -o FILE")
+            problems.append("output.errors: needs an output file; pass {output.file=FILE}")
         elif Path(output.errors).absolute() == Path(output.file).absolute():
             problems.append("output.errors: is the output file; leave it out to have errors there")
     return problems
@@ -240,7 +242,7 @@ def _engine_problems(limits: LimitsJob) -> list[str]:
     if limits.engine == "local" and asked not in (None, 1):
         problems.append(f"limits.engine: local is one process, and processes = {asked}; keep one of both")
     if limits.ray_address is not None and limits.engine != "ray":
-        problems.append("limits.ray_address: is for the engine ray; pass --engine ray")
+        problems.append("limits.ray_address: is for the engine ray; pass {limits.engine=ray}")
     return problems
 
 

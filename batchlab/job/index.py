@@ -27,12 +27,21 @@ SECTIONS: dict[str, type] = {
 }
 SIMULATOR = "simulator"  # the section whose keys are the simulator's own
 
+# what a run is started with, and no setting of its job
+FRESH = Setting(
+    section="run",
+    name="fresh",
+    type=bool,
+    flags="--fresh",
+    help="Go on although the request settings changed: a new generation that keeps every answer to an unchanged "
+    "request.",
+)
 NEAR = 0.8  # of a word to a setting's name, as difflib has it: above, it is that name misspelt
 # parameters of well-known services that are near a setting's name, and are none of ours misspelt
 _PARAMETERS_NEAR = frozenset(
     "cache files max_images max_new_tokens min_tokens mode top_a top_k top_n".split()
 )
-_REFERENCE = re.compile(r"\{([a-z]+\.[a-z_]+)\}")
+_REFERENCE = re.compile(r"\{([a-z]+\.[a-z_]+)(?:=([^{}]*))?\}")
 
 
 @functools.cache
@@ -106,12 +115,27 @@ def sections_of(settings: Iterable[Setting]) -> str:
     return " or ".join(dict.fromkeys(f"[{setting.section}]" for setting in settings))
 
 
-def spelled(text: str, spell: Callable[[Setting], str]) -> str:
-    """`text` with each `{section.key}` of a setting replaced by what `spell` calls it."""
+def spelled(text: str, spell: Callable[[Setting, str], str]) -> str:
+    """`text` with each `{section.key}` and `{section.key=VALUE}` of a setting as its reader would write it.
+
+    Args:
+        spell: takes the setting and the value, which is empty where the text has none.
+    """
 
     def one(match: re.Match[str]) -> str:
-        section, _, key = match.group(1).partition(".")
-        setting = by_key(section).get(key) if section in SECTIONS else None
-        return match.group(0) if setting is None else spell(setting)
+        setting = _referred(match.group(1))
+        return match.group(0) if setting is None else spell(setting, match.group(2) or "")
 
     return _REFERENCE.sub(one, text) if "{" in text else text
+
+
+def as_key(setting: Setting, value: str) -> str:
+    """A setting in a text that is kept, and read by whoever: `limits.max_cost`."""
+    return f"{setting.dotted} = {value}" if value else setting.dotted
+
+
+def _referred(dotted: str) -> Setting | None:
+    section, _, key = dotted.partition(".")
+    if section in SECTIONS and key in by_key(section):
+        return by_key(section)[key]
+    return next((setting for setting in (*PARAMETERS, FRESH) if setting.dotted == dotted), None)

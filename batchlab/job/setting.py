@@ -59,7 +59,7 @@ class Setting:
     """One setting.
 
     Attributes:
-        help: what it does; `{limits.rpm}` stands for another setting, and is spelled as the reader would.
+        help: what it does; `{limits.rpm}` stands for another setting, as in messages; see `index.spelled`.
         flags: of the command line, as `-c --concurrency` or `--quotes/--no-quotes`; empty for none.
         unit: what stands for its value, such as USD or COLUMN.
         group: one of GROUPS; its section's when empty.

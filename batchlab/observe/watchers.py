@@ -160,7 +160,7 @@ def _spans(say: Say) -> RunSpans:
     try:
         from batchlab.observe.spans import RunSpans
     except ImportError as error:
-        raise UsageError("--otel needs: pip install 'batchlab[otel]'") from error
+        raise UsageError("{output.otel} needs: pip install 'batchlab[otel]'") from error
     return RunSpans(say)
 
 

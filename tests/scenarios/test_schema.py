@@ -371,7 +371,7 @@ def test_an_endpoint_that_ignores_the_schema_is_found_out_after_twenty_rows(
     assert done.code == 3
     assert server.ledger()["requests"] == 20
     assert "none of the first 20 answers fits the schema" in done.err
-    assert "or pass --schema-mode prompt" in done.err
+    assert "or set schema_mode prompt" in done.err
 
 
 def test_another_schema_or_mode_is_another_request_and_never_mixed_in(
