@@ -1,6 +1,6 @@
 """What can go wrong, and the exit code each kind ends with.
 
-    BatchlabError                 message is one line: where, what, remedy, which names settings as `{limits.rpm}`
+    BatchlabError                 one line: where, what, remedy; it names settings as `{limits.rpm}`
     ├── UsageError      exit 2    flags, job file, environment, lock: nothing was sent
     │   └── InputError  exit 2    the prompts file; carries path and row
     ├── CorruptRun      exit 1    stored results fail their checksums

@@ -43,10 +43,12 @@ def job_of(job: JobLike, keywords: Mapping[str, Any]) -> Job:
     params: dict[str, Any] = {}
     for name, value in keywords.items():
         value = os.fspath(value) if isinstance(value, os.PathLike) else value
-        if name in by_keyword():
-            flags[by_keyword()[name].dotted] = value
-        elif "__" in name:
-            flags[name.replace("__", ".", 1)] = value
+        if name in by_keyword() or "__" in name:
+            setting = by_keyword().get(name)
+            dotted = name.replace("__", ".", 1) if setting is None else setting.dotted
+            if dotted in flags:
+                raise UsageError(f"batchlab: {dotted} is given twice, once as {name!r}; keep one.")
+            flags[dotted] = value
         elif problem := _refused(name, value):
             raise UsageError(f"batchlab: {problem}")
         else:

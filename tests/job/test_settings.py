@@ -22,6 +22,7 @@ from batchlab.job.file import job_from
 from batchlab.job.index import (
     SECTIONS,
     all_settings,
+    as_key,
     by_key,
     called,
     keyword_of,
@@ -216,9 +217,8 @@ def test_a_setting_says_what_a_person_has_to_know(setting):
     assert setting.help.endswith(".")
     assert setting.group in GROUPS
     assert setting.unit or setting.type in (bool, bool | None)
-    assert "{" not in spelled(setting.help + setting.default_text, lambda one: one.key).replace(
-        "{column}", ""
-    )
+    said = spelled(setting.help + setting.default_text, as_key)
+    assert "{" not in said.replace("{column}", "")
     assert setting.complete in {None, "path", *COMPLETIONS}
 
 
@@ -297,6 +297,7 @@ def test_parameters_that_are_told_from_a_setting_by_their_type():
         ),
         ({"nowhere__rpm": 5}, "nowhere.rpm: unknown section [nowhere]"),
         ({"limits__rmp": 5}, "limits.rmp: unknown key; did you mean 'rpm'"),
+        ({"rpm": 5, "limits__rpm": 6}, "limits.rpm is given twice, once as 'limits__rpm'"),
         ({"quite": True}, "no keyword 'quite'; did you mean 'quiet'"),
         ({"progres": "none"}, "no keyword 'progres'; did you mean 'progress'"),
         ({"buffer": 3}, "'buffer' is no argument here"),
