@@ -58,23 +58,24 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
             if loopback:
                 return None
             raise UsageError(
-                f"no API key named for {hostname}. Pass --api-key-env NAME (or --api-key-file FILE)."
+                f"no API key named for {hostname}. "
+                "Pass {endpoint.api_key_env=NAME} (or {endpoint.api_key_file=FILE})."
             )
         owner = key_owner(source)
         if owner and not loopback and not belongs(hostname, owner):
             raise UsageError(
                 f"{source} belongs to {owner} and is not sent to {hostname}. "
-                "Put that host's key in another variable and pass --api-key-env NAME."
+                "Put that host's key in another variable and pass {endpoint.api_key_env=NAME}."
             )
         value = environ.get(source)
         if not value and endpoint.service.free and not endpoint.api_key_env:
             return None
         if not value:
-            raise UsageError(f"the API key is missing: set {source}, or pass --api-key-file FILE.")
+            raise UsageError(f"the API key is missing: set {source}, or pass {{endpoint.api_key_file=FILE}}.")
     key = _checked(value or "", source)
     if url.scheme == "http" and not loopback and not endpoint.allow_http:
         raise UsageError(
-            f"the key would travel unencrypted to http://{hostname}. Use https, or --allow-http."
+            f"the key would travel unencrypted to http://{hostname}. Use https, or {{endpoint.allow_http}}."
         )
     return key
 
@@ -97,7 +98,7 @@ def _key_in_keyring(entry: str) -> str:
         import keyring
         from keyring.errors import KeyringError
     except ImportError:
-        raise UsageError("--api-key-keyring needs: pip install 'batchlab[keyring]'") from None
+        raise UsageError("{endpoint.api_key_keyring} needs: pip install 'batchlab[keyring]'") from None
     service, _, user = entry.partition(":")
     try:
         value = keyring.get_password(service, user or service)

@@ -1,6 +1,6 @@
 """What can go wrong, and the exit code each kind ends with.
 
-    BatchlabError                 message is one line: where, what, remedy
+    BatchlabError                 one line: where, what, remedy; it names settings as `{limits.rpm}`
     ├── UsageError      exit 2    flags, job file, environment, lock: nothing was sent
     │   └── InputError  exit 2    the prompts file; carries path and row
     ├── CorruptRun      exit 1    stored results fail their checksums
@@ -45,7 +45,7 @@ class UsageError(BatchlabError):
 class InputError(UsageError):
     """The input cannot be used as asked.
 
-    Reads `prompts.csv:7: no 'prompt' column; found: id, question. Pass -p TEMPLATE.`
+    Reads `prompts.csv:7: no 'prompt' column; found: id, question. Pass {request.prompt=TEMPLATE}.`
 
     Attributes:
         path: the file as the user named it.

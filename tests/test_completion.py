@@ -101,7 +101,7 @@ def test_a_tab_loads_nothing_heavy(home):
     )
     asked = {
         "_BATCHLAB_COMPLETE": "bash_complete",
-        "COMP_WORDS": "batchlab run --preset g",
+        "COMP_WORDS": "batchlab run --preset gr",
         "COMP_CWORD": "3",
     }
     done = subprocess.run(

@@ -6,7 +6,7 @@ import pytest
 
 from batchlab.credentials import Secret, find_key
 from batchlab.errors import UsageError
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 
 KEY = "canary-0123456789"
 
@@ -57,7 +57,7 @@ def test_a_known_key_is_never_sent_to_another_host(url):
 
 
 def test_an_unknown_host_needs_a_key_by_name():
-    with pytest.raises(UsageError, match="--api-key-env"):
+    with pytest.raises(UsageError, match="endpoint.api_key_env"):
         find_key(job("https://llm.example/v1"), {"MODELSLAB_API_KEY": KEY, "OPENAI_API_KEY": KEY})
 
 

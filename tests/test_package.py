@@ -14,7 +14,7 @@ import pytest
 
 import batchlab
 from batchlab.cli import _COMMANDS, cli
-from batchlab.job_file import job_from, load_job
+from batchlab.job.file import job_from, load_job
 from batchlab.records import RESULT_COLUMNS
 from tests.conftest import environment
 
@@ -46,7 +46,7 @@ def test_a_run_over_json_lines_loads_neither_arrow_nor_prices_before_its_first_r
     check = f"""
 import os, sys
 from pathlib import Path
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.dispatch.transport import HttpTransport
 from batchlab.runner import execute
 

@@ -7,7 +7,7 @@ import pytest
 from batchlab.credentials import find_key
 from batchlab.errors import UsageError
 from batchlab.job import Job
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.presets import PRESETS, preset_of
 
 NAMES = (

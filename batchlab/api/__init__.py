@@ -6,12 +6,14 @@ that called waits for it and hears Ctrl-C or the kernel's interrupt.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from batchlab.api.errors import run_stopped, short_errors
+from batchlab.api.errors import in_keywords, run_stopped, short_errors
 from batchlab.api.keywords import JobLike, Rows, is_rows, job_of, job_of_rows
+from batchlab.api.signatures import with_settings
 from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.records import Completion, Failure
@@ -99,10 +101,10 @@ def run(
         progress: `auto` is one line that is replaced in a notebook, a bar on a terminal, plain lines
             elsewhere; `bar`, `plain`, `json`, `none`.
         quiet: say nothing but progress; None is False for rows and True for a job.
-        keywords: `model`, `prompt`, `system`, `base_url`, `run_dir`, `max_cost`, `concurrency`,
-            `schema` (a file, a dict or a Pydantic model), ...;
-            any job key as `section__key` (`limits__timeout=30`); anything else is a request
-            parameter (`max_tokens=64`, `temperature=0`).
+        keywords: the settings of the job by their names, as `model`, `max_cost` or `schema` (a file, a
+            dict or a Pydantic model); the signature and `batchlab guide settings` list them. What no
+            setting could mean is a request parameter (`max_tokens=64`, `seed=7`); one that is called
+            like a setting goes into `params={...}`.
 
     Raises:
         UsageError: nothing was sent; with InputError, the rows are the reason.
@@ -262,12 +264,16 @@ def plan(job: JobLike | Rows = None, **keywords: Any) -> Preview:
 
     with short_errors():
         if not is_rows(job):
-            return preview(job_of(job, keywords))  # type: ignore[arg-type]
+            return _in_keywords(preview(job_of(job, keywords)))  # type: ignore[arg-type]
         from batchlab.runner.spool import looked_at_rows
 
         described, run_dir = job_of_rows(keywords)
         with looked_at_rows(job, described, run_dir=run_dir) as over_rows:
-            return preview(over_rows)
+            return _in_keywords(preview(over_rows))
+
+
+def _in_keywords(report: Preview) -> Preview:
+    return dataclasses.replace(report, problems=[in_keywords(problem) for problem in report.problems])
 
 
 def load(run_dir: str | Path) -> pd.DataFrame:
@@ -313,3 +319,8 @@ def _waited_for(call: Callable[[], T], interrupt: Interrupt, run_dir: str) -> T:
     if interrupted:
         raise KeyboardInterrupt(f"the rows so far: batchlab.load({run_dir!r}); the same call goes on")
     return value
+
+
+_FUNCTIONS: tuple[Any, ...] = (run, stream, plan)
+for _function in _FUNCTIONS:  # for `help` and a notebook's completion; a type checker reads the stub
+    _function.__signature__ = with_settings(_function)

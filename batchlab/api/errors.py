@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from types import TracebackType
 
 from batchlab.errors import BatchlabError, RunStopped
+from batchlab.job.index import FRESH, keyword_of, spelled
+from batchlab.job.request import PARAMETERS
+from batchlab.job.setting import Setting
 from batchlab.run_summary import RunSummary
 
-# how messages written for the command line read in Python
-_IN_PYTHON = (
-    ("--null-as TEXT", 'null_as="TEXT"'),
-    ("Pass --prefix, for example --prefix ", "Pass prefix=, for example prefix="),
-    ("--fresh", "fresh=True"),
-    ("another --run-dir", "another run_dir="),
-    ("--run-dir", "run_dir="),
-    ("--id-column", "id="),
-    ("--row-params", "row_params="),
-    ("--reuse ", "reuse: "),
-    ("--dedupe", "dedupe=True"),
-    ("Pass --temperature 0", "Pass temperature=0"),
-    ("-m MODEL", "model="),
-    ("-i FILE", "input="),
-    ("Pass -p with a template such as -p ", "Pass prompt= with a template such as "),
-)
+
+def in_keywords(text: str) -> str:
+    """A message with each `{limits.max_cost}` as `max_cost=`."""
+    return spelled(text, _as_keyword)
+
+
+def _as_keyword(setting: Setting, value: str) -> str:
+    name = setting.name if setting in (*PARAMETERS, FRESH) else keyword_of(setting.dotted)
+    if setting.type is bool:
+        return f"{name}={'False' if value == 'false' else 'True'}"
+    is_number = value.replace(".", "", 1).isdecimal()
+    return f"{name}={value if is_number or not value else json.dumps(value)}"
 
 
 class short_errors:  # noqa: N801 - reads as the statement it is; a generator would restore the traceback
@@ -35,10 +35,7 @@ class short_errors:  # noqa: N801 - reads as the statement it is; a generator wo
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(error, BatchlabError):
-            text = str(error)
-            for flag, keyword in _IN_PYTHON:
-                text = text.replace(flag, keyword)
-            error.args = (text,)
+            error.args = (in_keywords(str(error)),)
             raise error.with_traceback(None) from None
 
 

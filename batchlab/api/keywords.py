@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from batchlab.errors import UsageError
 from batchlab.job import MEMORY, Job
-from batchlab.job_file import job_from, load_job
+from batchlab.job.file import is_key_name, is_parameter, job_from, load_job
+from batchlab.job.index import NEAR, SECTIONS, SIMULATOR, called, keyword_of, near
+from batchlab.job.index import keywords as by_keyword
+from batchlab.job.request import PARAMETERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,62 +28,8 @@ class ArrowTable(Protocol):
 JobLike: TypeAlias = "str | Path | Mapping[str, Any] | None"
 Rows: TypeAlias = "pd.DataFrame | ArrowTable | list[dict[str, Any]] | list[str]"
 
-# keyword → job key, for those that do not say it themselves
-_KEYWORDS = {
-    "input": "input.path",
-    "id": "input.id",
-    "null_as": "input.null_as",
-    "limit": "input.limit",
-    "strict": "input.strict",
-    "row_params": "input.row_params",
-    "model": "request.model",
-    "prompt": "request.prompt",
-    "prompt_file": "request.prompt_file",
-    "system": "request.system",
-    "schema": "request.schema",
-    "schema_mode": "request.schema_mode",
-    "schema_retries": "request.schema_retries",
-    "expand": "output.expand",
-    "messages": "request.messages",
-    "history": "request.history",
-    "image": "request.image",
-    "audio": "request.audio",
-    "image_max_side": "request.image_max_side",
-    "allow_files_under": "input.allow_files_under",
-    "task": "request.task",
-    "batch_rows": "request.batch_rows",
-    "batch_tokens": "request.batch_tokens",
-    "base_url": "endpoint.base_url",
-    "preset": "endpoint.preset",
-    "api_key_env": "endpoint.api_key_env",
-    "api_key_file": "endpoint.api_key_file",
-    "api_key_keyring": "endpoint.api_key_keyring",
-    "concurrency": "limits.concurrency",
-    "processes": "limits.processes",
-    "engine": "limits.engine",
-    "ray_address": "limits.ray_address",
-    "journal_flush": "limits.journal_flush",
-    "rpm": "limits.rpm",
-    "tpm": "limits.tpm",
-    "max_cost": "limits.max_cost",
-    "deadline": "limits.deadline",
-    "timeout": "limits.timeout",
-    "price_in": "price.input",
-    "price_out": "price.output",
-    "price_cached": "price.cached",
-    "price_cache_write": "price.cache_write",
-    "price_flex": "price.flex",
-    "price_batch": "price.batch",
-    "output": "output.file",
-    "to": "output.to",
-    "errors": "output.errors",
-    "run_dir": "output.run_dir",
-    "remote": "output.remote",
-    "prefix": "output.prefix",
-    "reuse": "output.reuse",
-    "dedupe": "output.dedupe",
-    "fail_on": "output.fail_on",
-}
+# what the functions of the API take beside settings
+OWN = ("job", "rows", "fresh", "progress", "quiet", "buffer")
 
 
 def is_rows(value: Any) -> bool:
@@ -90,18 +39,23 @@ def is_rows(value: Any) -> bool:
 
 def job_of(job: JobLike, keywords: Mapping[str, Any]) -> Job:
     """The job with the keywords laid over it. Raises UsageError, all problems at once."""
-    flags: dict[str, Any] = {"request.params": {}}
+    flags: dict[str, Any] = {}
+    params: dict[str, Any] = {}
     for name, value in keywords.items():
-        if name in _KEYWORDS:
-            flags[_KEYWORDS[name]] = str(value) if isinstance(value, Path) else value
-        elif name == "stream":
-            flags["request.stream"] = value
-        elif "__" in name:
-            flags[name.replace("__", ".", 1)] = value
-        elif close := difflib.get_close_matches(name, _KEYWORDS, n=1, cutoff=0.85):
-            raise UsageError(f"batchlab: no keyword {name!r}; did you mean {close[0]!r}?")
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value
+        if name in by_keyword() or "__" in name:
+            setting = by_keyword().get(name)
+            dotted = name.replace("__", ".", 1) if setting is None else setting.dotted
+            if dotted in flags:
+                raise UsageError(f"batchlab: {dotted} is given twice, once as {name!r}; keep one.")
+            flags[dotted] = value
+        elif problem := _refused(name, value):
+            raise UsageError(f"batchlab: {problem}")
         else:
-            flags["request.params"][name] = value
+            params[name] = value
+    given = flags.get("request.params")
+    if params and (given is None or isinstance(given, Mapping)):
+        flags["request.params"] = {**params, **(given or {})}
     if isinstance(job, str | Path):
         if Path(job).suffix != ".toml":
             raise UsageError(
@@ -109,6 +63,31 @@ def job_of(job: JobLike, keywords: Mapping[str, Any]) -> Job:
             )
         return load_job(job, flags)
     return job_from(job or {}, flags, where="batchlab")
+
+
+def _refused(name: str, value: Any) -> str | None:
+    """Why a keyword is neither a setting nor a parameter of the request; None when it is a parameter.
+
+    Only what no setting could mean is one: a cap that is misspelt would be sent along, and cap nothing.
+    """
+    if is_key_name(name):
+        return (
+            f"no keyword {name!r}: a key in a call would get into files. "
+            "Name its variable by api_key_env, or its file by api_key_file."
+        )
+    if name in SECTIONS or name == SIMULATOR:
+        return f"no keyword {name!r}: the settings of [{name}] are keywords of their own, as {name}__KEY."
+    ours = difflib.get_close_matches(name, (*OWN, *by_keyword()), n=1, cutoff=NEAR)
+    if is_parameter(name, value) and not (ours and ours[0] in OWN):
+        return None
+    otherwise = f" A parameter of the provider by that name goes into params={{{name!r}: ...}}."
+    settings = called(name) or near(name)
+    meant = [setting.name if setting in PARAMETERS else keyword_of(setting.dotted) for setting in settings]
+    meant = [word for word in meant if "__" not in word] or meant
+    if name in OWN:
+        return f"{name!r} is no argument here."
+    meant = meant or ours
+    return f"no keyword {name!r}; did you mean {' or '.join(map(repr, meant))}?{otherwise}"
 
 
 def job_of_rows(keywords: Mapping[str, Any]) -> tuple[Job, Path | None]:

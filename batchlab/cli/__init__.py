@@ -61,6 +61,7 @@ _COMMANDS = {
         "setup",
         "The outcome table: what each answer of a provider means for a row and for the run.",
     ),
+    "guide": ("guide", "Print a page of the manual; without TOPIC, what there is."),
     "completion": (
         "completion",
         "Print the script that lets bash, zsh or fish complete batchlab's commands, options and runs.",
@@ -146,7 +147,9 @@ def main() -> NoReturn:
         error.show()
         code = error.exit_code
     except BatchlabError as error:
-        for line in str(error).splitlines():
+        from batchlab.cli.spelling import in_flags
+
+        for line in in_flags(str(error)).splitlines():
             click.echo(f"batchlab: {line}", err=True)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):

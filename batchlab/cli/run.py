@@ -7,9 +7,11 @@ from typing import Any
 import click
 
 from batchlab.cli.completion import run_dirs
-from batchlab.cli.options import job_of, job_options
+from batchlab.cli.options import JobCommand, job_of, job_options
 from batchlab.cli.shell import this_command
+from batchlab.cli.spelling import in_flags
 from batchlab.errors import EXIT_OK, EXIT_USAGE
+from batchlab.job.index import FRESH
 
 PROGRESS = click.option(
     "--progress",
@@ -21,15 +23,11 @@ PROGRESS = click.option(
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 
 
-@click.command()
+@click.command(cls=JobCommand)
 @job_options
 @PROGRESS
 @QUIET
-@click.option(
-    "--fresh",
-    is_flag=True,
-    help="Go on although the request settings changed: a new generation that keeps every answer to an unchanged request.",
-)
+@click.option("--fresh", is_flag=True, help=FRESH.help)
 def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **options: Any) -> int:
     """Run a job, or go on with it: the same command resumes.
 
@@ -55,7 +53,7 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
     ).exit_code
 
 
-@click.command()
+@click.command(cls=JobCommand)
 @job_options
 @click.option(
     "--pilot",
@@ -97,7 +95,7 @@ def plan(
         for line in found.lines:
             click.echo(line)
         for problem in found.problems:
-            click.echo(f"batchlab: {problem}", err=True)
+            click.echo(f"batchlab: {in_flags(problem)}", err=True)
         return found.exit_code
     from batchlab.runner.preview import preview
 
@@ -105,7 +103,7 @@ def plan(
     for line in report.lines:
         click.echo(line)
     for problem in report.problems:
-        click.echo(f"batchlab: {problem}", err=True)
+        click.echo(f"batchlab: {in_flags(problem)}", err=True)
     return EXIT_USAGE if report.problems else EXIT_OK
 
 

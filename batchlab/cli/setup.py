@@ -2,44 +2,54 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import click
 
-from batchlab.cli.options import job_of, job_options
+from batchlab.cli.options import JobCommand, job_of, job_options
 from batchlab.errors import EXIT_OK, UsageError
+from batchlab.job import DEFAULT_BASE_URL
+from batchlab.job.index import as_key, by_key, spelled
+from batchlab.job.request import PARAMETERS
 
-_JOB_TEMPLATE = """\
-# batchlab run {name}
-[input]
-path = "sample_data/reviews.jsonl"   # .jsonl .csv .tsv .parquet, a glob, or "-"
-id = "review_id"                     # becomes custom_id; leave out to use the row's position
+# what a new job file has, with values to start from
+_STARTING: dict[str, dict[str, Any]] = {
+    "input": {"path": "sample_data/reviews.jsonl", "id": "review_id"},
+    "endpoint": {"base_url": DEFAULT_BASE_URL, "api_key_env": "MODELSLAB_API_KEY"},
+    "request": {
+        "model": "Qwen/Qwen2.5-VL-72B-Instruct-together",
+        "system": "You are a careful editor.",
+        "prompt": "Summarize in one sentence: {text}",
+        "max_tokens": 256,
+        "temperature": 0.2,
+    },
+    "limits": {"concurrency": 64, "max_cost": 20.0, "deadline": "8h"},
+    "price": {"input": 0.20, "output": 0.60},
+    "output": {"run_dir": "runs/{stem}", "file": "{stem}.parquet"},
+}
+_LEFT_OUT = {"limits.max_cost", "limits.deadline", "price.input", "price.output"}  # commented out
 
-[endpoint]
-base_url = "https://modelslab.com/api/v7/llm"   # or "simulator" to rehearse, "local" for a small model here
-api_key_env = "MODELSLAB_API_KEY"
 
-[request]                            # further keys go to the provider as they are
-model = "Qwen/Qwen2.5-VL-72B-Instruct-together"
-system = "You are a careful editor."
-prompt = "Summarize in one sentence: {{text}}"
-max_tokens = 256
-temperature = 0.2
-
-[limits]
-concurrency = 64                     # a ceiling: the window adapts below it
-# max_cost = 20.0                    # USD, counting what is in flight; needs a price
-# deadline = "8h"
-
-# [price]                            # USD per 1M tokens; else genai-prices, else unknown
-# input = 0.20
-# output = 0.60
-
-[output]
-run_dir = "runs/{stem}"
-file = "{stem}.parquet"
-"""
+def job_template(path: str) -> str:
+    """A job file to start from: a few settings with values, and of each what its declaration says."""
+    lines = [f"# batchlab run {path}", "# every setting: batchlab guide settings"]
+    parameters = {setting.key: setting for setting in PARAMETERS}
+    for section, values in _STARTING.items():
+        out = all(f"{section}.{key}" in _LEFT_OUT for key in values)
+        lines += ["", f"{'# ' if out else ''}[{section}]"]
+        for key, value in values.items():
+            setting = by_key(section).get(key) or parameters[key]
+            said = spelled(setting.help, as_key)
+            lines += textwrap.wrap(said, 100, initial_indent="# ", subsequent_indent="# ")
+            text = json.dumps(
+                value.replace("{stem}", Path(path).stem) if isinstance(value, str) else value,
+                ensure_ascii=False,
+            )
+            lines.append(f"{'# ' if f'{section}.{key}' in _LEFT_OUT else ''}{key} = {text}")
+    return "\n".join(lines) + "\n"
 
 
 @click.command()
@@ -54,7 +64,7 @@ def init(path: str) -> int:
     target = Path(path)
     try:
         with target.open("x", encoding="utf-8") as file:
-            file.write(_JOB_TEMPLATE.format(name=path, stem=target.stem))
+            file.write(job_template(path))
     except FileExistsError:
         raise UsageError(f"{path} exists already. Name another file: batchlab init NAME.toml") from None
     except OSError as error:
@@ -63,7 +73,7 @@ def init(path: str) -> int:
     return EXIT_OK
 
 
-@click.command()
+@click.command(cls=JobCommand)
 @job_options
 @click.option("--list", "show_presets", is_flag=True, help="Print the known services and send nothing.")
 def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:

@@ -20,7 +20,7 @@ class Tokenizer:
             from tokenizers import Tokenizer as Model
         except ImportError:
             raise UsageError(
-                "--tokenizer needs one more package: pip install 'batchlab[tokenizer]'."
+                "a tokenizer needs one more package: pip install 'batchlab[tokenizer]'."
             ) from None
         try:
             self._model = Model.from_file(path)

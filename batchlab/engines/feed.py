@@ -13,6 +13,7 @@ from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import Source
 from batchlab.job import RequestJob
+from batchlab.job.index import as_key, spelled
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage
 from batchlab.store.open_shard import OpenShard, RetryRule
 from batchlab.store.run_dir import RunDir
@@ -205,7 +206,7 @@ def _bad_input(row_id: int, problem: RowProblem) -> Failure:
         row_id=row_id,
         custom_id=str(row_id),
         error_class="bad_input",
-        error_message=str(problem),
+        error_message=spelled(str(problem), as_key),
     )
 
 

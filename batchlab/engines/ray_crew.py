@@ -34,7 +34,7 @@ INIT_S = 30.0  # a cluster that is started for the run takes 10 s on a busy mach
 JOIN_S = 75.0  # of it, a node has 60 s to start its first process
 CLOSE_S = 15.0
 POLL_S = 0.1
-MISSING = "--engine ray needs Ray: pip install 'batchlab[ray]'."
+MISSING = "{limits.engine=ray} needs Ray: pip install 'batchlab[ray]'."
 
 
 class RayCrew:
@@ -245,7 +245,7 @@ class RayCrew:
             raise self._stopped()
 
     def _stopped(self) -> RunStopped:
-        return RunStopped("ray", f"{self._lost}. Go on with the same command, or with another --engine.")
+        return RunStopped("ray", f"{self._lost}. Go on with the same command, or with another engine.")
 
 
 class _FarLender:
@@ -291,12 +291,16 @@ def refuse_absent(address: str | None) -> None:
         return
     host, _, port = address.rpartition(":")
     if "//" in address or not host or not port.isdecimal():
-        raise UsageError(f"--ray-address {address}: expected HEAD:PORT, such as {socket.gethostname()}:6379.")
+        raise UsageError(
+            f"{{limits.ray_address={address}}}: expected HEAD:PORT, such as {socket.gethostname()}:6379."
+        )
     try:
         socket.create_connection((host, int(port)), CONNECT_S).close()
     except (OSError, OverflowError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "no answer"
-        raise UsageError(f"--ray-address {address}: {why}. Is the cluster up? ray start --head") from None
+        raise UsageError(
+            f"{{limits.ray_address={address}}}: {why}. Is the cluster up? ray start --head"
+        ) from None
 
 
 def _bridge(control: socket.socket, said: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -308,7 +312,7 @@ def _answer(
     file: IO[bytes], address: str | None, said: IO[bytes], control: socket.socket, wait_s: float
 ) -> dict[str, Any]:
     """The bridge's next answer. Raises UsageError when none comes, or it is a refusal."""
-    where = f"--ray-address {address}" if address else "ray"
+    where = f"{{limits.ray_address={address}}}" if address else "ray"
     control.settimeout(wait_s)
     try:
         data = file.readline()

@@ -85,10 +85,12 @@ def check_target(target: Target) -> None:
     if target.format not in FORMATS:
         raise UsageError(
             f"{target.path}: unknown output format; use an ending of {', '.join(ENDINGS)}, "
-            "a / for a Hugging Face data set, or --to."
+            "a / for a Hugging Face data set, or {output.to}."
         )
     if target.errors is not None and target.format != "openai-batch":
-        raise UsageError(f"--errors {target.errors}: only --to openai-batch has a file of errors.")
+        raise UsageError(
+            f"{{output.errors}} {target.errors}: only {{output.to=openai-batch}} has a file of errors."
+        )
     for url in filter(is_url, filter(None, (target.path, target.errors))):
         if target.format == "hf":
             raise UsageError(f"{url}: a data set is made in a directory of this machine; upload that.")

@@ -90,7 +90,7 @@ def body_of(values: Mapping[str, Any], *, task: str, model: str, sparse: bool) -
         raise RowProblem(f"body has {input_count(asked):,} prompts, and a row keeps one answer")
     if "model" not in body:
         if not model:
-            raise RowProblem("body names no model; pass -m MODEL")
+            raise RowProblem("body names no model; pass {request.model=MODEL}")
         body = {**body, "model": model}
     return body
 
@@ -164,7 +164,7 @@ class LineNotes:
             name, (first, _) = next(iter(others.items()))
             count = sum(count for _, count in others.values())
             lines.append(
-                f"-m {self._model} is for bodies that name no model: lines that name another are "
+                f"the model {self._model} is for bodies that name no model: lines that name another are "
                 f"sent as written ({count:,}; line {first}: {name})"
             )
         return lines

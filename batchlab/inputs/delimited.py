@@ -190,7 +190,7 @@ class DelimitedSource:
                     offset,
                     number,
                     [],
-                    f"not valid CSV ({error}); if quotes are plain text, pass --no-quotes",
+                    f"not valid CSV ({error}); if quotes are plain text, pass {{input.quotes=false}}",
                 )
                 continue
             if cells:

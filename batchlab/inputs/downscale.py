@@ -54,7 +54,7 @@ class Downscaler:
             from PIL import Image
         except ImportError:
             raise UsageError(
-                "--image-max-side needs one more package: pip install 'batchlab[images]'."
+                "{request.image_max_side} needs one more package: pip install 'batchlab[images]'."
             ) from None
         self.max_side = max_side
         self._image: Any = Image

@@ -133,7 +133,7 @@ class MediaColumns:
         if value is None or value == "":
             if self._null_ok:
                 return
-            raise RowFault("is null; an empty list, or --null-as TEXT, allows a row to have none")
+            raise RowFault("is null; an empty list, or null_as, allows a row to have none")
         if isinstance(value, str) and value.startswith("["):  # a list in a CSV cell
             try:
                 value = json.loads(value)

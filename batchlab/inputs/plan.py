@@ -237,7 +237,7 @@ def plan_input(
             fewer = max(1, min(shard_rows, plan.rows) * MUCH_BYTES // shard_bytes)
             notes.append(
                 f"a part's images take about {shard_bytes / 1e9:.1f} GB of memory while it is written; "
-                f"--shard-rows {fewer} brings that down to 1 GB"
+                f"shard_rows = {fewer} brings that down to 1 GB"
             )
         if draft.media.fingerprint is not None:  # a file that changes makes another input
             both = f"{plan.content_hash} {draft.media.fingerprint}".encode()
@@ -268,7 +268,11 @@ def _output_problems(job: Job, *, batch: bool) -> list[UsageError]:
         return []
     if output_format(output.file, output.to, batch=batch) == "openai-batch":
         return []
-    return [UsageError(f"--errors {output.errors}: only --to openai-batch has a file of errors.")]
+    return [
+        UsageError(
+            f"{{output.errors}} {output.errors}: only {{output.to=openai-batch}} has a file of errors."
+        )
+    ]
 
 
 def _clashes(job: Job, source: Source, plan: InputPlan, *, but: str | None) -> list[UsageError]:
@@ -281,7 +285,7 @@ def _clashes(job: Job, source: Source, plan: InputPlan, *, but: str | None) -> l
         InputError(
             source.path,
             f"has columns that the results need: {names}",
-            f"Pass --prefix, for example --prefix {job.output.prefix}out_",
+            f"Pass {{output.prefix}}, for example {{output.prefix={job.output.prefix}out_}}",
         )
     ]
 
@@ -293,16 +297,16 @@ def _expand_problems(job: Job, plan: InputPlan) -> list[UsageError]:
     where, prefix = job.request.schema_from, job.output.expand_prefix
     names = [prefix + name for name in top_properties(job.request.schema)]
     if not names:
-        return [UsageError(f"{where}: --expand needs an object with properties at its top level.")]
+        return [UsageError(f"{where}: {{output.expand}} needs an object with properties at its top level.")]
     results = {job.output.prefix + name for name in RESULT_COLUMNS}
     taken = [name for name in names if name in results or name in plan.columns]
     if not taken:
         return []
     return [
         UsageError(
-            f"{where}: --expand cannot make the columns {', '.join(taken)}: "
+            f"{where}: {{output.expand}} cannot make the columns {', '.join(taken)}: "
             f"{'the results have' if taken[0] in results else 'the input has'} one of that name. "
-            f"Pass --expand-prefix, for example --expand-prefix {prefix}parsed_."
+            f"Pass {{output.expand_prefix}}, for example {{output.expand_prefix={prefix}parsed_}}."
         )
     ]
 
@@ -321,7 +325,7 @@ def _duplicate_ids(source: Source, check: _Check, *, own_ids: bool) -> list[Usag
     same = np.flatnonzero(ids[order][1:] == ids[order][:-1])
     pairs = sorted((check.numbers[order[index + 1]], check.numbers[order[index]]) for index in same)
     rows, name = ("lines", "custom_id") if own_ids else ("rows", "id")
-    remedy = "Ids must be unique" + ("." if own_ids else "; leave --id-column out to use row numbers.")
+    remedy = "Ids must be unique" + ("." if own_ids else "; leave {input.id} out to use row numbers.")
     return [
         InputError(source.path, f"{rows} {first} and {second} have the same {name}", remedy)
         for second, first in pairs[:SHOWN]

@@ -117,10 +117,12 @@ class RequestBuilder:
         elif self._mode == "messages" and self._history is not None:
             raise UsageError(
                 f"{job.input.path}: rows have whole conversations in {request.messages_column!r}; "
-                "--history-column goes with a prompt. Put the history into the messages."
+                "{request.history} goes with a prompt. Put the history into the messages."
             )
         elif not request.model:
-            raise UsageError(f"{job.input.path}: no model; pass -m MODEL or set [request] model.")
+            raise UsageError(
+                f"{job.input.path}: no model; pass {{request.model=MODEL}} or set [request] model."
+            )
         self.max_tokens = completion_cap(request.params) if request.task != "embeddings" else 0
         self.rows_vary = (
             self._mode in {"messages", "batch"}
@@ -232,8 +234,8 @@ class RequestBuilder:
         wanted += f" or {request.messages_column!r}" if request.task == "chat" else ""
         raise UsageError(
             f"{self._job.input.shown_as}: no {wanted} column; "
-            f"found: {', '.join(columns) or 'none'}. Pass -p with a template such as "
-            f"-p '{{{columns[0] if columns else 'column'}}}'."
+            f"found: {', '.join(columns) or 'none'}. Pass {{request.prompt}} with a template such as "
+            f"'{{{columns[0] if columns else 'column'}}}'."
         )
 
     def _refuse_parameters(self) -> None:
@@ -251,13 +253,13 @@ class RequestBuilder:
 
     def _check_columns(self, columns: Sequence[str]) -> None:
         named = {
-            "--id-column": self._id,
-            "--row-params": self._row_params,
-            "--model-column": self._model_column,
-            "--endpoint-column": self._endpoint_column,
-            "--history-column": self._history,
+            "{input.id}": self._id,
+            "{input.row_params}": self._row_params,
+            "{input.model}": self._model_column,
+            "{input.endpoint}": self._endpoint_column,
+            "{request.history}": self._history,
         }
-        several = {"--image-column": self._job.request.image, "--audio-column": self._job.request.audio}
+        several = {"{request.image}": self._job.request.image, "{request.audio}": self._job.request.audio}
         pairs = [*named.items(), *((option, name) for option, names in several.items() for name in names)]
         for option, name in pairs:
             if name is not None and name not in columns:
@@ -293,7 +295,7 @@ class RequestBuilder:
             value = self._null_as
         if value is None:
             raise RowProblem(
-                f"column {self._job.request.prompt_column!r} is null; pass --null-as TEXT to allow it"
+                f"column {self._job.request.prompt_column!r} is null; pass {{input.null_as=TEXT}} to allow it"
             )
         return value_text(value)
 

@@ -21,8 +21,6 @@ from urllib.parse import unquote, urlsplit
 from batchlab.errors import UsageError
 from batchlab.inputs.templates import RowFault, RowProblem
 
-OPTION = "--allow-files-under"
-
 
 class RowFiles:
     """Opens the files that rows name.
@@ -41,7 +39,7 @@ class RowFiles:
         self._any = False
         if root is not None:
             if not os.path.isdir(root):  # noqa: PTH112
-                raise UsageError(f"{OPTION} {root}: is no directory.")
+                raise UsageError(f"{{input.allow_files_under}} {root}: is no directory.")
             self._root = os.path.realpath(root)
 
     @property
@@ -60,7 +58,7 @@ class RowFiles:
         if self._root is None:
             raise RowProblem(
                 f"{shown(name)} names a file, and files named by rows are not read; "
-                f"pass {OPTION} DIR to allow those of one directory"
+                "pass {input.allow_files_under=DIR} to allow those of one directory"
             )
         self._any = True
         try:
@@ -91,7 +89,7 @@ class RowFiles:
         except ValueError:  # a NUL, or text that no file name can hold
             raise RowFault(f"{shown(name)}: is no file name") from None
         if not inside:
-            raise RowFault(f"{shown(name)}: is outside of {OPTION}")
+            raise RowFault(f"{shown(name)}: is outside of allow_files_under")
         descriptor = _open_beneath(root, Path(os.path.relpath(real, root)).parts)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)

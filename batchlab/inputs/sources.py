@@ -129,6 +129,8 @@ def _delimiter(path: str, delimiter: str | None, *, default: str) -> str:
     delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise InputError(
-            path, f"the delimiter {delimiter!r} is not one character", "Write --delimiter ';' or tab."
+            path,
+            f"the delimiter {delimiter!r} is not one character",
+            "Write {input.delimiter=;} or {input.delimiter=tab}.",
         )
     return delimiter

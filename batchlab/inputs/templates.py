@@ -108,7 +108,7 @@ class _FieldTemplate:
             elif self._null_as is not None:
                 parts[index] = self._null_as
             else:
-                raise RowProblem(f"column {parts[index]!r} is null; pass --null-as TEXT to allow it")
+                raise RowProblem(f"column {parts[index]!r} is null; pass {{input.null_as=TEXT}} to allow it")
         return "".join(parts)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchlab.errors import EXIT_FAILED_ROWS, BatchlabError, UsageError
 from batchlab.job import Job
+from batchlab.job.index import as_key, spelled
 from batchlab.observe.event_log import EventLog
 from batchlab.observe.facts import Place, RunFacts
 from batchlab.observe.metrics import MetricsFile
@@ -160,7 +161,7 @@ def _spans(say: Say) -> RunSpans:
     try:
         from batchlab.observe.spans import RunSpans
     except ImportError as error:
-        raise UsageError("--otel needs: pip install 'batchlab[otel]'") from error
+        raise UsageError("{output.otel} needs: pip install 'batchlab[otel]'") from error
     return RunSpans(say)
 
 
@@ -175,7 +176,7 @@ def worker_watch(
     try:
         watchers = Watchers(dataclasses.replace(job, output=output), say)
     except UsageError as error:
-        say(str(error))
+        say(spelled(str(error), as_key))
         return None
     watchers.joined(link, places, secrets)
     return watchers if watchers.of_rows else None

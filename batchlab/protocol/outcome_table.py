@@ -120,7 +120,7 @@ TABLE: tuple[Line, ...] = (
         wait_s=LOCAL_WAIT_S,
     ),
     Line(
-        "answer longer than --max-response-bytes",
+        "answer longer than max_response_bytes",
         FAIL,
         "too_large",
         "own limit",
@@ -409,7 +409,7 @@ TABLE: tuple[Line, ...] = (
         ", ".join(wordings.FORMAT.values()),
         _refuses_format,
         after="no_success",
-        remedy="To ask without it: --schema-mode json_object, or --schema-mode prompt",
+        remedy="To ask without it: schema_mode json_object, or prompt",
     ),
     Line(
         "queue or rate limit in words (HTTP 200, 403; ModelsLab's own sentence at 400)",

@@ -108,7 +108,7 @@ class AnswerSchema:
     @property
     def remedy(self) -> str:
         """What to try when no answer fits."""
-        other = "" if self._mode == "prompt" else " or pass --schema-mode prompt"
+        other = "" if self._mode == "prompt" else " or set schema_mode prompt"
         return f"look at them, then change the prompt or the schema{other}"
 
     def asked_in(self, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,14 +45,14 @@ WORDS = ("status", "model", "endpoint", "error_class", "service_tier", "usage_ra
 HELP = {
     "rows": "input rows with a final result",
     "requests": "requests sent for them",
-    "reused": "rows that got the answer to an identical request, unpaid (--reuse, --dedupe)",
+    "reused": "rows that got the answer to an identical request, unpaid (reuse, dedupe)",
     "kept_usd": "cost of the answers that were kept",
     "wasted_usd": "cost of answers that were paid and not kept",
     "repaid_usd": "at most what a crash made you pay again: requests cut off, at their row's own cost",
     "cached_savings_usd": "what cached prompt tokens saved against the full price",
     "provider_usd": "the cost that the provider's own usage states",
     "rows_without_cost": "answered rows whose price or token count is not known",
-    "what_if_usd": "the kept answers at the prices of --price or --what-if, as far as there are such prices",
+    "what_if_usd": "the kept answers at other prices that were asked about, as far as there are such prices",
 }
 
 

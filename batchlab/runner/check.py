@@ -41,7 +41,7 @@ def check_endpoint(job: Job) -> EndpointCheck:
         UsageError: there is no key, no endpoint or no model to ask.
     """
     if not job.request.model:
-        raise UsageError("no model; pass -m MODEL or set [request] model.")
+        raise UsageError("no model; pass {request.model=MODEL} or set [request] model.")
     lines: list[str] = []
     good = True
     tier = asked_tier(job.request.params)

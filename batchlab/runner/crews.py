@@ -26,8 +26,9 @@ def refuse_cluster(job: Job) -> None:
         return
     if job.output.remote is not None and scheme_of(job.output.remote) == "hf":
         raise UsageError(
-            f"--engine ray: workers write to {job.output.remote} every few seconds, and there each write "
-            "is a commit. Name a --run-dir at s3://, gs:// or az://, or on a file system that nodes share."
+            f"{{limits.engine=ray}}: workers write to {job.output.remote} every few seconds, and there each "
+            "write is a commit. Name a {output.run_dir} at s3://, gs:// or az://, or on a file system that "
+            "nodes share."
         )
     from batchlab.engines.ray_crew import refuse_absent
 
@@ -47,7 +48,7 @@ def crew_for(job: Job, store: RunDir, shards: int, say: Say, *, alone: str = "")
         return _cluster(job, store, shards, say)
     if job.limits.engine == "ray":
         if alone:
-            say(f"--engine ray is not used: {alone}")
+            say(f"the engine ray is not used: {alone}")
         return None
     processes = processes_for(job, shards, say, alone=alone)
     if processes == 1:

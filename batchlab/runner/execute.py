@@ -173,8 +173,8 @@ def _check_before(job: Job, say: Callable[[str], None]) -> None:
         free = endpoint.host in SELF_STARTED or (price is not None and price.is_free)
         if job.limits.hedge and not free:
             raise UsageError(
-                f"--hedge asks some rows twice, and {endpoint.name} may bill each call. Leave it out, "
-                "or state that a call costs nothing: [price] input = 0, output = 0."
+                f"{{limits.hedge}} asks some rows twice, and {endpoint.name} may bill each call. "
+                "Leave it out, or state that a call costs nothing: [price] input = 0, output = 0."
             )
         if price is None and asked:
             at = f" at {endpoint.name}" if len(job.endpoint) > 1 else ""

@@ -22,6 +22,7 @@ from batchlab.errors import (
     UsageError,
 )
 from batchlab.job import SELF_STARTED, Job
+from batchlab.job.index import as_key, spelled
 from batchlab.observe.facts import Place, RunFacts
 from batchlab.observe.watchers import Watchers
 from batchlab.progress import Progress, ProgressState
@@ -213,7 +214,7 @@ class Invocation:
         shards = shards_to_run(prepared.store, list(prepared.plan.shards), self._retry)
         alone = "a pilot sends few rows" if self._only is not None else ""
         if self._job.output.dedupe and self._only is None:
-            alone = "--dedupe copies answers in this process"
+            alone = "dedupe copies answers in this process"
         if self._taker is not None:
             alone = "results are handed over one by one in this process"
         crew = crew_for(self._job, prepared.store, len(shards), self.message, alone=alone)
@@ -272,7 +273,7 @@ class Invocation:
             elapsed_s=time.monotonic() - self._started,
             maybe_repaid=self._in_flight_before,
             stopped=stopped[0] if stopped else None,
-            message=stopped[1] if stopped else "",
+            message=spelled(stopped[1], as_key) if stopped else "",
             exit_code=code,
             insecure=tuple(one.name for one in self._job.endpoint if one.insecure),
             limited=counters.attempts.limited,

@@ -72,7 +72,7 @@ def refuse_other_url(store: RunDir, before: str | None, now: str | None) -> None
     if now is not None and before is not None and before != now and store.path == Path(local_dir_of(now)):
         raise UsageError(
             f"{store.path}: holds the journal of {before}. To keep that of {now} elsewhere, "
-            f"pass --run-dir DIR --remote {now}."
+            f"pass {{output.run_dir=DIR}} and {{output.remote={now}}}."
         )
 
 

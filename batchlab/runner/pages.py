@@ -173,7 +173,7 @@ def _missing(totals: Totals, planned: int, store: RunDir) -> list[str]:
     if unpriced > 0:
         said.append(
             f"{counted(unpriced, 'row')} have no known price: cost is that of the others. "
-            "Set [price] in the job to know it from the start; batchlab cost --price tries prices afterwards."
+            "Set [price] in the job to know it from the start; batchlab cost tries prices afterwards."
         )
     if totals.waste_without_cost:
         said.append(

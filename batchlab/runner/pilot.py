@@ -54,9 +54,9 @@ def pilot(job: Job, rows: int, *, progress: str, quiet: bool, command: str) -> P
         UsageError: nothing was sent.
     """
     if rows < LEAST_ROWS:
-        raise UsageError(f"--pilot {rows}: too few rows to say anything; at least {LEAST_ROWS}.")
+        raise UsageError(f"a pilot of {rows}: too few rows to say anything; at least {LEAST_ROWS}.")
     if job.input.path == "-":
-        raise UsageError("--pilot reads the input twice: pass a file with -i, not standard input.")
+        raise UsageError("a pilot reads the input twice: pass a file, not standard input.")
     seen = preview(job, details=True)
     if seen.problems:
         return Pilot(seen.lines, seen.problems, None, EXIT_USAGE)

@@ -175,7 +175,7 @@ def plan_or_refuse(
         for line in lines:
             say(line)
         count = f"{plan.malformed_count:,}"
-        say(f"{count} malformed rows will be recorded as failed (bad_input); --strict refuses to start")
+        say(f"{count} malformed rows will be recorded as failed (bad_input); strict refuses to start")
     return planned
 
 
@@ -197,8 +197,8 @@ def refuse_undedupable(job: Job, builder: RequestBuilder) -> None:
     if job.output.dedupe and not own and not is_zero(temperature):
         has = "no temperature" if temperature is None else f"temperature {temperature}"
         raise UsageError(
-            f"--dedupe: the job sets {has}, and only at temperature 0 are identical requests to be "
-            "answered alike. Pass --temperature 0, or leave --dedupe out."
+            f"{{output.dedupe}}: the job sets {has}, and only at temperature 0 are identical requests to be "
+            "answered alike. Pass {request.temperature=0}, or leave it out."
         )
 
 
@@ -269,7 +269,7 @@ def _resumed(
     if job.output.run_dir == default_run_dir(job) and _is_other_file(before.input.path, job.input.path):
         raise UsageError(
             f"{store.path}: holds the answers for {before.input.path}. "
-            f"Pass --run-dir to name another directory for {job.input.path}."
+            f"Pass {{output.run_dir}} to name another directory for {job.input.path}."
         )
     changed = _changed_settings(store.manifest["settings"], job.request_settings())
     # The parts that exist were cut at this size; a new value counts for new runs only.
@@ -343,7 +343,7 @@ def _settings_refusal(store: RunDir, changed: list[tuple[str, Any, Any]], plan: 
         f"({totals.prompt_tokens + totals.completion_tokens:,} tokens{spent}); "
         "asking again may cost as much for each."
     )
-    lines.append("Pass --fresh to ask the new request, or another --run-dir to keep both.")
+    lines.append("Pass {run.fresh} to ask the new request, or another {output.run_dir} to keep both.")
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import request_mode
 from batchlab.inputs.sources import Source
 from batchlab.job import MEMORY, Job, output_format
+from batchlab.job.index import as_key, spelled
 from batchlab.records import Shard
 from batchlab.run_summary import RunSummary
 from batchlab.runner.opening import open_run
@@ -195,7 +196,9 @@ def write_output(job: Job, prepared: Prepared, summary: RunSummary) -> RunSummar
     except UsageError as error:  # too late for exit code 2: requests were sent
         if summary.stopped is not None:
             return summary
-        return dataclasses.replace(summary, stopped="output", message=str(error), exit_code=EXIT_STOPPED)
+        return dataclasses.replace(
+            summary, stopped="output", message=spelled(str(error), as_key), exit_code=EXIT_STOPPED
+        )
     return dataclasses.replace(
         summary, output=output.file, errors_file=output.errors, left_out=written.left_out
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from batchlab.job_file import at_url
+from batchlab.job.file import at_url
 from batchlab.run_summary import RunSummary
 from batchlab.runner.execute import execute
 from batchlab.runner.opening import open_run

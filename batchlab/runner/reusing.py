@@ -40,7 +40,7 @@ class OldRun:
                 if isinstance(result, Completion) and result.status == "ok" and result.error_class is None:
                     yield result
         except CorruptRun as error:
-            raise UsageError(f"--reuse {self.path}: {error}") from error
+            raise UsageError(f"{{output.reuse={self.path}}}: {error}") from error
 
 
 def old_runs(job: Job) -> list[OldRun]:
@@ -50,13 +50,13 @@ def old_runs(job: Job) -> list[OldRun]:
         try:
             store = open_run(path)
         except (CorruptRun, UsageError) as error:
-            raise UsageError(f"--reuse {error}") from error
+            raise UsageError(f"{{output.reuse}} {error}") from error
         if (
             job.output.remote == path.rstrip("/")
             or store.path.resolve() == Path(job.output.run_dir).resolve()
         ):
             raise UsageError(
-                f"--reuse {path}: is this run itself, which keeps its answers anyway. Leave it out."
+                f"{{output.reuse={path}}}: is this run itself, which keeps its answers anyway. Leave it out."
             )
         runs.append(OldRun(path, store))
     return runs

@@ -22,7 +22,7 @@ from pathlib import Path
 from batchlab.dispatch.lease import Demand, LaneDemand, LaneLimits
 from batchlab.dispatch.leases import Allocator
 from batchlab.inputs.plan import InputPlan
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import Shard
 from batchlab.store.journal import encode
 from batchlab.store.run_dir import RunDir

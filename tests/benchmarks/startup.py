@@ -23,7 +23,7 @@ from pathlib import Path
 from batchlab.inputs.plan import plan_input
 from batchlab.inputs.sources import open_source
 from batchlab.job import Job
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.runner.prepare import manifest_of
 from batchlab.store.run_dir import RunDir

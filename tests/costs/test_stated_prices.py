@@ -12,7 +12,7 @@ from genai_prices import calc_price
 
 from batchlab.errors import UsageError
 from batchlab.job import Job, PriceJob
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 
 MINIMAL = {"input": {"path": "rows.csv"}, "request": {"model": "m", "prompt": "{text}"}}
 

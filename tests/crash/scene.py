@@ -23,7 +23,7 @@ from urllib.request import urlopen
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
 from batchlab.endpoints.simulator.server import _content
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import Row
 from batchlab.store.run_dir import RunDir
 from batchlab.totals import Totals

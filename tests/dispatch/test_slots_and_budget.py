@@ -160,7 +160,7 @@ async def test_a_cap_on_tokens_is_kept_too():
             async with budget.reserved(5, 20, MOST) as reservation:
                 budget.settle(reservation, Usage(prompt_tokens=5, completion_tokens=20), 25.0)
 
-    with pytest.raises(RunStopped, match="--max-tokens-total"):
+    with pytest.raises(RunStopped, match="max_tokens_total"):
         await spend()
     assert 500 - (5 * 2 + 16 + 20) <= budget.spent_tokens <= 500
 

@@ -30,7 +30,7 @@ from batchlab.engines.lender import allocator
 from batchlab.engines.local import Endpoint
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources import open_source
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import Completion
 from batchlab.store.run_dir import RunDir
 from tests.engines.fake_worker import COST, FENCE_S, PRICE, STEP_S, WORKER, DriverKilled, FakeWorker, Killed

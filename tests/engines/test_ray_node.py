@@ -18,7 +18,7 @@ from batchlab.engines.ray_crew import refuse_absent
 from batchlab.engines.ray_node import Hidden, Node, code_digest, machine
 from batchlab.errors import UsageError
 from batchlab.inputs.sources import open_source
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.runner.prepare import manifest_of
 from batchlab.store.fence import hold
 from batchlab.store.run_dir import RunDir
@@ -115,9 +115,9 @@ def with_ray(monkeypatch):
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("127.0.0.1:1", "--ray-address 127.0.0.1:1: Connection refused. Is the cluster up?"),
-        ("ray://head:10001", "--ray-address ray://head:10001: expected HEAD:PORT"),
-        ("head", "--ray-address head: expected HEAD:PORT"),
+        ("127.0.0.1:1", "{limits.ray_address=127.0.0.1:1}: Connection refused. Is the cluster up?"),
+        ("ray://head:10001", "{limits.ray_address=ray://head:10001}: expected HEAD:PORT"),
+        ("head", "{limits.ray_address=head}: expected HEAD:PORT"),
     ],
 )
 def test_an_address_where_nobody_is_refuses_at_once(with_ray, address, said):
@@ -131,7 +131,7 @@ def test_an_address_where_nobody_is_refuses_at_once(with_ray, address, said):
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
-    with pytest.raises(UsageError, match=r"^--engine ray needs Ray: pip install 'batchlab\[ray\]'\.$"):
+    with pytest.raises(UsageError, match=r"^{limits.engine=ray} needs Ray: pip install 'batchlab\[ray\]'\.$"):
         refuse_absent("head:6379")
 
 
@@ -142,7 +142,7 @@ def test_a_port_that_never_answers_is_given_up(monkeypatch, tmp_path):
     job = job_from({"input": {"path": "x.csv"}, "request": {"model": "m", "prompt": "p"}})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(UsageError, match=f"^--ray-address {address}: "):
+        with pytest.raises(UsageError, match=f"^{{limits.ray_address={address}}}: "):
             ray_crew.RayCrew.joined(run, job, address, tmp_path / "none")
 
     assert not list((tmp_path / "workers").iterdir())

@@ -9,7 +9,7 @@ from batchlab.engines.feed import ShardFeed
 from batchlab.engines.observer import Counters
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources import open_source
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.store.journal import JournalScan
 from batchlab.store.run_dir import RunDir

@@ -460,7 +460,7 @@ def journal(rng: random.Random) -> None:
 def _input_file(rng: random.Random, name: str, sample: bytes, **more: Any) -> None:
     from batchlab.inputs.plan import plan_input
     from batchlab.inputs.sources import open_source
-    from batchlab.job_file import job_from
+    from batchlab.job.file import job_from
 
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         path = Path(folder) / name

@@ -12,7 +12,7 @@ import pytest
 from batchlab.inputs.plan import plan_input
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources import open_source
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -91,7 +91,7 @@ def test_the_model_is_that_of_the_body_and_of_the_job_only_where_a_body_names_no
     assert [request.model for request in made] == ["m", "m", "x"]
     assert made[1].body == {"messages": MESSAGES, "model": "m"}
     assert result.notes == [
-        "-m m is for bodies that name no model: lines that name another are sent as written (1; line 3: x)"
+        "the model m is for bodies that name no model: lines that name another are sent as written (1; line 3: x)"
     ]
     assert result.plan.models == ("m", "x")
 
@@ -124,7 +124,7 @@ def without(name: str) -> dict:
         ([line("a", body=[1])], ":1: body is not a JSON object."),
         ([line("a", body="{")], ":1: body is not a JSON object."),
         ([line("a", body={"model": "m"})], ":1: body has no messages."),
-        ([line("a", body={"messages": []})], ":1: body names no model; pass -m MODEL."),
+        ([line("a", body={"messages": []})], ":1: body names no model; pass {request.model=MODEL}."),
         ([line("a", body={"model": "m", "messages": [], "seed": 2**70})], ":1: the request cannot be written as JSON: Integer exceeds 64-bit range."),
     ],
 )  # fmt: skip
@@ -182,4 +182,6 @@ def test_a_template_and_columns_of_prompts_win_over_a_batch_line(request_, more)
 
 
 def test_other_rows_without_a_model_are_refused_when_their_columns_are_known(tmp_path):
-    assert said(planned(tmp_path, [{"prompt": "a"}])) == [": no model; pass -m MODEL or set [request] model."]
+    assert said(planned(tmp_path, [{"prompt": "a"}])) == [
+        ": no model; pass {request.model=MODEL} or set [request] model."
+    ]

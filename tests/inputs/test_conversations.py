@@ -9,7 +9,7 @@ import pytest
 from batchlab.errors import UsageError
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.templates import RowFault
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import Row
 
 FEW_SHOT = [

@@ -18,7 +18,7 @@ from batchlab.inputs.plan import plan_input
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources import open_source
 from batchlab.inputs.templates import RowFault, RowProblem
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import ChatRequest, Row
 
 WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(20)
@@ -150,7 +150,7 @@ def test_files_that_rows_name_are_not_read_unless_a_directory_is_allowed(tmp_pat
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(
-        RowProblem, match=r"column 'image': a\.png names a file.*--allow-files-under DIR"
+        RowProblem, match=r"column 'image': a\.png names a file.*{input.allow_files_under=DIR}"
     ) as caught:
         built("a.png")
     assert not isinstance(caught.value, RowFault)  # the job's fault: it refuses to start
@@ -183,7 +183,7 @@ def allowed(tmp_path):
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ("../secret.png", "is outside of --allow-files-under"),
+        ("../secret.png", "is outside of allow_files_under"),
         ("{inside}/../secret.png", "is outside of"),
         ("/etc/passwd", "is outside of"),
         ("file:///etc/passwd", "is outside of"),
@@ -210,7 +210,7 @@ def allowed(tmp_path):
         (png() + bytes(20_971_520), "the most is 20,971,520"),
         (7, "is neither a URL, a path, bytes, nor a list of those"),
         ({"bytes": None, "path": None}, "is neither"),
-        (None, "is null; an empty list, or --null-as TEXT"),
+        (None, "is null; an empty list, or null_as"),
     ],
     ids=range(28),
 )

@@ -13,7 +13,7 @@ from batchlab.inputs.plan import plan_input
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources import open_source
 from batchlab.inputs.templates import RowProblem, compile_template, load_j2
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import Row
 
 
@@ -50,7 +50,7 @@ def test_an_unknown_name_is_an_error_with_the_nearest_column():
 
 
 def test_a_null_is_the_row_s_problem_unless_a_text_stands_for_it():
-    with pytest.raises(RowProblem, match="--null-as"):
+    with pytest.raises(RowProblem, match="input.null_as"):
         template("{a}", "a").render({"a": None})
     assert template("{a}", "a", null_as="-").render({"a": None}) == "-"
 
@@ -169,7 +169,7 @@ def test_all_problems_come_at_once_with_their_rows_the_first_20_and_a_count(tmp_
     assert result.problem_count == 50
     assert len(result.problems) == 20
     assert str(result.problems[0]).endswith(
-        "x.jsonl:2: column 'text' is null; pass --null-as TEXT to allow it."
+        "x.jsonl:2: column 'text' is null; pass {input.null_as=TEXT} to allow it."
     )
 
 
@@ -195,7 +195,7 @@ def test_a_key_that_comes_late_in_the_file_is_a_column_all_the_same(tmp_path):
     ("rows", "job", "said"),
     [
         ([], {}, "has no rows"),
-        ([{"text": "a", "status": 1, "model": 2}], {}, "status, model. Pass --prefix"),
+        ([{"text": "a", "status": 1, "model": 2}], {}, "status, model. Pass {output.prefix}"),
         ([{"text": "a"}], {"input": {"id": "nr"}}, "no column 'nr'"),
         ([{"text": "a"}], {"input": {"row_params": "p"}}, "no column 'p'"),
         (
@@ -217,4 +217,4 @@ def test_an_input_without_a_prompt_says_what_it_has(tmp_path):
 
     result = plan_input(job, open_source(job.input.path))
 
-    assert "found: question. Pass -p" in str(result.problems[0])
+    assert "found: question. Pass {request.prompt}" in str(result.problems[0])

@@ -18,7 +18,7 @@ from batchlab.inputs.jsonl import parse_line
 from batchlab.inputs.plan import plan_input
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources import open_source
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import Row
 
 PLAIN = (

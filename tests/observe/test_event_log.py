@@ -13,7 +13,7 @@ import pytest
 
 from batchlab.engines.observer import Counters
 from batchlab.errors import UsageError
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.observe.event_log import LIMITED_EVERY_S, PROGRESS_EVERY_S, ROW_LINES, EventLog
 from batchlab.observe.facts import shown_job
 from batchlab.records import Failure
@@ -228,8 +228,8 @@ def test_a_job_is_shown_without_what_its_addresses_hide():
     job = job_from(
         {
             "input": {"path": "rows.jsonl"},
-            "endpoint": {"base_url": "https://host.example/v1?sig=abc", "api_key_file": "key.txt"},
-            "request": {"model": "m", "system": "s" * 7, "params": {"api_key": "x", "stop": "END"}},
+            "endpoint": {"base_url": "https://host.example/v1?v=abc", "api_key_file": "key.txt"},
+            "request": {"model": "m", "system": "s" * 7, "params": {"api_token": "x", "stop": "END"}},
         }
     )
     shown = shown_job(job)
@@ -237,9 +237,9 @@ def test_a_job_is_shown_without_what_its_addresses_hide():
     assert shown["endpoint"][0]["base_url"] == "https://host.example/v1?****"
     assert shown["endpoint"][0]["name"] == "host.example"
     assert shown["endpoint"][0]["api_key_file"] == "key.txt"
-    assert shown["request"]["params"] == {"api_key": "****", "stop": "END"}
+    assert shown["request"]["params"] == {"api_token": "****", "stop": "END"}
     assert shown["request"]["system_chars"] == 7
-    assert not any(word in json.dumps(shown) for word in ("sig=abc", "sssssss"))
+    assert not any(word in json.dumps(shown) for word in ("v=abc", "sssssss"))
 
 
 def test_a_log_goes_to_a_file_of_this_machine():

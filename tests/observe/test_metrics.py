@@ -15,7 +15,7 @@ from batchlab.dispatch.pool import PoolCounters
 from batchlab.engines.observer import Counters
 from batchlab.errors import UsageError
 from batchlab.job import EndpointJob, InputJob, Job, RequestJob
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.observe.facts import RunFacts
 from batchlab.observe.metrics import EVERY_S, MetricsFile, Snapshot, metrics_text
 from batchlab.totals import Totals

@@ -457,8 +457,8 @@ def test_a_transport_fault_means_what_the_table_says(fault, kind, error_class, a
     [
         (b"Client sent an HTTP request to an HTTPS server.", 400, "server. The server speaks TLS: write https:// in base_url."),
         (raw(google(429, "gone.", "RESOURCE_EXHAUSTED", quota("PerDay"))), 429, "gone. It is a quota by the day (Google's begin anew at midnight Pacific time, OpenRouter's in UTC)."),
-        (raw({**openai("no"), "error": {"message": "no", "param": "response_format"}}), 400, "no. To ask without it: --schema-mode json_object, or --schema-mode prompt."),
-        (raw(openai("x" * 5_000, param="response_format")), 400, "x. To ask without it: --schema-mode json_object, or --schema-mode prompt."),
+        (raw({**openai("no"), "error": {"message": "no", "param": "response_format"}}), 400, "no. To ask without it: schema_mode json_object, or prompt."),
+        (raw(openai("x" * 5_000, param="response_format")), 400, "x. To ask without it: schema_mode json_object, or prompt."),
     ],
 )  # fmt: skip
 def test_a_remedy_follows_the_message(body, status, remedy):

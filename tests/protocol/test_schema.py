@@ -245,4 +245,4 @@ def test_a_refused_format_is_told_from_a_row_s_own_fault(status, error, verdict)
 
     assert (outcome.kind, outcome.error_class) == ("FAIL", verdict)
     assert outcome.after == {"response_format": "no_success", "bad_request": "first_rows"}.get(verdict, "")
-    assert outcome.message.endswith("--schema-mode prompt.") == (verdict == "response_format")
+    assert outcome.message.endswith("schema_mode json_object, or prompt.") == (verdict == "response_format")

@@ -23,7 +23,7 @@ import pytest
 
 from batchlab import storage
 from batchlab.inputs.sources import open_source
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.runner.execute import execute
 from batchlab.store import mirror
 from batchlab.store.run_dir import RunDir

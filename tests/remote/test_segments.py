@@ -22,7 +22,7 @@ from batchlab.engines.processes import ProcessCrew
 from batchlab.engines.ray_node import Node, code_digest
 from batchlab.engines.worker_process import started_worker
 from batchlab.errors import RunStopped
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.runner import invocation
 from batchlab.runner.execute import execute
 from batchlab.runner.opening import open_run

@@ -16,7 +16,7 @@ from batchlab import load, run, storage
 from batchlab.errors import UsageError
 from batchlab.export import Target, export_tables
 from batchlab.inputs.sources import open_source
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.runner.execute import execute
 from batchlab.runner.opening import open_run
 from batchlab.runner.reading import run_status, verify_run
@@ -121,7 +121,7 @@ def test_local_paths_never_load_fsspec(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"text": "a"}\n')
     code = (
         "import sys; from batchlab.runner.execute import execute\n"
-        "from batchlab.runner.reading import verify_run; from batchlab.job_file import job_from\n"
+        "from batchlab.runner.reading import verify_run; from batchlab.job.file import job_from\n"
         "job = job_from({'input': {'path': 'x.jsonl'}, 'endpoint': {'base_url': 'simulator'},"
         " 'request': {'model': 'm', 'prompt': '{text}'}, 'output': {'run_dir': 'r', 'file': 'o.csv'}})\n"
         "assert execute(job, progress='none', quiet=True).exit_code == 0\n"

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import batchlab
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from tests.provider import chat_reply, providing
 
 

@@ -263,9 +263,9 @@ def test_bad_images_fail_their_rows_only_and_are_said_before_the_start(here, pro
     for said in (
         "rows.jsonl:2: column 'image': gone.png: cannot be read: No such file or directory",
         "rows.jsonl:3: column 'image': text.png: not an image; an image is a PNG, JPEG, GIF or WebP",
-        "rows.jsonl:4: column 'image': link.png: is outside of --allow-files-under",
+        "rows.jsonl:4: column 'image': link.png: is outside of allow_files_under",
         "rows.jsonl:5: column 'image': huge.png: is 2,147,483,648 bytes; the most is 20,971,520",
-        "rows.jsonl:6: column 'image': ../rows.jsonl: is outside of --allow-files-under",
+        "rows.jsonl:6: column 'image': ../rows.jsonl: is outside of allow_files_under",
         "5 malformed rows will be recorded as failed",
     ):
         assert said in done.err

@@ -15,7 +15,7 @@ from batchlab.engines.sizing import available_cpus, merged, planned_shard_rows, 
 from batchlab.errors import UsageError
 from batchlab.inputs.input_plan import InputPlan
 from batchlab.job import Job
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import Shard
 from batchlab.store.run_dir import RunDir
 from tests.canary import command_lines_with_key, files_with_key
@@ -158,7 +158,7 @@ def test_p7_a_cap_is_never_passed_and_nearly_all_used(batchlab, simulator, rows_
     assert billed <= 0.04
     assert billed >= 0.99 * 0.04, billed
     assert done.err.count("why: ") == 1
-    assert "of --max-cost 0.04 is used" in done.err
+    assert "of max_cost 0.04 is used" in done.err
     assert final_rows(tmp_path / "runs/rows") == ledger["billed"] == ledger["distinct"]
 
 

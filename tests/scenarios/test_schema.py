@@ -17,8 +17,9 @@ import pytest
 
 import batchlab as package
 from batchlab.cli import cli
+from batchlab.cli.spelling import in_flags
 from batchlab.errors import BatchlabError
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from tests.conftest import CANARY, ROOT, Finished, command, environment
 
 from .test_run import job, parts
@@ -60,7 +61,7 @@ def batchlab(tmp_path, monkeypatch, capsys):
         try:
             code = cli.main([str(word) for word in words], prog_name="batchlab", standalone_mode=False)
         except BatchlabError as error:
-            code, said = error.exit_code, f"batchlab: {error}\n"
+            code, said = error.exit_code, f"batchlab: {in_flags(str(error))}\n"
         out, err = capsys.readouterr()
         assert CANARY not in out + err
         return Finished(code, out, err + said)
@@ -353,7 +354,7 @@ def test_a_service_that_refuses_response_format_stops_the_run_at_its_first_row(
     assert server.ledger()["requests"] == 1
     why = next(line for line in done.err.splitlines() if line.startswith("why: "))
     assert "not permitted: response_format" in why
-    assert "--schema-mode json_object, or --schema-mode prompt" in why
+    assert "schema_mode json_object, or prompt" in why
     assert "50 pending" in done.err
 
     assert batchlab(*words, "--schema-mode", "prompt").code == 0
@@ -371,7 +372,7 @@ def test_an_endpoint_that_ignores_the_schema_is_found_out_after_twenty_rows(
     assert done.code == 3
     assert server.ledger()["requests"] == 20
     assert "none of the first 20 answers fits the schema" in done.err
-    assert "or pass --schema-mode prompt" in done.err
+    assert "or set schema_mode prompt" in done.err
 
 
 def test_another_schema_or_mode_is_another_request_and_never_mixed_in(

@@ -111,7 +111,7 @@ def test_a_row_over_its_deadline_fails_alone(batchlab, simulator, rows_file, tmp
     failed = [row for row in table.to_pylist() if row["status"] == "failed"]
     assert len(failed) == 1
     assert failed[0]["error_class"] == "timeout"
-    assert "--row-deadline" in failed[0]["error_message"]
+    assert "row_deadline" in failed[0]["error_message"]
 
 
 def test_a_straggler_is_asked_twice_where_a_call_costs_nothing(batchlab, simulator, rows_file, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from batchlab.errors import UsageError
 from batchlab.inputs.sources import open_source
-from batchlab.job_file import job_from
+from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.store.fence import Fence, await_orphans, hold, is_held
 from batchlab.store.run_dir import RunDir

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import itertools
+import re
 import tomllib
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -27,22 +28,21 @@ from batchlab.job import (
     default_run_dir,
     endpoint_host,
 )
-from batchlab.job_validation import job_problems
-from batchlab.job_values import coerced, columns, deadline_s, listed_words, messages, nearest
+from batchlab.job.check import job_problems
+from batchlab.job.index import NEAR, SIMULATOR, by_key, called, near, sections_of
+from batchlab.job.request import PARAMETERS
+from batchlab.job.schema import schema_of
+from batchlab.job.setting import Setting
+from batchlab.job.values import coerced, nearest
 from batchlab.presets import PRESETS
-from batchlab.schema_source import schema_of
 from batchlab.urls import is_url, local_dir_of
 
-_DURATIONS = {
-    "deadline",
-    "connect_timeout",
-    "idle_timeout",
-    "timeout",
-    "drain_timeout",
-    "journal_flush",
-    "max_outage",
-    "max_pause",
-    "row_deadline",
+_KEY_NAME = re.compile(r"(.*[_-])?api[_-]?key|authorization", re.IGNORECASE)
+# parameters of providers that are called like a setting, and are told from it by their type
+_WRITTEN = ("model", "messages", "stream")  # of a request's body: by batchlab, and no parameters
+_PARAMETERS_TOO: Mapping[str, type] = {
+    "audio": Mapping,  # OpenAI: how a spoken answer is to sound
+    "models": list,  # OpenRouter: models to fall back to
 }
 
 
@@ -103,7 +103,7 @@ def _merged(data: Mapping[str, Any], flags: Mapping[str, Any], where: str) -> di
     merged["endpoint"] = [{}]
     for name, values in data.items():
         if name not in merged:
-            raise UsageError(f"{where}: unknown section [{name}]{nearest(name, names)}")
+            raise UsageError(f"{where}: {_no_section(name, values, names)}")
         if name == "endpoint" and isinstance(values, list):
             merged[name] = [dict(one) for one in values]
             continue
@@ -113,11 +113,25 @@ def _merged(data: Mapping[str, Any], flags: Mapping[str, Any], where: str) -> di
     merged["endpoint"] = _endpoints_under(merged["endpoint"], flags)
     for dotted, value in flags.items():
         section, _, key = dotted.partition(".")
-        if section == "request" and key == "params":
-            merged[section].update(value)
-        elif section != "endpoint":
+        if section not in merged:
+            raise UsageError(f"{where}: {dotted}: unknown section [{section}]{nearest(section, names)}")
+        if dotted == "request.params" and isinstance(value, Mapping):
+            file_params = merged[section].get(key)
+            value = {**(file_params if isinstance(file_params, Mapping) else {}), **value}
+            # beside one of the same name in the file, the flag's counts
+            written = merged[section]
+            merged[section] = {k: v for k, v in written.items() if k not in value or k in by_key(section)}
+        if section != "endpoint":
             merged[section][key] = value
     return merged
+
+
+def _no_section(name: str, values: Any, names: list[str]) -> str:
+    """What to say of an unknown name at the top of a job, which may be a setting without its section."""
+    meant = called(name) or near(name)
+    if meant and not isinstance(values, Mapping):
+        return f"{name}: stands above all sections; {meant[0].key!r} belongs to {sections_of(meant)}"
+    return f"unknown section [{name}]{nearest(name, names)}"
 
 
 def _endpoints_under(endpoints: list[dict[str, Any]], flags: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -172,66 +186,88 @@ def _endpoints(written: list[dict[str, Any]], problems: list[str]) -> tuple[Endp
 
 
 def _checked_section(name: str, values: dict[str, Any], problems: list[str]) -> Any:
-    if name == "simulator":
+    if name == SIMULATOR:
         return values
-    cls = SECTIONS[name]
-    types_of = typing.get_type_hints(cls)
-    known = {
-        f.name.removesuffix("_s") if f.name.removesuffix("_s") in _DURATIONS else f.name for f in fields(cls)
-    }
-    known -= {"params", "schema_from"}
+    known = by_key(name)
     taken: dict[str, Any] = {}
     params: dict[str, Any] = {}
     for key, value in values.items():
-        if name == "request" and _took_of_request(key, value, taken, params, problems):
-            continue
-        if key in _NESTED and isinstance(value, Mapping) and key in known:
-            taken[key] = _NESTED[key](value, problems)
+        if name == "request" and is_parameter(key, value):
+            params[key] = value
         elif key in known:
-            attribute = f"{key}_s" if key in _DURATIONS else key
             try:
-                if key == "deadline":
-                    value = deadline_s(value)
-                elif key == "fail_on":
-                    value = listed_words(value)
-                taken[attribute] = coerced(value, types_of[attribute], duration=key in _DURATIONS)
+                taken.update(_read(known[key], value, problems))
             except ValueError as error:
                 problems.append(f"{name}.{key}: {error}")
-        elif name == "request" and key in {"expand", "expand_prefix"}:
-            problems.append(f"request.{key}: belongs to [output]")
-        elif name == "request" and not _is_typo(key, known):
-            params[key] = value
         else:
-            problems.append(f"{name}.{key}: unknown key{nearest(key, sorted(known))}")
+            problems.append(f"{name}.{key}: {_unknown(name, key)}")
     if name == "request":
-        taken["params"] = params
-    return cls(**taken)
+        taken["params"] = {**params, **taken.get("params", {})}
+    return SECTIONS[name](**taken)
 
 
-def _is_typo(key: str, known: set[str]) -> bool:
-    """Unknown keys of [request] go to the provider, unless they look like one of ours misspelt."""
-    return bool(difflib.get_close_matches(key, known, n=1, cutoff=0.8))
+def is_key_name(name: str) -> bool:
+    """Whether providers or their libraries call an API key so; ours is in a header, and in no file."""
+    return _KEY_NAME.fullmatch(name) is not None
 
 
-def _took_of_request(
-    key: str, value: Any, taken: dict[str, Any], params: dict[str, Any], problems: list[str]
-) -> bool:
-    """Takes what only `[request]` has and no plain value holds; False for any other key."""
-    if key == "params" and isinstance(value, Mapping):
-        params.update(value)
-    elif key == "audio" and isinstance(value, Mapping):
-        params[key] = value  # OpenAI's parameter of that name: how a spoken answer is to sound
-    elif key == "schema" or key in _LISTS:
-        try:
-            if key == "schema":
-                taken["schema"], taken["schema_from"] = schema_of(value)
-            else:
-                taken[key] = _LISTS[key](value)
-        except ValueError as error:
-            problems.append(f"request.{key}: {error}")
-    else:
-        return False
-    return True
+def is_parameter(key: str, value: Any) -> bool:
+    """Whether a key of [request], or a keyword, goes to the provider: only what no setting could mean does."""
+    if isinstance(value, _PARAMETERS_TOO.get(key, ())):
+        return True
+    if any(setting.name == key for setting in PARAMETERS):
+        return True
+    return not (called(key) or near(key) or is_key_name(key))
+
+
+def _unknown(section: str, key: str) -> str:
+    """What to say of a key that its section does not have."""
+    if is_key_name(key):
+        return "a key is named, never written here: api_key_env in [endpoint] names its variable"
+    known = list(by_key(section))
+    meant = called(key) or near(key)
+    otherwise = (
+        f" For a parameter of the provider write [request.params] {key}." if section == "request" else ""
+    )
+    if here := [setting.key for setting in meant if setting.section == section]:
+        return f"unknown key; did you mean {here[0]!r}?{otherwise}"
+    if same := [setting for setting in meant if setting.key == key]:
+        return f"belongs to {sections_of(same)}.{otherwise}"
+    if meant and not difflib.get_close_matches(key, known, n=1, cutoff=NEAR):
+        return f"unknown key; did you mean {meant[0].key!r} in {sections_of(meant)}?{otherwise}"
+    return f"unknown key{nearest(key, known)}"
+
+
+def _read(setting: Setting, value: Any, problems: list[str]) -> dict[str, Any]:
+    """What a setting's written value makes of the section's fields. Raises ValueError."""
+    if setting.dotted == "request.schema":
+        schema, named = schema_of(value)
+        return {"schema": schema, "schema_from": named}
+    if setting.dotted == "request.params":
+        return {"params": _parameters(value)}
+    if isinstance(value, Mapping) and setting.type in (PriceJob, dict[str, PriceJob]):
+        return {setting.name: (_price_table if setting.type is PriceJob else _price_tables)(value, problems)}
+    if isinstance(value, Mapping) and PriceJob in typing.get_args(setting.type):
+        return {setting.name: _price_table(value, problems)}
+    if setting.read is not None:
+        value = setting.read(value)
+        if typing.get_origin(setting.type) is list:
+            return {setting.name: value}
+    return {setting.name: coerced(value, setting.type, duration=setting.is_duration)}
+
+
+def _parameters(value: Any) -> dict[str, Any]:
+    """The table of parameters that go to the provider as they are. Raises ValueError."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected a table of parameters, got {type(value).__name__}")
+    for name in value:
+        if is_key_name(str(name)):
+            raise ValueError(
+                f"{name}: a key would get into files; api_key_env in [endpoint] names its variable"
+            )
+        if name in _WRITTEN:
+            raise ValueError(f"{name}: batchlab writes it into each request; set [request] {name}")
+    return dict(value)
 
 
 def _price_table(value: Mapping[str, Any], problems: list[str]) -> PriceJob:
@@ -247,17 +283,6 @@ def _price_tables(value: Mapping[str, Any], problems: list[str]) -> dict[str, Pr
         else:
             problems.append(f"price.models: {model!r} must be a table with input and output")
     return tables
-
-
-# keys of [request] that hold lists
-_LISTS: dict[str, Callable[[Any], Any]] = {"image": columns, "audio": columns, "messages": messages}
-
-# keys that hold tables of their own
-_NESTED: dict[str, Callable[[Mapping[str, Any], list[str]], Any]] = {
-    "price": _price_table,
-    "models": _price_tables,
-    **dict.fromkeys(PRICED_WAYS, _price_table),
-}
 
 
 def _with_whole_prices(job: Job) -> Job:

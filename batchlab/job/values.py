@@ -1,6 +1,6 @@
 """One setting of a job, as it is written, becomes a value: numbers, durations, clock times, lists.
 
-A value that does not fit raises ValueError with what was expected; `job_file` names the key.
+A value that does not fit raises ValueError with what was expected; `file` names the key.
 """
 
 from __future__ import annotations

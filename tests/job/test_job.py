@@ -10,8 +10,8 @@ import pytest
 
 from batchlab.errors import UsageError
 from batchlab.job import Job, endpoint_host, output_format
-from batchlab.job_file import job_from, load_job
-from batchlab.job_values import deadline_s, duration_s
+from batchlab.job.file import job_from, load_job
+from batchlab.job.values import deadline_s, duration_s
 
 MINIMAL = {"input": {"path": "rows.csv"}, "request": {"model": "m", "prompt": "{text}"}}
 

@@ -5,16 +5,15 @@ Every problem is one line that begins with the setting's key; a job without any 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from batchlab.job import (
     ENDINGS,
-    ENGINES,
     FAIL_ON,
-    FORMATS,
     PRICED_WAYS,
-    SCHEMA_MODES,
     SELF_STARTED,
     TASK_PATHS,
     EndpointJob,
@@ -25,11 +24,14 @@ from batchlab.job import (
     RequestJob,
     output_format,
 )
-from batchlab.job_values import nearest
+from batchlab.job.index import settings_of
 from batchlab.urls import is_url, url_problem
 
-MIN_FLUSH_S = 0.1  # a store takes tens of milliseconds for a write
-MAX_BATCH_ROWS = 2_048  # texts a request, as OpenAI and those that copy its API have it
+# how services call a key in a URL's query: Gemini `key`, Azure's gateways `subscription-key` and `sig`, ...
+_SECRET = re.compile(
+    r".*(key|token|secret|password|passwd|credential|signature)|sig|auth|authorization|pwd|code",
+    re.IGNORECASE,
+)
 
 
 def job_problems(job: Job) -> list[str]:
@@ -38,11 +40,13 @@ def job_problems(job: Job) -> list[str]:
     if problems:
         return problems  # the others would repeat a key that is in a URL
     if not job.input.path:
-        problems.append("no input; pass -i FILE or set [input] path.")
+        problems.append("no input; pass {input.path=FILE} or set [input] path.")
     if not job.request.model and not _lines_may_name_models(job):
-        problems.append("no model; pass -m MODEL or set [request] model.")
+        problems.append("no model; pass {request.model=MODEL} or set [request] model.")
     if job.request.prompt is not None and job.request.prompt_file is not None:
         problems.append("both request.prompt and request.prompt_file are set; keep one.")
+    for section in ("input", "request", "limits", "output"):
+        problems += _value_problems(section, getattr(job, section))
     problems += _task_problems(job.request)
     problems += _schema_problems(job)
     problems += _message_problems(job)
@@ -50,10 +54,6 @@ def job_problems(job: Job) -> list[str]:
     problems += _price_problems("price", job.price)
     for endpoint in job.endpoint:
         problems += _price_problems("endpoint.price", endpoint.price)
-    if job.output.shard_rows is not None and job.output.shard_rows < 1:
-        problems.append("output.shard_rows: must be at least 1")
-    if job.input.limit is not None and job.input.limit < 1:
-        problems.append("input.limit: must be at least 1")
     problems += _output_problems(job.output)
     problems += _fail_on_problems(job.output)
     problems += _watching_problems(job)
@@ -62,13 +62,15 @@ def job_problems(job: Job) -> list[str]:
     return problems
 
 
+def _value_problems(section: str, values: Any, where: str | None = None) -> list[str]:
+    """What is wrong with single values of a section, as each setting declares it."""
+    found = [(setting, setting.problem(getattr(values, setting.name))) for setting in settings_of(section)]
+    return [f"{where or section}.{setting.key}: {problem}" for setting, problem in found if problem]
+
+
 def _price_problems(where: str, price: PriceJob) -> list[str]:
     """What is wrong with a price and those inside it."""
-    problems = [
-        f"{where}.{name}: must not be negative"
-        for name in ("input", "output", "cached", "cache_write")
-        if (getattr(price, name) or 0) < 0
-    ]
+    problems = _value_problems("price", price, where)
     if (price.input is None) != (price.output is None):
         problems.append(f"{where}: needs both input and output (USD per 1M tokens)")
     for way in PRICED_WAYS:
@@ -94,11 +96,6 @@ def _price_problems(where: str, price: PriceJob) -> list[str]:
 
 def _schema_problems(job: Job) -> list[str]:
     request, problems = job.request, []
-    if request.schema_mode not in {None, *SCHEMA_MODES}:
-        near = nearest(str(request.schema_mode), list(SCHEMA_MODES))
-        problems.append(f"request.schema_mode: no mode {request.schema_mode!r}{near}")
-    if request.schema_retries < 0:
-        problems.append("request.schema_retries: must be 0 or more")
     if request.schema is None:
         for name, given in (
             ("request.schema_mode", request.schema_mode is not None),
@@ -106,7 +103,9 @@ def _schema_problems(job: Job) -> list[str]:
             ("output.expand", job.output.expand),
         ):
             if given:
-                problems.append(f"{name}: needs a schema; pass --schema FILE or set [request] schema")
+                problems.append(
+                    f"{name}: needs a schema; pass {{request.schema=FILE}} or set [request] schema"
+                )
     elif "response_format" in request.params:
         problems.append("request.response_format: the schema makes it; keep one of the two")
     return problems
@@ -114,7 +113,7 @@ def _schema_problems(job: Job) -> list[str]:
 
 def _task_problems(request: RequestJob) -> list[str]:
     if request.task not in TASK_PATHS:
-        return [f"request.task: no task {request.task!r}{nearest(request.task, list(TASK_PATHS))}"]
+        return []  # its choices say it
     problems = [
         f"request.{name}: {request.task} take a prompt only; leave it out"
         for name in ("system", "messages", "history", "image", "audio", "schema")
@@ -122,10 +121,6 @@ def _task_problems(request: RequestJob) -> list[str]:
     ]
     if request.stream and request.task == "embeddings":
         problems.append("request.stream: embeddings are not streamed; leave it out")
-    if not 1 <= request.batch_rows <= MAX_BATCH_ROWS:
-        problems.append(f"request.batch_rows: must be from 1 to {MAX_BATCH_ROWS:,}")
-    if request.batch_tokens < 1:
-        problems.append("request.batch_tokens: must be at least 1")
     return problems
 
 
@@ -151,37 +146,27 @@ def _message_problems(job: Job) -> list[str]:
         ]
     if not request.image:
         problems += [
-            f"request.{name}: needs a column with images; pass --image-column COLUMN"
+            f"request.{name}: needs a column with images; pass {{request.image=COLUMN}}"
             for name in ("image_detail", "image_max_side")
             if getattr(request, name) is not None
         ]
     if job.input.allow_files_under is not None and not (request.image or request.audio):
-        problems.append("input.allow_files_under: no column names files; pass --image-column COLUMN")
-    numbers = {
-        name: getattr(request, name) for name in ("image_max_side", "max_image_bytes", "max_audio_bytes")
-    }
-    problems += [
-        f"request.{name}: must be at least 1" for name, n in numbers.items() if n is not None and n < 1
-    ]
-    if request.tokens_per_image < 0:
-        problems.append("request.tokens_per_image: must be 0 or more")
+        problems.append("input.allow_files_under: no column names files; pass {request.image=COLUMN}")
     return problems
 
 
 def _output_problems(output: OutputJob) -> list[str]:
     problems = []
-    if output.to is not None and output.to not in FORMATS:
-        problems.append(f"output.to: no format {output.to!r}{nearest(output.to, list(FORMATS))}")
-    elif output.file and output_format(output.file, output.to, batch=False) is None:
+    if output.file and output_format(output.file, output.to, batch=False) is None:
         problems.append(
             f"output.file: {output.file!r} must end in {', '.join(ENDINGS)} or / (a Hugging Face data set), "
-            "or pass --to FORMAT"
+            "or pass {output.to=FORMAT}"
         )
     if output.to is not None and not output.file:
-        problems.append("output.to: needs an output file; pass -o FILE")
+        problems.append("output.to: needs an output file; pass {output.file=FILE}")
     if output.errors is not None:
         if not output.file:
-            problems.append("output.errors: needs an output file; pass -o FILE")
+            problems.append("output.errors: needs an output file; pass {output.file=FILE}")
         elif Path(output.errors).absolute() == Path(output.file).absolute():
             problems.append("output.errors: is the output file; leave it out to have errors there")
     return problems
@@ -244,19 +229,9 @@ def _watching_problems(job: Job) -> list[str]:
 
 
 def _limits_problems(limits: LimitsJob) -> list[str]:
-    minimum_one = ("concurrency", "max_attempts", "max_response_bytes")
-    problems = [f"limits.{name}: must be at least 1" for name in minimum_one if getattr(limits, name) < 1]
-    problems += _engine_problems(limits)
-    if limits.retry_truncated is not None and limits.retry_truncated <= 1:
-        problems.append("limits.retry_truncated: must be more than 1, such as 2")
-    if limits.retry_empty < 0:
-        problems.append("limits.retry_empty: must be 0 or more")
+    problems = _engine_problems(limits)
     if limits.hedge and limits.max_tokens_total is not None:
         problems.append("limits.hedge: a second request cannot be held to max_tokens_total; keep one")
-    for name in ("rpm", "tpm", "max_cost", "max_tokens_total"):
-        value = getattr(limits, name)
-        if value is not None and value <= 0:
-            problems.append(f"limits.{name}: must be more than 0")
     return problems
 
 
@@ -264,22 +239,23 @@ def _engine_problems(limits: LimitsJob) -> list[str]:
     problems, asked = [], limits.processes
     if asked not in (None, "auto") and (isinstance(asked, str) or asked < 1):
         problems.append(f"limits.processes: must be at least 1, or auto, not {asked}")
-    if limits.engine is not None and limits.engine not in ENGINES:
-        problems.append(f"limits.engine: no engine {limits.engine!r}; one of {', '.join(ENGINES)}")
-    elif limits.engine == "local" and asked not in (None, 1):
+    if limits.engine == "local" and asked not in (None, 1):
         problems.append(f"limits.engine: local is one process, and processes = {asked}; keep one of both")
     if limits.ray_address is not None and limits.engine != "ray":
-        problems.append("limits.ray_address: is for the engine ray; pass --engine ray")
-    if limits.journal_flush_s < MIN_FLUSH_S:
-        problems.append(f"limits.journal_flush: must be at least {MIN_FLUSH_S:g} s")
+        problems.append("limits.ray_address: is for the engine ray; pass {limits.engine=ray}")
     return problems
 
 
 def _endpoint_problems(endpoint: EndpointJob) -> list[str]:
-    problems = []
+    problems = _value_problems("endpoint", endpoint)
     if endpoint.host not in SELF_STARTED:
         parts = urlsplit(endpoint.base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if secret := next((name for name, _ in parse_qsl(parts.query) if _SECRET.fullmatch(name)), None):
+            problems.append(
+                f"endpoint.base_url: its {secret}=… would get into files and logs; name the key's variable by "
+                "api_key_env"
+            )
+        elif parts.scheme not in {"http", "https"} or not parts.hostname:
             problems.append(
                 f"endpoint.base_url: {endpoint.base_url!r} is no http(s) URL, 'simulator' or 'local'"
             )
@@ -290,8 +266,4 @@ def _endpoint_problems(endpoint: EndpointJob) -> list[str]:
             )
     if endpoint.ca_bundle is not None and not Path(endpoint.ca_bundle).is_file():
         problems.append(f"endpoint.ca_bundle: {endpoint.ca_bundle!r} is no file")
-    for name in ("weight", "concurrency", "rpm", "tpm"):
-        value = getattr(endpoint, name)
-        if value is not None and value <= 0:
-            problems.append(f"endpoint.{name}: must be more than 0")
     return problems

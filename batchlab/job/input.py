@@ -1,0 +1,96 @@
+"""`[input]`: what is read, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchlab.job.setting import FILES, Asks, at_least, setting
+
+ROWS = "rows"  # what a message calls input that has no path
+MEMORY = "memory:"  # an input path's beginning: rows of a program, in a file of the run directory
+
+
+@dataclass(frozen=True, slots=True)
+class InputJob:
+    """What is read. `path` is also `memory:FILE`, for rows of a program."""
+
+    path: str = setting(
+        "",
+        flags="-i --input --input-file",
+        unit="ROWS",
+        group=FILES,
+        complete="path",
+        own_keyword="input",
+        help="Prompts: .jsonl, .ndjson, .csv, .tsv (also .gz, .jsonl.zst), .parquet, a directory or glob of "
+        "Parquet files, an s3://, gs://, az:// or hf:// URL of those, or - for standard input (JSONL).",
+    )
+    id: str | None = setting(
+        None,
+        flags="--id-column",
+        unit="COLUMN",
+        shown="the row's position",
+        help="Column for custom_id.",
+    )
+    delimiter: str | None = setting(
+        None, flags="--delimiter", unit="CHAR", shown=", or tab for .tsv", help="CSV delimiter."
+    )
+    quotes: bool = setting(
+        True,
+        flags="--quotes/--no-quotes",
+        help="Whether CSV cells may be quoted; not when quotes are plain text.",
+    )
+    row_params: str | None = setting(
+        None,
+        flags="--row-params",
+        unit="COLUMN",
+        asks=Asks.ALWAYS,
+        help="Column with a JSON object of parameters for its row, merged over the job's.",
+    )
+    model: str | None = setting(
+        None,
+        flags="--model-column",
+        unit="COLUMN",
+        asks=Asks.ALWAYS,
+        help="Column that names a row's model; {request.model} where it is null.",
+    )
+    endpoint: str | None = setting(
+        None,
+        flags="--endpoint-column",
+        unit="COLUMN",
+        asks=Asks.ALWAYS,
+        help="Column that names the [[endpoint]] a row must go to; any where it is null.",
+    )
+    null_as: str | None = setting(
+        None,
+        flags="--null-as",
+        unit="TEXT",
+        asks=Asks.ALWAYS,
+        shown="a null is an error",
+        help="What a null becomes in a template.",
+    )
+    allow_files_under: str | None = setting(
+        None,
+        flags="--allow-files-under",
+        unit="DIR",
+        shown="none is read",
+        help="Read the files that rows name, if they are in DIR; relative paths are relative to it.",
+    )
+    limit: int | None = setting(
+        None, flags="-n --limit", unit="N", check=at_least(1), help="Only the first N rows."
+    )
+    strict: bool = setting(
+        False,
+        flags="--strict",
+        help="Refuse to start when a line is malformed, instead of failing that row.",
+    )
+
+    @property
+    def json_lines(self) -> bool:
+        """Whether rows are JSON objects as written, and not cells or Arrow values."""
+        name = self.path.lower().removesuffix(".gz").removesuffix(".zst")
+        return self.path == "-" or name.endswith((".jsonl", ".ndjson"))
+
+    @property
+    def shown_as(self) -> str:
+        """What a message calls it."""
+        return ROWS if self.path.startswith(MEMORY) else self.path

@@ -1,0 +1,28 @@
+"""Files of the package that are made of what the settings declare.
+
+python -m tests.generated        # after a setting was added or changed; a test tells when it is due
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from batchlab.api.signatures import stub
+from batchlab.guide.setting_table import settings_page
+from tests.conftest import ROOT
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "batchlab/__init__.pyi": stub,
+    "batchlab/guide/settings.md": settings_page,
+}
+
+
+def main() -> None:
+    """Writes each of them."""
+    for name, text in GENERATED.items():
+        (ROOT / name).write_text(text(), encoding="utf-8")
+        print(f"wrote {name}")
+
+
+if __name__ == "__main__":
+    main()
