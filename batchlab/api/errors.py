@@ -6,7 +6,7 @@ import json
 from types import TracebackType
 
 from batchlab.errors import BatchlabError, RunStopped
-from batchlab.job.index import FRESH, keyword_of, spelled
+from batchlab.job.index import COLUMNS, FRESH, keyword_of, spelled
 from batchlab.job.request import PARAMETERS
 from batchlab.job.setting import Setting
 from batchlab.run_summary import RunSummary
@@ -18,7 +18,7 @@ def in_keywords(text: str) -> str:
 
 
 def _as_keyword(setting: Setting, value: str) -> str:
-    name = setting.name if setting in (*PARAMETERS, FRESH) else keyword_of(setting.dotted)
+    name = setting.name if setting in (*PARAMETERS, FRESH, COLUMNS) else keyword_of(setting.dotted)
     if setting.type is bool:
         return f"{name}={'False' if value == 'false' else 'True'}"
     is_number = value.replace(".", "", 1).isdecimal()

@@ -9,6 +9,7 @@ import click
 from batchlab.cli.completion import run_dirs
 from batchlab.costs.price import Price
 from batchlab.errors import EXIT_OK, UsageError
+from batchlab.job.index import COLUMNS
 
 
 @click.command()
@@ -28,10 +29,10 @@ from batchlab.errors import EXIT_OK, UsageError
     help="How to print it.",
 )
 @click.option(
-    "--columns",
-    metavar="OURS=THEIRS[,…]",
+    COLUMNS.flags,
+    metavar=COLUMNS.unit,
     default="",
-    help="How a Parquet file of somebody else names usage columns, e.g. prompt_tokens=input_tokens.",
+    help=COLUMNS.help,
 )
 @click.option(
     "--price",

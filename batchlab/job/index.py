@@ -27,7 +27,7 @@ SECTIONS: dict[str, type] = {
 }
 SIMULATOR = "simulator"  # the section whose keys are the simulator's own
 
-# what a run is started with, and no setting of its job
+# options of a command that messages name too, and that are no settings of a job
 FRESH = Setting(
     section="run",
     name="fresh",
@@ -35,6 +35,13 @@ FRESH = Setting(
     flags="--fresh",
     help="Go on although the request settings changed: a new generation that keeps every answer to an unchanged "
     "request.",
+)
+COLUMNS = Setting(
+    section="cost",
+    name="columns",
+    flags="--columns",
+    unit="OURS=THEIRS[,…]",
+    help="How a Parquet file of somebody else names usage columns, e.g. prompt_tokens=input_tokens.",
 )
 NEAR = 0.8  # of a word to a setting's name, as difflib has it: above, it is that name misspelt
 # parameters of well-known services that are near a setting's name, and are none of ours misspelt
@@ -138,4 +145,4 @@ def _referred(dotted: str) -> Setting | None:
     section, _, key = dotted.partition(".")
     if section in SECTIONS and key in by_key(section):
         return by_key(section)[key]
-    return next((setting for setting in (*PARAMETERS, FRESH) if setting.dotted == dotted), None)
+    return next((setting for setting in (*PARAMETERS, FRESH, COLUMNS) if setting.dotted == dotted), None)

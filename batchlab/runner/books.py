@@ -189,12 +189,12 @@ def _foreign_frame(path: str, by: Sequence[str], columns: Mapping[str, str]) -> 
     have = found.schema.names
     missing = [theirs for theirs in columns.values() if theirs not in have]
     if missing:
-        raise UsageError(f"{path}: no column {missing[0]!r}; found: {', '.join(have)}.")
+        raise UsageError(f"{path}: {{cost.columns}}: no column {missing[0]!r}; found: {', '.join(have)}.")
     ours = {name: name for name in _WANTED if name in have} | dict(columns)
     if not any(name in ours for name in ("prompt_tokens", "completion_tokens", "cost_usd")):
         raise UsageError(
             f"{path}: no usage column; found: {', '.join(have)}. "
-            "Say which columns are prompt_tokens=NAME,completion_tokens=NAME."
+            "Say which is which: {cost.columns=prompt_tokens=NAME,completion_tokens=NAME}."
         )
     extra = _known([name for name in by if name not in (*ours, *WORDS, *DERIVED)], have, Path(path))
     try:

@@ -69,13 +69,13 @@ def test_no_flag_stands_below_the_command_line():
 
 
 def test_every_reference_of_a_message_is_to_a_setting():
-    known = {setting.dotted for setting in (*all_settings(), *PARAMETERS)} | {"run.fresh"}
+    known = {setting.dotted for setting in (*all_settings(), *PARAMETERS)} | {"run.fresh", "cost.columns"}
     wrong = []
     for name, module in modules():
         for line, text, _ in texts(module):
             for match in REFERENCE.finditer(text):
                 section = match.group(1).partition(".")[0]
-                if section in {*SECTIONS, "run"} and (
+                if section in {*SECTIONS, "run", "cost"} and (
                     match.group(1) not in known or match.group(0).count("{") != 1
                 ):
                     wrong.append(f"{name}:{line}: {match.group(0)}")
