@@ -108,7 +108,7 @@ def test_a_tab_loads_nothing_heavy(home):
         [sys.executable, "-c", check], env=environ(home, **asked), cwd=home, capture_output=True, text=True
     )
 
-    assert done.stdout == "plain,groq\nplain,gemini\n"
+    assert done.stdout == "plain,groq\n"
     assert done.stderr.strip() == "[]"
 
 

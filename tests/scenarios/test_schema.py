@@ -241,9 +241,10 @@ def test_a_crash_between_correction_turns_keeps_the_books(rows_file, schema_file
     assert done.returncode in {0, 1}, done.stderr
     rows = parts(tmp_path / "runs/rows").to_pylist()
     ledger = server.ledger()
-    assert sum(row["attempts"] for row in rows) == ledger["requests"]
     lost = sum(row["cut_off"] for row in rows)
     assert 0 <= lost <= 4
+    # a request is on disk before it leaves: the kill may have come between the two
+    assert 0 <= sum(row["attempts"] for row in rows) - ledger["requests"] <= lost
     known = sum(row["completion_tokens"] + (row["wasted_completion_tokens"] or 0) for row in rows)
     assert known <= ledger["completion_tokens"] <= known + lost * 60
     if not lost:
