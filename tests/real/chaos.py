@@ -38,7 +38,8 @@ from tests.real.scene import (
 
 AIMOCK = "@copilotkit/aimock"
 WORDS_ALLOWED = 60  # tokens of llmock's context, about
-REFUSED = {400: "bad_request", 404: "not_found", 413: "too_large", 422: "bad_request"}
+# a 404 after rows were answered is asked once more, and chaos may let it through then
+REFUSED = {400: "bad_request", 404: "not_found|ok", 413: "too_large", 422: "bad_request"}
 UNANSWERED = "server|connection|invalid_response|timeout|rate_limit|overloaded"
 CHAOS = ["--chaos-drop", "0.08", "--chaos-malformed", "0.05", "--chaos-disconnect", "0.05"]
 CHAOS += ["--chaos-ratelimit", "0.03", "--chaos-latency", "150"]
