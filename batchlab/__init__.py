@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batchlab.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from batchlab.api import load, plan, run, stream
     from batchlab.errors import BatchlabError, CorruptRun, InputError, RunStopped, UsageError
     from batchlab.records import Completion, Failure
     from batchlab.run_summary import RunSummary
-
-__version__ = "0.1.0"
 
 _HOME = {
     "BatchlabError": "batchlab.errors",

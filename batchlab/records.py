@@ -83,7 +83,7 @@ class OutcomeClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The verdict on one attempt, from `protocol.outcomes.classify`.
+    """The verdict on one attempt, from `protocol.outcomes.classify.classify`.
 
     Attributes:
         kind: what is to be done.

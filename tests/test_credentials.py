@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from batchlab.credentials import Secret, find_key
 from batchlab.errors import UsageError
 from batchlab.job.file import job_from
+from batchlab.job.key import Secret, find_key
 
 KEY = "canary-0123456789"
 

@@ -47,7 +47,7 @@ def test_a_run_over_json_lines_loads_neither_arrow_nor_prices_before_its_first_r
 import os, sys
 from pathlib import Path
 from batchlab.job.file import job_from
-from batchlab.dispatch.transport import HttpTransport
+from batchlab.dispatch.http.transport import HttpTransport
 from batchlab.runner import execute
 
 async def first_request(self, request):

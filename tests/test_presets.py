@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from batchlab.credentials import find_key
 from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.job.file import job_from
-from batchlab.presets import PRESETS, preset_of
+from batchlab.job.key import find_key
+from batchlab.job.presets import PRESETS, preset_of
 
 NAMES = (
     "modelslab openai openrouter together groq deepseek mistral fireworks xai gemini azure "

@@ -10,7 +10,7 @@ import pytest
 from batchlab.progress import ProgressState, final_cost, open_progress
 from batchlab.progress.line import bar_fields, line_fields, line_within
 from batchlab.progress.state import Rates
-from batchlab.terminal import width
+from batchlab.progress.terminal import width
 
 
 class Clock:

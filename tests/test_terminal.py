@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from batchlab.terminal import erased, rewraps, uses_colour, width
+from batchlab.progress.terminal import erased, rewraps, uses_colour, width
 from tests.conftest import ROOT, command, environment
 from tests.scenarios.test_run import job
 

@@ -12,8 +12,8 @@ import pytest
 
 from batchlab.cli.shell import shell_line
 from batchlab.job import MAX_NAME_CHARS, InputJob, Job, default_run_dir, directory_name
-from batchlab.runner.reading import verify_run
-from batchlab.store import ballast, files
+from batchlab.looking.reading import verify_run
+from batchlab.store.disk import ballast, files
 from tests.conftest import environment
 from tests.scenarios.test_run import job, wait_for
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from batchlab.api.streaming import Start
+    from batchlab.planning.preview import Preview
     from batchlab.runner.interrupt import Interrupt
     from batchlab.runner.outbox import Outbox
-    from batchlab.runner.preview import Preview
 
 T = TypeVar("T")
 
@@ -260,7 +260,7 @@ def plan(job: JobLike | Rows = None, **keywords: Any) -> Preview:
     >>> batchlab.plan(["Say hello."], model="any", base_url="simulator").rows
     1
     """
-    from batchlab.runner.preview import preview
+    from batchlab.planning.preview import preview
 
     with short_errors():
         if not is_rows(job):
@@ -292,7 +292,7 @@ def load(run_dir: str | Path) -> pd.DataFrame:
     Raises:
         UsageError: `run_dir` is no run.
     """
-    from batchlab.runner.reading import load_run
+    from batchlab.looking.reading import load_run
 
     with short_errors():
         frame: pd.DataFrame = load_run(run_dir)

@@ -38,7 +38,7 @@ from batchlab.errors import UsageError as UsageError
 from batchlab.records import Completion as Completion
 from batchlab.records import Failure as Failure
 from batchlab.run_summary import RunSummary as RunSummary
-from batchlab.runner.preview import Preview
+from batchlab.planning.preview import Preview
 
 __version__: str
 __all__: list[str]

@@ -15,8 +15,8 @@ from typing import NoReturn
 
 import click
 
-from batchlab import __version__
 from batchlab.errors import EXIT_STOPPED, EXIT_USAGE, BatchlabError
+from batchlab.version import __version__
 
 EPILOG = """\b
 Exit codes: 0 every row answered; truncated, filtered and empty answers too, unless --fail-on

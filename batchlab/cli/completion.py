@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from batchlab.errors import EXIT_OK
 from batchlab.job import FAIL_ON, SELF_STARTED
-from batchlab.presets import PRESETS
+from batchlab.job.presets import PRESETS
 
 SHELLS = ("bash", "zsh", "fish")
 MAX_RUNS = 200  # looked at when a TAB asks for runs

@@ -64,8 +64,8 @@ def cost(
     Example:
         batchlab cost runs/quickstart --by status
     """
-    from batchlab.report.text import table_text
-    from batchlab.runner.books import cost_of
+    from batchlab.looking.books import cost_of
+    from batchlab.looking.report.text import table_text
 
     found = cost_of(
         runs,
@@ -140,7 +140,7 @@ def report(run_dir: str, *, output: str | None, by: str) -> int:
     Example:
         batchlab report runs/quickstart
     """
-    from batchlab.runner.pages import write_report
+    from batchlab.looking.report.contents import write_report
 
     click.echo(write_report(run_dir, output, _names(by)))
     return EXIT_OK

@@ -88,7 +88,7 @@ def plan(
     """
     job = job_of(job_file, options)
     if pilot is not None:
-        from batchlab.runner.pilot import pilot as run_pilot
+        from batchlab.planning.pilot import pilot as run_pilot
 
         command = this_command()
         found = run_pilot(job, pilot, progress="none" if quiet else progress, quiet=quiet, command=command)
@@ -97,7 +97,7 @@ def plan(
         for problem in found.problems:
             click.echo(f"batchlab: {in_flags(problem)}", err=True)
         return found.exit_code
-    from batchlab.runner.preview import preview
+    from batchlab.planning.preview import preview
 
     report = preview(job, tokenizer=tokenizer)
     for line in report.lines:
@@ -128,7 +128,7 @@ def retry(run_dir: str, *, only: tuple[str, ...], concurrency: int | None, progr
         batchlab retry runs/quickstart --only timeout --only 500
     """
     from batchlab.arrow import without_pandas
-    from batchlab.runner.retrying import retry_run
+    from batchlab.runner.retry_failed import retry_run
 
     without_pandas()
 

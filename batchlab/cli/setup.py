@@ -85,7 +85,7 @@ def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
     Example:
         batchlab check --base-url simulator -m any-model
     """
-    from batchlab.runner.check import check_endpoint, preset_lines
+    from batchlab.planning.check import check_endpoint, preset_lines
 
     if show_presets:
         for line in preset_lines():
@@ -206,11 +206,11 @@ def explain_errors(file: Any, status: int | None) -> int:
         curl -si https://… | batchlab explain-errors -
     """
     if file is not None:
-        from batchlab.protocol.explain import explained_answer
+        from batchlab.protocol.outcomes.explain import explained_answer
 
         click.echo("\n".join(explained_answer(file.read(), status)))
         return EXIT_OK
-    from batchlab.protocol.outcomes import explained
+    from batchlab.protocol.outcomes.classify import explained
 
     kinds = max(len(kind) for _, kind, _, _ in explained())
     classes = max(len(error_class) for _, _, error_class, _ in explained())

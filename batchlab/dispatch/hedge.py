@@ -14,8 +14,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Grant
-from batchlab.dispatch.transport import Answer
 from batchlab.errors import ApiError
 from batchlab.records import ChatRequest
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from batchlab.costs.pricing import PriceBook
-from batchlab.dispatch.controller import Permit, RateController
-from batchlab.dispatch.health import RunHealth
-from batchlab.dispatch.transport import Transport
+from batchlab.dispatch.http.transport import Transport
+from batchlab.dispatch.rate.controller import Permit, RateController
+from batchlab.dispatch.trouble.health import RunHealth
 from batchlab.records import Outcome
 
 

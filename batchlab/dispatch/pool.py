@@ -15,22 +15,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from batchlab.costs.tokens import estimated_prompt_tokens
-from batchlab.dispatch import attempt_costs
-from batchlab.dispatch.budget import Budget, Reservation
 from batchlab.dispatch.correction import Correction
-from batchlab.dispatch.failover import Failover, stop_reason
-from batchlab.dispatch.gate import Gate
+from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Grant, Lanes, NoLane
 from batchlab.dispatch.longer import with_more_tokens
+from batchlab.dispatch.rate import attempt_costs
+from batchlab.dispatch.rate.budget import Budget, Reservation
+from batchlab.dispatch.rate.gate import Gate
+from batchlab.dispatch.rate.slots import Slots, Stopped
 from batchlab.dispatch.recorder import Recorder
 from batchlab.dispatch.retry import retried_after
 from batchlab.dispatch.row_state import RowState
 from batchlab.dispatch.sender import Sender
-from batchlab.dispatch.slots import Slots, Stopped
 from batchlab.dispatch.stop import StopSignal
-from batchlab.dispatch.transport import Answer
-from batchlab.dispatch.unforeseen import Unforeseen
-from batchlab.dispatch.verdict import booked
+from batchlab.dispatch.trouble.failover import Failover, stop_reason
+from batchlab.dispatch.trouble.unforeseen import Unforeseen
+from batchlab.dispatch.trouble.verdict import booked
 from batchlab.errors import ApiError, BatchlabError, RunStopped
 from batchlab.job import LimitsJob
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Result

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Lane
-from batchlab.dispatch.refusals import RowRefusals
-from batchlab.dispatch.transport import Answer
+from batchlab.dispatch.trouble.refusals import RowRefusals
 from batchlab.protocol.finish import Meaning, finish_meaning
 from batchlab.records import (
     ChatRequest,

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from batchlab.dispatch.lease import Demand, Grant, Money
 from batchlab.engines.messages import Report
+from batchlab.lending.messages import Demand, Grant, Money
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +60,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class LenderTerms:
-    """What a lender has to lend; the arguments of `dispatch.leases.Allocator` as plain values."""
+    """What a lender has to lend; the arguments of `lending.lender.Allocator` as plain values."""
 
     lanes: dict[str, dict[str, Any]]
     expected: int
@@ -70,7 +70,7 @@ class LenderTerms:
 
 
 class Lender(Protocol):
-    """The run's one budget, wherever it is kept; see `dispatch.leases.Allocator`."""
+    """The run's one budget, wherever it is kept; see `lending.lender.Allocator`."""
 
     async def lease(self, name: str, demand: Demand) -> Grant | None:
         """The next grant; None for a worker that was given up."""
@@ -112,7 +112,7 @@ class Crew(Protocol):
 
         Args:
             lost: called when a lender takes the place of one that was lost, for what
-                `dispatch.leases.Allocator.go_on` is to know.
+                `lending.lender.Allocator.go_on` is to know.
         """
         ...
 

@@ -11,7 +11,7 @@ from batchlab.engines.observer import Counters, RowWatch
 from batchlab.errors import BatchlabError, RunStopped
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.inputs.sources import Source
+from batchlab.inputs.sources.opening import Source
 from batchlab.job import RequestJob
 from batchlab.job.index import as_key, spelled
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage

@@ -1,7 +1,7 @@
 """The engine that spreads the shards of a run over several workers, wherever these are.
 
 This process holds the run's lock and hands out shard numbers; the workers share one budget, in
-leases (`dispatch.leases`). A worker that dies is replaced: a fresh one replays the journals of its
+leases (`lending.lender`). A worker that dies is replaced: a fresh one replays the journals of its
 open shards and goes on. Correctness rests on the store alone. How messages travel is the crew's
 concern (`engines.crew`), and what is said is in `engines.messages`.
 """
@@ -16,8 +16,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from batchlab.dispatch.lease import Demand, Grant, LaneLimits, Money
-from batchlab.dispatch.leases import Pauses
 from batchlab.dispatch.pool import PoolCounters
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.crew import Crew, Ending, Hand, Lender, LenderTerms
@@ -29,8 +27,10 @@ from batchlab.engines.terms import OwnTerms, controller_limits, spent_of
 from batchlab.errors import BatchlabError, CorruptRun, RunStopped, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources import Source
+from batchlab.inputs.sources.opening import Source
 from batchlab.job import Job
+from batchlab.lending.lender import Pauses
+from batchlab.lending.messages import Demand, Grant, LaneLimits, Money
 from batchlab.records import Shard
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from batchlab.dispatch.lease import Demand, Grant, LaneLimits, Money
-from batchlab.dispatch.leases import Allocator
 from batchlab.engines.crew import LenderTerms
+from batchlab.lending.lender import Allocator
+from batchlab.lending.messages import Demand, Grant, LaneLimits, Money
 
 
 def allocator(terms: LenderTerms, *, after_another: bool = False) -> Allocator:

@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from batchlab.costs.pricing import PriceBook
-from batchlab.credentials import Secret
 from batchlab.dispatch.correction import Correction
+from batchlab.dispatch.http.transport import HttpTransport
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool
 from batchlab.dispatch.stop import StopSignal
-from batchlab.dispatch.transport import HttpTransport
 from batchlab.engines.feed import ShardFeed
 from batchlab.engines.observer import Counters, Observer, RowWatch, Taker
 from batchlab.engines.sealer import Sealer
@@ -27,8 +26,9 @@ from batchlab.engines.terms import OwnTerms, Terms, spent_of
 from batchlab.errors import RunStopped, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources import Source
+from batchlab.inputs.sources.opening import Source
 from batchlab.job import EndpointJob, Job
+from batchlab.job.key import Secret
 from batchlab.records import Failure, Result, Shard
 from batchlab.store.asking import AskAgain
 from batchlab.store.open_shard import OpenShard, RetryRule

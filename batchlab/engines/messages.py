@@ -1,7 +1,7 @@
 """What a run's process and its workers tell each other: JSON, one object a line, over a socket pair.
 With Ray the pair ends at the worker's node, and an actor carries the lines on (`engines.ray_node`).
 
-    worker → parent   ask      its demand (`dispatch.leases`) and its report; answered by a grant
+    worker → parent   ask      its demand (`lending.lender`) and its report; answered by a grant
                       pause    a controller's gate has closed
                       answered a first answer, or one that ended an outage
                       out      an endpoint cannot go on

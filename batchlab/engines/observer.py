@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from batchlab.dispatch.gate import Gate
 from batchlab.dispatch.pool import PoolCounters
+from batchlab.dispatch.rate.gate import Gate
 from batchlab.records import ChatRequest, Result
 from batchlab.totals import Tally, Totals
 

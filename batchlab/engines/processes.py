@@ -9,10 +9,10 @@ import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from batchlab.dispatch.lease import Money
 from batchlab.engines.crew import Ending, Hand, Lender, LenderTerms
 from batchlab.engines.lender import LenderHere
 from batchlab.engines.worker_process import WorkerProcess, started_worker
+from batchlab.lending.messages import Money
 
 EXIT_S = 10.0  # after its sockets have closed, a worker has so long to end by itself
 

@@ -28,7 +28,7 @@ from batchlab.engines.messages import MAX_LINE, line
 from batchlab.engines.processes import cause_of
 from batchlab.engines.ray_node import Hidden, Node
 from batchlab.errors import EXIT_STOPPED
-from batchlab.store.fence import FENCE_S
+from batchlab.store.disk.fence import FENCE_S
 
 NAMESPACE = "batchlab"
 HEAR_S = 0.5  # a call that brings what workers said waits that long for something

@@ -16,18 +16,18 @@ from typing import IO, Any
 
 import orjson
 
-import batchlab
-from batchlab.dispatch.lease import Demand, Grant, Money
 from batchlab.engines.crew import Ending, Hand, Lender, LenderTerms
 from batchlab.engines.messages import MAX_LINE, line
 from batchlab.engines.ray_node import code_digest, machine
 from batchlab.engines.worker_process import spawned
 from batchlab.errors import RunStopped, UsageError
 from batchlab.job import SELF_STARTED, Job
-from batchlab.storage import StorageError
-from batchlab.store.depot import Depot
-from batchlab.store.fence import FENCE_S, hold, is_held, let_go
+from batchlab.lending.messages import Demand, Grant, Money
+from batchlab.remote.depot import Depot
+from batchlab.remote.storage import StorageError
+from batchlab.store.disk.fence import FENCE_S, hold, is_held, let_go
 from batchlab.store.run_dir import RunDir
+from batchlab.version import __version__
 
 CONNECT_S = 5.0
 INIT_S = 30.0  # a cluster that is started for the run takes 10 s on a busy machine
@@ -84,8 +84,8 @@ class RayCrew:
                 crew.put_token(token)
                 asked = {
                     "address": address,
-                    "version": batchlab.__version__,
-                    "code": code_digest(Path(batchlab.__file__).parent),
+                    "version": __version__,
+                    "code": code_digest(Path(__file__).parents[1]),
                     "token": token,
                     "cwd": str(Path.cwd()),
                     "run_dir": str(store.path.absolute()),

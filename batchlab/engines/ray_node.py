@@ -17,6 +17,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +81,19 @@ class Node:
         Args:
             asked: version, code and place of the driver's batchlab, and the run; see `ray_crew`.
         """
-        try:
-            import batchlab
-        except ImportError:
+        installed = find_spec("batchlab")
+        if installed is None or installed.origin is None:
             return f"batchlab is not installed there. Install {asked['version']} on every node."
-        here, there = asked["version"], batchlab.__version__
+        from batchlab.version import __version__ as there
+
+        here = asked["version"]
         if there != here:
             return f"it has batchlab {there}, and this is {here}. Install one version on every node."
-        if code_digest(Path(batchlab.__file__).parent) != asked["code"]:
+        if code_digest(Path(installed.origin).parent) != asked["code"]:
             return f"its batchlab {there} has other code than this one. Install the same on every node."
         run, url = Path(asked["run_dir"]), asked.get("url")
         if url is not None:
-            from batchlab.store.depot import unusable
+            from batchlab.remote.depot import unusable
 
             if problem := await asyncio.to_thread(unusable, url, asked["token"]):
                 return f"{problem}. Every node must be able to read and write the run directory."
@@ -99,7 +101,7 @@ class Node:
             return f"{problem}. Put the run directory on a file system that all nodes share, or at a URL."
         if asked["machine"] not in (None, machine()):
             return "the endpoint's address is the driver's own machine, which this node is not."
-        from batchlab.store.fence import is_held
+        from batchlab.store.disk.fence import is_held
 
         if url is None and not is_held(run, "driver"):
             return f"locks in {run} do not reach it. Mount that file system with locks (NFS 4, flock)."
@@ -179,7 +181,7 @@ class Node:
         code = await reaped(worker)
         await listening
         if name in self._homes and code:
-            from batchlab.store.segments import salvage
+            from batchlab.remote.segments import salvage
 
             with contextlib.suppress(OSError):  # then it is as if the node had been lost
                 await asyncio.to_thread(salvage, *self._homes.pop(name))

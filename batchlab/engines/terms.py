@@ -6,15 +6,15 @@ import random
 import time
 from typing import Protocol
 
-from batchlab.dispatch.budget import Budget
-from batchlab.dispatch.controller import START_WINDOW, ControllerLimits, RateController
-from batchlab.dispatch.health import RunHealth
 from batchlab.dispatch.lanes import Lanes
-from batchlab.dispatch.lease import (
+from batchlab.dispatch.pool import Pool
+from batchlab.dispatch.rate.budget import Budget
+from batchlab.dispatch.rate.controller import START_WINDOW, ControllerLimits, RateController
+from batchlab.dispatch.trouble.health import RunHealth
+from batchlab.job import EndpointJob, Job
+from batchlab.lending.messages import (
     Money,
 )
-from batchlab.dispatch.pool import Pool
-from batchlab.job import EndpointJob, Job
 from batchlab.records import Shard
 from batchlab.totals import Totals
 

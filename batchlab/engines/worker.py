@@ -21,19 +21,12 @@ from typing import Any, NoReturn
 import orjson
 
 from batchlab.costs.pricing import price_book
-from batchlab.credentials import Secret
-from batchlab.dispatch.budget import Budget
-from batchlab.dispatch.controller import START_WINDOW, RateController
-from batchlab.dispatch.health import RunHealth
 from batchlab.dispatch.lanes import Lanes
-from batchlab.dispatch.lease import (
-    HASTE_S,
-    PERIOD_S,
-    Grant,
-)
-from batchlab.dispatch.leased import Borrower, LeasedBudget, LeasedController, Pause
 from batchlab.dispatch.pool import Pool
+from batchlab.dispatch.rate.budget import Budget
+from batchlab.dispatch.rate.controller import START_WINDOW, RateController
 from batchlab.dispatch.stop import StopSignal
+from batchlab.dispatch.trouble.health import RunHealth
 from batchlab.engines.local import Endpoint, LocalEngine
 from batchlab.engines.loop import first_of, run_loop
 from batchlab.engines.messages import MAX_LINE, Report, line
@@ -42,16 +35,23 @@ from batchlab.engines.terms import controller_limits
 from batchlab.errors import EXIT_STOPPED, BatchlabError, InputError, RunStopped, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources import Source, open_source
+from batchlab.inputs.sources.opening import Source, open_source
 from batchlab.job import SELF_STARTED, EndpointJob, Job
+from batchlab.job.key import Secret
+from batchlab.lending.borrower import Borrower, LeasedBudget, LeasedController, Pause
+from batchlab.lending.messages import (
+    HASTE_S,
+    PERIOD_S,
+    Grant,
+)
 from batchlab.observe.facts import Place
 from batchlab.observe.watchers import Watchers, worker_watch
 from batchlab.records import Outcome, OutcomeClass, Shard
+from batchlab.remote.depot import Depot, manifest_at
+from batchlab.remote.segments import Segments, own_directory
 from batchlab.store.asking import AskAgain
-from batchlab.store.depot import Depot, manifest_at
-from batchlab.store.fence import Fence, hold
+from batchlab.store.disk.fence import Fence, hold
 from batchlab.store.run_dir import RunDir
-from batchlab.store.segments import Segments, own_directory
 from batchlab.totals import Totals
 
 _HURRY_S = 0.01  # between two renewals at the least

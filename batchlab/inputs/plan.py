@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batchlab.errors import InputError, UsageError
-from batchlab.inputs.batch_lines import LineNotes, OtherTask
-from batchlab.inputs.input_plan import CheckRow, InputPlan, OnProgress, Source
 from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.sources.batch_lines import LineNotes, OtherTask
+from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Source
 from batchlab.inputs.templates import RowFault, RowProblem
 from batchlab.job import SHARD_ROWS, Job, output_format
 from batchlab.protocol.schema import top_properties

@@ -11,8 +11,6 @@ from typing import Any
 import orjson
 
 from batchlab.errors import UsageError
-from batchlab.inputs.batch_lines import COLUMNS as BATCH_COLUMNS
-from batchlab.inputs.batch_lines import asked_bytes, body_of, custom_id_of, is_batch_line, task_of
 from batchlab.inputs.conversations import (
     Conversation,
     history_of,
@@ -21,6 +19,8 @@ from batchlab.inputs.conversations import (
     with_history,
 )
 from batchlab.inputs.media import MediaColumns
+from batchlab.inputs.sources.batch_lines import COLUMNS as BATCH_COLUMNS
+from batchlab.inputs.sources.batch_lines import asked_bytes, body_of, custom_id_of, is_batch_line, task_of
 from batchlab.inputs.templates import RowProblem, Template, compile_template, load_j2, value_text
 from batchlab.job import Job, RequestJob
 from batchlab.protocol.schema import AnswerSchema

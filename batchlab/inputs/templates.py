@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from batchlab.errors import UsageError
-from batchlab.inputs.column_types import json_text
+from batchlab.inputs.sources.column_types import json_text
 
 MAX_RENDERED_CHARS = 4 * 1024 * 1024  # per row; a template can multiply a value without end
 _FIELD = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]+)\}")

@@ -25,7 +25,7 @@ from batchlab.job import (
     output_format,
 )
 from batchlab.job.index import settings_of
-from batchlab.urls import is_url, url_problem
+from batchlab.remote.urls import is_url, url_problem
 
 # how services call a key in a URL's query: Gemini `key`, Azure's gateways `subscription-key` and `sig`, ...
 _SECRET = re.compile(

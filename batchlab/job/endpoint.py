@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from batchlab.job.presets import Preset, preset_of
 from batchlab.job.price import PriceJob
 from batchlab.job.setting import Asks, positive, setting
-from batchlab.presets import Preset, preset_of
 
 DEFAULT_BASE_URL = "https://modelslab.com/api/v7/llm"
 SELF_STARTED = ("simulator", "local")  # endpoints batchlab starts itself, on loopback

@@ -30,12 +30,12 @@ from batchlab.job import (
 )
 from batchlab.job.check import job_problems
 from batchlab.job.index import NEAR, SIMULATOR, by_key, called, near, sections_of
+from batchlab.job.presets import PRESETS
 from batchlab.job.request import PARAMETERS
 from batchlab.job.schema import schema_of
 from batchlab.job.setting import Setting
 from batchlab.job.values import coerced, nearest
-from batchlab.presets import PRESETS
-from batchlab.urls import is_url, local_dir_of
+from batchlab.remote.urls import is_url, local_dir_of
 
 _KEY_NAME = re.compile(r"(.*[_-])?api[_-]?key|authorization", re.IGNORECASE)
 # parameters of providers that are called like a setting, and are told from it by their type

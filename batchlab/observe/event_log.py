@@ -18,13 +18,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from batchlab import __version__
 from batchlab.errors import UsageError
 from batchlab.observe.facts import RunFacts, shown_job, without_credentials
 from batchlab.protocol.redact import printable, redact
 from batchlab.records import Failure
 from batchlab.run_summary import RunSummary
 from batchlab.totals import WordCounts
+from batchlab.version import __version__
 
 if TYPE_CHECKING:
     from batchlab.engines.observer import Counters

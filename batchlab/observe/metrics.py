@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from batchlab import __version__
 from batchlab.dispatch.pool import PoolCounters
 from batchlab.errors import UsageError
 from batchlab.observe.facts import RunFacts
 from batchlab.run_summary import RunSummary
 from batchlab.totals import Totals
+from batchlab.version import __version__
 
 if TYPE_CHECKING:
     from batchlab.engines.observer import Counters

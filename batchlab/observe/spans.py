@@ -24,12 +24,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, TraceFlags, Tracer
 
-from batchlab import __version__
 from batchlab.errors import UsageError
 from batchlab.observe.facts import Place, RunFacts
 from batchlab.protocol.redact import printable, redact
 from batchlab.records import ChatRequest, Completion, Result
 from batchlab.run_summary import RunSummary
+from batchlab.version import __version__
 
 FLUSH_S = 5.0  # longest the end of a run waits for the collector
 

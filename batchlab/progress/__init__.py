@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self, TextIO
 
 from batchlab.progress.line import SEPARATOR, bar_fields, line_fields, line_within
 from batchlab.progress.state import ProgressState, Rates, Speed, final_cost
-from batchlab.terminal import columns, erased, is_dumb, width, with_trouble_in_red
+from batchlab.progress.terminal import columns, erased, is_dumb, width, with_trouble_in_red
 
 __all__ = ["Progress", "ProgressState", "conversation", "final_cost", "notebook_display", "open_progress"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchlab.progress.state import ProgressState, Rates
-from batchlab.terminal import width
+from batchlab.progress.terminal import width
 
 TAIL_AGE_S = 5.0  # the last rows are named when the oldest is at least this old
 LONG_S = 600.0  # a run that takes longer has its end named by the clock

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from batchlab.engines.sizing import processes_for, workers_each
 from batchlab.errors import RunStopped, UsageError
 from batchlab.job import Job
+from batchlab.remote.mirror import problem_of
+from batchlab.remote.urls import scheme_of
 from batchlab.runner.prepare import stdin_spool
-from batchlab.store.mirror import problem_of
 from batchlab.store.run_dir import RunDir
-from batchlab.urls import scheme_of
 
 if TYPE_CHECKING:
     from batchlab.engines.crew import Crew

@@ -9,27 +9,27 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from batchlab.costs.pricing import price_book
-from batchlab.dispatch.budget import NO_PRICE
+from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.engines.observer import Taker
 from batchlab.errors import UsageError
-from batchlab.export import Target, check_target
 from batchlab.job import SELF_STARTED, Job, output_format
+from batchlab.looking.export import Target, check_target
+from batchlab.looking.reading import write_output
+from batchlab.looking.summary import summary_lines
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import conversation, open_progress
+from batchlab.progress.terminal import with_trouble_in_red
 from batchlab.run_summary import RunSummary
 from batchlab.runner.crews import refuse_cluster
 from batchlab.runner.descriptors import within_descriptors
-from batchlab.runner.endpoint import started_endpoints
-from batchlab.runner.forecasts import outcome_lines, saved_forecast
+from batchlab.runner.early_forecast import outcome_lines, saved_forecast
+from batchlab.runner.endpoints import started_endpoints
 from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.invocation import Invocation
 from batchlab.runner.mirroring import brought_up_to_date
 from batchlab.runner.prepare import Prepared, prepare
-from batchlab.runner.reading import write_output
-from batchlab.runner.summary import summary_lines
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
-from batchlab.terminal import with_trouble_in_red
 
 
 def execute(

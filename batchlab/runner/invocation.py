@@ -23,6 +23,7 @@ from batchlab.errors import (
 )
 from batchlab.job import SELF_STARTED, Job
 from batchlab.job.index import as_key, spelled
+from batchlab.looking.summary import counted
 from batchlab.observe.facts import Place, RunFacts
 from batchlab.observe.watchers import Watchers
 from batchlab.progress import Progress, ProgressState
@@ -30,13 +31,12 @@ from batchlab.protocol.redact import printable
 from batchlab.records import Completion, Shard
 from batchlab.run_summary import RunSummary, code_of
 from batchlab.runner.crews import crew_for
-from batchlab.runner.forecasts import EarlyForecast, FirstRows
-from batchlab.runner.history import History
+from batchlab.runner.early_forecast import EarlyForecast, FirstRows
 from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.prepare import Prepared, stdin_spool
 from batchlab.runner.signals import Signals
-from batchlab.runner.summary import counted
 from batchlab.store.asking import AskAgain
+from batchlab.store.history import History
 from batchlab.store.run_dir import RunDir
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batchlab.errors import EXIT_INTERRUPTED, EXIT_STOPPED, BatchlabError, RunStopped, UsageError
+from batchlab.remote.depot import is_away
+from batchlab.remote.mirror import OWNERSHIP, Mirror, owned, problem_of
+from batchlab.remote.urls import local_dir_of
 from batchlab.run_summary import RunSummary
-from batchlab.store.depot import is_away
-from batchlab.store.files import private_dir
-from batchlab.store.mirror import OWNERSHIP, Mirror, owned, problem_of
+from batchlab.store.disk.files import private_dir
 from batchlab.store.run_dir import RunDir
-from batchlab.urls import local_dir_of
 
 __all__ = [
     "OWNERSHIP",

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from batchlab.dispatch.gate import Gate
+from batchlab.dispatch.rate.gate import Gate
 from batchlab.records import Failure, Result
 from batchlab.store.run_dir import RunDir
 

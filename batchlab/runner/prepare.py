@@ -17,21 +17,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import batchlab
 from batchlab.costs.pricing import price_book
-from batchlab.dispatch.budget import NO_PRICE
+from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.engines.sizing import merged, planned_shard_rows
 from batchlab.errors import CorruptRun, InputError, UsageError
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.inputs.sources import Source, open_source, spool_stdin
+from batchlab.inputs.sources.opening import Source, open_source, spool_stdin
 from batchlab.job import Job, default_run_dir
 from batchlab.records import ChatRequest, Row
+from batchlab.remote.urls import is_url
 from batchlab.runner.mirroring import OWNERSHIP, brought_home, follow_at_url, refuse_other_url, taken_over
+from batchlab.store.disk.files import private_dir
 from batchlab.store.expanded import expanded_schema, to_text
-from batchlab.store.files import private_dir
 from batchlab.store.run_dir import RunDir
-from batchlab.urls import is_url
+from batchlab.version import __version__
 
 FORMAT = 2  # of run.json; a newer one is refused. 1 had Arrow types for every kind of input
 SHOWN_PROBLEMS = 20
@@ -227,7 +227,7 @@ def manifest_of(job: Job, plan: InputPlan, *, generation: int) -> dict[str, Any]
         expanded = to_text(expanded_schema(job.request.schema, job.output.expand_prefix))
     return {
         "format": FORMAT,
-        "batchlab": batchlab.__version__,
+        "batchlab": __version__,
         "created": time.time(),
         "generation": generation,
         "job": job.to_dict(),

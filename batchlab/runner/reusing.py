@@ -12,10 +12,10 @@ import numpy as np
 from batchlab.errors import CorruptRun, UsageError
 from batchlab.inputs.requests import RowProblem
 from batchlab.job import Job
+from batchlab.looking.opening import open_run
+from batchlab.looking.summary import counted
 from batchlab.records import ChatRequest, Completion, Row, Shard
-from batchlab.runner.opening import open_run
 from batchlab.runner.prepare import Prepared
-from batchlab.runner.summary import counted
 from batchlab.store.answers import Answers, copied
 from batchlab.store.run_dir import RunDir
 from batchlab.totals import Tally

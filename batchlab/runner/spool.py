@@ -15,11 +15,11 @@ from typing import Any
 
 from batchlab.arrow import pq
 from batchlab.errors import InputError, RunStopped, UsageError
-from batchlab.inputs.frames import arrow_table, frame_table, json_row, table_digest
+from batchlab.inputs.sources.frames import arrow_table, frame_table, json_row, table_digest
 from batchlab.job import MEMORY, ROWS, Job
+from batchlab.looking.reading import load_run
 from batchlab.records import RESULT_COLUMNS
-from batchlab.runner.reading import load_run
-from batchlab.store.files import FILE_MODE, disk_errors, private_dir, publish
+from batchlab.store.disk.files import FILE_MODE, disk_errors, private_dir, publish
 
 RUNS = Path("runs")
 

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from batchlab.store.files import AppendFile, disk_errors
+from batchlab.store.disk.files import AppendFile, disk_errors
+from batchlab.store.disk.run_lock import alone_at, cut_torn_tail
 from batchlab.store.journal import JournalScan, Record, encode
-from batchlab.store.lock import alone_at, cut_torn_tail
 from batchlab.store.open_shard import repaired_records
 from batchlab.totals import Totals
 

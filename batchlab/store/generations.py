@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from batchlab.arrow import pa
 from batchlab.records import ChatRequest, Completion, Shard
-from batchlab.store.files import atomic_write, fsync_dir, moved, private_dir
+from batchlab.store.disk.files import atomic_write, fsync_dir, moved, private_dir
 from batchlab.store.journal import decode, result_of, result_record
 
 if TYPE_CHECKING:

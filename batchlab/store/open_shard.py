@@ -14,9 +14,9 @@ from typing import cast
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, RunStopped
 from batchlab.records import Result, Shard, Usage, is_replaceable
-from batchlab.store.ballast import Ballast
-from batchlab.store.fence import Fence
-from batchlab.store.files import (
+from batchlab.store.disk.ballast import Ballast
+from batchlab.store.disk.fence import Fence
+from batchlab.store.disk.files import (
     AppendFile,
     atomic_write,
     disk_errors,
@@ -25,6 +25,7 @@ from batchlab.store.files import (
     publish,
     publish_new,
 )
+from batchlab.store.disk.sync import SyncGroup
 from batchlab.store.journal import (
     RESULT_KINDS,
     JournalScan,
@@ -41,7 +42,6 @@ from batchlab.store.journal import (
 from batchlab.store.parts import file_digest, part_results, part_totals, write_part
 from batchlab.store.replay import Found, Replay
 from batchlab.store.result_columns import values_of
-from batchlab.store.sync import SyncGroup
 from batchlab.totals import Tally, Totals
 
 RetryRule = Callable[[Result], bool]  # asked about failed and invalid results only

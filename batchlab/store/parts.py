@@ -19,9 +19,9 @@ from typing import TypeAlias
 from batchlab.arrow import pa, pq
 from batchlab.errors import CorruptRun, UsageError
 from batchlab.records import LATER_COLUMNS, RESULT_COLUMNS, Result
-from batchlab.storage import RemoteFile, StorageError
+from batchlab.remote.storage import RemoteFile, StorageError
+from batchlab.store.disk.files import FILE_MODE, disk_stop
 from batchlab.store.expanded import expanded_columns
-from batchlab.store.files import FILE_MODE, disk_stop
 from batchlab.store.journal import ResultValues
 from batchlab.store.result_columns import (
     columns_totals,

@@ -32,12 +32,14 @@ from typing import Any
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, RunStopped, UsageError
 from batchlab.records import Failure, Result, Shard
-from batchlab.storage import StorageError
-from batchlab.store.ballast import Ballast
+from batchlab.remote.mirror import Mirror, problem_of
+from batchlab.remote.segments import Segments
+from batchlab.remote.storage import StorageError
 from batchlab.store.checksums import Checksums
-from batchlab.store.expanded import of_text
-from batchlab.store.fence import Fence, await_orphans
-from batchlab.store.files import (
+from batchlab.store.disk.ballast import Ballast
+from batchlab.store.disk.fence import Fence, await_orphans
+from batchlab.store.disk.file_locks import HELD, lock
+from batchlab.store.disk.files import (
     FILE_MODE,
     O_BINARY,
     atomic_write,
@@ -47,15 +49,13 @@ from batchlab.store.files import (
     read_at,
     write_at,
 )
+from batchlab.store.disk.run_lock import holder_text, read_holder, take_lock
+from batchlab.store.disk.sync import SyncGroup
+from batchlab.store.expanded import of_text
 from batchlab.store.generations import Generation, finish_swap, swap_pending
-from batchlab.store.lock import holder_text, read_holder, take_lock
-from batchlab.store.locking import HELD, lock
-from batchlab.store.mirror import Mirror, problem_of
 from batchlab.store.open_results import OpenResults, open_results
 from batchlab.store.open_shard import OpenShard, RetryRule, part_numbers, part_path
 from batchlab.store.parts import PartFile, part_results, part_totals, whole_tables, with_results
-from batchlab.store.segments import Segments
-from batchlab.store.sync import SyncGroup
 from batchlab.totals import Tally, Totals
 
 ROLL, ROLL_IS_OLD_S = "workers.json", 30.0

@@ -17,7 +17,7 @@ from statistics import fmean, median
 import numpy as np
 
 from batchlab.progress import ProgressState
-from batchlab.runner.forecasts import FirstRows
+from batchlab.runner.early_forecast import FirstRows
 
 START_S, LATENCY_S = 0.3, 1.0
 SIGMAS = (0.05, 0.3, 0.6, 1.0)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from batchlab.costs.price import Price, Served
 from batchlab.costs.pricing import MOST_KINDS, PriceBook
 from batchlab.job import EndpointJob, Job, PriceJob, RequestJob
+from batchlab.looking.books import prices_of
+from batchlab.looking.report.cost import Kind, _usd, prepared
 from batchlab.records import ChatRequest, Usage
-from batchlab.report.cost import Kind, _usd, prepared
-from batchlab.runner.books import prices_of
 from tests.conftest import environment
 from tests.costs.bills import (
     HOURS,

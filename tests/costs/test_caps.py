@@ -6,7 +6,7 @@ import pytest
 
 from batchlab.costs.price import Ceiling, Dearest, Price
 from batchlab.costs.pricing import PriceBook
-from batchlab.dispatch.budget import ENOUGH_ANSWERS, UNCAPPED_REASONING, Budget
+from batchlab.dispatch.rate.budget import ENOUGH_ANSWERS, UNCAPPED_REASONING, Budget
 from batchlab.job import EndpointJob, PriceJob
 from batchlab.records import ChatRequest, Usage
 

@@ -116,7 +116,7 @@ def test_plan_knows_the_tier_that_is_asked_for(here, tmp_path):
 def test_plan_of_a_run_into_dearer_hours_says_both(here, tmp_path, monkeypatch):
     """DeepSeek's peak begins at 01:00 UTC; 400 rows a minute take until then."""
     before = datetime(2026, 11, 25, 0, 59, tzinfo=UTC).timestamp()
-    monkeypatch.setattr("batchlab.runner.preview.time.time", lambda: before)
+    monkeypatch.setattr("batchlab.planning.preview.time.time", lambda: before)
     url, model, texts = "https://api.deepseek.com", "deepseek-v4-flash", ["x" * 4_000] * 200
     words = ("-m", model, "--base-url", url)
     short = highest(plan(here, tmp_path, *words, texts=texts))

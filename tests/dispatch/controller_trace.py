@@ -4,7 +4,7 @@
 
 Seeded scripts of events drive the controller, and what can be seen of it after each step goes into a
 digest. A change of any number or rule shows up here; it is right only after
-`python -m tests.sim.run --seeds 100` says so.
+`python -m tests.proofs.sim.run --seeds 100` says so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from batchlab.dispatch.controller import ControllerLimits, Permit, RateController
+from batchlab.dispatch.rate.controller import ControllerLimits, Permit, RateController
 from batchlab.protocol.limits import RateHeaders
 
 # a provider that refuses what is over its cap, give or take a few

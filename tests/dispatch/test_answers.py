@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import pytest
 
-from batchlab.credentials import Secret
-from batchlab.dispatch.transport import HttpTransport
+from batchlab.dispatch.http.transport import HttpTransport
 from batchlab.errors import ApiError
 from batchlab.job import LimitsJob
+from batchlab.job.key import Secret
 from batchlab.records import ChatRequest
 from tests.conftest import CANARY
 

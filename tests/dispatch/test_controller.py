@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchlab.dispatch.buckets import Bucket
-from batchlab.dispatch.controller import ControllerLimits, Permit, RateController
+from batchlab.dispatch.rate.buckets import Bucket
+from batchlab.dispatch.rate.controller import ControllerLimits, Permit, RateController
 from batchlab.protocol.limits import RateHeaders
 from tests.dispatch import controller_trace
 
@@ -318,7 +318,7 @@ def test_the_controller_does_step_by_step_what_was_measured(name):
     first = next((n for n, (old, new) in enumerate(zip(stored, found, strict=True)) if old != new), None)
     assert first is None, (
         f"behaviour changed within steps {first * controller_trace.CHUNK} to "
-        f"{(first + 1) * controller_trace.CHUNK} of {name!r}; measure the change with tests.sim.run, "
+        f"{(first + 1) * controller_trace.CHUNK} of {name!r}; measure the change with tests.proofs.sim.run, "
         "then store it: python -m tests.dispatch.controller_trace"
     )
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from batchlab.dispatch.health import FIRST_ROWS, LOOK_S, RunHealth
-from batchlab.dispatch.refusals import RowRefusals
-from batchlab.dispatch.verdict import Toll, Verdict
+from batchlab.dispatch.trouble.health import FIRST_ROWS, LOOK_S, RunHealth
+from batchlab.dispatch.trouble.refusals import RowRefusals
+from batchlab.dispatch.trouble.verdict import Toll, Verdict
 from batchlab.records import Outcome, OutcomeClass
 
 FAIL, STOP, WAIT, PAUSE = OutcomeClass.FAIL, OutcomeClass.STOP, OutcomeClass.WAIT, OutcomeClass.PAUSE

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from batchlab.costs.price import Ceiling, Price
-from batchlab.dispatch.controller import ControllerLimits, Permit
-from batchlab.dispatch.lease import (
+from batchlab.dispatch.rate.controller import ControllerLimits, Permit
+from batchlab.lending.borrower import Borrower, LeasedBudget, LeasedController, Pause
+from batchlab.lending.lender import Allocator, Pauses
+from batchlab.lending.messages import (
     TTL_S,
     Demand,
     Grant,
@@ -20,8 +22,6 @@ from batchlab.dispatch.lease import (
     LaneLimits,
     Money,
 )
-from batchlab.dispatch.leased import Borrower, LeasedBudget, LeasedController, Pause
-from batchlab.dispatch.leases import Allocator, Pauses
 from batchlab.records import Usage
 
 REQUEST_S = 5.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from batchlab.dispatch.lease import TTL_S, Demand, LaneDemand, LaneLimits, Money
-from batchlab.dispatch.leases import Allocator
+from batchlab.lending.lender import Allocator
+from batchlab.lending.messages import TTL_S, Demand, LaneDemand, LaneLimits, Money
 
 CAP = 16
 

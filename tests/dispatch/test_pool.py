@@ -10,14 +10,16 @@ from collections.abc import Callable
 import pytest
 
 from batchlab.costs.pricing import PriceBook
-from batchlab.dispatch import controller, health, refusals, retry
-from batchlab.dispatch.budget import Budget
-from batchlab.dispatch.controller import ControllerLimits, RateController
+from batchlab.dispatch import retry
+from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.longer import with_more_tokens
 from batchlab.dispatch.pool import Pool, PoolCounters
+from batchlab.dispatch.rate import controller
+from batchlab.dispatch.rate.budget import Budget
+from batchlab.dispatch.rate.controller import ControllerLimits, RateController
 from batchlab.dispatch.stop import StopSignal
-from batchlab.dispatch.transport import Answer
+from batchlab.dispatch.trouble import health, refusals
 from batchlab.errors import ApiError, RunStopped
 from batchlab.job import EndpointJob, LimitsJob, PriceJob
 from batchlab.records import (

@@ -10,10 +10,10 @@ import pytest
 
 from batchlab.costs.price import Ceiling, Price
 from batchlab.costs.pricing import PriceBook
-from batchlab.dispatch.budget import Budget
-from batchlab.dispatch.controller import ControllerLimits, RateController
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
-from batchlab.dispatch.slots import Slots, Stopped
+from batchlab.dispatch.rate.budget import Budget
+from batchlab.dispatch.rate.controller import ControllerLimits, RateController
+from batchlab.dispatch.rate.slots import Slots, Stopped
 from batchlab.errors import RunStopped
 from batchlab.job import EndpointJob, PriceJob
 from batchlab.records import Outcome, OutcomeClass, Usage

@@ -11,11 +11,11 @@ import aiohttp
 import pytest
 from aioresponses import aioresponses
 
-from batchlab.credentials import Secret
-from batchlab.dispatch.transport import HttpTransport
+from batchlab.dispatch.http.transport import HttpTransport
 from batchlab.errors import ApiError
 from batchlab.job import LimitsJob
-from batchlab.presets import PRESETS
+from batchlab.job.key import Secret
+from batchlab.job.presets import PRESETS
 from batchlab.records import ChatRequest, OutcomeClass
 from tests.conftest import CANARY
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
-from batchlab.dispatch.aiohttp_names import lacking
-from batchlab.dispatch.wire import connector_to
+from batchlab.dispatch.http.aiohttp_names import lacking
+from batchlab.dispatch.http.wire import connector_to
 from tests.conftest import ROOT
 
 SHIM = Path(__file__).parent / "another_aiohttp"

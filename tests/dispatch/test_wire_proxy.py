@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import pytest
 from yarl import URL
 
-from batchlab.credentials import Secret
-from batchlab.dispatch.proxies import Proxy, proxy_for
-from batchlab.dispatch.transport import HttpTransport
+from batchlab.dispatch.http.proxies import Proxy, proxy_for
+from batchlab.dispatch.http.transport import HttpTransport
 from batchlab.errors import ApiError
 from batchlab.job import LimitsJob
+from batchlab.job.key import Secret
 from tests.conftest import CANARY
 from tests.dispatch.test_transport import GOOD, REQUEST
 from tests.dispatch.test_wire import request_of

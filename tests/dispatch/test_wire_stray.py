@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from batchlab.credentials import Secret
-from batchlab.dispatch.framing import well_framed
-from batchlab.dispatch.transport import HttpTransport, fault_of
+from batchlab.dispatch.http.framing import well_framed
+from batchlab.dispatch.http.transport import HttpTransport, fault_of
 from batchlab.errors import ApiError
 from batchlab.job import LimitsJob
+from batchlab.job.key import Secret
 from batchlab.records import ChatRequest
 from tests.dispatch.test_wire_unasked import (  # noqa: F401  # fixtures among them
     Post,

@@ -21,11 +21,11 @@ import pytest
 import uvloop
 from yarl import URL
 
-from batchlab.dispatch import connections
-from batchlab.dispatch.connections import Connections
 from batchlab.dispatch.departures import Departures
-from batchlab.dispatch.pooled_wire import PooledWire
-from batchlab.dispatch.wire import SessionWire, UnaskedError, WireResponse
+from batchlab.dispatch.http import connections
+from batchlab.dispatch.http.connections import Connections
+from batchlab.dispatch.http.pooled_wire import PooledWire
+from batchlab.dispatch.http.wire import SessionWire, UnaskedError, WireResponse
 
 HEADERS = {"Authorization": "Bearer k"}
 Post = Callable[[bytes], Awaitable[tuple[int, bytes]]]

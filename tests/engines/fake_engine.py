@@ -21,16 +21,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from batchlab.dispatch.lease import Demand, Grant, Money
-from batchlab.dispatch.leases import Allocator
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.crew import Ending, Hand, LenderTerms
 from batchlab.engines.foreman import Foreman
 from batchlab.engines.lender import allocator
 from batchlab.engines.local import Endpoint
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources import open_source
+from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
+from batchlab.lending.lender import Allocator
+from batchlab.lending.messages import Demand, Grant, Money
 from batchlab.records import Completion
 from batchlab.store.run_dir import RunDir
 from tests.engines.fake_worker import COST, FENCE_S, PRICE, STEP_S, WORKER, DriverKilled, FakeWorker, Killed

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from batchlab.costs.price import Ceiling, Price
-from batchlab.dispatch.controller import Permit
-from batchlab.dispatch.lease import Grant
-from batchlab.dispatch.leased import Borrower, LeasedBudget, LeasedController
-from batchlab.dispatch.slots import Stopped
+from batchlab.dispatch.rate.controller import Permit
+from batchlab.dispatch.rate.slots import Stopped
 from batchlab.engines.crew import Hand
 from batchlab.engines.messages import Report, line
 from batchlab.engines.terms import controller_limits
+from batchlab.lending.borrower import Borrower, LeasedBudget, LeasedController
+from batchlab.lending.messages import Grant
 from batchlab.records import Completion, Reply, Timing, Usage
-from batchlab.store.fence import Fence
+from batchlab.store.disk.fence import Fence
 from batchlab.store.run_dir import RunDir
 
 if TYPE_CHECKING:

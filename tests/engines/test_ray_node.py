@@ -17,10 +17,10 @@ from batchlab.engines import ray_crew
 from batchlab.engines.ray_crew import refuse_absent
 from batchlab.engines.ray_node import Hidden, Node, code_digest, machine
 from batchlab.errors import UsageError
-from batchlab.inputs.sources import open_source
+from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
 from batchlab.runner.prepare import manifest_of
-from batchlab.store.fence import hold
+from batchlab.store.disk.fence import hold
 from batchlab.store.run_dir import RunDir
 from tests.conftest import CANARY
 

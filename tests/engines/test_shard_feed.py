@@ -8,7 +8,7 @@ from pathlib import Path
 from batchlab.engines.feed import ShardFeed
 from batchlab.engines.observer import Counters
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources import open_source
+from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.store.journal import JournalScan

@@ -11,7 +11,7 @@ import pytest
 
 from batchlab.inputs.plan import plan_input
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources import open_source
+from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
 
 MESSAGES = [{"role": "user", "content": "hi"}]

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.errors import InputError
-from batchlab.inputs.frames import arrow_table, frame_table, index_columns, json_row, table_digest
-from batchlab.inputs.parquet import ParquetSource
+from batchlab.inputs.sources.frames import arrow_table, frame_table, index_columns, json_row, table_digest
+from batchlab.inputs.sources.parquet import ParquetSource
 from batchlab.inputs.templates import value_text
 
 

@@ -16,7 +16,7 @@ from batchlab.errors import UsageError
 from batchlab.inputs.media import media_type
 from batchlab.inputs.plan import plan_input
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources import open_source
+from batchlab.inputs.sources.opening import open_source
 from batchlab.inputs.templates import RowFault, RowProblem
 from batchlab.job.file import job_from
 from batchlab.records import ChatRequest, Row

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batchlab.errors import UsageError
 from batchlab.inputs.plan import plan_input
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources import open_source
+from batchlab.inputs.sources.opening import open_source
 from batchlab.inputs.templates import RowProblem, compile_template, load_j2
 from batchlab.job.file import job_from
 from batchlab.records import Row

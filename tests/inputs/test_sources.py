@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchlab.errors import InputError
-from batchlab.inputs import jsonl as jsonl_reader
-from batchlab.inputs.input_plan import InputPlan
-from batchlab.inputs.sources import open_source, spool_stdin
+from batchlab.inputs.sources.opening import jsonl as jsonl_reader
+from batchlab.inputs.sources.opening import open_source, spool_stdin
+from batchlab.inputs.sources.source import InputPlan
 
 TEXT = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
 

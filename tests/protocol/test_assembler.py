@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchlab.protocol.assembler import StreamAssembler
-from batchlab.protocol.outcomes import classify
+from batchlab.protocol.outcomes.classify import classify
 from batchlab.protocol.sse import ErrorEvent, SseDecoder
 from batchlab.protocol.values import ReplyProblem
 

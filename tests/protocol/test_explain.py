@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from batchlab.cli.setup import explain_errors
-from batchlab.protocol.explain import explained_answer
-from batchlab.protocol.outcomes import explained
+from batchlab.protocol.outcomes.classify import explained
+from batchlab.protocol.outcomes.explain import explained_answer
 
 ANSWER = {
     "choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}],

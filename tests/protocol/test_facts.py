@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchlab.protocol.facts import MAX_WORDS, Asked, Facts, error_facts, unquoted
+from batchlab.protocol.outcomes.facts import MAX_WORDS, Asked, Facts, error_facts, unquoted
 
 
 def facts(body, status=400, headers=None, **more):

@@ -1,6 +1,6 @@
 """LiteLLM's proxy, 1.108.7, word for word: what it makes of other hosts' errors is still what it was.
 
-The first table was taken from a proxy before the simulator (`python -m tests.real.litellm --answers`), the
+The first table was taken from a proxy before the simulator (`python -m tests.proofs.real.litellm --answers`), the
 second is put together as `litellm_core_utils/exception_mapping_utils.py` does for hosts that answer in JSON.
 """
 
@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-from batchlab.protocol.outcomes import classify
+from batchlab.protocol.outcomes.classify import classify
 
 END = "\n\nLiteLLM: model group 'sim' failed with the error above. No fallback was attempted."
 GEMINI_DETAILS = [

@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from batchlab.protocol import wordings
-from batchlab.protocol.outcome_table import TABLE
-from batchlab.protocol.outcomes import TransportFault, classify, explained
+from batchlab.protocol.outcomes.classify import TransportFault, classify, explained, wordings
+from batchlab.protocol.outcomes.table import TABLE
 
 STATUSES = (200, 201, 400, 401, 402, 403, 404, 413, 418, 422, 429, 500, 503)
 
@@ -325,7 +324,7 @@ def test_every_wording_has_someone_who_says_it_and_is_one_of_the_table_s():
     ],
 )  # fmt: skip
 def test_words_of_a_refused_format_count_where_one_was_asked_for(words, counts):
-    from batchlab.protocol.facts import Asked
+    from batchlab.protocol.outcomes.facts import Asked
 
     body = json.dumps({"error": {"message": words}}).encode()
     for status in (400, 422):

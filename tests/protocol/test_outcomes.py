@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchlab.protocol import wordings
-from batchlab.protocol.facts import Asked
-from batchlab.protocol.outcome_table import TABLE
-from batchlab.protocol.outcomes import TransportFault, classify, explained, judged
+from batchlab.protocol.outcomes.classify import TransportFault, classify, explained, judged, wordings
+from batchlab.protocol.outcomes.facts import Asked
+from batchlab.protocol.outcomes.table import TABLE
 from batchlab.protocol.redact import MAX_MESSAGE_CHARS
 from batchlab.records import OutcomeClass
 

@@ -10,9 +10,9 @@ import time
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.protocol.facts import Asked
 from batchlab.protocol.json_answer import json_values
-from batchlab.protocol.outcomes import classify
+from batchlab.protocol.outcomes.classify import classify
+from batchlab.protocol.outcomes.facts import Asked
 from batchlab.protocol.schema import INSTRUCTION, AnswerSchema, top_properties
 from batchlab.protocol.strict_schema import strict_problem
 

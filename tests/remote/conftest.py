@@ -8,8 +8,8 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from batchlab import storage
-from batchlab.urls import EXTRAS
+from batchlab.remote import storage
+from batchlab.remote.urls import EXTRAS
 
 
 class Basics(MemoryFileSystem):

@@ -21,11 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchlab import storage
-from batchlab.inputs.sources import open_source
+from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
+from batchlab.remote import mirror, storage
 from batchlab.runner.execute import execute
-from batchlab.store import mirror
 from batchlab.store.run_dir import RunDir
 from tests.canary import files_with_key
 from tests.conftest import CANARY, Finished, command, ended_here, environment

@@ -16,28 +16,27 @@ from pathlib import Path
 import pytest
 
 import batchlab
-from batchlab import storage
 from batchlab.engines.crew import Hand
 from batchlab.engines.processes import ProcessCrew
 from batchlab.engines.ray_node import Node, code_digest
 from batchlab.engines.worker_process import started_worker
 from batchlab.errors import RunStopped
 from batchlab.job.file import job_from
+from batchlab.looking.opening import open_run
+from batchlab.looking.reading import run_status, verify_run
+from batchlab.remote import depot as depots
+from batchlab.remote import segments, storage
+from batchlab.remote.depot import Depot, is_away, manifest_at
+from batchlab.remote.mirror import Mirror
+from batchlab.remote.remote_run import RemoteRun
+from batchlab.remote.segments import Segments, own_directory, salvage
+from batchlab.remote.urls import EXTRAS
 from batchlab.runner import invocation
 from batchlab.runner.execute import execute
-from batchlab.runner.opening import open_run
 from batchlab.runner.prepare import prepare
-from batchlab.runner.reading import run_status, verify_run
-from batchlab.store import depot as depots
-from batchlab.store import segments
-from batchlab.store.depot import Depot, is_away, manifest_at
-from batchlab.store.fence import FENCE_S
+from batchlab.store.disk.fence import FENCE_S
 from batchlab.store.journal import RESULT_KINDS, decode
-from batchlab.store.mirror import Mirror
-from batchlab.store.remote_run import RemoteRun
 from batchlab.store.run_dir import RunDir
-from batchlab.store.segments import Segments, own_directory, salvage
-from batchlab.urls import EXTRAS
 from tests.conftest import CANARY, ROOT
 from tests.store.test_journal import completion
 

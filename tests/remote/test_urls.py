@@ -12,16 +12,17 @@ from collections.abc import Iterator
 import fsspec
 import pytest
 
-from batchlab import load, run, storage
+from batchlab import load, run
 from batchlab.errors import UsageError
-from batchlab.export import Target, export_tables
-from batchlab.inputs.sources import open_source
+from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
+from batchlab.looking.export import Target, export_tables
+from batchlab.looking.opening import open_run
+from batchlab.looking.reading import run_status, verify_run
+from batchlab.remote import storage
+from batchlab.remote.remote_run import RemoteRun
+from batchlab.remote.urls import is_url, local_dir_of, url_problem
 from batchlab.runner.execute import execute
-from batchlab.runner.opening import open_run
-from batchlab.runner.reading import run_status, verify_run
-from batchlab.store.remote_run import RemoteRun
-from batchlab.urls import is_url, local_dir_of, url_problem
 from tests.conftest import CANARY
 
 
@@ -121,7 +122,7 @@ def test_local_paths_never_load_fsspec(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"text": "a"}\n')
     code = (
         "import sys; from batchlab.runner.execute import execute\n"
-        "from batchlab.runner.reading import verify_run; from batchlab.job.file import job_from\n"
+        "from batchlab.looking.reading import verify_run; from batchlab.job.file import job_from\n"
         "job = job_from({'input': {'path': 'x.jsonl'}, 'endpoint': {'base_url': 'simulator'},"
         " 'request': {'model': 'm', 'prompt': '{text}'}, 'output': {'run_dir': 'r', 'file': 'o.csv'}})\n"
         "assert execute(job, progress='none', quiet=True).exit_code == 0\n"

@@ -28,7 +28,9 @@ from typing import Any
 from unittest.mock import patch
 
 import batchlab
-from batchlab.dispatch import answers, health, retry
+from batchlab.dispatch import retry
+from batchlab.dispatch.http import answers
+from batchlab.dispatch.trouble import health
 from batchlab.run_summary import RunSummary
 from tests.conftest import CANARY
 

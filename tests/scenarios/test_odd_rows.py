@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import batchlab
-from batchlab.dispatch.controller import RateController
+from batchlab.dispatch.rate.controller import RateController
 from tests.conftest import CANARY
 from tests.scenarios.bad_days import (
     BAD,

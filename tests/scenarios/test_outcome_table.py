@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 import batchlab
-from batchlab.dispatch import health, retry
+from batchlab.dispatch import retry
+from batchlab.dispatch.trouble import health
 from batchlab.run_summary import RunSummary
 from tests.conftest import CANARY
 

@@ -13,7 +13,7 @@ import pytest
 
 from batchlab.engines.sizing import available_cpus, merged, planned_shard_rows, processes_for
 from batchlab.errors import UsageError
-from batchlab.inputs.input_plan import InputPlan
+from batchlab.inputs.sources.source import InputPlan
 from batchlab.job import Job
 from batchlab.job.file import job_from
 from batchlab.records import Shard

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 import batchlab
+from batchlab.looking.summary import cost_text, money
 from batchlab.progress import ProgressState as State
 from batchlab.progress.line import bar_fields
 from batchlab.progress.state import Rates
-from batchlab.runner.summary import cost_text, money
 from batchlab.totals import Totals
 from tests.observe.collector import collecting
 from tests.provider import chat_reply, providing

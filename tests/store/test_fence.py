@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.inputs.sources import open_source
+from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
-from batchlab.store.fence import Fence, await_orphans, hold, is_held
+from batchlab.store.disk.fence import Fence, await_orphans, hold, is_held
 from batchlab.store.run_dir import RunDir
 from batchlab.store.verify import verify
 
@@ -149,7 +149,7 @@ def test_of_two_that_publish_in_the_same_moment_the_first_is_what_all_read(attem
 
 def test_the_lock_of_a_worker_is_free_once_its_process_is_gone(tmp_path):
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom batchlab.store.fence import hold\n"
+        "import sys, time\nfrom pathlib import Path\nfrom batchlab.store.disk.fence import hold\n"
         "hold(Path(sys.argv[1]), '0.1')\nprint('held', flush=True)\ntime.sleep(60)"
     )
     worker = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from batchlab.errors import CorruptRun, RunStopped
 from batchlab.records import Completion, Failure, Reply, Timing, Usage
-from batchlab.store.files import AppendFile
+from batchlab.store.disk.files import AppendFile
 from batchlab.store.journal import (
     JournalScan,
     back_record,
@@ -137,7 +137,7 @@ def test_a_full_disk_takes_back_the_half_written_record_and_stops_the_run(tmp_pa
 import resource, sys
 from pathlib import Path
 from batchlab.errors import RunStopped
-from batchlab.store.files import AppendFile
+from batchlab.store.disk.files import AppendFile
 from batchlab.store.journal import encode
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 file = AppendFile(Path({str(tmp_path / "x.log")!r}))
@@ -159,7 +159,7 @@ except RunStopped as error:
 def test_p1_every_acknowledged_record_survives_sigkill(tmp_path):
     code = f"""
 from pathlib import Path
-from batchlab.store.files import AppendFile
+from batchlab.store.disk.files import AppendFile
 from batchlab.store.journal import sent_record
 file = AppendFile(Path({str(tmp_path / "x.log")!r}))
 for row in range(10_000_000):

@@ -11,7 +11,7 @@ import secrets
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from batchlab.urls import EXTRAS
+from batchlab.remote.urls import EXTRAS
 
 ROOT = os.environ.get("SHELF", "/nowhere")
 

@@ -1,0 +1,1 @@
+"""How fast to send, how many at once, and for how much money."""

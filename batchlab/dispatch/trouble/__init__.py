@@ -1,0 +1,1 @@
+"""Whose trouble a failed attempt is: the row's, the endpoint's, or the run's."""

@@ -1,0 +1,1 @@
+"""From a file, whatever its format, to rows."""

@@ -1,0 +1,120 @@
+"""The API key: where it may come from, and which host may see it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from batchlab.errors import UsageError
+from batchlab.job import SELF_STARTED, EndpointJob
+from batchlab.job.presets import belongs, key_owner
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class Secret:
+    """A key that does not show itself. `reveal()` is called where the header is made, nowhere else."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(****)"
+
+    __str__ = __repr__
+
+
+def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> Secret | None:
+    """The key for an endpoint; None for one of the user's own that needs none.
+
+    Raises:
+        UsageError: no key, a malformed one, a key file others can read, a key that belongs
+            to another host, or a key that would travel unencrypted.
+    """
+    if endpoint.host in SELF_STARTED:
+        return None
+    url = urlsplit(endpoint.base_url)
+    hostname = url.hostname or ""
+    loopback = hostname in LOOPBACK
+    if endpoint.api_key_file:
+        value: str | None = _key_in_file(Path(endpoint.api_key_file))
+        source = endpoint.api_key_file
+    elif endpoint.api_key_keyring:
+        source = f"keyring {endpoint.api_key_keyring}"
+        value = _key_in_keyring(endpoint.api_key_keyring)
+    else:
+        source = endpoint.api_key_env or endpoint.service.key_env
+        if not source:
+            if loopback:
+                return None
+            raise UsageError(
+                f"no API key named for {hostname}. "
+                "Pass {endpoint.api_key_env=NAME} (or {endpoint.api_key_file=FILE})."
+            )
+        owner = key_owner(source)
+        if owner and not loopback and not belongs(hostname, owner):
+            raise UsageError(
+                f"{source} belongs to {owner} and is not sent to {hostname}. "
+                "Put that host's key in another variable and pass {endpoint.api_key_env=NAME}."
+            )
+        value = environ.get(source)
+        if not value and endpoint.service.free and not endpoint.api_key_env:
+            return None
+        if not value:
+            raise UsageError(f"the API key is missing: set {source}, or pass {{endpoint.api_key_file=FILE}}.")
+    key = _checked(value or "", source)
+    if url.scheme == "http" and not loopback and not endpoint.allow_http:
+        raise UsageError(
+            f"the key would travel unencrypted to http://{hostname}. Use https, or {{endpoint.allow_http}}."
+        )
+    return key
+
+
+def _key_in_file(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UsageError(f"{path}: cannot read the API key: {reason}.") from None
+    # Windows states no such bits: who may read a file is in its access list, which we do not read
+    if sys.platform != "win32" and mode & (stat.S_IRGRP | stat.S_IROTH):
+        raise UsageError(f"{path}: others can read the API key. Run: chmod 600 {path}")
+    return text
+
+
+def _key_in_keyring(entry: str) -> str:
+    try:
+        import keyring
+        from keyring.errors import KeyringError
+    except ImportError:
+        raise UsageError("{endpoint.api_key_keyring} needs: pip install 'batchlab[keyring]'") from None
+    service, _, user = entry.partition(":")
+    try:
+        value = keyring.get_password(service, user or service)
+    except KeyringError as error:
+        raise UsageError(f"the keyring cannot be read: {type(error).__name__}.") from None
+    if not value:
+        raise UsageError(
+            f"the keyring has no entry {entry}. Store it with: keyring set {service} {user or service}"
+        )
+    return str(value)
+
+
+def _checked(value: str, source: str) -> Secret:
+    key = value.strip()
+    if not key:
+        raise UsageError(f"{source}: the API key is empty.")
+    if not key.isascii() or any(not character.isprintable() or character == " " for character in key):
+        raise UsageError(f"{source}: the API key has spaces or control characters inside.")
+    return Secret(key)

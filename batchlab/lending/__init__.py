@@ -1,0 +1,1 @@
+"""One budget lent to several processes."""

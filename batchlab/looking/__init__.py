@@ -1,0 +1,1 @@
+"""What never sends: status, answers, books and reports of a run."""

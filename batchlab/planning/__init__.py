@@ -1,0 +1,1 @@
+"""Before anything is paid: what a job would do and cost."""

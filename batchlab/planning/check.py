@@ -1,0 +1,141 @@
+"""One tiny request, plain and streamed: does an endpoint work, and what does it report?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from batchlab.costs.price import asked_tier
+from batchlab.dispatch.http.transport import Answer
+from batchlab.engines.local import Endpoint, transport_to
+from batchlab.errors import EXIT_OK, EXIT_STOPPED, ApiError, UsageError
+from batchlab.job import Job
+from batchlab.job.presets import PRESETS
+from batchlab.protocol.embeddings import ITEM_BYTES, vector_bytes
+from batchlab.protocol.limits import RateHeaders
+from batchlab.records import ChatRequest
+from batchlab.runner.endpoints import started_endpoints
+
+PROMPT = "Reply with the word: ready"
+_QUESTION: Mapping[str, dict[str, object]] = {
+    "chat": {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 8},
+    "completions": {"prompt": PROMPT, "max_tokens": 8},
+    "embeddings": {"input": PROMPT},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointCheck:
+    """Lines for a person; `exit_code` 3 when an endpoint does not answer as it should."""
+
+    lines: list[str]
+    exit_code: int
+
+
+def check_endpoint(job: Job) -> EndpointCheck:
+    """Sends two requests of a few tokens to each endpoint of the job; one for embeddings.
+
+    Raises:
+        UsageError: there is no key, no endpoint or no model to ask.
+    """
+    if not job.request.model:
+        raise UsageError("no model; pass {request.model=MODEL} or set [request] model.")
+    lines: list[str] = []
+    good = True
+    tier = asked_tier(job.request.params)
+    with started_endpoints(job) as endpoints:
+        for endpoint in endpoints:
+            service = endpoint.job.service.name
+            lines.append(f"endpoint: {endpoint.base_url}{f' ({service})' if service else ''}")
+            lines.append(f"key: {'present' if endpoint.key else 'none needed'}")
+            limits = "not stated"
+            for stream in (False,) if job.request.task == "embeddings" else (False, True):
+                answer, line = asyncio.run(_one(job, endpoint, stream=stream))
+                lines.append(f"{'streamed' if stream else 'plain'}: {line}")
+                good = good and answer is not None
+                if answer is not None and answer.rate is not None:
+                    limits = stated_limits(answer.rate)
+            if limits == "not stated" and endpoint.job.service.limits:
+                limits = f"not stated in headers; known: {endpoint.job.service.limits}"
+            lines.append(f"limits: {limits}")
+            known = endpoint.prices.described(job.request.model, time.time(), tier)
+            lines.append(f"price of {job.request.model}: {known}")
+    return EndpointCheck(lines, EXIT_OK if good else EXIT_STOPPED)
+
+
+async def _one(job: Job, endpoint: Endpoint, *, stream: bool) -> tuple[Answer | None, str]:
+    task = job.request.task
+    body = {"model": job.request.model, **_QUESTION[task]}
+    request = ChatRequest(
+        row_id=0,
+        custom_id="check",
+        body=body,
+        request_hash=b"",
+        prompt_bytes=len(PROMPT),
+        max_tokens=8,
+        task=task,
+    )
+    started = time.monotonic()
+    async with transport_to(endpoint, job, stream=stream) as transport:
+        try:
+            answer = await transport.send(request)
+        except ApiError as error:
+            outcome = error.outcome
+            code = f"HTTP {outcome.code}, " if outcome.code else ""
+            return None, f"{outcome.error_class} ({code}{outcome.message})"
+    return answer, f"ok in {time.monotonic() - started:.2f} s; {_facts(answer)}"
+
+
+def _facts(answer: Answer) -> str:
+    usage = answer.reply.usage
+    tokens = (
+        "no usage reported"
+        if usage.prompt_tokens is None
+        else f"usage {usage.prompt_tokens} + {usage.completion_tokens} tokens"
+    )
+    if answer.reply.vectors:
+        size = len(vector_bytes(answer.reply.vectors[0])) // ITEM_BYTES
+        tokens = f"{size:,} dimensions; {tokens}"
+    first = f"; first token after {answer.ttft_ms / 1000:.2f} s" if answer.ttft_ms is not None else ""
+    return f"{tokens}; served by {answer.reply.model or 'an unnamed model'}{first}"
+
+
+def stated_limits(rate: RateHeaders) -> str:
+    """The limits that an answer's headers state, for a person."""
+    parts = []
+    for name, limit, remaining in (
+        ("requests", rate.limit_requests, rate.remaining_requests),
+        ("tokens", rate.limit_tokens, rate.remaining_tokens),
+    ):
+        if limit is not None:
+            left = f", {remaining:,.0f} left" if remaining is not None else ""
+            parts.append(f"{limit:,.0f} {name}{left}")
+        elif remaining is not None:
+            parts.append(f"{remaining:,.0f} {name} left")
+    if not parts:
+        return "not stated"
+    window = rate.window_s or 60.0
+    return f"{'; '.join(parts)} (per {window:g} s)"
+
+
+def preset_lines() -> list[str]:
+    """The table of presets for a person."""
+    rows = [("preset", "key variable", "base URL", "parameters it renames", "schema mode", "limits")]
+    rows += [
+        (
+            preset.name,
+            preset.key_env + (" (optional)" if preset.free else ""),
+            preset.base_url or "your own",
+            ", ".join(f"{old} -> {new}" for old, new in preset.renamed.items()) or "-",
+            preset.schema_mode,
+            preset.limits,
+        )
+        for preset in PRESETS.values()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
+        for row in rows
+    ]

@@ -1,0 +1,184 @@
+"""`plan --pilot N`: send a stratified random sample of the rows, and forecast the rest from them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from batchlab.costs.forecast import Forecast, Measured, Stratum, forecast, strata
+from batchlab.errors import EXIT_USAGE, UsageError
+from batchlab.job import Job
+from batchlab.looking.summary import counted, duration, money
+from batchlab.planning.preview import Preview, preview
+from batchlab.records import Completion, Result
+from batchlab.run_summary import RunSummary
+from batchlab.runner.early_forecast import save_forecast
+from batchlab.runner.execute import execute
+from batchlab.store.disk.files import atomic_write
+from batchlab.store.run_dir import RunDir
+from batchlab.totals import Totals
+
+LEAST_ROWS = 10  # fewer say next to nothing about the others
+
+
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """What a pilot came to: lines for a person, and the forecast, None when it could not be made."""
+
+    lines: list[str]
+    problems: list[str]
+    forecast: Forecast | None
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A sample that was drawn for one plan and one request: asked for again, it is not sent again."""
+
+    wanted: int
+    content_hash: str
+    settings: str
+    before: Totals
+    strata: tuple[Stratum, ...]
+
+
+def pilot(job: Job, rows: int, *, progress: str, quiet: bool, command: str) -> Pilot:
+    """Sends about `rows` rows of the job, which then are done rows of its run, and forecasts the run.
+
+    Raises:
+        UsageError: nothing was sent.
+    """
+    if rows < LEAST_ROWS:
+        raise UsageError(f"a pilot of {rows}: too few rows to say anything; at least {LEAST_ROWS}.")
+    if job.input.path == "-":
+        raise UsageError("a pilot reads the input twice: pass a file, not standard input.")
+    seen = preview(job, details=True)
+    if seen.problems:
+        return Pilot(seen.lines, seen.problems, None, EXIT_USAGE)
+    drawn = _drawn(job, seen, rows)
+    sampled = frozenset(row for stratum in drawn.strata for row in stratum.sampled)
+    if not sampled:
+        return Pilot([*seen.lines, "every row has a final result already"], [], None, 0)
+    summary = execute(
+        job,
+        only=sampled,
+        progress=progress,
+        quiet=quiet,
+        command=command,
+        signals=True,
+        on_start=lambda store: _keep(drawn, store.path),
+    )
+    if summary.stopped not in {None, "pilot"}:
+        return Pilot([], [], None, summary.exit_code)
+    path = Path(job.output.run_dir)
+    found = {result.row_id: result for result in RunDir.open(path).all_results() if result.row_id in sampled}
+    made = _forecast(job, drawn, found, summary)
+    save_forecast(path, made, seen.content_hash)
+    return Pilot([seen.lines[0], *forecast_lines(made, drawn, found)], [], made, summary.exit_code)
+
+
+def _drawn(job: Job, seen: Preview, wanted: int) -> _Drawn:
+    """The sample of an earlier pilot of the same size for the same job, or a new one."""
+    path = Path(job.output.run_dir)
+    settings = json.dumps(job.request_settings(), sort_keys=True)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        data = json.loads((path / "pilot.json").read_bytes())
+        if (data["wanted"], data["content_hash"], data["settings"]) == (wanted, seen.content_hash, settings):
+            kept = tuple(
+                Stratum(one["rows"], one["size"], tuple(one["sampled"]), tuple(one["sizes"]))
+                for one in data["strata"]
+            )
+            return _Drawn(wanted, seen.content_hash, settings, Totals.of(data["before"]), kept)
+    done: set[int] = set()
+    before = Totals()
+    if seen.done and RunDir.exists(path):
+        store = RunDir.open(path)
+        done = {result.row_id for result in store.all_results()}
+        before = store.totals()
+    sizes = {row: size for row, size in enumerate(seen.sizes) if row not in done}
+    found = tuple(strata(sizes, wanted, random.Random(20_261)))
+    return _Drawn(wanted, seen.content_hash, settings, before, found)
+
+
+def _keep(drawn: _Drawn, run_dir: Path) -> None:
+    atomic_write(run_dir / "pilot.json", json.dumps(asdict(drawn)).encode())
+
+
+def _forecast(job: Job, drawn: _Drawn, found: dict[int, Result], summary: RunSummary) -> Forecast:
+    limits = job.limits
+    together = _rows_together(found)
+    made = forecast(
+        drawn.strata,
+        {row: _measured(result, together) for row, result in found.items()},
+        concurrency=limits.concurrency,
+        window=limits.concurrency if not summary.limited else summary.window,
+        rpm=limits.rpm * len(found) / max(1, len(together)) if limits.rpm else None,
+        tpm=limits.tpm,
+    )
+    before = drawn.before
+    spent = before.whole_usd
+    return Forecast(
+        made.sampled,
+        made.prompt_tokens.plus(before.prompt_tokens + before.wasted_prompt_tokens),
+        made.completion_tokens.plus(before.completion_tokens + before.wasted_completion_tokens),
+        made.cost_usd.plus(spent) if made.cost_usd is not None and spent is not None else None,
+        made.duration_s,
+        made.bound_by,
+    )
+
+
+def _rows_together(found: Mapping[int, Result]) -> Counter[float | int]:
+    """How many rows shared each request, by when it was answered; a failed row stands alone."""
+    return Counter(_request_of(result) for result in found.values())
+
+
+def _request_of(result: Result) -> float | int:
+    shared = isinstance(result, Completion) and result.reply.vectors
+    return result.timing.finished_at if shared and result.timing is not None else -1 - result.row_id
+
+
+def _measured(result: Result, together: Counter[float | int]) -> Measured:
+    wasted_prompt, wasted_completion = result.wasted_prompt_tokens or 0, result.wasted_completion_tokens or 0
+    wasted = result.cost_wasted_usd
+    if wasted is None:
+        wasted = 0.0 if not wasted_prompt + wasted_completion else None
+    latency = result.timing.latency_ms / 1_000 if result.timing is not None else 0.0
+    latency /= together[_request_of(result)]  # a row's share of a request
+    if not isinstance(result, Completion):
+        return Measured(wasted_prompt, wasted_completion, wasted, latency)
+    usage, cost = result.reply.usage, result.cost_usd
+    return Measured(
+        (usage.prompt_tokens or 0) + wasted_prompt,
+        (usage.completion_tokens or 0) + wasted_completion,
+        None if cost is None or wasted is None else cost + wasted,
+        latency,
+    )
+
+
+def forecast_lines(made: Forecast, drawn: _Drawn, found: dict[int, Result]) -> list[str]:
+    """A pilot's forecast for a person."""
+    failed = sum(not isinstance(result, Completion) for result in found.values())
+    bad = f", {failed} of them failed" if failed else ""
+    prompt, completion, took = made.prompt_tokens, made.completion_tokens, made.duration_s
+    groups = f"{counted(len(drawn.strata), 'group')} by prompt size"
+    lines = [
+        f"pilot: {made.sampled:,} rows sent, in {groups}{bad}; they count as done",
+        "the whole run, in 9 of 10 cases between (most likely):",
+        f"  prompt tokens: {prompt.low:,.0f} and {prompt.high:,.0f} ({prompt.middle:,.0f})",
+        f"  completion tokens: {completion.low:,.0f} and {completion.high:,.0f} ({completion.middle:,.0f})",
+    ]
+    if made.cost_usd is None:
+        lines.append("  cost: unknown (no price for this model; set [price] input and output)")
+    else:
+        cost = made.cost_usd
+        lines.append(f"  cost: {money(cost.low)} and {money(cost.high)} ({money(cost.middle)})")
+    lines.append(
+        f"  time: {duration(took.low)} and {duration(took.high)} ({duration(took.middle)}), "
+        f"bound by {made.bound_by}"
+    )
+    return lines

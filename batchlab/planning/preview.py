@@ -1,0 +1,203 @@
+"""What a job would do: rows, problems, tokens, cost and time. Sends nothing, writes nothing."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchlab.costs.estimate import Estimate, estimate
+from batchlab.costs.price import asked_tier
+from batchlab.costs.pricing import PriceBook, price_book
+from batchlab.costs.tokens import Tokenizer
+from batchlab.errors import InputError
+from batchlab.inputs.plan import InputPlan, Planned, plan_input
+from batchlab.inputs.sources.batch_lines import asked_texts, media_count
+from batchlab.inputs.sources.opening import Source, spool_stdin
+from batchlab.job import Job
+from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines, refuse_undedupable, source_of
+from batchlab.store.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from batchlab.planning.savings import Saved
+
+COUNTED_ROWS = 1_000  # whose tokens a tokenizer counts
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Lines for a person, every problem (first 20 and a count), and the estimate when there is no problem."""
+
+    rows: int
+    lines: list[str]
+    problems: list[str]
+    estimate: Estimate | None
+    done: int = 0
+    content_hash: str = ""
+    sizes: Sequence[int] = ()
+
+
+def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) -> Preview:
+    """Checks the input and estimates the run.
+
+    Args:
+        details: keep each row's prompt size (UTF-8 bytes).
+        tokenizer: a tokenizer.json to count prompt tokens with, over the first thousand rows.
+
+    Raises:
+        UsageError: the input cannot be read at all.
+    """
+    with tempfile.TemporaryDirectory(prefix="batchlab-") as scratch:
+        spool = Path(scratch) / "stdin.jsonl"
+        if job.input.path == "-":
+            spool_stdin(spool)
+        source = source_of(job, spool)
+        planned = plan_input(job, source, details=True)
+        ratio = None
+        if tokenizer is not None:
+            ratio = _tokens_per_byte(Tokenizer(tokenizer), source, planned, job.request.tokens_per_image)
+        if planned.builder is not None:
+            refuse_undedupable(job, planned.builder)
+        saved = _savings(job, planned, source)
+    plan = planned.plan
+    now, prices, tier = time.time(), price_book(job, job.endpoint[0]), asked_tier(job.request.params)
+    model = _priced_model(job, plan, prices)
+    tariff = prices.find(model, tier)[0] if model is not None else None
+    problems = problem_lines(planned.problems, planned.problem_count)
+    malformed = [InputError(source.path, text, row=row) for row, text in plan.malformed]
+    problems += problem_lines(malformed, plan.malformed_count)
+    lines = [f"input: {source.path}: {plan.rows:,} rows, columns {', '.join(plan.columns)}"]
+    done = _done_rows(job, planned)
+    if done:
+        lines.append(f"run {job.output.run_dir}: {done:,} rows have a final result already")
+    lines += planned.notes
+    doubled = _duplicates(planned.hashes)
+    if doubled and not job.output.dedupe:
+        lines.append(
+            f"duplicates: {doubled:,} rows ask exactly what an earlier row asks; each is sent and paid"
+        )
+    if problems:
+        count = planned.problem_count + plan.malformed_count
+        lines.append(
+            f"{count:,} problems; nothing would be sent" if planned.problems else f"{count:,} malformed rows"
+        )
+        return Preview(plan.rows, lines, problems[: 2 * SHOWN_PROBLEMS], None)
+    together = _together(job, planned)
+    estimated = partial(
+        estimate,
+        max_tokens=planned.max_tokens,
+        tariff=tariff,
+        at=now,
+        concurrency=job.limits.concurrency,
+        rpm=job.limits.rpm,
+        tpm=job.limits.tpm,
+        tokens_per_byte=ratio,
+        batch_rows=together.get("batch_rows", 1),
+        batch_tokens=together.get("batch_tokens", 0),
+    )
+    to_send = plan.rows - done - sum(one.rows for one in saved)
+    left_bytes = planned.prompt_bytes * (plan.rows - done) // max(plan.rows, 1)
+    left = Counter(planned.sizes)
+    for one in saved:
+        worth = estimated(rows=one.rows, prompt_bytes=one.prompt_bytes, lengths=one.lengths)
+        lines.append(_saved_line(one, worth))
+        left_bytes = max(0, left_bytes - one.prompt_bytes)
+        left.subtract(one.lengths)
+    forecast = estimated(rows=to_send, prompt_bytes=left_bytes, lengths=+left)
+    if planned.builder is not None and planned.builder.schema is not None:
+        lines.append(planned.builder.schema.described())
+    lines += forecast.lines()
+    known = f"unknown (the lines name {len(plan.models)} models)"
+    if model is not None:
+        known = prices.described(model, now, tier)
+    hint = "; set [price] input and output to know the cost" if tariff is None else ""
+    lines.append(f"price: {known}{hint}")
+    sizes = planned.sizes if details else ()
+    return Preview(plan.rows, lines, [], forecast, done, plan.content_hash, sizes)
+
+
+def _savings(job: Job, planned: Planned, source: Source) -> list[Saved]:
+    """What the run would not have to send, if the job says so.
+
+    Raises UsageError: a run to take answers from is none.
+    """
+    if not job.output.reuse and not job.output.dedupe:
+        return []
+    from batchlab.planning.savings import savings
+    from batchlab.runner.reusing import old_runs
+
+    runs = old_runs(job)
+    if planned.problems:
+        return []
+    done: frozenset[int] = frozenset()
+    if _done_rows(job, planned):
+        results = RunDir.open(Path(job.output.run_dir)).all_results()
+        done = frozenset(result.row_id for result in results)
+    return savings(planned, source, runs=runs, dedupe=job.output.dedupe, done=done)
+
+
+def _saved_line(saved: Saved, worth: Estimate) -> str:
+    low, high = worth.completion_tokens
+    cost = f", ${worth.cost_usd[0]:,.4f} to ${worth.cost_usd[1]:,.4f}" if worth.cost_usd is not None else ""
+    return (
+        f"{saved.why}: {saved.rows:,} rows need no request, which saves about "
+        f"{worth.prompt_tokens:,} prompt and {low:,} to {high:,} completion tokens{cost}"
+    )
+
+
+def _priced_model(job: Job, plan: InputPlan, prices: PriceBook) -> str | None:
+    """The job's model, or one that has the price of all that the lines of a batch file name; None when
+    they differ."""
+    if job.request.model or not plan.models:
+        return job.request.model
+    found = {prices.described(model, 0.0) for model in plan.models}
+    return plan.models[0] if len(found) == 1 else None
+
+
+def _tokens_per_byte(
+    tokenizer: Tokenizer, source: Source, planned: Planned, media_tokens: int
+) -> float | None:
+    """Tokens of a byte of the prompts, over the first rows; None when there are none to count."""
+    if planned.builder is None:
+        return None
+    tokens = size = 0
+    for row in islice(source.rows(planned.plan.shards[0], planned.plan), COUNTED_ROWS):
+        if row.problem is None:
+            request = planned.builder.build(row)
+            texts = asked_texts(request.task, request.body)
+            tokens += sum(map(tokenizer.count, texts))
+            tokens += media_tokens * media_count(request.task, request.body)
+            size += request.prompt_bytes
+    return tokens / size if tokens and size else None
+
+
+def _together(job: Job, planned: Planned) -> dict[str, int]:
+    """How many rows share a request, as `estimate` takes it."""
+    if job.request.task != "embeddings" or planned.ready_builder.batch:
+        return {}
+    return {"batch_rows": job.request.batch_rows, "batch_tokens": job.request.batch_tokens}
+
+
+def _duplicates(hashes: array[int]) -> int:
+    """Rows whose request an earlier row makes too."""
+    import numpy as np
+
+    made = np.sort(np.frombuffer(hashes, dtype=np.int64))
+    return int(np.count_nonzero((made[1:] == made[:-1]) & (made[1:] != 0)))
+
+
+def _done_rows(job: Job, planned: Planned) -> int:
+    """Rows that a resume would not send, if the run directory holds this very job."""
+    path = Path(job.output.run_dir)
+    if not RunDir.exists(path):
+        return 0
+    store = RunDir.open(path)
+    same = store.manifest["plan"]["content_hash"] == planned.plan.content_hash
+    return store.totals().rows if same and store.manifest["settings"] == job.request_settings() else 0

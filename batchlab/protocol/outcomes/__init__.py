@@ -1,0 +1,1 @@
+"""What an answer means: facts of a reply, and the table that judges them."""

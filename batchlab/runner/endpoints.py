@@ -1,0 +1,61 @@
+"""The endpoints of a job: on the network, or started for the length of a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from batchlab.costs.pricing import price_book
+from batchlab.engines.local import Endpoint
+from batchlab.errors import UsageError
+from batchlab.job import EndpointJob, Job
+from batchlab.job.key import Secret, find_key
+
+
+@contextlib.contextmanager
+def started_endpoints(job: Job) -> Iterator[list[Endpoint]]:
+    """The job's endpoints; those of ours are started first, and stopped at the end.
+
+    Raises:
+        UsageError: no key, a wrong simulator option, or no local model installed.
+    """
+    with contextlib.ExitStack() as stack:
+        # every key is looked for before anything starts
+        keys = [find_key(endpoint) for endpoint in job.endpoint]
+        yield [
+            stack.enter_context(_started(job, endpoint, key))
+            for endpoint, key in zip(job.endpoint, keys, strict=True)
+        ]
+
+
+@contextlib.contextmanager
+def _started(job: Job, endpoint: EndpointJob, key: Secret | None) -> Iterator[Endpoint]:
+    prices = price_book(job, endpoint)
+    match endpoint.host:
+        case "simulator":
+            from batchlab.endpoints.simulator import Simulator, SimulatorOptions
+
+            try:
+                options = SimulatorOptions.from_dict(dict(job.simulator))
+            except (TypeError, ValueError) as error:
+                raise UsageError(f"[simulator]: {error}") from error
+            with Simulator(options) as simulator:
+                yield Endpoint(
+                    endpoint, simulator.base_url, Secret(options.api_key), prices, "simulated answers"
+                )
+        case "local":
+            from batchlab.endpoints.local_model import LocalModel, LocalModelError
+
+            path = endpoint.base_url.partition(":")[2] or None
+            try:
+                model = LocalModel(path)
+                url = model.start()
+            except LocalModelError as error:
+                raise UsageError(str(error)) from error
+            try:
+                note = f"{model.name}, a small model on this machine (its answers are poor)"
+                yield Endpoint(endpoint, url, None, prices, note)
+            finally:
+                model.stop()
+        case _:
+            yield Endpoint(endpoint, endpoint.base_url, key, prices)

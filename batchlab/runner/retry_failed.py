@@ -1,0 +1,39 @@
+"""Asking again for the failed rows of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from batchlab.job.file import at_url
+from batchlab.looking.opening import open_run
+from batchlab.remote.remote_run import RemoteRun
+from batchlab.run_summary import RunSummary
+from batchlab.runner.execute import execute
+from batchlab.runner.prepare import job_of_run
+from batchlab.store.asking import AskAgain
+
+
+def retry_run(
+    path: str,
+    *,
+    only: tuple[str, ...] = (),
+    concurrency: int | None = None,
+    progress: str = "auto",
+    quiet: bool = False,
+    command: str = "",
+) -> RunSummary:
+    """Runs the job of a run directory again for its failed rows."""
+    store = open_run(path)
+    job = job_of_run(store)
+    if isinstance(store, RemoteRun):
+        job = at_url(job, store.url)
+    else:
+        job = dataclasses.replace(job, output=dataclasses.replace(job.output, run_dir=str(store.path)))
+    # what there was to take over or copy is there; each failed row is asked for itself
+    job = dataclasses.replace(job, output=dataclasses.replace(job.output, reuse=(), dedupe=False))
+    if job.limits.engine == "ray":  # a few rows need no cluster, and it may be gone
+        limits = dataclasses.replace(job.limits, engine=None, ray_address=None, processes=None)
+        job = dataclasses.replace(job, limits=limits)
+    if concurrency is not None:
+        job = dataclasses.replace(job, limits=dataclasses.replace(job.limits, concurrency=concurrency))
+    return execute(job, retry=AskAgain(only), progress=progress, quiet=quiet, command=command, signals=True)

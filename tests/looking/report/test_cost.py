@@ -1,0 +1,87 @@
+"""The books: sums by any column, of runs and of tables that somebody else made."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from batchlab.costs.price import Price
+from batchlab.looking.report.cost import cost_table, prepared
+from batchlab.looking.report.text import table_text
+
+PRICE = Price(1.0, 4.0, 0.5)
+
+
+def rows(**columns) -> pd.DataFrame:
+    usual = {
+        "status": ["ok", "ok", "failed"],
+        "model": ["a", "b", None],
+        "attempts": [1, 3, 2],
+        "cut_off": [0, 2, 0],
+        "prompt_tokens": [1_000_000.0, 2_000_000.0, None],
+        "completion_tokens": [1_000_000.0, 0.0, None],
+        "cached_tokens": [0.0, 1_000_000.0, None],
+        "cost_usd": [5.0, 1.5, None],
+        "wasted_prompt_tokens": [None, None, 1_000_000.0],
+        "cost_wasted_usd": [None, None, 1.0],
+    }
+    return prepared(pd.DataFrame(usual | columns))
+
+
+def price_of(kind, way=None) -> Price | None:
+    return PRICE if way is None else PRICE.times(0.5) if way == "batch" and kind.model == "b" else None
+
+
+def table(frame, by=(), **more) -> pd.DataFrame:
+    return cost_table(frame, list(by), price_of=price_of, **more)
+
+
+def test_the_total_keeps_kept_wasted_repaid_and_saved_apart():
+    [total] = table(rows()).to_dict("records")
+
+    assert (total["rows"], total["failed"], total["requests"]) == (3, 1, 6)
+    assert (total["kept_usd"], total["wasted_usd"]) == (6.5, 1.0)
+    assert total["repaid_usd"] == 2 * 1.5  # two requests cut off, at their row's own cost
+    assert total["cached_savings_usd"] == 0.5
+    assert total["rows_without_cost"] == 0
+
+
+def test_groups_are_sorted_by_cost_and_add_up_to_the_total():
+    found = table(rows(), ["model"])
+
+    assert list(found["model"]) == ["a", "b", "", "total"]
+    for name in ("rows", "requests", "kept_usd", "wasted_usd", "prompt_tokens"):
+        assert found[name][:-1].sum() == found[name].iloc[-1]
+
+
+def test_what_nobody_knows_is_not_zero():
+    unknown = rows(cost_usd=[None, None, None], cost_wasted_usd=[None, None, None])
+    [total] = table(unknown).to_dict("records")
+
+    assert np.isnan(total["kept_usd"])
+    assert np.isnan(total["wasted_usd"])
+    assert total["rows_without_cost"] == 2
+    assert "?" in table_text(table(unknown))[1]
+
+
+def test_no_rows_at_all_make_a_table_all_the_same():
+    found = table(rows().iloc[:0], ["model"])
+
+    assert list(found["rows"]) == [0]
+
+
+def test_other_prices_and_the_batch_api_are_tried_on_the_kept_answers():
+    tried = table(rows(), what_if={"a": Price(2.0, 2.0), "*": Price(0.0, 0.0)})
+    half = table(rows(), way="batch")
+
+    assert tried["what_if_usd"].iloc[-1] == 4.0
+    assert half["what_if_usd"].iloc[-1] == pytest.approx(1.5 / 2)  # nobody states a price of a's batches
+    assert "what_if_usd" not in table(rows())
+
+
+def test_a_foreign_table_without_states_or_attempts_has_books_too():
+    found = table(prepared(pd.DataFrame({"prompt_tokens": [5, 6], "completion_tokens": [1, None]})))
+
+    assert found["prompt_tokens"].iloc[-1] == 11
+    assert np.isnan(found["requests"].iloc[-1])

@@ -1,0 +1,14 @@
+"""The short form of `python -m tests.proofs.fuzz.run`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.proofs.fuzz.run import TARGETS, in_process
+
+CASES = {"jsonl": 600, "delimited": 600, "parquet": 600}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_that_others_wrote_raises_anything_but_our_own_errors(name):
+    assert in_process(name, 1, CASES.get(name, 5_000)) == []
