@@ -1,11 +1,9 @@
-"""Where the budget of a run is kept: in the foreman's process, or in an actor that all nodes reach."""
+"""The lender of a run, and the budget of one that is kept in the foreman's process."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
 
 from batchlab.engines.crew import LenderTerms
 from batchlab.lending.lender import Allocator
@@ -58,38 +56,3 @@ class LenderHere:
     async def spent(self) -> Money:
         """See `Lender`."""
         return self.allocator.spent
-
-
-class BudgetActor:
-    """The budget in an actor of its own: nodes ask it for leases, and the run's process keeps its books.
-
-    A killed one is made again with what it was made with. What it had lent is not in that: it lends
-    nothing until `go_on` has named the holders, and each of them has said what it has.
-
-    Args:
-        made_again: tells whether this one takes the place of one that was lost.
-    """
-
-    def __init__(self, terms: LenderTerms, made_again: Callable[[], bool]) -> None:
-        self._allocator = allocator(terms, after_another=made_again())
-
-    async def lease(self, name: str, demand: dict[str, Any]) -> Grant | None:
-        """The next grant; None for a holder that was given up."""
-        return self._allocator.lease(name, Demand.from_json(demand), time.monotonic())
-
-    async def lend(self, do: str, values: Sequence[Any]) -> Any:
-        """One of the calls of `engines.crew.Lender`, or `go_on`."""
-        match do:
-            case "release" | "settle":
-                name, spent = values
-                getattr(self._allocator, do)(name, Money(*spent))
-            case "forget" | "give_up" | "expect":
-                getattr(self._allocator, do)(*values)
-            case "go_on":
-                names, spent = values
-                self._allocator.go_on(names, Money(*spent))
-        return tuple(self._allocator.spent)
-
-    async def is_waiting(self) -> bool:
-        """Whether `go_on` has yet to be called."""
-        return self._allocator.waits_for_holders

@@ -8,16 +8,26 @@ import contextvars
 import math
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from batchlab.costs.price import Ceiling, Price
 from batchlab.dispatch.rate.controller import Permit
 from batchlab.dispatch.rate.slots import Stopped
-from batchlab.engines.crew import Hand
-from batchlab.engines.messages import Report, line
+from batchlab.engines.crew import Worker
+from batchlab.engines.messages import (
+    Asked,
+    FromWorker,
+    Granted,
+    Left,
+    Report,
+    Sealed,
+    ShardWanted,
+    Stop,
+    ToWorker,
+    from_worker,
+    line,
+)
 from batchlab.engines.terms import controller_limits
 from batchlab.lending.borrower import Borrower, LeasedBudget, LeasedController
-from batchlab.lending.messages import Grant
+from batchlab.lending.messages import Grant, Money
 from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.store.disk.fence import Fence
 from batchlab.store.run_dir import RunDir
@@ -46,7 +56,7 @@ class DriverKilled(Killed):
 class FakeWorker:
     """A worker as `engines.worker` is one, with a provider that always answers."""
 
-    hand: Hand
+    seen: Worker
     task: asyncio.Task[None]
 
     def __init__(self, engine: FakeEngine, name: str) -> None:
@@ -57,17 +67,18 @@ class FakeWorker:
         self._open: list[Any] = []
         self._sealed: set[int] = set()
 
-    def tell(self, kind: str, **values: Any) -> None:
-        if kind == "grant":
-            self._grants.put_nowait(values["grant"])
-        elif kind == "stop":
-            self._over.set()
-            if hasattr(self, "budget"):
-                self.budget.stop()
+    def tell(self, message: ToWorker) -> None:
+        match message:
+            case Granted(lease):
+                self._grants.put_nowait(lease)
+            case Stop():
+                self._over.set()
+                if hasattr(self, "budget"):
+                    self.budget.stop()
 
-    def say(self, kind: str, **values: Any) -> None:
+    def say(self, message: FromWorker) -> None:
         if not self.engine.crew.is_out_of_reach(self.name):
-            self.hand.inbox.put_nowait(orjson.loads(line(kind, **values)))
+            self.seen.inbox.put_nowait(from_worker(line(message)))
 
     async def live(self) -> None:
         engine = self.engine
@@ -95,13 +106,13 @@ class FakeWorker:
                 if shard.shard.index not in self._sealed:
                     shard.close()
             self.store.close()
-            self.say("end", report=Report(), spent=(self.budget.spent_usd, 0.0), error=None)
+            self.say(Left(Report(), Money(self.budget.spent_usd, 0.0), None))
         except* DriverKilled:
             raise DriverKilled from None
         except* Killed:
             raise Killed from None
         finally:
-            self.hand.inbox.put_nowait(None)
+            self.seen.inbox.put_nowait(None)
 
     def _leave(self) -> None:
         self.engine.crew._dead.add(self.name)
@@ -116,7 +127,7 @@ class FakeWorker:
                 grant = engine.crew.allocator.lease(self.name, demand, asked_at)
                 if grant is not None:
                     self._grants.put_nowait(grant)
-            self.say("ask", demand=demand.to_json(), report=Report())
+            self.say(Asked(demand, Report()))
             while self._grants.empty():
                 await engine.step()
                 self.store.fence.check()
@@ -128,7 +139,7 @@ class FakeWorker:
 
     async def _rows(self) -> Any:
         while not self._over.is_set():
-            self.say("more")
+            self.say(ShardWanted())
             while self.given.empty():
                 await self.engine.step()
             if (index := self.given.get_nowait()) is None:
@@ -194,4 +205,4 @@ class FakeWorker:
         if shard.shard.index not in self._sealed:
             self._sealed.add(shard.shard.index)
             totals = shard.seal(self.engine.source.table(shard.shard, self.engine.plan))
-            self.say("sealed", shard=shard.shard.index, retryable=totals.retryable_failed)
+            self.say(Sealed(shard.shard.index, totals.retryable_failed))

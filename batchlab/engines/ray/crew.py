@@ -1,4 +1,4 @@
-"""Workers on the nodes of a Ray cluster. This process only talks to the bridge (`ray_bridge`)."""
+"""Workers on the nodes of a Ray cluster. This process only talks to the bridge (`ray.bridge`)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,46 @@ import secrets
 import socket
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, assert_never
 
-import orjson
+import msgspec
 
-from batchlab.engines.crew import Ending, Hand, Lender, LenderTerms
-from batchlab.engines.messages import MAX_LINE, line
-from batchlab.engines.ray_node import code_digest, machine
-from batchlab.engines.worker_process import spawned
+from batchlab.engines.child.process import exit_code, spawned
+from batchlab.engines.crew import Ending, Lender, LenderTerms, Worker
+from batchlab.engines.messages import MAX_LINE, Begin, RunAt, ToWorker, line
+from batchlab.engines.ray.messages import (
+    AskSpent,
+    Connected,
+    End,
+    Ended,
+    Expect,
+    Forget,
+    FromBridge,
+    Give,
+    GiveUp,
+    GoOn,
+    Heard,
+    Join,
+    Joined,
+    Lend,
+    LenderCall,
+    LenderLost,
+    Lent,
+    Nowhere,
+    Open,
+    Refused,
+    Release,
+    Settle,
+    Start,
+    Started,
+    Tell,
+    ToBridge,
+    from_bridge,
+)
+from batchlab.engines.ray.node import CheckIn, code_digest, machine
 from batchlab.errors import RunStopped, UsageError
 from batchlab.job import SELF_STARTED, Job
 from batchlab.lending.messages import Demand, Grant, Money
@@ -49,12 +79,12 @@ class RayCrew:
         self.size = 1
         # where the workers leave what they do, each from a directory of its own; None when they share ours
         self._depot = None if store.mirror is None else Depot(store.path, store.mirror.url)
-        self.nodes: list[str] = []
+        self.nodes: tuple[str, ...] = ()
         self._store = store
         self._control = control
         self._process = process
         self._driver_lock = hold(store.path, "driver")
-        self._hands: dict[str, Hand] = {}
+        self._workers: dict[str, Worker] = {}
         self._endings: dict[str, asyncio.Future[Ending]] = {}
         self._spent: dict[int, asyncio.Future[Money]] = {}
         self._numbers = 0
@@ -82,27 +112,26 @@ class RayCrew:
             crew = cls(store, control, process)
             try:
                 crew.put_token(token)
-                asked = {
-                    "address": address,
-                    "version": __version__,
-                    "code": code_digest(Path(__file__).parents[1]),
-                    "token": token,
-                    "cwd": str(Path.cwd()),
-                    "run_dir": str(store.path.absolute()),
-                    "url": crew.url,
-                    "job": job.to_dict(),
-                    "spool": str(spool.absolute()),
-                    "machine": machine() if any(one.host in SELF_STARTED for one in job.endpoint) else None,
-                }
-                control.sendall(line("join", **asked))
+                run = RunAt(job, str(store.path.absolute()), str(spool.absolute()), crew.url)
+                asked = CheckIn(
+                    version=__version__,
+                    code=code_digest(Path(__file__).parents[2]),
+                    token=token,
+                    cwd=str(Path.cwd()),
+                    machine=machine() if any(at.host in SELF_STARTED for at in job.endpoint) else None,
+                    run=line(run),
+                )
+                control.sendall(line(Join(address, asked)))
                 with control.makefile("rb") as file:
-                    _answer(file, address, said, control, INIT_S)
-                    answer = _answer(file, address, said, control, JOIN_S)
+                    hear = partial(_answer, file, address, said, control)
+                    assert isinstance(hear(INIT_S), Connected)
+                    joined = hear(JOIN_S)
+                    assert isinstance(joined, Joined)
                 control.settimeout(None)
             except BaseException:  # whatever it is, the bridge must not stay behind; it goes on its way
                 crew.end()
                 raise
-        crew.nodes = answer["nodes"]
+        crew.nodes = joined.nodes
         return crew
 
     @property
@@ -121,47 +150,46 @@ class RayCrew:
             raise UsageError(f"{error.filename}: {error.strerror}.") from error
 
     async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> Lender:
-        """See `Crew`."""
         reader, self._writer = await asyncio.open_connection(sock=self._control, limit=MAX_LINE)
         self._on_lost = lost
         self._listening = asyncio.create_task(self._listen(reader))
-        self._tell("open", terms=terms)
+        self._tell(Open(terms))
         return _FarLender(self._lend)
 
-    async def start(self, name: str, index: int, begin: Mapping[str, Any]) -> Hand:
-        """See `Crew`."""
+    async def start(self, begin: Begin) -> Worker:
         self._refuse_lost()
+        name = begin.name
 
-        def tell(kind: str, **values: Any) -> None:
-            self._tell("tell", name=name, what={"kind": kind, **values})
+        def tell(message: ToWorker) -> None:
+            self._tell(Tell(name, message))
 
         def give(shard: int | None) -> None:
-            self._tell("give", name=name, what=shard)
+            self._tell(Give(name, shard))
 
-        hand = self._hands[name] = Hand(name, tell, give)
+        worker = self._workers[name] = Worker(name, tell, give)
         self._endings[name] = asyncio.get_running_loop().create_future()
-        own = {"hold": name, "fence_s": FENCE_S, "url": self.url}
-        self._tell("start", name=name, index=index, begin={**begin, **own})
-        return hand
+        run = msgspec.structs.replace(begin.run, url=self.url)
+        self._tell(Start(msgspec.structs.replace(begin, run=run, fence_s=FENCE_S)))
+        return worker
 
-    async def ended(self, hand: Hand) -> Ending:
-        """See `Crew`."""
-        if not self._endings[hand.name].done():
-            self._tell("end", name=hand.name)
-        ending = await self._endings[hand.name]
-        del self._hands[hand.name], self._endings[hand.name]
+    async def ended(self, worker: Worker) -> Ending:
+        name = worker.name
+        if not self._endings[name].done():
+            self._tell(End(name))
+        ending = await self._endings[name]
+        del self._workers[name], self._endings[name]
         if ending.certain:
-            await self._gone(hand.name)
+            await self._gone(name)
         return ending
 
-    async def gone_for_certain(self, hand: Hand) -> None:
-        """See `Crew`: its lock is free, or it has had no grant for longer than it may go on without."""
+    async def gone_for_certain(self, worker: Worker) -> None:
+        """Its lock is free, or it has had no grant for longer than it may go on without."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FENCE_S + 1.0):
                 # another machine's lock can only be looked at; at a URL there is none: time alone tells
-                while self._depot is not None or is_held(self._store.path, hand.name):  # noqa: ASYNC110
+                while self._depot is not None or is_held(self._store.path, worker.name):  # noqa: ASYNC110
                     await asyncio.sleep(POLL_S)
-        await self._gone(hand.name)
+        await self._gone(worker.name)
 
     async def _gone(self, name: str) -> None:
         """Tidies up after a worker that can write no more."""
@@ -171,7 +199,6 @@ class RayCrew:
                 await asyncio.to_thread(self._depot.leave, name)
 
     async def close(self) -> None:
-        """See `Crew`."""
         if self._listening is not None:
             self._listening.cancel()
             self._writer.close()
@@ -182,11 +209,7 @@ class RayCrew:
         self._control.close()
         if self._listening is None:  # it may be waiting for an address where nobody answers
             self._process.kill()
-        try:
-            self._process.wait(CLOSE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        exit_code(self._process, CLOSE_S)
         if self._depot is not None:
             with contextlib.suppress(StorageError):
                 self._depot.leave("token")
@@ -195,14 +218,14 @@ class RayCrew:
             let_go(self._store.path, "driver")
             os.close(self._driver_lock)
 
-    def _tell(self, kind: str, **values: Any) -> None:
+    def _tell(self, message: ToBridge) -> None:
         if not self._writer.is_closing():
-            self._writer.write(line(kind, **values))
+            self._writer.write(line(message))
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.readline():
-                self._heard(orjson.loads(data))
+                self._heard(from_bridge(data))
         code = await asyncio.to_thread(self._process.wait)
         self._lost = f"the process that talks to Ray ended with code {code}"
         for future in self._spent.values():
@@ -211,32 +234,43 @@ class RayCrew:
         for name, ending in self._endings.items():
             if not ending.done():
                 ending.set_result(Ending("with the connection to the cluster", certain=False))
-            self._hands[name].inbox.put_nowait(None)
+            self._workers[name].inbox.put_nowait(None)
 
-    def _heard(self, message: dict[str, Any]) -> None:
-        hand = self._hands.get(message.get("name", ""))
-        match message["t"]:
-            case "heard" if hand is not None:
-                hand.inbox.put_nowait(message["message"])
-            case "started" if hand is not None:
-                hand.place = message["place"]
-            case "ended" if hand is not None and not self._endings[hand.name].done():
-                self._endings[hand.name].set_result(Ending(message["cause"], message["certain"]))
-            case "nowhere" if hand is not None:
+    def _heard(self, message: FromBridge) -> None:
+        match message:
+            case Heard(name, said):
+                if name in self._workers:
+                    self._workers[name].inbox.put_nowait(said)
+            case Started(name, where):
+                if name in self._workers:
+                    self._workers[name].where = where
+            case Ended(name, ending):
+                self._end(name, ending)
+            case Nowhere(name):
                 self._lost = "no node of the cluster is left"
-                self._endings[hand.name].set_result(Ending("because no node is left"))
-                hand.inbox.put_nowait(None)
-            case "lent" if message["number"] in self._spent:
-                self._spent.pop(message["number"]).set_result(Money(*message["spent"]))
-            case "lender_lost":
-                names, spent = self._on_lost()
-                self._tell("lend", number=0, do="go_on", values=[names, tuple(spent)])
+                self._end(name, Ending("because no node is left"))
+                if name in self._workers:
+                    self._workers[name].inbox.put_nowait(None)
+            case Lent(number, spent):
+                if number in self._spent:
+                    self._spent.pop(number).set_result(spent)
+            case LenderLost():
+                names, gone_spent = self._on_lost()
+                self._tell(Lend(0, GoOn(tuple(names), gone_spent)))
+            case Connected() | Joined() | Refused():
+                raise AssertionError("said before there are workers")
+            case _:
+                assert_never(message)
 
-    async def _lend(self, do: str, *values: Any) -> Money:
+    def _end(self, name: str, ending: Ending) -> None:
+        if name in self._endings and not self._endings[name].done():
+            self._endings[name].set_result(ending)
+
+    async def _lend(self, call: LenderCall) -> Money:
         self._refuse_lost()
         self._numbers += 1
         future = self._spent[self._numbers] = asyncio.get_running_loop().create_future()
-        self._tell("lend", number=self._numbers, do=do, values=values)
+        self._tell(Lend(self._numbers, call))
         spent: Money = await future
         return spent
 
@@ -251,36 +285,29 @@ class RayCrew:
 class _FarLender:
     """The budget in its actor, as the foreman sees it; see `engines.crew.Lender`."""
 
-    def __init__(self, lend: Callable[..., Awaitable[Money]]) -> None:
+    def __init__(self, lend: Callable[[LenderCall], Awaitable[Money]]) -> None:
         self._lend = lend
 
     async def lease(self, name: str, demand: Demand) -> Grant | None:
-        """See `Lender`. The worker's node asks for it."""
         raise NotImplementedError(f"a lease of {name} ({demand.applied}) is asked for at its node")
 
-    async def expect(self, holders: int) -> None:
-        """See `Lender`."""
-        await self._lend("expect", holders)
+    async def expect(self, workers: int) -> None:
+        await self._lend(Expect(workers))
 
     async def release(self, name: str, spent: Money) -> None:
-        """See `Lender`."""
-        await self._lend("release", name, tuple(spent))
+        await self._lend(Release(name, spent))
 
     async def give_up(self, name: str) -> None:
-        """See `Lender`."""
-        await self._lend("give_up", name)
+        await self._lend(GiveUp(name))
 
     async def forget(self, name: str) -> None:
-        """See `Lender`."""
-        await self._lend("forget", name)
+        await self._lend(Forget(name))
 
     async def settle(self, name: str, spent: Money) -> None:
-        """See `Lender`."""
-        await self._lend("settle", name, tuple(spent))
+        await self._lend(Settle(name, spent))
 
     async def spent(self) -> Money:
-        """See `Lender`."""
-        return await self._lend("spent")
+        return await self._lend(AskSpent())
 
 
 def refuse_absent(address: str | None) -> None:
@@ -305,12 +332,12 @@ def refuse_absent(address: str | None) -> None:
 
 def _bridge(control: socket.socket, said: IO[bytes]) -> subprocess.Popen[bytes]:
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_DEDUP_LOGS": "0"}
-    return spawned([control.fileno()], stdout=said, stderr=said, env=quiet, new_session=True)
+    return spawned("batchlab.engines.ray", [control.fileno()], said=said, env=quiet, new_session=True)
 
 
 def _answer(
     file: IO[bytes], address: str | None, said: IO[bytes], control: socket.socket, wait_s: float
-) -> dict[str, Any]:
+) -> FromBridge:
     """The bridge's next answer. Raises UsageError when none comes, or it is a refusal."""
     where = f"{{limits.ray_address={address}}}" if address else "ray"
     control.settimeout(wait_s)
@@ -322,7 +349,7 @@ def _answer(
         said.seek(0)
         words = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise UsageError(f"{where}: Ray ended before the run began: {words[-1][:300]}")
-    answer: dict[str, Any] = orjson.loads(data)
-    if answer["t"] == "refused":
-        raise UsageError("\n".join(f"{where}: {text}" for text in answer["text"].splitlines()))
+    answer = from_bridge(data)
+    if isinstance(answer, Refused):
+        raise UsageError("\n".join(f"{where}: {text}" for text in answer.text.splitlines()))
     return answer

@@ -1,0 +1,56 @@
+"""What every engine is given, and what an engine is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.endpoint import Endpoint
+from batchlab.inputs.plan import InputPlan
+from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.sources.opening import Source
+from batchlab.job import Job
+from batchlab.records import Shard
+from batchlab.store.asking import AskAgain
+from batchlab.store.run_dir import RunDir
+from batchlab.totals import Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done: which requests, where they go, and where their results are kept.
+
+    Attributes:
+        earlier: the run's totals before this invocation.
+        only: row_ids to send, and no others; None for all.
+        held: a byte a row of the input: 1 is not sent now; None when none is held back.
+    """
+
+    job: Job
+    endpoints: tuple[Endpoint, ...]
+    source: Source
+    plan: InputPlan
+    run: RunDir
+    builder: RequestBuilder
+    earlier: Totals
+    only: frozenset[int] | None = None
+    held: bytearray | None = None
+
+    def concurrency(self, endpoint: Endpoint) -> int:
+        """The most requests that may be in flight at an endpoint."""
+        return endpoint.job.concurrency or self.job.limits.concurrency
+
+
+class Engine(Protocol):
+    """Brings every shard of its work to its sealed part. May be stopped at any instant."""
+
+    async def run(
+        self, work: Work, stop: StopSignal, *, retry: AskAgain | None, shards: Sequence[Shard]
+    ) -> None:
+        """Runs `shards`, then gives rows that failed by the provider's trouble one more pass.
+
+        Returns when all are sealed or `stop` is set; raises what the store or the input raises.
+        """
+        ...

@@ -1,0 +1,115 @@
+"""A run as one of its workers opens it: its directory, or one of the worker's own, and its input."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from batchlab.costs.pricing import price_book
+from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.endpoint import Endpoint
+from batchlab.engines.messages import Begin, RunAt
+from batchlab.engines.work import Work
+from batchlab.engines.worker.parent import leave
+from batchlab.errors import BatchlabError, InputError, UsageError
+from batchlab.inputs.plan import InputPlan
+from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.sources.opening import Source, open_source
+from batchlab.remote.depot import Depot, manifest_at
+from batchlab.remote.segments import Segments, own_directory
+from batchlab.store.disk.fence import Fence, hold
+from batchlab.store.run_dir import RunDir
+from batchlab.totals import Totals
+
+
+@contextlib.contextmanager
+def opened_work(begin: Begin, stop: StopSignal) -> Iterator[Work]:
+    """What a worker is to do.
+
+    Raises:
+        UsageError: the input is not what it was when the run began: this worker may be a later one.
+    """
+    job = begin.run.job
+    run = _opened_run(begin, _from_any_thread(stop))
+    plan = InputPlan.from_json(run.manifest["plan"])
+    source = _source(begin.run, plan, run)
+    endpoints = tuple(
+        Endpoint(endpoint, address.base_url, address.key, price_book(job, endpoint))
+        for endpoint, address in zip(job.endpoint, begin.endpoints, strict=True)
+    )
+    with contextlib.closing(source), contextlib.closing(run):
+        yield Work(job, endpoints, source, plan, run, RequestBuilder(job, plan.columns), Totals())
+
+
+def problem_with(run: RunAt) -> str:
+    """What keeps a worker of this machine from a run, in a line; "" when nothing does."""
+    try:
+        path = Path(run.path)
+        store = RunDir.open(path) if run.url is None else RunDir(path, _manifest(run.url))
+        with contextlib.closing(_source(run, InputPlan.from_json(store.manifest["plan"]), store)):
+            return ""
+    except BatchlabError as error:
+        return str(error)
+
+
+def _opened_run(begin: Begin, trouble: Callable[[str, str], None]) -> RunDir:
+    """The run's directory; one of the worker's own where the run's is at a URL.
+
+    Args:
+        trouble: told, also from another thread, what ends the run.
+    """
+    at = begin.run
+    if begin.fence_s is None:
+        return RunDir.open(Path(at.path))
+    fence = Fence(begin.fence_s, leave)
+    fence.watch()
+    if at.url is None:
+        run = RunDir.open(Path(at.path))
+        hold(run.path, begin.name)
+    else:
+        assert begin.home is not None, "its node has made one"
+        run = RunDir(own_directory(Path(begin.home)), _manifest(at.url))
+        run.away = Segments(
+            run.path,
+            Depot(run.path, at.url),
+            begin.name,
+            flush_s=at.job.limits.journal_flush_s,
+            check=fence.check,
+            trouble=lambda text: trouble("storage", text),
+        )
+    run.fence = fence
+    return run
+
+
+def _from_any_thread(stop: StopSignal) -> Callable[[str, str], None]:
+    loop = asyncio.get_running_loop()
+
+    def told(reason: str, text: str) -> None:
+        loop.call_soon_threadsafe(stop, reason, text)
+
+    return told
+
+
+def _source(at: RunAt, plan: InputPlan, run: RunDir) -> Source:
+    """The input, which must be what it was when the run began.
+
+    Raises:
+        UsageError: it is not, or the prompt file is not.
+    """
+    asked, given = at.job.request, at.job.input
+    if asked.prompt_file is not None and at.job.request_settings() != run.manifest["settings"]:
+        raise UsageError(f"{asked.prompt_file}: changed while the run was going on. Run it again.")
+    source = open_source(given.path, delimiter=given.delimiter, quotes=given.quotes, spool=Path(at.spool))
+    if not source.unchanged(plan, racy_ok=True):
+        raise InputError(given.path, "changed while the run was going on", "Run it again.")
+    return source
+
+
+def _manifest(url: str) -> dict[str, Any]:
+    manifest = manifest_at(url)
+    if manifest is None:
+        raise UsageError(f"{url}: not a run directory (no run.json).")
+    return manifest
