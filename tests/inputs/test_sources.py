@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchlab.errors import InputError
-from batchlab.inputs.sources.opening import jsonl as jsonl_reader
+from batchlab.inputs.sources import jsonl as jsonl_reader
 from batchlab.inputs.sources.opening import open_source, spool_stdin
 from batchlab.inputs.sources.source import InputPlan
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from batchlab.protocol.outcomes.classify import TransportFault, classify, explained, wordings
+from batchlab.protocol.outcomes import wordings
+from batchlab.protocol.outcomes.classify import TransportFault, classify, explained
 from batchlab.protocol.outcomes.table import TABLE
 
 STATUSES = (200, 201, 400, 401, 402, 403, 404, 413, 418, 422, 429, 500, 503)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchlab.protocol.outcomes.classify import TransportFault, classify, explained, judged, wordings
+from batchlab.protocol.outcomes import wordings
+from batchlab.protocol.outcomes.classify import TransportFault, classify, explained, judged
 from batchlab.protocol.outcomes.facts import Asked
 from batchlab.protocol.outcomes.table import TABLE
 from batchlab.protocol.redact import MAX_MESSAGE_CHARS
