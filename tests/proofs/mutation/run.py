@@ -36,9 +36,9 @@ MODULES = {
             "batchlab/protocol/outcomes/classify.py",
         ],
         [
-            "tests/protocol/test_facts.py",
-            "tests/protocol/test_outcomes.py",
-            "tests/protocol/test_outcome_truth_table.py",
+            "tests/protocol/outcomes/test_facts.py",
+            "tests/protocol/outcomes/test_outcomes.py",
+            "tests/protocol/outcomes/test_outcome_truth_table.py",
         ],
     ),
     "assembler": (
@@ -53,7 +53,7 @@ MODULES = {
     "journal": (["batchlab/store/journal.py"], ["tests/store/test_journal.py"]),
     "controller": (
         ["batchlab/dispatch/rate/controller.py"],
-        ["tests/dispatch/test_controller.py", "tests/proofs/sim/test_simulation.py"],
+        ["tests/dispatch/rate/test_controller.py", "tests/proofs/sim/test_simulation.py"],
     ),
 }
 _COMPARE: dict[type[ast.cmpop], type[ast.cmpop]] = {
