@@ -5,7 +5,6 @@ python -m tests.proofs.benchmarks.large_report --rows 1000000
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import resource
@@ -21,6 +20,7 @@ from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.runner.prepare import manifest_of
 from batchlab.store.run_dir import RunDir
 from tests.conftest import command, environment
+from tests.proofs.arguments import ended, options
 
 
 def made_run(home: Path, rows: int) -> None:
@@ -59,11 +59,7 @@ def made_run(home: Path, rows: int) -> None:
 
 def main() -> None:
     """Prints seconds, megabytes and peak memory of `report` and `cost`; exits with 1 over 30 s or 5 MB."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    given = parser.parse_args()
+    given = options(__doc__, rows=1_000_000)
     with tempfile.TemporaryDirectory(prefix="batchlab-report-") as folder:
         home = Path(folder)
         made_run(home, given.rows)
@@ -78,7 +74,7 @@ def main() -> None:
         f"{given.rows:,} rows: report {took['report']:.1f} s and {size:.2f} MB, cost {took['cost']:.1f} s, "
         f"peak memory {peak:.0f} MB"
     )
-    raise SystemExit(0 if took["report"] < 30 and size < 5 else 1)
+    ended([] if took["report"] < 30 and size < 5 else ["more than 30 s, or 5 MB"])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ written to one, usage as services lay it out. Prints how many bills were compare
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import sys
@@ -27,6 +26,7 @@ from batchlab.costs.price import Processing, Served
 from batchlab.costs.pricing import PriceBook
 from batchlab.job import EndpointJob, PriceJob
 from batchlab.records import Usage
+from tests.proofs.arguments import ended, options
 
 URLS = {
     "openai": "https://api.openai.com/v1",
@@ -249,16 +249,13 @@ def compare(every: int = 1) -> tuple[int, int, float]:
     return len(chosen), compared, largest
 
 
-def main() -> int:
-    """The command; exits with 1 when a bill differs by more than 1e-9 USD."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--every", type=int, default=1, help="only each N-th model")
-    models, compared, largest = compare(parser.parse_args().every)
+def main() -> None:
+    """Prints how many were compared; exits with 1 when a bill differs by more than 1e-9 USD."""
+    given = options(__doc__, every=1)
+    models, compared, largest = compare(given.every)
     print(f"{models:,} models, {compared:,} bills; largest difference {largest:.1e} USD")
-    return int(largest > 1e-9)
+    ended(["a bill differs"] if largest > 1e-9 else [])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,7 +8,6 @@ rows are compared with the forecast. The duration is that of a queue with so man
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import random
 from collections import Counter
@@ -19,6 +18,7 @@ import numpy as np
 from batchlab.costs.forecast import Forecast, Measured, forecast, strata
 from batchlab.costs.price import Price
 from batchlab.records import Usage
+from tests.proofs.arguments import ended, options, table_head, table_row
 
 PRICE = Price(0.5, 2.0)
 CONCURRENCY = 32
@@ -110,27 +110,19 @@ def coverage(draw: Draw, jobs: int, rows: int, pilot: int) -> dict[str, tuple[fl
 
 def main() -> None:
     """Prints the table; exits with 1 when any share is under 85 %."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--jobs", type=int, default=400)
-    parser.add_argument("--rows", type=int, default=2_000)
-    parser.add_argument("--pilot", type=int, default=100)
-    given = parser.parse_args()
-    worst = 1.0
-    print(
-        f"| lengths ({given.jobs} jobs of {given.rows:,} rows, pilot of {given.pilot}) | completion tokens | cost | duration |"
-    )
-    print("|---|---|---|---|")
+    given = options(__doc__, jobs=400, rows=2_000, pilot=100)
+    rare = []
+    what = f"lengths ({given.jobs} jobs of {given.rows:,} rows, pilot of {given.pilot})"
+    table_head(what, "completion tokens", "cost", "duration")
     for name, draw in JOBS.items():
         found = coverage(draw, given.jobs, given.rows, given.pilot)
         cells = [
             f"{share:.0%} (±{width / 2:.0%})"
             for share, width in (found[key] for key in ("completion tokens", "cost", "duration"))
         ]
-        worst = min(worst, *(share for share, _ in found.values()))
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    raise SystemExit(0 if worst >= 0.85 else 1)
+        rare += [f"{name}: {key} in {share:.0%} of jobs" for key, (share, _) in found.items() if share < 0.85]
+        table_row(name, *cells)
+    ended(rare)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ never refuses; the forecast sees what a progress display sees, four times a seco
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import math
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import numpy as np
 
 from batchlab.progress import ProgressState
 from batchlab.runner.early_forecast import FirstRows
+from tests.proofs.arguments import ended, options, table_head, table_row
 
 START_S, LATENCY_S = 0.3, 1.0
 SIGMAS = (0.05, 0.3, 0.6, 1.0)
@@ -73,24 +73,18 @@ def error(found: list[float]) -> float:
 
 def main() -> None:
     """Prints a table; exits with 1 when the forecast is worse than the mere pace."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=100)
-    given = parser.parse_args()
-    print(
-        "| rows, concurrency | latency sigma | forecast ÷ truth, median (off by) | mere pace |\n|---|---|---|---|"
-    )
+    given = options(__doc__, seeds=100)
+    table_head("rows, concurrency", "latency sigma", "forecast ÷ truth, median (off by)", "mere pace")
     every: list[tuple[float, float]] = []
     for rows, concurrency in RUNS:
         for sigma in SIGMAS:
             found = [pair for seed in range(given.seeds) if (pair := ratios(rows, concurrency, sigma, seed))]
             every += found
             cells = [f"{median(one):.2f} ({error(list(one)):.2f} ×)" for one in zip(*found, strict=True)]
-            print(f"| {rows:,}, {concurrency} | {sigma} | {' | '.join(cells)} |", flush=True)
+            table_row(f"{rows:,}, {concurrency}", sigma, *cells)
     ours, pace = (error(list(one)) for one in zip(*every, strict=True))
     print(f"all: off by {ours:.2f} ×, the mere pace {pace:.2f} ×")
-    raise SystemExit(0 if ours < pace else 1)
+    ended([] if ours < pace else ["the forecast is no better than the mere pace"])
 
 
 if __name__ == "__main__":

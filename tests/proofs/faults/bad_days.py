@@ -12,7 +12,6 @@ nothing of ours. What was seen where: `said_by`.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -33,6 +32,7 @@ from batchlab.dispatch.http import answers
 from batchlab.dispatch.trouble import health
 from batchlab.run_summary import RunSummary
 from tests.conftest import CANARY
+from tests.proofs.arguments import ended, options
 
 ROWS = 23
 PLACES = (0, 11, 22)
@@ -786,13 +786,9 @@ def short_waits() -> Iterator[None]:
 
 def main() -> None:
     """Prints a line for each; exits with 1 when one is wrong."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", default="", help="lines whose name holds this")
-    given = parser.parse_args()
+    given = options(__doc__, only="")
     os.environ["SIMULATOR_KEY"] = CANARY
-    wrong = tried = 0
+    wrong, tried = [], 0
     with short_waits():
         for line in LINES:
             for stream in ways(line):
@@ -802,15 +798,14 @@ def main() -> None:
                 with tempfile.TemporaryDirectory(prefix="batchlab-bad-days-") as folder:
                     seen = run(line, Path(folder), stream=stream)
                 found = problems(line, seen)
-                wrong += bool(found)
                 how = "streamed" if stream else "plain"
+                wrong += [f"{line.name}, {how}: {'; '.join(found[:4])}"] if found else []
                 print(
-                    f"{'WRONG' if found else 'right'}  {how:8}  {seen.seconds:5.2f} s  {line.name}  ({line.said_by})"
+                    f"{'WRONG' if found else 'right'}  {how:8}  {seen.seconds:5.2f} s  {line.name}  ({line.said_by})",
+                    flush=True,
                 )
-                for one in found[:4]:
-                    print("       ", one, flush=True)
-    print(f"{tried - wrong} of {tried} right")
-    raise SystemExit(1 if wrong else 0)
+    print(f"{tried - len(wrong)} of {tried} right")
+    ended(wrong)
 
 
 if __name__ == "__main__":

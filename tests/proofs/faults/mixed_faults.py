@@ -9,7 +9,6 @@ usage never arrived.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ from urllib.request import urlopen
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
 from batchlab.store.run_dir import RunDir
 from tests.conftest import CANARY, command, environment
+from tests.proofs.arguments import ended, options
 
 RETRIED = """
 http_408 http_409 http_500 http_502_html http_503 http_504_html http_520_html http_524_html html empty_body
@@ -89,29 +89,31 @@ def run(rows: int, *, stream: bool, seed: int = 5) -> dict:
         }
 
 
+def problems(found: dict, rows: int) -> list[str]:
+    """What is wrong with a run; empty when all is right."""
+    wrong = [f"the key is in {where}" for where in found["leaks"]]
+    if not found["verified"]:
+        wrong.append("verify fails")
+    if found["rows"] != rows:
+        wrong.append(f"{found['rows']} rows have a state, of {rows}")
+    if found["ours"] != found["theirs"]:
+        wrong.append(f"our books say {found['ours']}, the ledger {found['theirs']}")
+    return wrong
+
+
 def main() -> None:
     """Prints both books; exits with 1 when they differ."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=5)
-    given = parser.parse_args()
-    good = True
+    given = options(__doc__, rows=2_000, seed=5)
+    wrong = []
     for stream in (False, True):
         found = run(given.rows, stream=stream, seed=given.seed)
         said = found.pop("said")
-        print("streamed" if stream else "plain", json.dumps(found))
-        good = (
-            good
-            and not found["leaks"]
-            and found["verified"]
-            and found["rows"] == given.rows
-            and found["ours"] == found["theirs"]
-        )
+        how = "streamed" if stream else "plain"
+        print(how, json.dumps(found), flush=True)
+        wrong += [f"{how}: {what}" for what in problems(found, given.rows)]
         if found["exit"] not in {0, 1}:
             print(said)
-    raise SystemExit(0 if good else 1)
+    ended(wrong)
 
 
 if __name__ == "__main__":

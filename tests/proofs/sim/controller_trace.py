@@ -18,6 +18,7 @@ from typing import Any
 
 from batchlab.dispatch.rate.controller import ControllerLimits, Permit, RateController
 from batchlab.protocol.limits import RateHeaders
+from tests.proofs.arguments import options
 
 # a provider that refuses what is over its cap, give or take a few
 CAPS = {"a cap of forty": 40, "a cap of twelve": 12}
@@ -122,6 +123,7 @@ def digests(name: str) -> list[str]:
 
 def main() -> None:
     """Stores the traces of the controller as it is."""
+    options(__doc__)
     STORED.write_text(json.dumps({name: digests(name) for name in SCRIPTS}, indent=1) + "\n")
 
 

@@ -9,16 +9,15 @@ its exit code.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import subprocess
-import sys
 import tempfile
 import venv
 from collections.abc import Iterator
 from pathlib import Path
 
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
+from tests.proofs.arguments import a_path, ended, options
 
 CONTRACT = Path(__file__).with_name("openapi.json")
 # how much fits a context is the one rule that a schema cannot state
@@ -34,20 +33,18 @@ def _installed() -> Iterator[str]:
         yield f"{folder}/bin/schemathesis"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--examples", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--schemathesis", metavar="PATH")
-    given = parser.parse_args()
+def main() -> None:
+    """Runs it; exits with 1 when it found an issue."""
+    given = options(__doc__, examples=300, seed=1, schemathesis=a_path("the command of an installed one"))
     found = contextlib.nullcontext(given.schemathesis) if given.schemathesis else _installed()
     with found as command, Simulator(SimulatorOptions.from_dict(OPTIONS)) as server:
         words = [command, "run", str(CONTRACT), "--url", server.base_url, "--no-color"]
         words += ["-H", "Authorization: Bearer simulator"]
         words += ["--max-examples", str(given.examples), "--seed", str(given.seed)]
         with tempfile.TemporaryDirectory() as folder:
-            return subprocess.run(words, cwd=folder).returncode
+            code = subprocess.run(words, cwd=folder).returncode
+    ended([f"schemathesis ended with {code}"] if code else [])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

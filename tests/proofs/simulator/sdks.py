@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import openai
 import pytest
 
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
+from tests.proofs.arguments import ended, options
 
 SCRIPT = Path(__file__).with_name("sdks.mjs")
 MODEL = "maker/model-1"
@@ -120,16 +120,18 @@ def node_lines(base_url: str) -> list[str]:
         return done.stdout.splitlines()
 
 
-def main() -> int:
+def main() -> None:
+    """Prints what worked; exits with 1 when something did not."""
+    options(__doc__)
+    wrong = []
     with Simulator(SimulatorOptions.from_dict(OPTIONS)) as server:
         for lines in (python_lines, node_lines):
             try:
                 print("\n  ".join(lines(server.base_url)))
             except (AssertionError, openai.OpenAIError, pytest.fail.Exception) as error:
-                print(f"failed: {error}", file=sys.stderr)
-                return 1
-    return 0
+                wrong.append(f"{lines.__name__}: {error}")
+    ended(wrong)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

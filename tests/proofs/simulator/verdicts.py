@@ -1,6 +1,6 @@
 """What must become of a row, for each kind of fault: batchlab's answer to all that the simulator can send.
 
-    python -m tests.proofs.simulator.verdicts [KIND ...]
+    python -m tests.proofs.simulator.verdicts [--only KIND ...]
 
 Runs the real thing against the simulator, plain and streamed: first every kind that concerns one row, in
 one run with good rows between them, then each that must end the run, in a run of its own. Prints a line for
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from batchlab.endpoints.simulator import FAULTS, Simulator, SimulatorOptions
 from batchlab.endpoints.simulator.faults.table import FAMILIES
 from tests.conftest import CANARY
 from tests.endpoints.promises import PLAIN, STREAMED
+from tests.proofs.arguments import Option, ended, options
 
 _KINDS = {
     "ok": """
@@ -96,7 +96,7 @@ def applies(kind: str, *, stream: bool) -> bool:
     return stream or kind not in STREAMED or kind in PLAIN
 
 
-def ended(base_url: str, rows: list[str], *, stream: bool, **more) -> tuple[list[dict], str | None]:
+def ran(base_url: str, rows: list[str], *, stream: bool, **more) -> tuple[list[dict], str | None]:
     """The rows of a run, as its output has them, and why it stopped."""
     with tempfile.TemporaryDirectory(prefix="verdicts-") as folder:
         home = Path(folder)
@@ -144,7 +144,7 @@ def wrong_rows(kinds: list[str], *, stream: bool) -> list[str]:
         rows += [f"<{kind}>", *(f"good {kind} {n}" for n in range(BETWEEN))]
     try:
         with Simulator(SimulatorOptions.from_dict(options)) as server:
-            answered, stopped = ended(
+            answered, stopped = ran(
                 server.base_url, rows, stream=stream, concurrency=4, timeout=5, max_attempts=3
             )
     except Exception as error:  # noqa: BLE001 - a run that ends so is what is looked for; halves name the kind
@@ -171,32 +171,28 @@ def wrong_stops(kinds: list[str], *, stream: bool) -> list[str]:
         options = {"api_key": CANARY, "latency_median_s": 0.0, "faults": [fault]}
         with Simulator(SimulatorOptions.from_dict(options)) as server:
             rows = ["good 1", "good 2", *(f"bad {n}" for n in range(4))]
-            answered, stopped = ended(server.base_url, rows, stream=stream, concurrency=1)
+            answered, stopped = ran(server.base_url, rows, stream=stream, concurrency=1)
         states = [row["status"] for row in answered]
         if stopped in (None, "deadline") or states[:2] != ["ok", "ok"] or "pending" not in states:
             wrong.append(f"{kind}: {stopped}, {states}")
     return wrong
 
 
-def main(kinds: list[str]) -> int:
+def main() -> None:
+    """Prints a line a family of faults; exits with 1 when a row ended otherwise."""
+    kinds = options(__doc__, only=Option(choices=FAULTS, many=True)).only
     os.environ["SIMULATOR_KEY"] = CANARY
-    count = 0
+    wrong: list[str] = []
     for stream in (False, True):
         for family, members in FAMILIES.items():
             chosen = [kind for kind in members if not kinds or kind in kinds]
             began_s = time.monotonic()
-            wrong = [*wrong_rows(chosen, stream=stream), *wrong_stops(chosen, stream=stream)]
-            count += len(wrong)
-            took = f"{time.monotonic() - began_s:.0f} s"
-            print(
-                f"{family}, {'streamed' if stream else 'plain'}: {len(chosen)} kinds, {took}",
-                *wrong,
-                sep="\n    ",
-                flush=True,
-            )
-    print(f"{count} ended otherwise")
-    return 1 if count else 0
+            found = [*wrong_rows(chosen, stream=stream), *wrong_stops(chosen, stream=stream)]
+            how, took = "streamed" if stream else "plain", f"{time.monotonic() - began_s:.0f} s"
+            print(f"{family}, {how}: {len(chosen)} kinds, {took}; {len(found)} ended otherwise", flush=True)
+            wrong += [f"{how}: {one}" for one in found]
+    ended(wrong)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

@@ -4,47 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from batchlab.inputs.plan import InputPlan
-from batchlab.store.run_dir import RunDir
-from batchlab.store.verify import verify
-from tests.proofs.workers.fake_engine import FakeEngine, answers
+from tests.proofs.workers.every_await import LOSSES, awaits, lose, whole
+from tests.proofs.workers.fake_engine import FakeEngine
 from tests.proofs.workers.fake_worker import COST
-
-ROWS = 12
-
-
-def whole(engine: FakeEngine) -> None:
-    """Each row has one answer, its own; the books are what was billed, but for what was lost in flight."""
-    assert list(answers(engine)) == [f"answer to {row}" for row in range(ROWS)], engine.said
-    store = RunDir.open(engine.path)
-    report = verify(store, list(InputPlan.from_json(store.manifest["plan"]).shards))
-    assert not report.problems
-    assert not list((engine.path / "journal").glob("*.log"))
-    assert set(engine.bills) == set(range(ROWS))
-
-
-def repeats(engine: FakeEngine) -> int:
-    return engine.bills.total() - len(engine.bills)
-
-
-def awaits(tmp_path, seed: int) -> int:
-    """How many awaits the workers of a run have that nothing happens to."""
-    calm = FakeEngine(tmp_path / f"calm-{seed}", seed)
-    assert calm.run() is None
-    whole(calm)
-    assert repeats(calm) == 0
-    assert calm.most_in_flight >= 3
-    return calm.awaits
-
-
-def lose(tmp_path, seed: int, what: str, at: int) -> None:
-    engine = FakeEngine(tmp_path / f"{what}-{seed}-{at}", seed, what=what, at=at)
-
-    reason = engine.run()
-
-    assert reason is None, (what, seed, at, engine.said)
-    whole(engine)
-    assert repeats(engine) <= engine.may_repeat <= engine.cap, (what, seed, at)
 
 
 def test_the_same_seed_makes_the_same_run(tmp_path):
@@ -57,12 +19,12 @@ def test_the_same_seed_makes_the_same_run(tmp_path):
     assert runs[0].said == runs[1].said
 
 
-@pytest.mark.parametrize("what", ["worker", "lost", "lender", "driver"])
+@pytest.mark.parametrize("what", LOSSES)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_at_every_await_a_loss_costs_what_was_in_flight_and_no_row(what, seed, tmp_path):
     """A worker killed, a worker out of reach and at work, the budget's keeper lost, the driver killed.
 
-    Here at every seventh; `python -m tests.engines.test_fake_engine SEEDS` takes every one.
+    Here at every seventh; `python -m tests.proofs.workers.every_await` takes every one.
     """
     for at in range(seed, awaits(tmp_path, seed), 7):
         lose(tmp_path, seed, what, at)
@@ -86,17 +48,3 @@ def test_the_cap_on_cost_is_never_passed_and_ends_the_run(what, tmp_path):
 
         assert engine.run() == "budget", engine.said
         assert 3 * COST <= engine.billed <= 0.08
-
-
-if __name__ == "__main__":
-    import sys
-    import tempfile
-    from pathlib import Path
-
-    for seed in range(int(sys.argv[1])):
-        with tempfile.TemporaryDirectory() as folder:
-            count = awaits(Path(folder), seed)
-            for what in ("worker", "lost", "lender", "driver"):
-                for at in range(1, count):
-                    lose(Path(folder), seed, what, at)
-            print(f"seed {seed}: {4 * (count - 1)} runs, every row once, repeats at most what was in flight")
