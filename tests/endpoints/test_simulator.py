@@ -9,7 +9,7 @@ import pytest
 
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
 from tests.conftest import CANARY
-from tests.endpoints.sdks import OPTIONS, python_lines
+from tests.proofs.simulator.sdks import OPTIONS, python_lines
 
 MESSAGES = [{"role": "user", "content": "Why does ice float?"}]
 

@@ -11,7 +11,6 @@ was asked again (P1), and what was billed twice is at most what was in flight (P
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import json
@@ -32,6 +31,7 @@ from urllib.request import Request, urlopen
 from batchlab.store.run_dir import RunDir
 from tests.canary import files_with_key
 from tests.conftest import CANARY, command, environment
+from tests.proofs.arguments import ended, options
 
 OPERATIONS = ("write", "fdatasync", "fsync", "rename", "unlink", "ftruncate", "posix_fallocate")
 FAULTS = ("kill", "torn", "EIO", "ENOSPC")
@@ -231,9 +231,7 @@ class Sweep:
             f"{self.cases} cases at {where}; exits {dict(self.exits)}; "
             f"billed twice {self.billed_twice}; problems {len(self.problems)}"
         )
-        for problem in self.problems[:20]:
-            print("-", problem)
-        raise SystemExit(1 if self.problems else 0)
+        ended(self.problems)
 
     def _post(self, what: str) -> None:
         with urlopen(Request(f"{self._base_url}/simulator/{what}", method="POST"), timeout=10):
@@ -258,12 +256,7 @@ def sweep(rows: int, every: int, *, first: int = 1) -> tuple[Sweep, int]:
 
 def main() -> None:
     """Prints the figures; exits with 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--every", type=int, default=1)
-    given = parser.parse_args()
+    given = options(__doc__, rows=200, every=1)
     found, total = sweep(given.rows, given.every)
     found.report(f"{total} operations of a {given.rows}-row run, every {given.every}")
 

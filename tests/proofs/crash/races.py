@@ -5,7 +5,6 @@ python -m tests.proofs.crash.races --starts 100
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import tempfile
@@ -16,6 +15,7 @@ from urllib.request import urlopen
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
 from tests.canary import files_with_key
 from tests.conftest import CANARY, command, environment
+from tests.proofs.arguments import ended, options
 
 ROWS = 40
 
@@ -61,16 +61,10 @@ def races(starts: int) -> list[str]:
 
 def main() -> None:
     """Prints the figures; exits with 1 when two worked on one run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--starts", type=int, default=100)
-    given = parser.parse_args()
+    given = options(__doc__, starts=100)
     problems = races(given.starts)
     print(f"{given.starts} starts of two processes; problems {len(problems)}")
-    for problem in problems[:10]:
-        print("-", problem)
-    raise SystemExit(1 if problems else 0)
+    ended(problems)
 
 
 if __name__ == "__main__":

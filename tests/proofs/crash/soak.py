@@ -7,7 +7,6 @@ Peak memory in the last tenth of the run against that in the second tenth, and o
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from tests.canary import files_with_key
 from tests.conftest import CANARY, command, environment
+from tests.proofs.arguments import ended, options
 
 SAMPLE_S = 0.5
 
@@ -74,17 +74,18 @@ def _samples(run: subprocess.Popen[str]) -> list[tuple[float, int]]:
 
 def main() -> None:
     """Prints the figures; exits with 1 when memory or descriptors grew."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    given = parser.parse_args()
+    given = options(__doc__, rows=1_000_000)
     found = soak(given.rows)
     ratio = found["last_tenth_mb"] / found["second_tenth_mb"]
     print(json.dumps(found), f"memory, last ÷ second tenth: {ratio:.3f}")
     flat = found["last_tenth_descriptors"] <= 1.05 * found["second_tenth_descriptors"]
-    good = ratio <= 1.05 and flat and found["verified"] and not found["files_with_the_key"]
-    raise SystemExit(0 if good else 1)
+    promises = {
+        "memory grew": ratio <= 1.05,
+        "descriptors grew": flat,
+        "verify fails": found["verified"],
+        "the key got out": not found["files_with_the_key"],
+    }
+    ended([broken for broken, kept in promises.items() if not kept])
 
 
 if __name__ == "__main__":

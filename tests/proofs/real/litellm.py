@@ -11,11 +11,9 @@ what it was. LiteLLM repeats nothing here (`num_retries: 0`), so that requests c
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -28,7 +26,8 @@ from urllib.parse import urlsplit
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
 from batchlab.protocol.outcomes.classify import classify
 from tests.conftest import CANARY
-from tests.proofs.real.scene import Books, Figures, Trial, ended, free_port, get_json, scratch_venv, serving
+from tests.proofs.arguments import a_path, ended, options
+from tests.proofs.real.scene import Books, Figures, Trial, broken, free_port, get_json, scratch_venv, serving
 
 MASTER_KEY = f"sk-{CANARY}"  # LiteLLM wants it to begin so
 # fault of the simulator → (how many attempts of a row it strikes, what the row must end as)
@@ -249,16 +248,13 @@ def _made_of(status: int, headers: dict[str, str], body: bytes) -> str:
 
 def main() -> None:
     """Prints the tables; exits with 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    given = options(
+        __doc__,
+        rows=300,
+        seed=1,
+        litellm=a_path("the command of an installed one, instead of a scratch one"),
+        answers=False,
     )
-    parser.add_argument("--rows", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--litellm", type=Path, help="the command of an installed one, instead of a scratch one"
-    )
-    parser.add_argument("--answers", action="store_true", help="only print what LiteLLM makes of each fault")
-    given = parser.parse_args()
     litellm = given.litellm or scratch_venv("litellm", "litellm[proxy]").parent / "litellm"
     if given.answers:
         answers(litellm)
@@ -270,8 +266,8 @@ def main() -> None:
         print(figures[-1].table(), flush=True)
     version = "import importlib.metadata as m; print('litellm', m.version('litellm'))"
     subprocess.run([litellm.resolve().parent / "python", "-c", version], check=False)
-    raise SystemExit(ended(figures))
+    ended(broken(figures))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
