@@ -69,7 +69,7 @@ class RunSpans:
             "batchlab.run",
             attributes={
                 "batchlab.run": facts.run,
-                "batchlab.rows": facts.rows,
+                "batchlab.rows": facts.before.rows,
                 "gen_ai.request.model": facts.model,
             },
         )

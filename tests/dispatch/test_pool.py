@@ -14,7 +14,7 @@ from batchlab.dispatch import retry
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.longer import with_more_tokens
-from batchlab.dispatch.pool import Pool, PoolCounters
+from batchlab.dispatch.pool import Pool
 from batchlab.dispatch.rate import controller
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.rate.controller import ControllerLimits, RateController
@@ -33,6 +33,7 @@ from batchlab.records import (
     Usage,
     completion_cap,
 )
+from batchlab.run_state import Attempts
 
 YES = Reply("yes")
 UNAUTHORIZED = Outcome(OutcomeClass.STOP, "auth", 401, "Unauthorized")
@@ -98,7 +99,7 @@ class Ran:
             recorder=self.recorded,
             limits=LimitsJob(**limits),
             stop=self.stop,
-            counters=PoolCounters(),
+            attempts=Attempts(),
             say=self.said.append,
         )
 
