@@ -11,7 +11,7 @@ import pytest
 from batchlab.arrow import pa
 from batchlab.looking.summary import finish_text, notes, summary_lines
 from batchlab.records import RESULT_COLUMNS, Completion, Reply, Timing
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary
 from batchlab.store.parts import with_results
 from batchlab.store.result_columns import columns_totals
 from batchlab.totals import (

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Grant, Lanes, NoLane
@@ -30,9 +31,10 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import Failover, stop_reason
 from batchlab.dispatch.trouble.unforeseen import Unforeseen
 from batchlab.dispatch.trouble.verdict import booked
-from batchlab.errors import ApiError, BatchlabError, RunStopped
+from batchlab.errors import BatchlabError
 from batchlab.job import LimitsJob
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Result
+from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import Attempts
 
 WORKERS_PER_SLOT = 4  # rows in back-off hold a worker: at 10 % retries 16 workers took 3x as long as 64
@@ -187,7 +189,7 @@ class Pool:
             self._stop(error.reason, str(error))
         except BatchlabError as error:  # the input cannot be read any more, or a journal is damaged
             self._error = error
-            self._stop("input", str(error))
+            self._stop(StopReason.INPUT, str(error))
         return None
 
     def _in_tail(self) -> bool:

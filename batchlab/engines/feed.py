@@ -9,13 +9,14 @@ from batchlab.dispatch.grouping import Groups
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.observer import RowWatch
 from batchlab.engines.share import Share
-from batchlab.errors import BatchlabError, RunStopped
+from batchlab.errors import BatchlabError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import RequestJob
 from batchlab.job.index import as_key, spelled
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage
+from batchlab.run_end import RunStopped
 from batchlab.store.open_shard import OpenShard, RetryRule
 from batchlab.store.run_dir import RunDir
 

@@ -22,7 +22,7 @@ from batchlab.engines.local import TICK_S, Endpoint, LocalEngine
 from batchlab.engines.observer import Observer, RowWatch
 from batchlab.engines.roll import Roll
 from batchlab.engines.terms import OwnTerms, controller_limits, spent_of
-from batchlab.errors import BatchlabError, CorruptRun, RunStopped, UsageError
+from batchlab.errors import BatchlabError, CorruptRun, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source
@@ -30,6 +30,7 @@ from batchlab.job import Job
 from batchlab.lending.lender import Pauses
 from batchlab.lending.messages import Demand, Grant, LaneLimits, Money
 from batchlab.records import Shard
+from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import RunState, together
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
@@ -202,7 +203,7 @@ class Foreman:
             deaths = 0 if progressed else deaths + 1
             if deaths >= MOST_DEATHS:
                 self._stop(
-                    "workers",
+                    StopReason.WORKERS,
                     f"{self._crew.who} ended {deaths} times without finishing a row, "
                     f"the last time {ending.cause}.",
                 )
@@ -253,7 +254,7 @@ class Foreman:
             case "pause" | "answered" | "out":
                 self._pass_on(hand, message)
             case "stop":
-                self._stop(message["reason"], message["message"])
+                self._stop(StopReason(message["reason"]), message["message"])
             case "say":
                 if message["text"] not in self._said:  # each of them finds it out
                     self._said.add(message["text"])
@@ -283,7 +284,7 @@ class Foreman:
             hand.grant = await self._lender.lease(hand.name, hand.demand)
             hand.tell("grant", grant=hand.grant)
         if hand.grant is not None and hand.grant.stop:
-            self._stop("budget", hand.grant.stop)
+            self._stop(StopReason.BUDGET, hand.grant.stop)
 
     def _pass_on(self, hand: Hand, message: dict[str, Any]) -> None:
         """What one has met at an endpoint, all are to know."""
@@ -314,11 +315,11 @@ class Foreman:
         if error["kind"] == "stop":
             if self._stop.is_set and error["text"] != self._stop.message:
                 self._observer.message(error["text"])
-            self._stop(error["reason"], error["text"])
+            self._stop(StopReason(error["reason"]), error["text"])
             return
         if self._error is None:
             self._error = (UsageError if error["kind"] == "usage" else CorruptRun)(error["text"])
-        self._stop("input", error["text"])
+        self._stop(StopReason.INPUT, error["text"])
 
     async def _ending_of(self, hand: Hand) -> Ending:
         """How a worker ended, once it has."""

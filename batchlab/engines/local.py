@@ -24,13 +24,14 @@ from batchlab.engines.observer import Observer, RowWatch, Taker
 from batchlab.engines.sealer import Sealer
 from batchlab.engines.share import Share
 from batchlab.engines.terms import OwnTerms, Terms, spent_of
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import EndpointJob, Job
 from batchlab.job.key import Secret
 from batchlab.records import Failure, Result, Shard
+from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import RunState
 from batchlab.store.asking import AskAgain
 from batchlab.store.open_shard import OpenShard, RetryRule
@@ -137,7 +138,7 @@ class LocalEngine:
                 )
             except (RunStopped, UsageError) as error:
                 # the disk, or the input cannot be read: the journal has it all, the next run seals it
-                stop(error.reason if isinstance(error, RunStopped) else "input", str(error))
+                stop(error.reason if isinstance(error, RunStopped) else StopReason.INPUT, str(error))
                 with contextlib.suppress(RunStopped):
                     shard.close()
                 return

@@ -31,7 +31,7 @@ from batchlab.engines.local import Endpoint, LocalEngine
 from batchlab.engines.loop import first_of, run_loop
 from batchlab.engines.messages import MAX_LINE, line
 from batchlab.engines.terms import controller_limits
-from batchlab.errors import EXIT_STOPPED, BatchlabError, InputError, RunStopped, UsageError
+from batchlab.errors import EXIT_STOPPED, BatchlabError, InputError, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source, open_source
@@ -48,6 +48,7 @@ from batchlab.observe.watchers import Watchers, worker_watch
 from batchlab.records import Outcome, OutcomeClass, Shard
 from batchlab.remote.depot import Depot, manifest_at
 from batchlab.remote.segments import Segments, own_directory
+from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import RunState
 from batchlab.store.asking import AskAgain
 from batchlab.store.disk.fence import Fence, hold
@@ -234,7 +235,7 @@ class _Worker:
             loop = asyncio.get_running_loop()
 
             def trouble(text: str) -> None:  # from the thread that writes to the store
-                loop.call_soon_threadsafe(self._stop, "storage", text)
+                loop.call_soon_threadsafe(self._stop, StopReason.STORAGE, text)
 
             store.away = Segments(
                 store.path,
@@ -301,7 +302,7 @@ class _Worker:
                 case "grant":
                     self._grants.put_nowait(Grant.from_json(message["grant"]))
                 case "stop":
-                    self._stop(message["reason"], message["message"])
+                    self._stop(StopReason(message["reason"]), message["message"])
                 case "renew":
                     self._hurried.set()
                 case "pause":

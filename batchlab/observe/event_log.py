@@ -22,8 +22,8 @@ from batchlab.errors import UsageError
 from batchlab.observe.facts import RunFacts, shown_job, without_credentials
 from batchlab.protocol.redact import printable, redact
 from batchlab.records import Failure
+from batchlab.run_end import RunSummary
 from batchlab.run_state import RunState
-from batchlab.run_summary import RunSummary
 from batchlab.totals import WordCounts
 from batchlab.version import __version__
 

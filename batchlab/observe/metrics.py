@@ -16,8 +16,8 @@ from typing import TypeAlias
 
 from batchlab.errors import UsageError
 from batchlab.observe.facts import RunFacts
+from batchlab.run_end import RunSummary, StopReason
 from batchlab.run_state import RunState
-from batchlab.run_summary import RunSummary
 from batchlab.totals import Totals
 from batchlab.version import __version__
 
@@ -45,7 +45,7 @@ class Life:
     failures: int = 0
     stage: str = "running"
     exit_code: int | None = None
-    stopped: str | None = None
+    stopped: StopReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ class MetricsFile:
         last = replace(
             self._last, rows=summary.input_rows, earlier=summary.totals, added=Totals(), window=summary.window
         )
-        ended = {None: "finished", "pilot": "finished", "interrupted": "interrupted"}
+        ended = {None: "finished", StopReason.PILOT: "finished", StopReason.INTERRUPTED: "interrupted"}
         self._write(
             _at_rest(last),
             stage=ended.get(summary.stopped, "stopped"),
@@ -272,7 +272,7 @@ class MetricsFile:
         stage: str = "running",
         *,
         exit_code: int | None = None,
-        stopped: str | None = None,
+        stopped: StopReason | None = None,
     ) -> None:
         self._last = state
         if self._facts is None:

@@ -15,8 +15,8 @@ from batchlab.observe.event_log import EventLog
 from batchlab.observe.facts import Place, RunFacts
 from batchlab.observe.metrics import MetricsFile
 from batchlab.records import ChatRequest, Failure, Result
+from batchlab.run_end import RunSummary
 from batchlab.run_state import RunState
-from batchlab.run_summary import RunSummary
 
 if TYPE_CHECKING:
     from batchlab.observe.spans import RunSpans

@@ -13,14 +13,7 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.local import Endpoint, LocalEngine
 from batchlab.engines.loop import first_of, run_loop
 from batchlab.engines.observer import Taker
-from batchlab.errors import (
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_STOPPED,
-    BatchlabError,
-    RunStopped,
-    UsageError,
-)
+from batchlab.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, BatchlabError, UsageError
 from batchlab.job import SELF_STARTED, Job
 from batchlab.job.index import as_key, spelled
 from batchlab.looking.summary import counted
@@ -28,8 +21,8 @@ from batchlab.observe.facts import Place, RunFacts
 from batchlab.observe.watchers import Watchers
 from batchlab.progress import Progress
 from batchlab.records import Completion, Shard
+from batchlab.run_end import RunStopped, RunSummary, StopReason, code_of
 from batchlab.run_state import RunState
-from batchlab.run_summary import RunSummary, code_of
 from batchlab.runner.crews import crew_for
 from batchlab.runner.early_forecast import EarlyForecast, FirstRows
 from batchlab.runner.interrupt import Interrupt
@@ -189,7 +182,7 @@ class Invocation:
             alone = "results are handed over one by one in this process"
         crew = crew_for(self._job, prepared.store, len(shards), self.message, alone=alone)
         engine: LocalEngine | Foreman | None = None
-        stopped: tuple[str, str] | None = None
+        stopped: tuple[StopReason, str] | None = None
         exit_code = EXIT_OK
 
         async def main() -> None:
@@ -201,7 +194,7 @@ class Invocation:
             deadline = self._job.limits.deadline_s
             if deadline is not None:
                 asyncio.get_running_loop().call_later(
-                    deadline, stop, "deadline", f"the deadline of {deadline:g} s is over"
+                    deadline, stop, StopReason.DEADLINE, f"the deadline of {deadline:g} s is over"
                 )
             engine = self._engine(endpoints, crew)
             with self._interrupt.bound(stop):
@@ -218,14 +211,14 @@ class Invocation:
                 run_loop(main)
             except asyncio.CancelledError:  # the second interrupt
                 stopped, exit_code = (
-                    ("interrupted", "interrupted; requests in flight were left"),
+                    (StopReason.INTERRUPTED, "interrupted; requests in flight were left"),
                     EXIT_INTERRUPTED,
                 )
             except BaseExceptionGroup as group:
                 stopped = _stopped_by(first_of(group))
         totals = prepared.store.totals()
         if stopped is None and self._only is not None and totals.rows < prepared.plan.rows:
-            stopped, code = ("pilot", "only the rows of the pilot were to be sent"), EXIT_OK
+            stopped, code = (StopReason.PILOT, "only the rows of the pilot were to be sent"), EXIT_OK
         elif stopped is None:
             code = code_of(totals, self._job.output.fail_on)
             if totals.rows < prepared.plan.rows:
@@ -233,7 +226,7 @@ class Invocation:
                     f"{prepared.plan.rows - totals.rows} rows have no result; please report this"
                 )
         else:
-            code = exit_code if stopped[0] == "interrupted" else EXIT_STOPPED
+            code = exit_code if stopped[0] == StopReason.INTERRUPTED else EXIT_STOPPED
         state = engine.state() if engine is not None else self._before
         return RunSummary(
             run_dir=str(prepared.store.path),
@@ -261,11 +254,11 @@ def shards_to_run(store: RunDir, shards: list[Shard], retry: AskAgain | None) ->
     return [shard for shard in shards if shard.index not in sealed or shard.index in failed]
 
 
-def _stopped_by(error: BaseException) -> tuple[str, str]:
+def _stopped_by(error: BaseException) -> tuple[StopReason, str]:
     """Reason and message of an error that ends a run in order; any other is raised."""
     match error:
         case RunStopped():
             return error.reason, str(error)
         case UsageError():  # the input cannot be read any more: too late for exit code 2
-            return "input", str(error)
+            return StopReason.INPUT, str(error)
     raise error from None

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import cast
 
 from batchlab.arrow import pa
-from batchlab.errors import CorruptRun, RunStopped
+from batchlab.errors import CorruptRun
 from batchlab.records import Result, Shard, Usage, is_replaceable
+from batchlab.run_end import RunStopped
 from batchlab.store.disk.ballast import Ballast
 from batchlab.store.disk.fence import Fence
 from batchlab.store.disk.files import (

@@ -30,11 +30,12 @@ from pathlib import Path
 from typing import Any
 
 from batchlab.arrow import pa
-from batchlab.errors import CorruptRun, RunStopped, UsageError
+from batchlab.errors import CorruptRun, UsageError
 from batchlab.records import Failure, Result, Shard
 from batchlab.remote.mirror import Mirror, problem_of
 from batchlab.remote.segments import Segments
 from batchlab.remote.storage import StorageError
+from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.checksums import Checksums
 from batchlab.store.disk.ballast import Ballast
 from batchlab.store.disk.fence import Fence, await_orphans
@@ -360,7 +361,7 @@ class RunDir:
                 else:
                     self.mirror.gather(wanted)
             except StorageError as error:
-                raise RunStopped("storage", f"{problem_of(error)}. It is kept there.") from error
+                raise RunStopped(StopReason.STORAGE, f"{problem_of(error)}. It is kept there.") from error
 
     def shard_books(self, index: int) -> tuple[Totals, int]:
         """A shard's totals so far, and how many of its requests are in flight, or were at a crash."""

@@ -31,7 +31,7 @@ import batchlab
 from batchlab.dispatch import retry
 from batchlab.dispatch.http import answers
 from batchlab.dispatch.trouble import health
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary
 from tests.conftest import CANARY
 
 ROWS = 23
