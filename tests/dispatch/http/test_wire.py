@@ -13,7 +13,7 @@ from yarl import URL
 from batchlab.dispatch.departures import Departures
 from batchlab.dispatch.http.connections import Connections
 from batchlab.dispatch.http.pooled_wire import PooledWire
-from batchlab.dispatch.http.wire import SessionWire
+from batchlab.dispatch.http.session_wire import SessionWire
 from batchlab.run_end import RunStopped, StopReason
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
