@@ -64,10 +64,10 @@ class Loss:
             is_away: it wrote to a directory of its own: the last of its journal is lost with it, and was
                 in flight or answered.
         """
-        told, report, unsaved = worker.demand.spent, worker.report, 0
+        told, unsaved = worker.demand.spent, 0
         if is_away:
-            in_flight = report.in_flight
-            unsaved = max(0, report.saved - done.rows - report.reopened)
+            in_flight = worker.state.in_flight
+            unsaved = max(0, worker.state.saved - done.rows)
         # what was in flight may have been billed, and no journal will ever say how much
         largest = worker.demand.largest
         lost_at_most = Money(largest.usd * in_flight, largest.tokens * in_flight)

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from batchlab.engines.messages import Begin, FromWorker, Report, ToWorker
+from batchlab.engines.messages import Begin, FromWorker, ToWorker
 from batchlab.lending.messages import Demand, Grant, Money
+from batchlab.run_state import RunState
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +21,7 @@ class Worker:
         tell: sends it a message; `give` a shard's number, or None when there is no more.
         where: machine or process it is on, for a person.
         assigned: numbers of all shards it was ever given; `open` those it has not sealed.
+        state: how far it was when it last said so.
         demand, lease: what it asked for last, and what it got.
         heard_at: when it last said something, as `time.monotonic()`.
         asked: whether it has a lease, and so something to be told about.
@@ -31,7 +33,7 @@ class Worker:
     give: Callable[[int | None], None]
     where: str = ""
     inbox: asyncio.Queue[FromWorker | None] = field(default_factory=asyncio.Queue)
-    report: Report = field(default_factory=Report)
+    state: RunState = field(default_factory=RunState)
     demand: Demand = field(default_factory=lambda: Demand(0, {}))
     lease: Grant | None = None
     assigned: set[int] = field(default_factory=set)

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 from batchlab.dispatch.grouping import Groups
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.observer import Counters, RowWatch
+from batchlab.engines.observer import RowWatch
+from batchlab.engines.share import Share
 from batchlab.engines.work import Work
-from batchlab.errors import BatchlabError, RunStopped
+from batchlab.errors import BatchlabError
 from batchlab.inputs.requests import RowProblem
 from batchlab.job import RequestJob
 from batchlab.job.index import as_key, spelled
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage
+from batchlab.run_end import RunStopped
 from batchlab.store.open_shard import OpenShard, RetryRule
 
 
@@ -28,7 +30,7 @@ class ShardFeed:
     def __init__(
         self,
         work: Work,
-        counters: Counters,
+        share: Share,
         *,
         stop: StopSignal,
         on_complete: Callable[[OpenShard], None],
@@ -37,7 +39,7 @@ class ShardFeed:
         watch: RowWatch | None = None,
     ) -> None:
         self._work = work
-        self._counters = counters
+        self._share = share
         self._stop = stop
         self._on_complete = on_complete
         self._retry = retry
@@ -56,7 +58,7 @@ class ShardFeed:
         for shard in shards:
             opened = work.run.open_shard(shard, retry=self._retry)
             self._open[shard.index] = opened
-            self._counters.reopened += opened.reopened
+            self._share.reopened += opened.reopened
             if opened.complete:
                 self._finish(opened)
                 continue
@@ -115,7 +117,7 @@ class ShardFeed:
     def emit(self, result: Result) -> None:
         """See `dispatch.pool.Recorder`."""
         shard = self._shard_to_write(result.row_id)
-        final = shard.append(result, self._counters.totals)
+        final = shard.append(result, self._share.totals)
         if self._hand_out is not None or self._watch is not None:
             self._taken.append((result, final))
         if shard.complete:

@@ -15,7 +15,8 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.crew import Crew
 from batchlab.engines.local import LocalEngine
 from batchlab.engines.messages import Address, Begin, RunAt
-from batchlab.engines.observer import Counters, Observer, RowWatch
+from batchlab.engines.observer import Observer, RowWatch
+from batchlab.engines.share import Share
 from batchlab.engines.shift import Shift
 from batchlab.engines.terms import OwnTerms
 from batchlab.engines.work import Work
@@ -28,7 +29,6 @@ class Foreman:
     """Brings every shard of its work to its sealed part, by the workers of a crew; see `engines.work.Engine`.
 
     Args:
-        counters: what this invocation has done so far.
         spool: where the run keeps standard input.
         watch: told of the rows that this process sends itself.
         span: of the run, for workers' spans; see `engines.messages.Begin`.
@@ -37,7 +37,6 @@ class Foreman:
     def __init__(
         self,
         observer: Observer,
-        counters: Counters,
         crew: Crew,
         *,
         spool: Path,
@@ -45,7 +44,6 @@ class Foreman:
         span: tuple[int, int, int] | None = None,
     ) -> None:
         self._observer = observer
-        self._counters = counters
         self._crew = crew
         self._spool = spool
         self._watch = watch
@@ -59,15 +57,15 @@ class Foreman:
         Returns when all are sealed or `stop` is set; raises what a worker met (input, journal).
         """
         begin = self._begin(work, retry)
-        shift = Shift(work, stop, self._crew, self._observer, self._counters, begin, shards)
+        shift = Shift(work, stop, self._crew, self._observer, begin, shards)
         spent = await shift.run()
         if not shift.books.again or stop.is_set:
             return
         # in this process: it sends so little at once that one is enough
         last = LocalEngine(
-            _After(self._observer, shift.roll.gone.saved),
-            self._counters,
+            self._observer,
             OwnTerms(work.job, spent),
+            Share(shift.state(), work.run),
             watch=self._watch,
             odd=shift.books.odd,
         )
@@ -84,21 +82,7 @@ class Foreman:
             workers=self._crew.size,
             run=RunAt(work.job, str(work.run.path.absolute()), str(self._spool.absolute())),
             endpoints=tuple(Address(endpoint.base_url, endpoint.key) for endpoint in work.endpoints),
-            answered=work.earlier.answered > 0,
+            answered=work.before.totals.answered > 0,
             retry=retry,
             span=self._span,
         )
-
-
-class _After:
-    """The observer of the last pass: rows that the workers saved stay saved."""
-
-    def __init__(self, observer: Observer, saved: int) -> None:
-        self._observer = observer
-        self._saved = saved
-
-    def update(self, counters: Counters, saved: int) -> None:
-        self._observer.update(counters, self._saved + saved)
-
-    def message(self, text: str) -> None:
-        self._observer.message(text)

@@ -19,12 +19,14 @@ from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.endpoint import Endpoint, transport_to
 from batchlab.engines.feed import ShardFeed
-from batchlab.engines.observer import Counters, Observer, RowWatch, Taker
+from batchlab.engines.observer import Observer, RowWatch, Taker
 from batchlab.engines.sealer import Sealer
+from batchlab.engines.share import Share
 from batchlab.engines.terms import Terms
 from batchlab.engines.work import Work
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import UsageError
 from batchlab.records import Failure, Result, Shard
+from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.asking import AskAgain
 from batchlab.store.open_shard import OpenShard, RetryRule
 from batchlab.totals import Totals
@@ -37,24 +39,24 @@ class LocalEngine:
     """Brings every shard of its work to its sealed part, in this process; see `engines.work.Engine`.
 
     Args:
-        counters: what this invocation has done so far; grows with each run.
         terms: how fast and how far this process may go, over all runs.
+        share: what this process has done of the run; grows with each run.
         odd: row_ids that failed while others were answered. Grows here.
     """
 
     def __init__(
         self,
         observer: Observer,
-        counters: Counters,
         terms: Terms,
+        share: Share,
         *,
         watch: RowWatch | None = None,
         taker: Taker | None = None,
         odd: set[int] | None = None,
     ) -> None:
         self._observer = observer
-        self._counters = counters
         self._terms = terms
+        self._share = share
         self._watch = watch
         self._taker = taker
         self._odd = set() if odd is None else odd
@@ -100,7 +102,7 @@ class LocalEngine:
                 totals = await self._sealer.run(lambda: shard.seal(work.source.table(shard.shard, work.plan)))
             except (RunStopped, UsageError) as error:
                 # the disk, or the input cannot be read: the journal has it all, the next run seals it
-                stop(error.reason if isinstance(error, RunStopped) else "input", str(error))
+                stop(error.reason if isinstance(error, RunStopped) else StopReason.INPUT, str(error))
                 with contextlib.suppress(RunStopped):
                     shard.close()
                 return
@@ -116,7 +118,7 @@ class LocalEngine:
 
             feed = ShardFeed(
                 work,
-                self._counters,
+                self._share,
                 retry=retry,
                 stop=stop,
                 on_complete=complete,
@@ -145,14 +147,14 @@ class LocalEngine:
                 recorder=together or feed,
                 limits=work.job.limits,
                 stop=stop,
-                counters=self._counters.attempts,
+                attempts=self._share.attempts,
                 say=self._observer.message,
                 gate=self._taker.gate() if self._taker is not None else None,
                 correction=_correction(work, stop),
                 odd=self._odd,
             )
             self._terms.begins(lanes, pool)
-            ticker = group.create_task(self._tick(work, lanes, pool))
+            ticker = group.create_task(self._tick(lanes, pool))
             slots = sum(_room(work, endpoint, most) for endpoint in work.endpoints)
             try:
                 await pool.run(together.of(requests) if together else requests, slots * WORKERS_PER_SLOT)
@@ -161,7 +163,7 @@ class LocalEngine:
                     await asyncio.wait(seals)
                 feed.close()
                 ticker.cancel()
-                self._report(work, lanes, pool)
+                self._observer.update(self._share.look(lanes, pool))
         return again
 
     def _hand_out(self, *, last: bool) -> Callable[[Result], None] | None:
@@ -183,7 +185,7 @@ class LocalEngine:
         if starts_empty:  # it goes on where another controller has just used the minute's rate
             controller.empty(time.monotonic())
         health = self._terms.health()
-        if self._counters.earlier.answered or self._counters.totals.answered:
+        if self._share.state().totals.answered:
             health.succeeded_elsewhere()  # by an earlier invocation, or in the pass before
         return Lane(
             name=endpoint.job.name,
@@ -195,26 +197,11 @@ class LocalEngine:
             health=health,
         )
 
-    async def _tick(self, work: Work, lanes: Lanes, pool: Pool) -> None:
+    async def _tick(self, lanes: Lanes, pool: Pool) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             while True:
-                self._report(work, lanes, pool)
+                self._observer.update(self._share.look(lanes, pool))
                 await asyncio.sleep(TICK_S)
-
-    def _report(self, work: Work, lanes: Lanes, pool: Pool) -> None:
-        counters, now = self._counters, time.monotonic()
-        used = [lane for lane in lanes if lane.out is None]
-        counters.window = sum(lane.controller.window for lane in used)
-        counters.in_flight = sum(lane.controller.in_flight for lane in lanes)
-        counters.paused = bool(used) and all(lane.controller.gate_until > now for lane in used)
-        counters.oldest = pool.oldest(now)
-        counters.out = {lane.name: lane.out.message for lane in lanes if lane.out is not None}
-        whys = {lane.name: lane.controller.why(now) for lane in used}
-        if len(work.endpoints) == 1:
-            counters.why = "".join(whys.values())
-        else:
-            counters.why = ", ".join(f"{name} {why}" for name, why in whys.items() if why)
-        self._observer.update(counters, work.run.synced_results)
 
 
 def _room(work: Work, endpoint: Endpoint, most: int | None) -> int:

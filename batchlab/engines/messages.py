@@ -9,36 +9,22 @@ has no parent any more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import msgspec
 
-from batchlab.dispatch.pool import PoolCounters
+from batchlab.dispatch.stop import StopSignal
 from batchlab.job import Job
 from batchlab.job.key import Secret
 from batchlab.lending.borrower import Pause
 from batchlab.lending.messages import Demand, Grant, Money
 from batchlab.records import Outcome
+from batchlab.run_end import StopReason
+from batchlab.run_state import RunState
 from batchlab.store.asking import AskAgain
-from batchlab.totals import Totals, WordCounts
+from batchlab.totals import WordCounts
 
 MAX_LINE = 2**26  # a job with a long prompt
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a worker has done so far, for the counters of the run; see `engines.observer.Counters`."""
-
-    totals: Totals = field(default_factory=Totals)
-    attempts: PoolCounters = field(default_factory=PoolCounters)
-    reopened: int = 0
-    saved: int = 0
-    window: int = 0
-    in_flight: int = 0
-    why: str = ""
-    paused: bool = False
-    oldest: list[tuple[str, float]] = field(default_factory=list)
 
 
 class RunAt(msgspec.Struct, frozen=True):
@@ -96,7 +82,7 @@ class Asked(Message, frozen=True):
     """A worker renews its lease, and says how far it is. On a cluster its node has had the answer."""
 
     demand: Demand
-    report: Report
+    state: RunState
     lease: Grant | None = None
 
 
@@ -152,7 +138,7 @@ class LaneOut(Message, frozen=True):
 class Stop(Message, frozen=True):
     """The run cannot go on: so says a worker that found it out, and then every worker is told."""
 
-    reason: str
+    reason: StopReason
     message: str
 
 
@@ -175,15 +161,21 @@ class Damaged(Message, frozen=True):
 
 
 class Left(Message, frozen=True):
-    """A worker is done and exits; `report` is None when it had not begun, `error` None when all is well."""
+    """A worker is done and exits; `state` is None when it had not begun, `error` None when all is well."""
 
-    report: Report | None
+    state: RunState | None
     spent: Money
     error: Stop | BadInput | Damaged | None
 
 
 FromWorker: TypeAlias = Asked | ShardWanted | Sealed | Paused | Answered | LaneOut | Stop | Said | Left
 ToWorker: TypeAlias = Begin | Granted | Renew | Paused | Resumed | LaneOut | Stop
+
+
+def stop_message(stop: StopSignal) -> Stop:
+    """Why the run ends, for another process, once it is known."""
+    assert stop.reason is not None
+    return Stop(stop.reason, stop.message)
 
 
 def line(message: msgspec.Struct) -> bytes:

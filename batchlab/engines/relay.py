@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.crew import Worker
-from batchlab.engines.messages import Answered, LaneOut, Paused, Renew, Resumed, Stop, ToWorker
+from batchlab.engines.messages import Answered, LaneOut, Paused, Renew, Resumed, ToWorker, stop_message
 from batchlab.lending.borrower import Pause
 from batchlab.lending.lender import Pauses
 
@@ -60,8 +60,3 @@ class Relay:
 
     def _others(self, worker: Worker) -> list[Worker]:
         return [other for other in self._workers if other is not worker and other.asked]
-
-
-def stop_message(stop: StopSignal) -> Stop:
-    """Why the run ends, as its workers are told."""
-    return Stop(stop.reason or "", stop.message)

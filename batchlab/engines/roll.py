@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
-from batchlab.dispatch.pool import PoolCounters
 from batchlab.engines.crew import Worker
-from batchlab.engines.messages import Report
-from batchlab.engines.observer import Counters
+from batchlab.run_state import RunState, together
 from batchlab.store.run_dir import RunDir
-from batchlab.totals import Tally, Totals
 
 EVERY_S = 2.0
 
@@ -23,46 +20,41 @@ class Roll:
 
     The run's `workers.json` is written every two seconds while it goes on, and removed at its end.
 
+    Args:
+        before: how far the run was when this invocation began.
+
     Attributes:
         workers: those that live.
-        gone: what those that have ended had done.
     """
 
-    def __init__(self, run: RunDir, shards: int) -> None:
+    def __init__(self, run: RunDir, shards: int, before: RunState) -> None:
         self.workers: list[Worker] = []
-        self.gone = Report()
+        self._settled = before
         self._run = run
         self._shards = shards
+        self._window = 0
         self._next = 0.0
 
-    def left(self, worker: Worker, report: Report | None) -> None:
-        """A worker has ended; `report` says what it had done, None what nobody knows yet."""
+    def left(self, worker: Worker, state: RunState | None) -> None:
+        """A worker has ended; `state` says what it had done, None what nobody knows yet."""
         if worker in self.workers:
             self.workers.remove(worker)
-        if report is not None:
-            self.gone = _sum([self.gone, dataclasses.replace(report, oldest=[])])
+        if state is not None:
+            self._settled = self._settled.plus(state)
 
-    def count(self, counters: Counters, *, waiting: int, concurrency: int) -> int:
-        """Writes into `counters` what all have done. Returns how many rows have a saved result.
+    def state(self, out: Mapping[str, str], *, waiting: int, concurrency: int) -> RunState:
+        """How far the run is.
 
         Args:
+            out: endpoints that cannot go on, and why.
             waiting: shards that are nobody's yet.
             concurrency: most requests in flight: a worker without a permit says 1.
         """
-        reports = [worker.report for worker in self.workers]
-        total = _sum([self.gone, *reports])
-        counters.totals, counters.reopened = Tally(total.totals), total.reopened
-        for name in PoolCounters.__slots__:
-            setattr(counters.attempts, name, getattr(total.attempts, name))
-        window = sum(report.window for report in reports) or counters.window
-        counters.window = min(window, concurrency)
-        counters.in_flight = sum(report.in_flight for report in reports)
-        counters.why = next((report.why for report in reports if report.why), "")
-        counters.paused = bool(reports) and all(report.paused for report in reports)
-        in_tail = not waiting and all(report.oldest for report in reports if report.in_flight)
-        oldest = [row for report in reports for row in report.oldest] if in_tail else []
-        counters.oldest = sorted(oldest, key=lambda row: -row[1])
-        return total.saved
+        working = together([worker.state for worker in self.workers])
+        self._window = min(working.window or self._window, concurrency)
+        oldest = [] if waiting else working.oldest
+        working = dataclasses.replace(working, window=self._window, oldest=oldest, out=out)
+        return self._settled.plus(working)
 
     def write(self, waiting: int) -> None:
         """Writes how each stands; `waiting` shards are nobody's yet. Not synced: only for people to see."""
@@ -91,19 +83,7 @@ def _line(worker: Worker, now: float) -> dict[str, Any]:
         "shards": sorted(worker.open),
         "permits": sum(lane.permits for lane in lanes),
         "requests_per_s": sum(rates) if rates else None,
-        "in_flight": worker.report.in_flight,
-        "saved": worker.report.saved,
+        "in_flight": worker.state.in_flight,
+        "saved": worker.state.synced,
         "silent_s": now - worker.heard_at if worker.heard_at else None,
     }
-
-
-def _sum(reports: Iterable[Report]) -> Report:
-    """What several workers have done together; how they stand now is left out."""
-    totals, reopened, saved, attempts = Totals(), 0, 0, PoolCounters()
-    for report in reports:
-        totals += report.totals
-        reopened += report.reopened
-        saved += report.saved
-        for name in PoolCounters.__slots__:
-            setattr(attempts, name, getattr(attempts, name) + getattr(report.attempts, name))
-    return Report(totals=totals, attempts=attempts, reopened=reopened, saved=saved)

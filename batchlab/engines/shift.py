@@ -29,16 +29,19 @@ from batchlab.engines.messages import (
     Sealed,
     ShardWanted,
     Stop,
+    stop_message,
 )
-from batchlab.engines.observer import Counters, Observer
-from batchlab.engines.relay import Relay, stop_message
+from batchlab.engines.observer import Observer
+from batchlab.engines.relay import Relay
 from batchlab.engines.roll import Roll
 from batchlab.engines.shard_books import ShardBooks
 from batchlab.engines.terms import controller_limits, spent_of
 from batchlab.engines.work import Work
-from batchlab.errors import BatchlabError, CorruptRun, RunStopped, UsageError
+from batchlab.errors import BatchlabError, CorruptRun, UsageError
 from batchlab.lending.messages import LaneLimits, Money
 from batchlab.records import Shard
+from batchlab.run_end import RunStopped, StopReason
+from batchlab.run_state import RunState
 
 MOST_DEATHS = 4  # in a row in which no row got a result: the next worker would die too
 
@@ -47,7 +50,6 @@ class Shift:
     """The workers of a crew on their shards.
 
     Args:
-        counters: of the run; written here several times a second.
         begin: what a worker is told; its name and number are each one's own.
     """
 
@@ -57,7 +59,6 @@ class Shift:
         stop: StopSignal,
         crew: Crew,
         observer: Observer,
-        counters: Counters,
         begin: Begin,
         shards: Sequence[Shard],
     ) -> None:
@@ -65,12 +66,12 @@ class Shift:
         self._stop = stop
         self._crew = crew
         self._observer = observer
-        self._counters = counters
         self._begin = begin
         self.books = ShardBooks(work.run, shards)
-        self.roll = Roll(work.run, len(work.plan.shards))
-        self._relay = Relay(self.roll.workers)
-        self._accounts = Accounts(spent_of(work.earlier))
+        self._roll = Roll(work.run, len(work.plan.shards), work.before)
+        self._relay = Relay(self._roll.workers)
+        self._accounts = Accounts(spent_of(work.before.totals))
+        self._out: dict[str, str] = {}  # lanes that cannot go on, and why
         self._started = 0
         self._active = crew.size
         self._said: set[str] = set()
@@ -101,17 +102,22 @@ class Shift:
                 except RunStopped as error:  # the first reason counts: a worker's says where its journal is
                     self._stop(error.reason, str(error))
         finally:
-            self.roll.close()
+            self._roll.close()
             await self._crew.close()
-        self._report()
+        self._observer.update(self.state())
         if self._error is not None:
             raise self._error
         return spent
 
+    def state(self) -> RunState:
+        """How far the run is."""
+        concurrency = sum(self._work.concurrency(endpoint) for endpoint in self._work.endpoints)
+        return self._roll.state(self._out, waiting=self.books.waiting, concurrency=concurrency)
+
     def _lender_lost(self) -> tuple[list[str], Money]:
         """What the next lender must know after one was lost: who may hold something, and what is spent."""
         self._observer.message("the budget's keeper was lost; a new one asks every worker what it has")
-        working = [worker.name for worker in self.roll.workers if not worker.ended]
+        working = [worker.name for worker in self._roll.workers if not worker.ended]
         return self._accounts.may_hold(working), self._accounts.spent
 
     async def _keep_working(self, index: int) -> None:
@@ -138,7 +144,7 @@ class Shift:
             deaths = 0 if progressed else deaths + 1
             if deaths >= MOST_DEATHS:
                 self._stop(
-                    "workers",
+                    StopReason.WORKERS,
                     f"{self._crew.who} ended {deaths} times without finishing a row, "
                     f"the last time {ending.cause}.",
                 )
@@ -152,7 +158,7 @@ class Shift:
         self._started += 1
         name = f"{index}.{self._started}"
         worker = await self._crew.start(msgspec.structs.replace(self._begin, name=name, index=index))
-        self.roll.workers.append(worker)
+        self._roll.workers.append(worker)
         if self._stop.is_set:
             worker.tell(stop_message(self._stop))
         return worker
@@ -171,7 +177,7 @@ class Shift:
             case Answered():
                 self._relay.answered(worker, message)
             case LaneOut(lane, outcome):
-                self._counters.out.setdefault(lane, outcome.message)
+                self._out.setdefault(lane, outcome.message)
                 self._relay.out(worker, message)
             case Stop(reason, text):
                 self._stop(reason, text)
@@ -179,10 +185,10 @@ class Shift:
                 if text not in self._said:  # each of them finds it out
                     self._said.add(text)
                     self._observer.message(text)
-            case Left(report, spent, error):
+            case Left(state, spent, error):
                 worker.ended = True
-                if report is not None:
-                    worker.report = report
+                if state is not None:
+                    worker.state = state
                 await self._accounts.release(worker, spent)
                 self._failed(error)
             case _:
@@ -190,14 +196,14 @@ class Shift:
 
     async def _asked(self, worker: Worker, asked: Asked) -> None:
         worker.asked = True
-        worker.report, worker.demand = asked.report, asked.demand
+        worker.state, worker.demand = asked.state, asked.demand
         worker.lease = asked.lease
         if asked.lease is None:  # else the lender has answered already
             worker.lease = await self._accounts.lender.lease(worker.name, asked.demand)
             if worker.lease is not None:
                 worker.tell(Granted(worker.lease))
         if worker.lease is not None and worker.lease.stop:
-            self._stop("budget", worker.lease.stop)
+            self._stop(StopReason.BUDGET, worker.lease.stop)
 
     def _failed(self, error: Stop | BadInput | Damaged | None) -> None:
         """A worker met what ends the run."""
@@ -210,10 +216,10 @@ class Shift:
                 self._stop(reason, text)
             case BadInput(text):
                 self._error = self._error or UsageError(text)
-                self._stop("input", text)
+                self._stop(StopReason.INPUT, text)
             case Damaged(text):
                 self._error = self._error or CorruptRun(text)
-                self._stop("input", text)
+                self._stop(StopReason.INPUT, text)
             case _:
                 assert_never(error)
 
@@ -221,7 +227,7 @@ class Shift:
         """How a worker ended, once it has."""
         ending = await self._crew.ended(worker)
         self._relay.gone(worker)
-        self.roll.left(worker, worker.report if worker.ended else None)
+        self._roll.left(worker, worker.state if worker.ended else None)
         return ending
 
     async def _mourn(self, worker: Worker, ending: Ending) -> bool:
@@ -238,10 +244,10 @@ class Shift:
         done, in_flight = await asyncio.to_thread(self.books.done_by, worker)
         loss = Loss.of(worker, done, in_flight, is_away=self._work.run.is_away)
         await self._accounts.settle(worker, loss.spent)
-        told = worker.report
+        told = worker.state
         attempts = dataclasses.replace(told.attempts, sent=done.attempts)
-        saved = done.rows + told.reopened
-        self.roll.left(worker, dataclasses.replace(told, totals=done, attempts=attempts, saved=saved))
+        synced = done.rows + told.reopened
+        self._roll.left(worker, dataclasses.replace(told, added=done, attempts=attempts, synced=synced))
         self.books.take_back(worker)
         cost = loss.told(self._work.job.limits.journal_flush_s)
         self._observer.message(f"{who} ended {ending.cause}{cost}; its rows go on")
@@ -253,18 +259,13 @@ class Shift:
 
     async def _tick(self) -> None:
         while True:
-            self._report()
-            self.roll.write(self.books.waiting)
+            self._observer.update(self.state())
+            self._roll.write(self.books.waiting)
             try:
                 self._work.run.check_disk()
             except RunStopped as error:  # another machine has taken the run over at its URL
                 self._stop(error.reason, str(error))
             await asyncio.sleep(TICK_S)
-
-    def _report(self) -> None:
-        concurrency = sum(self._work.concurrency(endpoint) for endpoint in self._work.endpoints)
-        saved = self.roll.count(self._counters, waiting=self.books.waiting, concurrency=concurrency)
-        self._observer.update(self._counters, saved)
 
 
 def _lender_terms(work: Work, workers: int, spent: Money) -> LenderTerms:

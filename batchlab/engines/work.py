@@ -13,9 +13,9 @@ from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import Job
 from batchlab.records import Shard
+from batchlab.run_state import RunState
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
-from batchlab.totals import Totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Work:
     """What is to be done: which requests, where they go, and where their results are kept.
 
     Attributes:
-        earlier: the run's totals before this invocation.
+        before: how far the run was when this invocation began.
         only: row_ids to send, and no others; None for all.
         held: a byte a row of the input: 1 is not sent now; None when none is held back.
     """
@@ -34,7 +34,7 @@ class Work:
     plan: InputPlan
     run: RunDir
     builder: RequestBuilder
-    earlier: Totals
+    before: RunState
     only: frozenset[int] | None = None
     held: bytearray | None = None
 

@@ -16,7 +16,7 @@ from batchlab.job import Job
 from batchlab.looking.summary import counted, duration, money
 from batchlab.planning.preview import Preview, preview
 from batchlab.records import Completion, Result
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.early_forecast import save_forecast
 from batchlab.runner.execute import execute
 from batchlab.runner.run_options import RunOptions
@@ -67,7 +67,7 @@ def pilot(job: Job, rows: int, options: RunOptions) -> Pilot:
         return Pilot([*seen.lines, "every row has a final result already"], [], None, 0)
     options = replace(options, only=sampled, on_start=lambda store: _keep(drawn, store.path))
     summary = execute(job, options)
-    if summary.stopped not in {None, "pilot"}:
+    if summary.stopped not in {None, StopReason.PILOT}:
         return Pilot([], [], None, summary.exit_code)
     path = Path(job.output.run_dir)
     found = {result.row_id: result for result in RunDir.open(path).all_results() if result.row_id in sampled}

@@ -13,7 +13,7 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.endpoint import Endpoint
 from batchlab.engines.local import LocalEngine
 from batchlab.engines.loop import first_of, run_loop
-from batchlab.engines.observer import Counters
+from batchlab.engines.share import Share
 from batchlab.engines.terms import OwnTerms, spent_of
 from batchlab.engines.work import Work
 from batchlab.errors import (
@@ -21,7 +21,6 @@ from batchlab.errors import (
     EXIT_OK,
     EXIT_STOPPED,
     BatchlabError,
-    RunStopped,
     UsageError,
 )
 from batchlab.job import SELF_STARTED, Job
@@ -29,10 +28,10 @@ from batchlab.job.index import as_key, spelled
 from batchlab.looking.summary import counted
 from batchlab.observe.facts import Place, RunFacts
 from batchlab.observe.watchers import Watchers
-from batchlab.progress import Progress, ProgressState
-from batchlab.protocol.redact import printable
+from batchlab.progress import Progress
 from batchlab.records import Completion, Shard
-from batchlab.run_summary import RunSummary, code_of
+from batchlab.run_end import RunStopped, RunSummary, StopReason, code_of
+from batchlab.run_state import RunState
 from batchlab.runner.crews import crew_for
 from batchlab.runner.early_forecast import EarlyForecast, FirstRows
 from batchlab.runner.interrupt import Interrupt
@@ -42,12 +41,11 @@ from batchlab.runner.signals import Signals
 from batchlab.store.asking import AskAgain
 from batchlab.store.history import History
 from batchlab.store.run_dir import RunDir
+from batchlab.totals import RunningTotals
 
 if TYPE_CHECKING:
     from batchlab.engines.crew import Crew
     from batchlab.runner.duplicates import Duplicates
-
-TAIL_ROWS = 3  # of the last rows, the oldest are named on the progress line
 
 
 class Invocation:
@@ -71,21 +69,21 @@ class Invocation:
             prepared.plan,
             prepared.store,
             prepared.builder,
-            earlier,
+            RunState(rows=prepared.plan.rows, earlier=earlier, copies=reused),
             only=options.only,
         )
+        self._state = self._work.before
         self._prepared = prepared
         self._watchers = watchers
         self._options = options
         self._reused = reused  # rows that older runs have answered just now
         self._doubled = 0  # rows that get the answer of another row
-        self._synced_before = prepared.store.synced_results
-        self._counters = Counters(earlier=earlier)
+        self._copied = RunningTotals()  # those that have it
         self._history = History(prepared.store.path)
         self._started = time.monotonic()
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
-        self._first_rows = FirstRows(earlier.rows - earlier.reused)
+        self._first_rows = FirstRows()
 
     def facts(self) -> RunFacts:
         """What is known of the run before it sends anything."""
@@ -93,8 +91,7 @@ class Invocation:
         return RunFacts(
             run=str(work.run.path.absolute()),
             job=work.job,
-            rows=work.plan.rows,
-            earlier=work.earlier,
+            before=work.before,
             places=tuple(Place.of(endpoint.job, endpoint.base_url) for endpoint in work.endpoints),
             # the word that our own simulator takes for a key is none, and is in its name
             secrets=tuple(
@@ -106,7 +103,7 @@ class Invocation:
 
     def opening_lines(self) -> list[str]:
         """What answers have to fit, and where a resumed run goes on."""
-        totals, rows = self._work.earlier, self._work.plan.rows
+        totals, rows = self._work.before.earlier, self._work.before.rows
         schema = self._work.builder.schema
         lines = [schema.described()] if schema is not None else []
         if before := totals.rows - self._reused:
@@ -120,50 +117,23 @@ class Invocation:
         """Sends progress to `progress` from now on."""
         self._progress = progress
 
-    def update(self, counters: Counters, saved: int) -> None:
-        """See `engines.observer.Observer`."""
-        self._history.update(
-            window=counters.window,
-            in_flight=counters.in_flight,
-            limited=counters.attempts.limited,
-            errors=counters.attempts.errors,
-            paused=counters.paused,
-        )
-        self._watchers.update(counters)
-        state = self._state(counters, saved)
-        if self.forecast is None:
-            # to a forecast a row is done, whatever its answer was worth
-            self.forecast = self._first_rows.forecast(dataclasses.replace(state, ok=state.answered))
-        if self._progress is not None:
-            self._progress.update(state)
-
-    def _state(self, counters: Counters, saved: int) -> ProgressState:
-        now = self._work.earlier + counters.totals.totals()
-        return ProgressState(
-            saved=self._work.earlier.rows - counters.reopened + saved - self._synced_before,
-            total=self._work.plan.rows,
-            ok=now.ok,
-            truncated=now.truncated,
-            filtered=now.filtered,
-            invalid=now.invalid,
-            empty=now.empty,
-            failed=now.failed,
-            retried=counters.attempts.retried,
-            prompt_tokens=now.prompt_tokens,
-            completion_tokens=now.completion_tokens,
-            cost_usd=now.spent_usd,
-            unpriced=now.rows_without_cost + now.waste_without_cost,
-            window=counters.window,
-            in_flight=counters.in_flight,
-            why=counters.why,
-            oldest=tuple((printable(name, 40), age) for name, age in counters.oldest[:TAIL_ROWS]),
-            elapsed_s=time.monotonic() - self._started,
-            copied=now.reused,
+    def update(self, state: RunState) -> None:
+        """Tells those who are to know how far the run is."""
+        self._state = dataclasses.replace(
+            state,
+            added=state.added + self._copied.totals,
             copies=self._reused + self._doubled,
+            elapsed_s=time.monotonic() - self._started,
         )
+        self._history.update(self._state)
+        self._watchers.update(self._state)
+        if self.forecast is None:
+            self.forecast = self._first_rows.forecast(self._state)
+        if self._progress is not None:
+            self._progress.update(self._state)
 
     def message(self, text: str) -> None:
-        """See `engines.observer.Observer`."""
+        """Says one line to the person who runs it."""
         if self._progress is not None:
             self._progress.message(text)
         self._watchers.heard(text)
@@ -182,19 +152,19 @@ class Invocation:
             deadline = work.job.limits.deadline_s
             if deadline is not None:
                 asyncio.get_running_loop().call_later(
-                    deadline, stop, "deadline", f"the deadline of {deadline:g} s is over"
+                    deadline, stop, StopReason.DEADLINE, f"the deadline of {deadline:g} s is over"
                 )
             with interrupt.bound(stop):
                 await self._run(crew, stop, shards)
 
-        stopped: tuple[str, str] | None = None
+        stopped: tuple[StopReason, str] | None = None
         if shards:
             try:
                 run_loop(main)
                 if stop.reason is not None:
                     stopped = stop.reason, stop.message
             except asyncio.CancelledError:  # the second interrupt
-                stopped = "interrupted", "interrupted; requests in flight were left"
+                stopped = StopReason.INTERRUPTED, "interrupted; requests in flight were left"
             except BaseExceptionGroup as group:
                 stopped = _stopped_by(first_of(group))
         return self._summary(stopped, signals.exit_code or EXIT_INTERRUPTED)
@@ -214,11 +184,11 @@ class Invocation:
             from batchlab.engines.foreman import Foreman
 
             spool, span = stdin_spool(work.run.path), self._watchers.span
-            foreman = Foreman(self, self._counters, crew, spool=spool, watch=watch, span=span)
+            foreman = Foreman(self, crew, spool=spool, watch=watch, span=span)
             await foreman.run(work, stop, retry=retry, shards=shards)
             return
-        terms = OwnTerms(work.job, spent_of(work.earlier))
-        engine = LocalEngine(self, self._counters, terms, watch=watch, taker=self._options.taker)
+        terms, share = OwnTerms(work.job, spent_of(work.before.totals)), Share(work.before, work.run)
+        engine = LocalEngine(self, terms, share, watch=watch, taker=self._options.taker)
         if work.job.output.dedupe and work.only is None:
             await self._run_once_each(engine, stop, shards)
         else:
@@ -241,7 +211,7 @@ class Invocation:
                 taker.take_in_turn(copy)
 
         with Answers(work.run.path) as answers:
-            settle = partial(duplicates.settle, answers, stop=stop, totals=self._counters.totals, took=took)
+            settle = partial(duplicates.settle, answers, stop=stop, totals=self._copied, took=took)
             while shards and not stop.is_set:
                 held = await asyncio.to_thread(settle)
                 shards = shards_to_run(work.run, shards, retry)
@@ -251,30 +221,30 @@ class Invocation:
                 if held is None:
                     return
 
-    def _summary(self, stopped: tuple[str, str] | None, interrupted_code: int) -> RunSummary:
-        work, counters = self._work, self._counters
+    def _summary(self, stopped: tuple[StopReason, str] | None, interrupted_code: int) -> RunSummary:
+        work, state = self._work, self._state
         totals, fail_on = work.run.totals(), work.job.output.fail_on
         if stopped is None and work.only is not None and totals.rows < work.plan.rows:
-            stopped, code = ("pilot", "only the rows of the pilot were to be sent"), EXIT_OK
+            stopped, code = (StopReason.PILOT, "only the rows of the pilot were to be sent"), EXIT_OK
         elif stopped is None:
             code = code_of(totals, fail_on)
             if totals.rows < work.plan.rows:
                 raise BatchlabError(f"{work.plan.rows - totals.rows} rows have no result; please report this")
         else:
-            code = interrupted_code if stopped[0] == "interrupted" else EXIT_STOPPED
+            code = interrupted_code if stopped[0] == StopReason.INTERRUPTED else EXIT_STOPPED
         return RunSummary(
             run_dir=str(work.run.path),
             input_rows=work.plan.rows,
             totals=totals,
-            sent=counters.attempts.sent,
+            sent=state.attempts.sent,
             elapsed_s=time.monotonic() - self._started,
             maybe_repaid=self._in_flight_before,
             stopped=stopped[0] if stopped else None,
             message=spelled(stopped[1], as_key) if stopped else "",
             exit_code=code,
             insecure=tuple(endpoint.name for endpoint in work.job.endpoint if endpoint.insecure),
-            limited=counters.attempts.limited,
-            window=counters.window,
+            limited=state.attempts.limited,
+            window=state.window,
             fail_on=fail_on,
         )
 
@@ -288,11 +258,11 @@ def shards_to_run(store: RunDir, shards: list[Shard], retry: AskAgain | None) ->
     return [shard for shard in shards if shard.index not in sealed or shard.index in failed]
 
 
-def _stopped_by(error: BaseException) -> tuple[str, str]:
+def _stopped_by(error: BaseException) -> tuple[StopReason, str]:
     """Reason and message of an error that ends a run in order; any other is raised."""
     match error:
         case RunStopped():
             return error.reason, str(error)
         case UsageError():  # the input cannot be read any more: too late for exit code 2
-            return "input", str(error)
+            return StopReason.INPUT, str(error)
     raise error from None

@@ -50,11 +50,12 @@ from batchlab.engines.ray.messages import (
     from_bridge,
 )
 from batchlab.engines.ray.node import CheckIn, code_digest, machine
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, Job
 from batchlab.lending.messages import Demand, Grant, Money
 from batchlab.remote.depot import Depot
 from batchlab.remote.storage import StorageError
+from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.disk.fence import FENCE_S, hold, is_held, let_go
 from batchlab.store.run_dir import RunDir
 from batchlab.version import __version__
@@ -279,7 +280,9 @@ class RayCrew:
             raise self._stopped()
 
     def _stopped(self) -> RunStopped:
-        return RunStopped("ray", f"{self._lost}. Go on with the same command, or with another engine.")
+        return RunStopped(
+            StopReason.RAY, f"{self._lost}. Go on with the same command, or with another engine."
+        )
 
 
 class _FarLender:

@@ -158,7 +158,7 @@ class Node:
             worker.kill()  # it was given up, and its shards may have another worker
             return
         worker.tell(Granted(lease))
-        self._put(name, Asked(asked.demand, asked.report, lease))
+        self._put(name, Asked(asked.demand, asked.state, lease))
 
     def _put(self, name: str, message: FromWorker | None) -> None:
         self._number += 1

@@ -20,9 +20,10 @@ from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source, open_source
 from batchlab.remote.depot import Depot, manifest_at
 from batchlab.remote.segments import Segments, own_directory
+from batchlab.run_end import StopReason
+from batchlab.run_state import RunState
 from batchlab.store.disk.fence import Fence, hold
 from batchlab.store.run_dir import RunDir
-from batchlab.totals import Totals
 
 
 @contextlib.contextmanager
@@ -41,7 +42,7 @@ def opened_work(begin: Begin, stop: StopSignal) -> Iterator[Work]:
         for endpoint, address in zip(job.endpoint, begin.endpoints, strict=True)
     )
     with contextlib.closing(source), contextlib.closing(run):
-        yield Work(job, endpoints, source, plan, run, RequestBuilder(job, plan.columns), Totals())
+        yield Work(job, endpoints, source, plan, run, RequestBuilder(job, plan.columns), RunState())
 
 
 def problem_with(run: RunAt) -> str:
@@ -55,7 +56,7 @@ def problem_with(run: RunAt) -> str:
         return str(error)
 
 
-def _opened_run(begin: Begin, trouble: Callable[[str, str], None]) -> RunDir:
+def _opened_run(begin: Begin, trouble: Callable[[StopReason, str], None]) -> RunDir:
     """The run's directory; one of the worker's own where the run's is at a URL.
 
     Args:
@@ -78,16 +79,16 @@ def _opened_run(begin: Begin, trouble: Callable[[str, str], None]) -> RunDir:
             begin.name,
             flush_s=at.job.limits.journal_flush_s,
             check=fence.check,
-            trouble=lambda text: trouble("storage", text),
+            trouble=lambda text: trouble(StopReason.STORAGE, text),
         )
     run.fence = fence
     return run
 
 
-def _from_any_thread(stop: StopSignal) -> Callable[[str, str], None]:
+def _from_any_thread(stop: StopSignal) -> Callable[[StopReason, str], None]:
     loop = asyncio.get_running_loop()
 
-    def told(reason: str, text: str) -> None:
+    def told(reason: StopReason, text: str) -> None:
         loop.call_soon_threadsafe(stop, reason, text)
 
     return told

@@ -25,23 +25,25 @@ from batchlab.engines.messages import (
     Left,
     Paused,
     Renew,
-    Report,
     Resumed,
     Said,
     Stop,
     ToWorker,
+    stop_message,
 )
-from batchlab.engines.observer import Counters
+from batchlab.engines.share import Share
 from batchlab.engines.work import Work
 from batchlab.engines.worker.opening import opened_work
 from batchlab.engines.worker.parent import Parent
 from batchlab.engines.worker.terms import LeasedTerms
-from batchlab.errors import BatchlabError, RunStopped, UsageError
+from batchlab.errors import BatchlabError, UsageError
 from batchlab.job import SELF_STARTED
 from batchlab.lending.messages import HASTE_S, NOTHING, PERIOD_S, Grant, Money
 from batchlab.observe.facts import Place
 from batchlab.observe.watchers import Watchers, worker_watch
 from batchlab.records import Shard
+from batchlab.run_end import RunStopped
+from batchlab.run_state import RunState
 
 _HURRY_S = 0.01  # between two renewals at the least
 
@@ -58,8 +60,8 @@ async def work_for(parent: Parent) -> None:
             await session.run()
     except* BatchlabError as failed:
         error = _told(first_of(failed))
-    report, spent = (None, NOTHING) if session is None else (session.report(), session.spent)
-    parent.tell(Left(report, spent, error))
+    state, spent = (None, NOTHING) if session is None else (session.state(), session.spent)
+    parent.tell(Left(state, spent, error))
     await parent.told()
 
 
@@ -75,12 +77,12 @@ class _Session:
         self._leases: asyncio.Queue[Grant] = asyncio.Queue()
         self._told_out: set[str] = set()
         self._terms = LeasedTerms(begin, parent.tell, self._hurried.set)
-        self._counters = Counters()
+        self._share = Share(work.before, work.run)
 
     async def run(self) -> None:
         """Works on the shards that the parent hands out, as long as it has one."""
         watch = self._watch()
-        engine = LocalEngine(self, self._counters, self._terms, watch=watch)
+        engine = LocalEngine(self, self._terms, self._share, watch=watch)
         try:
             async with asyncio.TaskGroup() as group:
                 beside = [
@@ -97,20 +99,9 @@ class _Session:
             if watch is not None:
                 await asyncio.to_thread(watch.close)
 
-    def report(self) -> Report:
+    def state(self) -> RunState:
         """How far it is."""
-        counters = self._counters
-        return Report(
-            totals=counters.totals.totals(),
-            attempts=counters.attempts,
-            reopened=counters.reopened,
-            saved=self._work.run.synced_results,
-            window=counters.window,
-            in_flight=counters.in_flight,
-            why=counters.why,
-            paused=counters.paused,
-            oldest=counters.oldest,
-        )
+        return self._share.state()
 
     @property
     def spent(self) -> Money:
@@ -118,7 +109,7 @@ class _Session:
         budget = self._terms.budget()
         return Money(budget.spent_usd, budget.spent_tokens)
 
-    def update(self, counters: Counters, saved: int) -> None:
+    def update(self, state: RunState) -> None:
         """Nothing is told at once: the next renewal says how far it is."""
 
     def message(self, text: str) -> None:
@@ -178,7 +169,7 @@ class _Session:
         while True:
             self._hurried.clear()
             asked_at = time.monotonic()
-            self._parent.tell(Asked(borrower.demand(asked_at), self.report()))
+            self._parent.tell(Asked(borrower.demand(asked_at), self.state()))
             lease = await self._leases.get()
             fewer = borrower.keep_to(lease, asked_at, time.monotonic())
             if run.fence is not None:
@@ -196,7 +187,7 @@ class _Session:
 
     async def _tell_stop(self) -> None:
         await self._stop.wait()
-        self._parent.tell(Stop(self._stop.reason or "", self._stop.message))
+        self._parent.tell(stop_message(self._stop))
 
 
 def _told(error: BaseException) -> Stop | BadInput | Damaged:
