@@ -31,7 +31,7 @@ def refuse_cluster(job: Job) -> None:
             "write is a commit. Name a {output.run_dir} at s3://, gs:// or az://, or on a file system that "
             "nodes share."
         )
-    from batchlab.engines.ray.crew import refuse_absent
+    from batchlab.engines.ray.link import refuse_absent
 
     refuse_absent(job.limits.ray_address)
 

@@ -181,7 +181,7 @@ class Invocation:
         work, retry = self._work, self._options.retry
         watch = self._watchers if self._watchers.of_rows else None
         if crew is not None:
-            from batchlab.engines.foreman import Foreman
+            from batchlab.engines.foreman.engine import Foreman
 
             spool, span = stdin_spool(work.run.path), self._watchers.span
             foreman = Foreman(self, crew, spool=spool, watch=watch, span=span)

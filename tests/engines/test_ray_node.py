@@ -15,8 +15,9 @@ import pytest
 
 import batchlab
 from batchlab.engines.messages import Address, Begin, RunAt, line, read_run, to_worker
-from batchlab.engines.ray import crew as ray_crew
-from batchlab.engines.ray.crew import refuse_absent
+from batchlab.engines.ray import link
+from batchlab.engines.ray.crew import RayCrew
+from batchlab.engines.ray.link import refuse_absent
 from batchlab.engines.ray.node import CheckIn, Node, code_digest, machine
 from batchlab.errors import UsageError
 from batchlab.inputs.sources.opening import open_source
@@ -158,13 +159,13 @@ def test_without_ray_it_is_said_how_to_get_it(monkeypatch):
 
 def test_a_port_that_never_answers_is_given_up(monkeypatch, tmp_path):
     """Ray itself waits for two minutes, and then ends the process."""
-    monkeypatch.setattr(ray_crew, "INIT_S", 0.2)
+    monkeypatch.setattr(link, "INIT_S", 0.2)
     run = RunDir(tmp_path, {})
     job = job_from({"input": {"path": "x.csv"}, "request": {"model": "m", "prompt": "p"}})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(UsageError, match=f"^{{limits.ray_address={address}}}: "):
-            ray_crew.RayCrew.joined(run, job, address, tmp_path / "none")
+            RayCrew.joined(run, job, address, tmp_path / "none")
 
     assert not list((tmp_path / "workers").iterdir())
 

@@ -3,69 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib.util
-import os
-import secrets
-import socket
-import subprocess
-import tempfile
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, assert_never
+from typing import assert_never
 
 import msgspec
 
-from batchlab.engines.child.process import exit_code, spawned
 from batchlab.engines.crew import Ending, Lender, LenderTerms, Worker
-from batchlab.engines.messages import MAX_LINE, Begin, RunAt, ToWorker, line
+from batchlab.engines.messages import Begin, RunAt, ToWorker, line
+from batchlab.engines.ray.far_lender import FarLender
+from batchlab.engines.ray.link import BridgeLink
 from batchlab.engines.ray.messages import (
-    AskSpent,
     Connected,
     End,
     Ended,
-    Expect,
-    Forget,
     FromBridge,
     Give,
-    GiveUp,
-    GoOn,
     Heard,
     Join,
     Joined,
-    Lend,
-    LenderCall,
     LenderLost,
     Lent,
     Nowhere,
     Open,
     Refused,
-    Release,
-    Settle,
     Start,
     Started,
     Tell,
-    ToBridge,
-    from_bridge,
 )
 from batchlab.engines.ray.node import CheckIn, code_digest, machine
-from batchlab.errors import UsageError
+from batchlab.engines.ray.presence import Presence
 from batchlab.job import SELF_STARTED, Job
-from batchlab.lending.messages import Demand, Grant, Money
-from batchlab.remote.depot import Depot
-from batchlab.remote.storage import StorageError
+from batchlab.lending.messages import Money
 from batchlab.run_end import RunStopped, StopReason
-from batchlab.store.disk.fence import FENCE_S, hold, is_held, let_go
+from batchlab.store.disk.fence import FENCE_S
 from batchlab.store.run_dir import RunDir
 from batchlab.version import __version__
-
-CONNECT_S = 5.0
-INIT_S = 30.0  # a cluster that is started for the run takes 10 s on a busy machine
-JOIN_S = 75.0  # of it, a node has 60 s to start its first process
-CLOSE_S = 15.0
-POLL_S = 0.1
-MISSING = "{limits.engine=ray} needs Ray: pip install 'batchlab[ray]'."
 
 
 class RayCrew:
@@ -76,26 +49,19 @@ class RayCrew:
 
     who = "a worker"
 
-    def __init__(self, store: RunDir, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, presence: Presence, link: BridgeLink, nodes: tuple[str, ...]) -> None:
         self.size = 1
-        # where the workers leave what they do, each from a directory of its own; None when they share ours
-        self._depot = None if store.mirror is None else Depot(store.path, store.mirror.url)
-        self.nodes: tuple[str, ...] = ()
-        self._store = store
-        self._control = control
-        self._process = process
-        self._driver_lock = hold(store.path, "driver")
+        self.nodes = nodes
+        self._presence = presence
+        self._link = link
+        self._lender = FarLender(link.tell)
         self._workers: dict[str, Worker] = {}
         self._endings: dict[str, asyncio.Future[Ending]] = {}
-        self._spent: dict[int, asyncio.Future[Money]] = {}
-        self._numbers = 0
-        self._lost = ""
-        self._listening: asyncio.Task[None] | None = None
-        self._writer: asyncio.StreamWriter
-        self._on_lost: Callable[[], tuple[list[str], Money]]
+        self._lost: RunStopped | None = None
+        self._lender_lost: Callable[[], tuple[list[str], Money]]
 
     @classmethod
-    def joined(cls, store: RunDir, job: Job, address: str | None, spool: Path) -> RayCrew:
+    def joined(cls, run: RunDir, job: Job, address: str | None, spool: Path) -> RayCrew:
         """Joins the cluster at `address` and checks that every node can work on the run.
 
         Args:
@@ -106,136 +72,70 @@ class RayCrew:
         Raises:
             UsageError: nothing was sent.
         """
-        token = secrets.token_hex(16)
-        control, its_control = socket.socketpair()
-        with its_control, tempfile.TemporaryFile() as said:
-            process = _bridge(its_control, said)
-            crew = cls(store, control, process)
-            try:
-                crew.put_token(token)
-                run = RunAt(job, str(store.path.absolute()), str(spool.absolute()), crew.url)
-                asked = CheckIn(
-                    version=__version__,
-                    code=code_digest(Path(__file__).parents[2]),
-                    token=token,
-                    cwd=str(Path.cwd()),
-                    machine=machine() if any(at.host in SELF_STARTED for at in job.endpoint) else None,
-                    run=line(run),
-                )
-                control.sendall(line(Join(address, asked)))
-                with control.makefile("rb") as file:
-                    hear = partial(_answer, file, address, said, control)
-                    assert isinstance(hear(INIT_S), Connected)
-                    joined = hear(JOIN_S)
-                    assert isinstance(joined, Joined)
-                control.settimeout(None)
-            except BaseException:  # whatever it is, the bridge must not stay behind; it goes on its way
-                crew.end()
-                raise
-        crew.nodes = joined.nodes
-        return crew
-
-    @property
-    def url(self) -> str | None:
-        """Where the workers leave what they do; None when they share the run directory."""
-        return None if self._depot is None else self._depot.url
-
-    def put_token(self, token: str) -> None:
-        """Leaves what every node must be able to read. Raises UsageError when that cannot be."""
-        if self._depot is None:
-            (self._store.path / "workers" / "token").write_text(token)
-            return
+        link, presence = BridgeLink(), None
         try:
-            self._depot.arrive("token", token)
-        except StorageError as error:
-            raise UsageError(f"{error.filename}: {error.strerror}.") from error
+            presence = Presence(run)
+            at = RunAt(job, str(run.path.absolute()), str(spool.absolute()), presence.url)
+            asked = CheckIn(
+                version=__version__,
+                code=code_digest(Path(__file__).parents[2]),
+                token=presence.token,
+                cwd=str(Path.cwd()),
+                machine=machine() if any(own.host in SELF_STARTED for own in job.endpoint) else None,
+                run=line(at),
+            )
+            return cls(presence, link, link.join(Join(address, asked)).nodes)
+        except BaseException:  # whatever it is, the bridge must not stay behind; it goes on its way
+            link.end()
+            if presence is not None:
+                presence.close()
+            raise
 
     async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> Lender:
-        reader, self._writer = await asyncio.open_connection(sock=self._control, limit=MAX_LINE)
-        self._on_lost = lost
-        self._listening = asyncio.create_task(self._listen(reader))
-        self._tell(Open(terms))
-        return _FarLender(self._lend)
+        self._lender_lost = lost
+        await self._link.open(self._heard, self._bridge_ended)
+        self._link.tell(Open(terms))
+        return self._lender
 
     async def start(self, begin: Begin) -> Worker:
-        self._refuse_lost()
+        if self._lost is not None:
+            raise self._lost
         name = begin.name
 
         def tell(message: ToWorker) -> None:
-            self._tell(Tell(name, message))
+            self._link.tell(Tell(name, message))
 
         def give(shard: int | None) -> None:
-            self._tell(Give(name, shard))
+            self._link.tell(Give(name, shard))
 
         worker = self._workers[name] = Worker(name, tell, give)
         self._endings[name] = asyncio.get_running_loop().create_future()
-        run = msgspec.structs.replace(begin.run, url=self.url)
-        self._tell(Start(msgspec.structs.replace(begin, run=run, fence_s=FENCE_S)))
+        run = msgspec.structs.replace(begin.run, url=self._presence.url)
+        self._link.tell(Start(msgspec.structs.replace(begin, run=run, fence_s=FENCE_S)))
         return worker
 
     async def ended(self, worker: Worker) -> Ending:
         name = worker.name
         if not self._endings[name].done():
-            self._tell(End(name))
+            self._link.tell(End(name))
         ending = await self._endings[name]
         del self._workers[name], self._endings[name]
         if ending.certain:
-            await self._gone(name)
+            await self._presence.gone(name)
         return ending
 
     async def gone_for_certain(self, worker: Worker) -> None:
-        """Its lock is free, or it has had no grant for longer than it may go on without."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FENCE_S + 1.0):
-                # another machine's lock can only be looked at; at a URL there is none: time alone tells
-                while self._depot is not None or is_held(self._store.path, worker.name):  # noqa: ASYNC110
-                    await asyncio.sleep(POLL_S)
-        await self._gone(worker.name)
-
-    async def _gone(self, name: str) -> None:
-        """Tidies up after a worker that can write no more."""
-        let_go(self._store.path, name)
-        if self._depot is not None:
-            with contextlib.suppress(StorageError):  # the next start waits for it, in vain
-                await asyncio.to_thread(self._depot.leave, name)
+        await self._presence.await_gone(worker.name)
+        await self._presence.gone(worker.name)
 
     async def close(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-            self._writer.close()
+        self._link.hush()
         await asyncio.to_thread(self.end)
 
     def end(self) -> None:
-        """Leaves the cluster."""
-        self._control.close()
-        if self._listening is None:  # it may be waiting for an address where nobody answers
-            self._process.kill()
-        exit_code(self._process, CLOSE_S)
-        if self._depot is not None:
-            with contextlib.suppress(StorageError):
-                self._depot.leave("token")
-        with contextlib.suppress(OSError):
-            (self._store.path / "workers" / "token").unlink(missing_ok=True)
-            let_go(self._store.path, "driver")
-            os.close(self._driver_lock)
-
-    def _tell(self, message: ToBridge) -> None:
-        if not self._writer.is_closing():
-            self._writer.write(line(message))
-
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.readline():
-                self._heard(from_bridge(data))
-        code = await asyncio.to_thread(self._process.wait)
-        self._lost = f"the process that talks to Ray ended with code {code}"
-        for future in self._spent.values():
-            future.set_exception(self._stopped())
-        self._spent.clear()
-        for name, ending in self._endings.items():
-            if not ending.done():
-                ending.set_result(Ending("with the connection to the cluster", certain=False))
-            self._workers[name].inbox.put_nowait(None)
+        """Leaves the cluster. Blocks."""
+        self._link.end()
+        self._presence.close()
 
     def _heard(self, message: FromBridge) -> None:
         match message:
@@ -246,113 +146,33 @@ class RayCrew:
                 if name in self._workers:
                     self._workers[name].where = where
             case Ended(name, ending):
-                self._end(name, ending)
+                self._has_ended(name, ending)
             case Nowhere(name):
-                self._lost = "no node of the cluster is left"
-                self._end(name, Ending("because no node is left"))
+                self._lost = _stopped("no node of the cluster is left")
+                self._lender.is_lost(self._lost, answers=True)
+                self._has_ended(name, Ending("because no node is left"))
                 if name in self._workers:
                     self._workers[name].inbox.put_nowait(None)
-            case Lent(number, spent):
-                if number in self._spent:
-                    self._spent.pop(number).set_result(spent)
+            case Lent():
+                self._lender.answered(message)
             case LenderLost():
-                names, gone_spent = self._on_lost()
-                self._tell(Lend(0, GoOn(tuple(names), gone_spent)))
+                self._lender.go_on(*self._lender_lost())
             case Connected() | Joined() | Refused():
                 raise AssertionError("said before there are workers")
             case _:
                 assert_never(message)
 
-    def _end(self, name: str, ending: Ending) -> None:
+    def _bridge_ended(self, code: int) -> None:
+        self._lost = _stopped(f"the process that talks to Ray ended with code {code}")
+        self._lender.is_lost(self._lost, answers=False)
+        for name in self._endings:
+            self._has_ended(name, Ending("with the connection to the cluster", certain=False))
+            self._workers[name].inbox.put_nowait(None)
+
+    def _has_ended(self, name: str, ending: Ending) -> None:
         if name in self._endings and not self._endings[name].done():
             self._endings[name].set_result(ending)
 
-    async def _lend(self, call: LenderCall) -> Money:
-        self._refuse_lost()
-        self._numbers += 1
-        future = self._spent[self._numbers] = asyncio.get_running_loop().create_future()
-        self._tell(Lend(self._numbers, call))
-        spent: Money = await future
-        return spent
 
-    def _refuse_lost(self) -> None:
-        if self._lost:
-            raise self._stopped()
-
-    def _stopped(self) -> RunStopped:
-        return RunStopped(
-            StopReason.RAY, f"{self._lost}. Go on with the same command, or with another engine."
-        )
-
-
-class _FarLender:
-    """The budget in its actor, as the foreman sees it; see `engines.crew.Lender`."""
-
-    def __init__(self, lend: Callable[[LenderCall], Awaitable[Money]]) -> None:
-        self._lend = lend
-
-    async def lease(self, name: str, demand: Demand) -> Grant | None:
-        raise NotImplementedError(f"a lease of {name} ({demand.applied}) is asked for at its node")
-
-    async def expect(self, workers: int) -> None:
-        await self._lend(Expect(workers))
-
-    async def release(self, name: str, spent: Money) -> None:
-        await self._lend(Release(name, spent))
-
-    async def give_up(self, name: str) -> None:
-        await self._lend(GiveUp(name))
-
-    async def forget(self, name: str) -> None:
-        await self._lend(Forget(name))
-
-    async def settle(self, name: str, spent: Money) -> None:
-        await self._lend(Settle(name, spent))
-
-    async def spent(self) -> Money:
-        return await self._lend(AskSpent())
-
-
-def refuse_absent(address: str | None) -> None:
-    """Raises UsageError when ray is not installed, nothing listens at the address, or it is none."""
-    if importlib.util.find_spec("ray") is None:
-        raise UsageError(MISSING)
-    if address is None:
-        return
-    host, _, port = address.rpartition(":")
-    if "//" in address or not host or not port.isdecimal():
-        raise UsageError(
-            f"{{limits.ray_address={address}}}: expected HEAD:PORT, such as {socket.gethostname()}:6379."
-        )
-    try:
-        socket.create_connection((host, int(port)), CONNECT_S).close()
-    except (OSError, OverflowError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "no answer"
-        raise UsageError(
-            f"{{limits.ray_address={address}}}: {why}. Is the cluster up? ray start --head"
-        ) from None
-
-
-def _bridge(control: socket.socket, said: IO[bytes]) -> subprocess.Popen[bytes]:
-    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_DEDUP_LOGS": "0"}
-    return spawned("batchlab.engines.ray", [control.fileno()], said=said, env=quiet, new_session=True)
-
-
-def _answer(
-    file: IO[bytes], address: str | None, said: IO[bytes], control: socket.socket, wait_s: float
-) -> FromBridge:
-    """The bridge's next answer. Raises UsageError when none comes, or it is a refusal."""
-    where = f"{{limits.ray_address={address}}}" if address else "ray"
-    control.settimeout(wait_s)
-    try:
-        data = file.readline()
-    except TimeoutError:
-        raise UsageError(f"{where}: no Ray cluster answered within {wait_s:g} s.") from None
-    if not data.endswith(b"\n"):
-        said.seek(0)
-        words = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        raise UsageError(f"{where}: Ray ended before the run began: {words[-1][:300]}")
-    answer = from_bridge(data)
-    if isinstance(answer, Refused):
-        raise UsageError("\n".join(f"{where}: {text}" for text in answer.text.splitlines()))
-    return answer
+def _stopped(why: str) -> RunStopped:
+    return RunStopped(StopReason.RAY, f"{why}. Go on with the same command, or with another engine.")

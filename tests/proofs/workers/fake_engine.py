@@ -24,7 +24,7 @@ from typing import Any
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.crew import Ending, LenderTerms, Worker
 from batchlab.engines.endpoint import Endpoint
-from batchlab.engines.foreman import Foreman
+from batchlab.engines.foreman.engine import Foreman
 from batchlab.engines.lender import allocator
 from batchlab.engines.messages import Begin
 from batchlab.engines.work import Work

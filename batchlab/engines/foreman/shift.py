@@ -11,8 +11,11 @@ from typing import assert_never
 import msgspec
 
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.accounts import Accounts, Loss
 from batchlab.engines.crew import Crew, Ending, LenderTerms, Worker
+from batchlab.engines.foreman.accounts import Accounts, Loss
+from batchlab.engines.foreman.relay import Relay
+from batchlab.engines.foreman.roll import Roll
+from batchlab.engines.foreman.shard_books import ShardBooks
 from batchlab.engines.local import TICK_S
 from batchlab.engines.messages import (
     Answered,
@@ -32,9 +35,6 @@ from batchlab.engines.messages import (
     stop_message,
 )
 from batchlab.engines.observer import Observer
-from batchlab.engines.relay import Relay
-from batchlab.engines.roll import Roll
-from batchlab.engines.shard_books import ShardBooks
 from batchlab.engines.terms import controller_limits, spent_of
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError, CorruptRun, UsageError

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.crew import Crew
+from batchlab.engines.foreman.shift import Shift
 from batchlab.engines.local import LocalEngine
 from batchlab.engines.messages import Address, Begin, RunAt
 from batchlab.engines.observer import Observer, RowWatch
 from batchlab.engines.share import Share
-from batchlab.engines.shift import Shift
 from batchlab.engines.terms import OwnTerms
 from batchlab.engines.work import Work
 from batchlab.records import Shard
