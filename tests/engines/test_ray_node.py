@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import importlib.util
 import json
 import os
@@ -12,13 +11,15 @@ import socket
 from pathlib import Path
 
 import pytest
+from msgspec.structs import asdict, replace
 
 import batchlab
 from batchlab.engines.messages import Address, Begin, RunAt, line, read_run, to_worker
 from batchlab.engines.ray import link
 from batchlab.engines.ray.crew import RayCrew
 from batchlab.engines.ray.link import refuse_absent
-from batchlab.engines.ray.node import CheckIn, Node, code_digest, machine
+from batchlab.engines.ray.messages import CheckIn
+from batchlab.engines.ray.node import Node, code_digest, this_machine
 from batchlab.errors import UsageError
 from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
@@ -54,7 +55,7 @@ def asked(tmp_path, monkeypatch):
         code=code_digest(Path(batchlab.__file__).parent),
         token=TOKEN,
         cwd=str(tmp_path),
-        machine=machine(),
+        machine=this_machine(),
         run=line(RunAt(job, str(path), str(path / "stdin.jsonl"))),
     )
     os.close(lock)
@@ -65,7 +66,7 @@ def run_dir(asked: CheckIn) -> Path:
 
 
 def problem(asked: CheckIn) -> str:
-    return asyncio.run(Node(lambda: None).check_in(asked))
+    return asyncio.run(Node(lambda: None).check_in(**asdict(asked)))
 
 
 def test_a_node_that_sees_all_as_the_driver_does_may_work(asked):
@@ -82,7 +83,7 @@ def test_a_node_that_sees_all_as_the_driver_does_may_work(asked):
     ],
 )
 def test_what_differs_there_is_one_line(asked, name, value, said):
-    found = problem(dataclasses.replace(asked, **{name: value}))
+    found = problem(replace(asked, **{name: value}))
 
     assert said in found
     assert "\n" not in found
@@ -91,7 +92,7 @@ def test_what_differs_there_is_one_line(asked, name, value, said):
 def test_a_run_directory_that_is_not_there_is_one_line(asked):
     away = line(RunAt(read_run(asked.run).job, "/nowhere", "/nowhere/stdin.jsonl"))
 
-    found = problem(dataclasses.replace(asked, run=away))
+    found = problem(replace(asked, run=away))
 
     assert "/nowhere: No such file or directory. Put the run directory on a file system" in found
     assert "\n" not in found

@@ -14,13 +14,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 import batchlab
 from batchlab.engines.crew import Worker as SeenWorker
 from batchlab.engines.messages import RunAt, line
 from batchlab.engines.processes import ProcessCrew
-from batchlab.engines.ray.node import CheckIn, Node, code_digest
+from batchlab.engines.ray.messages import CheckIn
+from batchlab.engines.ray.node import Node, code_digest
 from batchlab.job.file import job_from
 from batchlab.looking.opening import open_run
 from batchlab.looking.reading import run_status, verify_run
@@ -338,9 +339,9 @@ def test_each_node_must_read_the_token_and_write(shared, memory):
     )
     nothing_there = line(RunAt(job, "/nowhere", "/nowhere", "basics://data/none"))
 
-    assert asyncio.run(Node(lambda: None).check_in(asked)) == ""
-    other = asyncio.run(Node(lambda: None).check_in(dataclasses.replace(asked, token="4567")))
-    gone = asyncio.run(Node(lambda: None).check_in(dataclasses.replace(asked, run=nothing_there)))
+    assert asyncio.run(Node(lambda: None).check_in(**asdict(asked))) == ""
+    other = asyncio.run(Node(lambda: None).check_in(**asdict(replace(asked, token="4567"))))
+    gone = asyncio.run(Node(lambda: None).check_in(**asdict(replace(asked, run=nothing_there))))
 
     assert other.startswith(f"{URL} is another store there. ")
     assert gone.startswith("basics://data/none/workers/token: no such object. ")

@@ -19,12 +19,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, assert_never
 
+import msgspec
+
 from batchlab.engines.child.process import cause_of
 from batchlab.engines.crew import Ending, LenderTerms
 from batchlab.engines.messages import MAX_LINE, Asked, Begin, line
 from batchlab.engines.ray import node
 from batchlab.engines.ray.budget import BudgetActor
 from batchlab.engines.ray.messages import (
+    CheckIn,
     Connected,
     End,
     Ended,
@@ -115,7 +118,7 @@ def _working_nodes(ray: Any) -> list[_ClusterNode]:
 
 
 class _Bridge:
-    def __init__(self, ray: Any, asked: node.CheckIn, nodes: list[_ClusterNode]) -> None:
+    def __init__(self, ray: Any, asked: CheckIn, nodes: list[_ClusterNode]) -> None:
         self._ray = ray
         self._asked = asked
         self._nodes = nodes
@@ -172,7 +175,7 @@ class _Bridge:
                 .remote(self._budget.finder())
             )
             async with asyncio.timeout(CHECK_IN_S):
-                problem = await at.actor.check_in.remote(self._asked)
+                problem = await at.actor.check_in.remote(**msgspec.structs.asdict(self._asked))
         except TimeoutError:
             problem = f"no answer within {CHECK_IN_S:g} s."
         except Exception as error:  # noqa: BLE001 - whatever Ray says, it is the reason to refuse

@@ -14,6 +14,7 @@ from batchlab.engines.messages import Begin, RunAt, ToWorker, line
 from batchlab.engines.ray.far_lender import FarLender
 from batchlab.engines.ray.link import BridgeLink
 from batchlab.engines.ray.messages import (
+    CheckIn,
     Connected,
     End,
     Ended,
@@ -31,7 +32,7 @@ from batchlab.engines.ray.messages import (
     Started,
     Tell,
 )
-from batchlab.engines.ray.node import CheckIn, code_digest, machine
+from batchlab.engines.ray.node import code_digest, this_machine
 from batchlab.engines.ray.presence import Presence
 from batchlab.job import SELF_STARTED, Job
 from batchlab.lending.messages import Money
@@ -81,7 +82,7 @@ class RayCrew:
                 code=code_digest(Path(__file__).parents[2]),
                 token=presence.token,
                 cwd=str(Path.cwd()),
-                machine=machine() if any(own.host in SELF_STARTED for own in job.endpoint) else None,
+                machine=this_machine() if any(own.host in SELF_STARTED for own in job.endpoint) else None,
                 run=line(at),
             )
             return cls(presence, link, link.join(Join(address, asked)).nodes)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+import msgspec
+
 from batchlab.engines.crew import Ending, LenderTerms
 from batchlab.engines.messages import Begin, FromWorker, Message, ToWorker, reader
-from batchlab.engines.ray.node import CheckIn
 from batchlab.lending.messages import Money
 
 
@@ -55,6 +56,24 @@ class AskSpent(Message, frozen=True):
 
 
 LenderCall: TypeAlias = Expect | Release | GiveUp | Forget | Settle | GoOn | AskSpent
+
+
+class CheckIn(msgspec.Struct, frozen=True):
+    """What a node is asked before anything is sent, as plain values: it may have another batchlab, or none.
+
+    Attributes:
+        version, code, cwd: of the driver's batchlab, and where it runs.
+        token: what the node must find in the run directory.
+        machine: the driver's, when only that machine reaches the endpoint.
+        run: a `RunAt` on its way, read once the node is known to have the same batchlab.
+    """
+
+    version: str
+    code: str
+    token: str
+    cwd: str
+    machine: str | None
+    run: bytes
 
 
 class Join(Message, frozen=True):

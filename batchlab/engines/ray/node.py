@@ -17,7 +17,6 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,25 +28,6 @@ if TYPE_CHECKING:
 BOX_MESSAGES = 2_000  # most that one answer carries
 
 
-@dataclass(frozen=True, slots=True)
-class CheckIn:
-    """What a node is asked before anything is sent. Travels by value, like all of this module.
-
-    Attributes:
-        version, code, cwd: of the driver's batchlab, and where it runs.
-        token: what the node must find in the run directory.
-        machine: the driver's, when only that machine reaches the endpoint.
-        run: an `engines.messages.RunAt` on its way: only the same batchlab can read it.
-    """
-
-    version: str
-    code: str
-    token: str
-    cwd: str
-    machine: str | None
-    run: bytes
-
-
 def code_digest(package: Path) -> str:
     """What the code of a package is, whatever it says its version is."""
     digest = hashlib.blake2b(digest_size=16)
@@ -56,7 +36,7 @@ def code_digest(package: Path) -> str:
     return digest.hexdigest()
 
 
-def machine() -> str:
+def this_machine() -> str:
     """What no two running machines have in common."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -89,39 +69,43 @@ class Node:
         self._news = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
 
-    async def check_in(self, asked: CheckIn) -> str:
-        """What keeps workers of this node from this run, in a line; "" when nothing does."""
+    async def check_in(
+        self, *, version: str, code: str, token: str, cwd: str, machine: str | None, run: bytes
+    ) -> str:
+        """What keeps workers of this node from this run, in a line; "" when nothing does.
+
+        It is given what is in a `ray.messages.CheckIn`, a type that this node may not have.
+        """
         installed = find_spec("batchlab")
         if installed is None or installed.origin is None:
-            return f"batchlab is not installed there. Install {asked.version} on every node."
+            return f"batchlab is not installed there. Install {version} on every node."
         from batchlab.version import __version__ as there
 
-        here = asked.version
-        if there != here:
-            return f"it has batchlab {there}, and this is {here}. Install one version on every node."
-        if code_digest(Path(installed.origin).parent) != asked.code:
+        if there != version:
+            return f"it has batchlab {there}, and this is {version}. Install one version on every node."
+        if code_digest(Path(installed.origin).parent) != code:
             return f"its batchlab {there} has other code than this one. Install the same on every node."
         from batchlab.engines.messages import read_run
 
-        run = read_run(asked.run)
-        if run.url is not None:
+        at = read_run(run)
+        if at.url is not None:
             from batchlab.remote.depot import unusable
 
-            if problem := await asyncio.to_thread(unusable, run.url, asked.token):
+            if problem := await asyncio.to_thread(unusable, at.url, token):
                 return f"{problem}. Every node must be able to read and write the run directory."
-        elif problem := _unshared(Path(run.path), asked.token):
+        elif problem := _unshared(Path(at.path), token):
             return f"{problem}. Put the run directory on a file system that all nodes share, or at a URL."
-        if asked.machine not in (None, machine()):
+        if machine not in (None, this_machine()):
             return "the endpoint's address is the driver's own machine, which this node is not."
         from batchlab.store.disk.fence import is_held
 
-        if run.url is None and not is_held(Path(run.path), "driver"):
-            return f"locks in {run.path} do not reach it. Mount that file system with locks (NFS 4, flock)."
+        if at.url is None and not is_held(Path(at.path), "driver"):
+            return f"locks in {at.path} do not reach it. Mount that file system with locks (NFS 4, flock)."
         with contextlib.suppress(OSError):
-            os.chdir(asked.cwd)  # paths of the job that are not absolute
+            os.chdir(cwd)  # paths of the job that are not absolute
         from batchlab.engines.worker.opening import problem_with
 
-        return await asyncio.to_thread(problem_with, run)
+        return await asyncio.to_thread(problem_with, at)
 
     async def start(self, begin: Begin) -> int:
         """Starts a worker; returns its process id."""
