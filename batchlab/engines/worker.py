@@ -43,7 +43,7 @@ from batchlab.lending.messages import (
     PERIOD_S,
     Grant,
 )
-from batchlab.observe.facts import Place
+from batchlab.observe.facts import EndpointAddress
 from batchlab.observe.watchers import Watchers, worker_watch
 from batchlab.records import Outcome, OutcomeClass, Shard
 from batchlab.remote.depot import Depot, manifest_at
@@ -254,13 +254,16 @@ class _Worker:
         def say(text: str) -> None:  # also from a thread that sends spans
             loop.call_soon_threadsafe(partial(self._tell, "say", text=text))
 
-        places = [Place.of(one, url) for one, (url, _) in zip(job.endpoint, begin["endpoints"], strict=True)]
+        addresses = [
+            EndpointAddress.of(one, url)
+            for one, (url, _) in zip(job.endpoint, begin["endpoints"], strict=True)
+        ]
         secrets = tuple(
             key
             for one, (_, key) in zip(job.endpoint, begin["endpoints"], strict=True)
             if key and one.host not in SELF_STARTED
         )
-        return worker_watch(job, begin["watch"], places, secrets, say)
+        return worker_watch(job, begin["watch"], addresses, secrets, say)
 
     def update(self, state: RunState) -> None:
         """Told with the next renewal."""

@@ -17,7 +17,7 @@ from statistics import fmean, median
 import numpy as np
 
 from batchlab.run_state import RunState
-from batchlab.runner.early_forecast import FirstRows
+from batchlab.runner.first_rows import FirstRows
 from batchlab.totals import Totals
 
 START_S, LATENCY_S = 0.3, 1.0
