@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from batchlab.runner.first_rows import FirstRows
-from tests.costs.early import error, ratios, states
+from tests.proofs.costs.early import error, ratios, states
 
 
 def made_by(latencies: np.ndarray, concurrency: int, *, before: int = 0):
@@ -17,7 +17,7 @@ def made_by(latencies: np.ndarray, concurrency: int, *, before: int = 0):
 
 @pytest.mark.parametrize(("rows", "concurrency"), [(100, 4), (500, 16), (2_000, 64)])
 def test_a_window_that_still_grows_makes_no_run_look_longer_than_it_is(rows, concurrency):
-    """The short form of `python -m tests.costs.early`; fixed seeds."""
+    """The short form of `python -m tests.proofs.costs.early`; fixed seeds."""
     found = [ratios(rows, concurrency, 0.5, seed) for seed in range(20)]
 
     ours, pace = (error(list(one)) for one in zip(*found, strict=True))
