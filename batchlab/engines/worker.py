@@ -269,7 +269,7 @@ class _Worker:
         """Told with the next renewal."""
 
     def message(self, text: str) -> None:
-        """See `engines.observer.Observer`."""
+        """Tells the parent, and first which endpoints are out."""
         for lane in self._terms.lanes:
             if lane.out is not None and lane.name not in self._told_out:
                 self._told_out.add(lane.name)
