@@ -86,18 +86,15 @@ class ShardFeed:
                 yield request
 
     def sent(self, row_id: int, attempt: int) -> None:
-        """See `dispatch.pool.Recorder`."""
         self._work.run.check_disk()
         self._shard_to_write(row_id).append_sent(row_id, attempt)
         if self._watch is not None:
             self._watch.sent(row_id)
 
     def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
-        """See `dispatch.pool.Recorder`."""
         self._shard_to_write(row_id).append_back(row_id, usage, usd)
 
     def sent_together(self, row_ids: Sequence[int], attempt: int) -> None:
-        """See `dispatch.grouping.GroupRecorder`."""
         self._work.run.check_disk()
         self._shard_to_write(row_ids[0]).append_sent_together(row_ids, attempt)
         if self._watch is not None:
@@ -107,7 +104,6 @@ class ShardFeed:
     def back_together(
         self, row_ids: Sequence[int], usages: Sequence[Usage] | None, usds: Sequence[float | None]
     ) -> None:
-        """See `dispatch.grouping.GroupRecorder`."""
         self._shard_to_write(row_ids[0]).append_back_together(row_ids, usages, usds)
 
     def grouped(self, request: RequestJob) -> Groups:
@@ -115,7 +111,6 @@ class ShardFeed:
         return Groups(self, rows=request.batch_rows, tokens=request.batch_tokens, shard_rows=self._shard_rows)
 
     def emit(self, result: Result) -> None:
-        """See `dispatch.pool.Recorder`."""
         shard = self._shard_to_write(result.row_id)
         final = shard.append(result, self._share.totals)
         if self._hand_out is not None or self._watch is not None:

@@ -12,7 +12,7 @@ from batchlab.errors import EXIT_FAILED_ROWS, BatchlabError, UsageError
 from batchlab.job import Job
 from batchlab.job.index import as_key, spelled
 from batchlab.observe.event_log import EventLog
-from batchlab.observe.facts import Place, RunFacts
+from batchlab.observe.facts import EndpointAddress, RunFacts
 from batchlab.observe.metrics import MetricsFile
 from batchlab.records import ChatRequest, Failure, Result
 from batchlab.run_end import RunSummary
@@ -85,13 +85,16 @@ class Watchers:
             self._safely(self._spans.started, facts)
 
     def joined(
-        self, span: tuple[int, int, int] | None, places: Sequence[Place], secrets: tuple[str, ...]
+        self,
+        span: tuple[int, int, int] | None,
+        addresses: Sequence[EndpointAddress],
+        secrets: tuple[str, ...],
     ) -> None:
         """This is a worker of a run that has begun."""
         if self._log is not None:
             self._log.joined(secrets)
         if self._spans is not None:
-            self._safely(self._spans.joined, span, places)
+            self._safely(self._spans.joined, span, addresses)
 
     def update(self, state: RunState) -> None:
         """How far the run is; called a few times a second."""
@@ -166,7 +169,7 @@ def _spans(say: Say) -> RunSpans:
 def worker_watch(
     job: Job,
     span: tuple[int, int, int] | None,
-    places: Sequence[Place],
+    addresses: Sequence[EndpointAddress],
     secrets: tuple[str, ...],
     say: Say,
 ) -> Watchers | None:
@@ -180,7 +183,7 @@ def worker_watch(
     except UsageError as error:
         say(spelled(str(error), as_key))
         return None
-    watchers.joined(span, places, secrets)
+    watchers.joined(span, addresses, secrets)
     return watchers if watchers.of_rows else None
 
 

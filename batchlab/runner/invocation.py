@@ -25,15 +25,15 @@ from batchlab.errors import (
 )
 from batchlab.job import SELF_STARTED, Job
 from batchlab.job.index import as_key, spelled
-from batchlab.looking.summary import counted
-from batchlab.observe.facts import Place, RunFacts
+from batchlab.looking.phrases import counted
+from batchlab.observe.facts import EndpointAddress, RunFacts
 from batchlab.observe.watchers import Watchers
 from batchlab.progress import Progress
 from batchlab.records import Completion, Shard
 from batchlab.run_end import RunStopped, RunSummary, StopReason, code_of
 from batchlab.run_state import RunState
 from batchlab.runner.crews import crew_for
-from batchlab.runner.early_forecast import EarlyForecast, FirstRows
+from batchlab.runner.first_rows import EarlyForecast, FirstRows
 from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.prepare import Prepared, stdin_spool
 from batchlab.runner.run_options import RunOptions
@@ -92,7 +92,7 @@ class Invocation:
             run=str(work.run.path.absolute()),
             job=work.job,
             before=work.before,
-            places=tuple(Place.of(endpoint.job, endpoint.base_url) for endpoint in work.endpoints),
+            addresses=tuple(EndpointAddress.of(at.job, at.base_url) for at in work.endpoints),
             # the word that our own simulator takes for a key is none, and is in its name
             secrets=tuple(
                 endpoint.key.reveal()

@@ -39,7 +39,7 @@ from batchlab.engines.worker.terms import LeasedTerms
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.job import SELF_STARTED
 from batchlab.lending.messages import HASTE_S, NOTHING, PERIOD_S, Grant, Money
-from batchlab.observe.facts import Place
+from batchlab.observe.facts import EndpointAddress
 from batchlab.observe.watchers import Watchers, worker_watch
 from batchlab.records import Shard
 from batchlab.run_end import RunStopped
@@ -126,13 +126,13 @@ class _Session:
         def say(text: str) -> None:  # also from a thread that sends spans
             loop.call_soon_threadsafe(partial(self._parent.tell, Said(text)))
 
-        places = [Place.of(endpoint.job, endpoint.base_url) for endpoint in self._work.endpoints]
+        addresses = [EndpointAddress.of(at.job, at.base_url) for at in self._work.endpoints]
         secrets = tuple(
             endpoint.key.reveal()
             for endpoint in self._work.endpoints
             if endpoint.key is not None and endpoint.job.host not in SELF_STARTED
         )
-        return worker_watch(job, begin.span, places, secrets, say)
+        return worker_watch(job, begin.span, addresses, secrets, say)
 
     def _shards(self) -> Iterator[Shard]:
         while not self._stop.is_set and (number := self._parent.next_shard()) is not None:
