@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchlab.dispatch.rate.buckets import Bucket
-from batchlab.dispatch.rate.controller import ControllerLimits, Permit, RateController
+from batchlab.dispatch.rate.controller import Permit, RateController
+from batchlab.job.limits import EndpointLimits
 from batchlab.protocol.limits import RateHeaders
 from tests.dispatch import controller_trace
 
 
 def controller(concurrency=64, **limits) -> RateController:
-    return RateController(ControllerLimits(concurrency=concurrency, **limits), now=0.0, rng=random.Random(7))
+    return RateController(EndpointLimits(concurrency=concurrency, **limits), now=0.0, rng=random.Random(7))
 
 
 def taken(it: RateController, now: float, count: int = 1000) -> list[Permit]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from batchlab.costs.price import Ceiling, Price
-from batchlab.dispatch.rate.controller import ControllerLimits, Permit
+from batchlab.dispatch.rate.controller import Permit
+from batchlab.job.limits import EndpointLimits
 from batchlab.lending.borrower import Borrower, LeasedBudget, LeasedController, Pause
 from batchlab.lending.lender import Allocator, Pauses
 from batchlab.lending.messages import (
@@ -48,7 +49,7 @@ class Process:
     dead: bool = False
 
 
-def process(name: str, limits: ControllerLimits, now: float, rng: random.Random) -> Process:
+def process(name: str, limits: EndpointLimits, now: float, rng: random.Random) -> Process:
     controller = LeasedController(limits, now=now, rng=rng, on_pause=lambda _: None, on_answer=lambda _: None)
     budget = LeasedBudget((False, False), on_short=lambda: None)
     borrower = Borrower({"one": (controller, limits.concurrency)}, budget, rows=lambda: math.inf)
@@ -61,7 +62,7 @@ def test_permits_and_rates_hold_over_silent_dying_and_returning_holders(seed):
     rng = random.Random(seed)
     cap, rpm, tpm = rng.choice([3, 8, 40]), rng.choice([None, 240.0, 3_000.0]), rng.choice([None, 60_000.0])
     count, idles = rng.choice([2, 3, 5]), seed % 2 == 1
-    limits = ControllerLimits(concurrency=cap, rpm=rpm, tpm=tpm, start=1)
+    limits = EndpointLimits(concurrency=cap, rpm=rpm, tpm=tpm, start=1)
     allocator = Allocator({"one": LaneLimits(cap, rpm, tpm)}, expected=count, request_s=REQUEST_S)
     live = [process(f"{n}.0", limits, rng.random(), rng) for n in range(count)]
     left: deque[tuple[float, float]] = deque()  # when a request left, and its tokens
@@ -121,7 +122,7 @@ def test_permits_and_rates_hold_over_silent_dying_and_returning_holders(seed):
 
 def test_buckets_that_are_full_when_a_minute_begins_come_off_its_rate():
     """All idle, then all at once: the burst and the minute after it are within the limit."""
-    limits = ControllerLimits(concurrency=500, rpm=240.0, start=500)
+    limits = EndpointLimits(concurrency=500, rpm=240.0, start=500)
     allocator = Allocator({"one": LaneLimits(500, 240.0, start=500)}, expected=3)
     rng = random.Random(1)
     holders = [process(name, limits, 0.0, rng) for name in "abc"]
@@ -296,7 +297,7 @@ def test_in_an_outage_one_holder_probes_and_the_others_wait_longer():
 def test_a_pause_that_one_meets_closes_the_gate_of_the_others_and_an_answer_ends_an_outage():
     told: list[Pause] = []
     up: list[bool] = []
-    limits = ControllerLimits(concurrency=4)
+    limits = EndpointLimits(concurrency=4)
     mine, other = (
         LeasedController(limits, now=0.0, rng=random.Random(1), on_pause=told.append, on_answer=up.append)
         for _ in range(2)
@@ -325,7 +326,7 @@ def test_a_pause_that_one_meets_closes_the_gate_of_the_others_and_an_answer_ends
 
 def test_nothing_leaves_after_a_lease_has_lapsed():
     controller = LeasedController(
-        ControllerLimits(concurrency=4), now=0.0, rng=random.Random(1), on_pause=print, on_answer=print
+        EndpointLimits(concurrency=4), now=0.0, rng=random.Random(1), on_pause=print, on_answer=print
     )
     assert controller.try_acquire(0.0, 1, 1) == math.inf
     grant = Allocator({"one": LaneLimits(4)}, expected=1).lease("a", ask(), 0.0)
@@ -337,7 +338,7 @@ def test_nothing_leaves_after_a_lease_has_lapsed():
 
 def test_a_limit_that_the_server_states_is_shared_too():
     controller = LeasedController(
-        ControllerLimits(concurrency=400, start=400), now=0.0, rng=random.Random(1), on_pause=print, on_answer=lambda _: None
+        EndpointLimits(concurrency=400, start=400), now=0.0, rng=random.Random(1), on_pause=print, on_answer=lambda _: None
     )  # fmt: skip
     allocator = Allocator({"one": LaneLimits(400)}, expected=2)
     allocator.lease("b", ask(400), 0.0)

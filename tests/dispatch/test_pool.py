@@ -17,7 +17,8 @@ from batchlab.dispatch.longer import with_more_tokens
 from batchlab.dispatch.pool import Pool, PoolCounters
 from batchlab.dispatch.rate import controller
 from batchlab.dispatch.rate.budget import Budget
-from batchlab.dispatch.rate.controller import ControllerLimits, RateController
+from batchlab.dispatch.rate.controller import RateController
+from batchlab.job.limits import EndpointLimits
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble import health, refusals
 from batchlab.errors import ApiError, RunStopped
@@ -85,7 +86,7 @@ class Ran:
             Lane(
                 f"lane {number}",
                 transport,
-                RateController(ControllerLimits(4), now=now, rng=random.Random(1)),
+                RateController(EndpointLimits(4), now=now, rng=random.Random(1)),
                 PriceBook(EndpointJob(), PriceJob(), "m"),
                 address="https://llm.example/v1/chat/completions",
             )

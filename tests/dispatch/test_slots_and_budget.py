@@ -12,7 +12,8 @@ from batchlab.costs.price import Ceiling, Price
 from batchlab.costs.pricing import PriceBook
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 from batchlab.dispatch.rate.budget import Budget
-from batchlab.dispatch.rate.controller import ControllerLimits, RateController
+from batchlab.dispatch.rate.controller import RateController
+from batchlab.job.limits import EndpointLimits
 from batchlab.dispatch.rate.slots import Slots, Stopped
 from batchlab.errors import RunStopped
 from batchlab.job import EndpointJob, PriceJob
@@ -38,7 +39,7 @@ def lane(name: str, controller: RateController, weight: float | None = None) -> 
 
 def slots(concurrency: int = 2) -> tuple[Slots, RateController, Clock]:
     clock = Clock()
-    controller = RateController(ControllerLimits(concurrency=concurrency), now=0.0, rng=random.Random(1))
+    controller = RateController(EndpointLimits(concurrency=concurrency), now=0.0, rng=random.Random(1))
     return Slots(Lanes([lane("one", controller)]), clock=clock), controller, clock
 
 
@@ -197,7 +198,7 @@ def three_lanes(*weights: float | None, concurrency: int = 1_000) -> tuple[Lanes
     lanes = [
         lane(
             f"lane{number}",
-            RateController(ControllerLimits(concurrency=concurrency), now=0.0, rng=random.Random(1)),
+            RateController(EndpointLimits(concurrency=concurrency), now=0.0, rng=random.Random(1)),
             weight,
         )
         for number, weight in enumerate(weights)
