@@ -16,21 +16,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from batchlab.dispatch.pool import PoolCounters
+from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.crew import Crew, Ending, Hand, Lender, LenderTerms
+from batchlab.engines.crew import Crew, Ending, Hand, LenderLink
 from batchlab.engines.local import TICK_S, Endpoint, LocalEngine
 from batchlab.engines.messages import Report
 from batchlab.engines.observer import Counters, Observer, RowWatch
 from batchlab.engines.roll import Roll
-from batchlab.engines.terms import OwnTerms, controller_limits, spent_of
+from batchlab.engines.terms import OwnTerms, spent_of
 from batchlab.errors import BatchlabError, CorruptRun, RunStopped, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import Job
-from batchlab.lending.lender import Pauses
-from batchlab.lending.messages import Demand, Grant, LaneLimits, Money
+from batchlab.lending.messages import Demand, Lease, LenderTerms
+from batchlab.lending.pauses import Pauses
 from batchlab.records import Shard
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
@@ -75,7 +78,7 @@ class Foreman:
         self.counters = Counters(earlier=earlier)
         self._gone = Report()  # the sum over the workers that have ended
         self._hands: list[Hand] = []
-        self._lender: Lender
+        self._lender: LenderLink
         self._roll = Roll(store, len(plan.shards))
         self._to_do: deque[int] = deque()
         self._books: dict[int, Totals] = {}  # shard → its totals before its worker began
@@ -88,7 +91,7 @@ class Foreman:
         self._pauses = Pauses()
         self._retry: AskAgain | None = None
         self._stop: StopSignal
-        self._concurrency = sum(one.job.concurrency or job.limits.concurrency for one in endpoints)
+        self._concurrency = sum(job.limits_at(one.job).concurrency for one in endpoints)
         self._spent = spent_of(earlier)  # by all that are gone, and before
         self._deaths_unsettled: set[str] = set()
 
@@ -129,18 +132,12 @@ class Foreman:
             await self._last_pass(stop, spent)
 
     def _lender_terms(self) -> LenderTerms:
-        job, limits = self._job, self._job.limits
-        lanes = {}
-        for endpoint in self._endpoints:
-            own = controller_limits(endpoint.job, job, endpoint.job.concurrency or limits.concurrency)
-            lane = LaneLimits(own.concurrency, own.rpm, own.tpm, own.start)
-            lanes[endpoint.job.name] = dataclasses.asdict(lane)
         return LenderTerms(
-            lanes,
+            {one.job.name: self._job.limits_at(one.job) for one in self._endpoints},
             expected=self._crew.size,
-            caps=(limits.max_cost, limits.max_tokens_total),
-            spent=(self._spent.usd, self._spent.tokens),
-            request_s=limits.timeout_s,
+            caps=self._job.limits.caps,
+            spent=self._spent,
+            request_s=self._job.limits.timeout_s,
         )
 
     def _lender_lost(self) -> tuple[list[str], Money]:
@@ -160,7 +157,7 @@ class Foreman:
             builder=self._builder,
             observer=_After(self._observer, self._gone.saved),
             earlier=self.counters.earlier,
-            terms=OwnTerms(self._job, spent),
+            terms=OwnTerms(self._job.limits.caps, spent),
             watch=self._watch,
         )
         engine.counters = self.counters
@@ -269,14 +266,14 @@ class Foreman:
     async def _asked(self, hand: Hand, message: dict[str, Any]) -> None:
         hand.asked = True
         hand.report = Report.from_json(message["report"])
-        hand.demand = Demand.from_json(message["demand"])
+        hand.demand = msgspec.convert(message["demand"], Demand)
         if "grant" in message:  # the lender has answered already
-            hand.grant = Grant.from_json(message["grant"])
+            hand.lease = msgspec.convert(message["grant"], Lease)
         else:
-            hand.grant = await self._lender.lease(hand.name, hand.demand)
-            hand.tell("grant", grant=hand.grant)
-        if hand.grant is not None and hand.grant.stop:
-            self._stop("budget", hand.grant.stop)
+            hand.lease = await self._lender.lease(hand.name, hand.demand)
+            hand.tell("grant", grant=msgspec.to_builtins(hand.lease))
+        if hand.lease is not None and hand.lease.stop:
+            self._stop("budget", hand.lease.stop)
 
     def _pass_on(self, hand: Hand, message: dict[str, Any]) -> None:
         """What one has met at an endpoint, all are to know."""

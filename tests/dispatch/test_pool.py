@@ -18,11 +18,11 @@ from batchlab.dispatch.pool import Pool, PoolCounters
 from batchlab.dispatch.rate import controller
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.rate.controller import RateController
-from batchlab.job.limits import EndpointLimits
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble import health, refusals
 from batchlab.errors import ApiError, RunStopped
 from batchlab.job import EndpointJob, LimitsJob, PriceJob
+from batchlab.job.limits import EndpointLimits
 from batchlab.records import (
     ChatRequest,
     Completion,

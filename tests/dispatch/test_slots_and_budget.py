@@ -13,10 +13,10 @@ from batchlab.costs.pricing import PriceBook
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.rate.controller import RateController
-from batchlab.job.limits import EndpointLimits
 from batchlab.dispatch.rate.slots import Slots, Stopped
 from batchlab.errors import RunStopped
 from batchlab.job import EndpointJob, PriceJob
+from batchlab.job.limits import EndpointLimits
 from batchlab.records import Outcome, OutcomeClass, Usage
 
 

@@ -15,9 +15,9 @@ from batchlab.dispatch.hedge import ENOUGH, Hedge
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Grant, Lane, Lanes
 from batchlab.dispatch.rate.controller import RateController
-from batchlab.job.limits import EndpointLimits
 from batchlab.errors import ApiError
 from batchlab.job import EndpointJob, PriceJob
+from batchlab.job.limits import EndpointLimits
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply
 from tests.scenarios.test_run import job
 

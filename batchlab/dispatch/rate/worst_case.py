@@ -60,6 +60,11 @@ class Reservation:
         self.worst_usd = self.charged_usd = worst_usd
         self.worst_tokens = self.charged_tokens = worst_tokens
 
+    @property
+    def worst(self) -> Money:
+        """The most that the request may use."""
+        return Money(self.worst_usd, self.worst_tokens)
+
 
 class WorstCase:
     """What is set aside for a request, in the light of the answers so far.

@@ -19,10 +19,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from batchlab.dispatch.rate.controller import Permit, RateController
-from batchlab.job.limits import EndpointLimits
 from batchlab.dispatch.trouble.health import RunHealth
 from batchlab.dispatch.trouble.refusals import RowRefusals
 from batchlab.dispatch.trouble.verdict import booked
+from batchlab.job.limits import EndpointLimits
 from batchlab.records import Outcome as Judged
 from batchlab.records import OutcomeClass
 from tests.proofs.sim import providers
