@@ -54,7 +54,7 @@ class LenderHere:
         return self._lender.spent
 
 
-class LenderActor:
+class BudgetActor:
     """The lender in an actor of its own: nodes ask it for leases, and the run's process keeps its books.
 
     A killed one is made again with what it was made with. What it had lent is not in that: it lends

@@ -23,7 +23,7 @@ import msgspec
 import orjson
 
 from batchlab.engines import ray_node
-from batchlab.engines.lender import LenderActor
+from batchlab.engines.lender import BudgetActor
 from batchlab.engines.messages import MAX_LINE, line
 from batchlab.engines.processes import cause_of
 from batchlab.engines.ray_node import Hidden, Node
@@ -171,7 +171,7 @@ class _Bridge:
     def _begin_lending(self, terms: LenderTerms) -> None:
         here = self._ray.get_runtime_context().get_node_id()
         self._lender = (
-            self._ray.remote(LenderActor)
+            self._ray.remote(BudgetActor)
             .options(
                 name=self._lender_name,
                 num_cpus=0,

@@ -255,8 +255,7 @@ def test_the_first_answer_after_an_outage_ends_it():
 @given(rpm=st.floats(1, 6_000), seed=st.integers(0, 1_000))
 def test_rpm_is_never_exceeded_in_any_minute(rpm, seed):
     rng = random.Random(seed)
-    it = controller(concurrency=10_000, rpm=rpm)
-    it._w = 10_000.0
+    it = controller(concurrency=10_000, start=10_000, rpm=rpm)
     now, sent = 0.0, []
     for _ in range(400):
         permits = taken(it, now)
