@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from batchlab.dispatch.rate.money import Money
-from batchlab.engines.messages import Report
 from batchlab.lending.messages import Demand, Lease, LenderTerms
+from batchlab.run_state import RunState
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +20,7 @@ class Hand:
         name: no two lives of a worker have the same one, so that it stands for the lease's epoch.
         place: machine or process it is on, for a person.
         assigned: numbers of all shards it was ever given; `open` those it has not sealed.
+        state: how far it was when it last said so.
         demand, lease: what it asked for last, and what it got.
         heard_at: when it last said something, as `time.monotonic()`.
         asked: whether it has a lease, and so something to be told about.
@@ -31,7 +32,7 @@ class Hand:
     give: Callable[[int | None], None]
     place: str = ""
     inbox: asyncio.Queue[dict[str, Any] | None] = field(default_factory=asyncio.Queue)
-    report: Report = field(default_factory=Report)
+    state: RunState = field(default_factory=RunState)
     demand: Demand = field(default_factory=lambda: Demand(0, {}))
     lease: Lease | None = None
     assigned: set[int] = field(default_factory=set)

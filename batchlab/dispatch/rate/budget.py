@@ -14,9 +14,9 @@ from collections.abc import Callable
 from batchlab.dispatch.rate.money import NOTHING, Money
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import Dear, Reservation, WorstCase
-from batchlab.errors import RunStopped
 from batchlab.job.limits import Caps
 from batchlab.records import Usage
+from batchlab.run_end import RunStopped, StopReason
 
 NO_PRICE = (
     "a cost cap needs a price, and this model's is unknown. "
@@ -126,7 +126,7 @@ class Budget:
         """See `reserved`, which is how to use it."""
         if self._capped:
             if not reservation.priced and self._usd.cap is not None:
-                raise RunStopped("budget", NO_PRICE)
+                raise RunStopped(StopReason.BUDGET, NO_PRICE)
             await self._until_covered(reservation)
         self._usd.reserved += reservation.worst_usd
         self._tokens.reserved += reservation.worst_tokens
@@ -178,7 +178,7 @@ class Budget:
                 elif not self._in_flight:
                     meter, need = short
                     raise RunStopped(
-                        "budget",
+                        StopReason.BUDGET,
                         f"{meter.spent:g} of {meter.option} {meter.cap:g} is used, and the next request may "
                         f"use {need:g}. Go on with a higher {meter.option}.",
                     )
