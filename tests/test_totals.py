@@ -12,8 +12,8 @@ from batchlab.arrow import pa
 from batchlab.looking.summary import finish_text, notes, summary_lines
 from batchlab.records import RESULT_COLUMNS, Completion, Reply, Timing
 from batchlab.run_summary import RunSummary
+from batchlab.store.columns.results import columns_totals
 from batchlab.store.parts import with_results
-from batchlab.store.result_columns import columns_totals
 from batchlab.totals import MOST_WORDS, NO_WORDS, OTHERS, WORD_CHARS, Tally, Totals, WordCounts, result_totals
 
 

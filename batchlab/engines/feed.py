@@ -16,7 +16,7 @@ from batchlab.job import RequestJob
 from batchlab.job.index import as_key, spelled
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage
 from batchlab.store.open_shard import OpenShard, RetryRule
-from batchlab.store.run_dir import RunDir
+from batchlab.store.working import WorkingRun
 
 
 class ShardFeed:
@@ -32,7 +32,7 @@ class ShardFeed:
         *,
         source: Source,
         plan: InputPlan,
-        store: RunDir,
+        store: WorkingRun,
         builder: RequestBuilder,
         counters: Counters,
         retry: RetryRule | None,

@@ -33,7 +33,7 @@ from batchlab.lending.lender import Pauses
 from batchlab.lending.messages import Demand, Grant, LaneLimits, Money
 from batchlab.records import Shard
 from batchlab.store.asking import AskAgain
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
 from batchlab.totals import Tally, Totals
 
 MOST_DEATHS = 4  # in a row in which no row got a result: the next worker would die too
@@ -55,7 +55,7 @@ class Foreman:
         endpoints: Sequence[Endpoint],
         source: Source,
         plan: InputPlan,
-        store: RunDir,
+        store: LockedRun,
         builder: RequestBuilder,
         observer: Observer,
         earlier: Totals,

@@ -10,10 +10,8 @@ from batchlab.costs.forecast import Forecast
 from batchlab.looking.summary import duration, money
 from batchlab.progress import ProgressState, final_cost
 from batchlab.store.disk.files import atomic_write
+from batchlab.store.layout import Layout
 from batchlab.totals import Totals
-
-FILE = "forecast.json"
-
 
 EARLY_SHARE, EARLY_ROWS = 0.1, 20  # of the rows to send: from there on a forecast is kept
 
@@ -79,13 +77,13 @@ class FirstRows:
 def save_forecast(run_dir: Path, made: Forecast, content_hash: str) -> None:
     """Keeps a forecast for the end of the run, if its input is then still the same."""
     data = {"content_hash": content_hash, "forecast": made.to_json()}
-    atomic_write(run_dir / FILE, json.dumps(data).encode())
+    atomic_write(Layout(run_dir).forecast, json.dumps(data).encode())
 
 
 def saved_forecast(run_dir: Path, content_hash: str) -> Forecast | None:
     """The forecast that a pilot of the same input left in a run directory."""
     try:
-        data = json.loads((run_dir / FILE).read_bytes())
+        data = json.loads(Layout(run_dir).forecast.read_bytes())
         return Forecast.from_json(data["forecast"]) if data["content_hash"] == content_hash else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from batchlab.store.disk.files import FILE_MODE
+from batchlab.store.layout import Layout
 
 EVERY_S = 2.0
 LONG_AFTER_LINES, LONG_EVERY_S = 1_800, 15.0  # a night of 12 h is 4,400 lines
@@ -36,7 +37,7 @@ class History:
     """Appends to `history.jsonl` of a run. A disk that refuses ends the history, never the run."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._path = run_dir / "history.jsonl"
+        self._path = Layout(run_dir).history
         self._lines = 0
         self._next = 0.0
         self._limited = self._errors = 0
@@ -65,7 +66,7 @@ def read_history(run_dir: Path) -> list[Moment]:
     """The moments of a run, oldest first; lines that a crash cut short are left out."""
     moments: list[Moment] = []
     with contextlib.suppress(OSError):
-        for line in (run_dir / "history.jsonl").read_bytes().splitlines():
+        for line in Layout(run_dir).history.read_bytes().splitlines():
             with contextlib.suppress(ValueError, TypeError):
                 moments.append(Moment(**json.loads(line)))
     return moments

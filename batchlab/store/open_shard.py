@@ -3,102 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import re
-import secrets
-import shutil
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, RunStopped
 from batchlab.records import Result, Shard, Usage, is_replaceable
+from batchlab.store.columns.results import values_of
 from batchlab.store.disk.ballast import Ballast
-from batchlab.store.disk.fence import Fence
-from batchlab.store.disk.files import (
-    AppendFile,
-    atomic_write,
-    disk_errors,
-    fsync_dir,
-    made_new,
-    publish,
-    publish_new,
-)
+from batchlab.store.disk.fence import AnyFence
+from batchlab.store.disk.files import AppendFile, disk_errors, fsync_dir
 from batchlab.store.disk.sync import SyncGroup
 from batchlab.store.journal import (
     RESULT_KINDS,
-    JournalScan,
-    Record,
     ResultValues,
     back_record,
     back_together_record,
     decode,
+    repaired_records,
     result_record,
     sent_record,
     sent_together_record,
     storable,
 )
+from batchlab.store.layout import JournalName, Layout
+from batchlab.store.manifest import Manifest
 from batchlab.store.parts import file_digest, part_results, part_totals, write_part
+from batchlab.store.publisher import Publisher
 from batchlab.store.replay import Found, Replay
-from batchlab.store.result_columns import values_of
 from batchlab.totals import Tally, Totals
 
 RetryRule = Callable[[Result], bool]  # asked about failed and invalid results only
 
 _PENDING, _FAILED, _ANSWERED = 0, 1, 2
-
-
-def part_path(root: Path, index: int) -> Path:
-    """Where a shard's part is, or will be."""
-    return root / "completions" / f"part-{index:06d}.parquet"
-
-
-def part_numbers(names: Iterable[str]) -> set[int]:
-    """The shards whose parts are among some file names."""
-    found = (re.fullmatch(r"part-(\d+)\.parquet", name) for name in names)
-    return {int(match.group(1)) for match in found if match is not None}
-
-
-def journal_paths(root: Path, index: int) -> list[Path]:
-    """A shard's journals, oldest first."""
-    found = (root / "journal").glob(f"{index:06d}.*.log")
-    return sorted(found, key=_age)
-
-
-def _age(path: Path) -> tuple[int, str, int]:
-    """Orders the journals of a shard; one that came in pieces has a mark and a number more (`depot`)."""
-    _, journal, *piece, _ = path.name.split(".")
-    return int(journal), piece[0] if piece else "", int(piece[1]) if piece else 0
-
-
-def repaired_records(path: Path) -> Iterator[Record]:
-    """A journal's good records. A torn tail is cut off; damage before a good record is set aside.
-
-    Raises:
-        CorruptRun: after the last record, when there was damage that no crash leaves behind. The
-            damaged file is kept beside a clean one, so the next run goes on.
-    """
-    scan = JournalScan(path)
-    yield from scan.records()
-    if scan.damaged:
-        kept = path.with_name(f"{path.name}.damaged")
-        with disk_errors(kept):
-            shutil.copyfile(path, kept)
-        data = path.read_bytes()
-        good = b"".join(line for line in data.splitlines(keepends=True) if decode(line) is not None)
-        atomic_write(path, good)
-        where = ", ".join(f"{length} bytes at {offset}" for offset, length in scan.damaged[:5])
-        raise CorruptRun(
-            f"{path}: damaged ({where}), and not as a crash would leave it. "
-            f"The damaged file is kept as {kept.name}. Run the same command again to go on: "
-            "rows whose record was lost will be asked, and paid, once more."
-        )
-    if scan.torn_bytes:
-        file = AppendFile(path)
-        with disk_errors(path), contextlib.closing(file):
-            file.truncate(scan.good_bytes)
-            file.sync()
 
 
 class OpenShard:
@@ -107,6 +46,12 @@ class OpenShard:
     Records are taken, and written by the next `flush` in the order they came, with one write.
     A result replaces a failed or an invalid one, never a good one. Positions are kept, not results: memory
     is a few bytes a row.
+
+    Args:
+        root: the run directory.
+        publisher: where its part goes once it is sealed.
+        fence: whether this process may still write.
+        retry: which failures are asked again.
 
     Attributes:
         reopened: rows with a failed or invalid result that are to be asked again.
@@ -118,27 +63,21 @@ class OpenShard:
         self,
         root: Path,
         shard: Shard,
-        group: SyncGroup,
+        manifest: Manifest,
         *,
-        prefix: str,
-        vectors: Sequence[str],
-        record_part: Callable[[str, str, Totals], None],
+        group: SyncGroup,
         ballast: Ballast,
+        publisher: Publisher,
+        fence: AnyFence,
         retry: RetryRule | None = None,
-        on_sealed: Callable[[], None] | None = None,
-        expanded: pa.Schema | None = None,
-        fence: Fence | None = None,
     ) -> None:
         self.shard = shard
-        self._fence = fence
-        self._root = root
+        self._layout = Layout(root)
+        self._manifest = manifest
         self._group = group
-        self._prefix = prefix
-        self._expanded = expanded
-        self._vectors = vectors
-        self._record_part = record_part
         self._ballast = ballast
-        self._on_sealed = on_sealed
+        self._publisher = publisher
+        self._fence = fence
         self._state = bytearray(shard.rows)
         self._file_of = array("i", [-1]) * shard.rows
         self._offset = array("q", [0]) * shard.rows
@@ -147,19 +86,19 @@ class OpenShard:
         self._writing: AppendFile | None = None
         self._queued: list[tuple[bytes, int | None]] = []
         self._final = 0
-        self._base = part_path(root, shard.index)
+        self._base = self._layout.part(shard.index)
         self._had_part = self._base.exists()
         self.reopened = 0
         replay, found = Replay(), Found()
         if self._had_part:
-            for result in part_results(self._base, prefix, vectors):
+            for result in part_results(self._base, manifest.prefix, manifest.vectors):
                 if retry is not None and is_replaceable(result) and retry(result):
                     self.reopened += 1
                     replay.reopen(result)
                 else:
                     self._mark(result)
                     found.add(result)
-        for path in journal_paths(root, shard.index):
+        for path in self._layout.journal_files(shard.index):
             self._read_journal(path, replay, found, retry)
         replay.end()
         self._earlier = replay.earlier
@@ -245,7 +184,9 @@ class OpenShard:
 
     def values(self) -> Iterator[ResultValues | None]:
         """Each row's result as plain values, in row order; None for a pending one."""
-        base = part_results(self._base, self._prefix, self._vectors) if self._had_part else None
+        base = None
+        if self._had_part:
+            base = part_results(self._base, self._manifest.prefix, self._manifest.vectors)
         for index in range(self.shard.rows):
             old = next(base) if base is not None else None
             if self._state[index] == _PENDING:
@@ -271,29 +212,23 @@ class OpenShard:
             input_table,
             self.values(),
             first_row=self.shard.first_row,
-            prefix=self._prefix,
-            expanded=self._expanded,
-            vectors=self._vectors,
-            mark="" if self._fence is None else f".{secrets.token_hex(4)}",
+            prefix=self._manifest.prefix,
+            expanded=self._manifest.expanded,
+            vectors=self._manifest.vectors,
+            mark=self._fence.mark,
         )
-        if self._fence is not None:
-            self._fence.check()
-            if self._is_taken_over():
-                self._fence.leave()
-        self._record_part(self._base.name, file_digest(tmp), totals)
-        if self._fence is None or self._had_part:
-            publish(tmp, self._base)
-        elif not publish_new(tmp, self._base):
+        self._fence.leave_if(self._is_taken_over)
+        self._publisher.note(self._base.name, file_digest(tmp), totals)
+        if not self._fence.publish(tmp, self._base, replaces=self._had_part):
             # an attempt that had been given up was faster after all: its part is complete, and stays
             totals = part_totals(self._base)
-            self._record_part(self._base.name, file_digest(self._base), totals)
+            self._publisher.note(self._base.name, file_digest(self._base), totals)
         self.close()
-        with disk_errors(self._root / "journal"):
-            for path in journal_paths(self._root, self.shard.index):
+        with disk_errors(self._layout.journals):
+            for path in self._layout.journal_files(self.shard.index):
                 path.unlink()
-            fsync_dir(self._root / "journal")
-        if self._on_sealed is not None:
-            self._on_sealed()
+            fsync_dir(self._layout.journals)
+        self._publisher.sealed(self.shard.index)
         return totals
 
     def close(self) -> None:
@@ -308,7 +243,7 @@ class OpenShard:
 
     def _is_taken_over(self) -> bool:
         """Whether another process has begun a journal of this shard since this one opened it."""
-        return bool(set(journal_paths(self._root, self.shard.index)) - {file.path for file in self._files})
+        return bool(set(self._layout.journal_files(self.shard.index)) - {file.path for file in self._files})
 
     def _queue(self, record: bytes, index: int | None = None) -> None:
         """Takes a record; `index` is the row whose result it holds, -1 when that is not to be kept."""
@@ -316,8 +251,7 @@ class OpenShard:
 
     def _write(self, data: bytes) -> int:
         """Appends whole records and returns the offset of the first."""
-        if self._fence is not None:
-            self._fence.check()
+        self._fence.check()
         try:
             return self._journal().append(data)
         except RunStopped as stop:
@@ -330,19 +264,15 @@ class OpenShard:
     def _journal(self) -> AppendFile:
         """The file that is written to, made first if need be. Raises RunStopped (disk)."""
         if self._writing is None:
-            taken = journal_paths(self._root, self.shard.index)
-            number = int(taken[-1].name.split(".")[1]) + 1 if taken else 1
-            path = self._journal_path(number)
-            if self._fence is not None:
-                while not made_new(path):  # this moment, by a process that was given up
-                    number += 1
-                    path = self._journal_path(number)
+            taken = self._layout.journal_names(self.shard.index)
+            number = taken[-1].number + 1 if taken else 1
+            path = self._layout.journal(JournalName(self.shard.index, number))
+            while not self._fence.claim(path):  # this moment, by a process that was given up
+                number += 1
+                path = self._layout.journal(JournalName(self.shard.index, number))
             self._writing = AppendFile(path)
             self._files.append(self._writing)
         return self._writing
-
-    def _journal_path(self, number: int) -> Path:
-        return self._root / "journal" / f"{self.shard.index:06d}.{number}.log"
 
     def _read_journal(self, path: Path, replay: Replay, found: Found, retry: RetryRule | None) -> None:
         number = len(self._files)

@@ -32,7 +32,9 @@ from batchlab.job.file import job_from
 from batchlab.lending.lender import Allocator
 from batchlab.lending.messages import Demand, Grant, Money
 from batchlab.records import Completion
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
+from batchlab.store.manifest import Manifest
+from batchlab.store.view import RunView
 from tests.engines.fake_worker import COST, FENCE_S, PRICE, STEP_S, WORKER, DriverKilled, FakeWorker, Killed
 
 
@@ -78,8 +80,7 @@ class FakeEngine:
         self.source = open_source(self.job.input.path)
         self.plan = self.source.scan(shard_rows)
         self.path = home / "run"
-        manifest = {"plan": self.plan.to_json(), "job": self.job.to_dict(), "generation": 1}
-        RunDir.create(self.path, manifest).close()
+        LockedRun.create(self.path, Manifest.of(self.job, self.plan, generation=1)).close()
         self.crew: FakeCrew
         self.stop: StopSignal
 
@@ -92,8 +93,7 @@ class FakeEngine:
                     return runner.run(self._drive())
 
     async def _drive(self) -> str | None:
-        store = RunDir.open(self.path)
-        store.lock()
+        store = LockedRun.open(self.path)
         try:
             self.stop = StopSignal()
             shards = [shard for shard in self.plan.shards if shard.index not in store.sealed()]
@@ -296,6 +296,6 @@ class _Inline(concurrent.futures.ThreadPoolExecutor):
 
 def answers(engine: FakeEngine) -> Iterator[str]:
     """The completions of all rows, as the parts have them."""
-    for result in RunDir.open(engine.path).all_results():
+    for result in RunView.open(engine.path).all_results():
         assert isinstance(result, Completion)
         yield result.reply.completion

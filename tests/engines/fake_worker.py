@@ -20,7 +20,8 @@ from batchlab.lending.borrower import Borrower, LeasedBudget, LeasedController
 from batchlab.lending.messages import Grant
 from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.store.disk.fence import Fence
-from batchlab.store.run_dir import RunDir
+from batchlab.store.manifest import read_manifest
+from batchlab.store.working import WorkingRun
 
 if TYPE_CHECKING:
     from tests.engines.fake_engine import FakeEngine
@@ -73,9 +74,9 @@ class FakeWorker:
         engine = self.engine
         WORKER.set(self.name)
         try:
-            self.store = RunDir.open(engine.path)
             seconds = math.inf if engine.what == "twice" else FENCE_S
-            self.store.fence = Fence(seconds, self._leave, now=lambda: engine.now)
+            fence = Fence(seconds, self._leave, now=lambda: engine.now)
+            self.store = WorkingRun(engine.path, read_manifest(engine.path), fence=fence)
             limits = controller_limits(engine.job.endpoint[0], engine.job, engine.cap)
             self.controller = LeasedController(
                 limits, now=engine.now, rng=engine.rng, on_pause=lambda _: None, on_answer=lambda _: None

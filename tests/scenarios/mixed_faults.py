@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
-from batchlab.store.run_dir import RunDir
+from batchlab.store.view import RunView
 from tests.conftest import CANARY, command, environment
 
 RETRIED = """
@@ -66,7 +66,7 @@ def run(rows: int, *, stream: bool, seed: int = 5) -> dict:
             str(path) for path in home.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()
         ]
         leaks += ["output"] if CANARY in done.stdout + done.stderr + verify.stdout + verify.stderr else []
-        store = RunDir.open(home / "runs" / "rows")
+        store = RunView.open(home / "runs" / "rows")
         totals = store.totals()
         return {
             "exit": done.returncode,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchlab.store import open_shard
-from batchlab.store.disk import files
+from batchlab.store.disk import fence, files
 from tests.proofs.crash.power_loss import explore
 
 
@@ -26,7 +26,7 @@ def without_fsync(tmp, final):
     [
         ([files.AppendFile], "sync", lambda _: None),
         ([files, open_shard], "fsync_dir", lambda _: None),
-        ([files, open_shard], "publish", without_fsync),
+        ([files, fence], "publish", without_fsync),
     ],
     ids=["no fdatasync", "no fsync of directories", "a part is renamed before it is synced"],
 )
