@@ -26,6 +26,7 @@ from batchlab.lending.messages import Demand, Grant, Money
 from batchlab.remote.depot import Depot
 from batchlab.remote.storage import StorageError
 from batchlab.store.disk.fence import FENCE_S, hold, is_held, let_go
+from batchlab.store.layout import TOKEN
 from batchlab.store.locked import LockedRun
 from batchlab.version import __version__
 
@@ -117,7 +118,7 @@ class RayCrew:
             self._store.layout.token.write_text(token)
             return
         try:
-            self._depot.arrive("token", token)
+            self._depot.arrive(TOKEN, token)
         except StorageError as error:
             raise UsageError(f"{error.filename}: {error.strerror}.") from error
 
@@ -190,7 +191,7 @@ class RayCrew:
             self._process.wait()
         if self._depot is not None:
             with contextlib.suppress(StorageError):
-                self._depot.leave("token")
+                self._depot.leave(TOKEN)
         with contextlib.suppress(OSError):
             self._store.layout.token.unlink(missing_ok=True)
             let_go(self._store.path, "driver")

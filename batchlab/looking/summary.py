@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from batchlab.run_summary import RunSummary
+from batchlab.store.layout import PARTS
 from batchlab.totals import OTHERS, Totals, WordCounts
 
 UNKNOWN = "?"  # never 0 for what nobody knows
@@ -42,7 +43,7 @@ def summary_lines(summary: RunSummary, command: str) -> list[str]:
     if totals.cut_off:
         count = counted(totals.cut_off, "request")
         lines.append(f"cut off: the answers to {count} were lost by a crash; each may have been billed")
-    places = [f"{summary.remote or summary.run_dir}/completions", summary.output, summary.errors_file]
+    places = [f"{summary.remote or summary.run_dir}/{PARTS}", summary.output, summary.errors_file]
     lines.append(f"results: {' and '.join(place for place in places if place)}")
     if summary.left_out:
         lines.append(

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-import re
 import secrets
 import time
 from collections.abc import Callable
@@ -44,6 +43,7 @@ from batchlab.store.layout import (
     JOURNALS,
     MANIFEST,
     PARTS,
+    RECORDS,
     TOKEN,
     WORKERS,
     JournalName,
@@ -54,20 +54,7 @@ from batchlab.store.layout import (
 from batchlab.store.manifest import Manifest
 from batchlab.store.parts import file_digest
 
-RECORDS = "checksums"  # the folder of records that no driver has taken into its log yet
-_PIECE = re.compile(rf"/{JOURNALS}/(\d{{6,}})/(\d+)\.([0-9a-f]+)\.(\d+)\.log$")
 _FOLDERS = (JOURNALS, RECORDS)  # beside the parts, and only as long as something is under way
-
-
-def piece_key(piece: JournalName) -> str:
-    """The name of a piece below the run's URL: a folder for each shard."""
-    return f"{JOURNALS}/{piece.shard:06d}/{piece.number}.{piece.attempt}.{piece.piece}.log"
-
-
-def piece_at(url: str) -> JournalName | None:
-    """The piece whose name a URL ends with, if it does."""
-    found = _PIECE.search(url)
-    return None if found is None else JournalName(int(found[1]), int(found[2]), found[3], int(found[4]))
 
 
 class Depot:
@@ -82,7 +69,7 @@ class Depot:
         """What there is of a shard's journals, of all shards when `index` is None; in reading order."""
         folder = f"{self.url}/{JOURNALS}"
         place = folder if index is None else f"{folder}/{index:06d}"
-        return sorted(piece for file in below(place) if (piece := piece_at(str(file))) is not None)
+        return sorted(piece for file in below(place) if (piece := JournalName.at(str(file))) is not None)
 
     def parts(self) -> set[int]:
         """Numbers of the shards whose parts are there."""
@@ -113,7 +100,7 @@ class Depot:
             target = self._layout.journal(piece)
             if not target.exists():
                 with contextlib.suppress(NotThereError):  # sealed this moment
-                    atomic_write(target, get_bytes(f"{self.url}/{piece_key(piece)}"))
+                    atomic_write(target, get_bytes(f"{self.url}/{piece.key}"))
         # after the pieces: those of a sealed shard go once its part is there
         digest = self.bring_part(index)
         if digest is not None and not (found and self.pieces(index)):
@@ -177,19 +164,19 @@ class Depot:
     def put(self, piece: JournalName, records: bytes) -> bool:
         """Puts a piece; False when one of that name is there already."""
         try:
-            put_bytes(f"{self.url}/{piece_key(piece)}", records, absent=True)
+            put_bytes(f"{self.url}/{piece.key}", records, absent=True)
         except AlreadyThereError:
             return False
         return True
 
     def size(self, piece: JournalName) -> int:
         """Bytes of a piece that is there."""
-        return RemoteFile(f"{self.url}/{piece_key(piece)}").size
+        return RemoteFile(f"{self.url}/{piece.key}").size
 
     def drop(self, index: int) -> None:
         """Deletes a sealed shard's pieces."""
         for piece in self.pieces(index):
-            remove(f"{self.url}/{piece_key(piece)}")
+            remove(f"{self.url}/{piece.key}")
 
     def push_journals(self) -> None:
         """Puts the directory's journals to the pieces, for workers elsewhere.

@@ -15,8 +15,8 @@ from typing import Any
 from batchlab.errors import RunStopped, UsageError
 from batchlab.remote.storage import NotThereError, get_bytes, put_bytes, remove
 from batchlab.remote.urls import scheme_of
+from batchlab.store.layout import SIGN
 
-SIGN = "lease.json"
 BEAT_S = 30.0
 GONE_S = 120.0  # four beats: a slow upload in between may cost two
 # a write to the Hub is a commit, which is no thing to do twice a minute

@@ -29,7 +29,6 @@ from batchlab.totals import Totals
 PATIENCE_S = 60.0  # a store that takes nothing for so long ends the run: what it has not is paid again
 OPEN_S = 5.0  # for what the event loop waits for
 RETRY_S = 1.0
-ATTEMPT = "attempt"  # the file that says which pieces are this directory's
 
 
 class Pieces:
@@ -110,7 +109,7 @@ class Segments:
         self._flush_s = flush_s
         self._check, self._trouble = check, trouble
         attempt = secrets.token_hex(4)
-        (run / ATTEMPT).write_text(attempt)
+        self._layout.attempt.write_text(attempt)
         self._pieces = Pieces(run, depot, attempt, check)
         self._had_part: set[int] = set()
         self._io = threading.RLock()
@@ -217,7 +216,7 @@ def salvage(home: Path, url: str) -> None:
     """
     run = home / "run"
     with contextlib.suppress(FileNotFoundError):  # it has ended in order, or has not begun
-        pieces = Pieces(run, Depot(run, url), (run / ATTEMPT).read_text(), lambda: None)
+        pieces = Pieces(run, Depot(run, url), Layout(run).attempt.read_text(), lambda: None)
         pieces.look()
         pieces.flush()
     shutil.rmtree(home, ignore_errors=True)

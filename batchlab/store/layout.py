@@ -20,10 +20,14 @@
     next/ ready/         the next generation, while it is built, and once it is whole (`swap`)
     previous/N/          what an earlier generation had (changed input or --fresh)
 
-A copy at a URL has the same names, and three more: `lease.json`, `checksums/` and the folders below
-`journal/` (`remote.depot`). A part is there once its shard is sealed. A shard with a part and no journal is
-sealed. With both, its failed rows are being asked again, or a crash came between publishing the part and
-deleting the journals; either way replaying the journals over the part gives the truth.
+A worker that has a directory of its own keeps in `attempt` which pieces are its own (`remote.segments`).
+
+A copy at a URL has the same names, and more: `lease.json` (`remote.presence`), `checksums/` and folders of
+pieces below `journal/` (`remote.depot`).
+
+A shard with a part and no journal is sealed. With both, its failed rows are being asked again, or a crash
+came between publishing the part and deleting the journals; either way replaying the journals over the part
+gives the truth.
 """
 
 from __future__ import annotations
@@ -41,12 +45,14 @@ JOURNALS, PARTS = "journal", "completions"
 PREVIOUS = "previous"
 WORKERS = "workers"
 TOKEN = "token"  # noqa: S105 - the name of a file
+SIGN, RECORDS = "lease.json", "checksums"  # at a URL only
 
 DIRECTORIES = (JOURNALS, PARTS)  # that every run has
 OF_A_GENERATION = (*DIRECTORIES, CHECKSUMS)  # what a new one replaces, beside run.json
 
 _PART = re.compile(r"part-(\d+)\.parquet")
 _JOURNAL = re.compile(r"(\d{6,})\.(\d+)(?:\.([0-9a-f]+)\.(\d+))?\.log")
+_PIECE = re.compile(rf"/{JOURNALS}/(\d{{6,}})/(\d+)\.([0-9a-f]+)\.(\d+)\.log$")
 
 
 def part_name(index: int) -> str:
@@ -90,6 +96,17 @@ class JournalName:
         """Its name in `journal/`."""
         piece = f".{self.attempt}.{self.piece}" if self.attempt else ""
         return f"{self.shard:06d}.{self.number}{piece}.log"
+
+    @property
+    def key(self) -> str:
+        """The name of a piece below the run's URL: there is a folder for each shard."""
+        return f"{JOURNALS}/{self.shard:06d}/{self.number}.{self.attempt}.{self.piece}.log"
+
+    @classmethod
+    def at(cls, url: str) -> JournalName | None:
+        """The piece whose key a URL ends with; None for another object."""
+        found = _PIECE.search(url)
+        return None if found is None else cls(int(found[1]), int(found[2]), found[3], int(found[4]))
 
     @classmethod
     def of(cls, file_name: str) -> JournalName | None:
@@ -180,6 +197,11 @@ class Layout:
     def uploaded(self) -> Path:
         """What the copy at a URL is known to have."""
         return self.root / "uploaded.log"
+
+    @property
+    def attempt(self) -> Path:
+        """Which pieces at a URL are those of the worker whose own directory this is."""
+        return self.root / "attempt"
 
     @property
     def next(self) -> Path:

@@ -174,7 +174,7 @@ class Manifest:
                     else None
                 ),
             )
-        except (KeyError, TypeError, ValueError) as error:  # within what the table below says no more of
+        except (LookupError, TypeError, ValueError) as error:  # within what the table below says no more of
             raise CorruptRun(f"{where}: not a run of batchlab ({type(error).__name__}: {error}).") from error
 
 
