@@ -15,7 +15,7 @@ from batchlab.inputs.sources.opening import Source
 from batchlab.job import RequestJob
 from batchlab.job.index import as_key, spelled
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage
-from batchlab.store.open_shard import OpenShard, RetryRule
+from batchlab.store.shard import OpenShard, RetryRule
 from batchlab.store.working import WorkingRun
 
 

@@ -31,7 +31,7 @@ from batchlab.job import EndpointJob, Job
 from batchlab.job.key import Secret
 from batchlab.records import Failure, Result, Shard
 from batchlab.store.asking import AskAgain
-from batchlab.store.open_shard import OpenShard, RetryRule
+from batchlab.store.shard import OpenShard, RetryRule
 from batchlab.store.working import WorkingRun
 from batchlab.totals import Totals
 

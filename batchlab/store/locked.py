@@ -15,8 +15,8 @@ from batchlab.store.disk.files import disk_errors, moved, private_dir
 from batchlab.store.disk.run_lock import RunLock
 from batchlab.store.layout import DIRECTORIES, is_run
 from batchlab.store.manifest import Manifest, read_manifest, write_manifest
-from batchlab.store.open_shard import OpenShard, RetryRule
 from batchlab.store.publisher import Here, RunPublisher
+from batchlab.store.shard import OpenShard, RetryRule
 from batchlab.store.swap import finish_swap, swap_in, swap_pending
 from batchlab.store.working import WorkingRun
 from batchlab.totals import Totals

@@ -95,7 +95,7 @@ class RunView:
 
     def shard_books(self, index: int) -> tuple[Totals, int]:
         """A shard's totals so far, and how many of its requests are in flight, or were at a crash."""
-        if index not in self.unsealed():
+        if not self._is_open(index):
             return (part_totals(self.part(index)) if self._has_part(index) else Totals()), 0
         opened = self.open_results(index)
         return opened.totals(), len(opened.replay.in_flight)
@@ -116,7 +116,7 @@ class RunView:
     def shard_tables(self, shard: Shard, input_table: Callable[[], pa.Table]) -> Iterator[pa.Table]:
         """A shard's rows with input and result columns; pending rows have the status `pending`."""
         manifest = self.manifest
-        if shard.index in self.sealed():
+        if self._has_part(shard.index) and not self._is_open(shard.index):
             yield from whole_tables(self.part(shard.index), manifest.prefix)
             return
         results = self.open_results(shard.index).by_row
@@ -127,7 +127,7 @@ class RunView:
 
     def shard_results(self, index: int) -> Iterator[Result]:
         """Every final result of a shard; sealed or not, begun or not."""
-        if index in self.unsealed():
+        if self._is_open(index):
             yield from self._results(index, is_open=True)
         elif self._has_part(index):
             yield from self._results(index, is_open=False)
@@ -152,6 +152,9 @@ class RunView:
 
     def _parts(self) -> set[int]:
         return part_numbers(path.name for path in self.layout.part_files())
+
+    def _is_open(self, index: int) -> bool:
+        return bool(self.layout.journal_names(index))
 
     def _has_part(self, index: int) -> bool:
         return self.layout.part(index).exists()

@@ -12,8 +12,8 @@ from batchlab.store.disk.ballast import Ballast
 from batchlab.store.disk.fence import AnyFence, NoFence
 from batchlab.store.disk.sync import SyncGroup
 from batchlab.store.manifest import Manifest
-from batchlab.store.open_shard import OpenShard, RetryRule
 from batchlab.store.publisher import Here, Publisher
+from batchlab.store.shard import OpenShard, RetryRule
 from batchlab.store.view import RunView
 
 

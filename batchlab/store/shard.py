@@ -18,6 +18,7 @@ from batchlab.store.disk.files import AppendFile, disk_errors, fsync_dir
 from batchlab.store.disk.sync import SyncGroup
 from batchlab.store.journal import (
     RESULT_KINDS,
+    Record,
     ResultValues,
     back_record,
     back_together_record,
@@ -38,6 +39,127 @@ from batchlab.totals import Tally, Totals
 RetryRule = Callable[[Result], bool]  # asked about failed and invalid results only
 
 _PENDING, _FAILED, _ANSWERED = 0, 1, 2
+
+
+class _Journals:
+    """The journals of a shard: those of earlier processes, and the one that this process writes."""
+
+    def __init__(
+        self, layout: Layout, shard: int, group: SyncGroup, ballast: Ballast, fence: AnyFence
+    ) -> None:
+        self._layout = layout
+        self._shard = shard
+        self._group = group
+        self._ballast = ballast
+        self._fence = fence
+        self._files: list[AppendFile] = []
+        self._writing: AppendFile | None = None
+
+    def read(self, path: Path) -> Iterator[tuple[Record, int]]:
+        """Opens one of an earlier process: its records, and the number it has here. Raises CorruptRun."""
+        number = len(self._files)
+        for record in repaired_records(path):
+            yield record, number
+        self._files.append(AppendFile(path))
+
+    def append(self, data: bytes) -> tuple[int, int]:
+        """Writes whole records. Returns the number of their file, and where in it they begin.
+
+        Raises:
+            RunStopped: the disk is full or failing.
+        """
+        self._fence.check()
+        try:
+            offset = self._file().append(data)
+        except RunStopped as stop:
+            if not self._ballast.spend(stop):
+                raise
+            # a new file: the old one may be as large as it may get, or end in half a record
+            self._writing = None
+            offset = self._file().append(data)
+        return len(self._files) - 1, offset
+
+    def appended(self, *, records: int, results: int) -> None:
+        """So many records were: they are synced soon. Raises RunStopped when an earlier sync failed."""
+        self._group.written(self._files[-1], records=records, results=results)
+
+    def result_at(self, number: int, offset: int, length: int) -> ResultValues:
+        """The result that was written there. Raises CorruptRun when it is there no more."""
+        file = self._files[number]
+        data = decode(file.read(offset, length))
+        if data is None or data.get("t") not in RESULT_KINDS:
+            raise CorruptRun(f"{file.path}: changed while the run was going on.")
+        return cast("ResultValues", data["v"])
+
+    def has_others(self) -> bool:
+        """Whether another process has begun a journal of this shard since this one opened it."""
+        return bool(set(self._layout.journal_files(self._shard)) - {file.path for file in self._files})
+
+    def close(self) -> None:
+        """Syncs what was written, and closes all. Raises RunStopped (disk)."""
+        if self._writing is not None:
+            self._group.flush()
+        self.drop()
+        self._writing = None
+
+    def drop(self) -> None:
+        """Closes all as they are."""
+        for file in self._files:
+            file.close()
+        self._files.clear()
+
+    def delete(self) -> None:
+        """Deletes all journals of the shard. Raises RunStopped (disk)."""
+        with disk_errors(self._layout.journals):
+            for path in self._layout.journal_files(self._shard):
+                path.unlink()
+            fsync_dir(self._layout.journals)
+
+    def _file(self) -> AppendFile:
+        """The file that is written to, made first if need be. Raises RunStopped (disk)."""
+        if self._writing is None:
+            taken = self._layout.journal_names(self._shard)
+            number = taken[-1].number + 1 if taken else 1
+            path = self._layout.journal(JournalName(self._shard, number))
+            while not self._fence.claim(path):  # this moment, by a process that was given up
+                number += 1
+                path = self._layout.journal(JournalName(self._shard, number))
+            self._writing = AppendFile(path)
+            self._files.append(self._writing)
+        return self._writing
+
+
+class _Rows:
+    """What is known of each row of a shard, and where its result is: a few bytes a row.
+
+    Attributes:
+        state: of each row, one of `_PENDING`, `_FAILED` and `_ANSWERED`.
+        final: how many have a result.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.state = bytearray(count)
+        self.final = 0
+        self._file = array("i", [-1]) * count
+        self._offset = array("q", [0]) * count
+        self._length = array("q", [0]) * count
+
+    def mark(self, index: int, result: Result) -> None:
+        """The row has this result; it takes the place of a failed or an invalid one, never of a good one."""
+        if self.state[index] == _ANSWERED:
+            return
+        self.final += self.state[index] == _PENDING
+        self.state[index] = _FAILED if is_replaceable(result) else _ANSWERED
+
+    def put(self, index: int, file: int, offset: int, length: int) -> None:
+        """The row's result is there in the journals."""
+        self._file[index], self._offset[index], self._length[index] = file, offset, length
+
+    def place(self, index: int) -> tuple[int, int, int] | None:
+        """Where in the journals the row's result is; None when it is in the part."""
+        if self._file[index] < 0:
+            return None
+        return self._file[index], self._offset[index], self._length[index]
 
 
 class OpenShard:
@@ -72,33 +194,20 @@ class OpenShard:
         retry: RetryRule | None = None,
     ) -> None:
         self.shard = shard
-        self._layout = Layout(root)
         self._manifest = manifest
-        self._group = group
-        self._ballast = ballast
         self._publisher = publisher
         self._fence = fence
-        self._state = bytearray(shard.rows)
-        self._file_of = array("i", [-1]) * shard.rows
-        self._offset = array("q", [0]) * shard.rows
-        self._length = array("q", [0]) * shard.rows
-        self._files: list[AppendFile] = []
-        self._writing: AppendFile | None = None
+        layout = Layout(root)
+        self._journals = _Journals(layout, shard.index, group, ballast, fence)
+        self._rows = _Rows(shard.rows)
         self._queued: list[tuple[bytes, int | None]] = []
-        self._final = 0
-        self._base = self._layout.part(shard.index)
-        self._had_part = self._base.exists()
+        self._part = layout.part(shard.index)
+        self._had_part = self._part.exists()
         self.reopened = 0
         replay, found = Replay(), Found()
         if self._had_part:
-            for result in part_results(self._base, manifest.prefix, manifest.vectors):
-                if retry is not None and is_replaceable(result) and retry(result):
-                    self.reopened += 1
-                    replay.reopen(result)
-                else:
-                    self._mark(result)
-                    found.add(result)
-        for path in self._layout.journal_files(shard.index):
+            self._read_part(replay, found, retry)
+        for path in layout.journal_files(shard.index):
             self._read_journal(path, replay, found, retry)
         replay.end()
         self._earlier = replay.earlier
@@ -108,16 +217,16 @@ class OpenShard:
     @property
     def complete(self) -> bool:
         """Whether every row has a final result."""
-        return self._final == self.shard.rows
+        return self._rows.final == self.shard.rows
 
     @property
     def pending(self) -> int:
         """Rows without a final result."""
-        return self.shard.rows - self._final
+        return self.shard.rows - self._rows.final
 
     def done(self, row_id: int) -> bool:
         """Whether the row has a final result."""
-        return self._state[row_id - self.shard.first_row] != _PENDING
+        return self._rows.state[row_id - self.shard.first_row] != _PENDING
 
     def append_sent(self, row_id: int, attempt: int) -> None:
         """Records that a request for the row leaves after the next `flush`."""
@@ -158,8 +267,8 @@ class OpenShard:
         except TypeError:  # an odd byte in one answer
             result = storable(result)
             record = result_record(result)
-        self._queue(record, -1 if self._state[index] == _ANSWERED else index)
-        self._mark(result)
+        self._queue(record, -1 if self._rows.state[index] == _ANSWERED else index)
+        self._rows.mark(index, result)
         if totals is not None:
             totals.add_result(result)
             if earlier is not None:
@@ -171,31 +280,32 @@ class OpenShard:
         if not self._queued:
             return
         data = b"".join([record for record, _ in self._queued])
-        offset = self._write(data)
+        number, offset = self._journals.append(data)
         queued, self._queued = self._queued, []
-        number, results = len(self._files) - 1, 0
+        results = 0
         for record, index in queued:
             if index is not None:
                 results += 1
                 if index >= 0:
-                    self._place(index, number, offset, len(record))
+                    self._rows.put(index, number, offset, len(record))
             offset += len(record)
-        self._group.written(self._files[number], records=len(queued), results=results)
+        self._journals.appended(records=len(queued), results=results)
 
     def values(self) -> Iterator[ResultValues | None]:
         """Each row's result as plain values, in row order; None for a pending one."""
         base = None
         if self._had_part:
-            base = part_results(self._base, self._manifest.prefix, self._manifest.vectors)
+            base = part_results(self._part, self._manifest.prefix, self._manifest.vectors)
         for index in range(self.shard.rows):
             old = next(base) if base is not None else None
-            if self._state[index] == _PENDING:
+            place = self._rows.place(index)
+            if self._rows.state[index] == _PENDING:
                 yield None
-            elif self._file_of[index] < 0:
+            elif place is None:
                 assert old is not None, "a row without a journal record has one in the part"
                 yield values_of(old)
             else:
-                yield self._read(index)
+                yield self._journals.result_at(*place)
 
     def seal(self, input_table: pa.Table) -> Totals:
         """Publishes the part and deletes the journals. Returns the shard's totals.
@@ -208,7 +318,7 @@ class OpenShard:
         assert self.complete, "a shard is sealed when every row has a final result"
         self.flush()
         tmp, totals = write_part(
-            self._base,
+            self._part,
             input_table,
             self.values(),
             first_row=self.shard.first_row,
@@ -217,66 +327,37 @@ class OpenShard:
             vectors=self._manifest.vectors,
             mark=self._fence.mark,
         )
-        self._fence.leave_if(self._is_taken_over)
-        self._publisher.note(self._base.name, file_digest(tmp), totals)
-        if not self._fence.publish(tmp, self._base, replaces=self._had_part):
+        self._fence.leave_if(self._journals.has_others)
+        self._publisher.note(self._part.name, file_digest(tmp), totals)
+        if not self._fence.publish(tmp, self._part, replaces=self._had_part):
             # an attempt that had been given up was faster after all: its part is complete, and stays
-            totals = part_totals(self._base)
-            self._publisher.note(self._base.name, file_digest(self._base), totals)
+            totals = part_totals(self._part)
+            self._publisher.note(self._part.name, file_digest(self._part), totals)
         self.close()
-        with disk_errors(self._layout.journals):
-            for path in self._layout.journal_files(self.shard.index):
-                path.unlink()
-            fsync_dir(self._layout.journals)
+        self._journals.delete()
         self._publisher.sealed(self.shard.index)
         return totals
 
     def close(self) -> None:
         """Writes what was taken, syncs and closes the journals."""
         self.flush()
-        if self._writing is not None:
-            self._group.flush()
-        for file in self._files:
-            file.close()
-        self._files.clear()
-        self._writing = None
-
-    def _is_taken_over(self) -> bool:
-        """Whether another process has begun a journal of this shard since this one opened it."""
-        return bool(set(self._layout.journal_files(self.shard.index)) - {file.path for file in self._files})
+        self._journals.close()
 
     def _queue(self, record: bytes, index: int | None = None) -> None:
         """Takes a record; `index` is the row whose result it holds, -1 when that is not to be kept."""
         self._queued.append((record, index))
 
-    def _write(self, data: bytes) -> int:
-        """Appends whole records and returns the offset of the first."""
-        self._fence.check()
-        try:
-            return self._journal().append(data)
-        except RunStopped as stop:
-            if not self._ballast.spend(stop):
-                raise
-            # a new file: the old one may be as large as it may get, or end in half a record
-            self._writing = None
-            return self._journal().append(data)
-
-    def _journal(self) -> AppendFile:
-        """The file that is written to, made first if need be. Raises RunStopped (disk)."""
-        if self._writing is None:
-            taken = self._layout.journal_names(self.shard.index)
-            number = taken[-1].number + 1 if taken else 1
-            path = self._layout.journal(JournalName(self.shard.index, number))
-            while not self._fence.claim(path):  # this moment, by a process that was given up
-                number += 1
-                path = self._layout.journal(JournalName(self.shard.index, number))
-            self._writing = AppendFile(path)
-            self._files.append(self._writing)
-        return self._writing
+    def _read_part(self, replay: Replay, found: Found, retry: RetryRule | None) -> None:
+        for result in part_results(self._part, self._manifest.prefix, self._manifest.vectors):
+            if retry is not None and is_replaceable(result) and retry(result):
+                self.reopened += 1
+                replay.reopen(result)
+            else:
+                self._rows.mark(result.row_id - self.shard.first_row, result)
+                found.add(result)
 
     def _read_journal(self, path: Path, replay: Replay, found: Found, retry: RetryRule | None) -> None:
-        number = len(self._files)
-        for record in repaired_records(path):
+        for record, number in self._journals.read(path):
             result = replay.apply(record.data)
             if result is None:
                 continue
@@ -284,30 +365,11 @@ class OpenShard:
             if not self._had_part and retry is not None and is_replaceable(result) and retry(result):
                 self.reopened += 1
                 replay.reopen(result)
-            elif self._state[index] != _ANSWERED:
-                self._mark(result)
+            elif self._rows.state[index] != _ANSWERED:
+                self._rows.mark(index, result)
                 found.add(result)
-                self._place(index, number, record.offset, record.length)
-        self._files.append(AppendFile(path))
-
-    def _place(self, index: int, file: int, offset: int, length: int) -> None:
-        self._file_of[index], self._offset[index], self._length[index] = file, offset, length
-
-    def _mark(self, result: Result) -> None:
-        index = result.row_id - self.shard.first_row
-        if self._state[index] == _ANSWERED:
-            return
-        self._final += self._state[index] == _PENDING
-        self._state[index] = _FAILED if is_replaceable(result) else _ANSWERED
-
-    def _read(self, index: int) -> ResultValues:
-        line = self._files[self._file_of[index]].read(self._offset[index], self._length[index])
-        data = decode(line)
-        if data is None or data.get("t") not in RESULT_KINDS:
-            raise CorruptRun(f"{self._files[self._file_of[index]].path}: changed while the run was going on.")
-        return cast("ResultValues", data["v"])
+                self._rows.put(index, number, record.offset, record.length)
 
     def __del__(self) -> None:
         with contextlib.suppress(OSError):
-            for file in self._files:
-                file.close()
+            self._journals.drop()
