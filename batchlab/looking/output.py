@@ -13,7 +13,7 @@ from batchlab.job.index import as_key, spelled
 from batchlab.looking.export import Exported, Target, export_tables
 from batchlab.looking.opening import open_run, unchanged_input
 from batchlab.looking.tables import run_tables
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary, StopReason
 from batchlab.store.view import RunView
 
 
@@ -52,7 +52,7 @@ def _target(
 def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) -> RunSummary:
     """Writes the output file that the job of this invocation names, if it does, at an orderly end."""
     output = job.output
-    if output.file is None or summary.stopped in {"disk", "input"}:
+    if output.file is None or summary.stopped in {StopReason.DISK, StopReason.INPUT}:
         return summary
     try:
         written = export_tables(
@@ -63,7 +63,7 @@ def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) ->
         if summary.stopped is not None:
             return summary
         return dataclasses.replace(
-            summary, stopped="output", message=spelled(str(error), as_key), exit_code=EXIT_STOPPED
+            summary, stopped=StopReason.OUTPUT, message=spelled(str(error), as_key), exit_code=EXIT_STOPPED
         )
     return dataclasses.replace(
         summary, output=output.file, errors_file=output.errors, left_out=written.left_out

@@ -20,11 +20,12 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from batchlab.errors import BatchlabError, RunStopped, UsageError
+from batchlab.errors import BatchlabError, UsageError
 from batchlab.remote.copy import Copy
 from batchlab.remote.depot import Depot, manifest_at
 from batchlab.remote.presence import Presence, refuse_live
 from batchlab.remote.storage import NotThereError, StorageError, get_bytes, put_bytes
+from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.checksums import ChecksumLog
 from batchlab.store.disk.files import atomic_write, private_dir
 from batchlab.store.layout import CHECKSUMS, DIRECTORIES, MANIFEST, Layout
@@ -155,7 +156,7 @@ class Mirror:
             else:
                 self.gather(wanted)
         except StorageError as error:
-            raise RunStopped("storage", f"{problem_of(error)}. It is kept there.") from error
+            raise RunStopped(StopReason.STORAGE, f"{problem_of(error)}. It is kept there.") from error
 
     def _gather_all(self) -> None:
         """Every worker has ended, and what they left is here. Raises StorageError."""

@@ -12,9 +12,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import UsageError
 from batchlab.remote.storage import NotThereError, get_bytes, put_bytes, remove
 from batchlab.remote.urls import scheme_of
+from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.layout import SIGN
 
 BEAT_S = 30.0
@@ -60,7 +61,7 @@ class Presence:
     def check(self) -> None:
         """Raises RunStopped once another machine has taken the run over."""
         if self.lost is not None:
-            raise RunStopped("storage", self.lost)
+            raise RunStopped(StopReason.STORAGE, self.lost)
 
     def end(self) -> None:
         """Takes the sign away. Raises StorageError."""

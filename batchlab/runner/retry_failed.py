@@ -6,7 +6,7 @@ import dataclasses
 
 from batchlab.job.file import at_url
 from batchlab.looking.opening import open_run
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary
 from batchlab.runner.execute import execute
 from batchlab.store.asking import AskAgain
 

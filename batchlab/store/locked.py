@@ -8,8 +8,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import UsageError
 from batchlab.records import Shard
+from batchlab.run_end import RunStopped
 from batchlab.store.checksums import ChecksumLog
 from batchlab.store.disk.files import disk_errors, moved, private_dir
 from batchlab.store.disk.run_lock import RunLock
@@ -146,13 +147,13 @@ class LockedRun(WorkingRun):
         for shard in shards:
             if shard.index in open_shards:
                 opened = super().open_shard(shard, retry=retry)
-                sums.add(opened.found)
+                sums += opened.found
                 in_flight += opened.in_flight
                 if len(self._opened) < KEPT_OPEN:
                     self._opened[shard.index] = opened
                 else:
                     opened.close()
-        return sums.totals(), in_flight
+        return sums, in_flight
 
     def let_go(self) -> None:
         """Other processes will open the shards: those that `standing` has opened are closed."""

@@ -18,7 +18,7 @@ from batchlab.store.layout import Layout, part_numbers
 from batchlab.store.manifest import Manifest, read_manifest
 from batchlab.store.parts import PartFile, part_results, part_totals, whole_tables, with_results
 from batchlab.store.replay import OpenResults, open_results
-from batchlab.totals import Tally, Totals
+from batchlab.totals import Totals, sum_of
 
 ROLL_IS_OLD_S = 30.0
 
@@ -88,10 +88,7 @@ class RunView:
 
     def totals(self) -> Totals:
         """Sums over all final results: what was noted of sealed shards, journals of open ones."""
-        sums = self._sealed_sums()
-        for index in sorted(self.unsealed()):
-            sums.add(self.shard_books(index)[0])
-        return sums.totals()
+        return self._sealed_sums() + sum_of(self.shard_books(index)[0] for index in sorted(self.unsealed()))
 
     def shard_books(self, index: int) -> tuple[Totals, int]:
         """A shard's totals so far, and how many of its requests are in flight, or were at a crash."""
@@ -159,11 +156,8 @@ class RunView:
     def _has_part(self, index: int) -> bool:
         return self.layout.part(index).exists()
 
-    def _sealed_sums(self) -> Tally:
-        sums = Tally()
-        for _, totals in self._part_totals():
-            sums.add(totals)
-        return sums
+    def _sealed_sums(self) -> Totals:
+        return sum_of(totals for _, totals in self._part_totals())
 
     def _part_totals(self) -> Iterator[tuple[int, Totals]]:
         """Each sealed shard's totals, as `checksums.log` has them; from the footer of an older part.

@@ -4,7 +4,7 @@ It owns the window of requests in flight (AIMD), the shared pause after a rate l
 and token buckets, the retry budget and the outage breaker. Loss is the signal; latency is
 not, because here it follows the length of the answer.
 
-Each choice was measured on simulated providers (`python -m tests.proofs.sim` prints the table):
+Each choice was measured on simulated providers (`python -m tests.proofs.sim.run` prints the table):
 - β 0.85: 0.5 costs up to 54 % of the makespan, 0.9 up to 27 %.
 - One cut per epoch: the answers to requests sent before a cut say nothing about the new window.
 - Ceiling memory: after a cut from window v, v is not tried again before 15 s, doubling to 120 s

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -17,11 +16,11 @@ from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.batch_lines import asked_texts
 from batchlab.job import Job
 from batchlab.looking.books import input_table, prices_of, run_frame
+from batchlab.looking.phrases import cost_text, counted, duration, finish_text
 from batchlab.looking.report.cost import WORDS, cost_table, prepared
 from batchlab.looking.report.data import ErrorView, ReportData, RowView
-from batchlab.looking.summary import cost_text, counted, duration, finish_text
 from batchlab.records import RESULT_COLUMNS, VECTOR_COLUMNS, Row
-from batchlab.store.history import read_history
+from batchlab.store.history import history_lines
 from batchlab.store.parts import PartFile, open_part
 from batchlab.store.view import RunView
 from batchlab.totals import Totals
@@ -51,7 +50,7 @@ def report_data(run: RunView, wanted: Sequence[str] = ()) -> ReportData:
         title=run.path.name,
         facts=_facts(rows, totals, plan),
         rows=_numbers(rows),
-        history=pd.DataFrame([dataclasses.asdict(moment) for moment in read_history(run.path)]),
+        history=pd.DataFrame(history_lines(run.path)),
         missing=_missing(totals, plan.rows, run),
         by=by,
         errors=_errors(rows),

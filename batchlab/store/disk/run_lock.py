@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import UsageError
+from batchlab.run_end import RunStopped
 from batchlab.store.disk.fence import await_orphans
 from batchlab.store.disk.file_locks import HELD, lock
 from batchlab.store.disk.files import FILE_MODE, O_BINARY, disk_errors, read_at, write_at

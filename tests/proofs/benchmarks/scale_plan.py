@@ -10,7 +10,6 @@ be: the rest, which says so.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from batchlab.store.manifest import Manifest
 from batchlab.store.view import RunView
 from batchlab.totals import Totals
 from tests.conftest import environment
+from tests.proofs.arguments import options, table_head, table_row
 
 CASES = {"10 M rows": (10**7, 10_000), "1 B rows": (10**9, 50_000)}
 ROW_IN, RECORD, ROW_OUT = 3_000, 1_500, 400  # bytes: a prompt, its journal records, its row in a part (zstd)
@@ -129,16 +129,14 @@ def computed(rows: int, shard_rows: int) -> dict[str, str]:
 
 def main() -> None:
     """Prints the table."""
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    options(__doc__)
     found = {name: (measured(*case), computed(*case)) for name, case in CASES.items()}
-    print(f"| | {' | '.join(found)} | |\n|---|{'---|' * len(found)}---|")
+    table_head("", *found, "")
     for which, kind in enumerate(("measured", "computed")):
         for what in next(iter(found.values()))[which]:
-            print(f"| {what} | {' | '.join(both[which][what] for both in found.values())} | {kind} |")
+            table_row(what, *(both[which][what] for both in found.values()), kind)
     few, many = renewal_us(WORKERS), renewal_us(200)
-    print(f"| CPU of a renewal, {WORKERS} and 200 workers | {few:.0f} µs | {many:.0f} µs | measured |")
+    table_row(f"CPU of a renewal, {WORKERS} and 200 workers", f"{few:.0f} µs", f"{many:.0f} µs", "measured")
 
 
 if __name__ == "__main__":

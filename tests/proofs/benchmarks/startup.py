@@ -8,7 +8,6 @@ leaves on disk what a real run leaves when it is killed, in a tenth of the time.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import shutil
@@ -29,6 +28,7 @@ from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.store.layout import is_run
 from batchlab.store.locked import LockedRun
 from batchlab.store.manifest import Manifest, read_manifest, write_manifest
+from tests.proofs.arguments import a_path, options
 from tests.proofs.benchmarks.figures import Figure, printed
 from tests.proofs.benchmarks.rows import write_rows
 from tests.proofs.benchmarks.server import ANSWER
@@ -222,11 +222,9 @@ def _copied(path: Path, to: Path) -> Path:
 
 def main() -> None:
     """Prints the figures as a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--keep", type=Path)
-    asked = parser.parse_args()
+    asked = options(
+        __doc__, rows=1_000_000, repeats=7, keep=a_path("a folder for the input, kept for the next time")
+    )
     print(printed(list(figures(rows=asked.rows, repeats=asked.repeats, keep=asked.keep))))
 
 

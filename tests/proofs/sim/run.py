@@ -8,7 +8,6 @@ number. Tuning was done on seeds 1-8; the table uses seeds from 1001 on.
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import math
 import random
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from batchlab.dispatch.rate.controller import START_WINDOW, ControllerLimits, Permit, RateController
+from tests.proofs.arguments import ended, options, table_head, table_row
 from tests.proofs.sim import providers
 
 CONCURRENCY = 64
@@ -160,16 +160,12 @@ def simulate(name: str, seed: int, *, rows: int | None = None) -> Outcome:
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first", type=int, default=1001)
-    parser.add_argument("--only", default="")
-    given = parser.parse_args()
+    given = options(__doc__, seeds=20, first=1001, only="")
     print(f"seeds {given.first}-{given.first + given.seeds - 1}, concurrency {CONCURRENCY}")
-    print("| provider model | rows lost | requests per row: mean (worst) | makespan ÷ ideal: mean (worst) |")
-    print("|---|---|---|---|")
+    table_head(
+        "provider model", "rows lost", "requests per row: mean (worst)", "makespan ÷ ideal: mean (worst)"
+    )
+    wrong = []
     for name in MODELS:
         if given.only not in name:
             continue
@@ -177,10 +173,14 @@ def main() -> None:
         lost = sum(run.lost for run in runs)
         per_row = [run.requests / run.rows for run in runs]
         makespan = [run.makespan_s / run.ideal_s for run in runs]
-        print(
-            f"| {name} | {lost} | {statistics.mean(per_row):.3f} ({max(per_row):.3f}) "
-            f"| {statistics.mean(makespan):.2f} ({max(makespan):.2f}) |"
+        table_row(
+            name,
+            lost,
+            f"{statistics.mean(per_row):.3f} ({max(per_row):.3f})",
+            f"{statistics.mean(makespan):.2f} ({max(makespan):.2f})",
         )
+        wrong += [f"{name}: {lost} rows lost"] if lost else []
+    ended(wrong)
 
 
 if __name__ == "__main__":
