@@ -36,7 +36,7 @@ from batchlab.records import Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import RunState, together
 from batchlab.store.asking import AskAgain
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
 from batchlab.totals import Totals
 
 MOST_DEATHS = 4  # in a row in which no row got a result: the next worker would die too
@@ -58,7 +58,7 @@ class Foreman:
         endpoints: Sequence[Endpoint],
         source: Source,
         plan: InputPlan,
-        store: RunDir,
+        store: LockedRun,
         builder: RequestBuilder,
         observer: Observer,
         before: RunState,

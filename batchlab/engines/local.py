@@ -34,8 +34,8 @@ from batchlab.records import Failure, Result, Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import RunState
 from batchlab.store.asking import AskAgain
-from batchlab.store.open_shard import OpenShard, RetryRule
-from batchlab.store.run_dir import RunDir
+from batchlab.store.shard import OpenShard, RetryRule
+from batchlab.store.working import WorkingRun
 from batchlab.totals import Totals
 
 LAST_PASS_CONCURRENCY = 4  # the provider had trouble with these rows: ask gently
@@ -67,7 +67,7 @@ class LocalEngine:
         endpoints: Sequence[Endpoint],
         source: Source,
         plan: InputPlan,
-        store: RunDir,
+        store: WorkingRun,
         builder: RequestBuilder,
         observer: Observer,
         before: RunState,

@@ -29,7 +29,8 @@ from batchlab.remote.depot import Depot
 from batchlab.remote.storage import StorageError
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.disk.fence import FENCE_S, hold, is_held, let_go
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import TOKEN
+from batchlab.store.locked import LockedRun
 from batchlab.version import __version__
 
 CONNECT_S = 5.0
@@ -48,10 +49,11 @@ class RayCrew:
 
     who = "a worker"
 
-    def __init__(self, store: RunDir, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, store: LockedRun, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
         self.size = 1
         # where the workers leave what they do, each from a directory of its own; None when they share ours
-        self._depot = None if store.mirror is None else Depot(store.path, store.mirror.url)
+        url = store.publisher.url
+        self._depot = None if url is None else Depot(store.path, url)
         self.nodes: list[str] = []
         self._store = store
         self._control = control
@@ -67,7 +69,7 @@ class RayCrew:
         self._on_lost: Callable[[], tuple[list[str], Money]]
 
     @classmethod
-    def joined(cls, store: RunDir, job: Job, address: str | None, spool: Path) -> RayCrew:
+    def joined(cls, store: LockedRun, job: Job, address: str | None, spool: Path) -> RayCrew:
         """Joins the cluster at `address` and checks that every node can work on the run.
 
         Args:
@@ -116,10 +118,10 @@ class RayCrew:
     def put_token(self, token: str) -> None:
         """Leaves what every node must be able to read. Raises UsageError when that cannot be."""
         if self._depot is None:
-            (self._store.path / "workers" / "token").write_text(token)
+            self._store.layout.token.write_text(token)
             return
         try:
-            self._depot.arrive("token", token)
+            self._depot.arrive(TOKEN, token)
         except StorageError as error:
             raise UsageError(f"{error.filename}: {error.strerror}.") from error
 
@@ -192,9 +194,9 @@ class RayCrew:
             self._process.wait()
         if self._depot is not None:
             with contextlib.suppress(StorageError):
-                self._depot.leave("token")
+                self._depot.leave(TOKEN)
         with contextlib.suppress(OSError):
-            (self._store.path / "workers" / "token").unlink(missing_ok=True)
+            self._store.layout.token.unlink(missing_ok=True)
             let_go(self._store.path, "driver")
             os.close(self._driver_lock)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batchlab.engines.crew import Hand
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
 
 EVERY_S = 2.0
 
@@ -16,7 +16,7 @@ EVERY_S = 2.0
 class Roll:
     """The run's `workers.json`, written every two seconds while it goes on, and removed at its end."""
 
-    def __init__(self, store: RunDir, shards: int) -> None:
+    def __init__(self, store: LockedRun, shards: int) -> None:
         self._store = store
         self._shards = shards
         self._next = 0.0

@@ -34,7 +34,7 @@ from batchlab.engines.messages import MAX_LINE, line
 from batchlab.errors import EXIT_STOPPED, BatchlabError, InputError, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources.opening import Source, open_source
+from batchlab.inputs.sources.opening import Source, source_of
 from batchlab.job import SELF_STARTED, Caps, EndpointLimits, Job
 from batchlab.job.key import Secret
 from batchlab.lending.borrower import Borrower
@@ -50,7 +50,8 @@ from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import RunState
 from batchlab.store.asking import AskAgain
 from batchlab.store.disk.fence import Fence, hold
-from batchlab.store.run_dir import RunDir
+from batchlab.store.manifest import Manifest, read_manifest
+from batchlab.store.working import WorkingRun
 from batchlab.totals import Totals
 
 _HURRY_S = 0.01  # between two renewals at the least
@@ -146,7 +147,7 @@ class _Worker:
         self._writer: asyncio.StreamWriter
         self._terms: LeasedTerms
         self._engine: LocalEngine
-        self._store: RunDir
+        self._store: WorkingRun
 
     async def run(self) -> None:
         """Does its part of the run, and tells how it ended."""
@@ -171,8 +172,8 @@ class _Worker:
     async def _shards_of(self, begin: dict[str, Any]) -> None:
         job = Job.from_dict(begin["job"])
         self._store = self._opened(job, begin)
-        plan = InputPlan.from_json(self._store.manifest["plan"])
-        source = _source(job, plan, self._store, begin["spool"])
+        plan = self._store.manifest.plan
+        source = _source(job, self._store.manifest, begin["spool"])
         watch = self._watch(job, begin)
         self._terms = LeasedTerms(
             job.limits.caps,
@@ -214,32 +215,34 @@ class _Worker:
                 if watch is not None:
                     await asyncio.to_thread(watch.close)
 
-    def _opened(self, job: Job, begin: dict[str, Any]) -> RunDir:
+    def _opened(self, job: Job, begin: dict[str, Any]) -> WorkingRun:
         """The run's directory; one of its own where the run's is at a URL."""
+        path = Path(begin["run_dir"])
         if begin["hold"] is None:
-            return RunDir.open(Path(begin["run_dir"]))
+            return WorkingRun.open(path)
         fence = Fence(begin["fence_s"], _leave)
         fence.watch()
-        if begin.get("url") is None:
-            store = RunDir.open(Path(begin["run_dir"]))
+        url = begin.get("url")
+        if url is None:
+            store = WorkingRun(path, read_manifest(path), fence=fence)
             hold(store.path, begin["hold"])
-        else:
-            store = RunDir(own_directory(Path(begin["home"])), _manifest(begin["url"]))
-            loop = asyncio.get_running_loop()
+            return store
+        loop = asyncio.get_running_loop()
 
-            def trouble(text: str) -> None:  # from the thread that writes to the store
-                loop.call_soon_threadsafe(self._stop, StopReason.STORAGE, text)
+        def trouble(text: str) -> None:  # from the thread that writes to the store
+            loop.call_soon_threadsafe(self._stop, StopReason.STORAGE, text)
 
-            store.away = Segments(
-                store.path,
-                Depot(store.path, begin["url"]),
-                begin["hold"],
-                flush_s=job.limits.journal_flush_s,
-                check=fence.check,
-                trouble=trouble,
-            )
-        store.fence = fence
-        return store
+        own = own_directory(Path(begin["home"]))
+        manifest = _manifest(url)
+        segments = Segments(
+            own,
+            Depot(own, url),
+            begin["hold"],
+            flush_s=job.limits.journal_flush_s,
+            check=fence.check,
+            trouble=trouble,
+        )
+        return WorkingRun(own, manifest, publisher=segments, fence=fence)
 
     def _watch(self, job: Job, begin: dict[str, Any]) -> Watchers | None:
         loop = asyncio.get_running_loop()
@@ -324,8 +327,7 @@ class _Worker:
             self._tell("ask", demand=demand, state=self._engine.state())
             lease = await self._leases.get()
             fewer = borrower.keep_to(lease, asked_at, time.monotonic())
-            if self._store.fence is not None:
-                self._store.fence.renew(asked_at)
+            self._store.fence.renew(asked_at)
             for lane in self._terms.lanes:
                 if lease.lanes[lane.name].answered:
                     lane.health.succeeded_elsewhere()
@@ -342,18 +344,16 @@ class _Worker:
         self._tell("stop", reason=self._stop.reason, message=self._stop.message)
 
 
-def _source(job: Job, plan: InputPlan, store: RunDir, spool: str) -> Source:
+def _source(job: Job, manifest: Manifest, spool: str) -> Source:
     """The input, which must be what it was when the run began: this worker may be a later one.
 
     Raises:
         UsageError: it is not, or the prompt file is not.
     """
-    if job.request.prompt_file is not None and job.request_settings() != store.manifest["settings"]:
+    if job.request.prompt_file is not None and job.request_settings() != manifest.settings:
         raise UsageError(f"{job.request.prompt_file}: changed while the run was going on. Run it again.")
-    source = open_source(
-        job.input.path, delimiter=job.input.delimiter, quotes=job.input.quotes, spool=Path(spool)
-    )
-    if not source.unchanged(plan, racy_ok=True):
+    source = source_of(job.input, Path(spool))
+    if not source.unchanged(manifest.plan, racy_ok=True):
         raise InputError(job.input.path, "changed while the run was going on", "Run it again.")
     return source
 
@@ -361,18 +361,15 @@ def _source(job: Job, plan: InputPlan, store: RunDir, spool: str) -> Source:
 def problem_with(begin: Mapping[str, Any]) -> str:
     """What keeps a worker of this machine from a run, in a line; "" when nothing does."""
     try:
-        job = Job.from_dict(begin["job"])
         url, path = begin.get("url"), Path(begin["run_dir"])
-        store = RunDir.open(path) if url is None else RunDir(path, _manifest(url))
-        with contextlib.closing(
-            _source(job, InputPlan.from_json(store.manifest["plan"]), store, begin["spool"])
-        ):
+        manifest = read_manifest(path) if url is None else _manifest(url)
+        with contextlib.closing(_source(Job.from_dict(begin["job"]), manifest, begin["spool"])):
             return ""
     except BatchlabError as error:
         return str(error)
 
 
-def _manifest(url: str) -> dict[str, Any]:
+def _manifest(url: str) -> Manifest:
     manifest = manifest_at(url)
     if manifest is None:
         raise UsageError(f"{url}: not a run directory (no run.json).")

@@ -20,7 +20,7 @@ from openai.types.chat import ChatCompletion
 import batchlab as package
 from batchlab.endpoints.simulator.replies import token_count
 from batchlab.endpoints.simulator.texts import vector_of
-from batchlab.store.run_dir import RunDir
+from batchlab.store.view import RunView
 from tests.conftest import CANARY, ROOT, command, environment
 
 DIMENSIONS = 16
@@ -166,7 +166,7 @@ def test_a_kill_in_the_middle_asks_at_most_for_what_was_in_flight_again(
     process.wait()
     while server.ledger()["in_flight"]:  # the simulator finishes, and bills, what was abandoned
         time.sleep(0.01)
-    store = RunDir.open(tmp_path / "runs/rows")
+    store = RunView.open(tmp_path / "runs/rows")
     kept = {one.row_id for one in store.all_results()}
     cut = store.totals().cut_off
     assert 0 < len(kept) < 400

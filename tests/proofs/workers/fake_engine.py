@@ -34,7 +34,9 @@ from batchlab.lending.lender import Lender
 from batchlab.lending.messages import Demand, Lease, LenderTerms
 from batchlab.records import Completion
 from batchlab.run_state import RunState
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
+from batchlab.store.manifest import Manifest
+from batchlab.store.view import RunView
 from tests.proofs.workers.fake_worker import (
     COST,
     FENCE_S,
@@ -89,8 +91,7 @@ class FakeEngine:
         self.source = open_source(self.job.input.path)
         self.plan = self.source.scan(shard_rows)
         self.path = home / "run"
-        manifest = {"plan": self.plan.to_json(), "job": self.job.to_dict(), "generation": 1}
-        RunDir.create(self.path, manifest).close()
+        LockedRun.create(self.path, Manifest.of(self.job, self.plan, generation=1)).close()
         self.crew: FakeCrew
         self.stop: StopSignal
 
@@ -103,8 +104,7 @@ class FakeEngine:
                     return runner.run(self._drive())
 
     async def _drive(self) -> str | None:
-        store = RunDir.open(self.path)
-        store.lock()
+        store = LockedRun.open(self.path)
         try:
             self.stop = StopSignal()
             shards = [shard for shard in self.plan.shards if shard.index not in store.sealed()]
@@ -310,6 +310,6 @@ class _Inline(concurrent.futures.ThreadPoolExecutor):
 
 def answers(engine: FakeEngine) -> Iterator[str]:
     """The completions of all rows, as the parts have them."""
-    for result in RunDir.open(engine.path).all_results():
+    for result in RunView.open(engine.path).all_results():
         assert isinstance(result, Completion)
         yield result.reply.completion

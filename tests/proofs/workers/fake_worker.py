@@ -23,7 +23,8 @@ from batchlab.lending.messages import Lease
 from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.run_state import RunState
 from batchlab.store.disk.fence import Fence
-from batchlab.store.run_dir import RunDir
+from batchlab.store.manifest import read_manifest
+from batchlab.store.working import WorkingRun
 
 if TYPE_CHECKING:
     from tests.proofs.workers.fake_engine import FakeEngine
@@ -76,9 +77,9 @@ class FakeWorker:
         engine = self.engine
         WORKER.set(self.name)
         try:
-            self.store = RunDir.open(engine.path)
             seconds = math.inf if engine.what == "twice" else FENCE_S
-            self.store.fence = Fence(seconds, self._leave, now=lambda: engine.now)
+            fence = Fence(seconds, self._leave, now=lambda: engine.now)
+            self.store = WorkingRun(engine.path, read_manifest(engine.path), fence=fence)
             limits = engine.job.limits_at(engine.job.endpoint[0])
             self.controller = LeasedController(
                 limits, now=engine.now, rng=engine.rng, on_pause=lambda _: None, on_answer=lambda _: None
