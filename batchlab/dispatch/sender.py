@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 
 from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.hedge import Hedge
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 from batchlab.dispatch.row_state import RowState
-from batchlab.errors import ApiError
 from batchlab.job import LimitsJob
 from batchlab.records import ChatRequest, Outcome, OutcomeClass
 
