@@ -139,7 +139,8 @@ def test_no_two_commands_of_readme_manual_and_help_share_a_run_directory(monkeyp
             params = cli.commands[name].make_context(name, words).params
             ours = {key: value for key, value in params.items() if "__" in key}
             job = job_of(params["job_file"], ours)
-            request = (job.input.path, job.request.model, job.request.prompt, job.request.messages)
+            asks = job.request
+            request = (job.input.path, asks.model, asks.system, asks.prompt, asks.prompt_file, asks.messages)
             first, known = asked.setdefault(
                 Path(job.output.run_dir or default_run_dir(job)), (where, request)
             )
