@@ -10,6 +10,7 @@ from collections.abc import Callable
 from batchlab.api.signatures import stub
 from batchlab.guide.setting_table import settings_page
 from tests.conftest import ROOT
+from tests.proofs.arguments import options
 
 GENERATED: dict[str, Callable[[], str]] = {
     "batchlab/__init__.pyi": stub,
@@ -19,6 +20,7 @@ GENERATED: dict[str, Callable[[], str]] = {
 
 def main() -> None:
     """Writes each of them."""
+    options(__doc__)
     for name, text in GENERATED.items():
         (ROOT / name).write_text(text(), encoding="utf-8")
         print(f"wrote {name}")

@@ -40,8 +40,8 @@ class Roll:
 
 
 def _line(hand: Hand, now: float) -> dict[str, Any]:
-    grant = hand.grant
-    lanes = grant.lanes.values() if grant is not None else []
+    lease = hand.lease
+    lanes = lease.lanes.values() if lease is not None else []
     rates = [lane.requests_per_s for lane in lanes if lane.requests_per_s is not None]
     return {
         "name": hand.name,
@@ -49,7 +49,7 @@ def _line(hand: Hand, now: float) -> dict[str, Any]:
         "shards": sorted(hand.open),
         "permits": sum(lane.permits for lane in lanes),
         "requests_per_s": sum(rates) if rates else None,
-        "in_flight": hand.report.in_flight,
-        "saved": hand.report.saved,
+        "in_flight": hand.state.in_flight,
+        "saved": hand.state.synced,
         "silent_s": now - hand.heard_at if hand.heard_at else None,
     }

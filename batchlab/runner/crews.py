@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batchlab.engines.sizing import processes_for, workers_each
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.remote.mirror import problem_of
 from batchlab.remote.urls import scheme_of
+from batchlab.run_end import RunStopped
 from batchlab.runner.prepare import stdin_spool
 from batchlab.store.run_dir import RunDir
 
@@ -77,7 +78,7 @@ def _cluster(job: Job, store: RunDir, shards: int, say: Say) -> Crew:
             f"lost, what was in flight and what was answered within {flush_s:g} s there is paid again"
         )
     each = workers_each(job)
-    concurrency = min(one.concurrency or job.limits.concurrency for one in job.endpoint)
+    concurrency = min(job.limits_at(one).concurrency for one in job.endpoint)
     crew.size = min(len(crew.nodes) * each, shards, concurrency)
     workers = f"{crew.size} worker{'s' if crew.size != 1 else ''}"
     nodes = f"{len(crew.nodes)} node{'s' if len(crew.nodes) != 1 else ''}"

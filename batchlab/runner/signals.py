@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from batchlab.dispatch.stop import StopSignal
 from batchlab.errors import EXIT_OK
+from batchlab.run_end import StopReason
 
 # SIGBREAK is Windows': Ctrl-Break, and a console window that is closed
 _SIGNALS = {
@@ -56,4 +57,4 @@ class Signals:
         self._say(
             f"{name}: sending nothing new; waiting for requests in flight (Ctrl-C again leaves at once)"
         )
-        self._stop("interrupted", f"interrupted by {name}")
+        self._stop(StopReason.INTERRUPTED, f"interrupted by {name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import random
 import time
@@ -21,17 +20,17 @@ from batchlab.inputs.sources.batch_lines import asked_texts
 from batchlab.job import Job
 from batchlab.looking.books import input_table, prices_of, run_frame
 from batchlab.looking.opening import open_run
+from batchlab.looking.phrases import cost_text, counted, duration, finish_text
 from batchlab.looking.report.cost import WORDS, cost_table, prepared
 from batchlab.looking.report.data import ErrorView, ReportData, RowView
 from batchlab.looking.report.page import page
-from batchlab.looking.summary import cost_text, counted, duration, finish_text
 from batchlab.records import RESULT_COLUMNS, VECTOR_COLUMNS, Row
 from batchlab.remote.remote_run import RemoteRun
 from batchlab.remote.storage import StorageError, put_bytes
 from batchlab.remote.urls import checked_url, is_url
 from batchlab.runner.prepare import job_of_run, plan_of_run
 from batchlab.store.disk.files import FILE_MODE
-from batchlab.store.history import read_history
+from batchlab.store.history import history_lines
 from batchlab.store.parts import PartFile, open_part
 from batchlab.store.run_dir import RunDir
 from batchlab.totals import Totals
@@ -90,7 +89,7 @@ def report_data(store: RunDir, wanted: Sequence[str] = ()) -> ReportData:
         title=store.path.name,
         facts=_facts(rows, totals, plan),
         rows=_numbers(rows),
-        history=pd.DataFrame([dataclasses.asdict(moment) for moment in read_history(store.path)]),
+        history=pd.DataFrame(history_lines(store.path)),
         missing=_missing(totals, plan.rows, store),
         by=by,
         errors=_errors(rows),

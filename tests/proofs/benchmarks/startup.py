@@ -8,7 +8,6 @@ leaves on disk what a real run leaves when it is killed, in a tenth of the time.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import socket
@@ -27,6 +26,7 @@ from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.runner.prepare import manifest_of
 from batchlab.store.run_dir import RunDir
+from tests.proofs.arguments import a_path, options
 from tests.proofs.benchmarks.figures import Figure, printed
 from tests.proofs.benchmarks.rows import write_rows
 from tests.proofs.benchmarks.server import ANSWER
@@ -221,11 +221,9 @@ def _copied(path: Path, to: Path) -> Path:
 
 def main() -> None:
     """Prints the figures as a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--keep", type=Path)
-    asked = parser.parse_args()
+    asked = options(
+        __doc__, rows=1_000_000, repeats=7, keep=a_path("a folder for the input, kept for the next time")
+    )
     print(printed(list(figures(rows=asked.rows, repeats=asked.repeats, keep=asked.keep))))
 
 

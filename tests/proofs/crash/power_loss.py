@@ -13,7 +13,6 @@ A part of the states is run to its end and verified (P6).
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import random
@@ -31,6 +30,7 @@ from batchlab.records import Completion, Failure, Reply, Result, Shard, Timing, 
 from batchlab.store.disk import ballast
 from batchlab.store.run_dir import RunDir
 from batchlab.store.verify import verify
+from tests.proofs.arguments import ended, options
 from tests.store.shard_results import shard_results
 
 SHARDS, SHARD_ROWS = 2, 4
@@ -436,20 +436,13 @@ def explore(states: int, *, first_seed: int = 1, each: int = 20) -> Found:
 
 def main() -> None:
     """Prints the figures; exits with 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--states", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    given = options(__doc__, states=100_000, seed=1)
     found = explore(given.states, first_seed=given.seed)
     print(
         f"{found.states} crash states, {found.finished} run to their end and verified; "
         f"problems {len(found.problems)}"
     )
-    for problem in found.problems[:20]:
-        print("-", problem)
-    raise SystemExit(1 if found.problems else 0)
+    ended(found.problems)
 
 
 if __name__ == "__main__":

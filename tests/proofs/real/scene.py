@@ -314,12 +314,9 @@ def _when(result: Result | None) -> tuple[object, ...] | None:
     return result.reply.response_id, result.reply.completion
 
 
-def ended(figures: Sequence[Figures]) -> int:
-    """Prints what is broken; the exit code of the program."""
-    broken = [one for one in figures if one.notes]
-    for one in broken:
-        print(f"BROKEN {one.name}: {'; '.join(one.notes)}", file=sys.stderr)
-    return 1 if broken else 0
+def broken(figures: Sequence[Figures]) -> list[str]:
+    """What each run broke of what was promised, a line a run."""
+    return [f"{one.name}: {'; '.join(one.notes)}" for one in figures if one.notes]
 
 
 # -- servers
