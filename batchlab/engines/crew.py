@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
+from batchlab.dispatch.rate.money import Money
 from batchlab.engines.messages import Begin, FromWorker, ToWorker
-from batchlab.lending.messages import Demand, Grant, Money
+from batchlab.lending.messages import Demand, Lease, LenderTerms
 from batchlab.run_state import RunState
 
 
@@ -35,7 +36,7 @@ class Worker:
     inbox: asyncio.Queue[FromWorker | None] = field(default_factory=asyncio.Queue)
     state: RunState = field(default_factory=RunState)
     demand: Demand = field(default_factory=lambda: Demand(0, {}))
-    lease: Grant | None = None
+    lease: Lease | None = None
     assigned: set[int] = field(default_factory=set)
     open: set[int] = field(default_factory=set)
     heard_at: float = 0.0
@@ -61,22 +62,11 @@ class Ending:
     certain: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class LenderTerms:
-    """What a lender has to lend; the arguments of `lending.lender.Allocator` as plain values."""
+class LenderLink(Protocol):
+    """The way to the lender of the run's one budget (`lending.lender.Lender`), wherever it is kept."""
 
-    lanes: dict[str, dict[str, Any]]
-    expected: int
-    caps: tuple[float | None, float | None]
-    spent: tuple[float, float]
-    request_s: float
-
-
-class Lender(Protocol):
-    """The run's one budget, wherever it is kept; see `lending.lender.Allocator`."""
-
-    async def lease(self, name: str, demand: Demand) -> Grant | None:
-        """The next grant; None for a worker that was given up."""
+    async def lease(self, name: str, demand: Demand) -> Lease | None:
+        """The next lease; None for a worker that was given up."""
         ...
 
     async def expect(self, workers: int) -> None:
@@ -88,7 +78,7 @@ class Lender(Protocol):
         ...
 
     async def give_up(self, name: str) -> None:
-        """A worker is out of reach: it gets no grant any more."""
+        """A worker is out of reach: it gets no lease any more."""
         ...
 
     async def forget(self, name: str) -> None:
@@ -110,12 +100,12 @@ class Crew(Protocol):
     who: str  # what a worker is called, for a person
     size: int
 
-    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> Lender:
+    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> LenderLink:
         """Gets ready; returns where the budget is kept.
 
         Args:
             lost: called when a lender takes the place of one that was lost, for what
-                `lending.lender.Allocator.go_on` is to know.
+                `lending.lender.Lender.go_on` is to know.
         """
         ...
 

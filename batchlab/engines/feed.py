@@ -16,7 +16,8 @@ from batchlab.job import RequestJob
 from batchlab.job.index import as_key, spelled
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage
 from batchlab.run_end import RunStopped
-from batchlab.store.open_shard import OpenShard, RetryRule
+from batchlab.store.shard import OpenShard, RetryRule
+from batchlab.store.working import WorkingRun
 
 
 class ShardFeed:
@@ -29,7 +30,7 @@ class ShardFeed:
 
     def __init__(
         self,
-        work: Work,
+        work: Work[WorkingRun],
         share: Share,
         *,
         stop: StopSignal,

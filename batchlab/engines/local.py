@@ -25,10 +25,12 @@ from batchlab.engines.share import Share
 from batchlab.engines.terms import Terms
 from batchlab.engines.work import Work
 from batchlab.errors import UsageError
+from batchlab.job import EndpointLimits
 from batchlab.records import Failure, Result, Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.asking import AskAgain
-from batchlab.store.open_shard import OpenShard, RetryRule
+from batchlab.store.shard import OpenShard, RetryRule
+from batchlab.store.working import WorkingRun
 from batchlab.totals import Totals
 
 LAST_PASS_CONCURRENCY = 4  # the provider had trouble with these rows: ask gently
@@ -64,7 +66,7 @@ class LocalEngine:
         self._sealer = Sealer()
 
     async def run(
-        self, work: Work, stop: StopSignal, *, retry: RetryRule | None, shards: Sequence[Shard]
+        self, work: Work[WorkingRun], stop: StopSignal, *, retry: RetryRule | None, shards: Sequence[Shard]
     ) -> None:
         """Runs `shards`, then gives rows that failed by the provider's trouble one more pass.
 
@@ -75,12 +77,14 @@ class LocalEngine:
             await self.last_pass(work, stop, again)
 
     async def first_pass(
-        self, work: Work, stop: StopSignal, *, retry: RetryRule | None, shards: Iterable[Shard]
+        self, work: Work[WorkingRun], stop: StopSignal, *, retry: RetryRule | None, shards: Iterable[Shard]
     ) -> list[tuple[Shard, Totals]]:
         """Brings `shards` to their parts. Returns those with rows that are worth one more try."""
         return await self._pass(work, stop, shards, None, retry)
 
-    async def last_pass(self, work: Work, stop: StopSignal, again: Sequence[tuple[Shard, Totals]]) -> None:
+    async def last_pass(
+        self, work: Work[WorkingRun], stop: StopSignal, again: Sequence[tuple[Shard, Totals]]
+    ) -> None:
         """Asks once more for the rows that failed by the provider's trouble."""
         rows = sum(totals.retryable_failed for _, totals in again)
         self._observer.message(f"one more try for {rows} rows that failed by the provider's trouble")
@@ -88,7 +92,12 @@ class LocalEngine:
         await self._pass(work, stop, shards, LAST_PASS_CONCURRENCY, AskAgain(retryable=True))
 
     async def _pass(
-        self, work: Work, stop: StopSignal, shards: Iterable[Shard], most: int | None, retry: RetryRule | None
+        self,
+        work: Work[WorkingRun],
+        stop: StopSignal,
+        shards: Iterable[Shard],
+        most: int | None,
+        retry: RetryRule | None,
     ) -> list[tuple[Shard, Totals]]:
         """One pass over `shards`, with at most `most` requests in flight at each endpoint.
 
@@ -132,7 +141,7 @@ class LocalEngine:
                         await stack.enter_async_context(
                             transport_to(endpoint, work.job, write=feed.write, say=self._say_once)
                         ),
-                        _room(work, endpoint, most),
+                        work.limits(endpoint).at_most(most),
                         starts_empty=most is not None,
                     )
                     for endpoint in work.endpoints
@@ -155,7 +164,7 @@ class LocalEngine:
             )
             self._terms.begins(lanes, pool)
             ticker = group.create_task(self._tick(lanes, pool))
-            slots = sum(_room(work, endpoint, most) for endpoint in work.endpoints)
+            slots = sum(work.limits(endpoint).at_most(most).concurrency for endpoint in work.endpoints)
             try:
                 await pool.run(together.of(requests) if together else requests, slots * WORKERS_PER_SLOT)
             finally:
@@ -179,9 +188,9 @@ class LocalEngine:
         return hand_out
 
     def _lane(
-        self, endpoint: Endpoint, transport: HttpTransport, concurrency: int, *, starts_empty: bool
+        self, endpoint: Endpoint, transport: HttpTransport, limits: EndpointLimits, *, starts_empty: bool
     ) -> Lane:
-        controller = self._terms.controller(endpoint.job, concurrency)
+        controller = self._terms.controller(endpoint.job.name, limits)
         if starts_empty:  # it goes on where another controller has just used the minute's rate
             controller.empty(time.monotonic())
         health = self._terms.health()
@@ -204,12 +213,6 @@ class LocalEngine:
                 await asyncio.sleep(TICK_S)
 
 
-def _room(work: Work, endpoint: Endpoint, most: int | None) -> int:
-    """The most requests in flight at an endpoint in a pass."""
-    allowed = work.concurrency(endpoint)
-    return allowed if most is None else min(most, allowed)
-
-
-def _correction(work: Work, stop: StopSignal) -> Correction | None:
+def _correction(work: Work[WorkingRun], stop: StopSignal) -> Correction | None:
     schema = work.builder.schema
     return None if schema is None else Correction(schema, work.job.request.schema_retries, stop)

@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.stop import StopSignal
 from batchlab.job import Job
 from batchlab.job.key import Secret
-from batchlab.lending.borrower import Pause
-from batchlab.lending.messages import Demand, Grant, Money
+from batchlab.lending.messages import Demand, Lease, Pause
 from batchlab.records import Outcome
 from batchlab.run_end import StopReason
 from batchlab.run_state import RunState
@@ -83,13 +83,13 @@ class Asked(Message, frozen=True):
 
     demand: Demand
     state: RunState
-    lease: Grant | None = None
+    lease: Lease | None = None
 
 
 class Granted(Message, frozen=True):
     """The answer to `Asked`."""
 
-    lease: Grant
+    lease: Lease
 
 
 class Renew(Message, frozen=True):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from batchlab.dispatch.rate.money import Money
 from batchlab.engines.child.process import cause_of
 from batchlab.engines.child.worker import WorkerProcess, started_worker
-from batchlab.engines.crew import Ending, Lender, LenderTerms, Worker
+from batchlab.engines.crew import Ending, LenderLink, Worker
 from batchlab.engines.lender import LenderHere
 from batchlab.engines.messages import Begin
-from batchlab.lending.messages import Money
+from batchlab.lending.messages import LenderTerms
 
 
 class ProcessCrew:
@@ -27,7 +28,7 @@ class ProcessCrew:
         self._lock = lock
         self._processes: dict[str, tuple[WorkerProcess, asyncio.Task[None]]] = {}
 
-    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> Lender:
+    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> LenderLink:
         del lost  # it is here
         return LenderHere(terms)
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.endpoint import Endpoint
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source
-from batchlab.job import Job
+from batchlab.job import EndpointLimits, Job
 from batchlab.records import Shard
 from batchlab.run_state import RunState
 from batchlab.store.asking import AskAgain
-from batchlab.store.run_dir import RunDir
+from batchlab.store.working import WorkingRun
+
+RunT = TypeVar("RunT", bound=WorkingRun, covariant=True)
+WorkT = TypeVar("WorkT", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Work(Generic[RunT]):
     """What is to be done: which requests, where they go, and where their results are kept.
+
+    The run is a `LockedRun` where its lock is held, and a `WorkingRun` in a worker.
 
     Attributes:
         before: how far the run was when this invocation began.
@@ -32,22 +37,22 @@ class Work:
     endpoints: tuple[Endpoint, ...]
     source: Source
     plan: InputPlan
-    run: RunDir
+    run: RunT
     builder: RequestBuilder
     before: RunState
     only: frozenset[int] | None = None
     held: bytearray | None = None
 
-    def concurrency(self, endpoint: Endpoint) -> int:
-        """The most requests that may be in flight at an endpoint."""
-        return endpoint.job.concurrency or self.job.limits.concurrency
+    def limits(self, endpoint: Endpoint) -> EndpointLimits:
+        """What all processes of the run together may do at an endpoint."""
+        return self.job.limits_at(endpoint.job)
 
 
-class Engine(Protocol):
+class Engine(Protocol[WorkT]):
     """Brings every shard of its work to its sealed part. May be stopped at any instant."""
 
     async def run(
-        self, work: Work, stop: StopSignal, *, retry: AskAgain | None, shards: Sequence[Shard]
+        self, work: WorkT, stop: StopSignal, *, retry: AskAgain | None, shards: Sequence[Shard]
     ) -> None:
         """Runs `shards`, then gives rows that failed by the provider's trouble one more pass.
 

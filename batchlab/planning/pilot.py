@@ -21,7 +21,8 @@ from batchlab.runner.execute import execute
 from batchlab.runner.pilot_forecast import save_forecast
 from batchlab.runner.run_options import RunOptions
 from batchlab.store.disk.files import atomic_write
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import Layout, is_run
+from batchlab.store.view import RunView
 from batchlab.totals import Totals, totals_of
 
 LEAST_ROWS = 10  # fewer say next to nothing about the others
@@ -70,7 +71,7 @@ def pilot(job: Job, rows: int, options: RunOptions) -> Pilot:
     if summary.stopped not in {None, StopReason.PILOT}:
         return Pilot([], [], None, summary.exit_code)
     path = Path(job.output.run_dir)
-    found = {result.row_id: result for result in RunDir.open(path).all_results() if result.row_id in sampled}
+    found = {result.row_id: result for result in RunView.open(path).all_results() if result.row_id in sampled}
     made = _forecast(job, drawn, found, summary)
     save_forecast(path, made, seen.content_hash)
     return Pilot([seen.lines[0], *forecast_lines(made, drawn, found)], [], made, summary.exit_code)
@@ -81,7 +82,7 @@ def _drawn(job: Job, seen: Preview, wanted: int) -> _Drawn:
     path = Path(job.output.run_dir)
     settings = json.dumps(job.request_settings(), sort_keys=True)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        data = json.loads((path / "pilot.json").read_bytes())
+        data = json.loads(Layout(path).pilot.read_bytes())
         if (data["wanted"], data["content_hash"], data["settings"]) == (wanted, seen.content_hash, settings):
             kept = tuple(
                 Stratum(one["rows"], one["size"], tuple(one["sampled"]), tuple(one["sizes"]))
@@ -90,8 +91,8 @@ def _drawn(job: Job, seen: Preview, wanted: int) -> _Drawn:
             return _Drawn(wanted, seen.content_hash, settings, Totals.of(data["before"]), kept)
     done: set[int] = set()
     before = Totals()
-    if seen.done and RunDir.exists(path):
-        store = RunDir.open(path)
+    if seen.done and is_run(path):
+        store = RunView.open(path)
         done = {result.row_id for result in store.all_results()}
         before = store.totals()
     sizes = {row: size for row, size in enumerate(seen.sizes) if row not in done}
@@ -100,7 +101,7 @@ def _drawn(job: Job, seen: Preview, wanted: int) -> _Drawn:
 
 
 def _keep(drawn: _Drawn, run_dir: Path) -> None:
-    atomic_write(run_dir / "pilot.json", json.dumps(asdict(drawn)).encode())
+    atomic_write(Layout(run_dir).pilot, json.dumps(asdict(drawn)).encode())
 
 
 def _forecast(job: Job, drawn: _Drawn, found: dict[int, Result], summary: RunSummary) -> Forecast:

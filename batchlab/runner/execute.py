@@ -14,7 +14,7 @@ from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, Job, output_format
 from batchlab.looking.export import Target, check_target
 from batchlab.looking.last_lines import last_lines
-from batchlab.looking.reading import write_output
+from batchlab.looking.output import write_output
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import conversation, open_progress
 from batchlab.progress.terminal import with_trouble_in_red
@@ -71,13 +71,12 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
                 watchers.speaking_by(None if options.progress == "none" else shown.message),
             ):
                 run.show(shown)
-                if prepared.store.mirror is not None:
-                    prepared.store.mirror.say = run.message
+                prepared.store.publisher.speak_by(run.message)
                 summary = run.to_end()
             summary = brought_up_to_date(prepared.store, summary, say)
             if options.only is not None and summary.stopped in {None, StopReason.PILOT}:
                 return summary  # a pilot speaks for itself
-            summary = write_output(job, prepared, summary)
+            summary = write_output(job, prepared.store, prepared.source, summary)
     if not options.closing_lines:
         return summary
     for line in last_lines(summary, options.command or f"batchlab run (run directory {summary.run_dir})"):

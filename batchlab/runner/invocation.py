@@ -15,7 +15,7 @@ from batchlab.engines.local import LocalEngine
 from batchlab.engines.loop import first_of, run_loop
 from batchlab.engines.share import Share
 from batchlab.engines.terms import OwnTerms, spent_of
-from batchlab.engines.work import Work
+from batchlab.engines.work import Engine, Work
 from batchlab.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -35,12 +35,12 @@ from batchlab.run_state import RunState
 from batchlab.runner.crews import crew_for
 from batchlab.runner.first_rows import EarlyForecast, FirstRows
 from batchlab.runner.interrupt import Interrupt
-from batchlab.runner.prepare import Prepared, stdin_spool
+from batchlab.runner.prepare import Prepared
 from batchlab.runner.run_options import RunOptions
 from batchlab.runner.signals import Signals
 from batchlab.store.asking import AskAgain
 from batchlab.store.history import History
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
 from batchlab.totals import RunningTotals
 
 if TYPE_CHECKING:
@@ -183,18 +183,22 @@ class Invocation:
         if crew is not None:
             from batchlab.engines.foreman.engine import Foreman
 
-            spool, span = stdin_spool(work.run.path), self._watchers.span
-            foreman = Foreman(self, crew, spool=spool, watch=watch, span=span)
+            foreman = Foreman(self, crew, watch=watch, span=self._watchers.span)
             await foreman.run(work, stop, retry=retry, shards=shards)
             return
-        terms, share = OwnTerms(work.job, spent_of(work.before.totals)), Share(work.before, work.run)
+        terms, share = (
+            OwnTerms(work.job.limits.caps, spent_of(work.before.totals)),
+            Share(work.before, work.run),
+        )
         engine = LocalEngine(self, terms, share, watch=watch, taker=self._options.taker)
         if work.job.output.dedupe and work.only is None:
             await self._run_once_each(engine, stop, shards)
         else:
             await engine.run(work, stop, retry=retry, shards=shards)
 
-    async def _run_once_each(self, engine: LocalEngine, stop: StopSignal, shards: list[Shard]) -> None:
+    async def _run_once_each(
+        self, engine: Engine[Work[LockedRun]], stop: StopSignal, shards: list[Shard]
+    ) -> None:
         """Sends identical requests once: a pass for the first of each, copies, and on with what failed."""
         from batchlab.runner.duplicates import Duplicates  # with numpy: other runs start without
         from batchlab.store.answers import Answers
@@ -249,7 +253,7 @@ class Invocation:
         )
 
 
-def shards_to_run(store: RunDir, shards: list[Shard], retry: AskAgain | None) -> list[Shard]:
+def shards_to_run(store: LockedRun, shards: list[Shard], retry: AskAgain | None) -> list[Shard]:
     """The shards with something to do. Sealed ones are skipped unread, unless rows are retried."""
     sealed = store.sealed()
     if retry is None:

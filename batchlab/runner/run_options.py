@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from batchlab.engines.observer import Taker
     from batchlab.runner.interrupt import Interrupt
     from batchlab.store.asking import AskAgain
-    from batchlab.store.run_dir import RunDir
+    from batchlab.store.locked import LockedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class RunOptions:
     command: str = ""
     signals: bool = False
     only: frozenset[int] | None = None
-    on_start: Callable[[RunDir], None] | None = None
+    on_start: Callable[[LockedRun], None] | None = None
     interrupt: Interrupt | None = None
     taker: Taker | None = None
     closing_lines: bool = True

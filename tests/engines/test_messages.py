@@ -7,6 +7,7 @@ import typing
 import msgspec
 import pytest
 
+from batchlab.dispatch.rate.money import Money
 from batchlab.engines import messages
 from batchlab.engines.crew import Ending
 from batchlab.engines.messages import (
@@ -43,10 +44,10 @@ from batchlab.engines.ray.messages import (
     from_bridge,
     to_bridge,
 )
+from batchlab.job import Caps
 from batchlab.job.file import job_from
 from batchlab.job.key import Secret
-from batchlab.lending.borrower import Pause
-from batchlab.lending.messages import Demand, Grant, LaneDemand, LaneGrant, Money
+from batchlab.lending.messages import Demand, LaneDemand, LaneLease, Lease, Pause
 from batchlab.records import Outcome, OutcomeClass
 from batchlab.run_end import StopReason
 from batchlab.run_state import Attempts, RunState
@@ -63,7 +64,7 @@ STATE = RunState(
     out={"other": "it is gone"},
 )
 DEMAND = Demand(3, {"lane": LaneDemand(4, 2, 9, None, 0.5)}, spent=Money(0.1, 7.0), need=Money(0.2, 1.0))
-LEASE = Grant(4, {"lane": LaneGrant(2, None, 0.5)}, allowance=(None, 3.0), tight=True)
+LEASE = Lease(4, {"lane": LaneLease(2, None, 0.5)}, allowance=Caps(None, 3.0), tight=True)
 OUTCOME = Outcome(OutcomeClass.STOP, "auth", 401, "no such key")
 STOP = Stop(StopReason.KEY, "no such key")
 JOB = job_from(

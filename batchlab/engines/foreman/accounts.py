@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchlab.engines.crew import Lender, Worker
+from batchlab.dispatch.rate.money import Money
+from batchlab.engines.crew import LenderLink, Worker
 from batchlab.engines.terms import spent_of
-from batchlab.lending.messages import Money
 from batchlab.totals import Totals
 
 
@@ -20,7 +20,7 @@ class Accounts:
     def __init__(self, spent: Money) -> None:
         self.spent = spent
         self._unsettled: set[str] = set()  # the dead whose books have not been read
-        self.lender: Lender
+        self.lender: LenderLink
 
     async def release(self, worker: Worker, spent: Money) -> None:
         """A worker is done."""

@@ -9,7 +9,6 @@ concern (`engines.crew`), and what is said is in `engines.messages`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.crew import Crew
@@ -22,6 +21,7 @@ from batchlab.engines.terms import OwnTerms
 from batchlab.engines.work import Work
 from batchlab.records import Shard
 from batchlab.store.asking import AskAgain
+from batchlab.store.locked import LockedRun
 from batchlab.totals import Totals
 
 
@@ -29,7 +29,6 @@ class Foreman:
     """Brings every shard of its work to its sealed part, by the workers of a crew; see `engines.work.Engine`.
 
     Args:
-        spool: where the run keeps standard input.
         watch: told of the rows that this process sends itself.
         span: of the run, for workers' spans; see `engines.messages.Begin`.
     """
@@ -39,18 +38,16 @@ class Foreman:
         observer: Observer,
         crew: Crew,
         *,
-        spool: Path,
         watch: RowWatch | None = None,
         span: tuple[int, int, int] | None = None,
     ) -> None:
         self._observer = observer
         self._crew = crew
-        self._spool = spool
         self._watch = watch
         self._span = span
 
     async def run(
-        self, work: Work, stop: StopSignal, *, retry: AskAgain | None, shards: Sequence[Shard]
+        self, work: Work[LockedRun], stop: StopSignal, *, retry: AskAgain | None, shards: Sequence[Shard]
     ) -> None:
         """Runs `shards`, then gives rows that failed by the provider's trouble one more pass.
 
@@ -64,7 +61,7 @@ class Foreman:
         # in this process: it sends so little at once that one is enough
         last = LocalEngine(
             self._observer,
-            OwnTerms(work.job, spent),
+            OwnTerms(work.job.limits.caps, spent),
             Share(shift.state(), work.run),
             watch=self._watch,
             odd=shift.books.odd,
@@ -74,13 +71,13 @@ class Foreman:
             work, stop, [(work.plan.shards[index], Totals(retryable_failed=rows)) for index, rows in again]
         )
 
-    def _begin(self, work: Work, retry: AskAgain | None) -> Begin:
+    def _begin(self, work: Work[LockedRun], retry: AskAgain | None) -> Begin:
         """What every worker is told; the shift gives each its name and number."""
         return Begin(
             name="",
             index=0,
             workers=self._crew.size,
-            run=RunAt(work.job, str(work.run.path.absolute()), str(self._spool.absolute())),
+            run=RunAt(work.job, str(work.run.path.absolute()), str(work.run.layout.stdin.absolute())),
             endpoints=tuple(Address(endpoint.base_url, endpoint.key) for endpoint in work.endpoints),
             answered=work.before.totals.answered > 0,
             retry=retry,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.crew import Worker
 from batchlab.engines.messages import Answered, LaneOut, Paused, Renew, Resumed, ToWorker, stop_message
-from batchlab.lending.borrower import Pause
-from batchlab.lending.lender import Pauses
+from batchlab.lending.messages import Pause
+from batchlab.lending.pauses import Pauses
 
 
 class Relay:

@@ -10,7 +10,7 @@ from typing import Any
 
 from batchlab.engines.crew import Worker
 from batchlab.run_state import RunState, together
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
 
 EVERY_S = 2.0
 
@@ -27,7 +27,7 @@ class Roll:
         workers: those that live.
     """
 
-    def __init__(self, run: RunDir, shards: int, before: RunState) -> None:
+    def __init__(self, run: LockedRun, shards: int, before: RunState) -> None:
         self.workers: list[Worker] = []
         self._settled = before
         self._run = run

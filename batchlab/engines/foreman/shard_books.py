@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from batchlab.engines.crew import Worker
 from batchlab.engines.messages import Sealed
 from batchlab.records import Shard
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
 from batchlab.totals import Totals
 
 
@@ -20,7 +20,7 @@ class ShardBooks:
         odd: row_ids that failed while others were answered.
     """
 
-    def __init__(self, run: RunDir, shards: Iterable[Shard]) -> None:
+    def __init__(self, run: LockedRun, shards: Iterable[Shard]) -> None:
         self._run = run
         self._waiting = deque(shard.index for shard in shards)
         self._before: dict[int, Totals] = {}

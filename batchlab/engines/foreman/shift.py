@@ -10,8 +10,9 @@ from typing import assert_never
 
 import msgspec
 
+from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.crew import Crew, Ending, LenderTerms, Worker
+from batchlab.engines.crew import Crew, Ending, Worker
 from batchlab.engines.foreman.accounts import Accounts, Loss
 from batchlab.engines.foreman.relay import Relay
 from batchlab.engines.foreman.roll import Roll
@@ -35,13 +36,14 @@ from batchlab.engines.messages import (
     stop_message,
 )
 from batchlab.engines.observer import Observer
-from batchlab.engines.terms import controller_limits, spent_of
+from batchlab.engines.terms import spent_of
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError, CorruptRun, UsageError
-from batchlab.lending.messages import LaneLimits, Money
+from batchlab.lending.messages import LenderTerms
 from batchlab.records import Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import RunState
+from batchlab.store.locked import LockedRun
 
 MOST_DEATHS = 4  # in a row in which no row got a result: the next worker would die too
 
@@ -55,7 +57,7 @@ class Shift:
 
     def __init__(
         self,
-        work: Work,
+        work: Work[LockedRun],
         stop: StopSignal,
         crew: Crew,
         observer: Observer,
@@ -86,7 +88,7 @@ class Shift:
         run.let_go()
         await asyncio.to_thread(self.books.read_begun)
         try:
-            terms = _lender_terms(self._work, self._crew.size, self._accounts.spent)
+            terms = self._lender_terms()
             self._accounts.lender = await self._crew.open(terms, self._lender_lost)
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(self._tick()), group.create_task(self._pass_on_stop())]
@@ -111,8 +113,18 @@ class Shift:
 
     def state(self) -> RunState:
         """How far the run is."""
-        concurrency = sum(self._work.concurrency(endpoint) for endpoint in self._work.endpoints)
+        concurrency = sum(self._work.limits(endpoint).concurrency for endpoint in self._work.endpoints)
         return self._roll.state(self._out, waiting=self.books.waiting, concurrency=concurrency)
+
+    def _lender_terms(self) -> LenderTerms:
+        work, limits = self._work, self._work.job.limits
+        return LenderTerms(
+            {endpoint.job.name: work.limits(endpoint) for endpoint in work.endpoints},
+            expected=self._crew.size,
+            caps=limits.caps,
+            spent=self._accounts.spent,
+            request_s=limits.timeout_s,
+        )
 
     def _lender_lost(self) -> tuple[list[str], Money]:
         """What the next lender must know after one was lost: who may hold something, and what is spent."""
@@ -266,18 +278,3 @@ class Shift:
             except RunStopped as error:  # another machine has taken the run over at its URL
                 self._stop(error.reason, str(error))
             await asyncio.sleep(TICK_S)
-
-
-def _lender_terms(work: Work, workers: int, spent: Money) -> LenderTerms:
-    limits, lanes = work.job.limits, {}
-    for endpoint in work.endpoints:
-        allowed = controller_limits(endpoint.job, work.job, work.concurrency(endpoint))
-        lane = LaneLimits(allowed.concurrency, allowed.rpm, allowed.tpm, allowed.start)
-        lanes[endpoint.job.name] = dataclasses.asdict(lane)
-    return LenderTerms(
-        lanes,
-        expected=workers,
-        caps=(limits.max_cost, limits.max_tokens_total),
-        spent=(spent.usd, spent.tokens),
-        request_s=limits.timeout_s,
-    )

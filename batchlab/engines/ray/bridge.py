@@ -22,7 +22,7 @@ from typing import Any, assert_never
 import msgspec
 
 from batchlab.engines.child.process import cause_of
-from batchlab.engines.crew import Ending, LenderTerms
+from batchlab.engines.crew import Ending
 from batchlab.engines.messages import MAX_LINE, Asked, Begin, line
 from batchlab.engines.ray import node
 from batchlab.engines.ray.budget import BudgetActor
@@ -49,6 +49,7 @@ from batchlab.engines.ray.messages import (
     to_bridge,
 )
 from batchlab.errors import EXIT_STOPPED
+from batchlab.lending.messages import LenderTerms
 from batchlab.store.disk.fence import FENCE_S
 
 NAMESPACE = "batchlab"

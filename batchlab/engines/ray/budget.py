@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import assert_never
 
-from batchlab.engines.crew import LenderTerms
-from batchlab.engines.lender import allocator
+from batchlab.dispatch.rate.money import Money
+from batchlab.engines.lender import next_lender
 from batchlab.engines.ray.messages import (
     AskSpent,
     Expect,
@@ -18,11 +18,12 @@ from batchlab.engines.ray.messages import (
     Release,
     Settle,
 )
-from batchlab.lending.messages import Demand, Grant, Money
+from batchlab.lending.lender import Lender
+from batchlab.lending.messages import Demand, Lease, LenderTerms
 
 
 class BudgetActor:
-    """The budget in an actor of its own: nodes ask it for leases, and the run's process keeps its books.
+    """The lender in an actor of its own: nodes ask it for leases, and the run's process keeps its books.
 
     A killed one is made again with what it was made with. What it had lent is not in that: it lends
     nothing until `GoOn` has named the workers, and each of them has said what it has.
@@ -32,15 +33,15 @@ class BudgetActor:
     """
 
     def __init__(self, terms: LenderTerms, made_again: Callable[[], bool]) -> None:
-        self._allocator = allocator(terms, after_another=made_again())
+        self._lender = next_lender(terms) if made_again() else Lender(terms)
 
-    async def lease(self, name: str, demand: Demand) -> Grant | None:
+    async def lease(self, name: str, demand: Demand) -> Lease | None:
         """The next lease; None for a worker that was given up."""
-        return self._allocator.lease(name, demand, time.monotonic())
+        return self._lender.lease(name, demand, time.monotonic())
 
     async def lend(self, call: LenderCall) -> Money:
-        """One of the calls of `engines.crew.Lender`, or `go_on`. Returns what all have spent."""
-        lender = self._allocator
+        """One of the calls of `engines.crew.LenderLink`, or `go_on`. Returns what all have spent."""
+        lender = self._lender
         match call:
             case Expect(workers):
                 lender.expect(workers)
@@ -62,4 +63,4 @@ class BudgetActor:
 
     async def is_waiting(self) -> bool:
         """Whether `GoOn` has yet to come."""
-        return self._allocator.waits_for_holders
+        return self._lender.waits_for_workers

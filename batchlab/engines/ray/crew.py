@@ -9,8 +9,10 @@ from typing import assert_never
 
 import msgspec
 
-from batchlab.engines.crew import Ending, Lender, LenderTerms, Worker
+from batchlab.dispatch.rate.money import Money
+from batchlab.engines.crew import Ending, LenderLink, Worker
 from batchlab.engines.messages import Begin, RunAt, ToWorker, line
+from batchlab.engines.ray.attendance import Attendance
 from batchlab.engines.ray.far_lender import FarLender
 from batchlab.engines.ray.link import BridgeLink
 from batchlab.engines.ray.messages import (
@@ -33,12 +35,11 @@ from batchlab.engines.ray.messages import (
     Tell,
 )
 from batchlab.engines.ray.node import code_digest, this_machine
-from batchlab.engines.ray.presence import Presence
 from batchlab.job import SELF_STARTED, Job
-from batchlab.lending.messages import Money
+from batchlab.lending.messages import LenderTerms
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.disk.fence import FENCE_S
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
 from batchlab.version import __version__
 
 
@@ -50,10 +51,10 @@ class RayCrew:
 
     who = "a worker"
 
-    def __init__(self, presence: Presence, link: BridgeLink, nodes: tuple[str, ...]) -> None:
+    def __init__(self, attendance: Attendance, link: BridgeLink, nodes: tuple[str, ...]) -> None:
         self.size = 1
         self.nodes = nodes
-        self._presence = presence
+        self._attendance = attendance
         self._link = link
         self._lender = FarLender(link.tell)
         self._workers: dict[str, Worker] = {}
@@ -62,37 +63,36 @@ class RayCrew:
         self._lender_lost: Callable[[], tuple[list[str], Money]]
 
     @classmethod
-    def joined(cls, run: RunDir, job: Job, address: str | None, spool: Path) -> RayCrew:
+    def joined(cls, run: LockedRun, job: Job, address: str | None) -> RayCrew:
         """Joins the cluster at `address` and checks that every node can work on the run.
 
         Args:
             address: HEAD:PORT; None for RAY_ADDRESS, or the cluster of this machine, or one that is
                 started for the run.
-            spool: where the run keeps standard input.
 
         Raises:
             UsageError: nothing was sent.
         """
-        link, presence = BridgeLink(), None
+        link, attendance = BridgeLink(), None
         try:
-            presence = Presence(run)
-            at = RunAt(job, str(run.path.absolute()), str(spool.absolute()), presence.url)
+            attendance = Attendance(run)
+            at = RunAt(job, str(run.path.absolute()), str(run.layout.stdin.absolute()), attendance.url)
             asked = CheckIn(
                 version=__version__,
                 code=code_digest(Path(__file__).parents[2]),
-                token=presence.token,
+                token=attendance.token,
                 cwd=str(Path.cwd()),
                 machine=this_machine() if any(own.host in SELF_STARTED for own in job.endpoint) else None,
                 run=line(at),
             )
-            return cls(presence, link, link.join(Join(address, asked)).nodes)
+            return cls(attendance, link, link.join(Join(address, asked)).nodes)
         except BaseException:  # whatever it is, the bridge must not stay behind; it goes on its way
             link.end()
-            if presence is not None:
-                presence.close()
+            if attendance is not None:
+                attendance.close()
             raise
 
-    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> Lender:
+    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> LenderLink:
         self._lender_lost = lost
         await self._link.open(self._heard, self._bridge_ended)
         self._link.tell(Open(terms))
@@ -111,7 +111,7 @@ class RayCrew:
 
         worker = self._workers[name] = Worker(name, tell, give)
         self._endings[name] = asyncio.get_running_loop().create_future()
-        run = msgspec.structs.replace(begin.run, url=self._presence.url)
+        run = msgspec.structs.replace(begin.run, url=self._attendance.url)
         self._link.tell(Start(msgspec.structs.replace(begin, run=run, fence_s=FENCE_S)))
         return worker
 
@@ -122,12 +122,12 @@ class RayCrew:
         ending = await self._endings[name]
         del self._workers[name], self._endings[name]
         if ending.certain:
-            await self._presence.gone(name)
+            await self._attendance.gone(name)
         return ending
 
     async def gone_for_certain(self, worker: Worker) -> None:
-        await self._presence.await_gone(worker.name)
-        await self._presence.gone(worker.name)
+        await self._attendance.await_gone(worker.name)
+        await self._attendance.gone(worker.name)
 
     async def close(self) -> None:
         self._link.hush()
@@ -136,7 +136,7 @@ class RayCrew:
     def end(self) -> None:
         """Leaves the cluster. Blocks."""
         self._link.end()
-        self._presence.close()
+        self._attendance.close()
 
     def _heard(self, message: FromBridge) -> None:
         match message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from batchlab.dispatch.rate.money import Money
 from batchlab.engines.ray.messages import (
     AskSpent,
     Expect,
@@ -17,12 +18,12 @@ from batchlab.engines.ray.messages import (
     Release,
     Settle,
 )
-from batchlab.lending.messages import Demand, Grant, Money
+from batchlab.lending.messages import Demand, Lease
 from batchlab.run_end import RunStopped
 
 
 class FarLender:
-    """See `engines.crew.Lender`. Raises RunStopped once the cluster is lost.
+    """See `engines.crew.LenderLink`. Raises RunStopped once the cluster is lost.
 
     Args:
         tell: tells the bridge.
@@ -34,7 +35,7 @@ class FarLender:
         self._calls = 0
         self._lost: RunStopped | None = None
 
-    async def lease(self, name: str, demand: Demand) -> Grant | None:
+    async def lease(self, name: str, demand: Demand) -> Lease | None:
         raise NotImplementedError(f"a lease of {name} ({demand.applied}) is asked for at its node")
 
     async def expect(self, workers: int) -> None:

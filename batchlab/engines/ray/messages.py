@@ -7,13 +7,14 @@ from typing import TypeAlias
 
 import msgspec
 
-from batchlab.engines.crew import Ending, LenderTerms
+from batchlab.dispatch.rate.money import Money
+from batchlab.engines.crew import Ending
 from batchlab.engines.messages import Begin, FromWorker, Message, ToWorker, reader
-from batchlab.lending.messages import Money
+from batchlab.lending.messages import LenderTerms
 
 
 class Expect(Message, frozen=True):
-    """`Lender.expect`, on its way to where the budget is kept; so are those that follow."""
+    """`LenderLink.expect`, on its way to where the budget is kept; so are those that follow."""
 
     workers: int
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import assert_never
 
+from batchlab.dispatch.rate.money import NOTHING, Money
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.local import LocalEngine
 from batchlab.engines.loop import first_of
@@ -38,12 +39,13 @@ from batchlab.engines.worker.parent import Parent
 from batchlab.engines.worker.terms import LeasedTerms
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.job import SELF_STARTED
-from batchlab.lending.messages import HASTE_S, NOTHING, PERIOD_S, Grant, Money
+from batchlab.lending.messages import HASTE_S, PERIOD_S, Lease
 from batchlab.observe.facts import EndpointAddress
 from batchlab.observe.watchers import Watchers, worker_watch
 from batchlab.records import Shard
 from batchlab.run_end import RunStopped
 from batchlab.run_state import RunState
+from batchlab.store.working import WorkingRun
 
 _HURRY_S = 0.01  # between two renewals at the least
 
@@ -68,13 +70,13 @@ async def work_for(parent: Parent) -> None:
 class _Session:
     """The worker's conversation with its parent, and the engine that it runs."""
 
-    def __init__(self, parent: Parent, begin: Begin, work: Work, stop: StopSignal) -> None:
+    def __init__(self, parent: Parent, begin: Begin, work: Work[WorkingRun], stop: StopSignal) -> None:
         self._parent = parent
         self._begin = begin
         self._work = work
         self._stop = stop
         self._hurried = asyncio.Event()
-        self._leases: asyncio.Queue[Grant] = asyncio.Queue()
+        self._leases: asyncio.Queue[Lease] = asyncio.Queue()
         self._told_out: set[str] = set()
         self._terms = LeasedTerms(begin, parent.tell, self._hurried.set)
         self._share = Share(work.before, work.run)
@@ -106,8 +108,7 @@ class _Session:
     @property
     def spent(self) -> Money:
         """What it has used of the caps."""
-        budget = self._terms.budget()
-        return Money(budget.spent_usd, budget.spent_tokens)
+        return self._terms.budget().spent
 
     def update(self, state: RunState) -> None:
         """Nothing is told at once: the next renewal says how far it is."""
@@ -152,9 +153,9 @@ class _Session:
             case Renew():
                 self._hurried.set()
             case Paused(lane, pause):
-                terms.controllers[lane][0].pause(now, pause)
+                terms.controllers[lane].pause(now, pause)
             case Resumed(lane):
-                terms.controllers[lane][0].resume(now)
+                terms.controllers[lane].resume(now)
                 terms.pool.wake()
             case LaneOut(lane, outcome):
                 self._told_out.add(lane)
@@ -172,8 +173,7 @@ class _Session:
             self._parent.tell(Asked(borrower.demand(asked_at), self.state()))
             lease = await self._leases.get()
             fewer = borrower.keep_to(lease, asked_at, time.monotonic())
-            if run.fence is not None:
-                run.fence.renew(asked_at)
+            run.fence.renew(asked_at)
             for lane in self._terms.lanes:
                 if lease.lanes[lane.name].answered:
                     lane.health.succeeded_elsewhere()

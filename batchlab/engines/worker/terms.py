@@ -12,12 +12,14 @@ from functools import partial
 from batchlab.dispatch.lanes import Lanes
 from batchlab.dispatch.pool import Pool
 from batchlab.dispatch.rate.budget import Budget
-from batchlab.dispatch.rate.controller import START_WINDOW, RateController
+from batchlab.dispatch.rate.pace import Controller
 from batchlab.dispatch.trouble.health import RunHealth
 from batchlab.engines.messages import Answered, Begin, FromWorker, Paused, Sealed
-from batchlab.engines.terms import controller_limits
-from batchlab.job import EndpointJob
-from batchlab.lending.borrower import Borrower, LeasedBudget, LeasedController, Pause
+from batchlab.job import EndpointLimits
+from batchlab.lending.borrower import Borrower
+from batchlab.lending.budget import LeasedBudget
+from batchlab.lending.controller import LeasedController
+from batchlab.lending.messages import Pause
 from batchlab.records import Shard
 from batchlab.totals import Totals
 
@@ -32,35 +34,32 @@ class LeasedTerms:
 
     def __init__(self, begin: Begin, tell: Callable[[FromWorker], None], hurry: Callable[[], None]) -> None:
         self._begin = begin
-        self._job = begin.run.job
         self._tell = tell
         self._hurry = hurry
-        limits = self._job.limits
-        capped = limits.max_cost is not None, limits.max_tokens_total is not None
-        self._budget = LeasedBudget(capped, on_short=hurry)
+        self._budget = LeasedBudget(begin.run.job.limits.caps, on_short=hurry)
         self._begun = asyncio.Event()
-        self.controllers: dict[str, tuple[LeasedController, int]] = {}
+        self.controllers: dict[str, LeasedController] = {}
         self.lanes: Lanes
         self.pool: Pool
 
     def budget(self) -> Budget:
         """A budget whose caps are an allowance."""
-        return self._budget
+        return self._budget.budget
 
-    def controller(self, endpoint: EndpointJob, concurrency: int) -> RateController:
+    def controller(self, endpoint: str, limits: EndpointLimits) -> Controller:
         """One that sends nothing beyond the lease; it begins with this worker's part of the first window."""
-        begin, limits = self._begin, controller_limits(endpoint, self._job, concurrency)
-        if limits.start < concurrency:
-            part = START_WINDOW // begin.workers + (begin.index < START_WINDOW % begin.workers)
+        begin = self._begin
+        if limits.start < limits.concurrency:
+            part = limits.start // begin.workers + (begin.index < limits.start % begin.workers)
             limits = dataclasses.replace(limits, start=max(1, part))
         controller = LeasedController(
             limits,
             now=time.monotonic(),
             rng=random.Random(),
-            on_pause=partial(self._paused, endpoint.name),
-            on_answer=partial(self._answered, endpoint.name),
+            on_pause=partial(self._paused, endpoint),
+            on_answer=partial(self._answered, endpoint),
         )
-        self.controllers[endpoint.name] = controller, concurrency
+        self.controllers[endpoint] = controller
         return controller
 
     def health(self) -> RunHealth:

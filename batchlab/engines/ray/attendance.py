@@ -1,4 +1,4 @@
-"""What the driver and the workers of a cluster leave where the others find them: locks, and a token."""
+"""Who of a cluster works on a run, as locks and a token tell where all of them can look."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from batchlab.errors import UsageError
 from batchlab.remote.depot import Depot
 from batchlab.remote.storage import StorageError
 from batchlab.store.disk.fence import FENCE_S, hold, is_held, let_go
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import TOKEN
+from batchlab.store.locked import LockedRun
 
 POLL_S = 0.1
 
 
-class Presence:
+class Attendance:
     """The run directory, or the run's URL, as the place where a cluster's workers are known by name.
 
     The driver's lock is held, and its token is there, until `close`.
@@ -25,10 +26,11 @@ class Presence:
         UsageError: the token cannot be left.
     """
 
-    def __init__(self, run: RunDir) -> None:
+    def __init__(self, run: LockedRun) -> None:
         self._run = run
         # where the workers leave what they do, each from a directory of its own; None when they share ours
-        self._depot = None if run.mirror is None else Depot(run.path, run.mirror.url)
+        url = run.publisher.url
+        self._depot = None if url is None else Depot(run.path, url)
         self._lock = hold(run.path, "driver")
         self.token = secrets.token_hex(16)  # what every node must be able to read
         try:
@@ -64,17 +66,17 @@ class Presence:
         """The driver leaves."""
         if self._depot is not None:
             with contextlib.suppress(StorageError):
-                self._depot.leave("token")
+                self._depot.leave(TOKEN)
         with contextlib.suppress(OSError):
-            (self._run.path / "workers" / "token").unlink(missing_ok=True)
+            self._run.layout.token.unlink(missing_ok=True)
             let_go(self._run.path, "driver")
             os.close(self._lock)
 
     def _put_token(self) -> None:
         if self._depot is None:
-            (self._run.path / "workers" / "token").write_text(self.token)
+            self._run.layout.token.write_text(self.token)
             return
         try:
-            self._depot.arrive("token", self.token)
+            self._depot.arrive(TOKEN, self.token)
         except StorageError as error:
             raise UsageError(f"{error.filename}: {error.strerror}.") from error
