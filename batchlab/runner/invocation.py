@@ -180,17 +180,15 @@ class Invocation:
     async def _run(self, crew: Crew | None, stop: StopSignal, shards: list[Shard]) -> None:
         work, retry = self._work, self._options.retry
         watch = self._watchers if self._watchers.of_rows else None
+        engine: Engine[Work[LockedRun]]
         if crew is not None:
             from batchlab.engines.foreman.engine import Foreman
 
-            foreman = Foreman(self, crew, watch=watch, span=self._watchers.span)
-            await foreman.run(work, stop, retry=retry, shards=shards)
-            return
-        terms, share = (
-            OwnTerms(work.job.limits.caps, spent_of(work.before.totals)),
-            Share(work.before, work.run),
-        )
-        engine = LocalEngine(self, terms, share, watch=watch, taker=self._options.taker)
+            engine = Foreman(self, crew, watch=watch, span=self._watchers.span)
+        else:
+            terms = OwnTerms(work.job.limits.caps, spent_of(work.before.totals))
+            share = Share(work.before, work.run)
+            engine = LocalEngine(self, terms, share, watch=watch, taker=self._options.taker)
         if work.job.output.dedupe and work.only is None:
             await self._run_once_each(engine, stop, shards)
         else:
