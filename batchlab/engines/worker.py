@@ -41,7 +41,7 @@ from batchlab.lending.borrower import Borrower
 from batchlab.lending.budget import LeasedBudget
 from batchlab.lending.controller import LeasedController
 from batchlab.lending.messages import HASTE_S, PERIOD_S, Lease, Pause
-from batchlab.observe.facts import Place
+from batchlab.observe.facts import EndpointAddress
 from batchlab.observe.watchers import Watchers, worker_watch
 from batchlab.records import Outcome, OutcomeClass, Shard
 from batchlab.remote.depot import Depot, manifest_at
@@ -247,19 +247,22 @@ class _Worker:
         def say(text: str) -> None:  # also from a thread that sends spans
             loop.call_soon_threadsafe(partial(self._tell, "say", text=text))
 
-        places = [Place.of(one, url) for one, (url, _) in zip(job.endpoint, begin["endpoints"], strict=True)]
+        addresses = [
+            EndpointAddress.of(one, url)
+            for one, (url, _) in zip(job.endpoint, begin["endpoints"], strict=True)
+        ]
         secrets = tuple(
             key
             for one, (_, key) in zip(job.endpoint, begin["endpoints"], strict=True)
             if key and one.host not in SELF_STARTED
         )
-        return worker_watch(job, begin["watch"], places, secrets, say)
+        return worker_watch(job, begin["watch"], addresses, secrets, say)
 
     def update(self, state: RunState) -> None:
         """Told with the next renewal."""
 
     def message(self, text: str) -> None:
-        """See `engines.observer.Observer`."""
+        """Tells the parent, and first which endpoints are out."""
         for lane in self._terms.lanes:
             if lane.out is not None and lane.name not in self._told_out:
                 self._told_out.add(lane.name)

@@ -20,35 +20,33 @@ from batchlab.job import MEMORY, Job, output_format
 from batchlab.job.index import as_key, spelled
 from batchlab.looking.export import Exported, Target, export_tables
 from batchlab.looking.opening import open_run
-from batchlab.looking.summary import cost_text, notes, tokens_text
+from batchlab.looking.phrases import cost_text, notes, tokens_text
 from batchlab.records import Shard
 from batchlab.run_end import RunSummary, StopReason
+from batchlab.run_state import RunState
 from batchlab.runner.prepare import Prepared, job_of_run, open_input, plan_of_run, unchanged_input
 from batchlab.store.run_dir import RunDir
 from batchlab.store.verify import verify
-from batchlab.totals import Totals
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a run is."""
+    """How far a run is, and who works on it."""
 
     run_dir: str
-    input_rows: int
-    totals: Totals
+    state: RunState
     running_pid: int | None
     errors: dict[str, int]
     workers: dict[str, Any] | None = None  # who works on which shards, when several do; see `engines.roll`
 
     def lines(self) -> list[str]:
         """For a person."""
-        totals = self.totals
-        pending = self.input_rows - totals.rows
-        state = f"running (pid {self.running_pid})" if self.running_pid else "not running"
+        totals, pending = self.state.totals, self.state.pending
+        stage = f"running (pid {self.running_pid})" if self.running_pid else "not running"
         if not pending and not self.running_pid:
-            state = "finished"
+            stage = "finished"
         rows = f"{totals.answered:,} answered + {totals.failed:,} failed + {pending:,} pending"
-        lines = [f"{self.run_dir}: {state}", f"rows: {self.input_rows:,} = {rows}"]
+        lines = [f"{self.run_dir}: {stage}", f"rows: {self.state.rows:,} = {rows}"]
         states = {name: getattr(totals, name) for name in ("truncated", "filtered", "invalid")}
         if some := [f"{count:,} {name}" for name, count in states.items() if count]:
             lines.append(f"of the answered: {', '.join(some)}")
@@ -61,9 +59,18 @@ class Status:
         return lines
 
     def json(self) -> str:
-        """For a program: as the fields, but money that is not known is null."""
-        pending = self.input_rows - self.totals.rows
-        return json.dumps({**dataclasses.asdict(self), "totals": self.totals.stated(), "pending": pending})
+        """For a program: money that is not known is null."""
+        return json.dumps(
+            {
+                "run_dir": self.run_dir,
+                "input_rows": self.state.rows,
+                "totals": self.state.totals.stated(),
+                "running_pid": self.running_pid,
+                "errors": self.errors,
+                "workers": self.workers,
+                "pending": self.state.pending,
+            }
+        )
 
 
 def run_status(path: str) -> Status:
@@ -73,7 +80,8 @@ def run_status(path: str) -> Status:
     totals = store.totals()
     errors = store.error_counts() if totals.failed else {}
     holder = store.lock_holder()
-    return Status(path, plan.rows, totals, holder, errors, store.roll() if holder else None)
+    state = RunState(rows=plan.rows, earlier=totals)
+    return Status(path, state, holder, errors, store.roll() if holder else None)
 
 
 def _worker_lines(roll: dict[str, Any]) -> list[str]:

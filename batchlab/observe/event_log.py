@@ -261,7 +261,7 @@ def _end(summary: RunSummary) -> dict[str, Any]:
     return {
         "exit_code": summary.exit_code,
         "input_rows": summary.input_rows,
-        "pending": summary.input_rows - totals.rows,
+        "pending": summary.pending,
         "totals": totals.stated(),
         "sent": summary.sent,
         "maybe_repaid": summary.maybe_repaid,

@@ -13,15 +13,15 @@ from pathlib import Path
 from batchlab.costs.forecast import Forecast, Measured, Stratum, forecast, strata
 from batchlab.errors import EXIT_USAGE, UsageError
 from batchlab.job import Job
-from batchlab.looking.summary import counted, duration, money
+from batchlab.looking.phrases import counted, duration, money
 from batchlab.planning.preview import Preview, preview
 from batchlab.records import Completion, Result
 from batchlab.run_end import RunSummary, StopReason
-from batchlab.runner.early_forecast import save_forecast
 from batchlab.runner.execute import execute
+from batchlab.runner.pilot_forecast import save_forecast
 from batchlab.store.disk.files import atomic_write
 from batchlab.store.run_dir import RunDir
-from batchlab.totals import Totals
+from batchlab.totals import Totals, totals_of
 
 LEAST_ROWS = 10  # fewer say next to nothing about the others
 
@@ -143,20 +143,13 @@ def _request_of(result: Result) -> float | int:
 
 
 def _measured(result: Result, together: Counter[float | int]) -> Measured:
-    wasted_prompt, wasted_completion = result.wasted_prompt_tokens or 0, result.wasted_completion_tokens or 0
-    wasted = result.cost_wasted_usd
-    if wasted is None:
-        wasted = 0.0 if not wasted_prompt + wasted_completion else None
+    totals = totals_of([result])
     latency = result.timing.latency_ms / 1_000 if result.timing is not None else 0.0
-    latency /= together[_request_of(result)]  # a row's share of a request
-    if not isinstance(result, Completion):
-        return Measured(wasted_prompt, wasted_completion, wasted, latency)
-    usage, cost = result.reply.usage, result.cost_usd
     return Measured(
-        (usage.prompt_tokens or 0) + wasted_prompt,
-        (usage.completion_tokens or 0) + wasted_completion,
-        None if cost is None or wasted is None else cost + wasted,
-        latency,
+        totals.prompt_tokens + totals.wasted_prompt_tokens,
+        totals.completion_tokens + totals.wasted_completion_tokens,
+        totals.whole_usd,
+        latency / together[_request_of(result)],  # a row's share of a request
     )
 
 

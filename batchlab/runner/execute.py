@@ -14,19 +14,19 @@ from batchlab.engines.observer import Taker
 from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, Job, output_format
 from batchlab.looking.export import Target, check_target
+from batchlab.looking.last_lines import last_lines
 from batchlab.looking.reading import write_output
-from batchlab.looking.summary import summary_lines
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import conversation, open_progress
 from batchlab.progress.terminal import with_trouble_in_red
 from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.crews import refuse_cluster
 from batchlab.runner.descriptors import within_descriptors
-from batchlab.runner.early_forecast import outcome_lines, saved_forecast
 from batchlab.runner.endpoints import started_endpoints
 from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.invocation import Invocation
 from batchlab.runner.mirroring import brought_up_to_date
+from batchlab.runner.pilot_forecast import outcome_lines, saved_forecast
 from batchlab.runner.prepare import Prepared, prepare
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
@@ -143,7 +143,7 @@ def _execute(
             summary = write_output(job, prepared, summary)
     if not closing_lines:
         return summary
-    for line in summary_lines(summary, command or f"batchlab run (run directory {summary.run_dir})"):
+    for line in last_lines(summary, command or f"batchlab run (run directory {summary.run_dir})"):
         say(line)
     if summary.stopped is None:
         made = saved_forecast(prepared.store.path, prepared.plan.content_hash)

@@ -16,15 +16,15 @@ from batchlab.engines.observer import Taker
 from batchlab.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, BatchlabError, UsageError
 from batchlab.job import SELF_STARTED, Job
 from batchlab.job.index import as_key, spelled
-from batchlab.looking.summary import counted
-from batchlab.observe.facts import Place, RunFacts
+from batchlab.looking.phrases import counted
+from batchlab.observe.facts import EndpointAddress, RunFacts
 from batchlab.observe.watchers import Watchers
 from batchlab.progress import Progress
 from batchlab.records import Completion, Shard
 from batchlab.run_end import RunStopped, RunSummary, StopReason, code_of
 from batchlab.run_state import RunState
 from batchlab.runner.crews import crew_for
-from batchlab.runner.early_forecast import EarlyForecast, FirstRows
+from batchlab.runner.first_rows import EarlyForecast, FirstRows
 from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.prepare import Prepared, stdin_spool
 from batchlab.runner.signals import Signals
@@ -79,7 +79,7 @@ class Invocation:
             run=str(self._prepared.store.path.absolute()),
             job=self._job,
             before=self._before,
-            places=tuple(Place.of(one.job, one.base_url) for one in endpoints),
+            addresses=tuple(EndpointAddress.of(one.job, one.base_url) for one in endpoints),
             # the word that our own simulator takes for a key is none, and is in its name
             secrets=tuple(
                 one.key.reveal()

@@ -13,7 +13,7 @@ from batchlab.errors import CorruptRun, UsageError
 from batchlab.inputs.requests import RowProblem
 from batchlab.job import Job
 from batchlab.looking.opening import open_run
-from batchlab.looking.summary import counted
+from batchlab.looking.phrases import counted
 from batchlab.records import ChatRequest, Completion, Row, Shard
 from batchlab.runner.prepare import Prepared
 from batchlab.store.answers import Answers, copied

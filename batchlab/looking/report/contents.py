@@ -20,10 +20,10 @@ from batchlab.inputs.sources.batch_lines import asked_texts
 from batchlab.job import Job
 from batchlab.looking.books import input_table, prices_of, run_frame
 from batchlab.looking.opening import open_run
+from batchlab.looking.phrases import cost_text, counted, duration, finish_text
 from batchlab.looking.report.cost import WORDS, cost_table, prepared
 from batchlab.looking.report.data import ErrorView, ReportData, RowView
 from batchlab.looking.report.page import page
-from batchlab.looking.summary import cost_text, counted, duration, finish_text
 from batchlab.records import RESULT_COLUMNS, VECTOR_COLUMNS, Row
 from batchlab.remote.remote_run import RemoteRun
 from batchlab.remote.storage import StorageError, put_bytes
