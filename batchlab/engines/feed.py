@@ -17,8 +17,8 @@ from batchlab.job import RequestJob
 from batchlab.job.index import as_key, spelled
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage
 from batchlab.run_end import RunStopped
-from batchlab.store.open_shard import OpenShard, RetryRule
-from batchlab.store.run_dir import RunDir
+from batchlab.store.shard import OpenShard, RetryRule
+from batchlab.store.working import WorkingRun
 
 
 class ShardFeed:
@@ -34,7 +34,7 @@ class ShardFeed:
         *,
         source: Source,
         plan: InputPlan,
-        store: RunDir,
+        store: WorkingRun,
         builder: RequestBuilder,
         share: Share,
         retry: RetryRule | None,
