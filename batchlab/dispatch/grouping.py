@@ -117,18 +117,18 @@ class Groups:
         return group.request()
 
     def sent(self, row_id: int, attempt: int) -> None:
-        """See `dispatch.pool.Recorder`."""
+        """One request for all rows of the group is about to leave."""
         self._recorder.sent_together(self._on_way[row_id].row_ids, attempt)
 
     def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
-        """See `dispatch.pool.Recorder`."""
+        """It came back without a final result: each row is booked its share of `usage` and `usd`."""
         group = self._on_way[row_id]
         usages = usage_shares(usage, group.weights) if usage is not None else None
         usds = cost_shares(usd, usages or [], group.weights)
         self._recorder.back_together(group.row_ids, usages, usds)
 
     def emit(self, result: Result) -> None:
-        """See `dispatch.pool.Recorder`: a result for each row, or the rows are asked apart."""
+        """The request's final result: a result for each row, or the rows are asked apart."""
         group = self._on_way[result.row_id]
         rows = self._apart(result, group)  # before it is gone: what cannot be told apart fails together
         del self._on_way[result.row_id]
