@@ -80,7 +80,7 @@ class LeasedTerms:
     async def borrower(self) -> Borrower:
         """What asks for a lease, once there is something to lend it to."""
         await self._begun.wait()
-        return Borrower(self.controllers, self._budget, rows=lambda: self.pool.rows_to_send)
+        return Borrower(self.controllers, self._budget, rows=lambda: self.pool.rows.to_send)
 
     def _paused(self, lane: str, pause: Pause) -> None:
         self._tell(Paused(lane, pause))
