@@ -97,14 +97,14 @@ class ShardFeed:
                 yield request
 
     def sent(self, row_id: int, attempt: int) -> None:
-        """See `dispatch.pool.Recorder`."""
+        """See `dispatch.recorder.Recorder`."""
         self._store.check_disk()
         self._shard_to_write(row_id).append_sent(row_id, attempt)
         if self._watch is not None:
             self._watch.sent(row_id)
 
     def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
-        """See `dispatch.pool.Recorder`."""
+        """See `dispatch.recorder.Recorder`."""
         self._shard_to_write(row_id).append_back(row_id, usage, usd)
 
     def sent_together(self, row_ids: Sequence[int], attempt: int) -> None:
@@ -126,7 +126,7 @@ class ShardFeed:
         return Groups(self, rows=request.batch_rows, tokens=request.batch_tokens, shard_rows=self._shard_rows)
 
     def emit(self, result: Result) -> None:
-        """See `dispatch.pool.Recorder`."""
+        """See `dispatch.recorder.Recorder`."""
         shard = self._shard_to_write(result.row_id)
         final = shard.append(result, self._share.totals)
         if self._hand_out is not None or self._watch is not None:

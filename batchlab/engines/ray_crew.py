@@ -14,15 +14,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import orjson
 
-from batchlab.engines.crew import Ending, Hand, Lender, LenderTerms
+from batchlab.dispatch.rate.money import Money
+from batchlab.engines.crew import Ending, Hand, LenderLink
 from batchlab.engines.messages import MAX_LINE, line
 from batchlab.engines.ray_node import code_digest, machine
 from batchlab.engines.worker_process import spawned
 from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, Job
-from batchlab.lending.messages import Demand, Grant, Money
+from batchlab.lending.messages import Demand, Lease, LenderTerms
 from batchlab.remote.depot import Depot
 from batchlab.remote.storage import StorageError
 from batchlab.run_end import RunStopped, StopReason
@@ -123,12 +125,12 @@ class RayCrew:
         except StorageError as error:
             raise UsageError(f"{error.filename}: {error.strerror}.") from error
 
-    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> Lender:
+    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> LenderLink:
         """See `Crew`."""
         reader, self._writer = await asyncio.open_connection(sock=self._control, limit=MAX_LINE)
         self._on_lost = lost
         self._listening = asyncio.create_task(self._listen(reader))
-        self._tell("open", terms=terms)
+        self._tell("open", terms=msgspec.to_builtins(terms))
         return _FarLender(self._lend)
 
     async def start(self, name: str, index: int, begin: Mapping[str, Any]) -> Hand:
@@ -158,7 +160,7 @@ class RayCrew:
         return ending
 
     async def gone_for_certain(self, hand: Hand) -> None:
-        """See `Crew`: its lock is free, or it has had no grant for longer than it may go on without."""
+        """See `Crew`: its lock is free, or it has had no lease for longer than it may go on without."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FENCE_S + 1.0):
                 # another machine's lock can only be looked at; at a URL there is none: time alone tells
@@ -254,37 +256,37 @@ class RayCrew:
 
 
 class _FarLender:
-    """The budget in its actor, as the foreman sees it; see `engines.crew.Lender`."""
+    """The budget in its actor, as the foreman sees it; see `engines.crew.LenderLink`."""
 
     def __init__(self, lend: Callable[..., Awaitable[Money]]) -> None:
         self._lend = lend
 
-    async def lease(self, name: str, demand: Demand) -> Grant | None:
-        """See `Lender`. The worker's node asks for it."""
+    async def lease(self, name: str, demand: Demand) -> Lease | None:
+        """See `LenderLink`. The worker's node asks for it."""
         raise NotImplementedError(f"a lease of {name} ({demand.applied}) is asked for at its node")
 
-    async def expect(self, holders: int) -> None:
-        """See `Lender`."""
-        await self._lend("expect", holders)
+    async def expect(self, workers: int) -> None:
+        """See `LenderLink`."""
+        await self._lend("expect", workers)
 
     async def release(self, name: str, spent: Money) -> None:
-        """See `Lender`."""
+        """See `LenderLink`."""
         await self._lend("release", name, tuple(spent))
 
     async def give_up(self, name: str) -> None:
-        """See `Lender`."""
+        """See `LenderLink`."""
         await self._lend("give_up", name)
 
     async def forget(self, name: str) -> None:
-        """See `Lender`."""
+        """See `LenderLink`."""
         await self._lend("forget", name)
 
     async def settle(self, name: str, spent: Money) -> None:
-        """See `Lender`."""
+        """See `LenderLink`."""
         await self._lend("settle", name, tuple(spent))
 
     async def spent(self) -> Money:
-        """See `Lender`."""
+        """See `LenderLink`."""
         return await self._lend("spent")
 
 

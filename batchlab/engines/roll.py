@@ -40,8 +40,8 @@ class Roll:
 
 
 def _line(hand: Hand, now: float) -> dict[str, Any]:
-    grant = hand.grant
-    lanes = grant.lanes.values() if grant is not None else []
+    lease = hand.lease
+    lanes = lease.lanes.values() if lease is not None else []
     rates = [lane.requests_per_s for lane in lanes if lane.requests_per_s is not None]
     return {
         "name": hand.name,

@@ -18,31 +18,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
 import orjson
 
 from batchlab.costs.pricing import price_book
 from batchlab.dispatch.lanes import Lanes
 from batchlab.dispatch.pool import Pool
 from batchlab.dispatch.rate.budget import Budget
-from batchlab.dispatch.rate.controller import START_WINDOW, RateController
+from batchlab.dispatch.rate.pace import Controller
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.health import RunHealth
 from batchlab.engines.local import Endpoint, LocalEngine
 from batchlab.engines.loop import first_of, run_loop
 from batchlab.engines.messages import MAX_LINE, line
-from batchlab.engines.terms import controller_limits
 from batchlab.errors import EXIT_STOPPED, BatchlabError, InputError, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source, source_of
-from batchlab.job import SELF_STARTED, EndpointJob, Job
+from batchlab.job import SELF_STARTED, Caps, EndpointLimits, Job
 from batchlab.job.key import Secret
-from batchlab.lending.borrower import Borrower, LeasedBudget, LeasedController, Pause
-from batchlab.lending.messages import (
-    HASTE_S,
-    PERIOD_S,
-    Grant,
-)
+from batchlab.lending.borrower import Borrower
+from batchlab.lending.budget import LeasedBudget
+from batchlab.lending.controller import LeasedController
+from batchlab.lending.messages import HASTE_S, PERIOD_S, Lease, Pause
 from batchlab.observe.facts import EndpointAddress
 from batchlab.observe.watchers import Watchers, worker_watch
 from batchlab.records import Outcome, OutcomeClass, Shard
@@ -70,7 +68,7 @@ class LeasedTerms:
 
     def __init__(
         self,
-        job: Job,
+        caps: Caps,
         index: int,
         processes: int,
         tell: Tell,
@@ -78,37 +76,33 @@ class LeasedTerms:
         *,
         answered: bool = False,
     ) -> None:
-        self._job = job
         self._answered_before = answered
         self._index, self._processes = index, processes
         self._tell = tell
         self._hurry = hurry
-        limits = job.limits
-        capped = limits.max_cost is not None, limits.max_tokens_total is not None
-        self._budget = LeasedBudget(capped, on_short=hurry)
+        self._budget = LeasedBudget(caps, on_short=hurry)
         self._begun = asyncio.Event()
-        self.controllers: dict[str, tuple[LeasedController, int]] = {}
+        self.controllers: dict[str, LeasedController] = {}
         self.lanes: Lanes
         self.pool: Pool
 
     def budget(self) -> Budget:
         """See `Terms`."""
-        return self._budget
+        return self._budget.budget
 
-    def controller(self, endpoint: EndpointJob, concurrency: int) -> RateController:
-        """See `Terms`."""
-        limits = controller_limits(endpoint, self._job, concurrency)
-        if limits.start < concurrency:
-            part = START_WINDOW // self._processes + (self._index < START_WINDOW % self._processes)
+    def controller(self, endpoint: str, limits: EndpointLimits) -> Controller:
+        """See `Terms`. One that keeps to a lease, with a part of the first window."""
+        if limits.start < limits.concurrency:
+            part = limits.start // self._processes + (self._index < limits.start % self._processes)
             limits = dataclasses.replace(limits, start=max(1, part))
         controller = LeasedController(
             limits,
             now=time.monotonic(),
             rng=random.Random(),
-            on_pause=partial(self._paused, endpoint.name),
-            on_answer=partial(self._answered, endpoint.name),
+            on_pause=partial(self._paused, endpoint),
+            on_answer=partial(self._answered, endpoint),
         )
-        self.controllers[endpoint.name] = controller, concurrency
+        self.controllers[endpoint] = controller
         return controller
 
     def health(self) -> RunHealth:
@@ -129,7 +123,7 @@ class LeasedTerms:
     async def borrower(self) -> Borrower:
         """What asks for a lease, once there is something to lend it to."""
         await self._begun.wait()
-        return Borrower(self.controllers, self._budget, rows=lambda: self.pool.rows_to_send)
+        return Borrower(self.controllers, self._budget, rows=lambda: self.pool.rows.to_send)
 
     def _paused(self, lane: str, pause: Pause) -> None:
         self._tell("pause", lane=lane, **dataclasses.asdict(pause))
@@ -148,7 +142,7 @@ class _Worker:
         self._answers = work.makefile("rb")
         self._stop = StopSignal()
         self._hurried = asyncio.Event()
-        self._grants: asyncio.Queue[Grant] = asyncio.Queue()
+        self._leases: asyncio.Queue[Lease] = asyncio.Queue()
         self._told_out: set[str] = set()
         self._writer: asyncio.StreamWriter
         self._terms: LeasedTerms
@@ -169,9 +163,8 @@ class _Worker:
             listening.cancel()
         if hasattr(self, "_engine"):
             budget = self._terms.budget()
-            self._tell(
-                "end", state=self._engine.state(), spent=(budget.spent_usd, budget.spent_tokens), error=error
-            )
+            spent = msgspec.to_builtins(budget.spent)
+            self._tell("end", state=self._engine.state(), spent=spent, error=error)
         else:
             self._tell("end", state=None, spent=(0.0, 0.0), error=error)
         await self._writer.drain()
@@ -183,7 +176,7 @@ class _Worker:
         source = _source(job, self._store.manifest, begin["spool"])
         watch = self._watch(job, begin)
         self._terms = LeasedTerms(
-            job,
+            job.limits.caps,
             begin["index"],
             begin["processes"],
             self._tell,
@@ -306,16 +299,16 @@ class _Worker:
             now = time.monotonic()
             match message["t"]:
                 case "grant":
-                    self._grants.put_nowait(Grant.from_json(message["grant"]))
+                    self._leases.put_nowait(msgspec.convert(message["grant"], Lease))
                 case "stop":
                     self._stop(StopReason(message["reason"]), message["message"])
                 case "renew":
                     self._hurried.set()
                 case "pause":
                     pause = Pause(message["seconds"], message["reason"], message["outage"])
-                    self._terms.controllers[message["lane"]][0].pause(now, pause)
+                    self._terms.controllers[message["lane"]].pause(now, pause)
                 case "up":
-                    self._terms.controllers[message["lane"]][0].resume(now)
+                    self._terms.controllers[message["lane"]].resume(now)
                     self._terms.pool.wake()
                 case "out":
                     outcome = message["outcome"]
@@ -330,12 +323,13 @@ class _Worker:
         while True:
             self._hurried.clear()
             asked_at = time.monotonic()
-            self._tell("ask", demand=borrower.demand(asked_at).to_json(), state=self._engine.state())
-            grant = await self._grants.get()
-            fewer = borrower.keep_to(grant, asked_at, time.monotonic())
+            demand = msgspec.to_builtins(borrower.demand(asked_at))
+            self._tell("ask", demand=demand, state=self._engine.state())
+            lease = await self._leases.get()
+            fewer = borrower.keep_to(lease, asked_at, time.monotonic())
             self._store.fence.renew(asked_at)
             for lane in self._terms.lanes:
-                if grant.lanes[lane.name].answered:
+                if lease.lanes[lane.name].answered:
                     lane.health.succeeded_elsewhere()
             self._terms.pool.wake()
             haste = HASTE_S if borrower.tight else _HURRY_S

@@ -21,6 +21,7 @@ import pytest
 import batchlab
 import batchlab.api
 from batchlab.errors import InputError, UsageError
+from batchlab.guide import page
 from batchlab.records import RESULT_COLUMNS, Completion, Failure
 from batchlab.run_end import RunStopped
 from batchlab.store.locked import LockedRun
@@ -471,12 +472,10 @@ def test_a_user_s_types_are_what_the_docs_say(tmp_path):
     ]
 
 
-def test_the_readme_s_example_runs(home):
+def test_the_guide_s_example_gives_a_row_for_each_of_the_file(home):
     (home / "sample_data").symlink_to(ROOT / "sample_data")
-    section = (ROOT / "README.md").read_text().split("## Python\n")[1]
     names: dict = {}
-    exec(section.split("```python\n")[1].split("```")[0], names)
-    asyncio.run(names["main"]())
+    exec(page("python").split("```python\n")[1].split("```")[0], names)
 
     assert (home / "topics.parquet").exists()
     assert len(names["answers"]) == names["summary"].totals.ok + names["summary"].totals.truncated

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from batchlab.inputs.plan import InputPlan
 from batchlab.job.file import job_from
-from batchlab.lending.lender import Allocator
-from batchlab.lending.messages import Demand, LaneDemand, LaneLimits
+from batchlab.job.limits import Caps, EndpointLimits
+from batchlab.lending.lender import Lender
+from batchlab.lending.messages import Demand, LaneDemand, LenderTerms
 from batchlab.records import Shard
 from batchlab.store.journal import encode
 from batchlab.store.locked import LockedRun
@@ -72,13 +73,14 @@ def fabricated(home: Path, rows: int, shard_rows: int) -> LockedRun:
 
 def renewal_us(workers: int) -> float:
     """CPU microseconds that the lender needs for a renewal."""
-    allocator = Allocator({"one": LaneLimits(20_000, 600_000.0, 3e8)}, expected=workers, caps=(5_000.0, None))
+    lanes = {"one": EndpointLimits(20_000, 600_000.0, 3e8)}
+    lender = Lender(LenderTerms(lanes, expected=workers, caps=Caps(5_000.0)))
     demand = Demand(0, {"one": LaneDemand(want=10_000, in_flight=500, answers=1)})
     for worker in range(workers):
-        allocator.lease(str(worker), demand, 0.0)
+        lender.lease(str(worker), demand, 0.0)
     began, times = time.process_time(), 4_000
     for number in range(times):
-        allocator.lease(str(number % workers), demand, 0.25 * number / workers)
+        lender.lease(str(number % workers), demand, 0.25 * number / workers)
     return (time.process_time() - began) * 1e6 / times
 
 
