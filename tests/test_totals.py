@@ -13,8 +13,8 @@ from batchlab.looking.last_lines import last_lines
 from batchlab.looking.phrases import finish_text, notes
 from batchlab.records import RESULT_COLUMNS, Completion, Reply, Timing
 from batchlab.run_end import RunSummary
+from batchlab.store.columns.results import columns_totals
 from batchlab.store.parts import with_results
-from batchlab.store.result_columns import columns_totals
 from batchlab.totals import (
     MOST_WORDS,
     NO_WORDS,

@@ -20,9 +20,10 @@ from batchlab.dispatch.lanes import Grant, Lanes, NoLane
 from batchlab.dispatch.longer import with_more_tokens
 from batchlab.dispatch.on_way import RowsOnWay
 from batchlab.dispatch.rate import attempt_costs
-from batchlab.dispatch.rate.budget import Budget, Reservation
+from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.rate.gate import Gate
 from batchlab.dispatch.rate.slots import Slots, Stopped
+from batchlab.dispatch.rate.worst_case import Reservation
 from batchlab.dispatch.recorder import Recorder
 from batchlab.dispatch.retry import retried_after
 from batchlab.dispatch.row_state import RowState

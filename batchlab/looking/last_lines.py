@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from batchlab.looking.phrases import cost_text, counted, duration, notes, tokens_text
 from batchlab.run_end import RunSummary
+from batchlab.store.layout import PARTS
 
 
 def last_lines(summary: RunSummary, command: str) -> list[str]:
@@ -36,7 +37,7 @@ def last_lines(summary: RunSummary, command: str) -> list[str]:
     if totals.cut_off:
         count = counted(totals.cut_off, "request")
         lines.append(f"cut off: the answers to {count} were lost by a crash; each may have been billed")
-    places = [f"{summary.remote or summary.run_dir}/completions", summary.output, summary.errors_file]
+    places = [f"{summary.remote or summary.run_dir}/{PARTS}", summary.output, summary.errors_file]
     lines.append(f"results: {' and '.join(place for place in places if place)}")
     if summary.left_out:
         lines.append(

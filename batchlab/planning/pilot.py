@@ -7,7 +7,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from batchlab.costs.forecast import Forecast, Measured, Stratum, forecast, strata
@@ -19,8 +19,10 @@ from batchlab.records import Completion, Result
 from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.execute import execute
 from batchlab.runner.pilot_forecast import save_forecast
+from batchlab.runner.run_options import RunOptions
 from batchlab.store.disk.files import atomic_write
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import Layout, is_run
+from batchlab.store.view import RunView
 from batchlab.totals import Totals, totals_of
 
 LEAST_ROWS = 10  # fewer say next to nothing about the others
@@ -47,7 +49,7 @@ class _Drawn:
     strata: tuple[Stratum, ...]
 
 
-def pilot(job: Job, rows: int, *, progress: str, quiet: bool, command: str) -> Pilot:
+def pilot(job: Job, rows: int, options: RunOptions) -> Pilot:
     """Sends about `rows` rows of the job, which then are done rows of its run, and forecasts the run.
 
     Raises:
@@ -64,19 +66,12 @@ def pilot(job: Job, rows: int, *, progress: str, quiet: bool, command: str) -> P
     sampled = frozenset(row for stratum in drawn.strata for row in stratum.sampled)
     if not sampled:
         return Pilot([*seen.lines, "every row has a final result already"], [], None, 0)
-    summary = execute(
-        job,
-        only=sampled,
-        progress=progress,
-        quiet=quiet,
-        command=command,
-        signals=True,
-        on_start=lambda store: _keep(drawn, store.path),
-    )
+    options = replace(options, only=sampled, on_start=lambda store: _keep(drawn, store.path))
+    summary = execute(job, options)
     if summary.stopped not in {None, StopReason.PILOT}:
         return Pilot([], [], None, summary.exit_code)
     path = Path(job.output.run_dir)
-    found = {result.row_id: result for result in RunDir.open(path).all_results() if result.row_id in sampled}
+    found = {result.row_id: result for result in RunView.open(path).all_results() if result.row_id in sampled}
     made = _forecast(job, drawn, found, summary)
     save_forecast(path, made, seen.content_hash)
     return Pilot([seen.lines[0], *forecast_lines(made, drawn, found)], [], made, summary.exit_code)
@@ -87,7 +82,7 @@ def _drawn(job: Job, seen: Preview, wanted: int) -> _Drawn:
     path = Path(job.output.run_dir)
     settings = json.dumps(job.request_settings(), sort_keys=True)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        data = json.loads((path / "pilot.json").read_bytes())
+        data = json.loads(Layout(path).pilot.read_bytes())
         if (data["wanted"], data["content_hash"], data["settings"]) == (wanted, seen.content_hash, settings):
             kept = tuple(
                 Stratum(one["rows"], one["size"], tuple(one["sampled"]), tuple(one["sizes"]))
@@ -96,8 +91,8 @@ def _drawn(job: Job, seen: Preview, wanted: int) -> _Drawn:
             return _Drawn(wanted, seen.content_hash, settings, Totals.of(data["before"]), kept)
     done: set[int] = set()
     before = Totals()
-    if seen.done and RunDir.exists(path):
-        store = RunDir.open(path)
+    if seen.done and is_run(path):
+        store = RunView.open(path)
         done = {result.row_id for result in store.all_results()}
         before = store.totals()
     sizes = {row: size for row, size in enumerate(seen.sizes) if row not in done}
@@ -106,7 +101,7 @@ def _drawn(job: Job, seen: Preview, wanted: int) -> _Drawn:
 
 
 def _keep(drawn: _Drawn, run_dir: Path) -> None:
-    atomic_write(run_dir / "pilot.json", json.dumps(asdict(drawn)).encode())
+    atomic_write(Layout(run_dir).pilot, json.dumps(asdict(drawn)).encode())
 
 
 def _forecast(job: Job, drawn: _Drawn, found: dict[int, Result], summary: RunSummary) -> Forecast:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from batchlab.dispatch.rate.gate import Gate
 from batchlab.records import Failure, Result
-from batchlab.store.run_dir import RunDir
+from batchlab.store.view import RunView
 
 
 class Outbox:
@@ -49,13 +49,13 @@ class Outbox:
         if first:
             self._notify()
 
-    def take_stored(self, store: RunDir) -> None:
+    def take_stored(self, store: RunView) -> None:
         """Takes what the run has from earlier processes, as fast as the program takes it.
 
         Called in the run's thread before anything is sent. A failure that this run will ask again
         is not among them.
         """
-        sealed, shard_rows = store.sealed(), store.manifest["plan"]["shards"][0][0]
+        sealed, shard_rows = store.sealed(), store.manifest.plan.shards[0].rows
         for result in store.all_results():
             asked_again = isinstance(result, Failure) and result.retryable
             if asked_again and result.row_id // shard_rows not in sealed:
