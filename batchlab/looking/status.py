@@ -19,7 +19,9 @@ class Status:
     state: RunState
     running_pid: int | None
     errors: dict[str, int]
-    workers: dict[str, Any] | None = None  # who works on which shards, when several do; see `engines.roll`
+    workers: dict[str, Any] | None = (
+        None  # who works on which shards, when several do; see `engines.foreman.roll`
+    )
 
     def lines(self) -> list[str]:
         """For a person."""
