@@ -21,6 +21,8 @@ from batchlab.store.locked import LockedRun
 from batchlab.store.parts import part_results, part_totals
 from batchlab.store.swap import swap_pending
 from batchlab.store.verify import verify
+from batchlab.store.view import RunView
+from batchlab.store.working import WorkingRun
 from batchlab.totals import RunningTotals, Totals, totals_of
 from tests.store.manifests import manifest
 from tests.store.shard_results import shard_results
@@ -255,6 +257,31 @@ def test_verify_finds_a_flipped_bit_a_missing_row_and_a_stranger(run):
     path.write_bytes(good)
     assert verify(run, [replace(SHARD, rows=6)]).problems
     assert "no input row belongs to" in verify(run, []).problems[0]
+
+
+def test_what_must_not_be_called_is_not_there(run):
+    """A reader leaves all as it is, and a worker can only open shards."""
+    filled(run)
+    opened = run.open_shard(Shard(1, 5, 5))
+    opened.append(completion(5))
+    opened.close()
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    view = RunView.open(run.path)
+
+    assert view.totals().rows == 6
+    assert (view.sealed(), view.unsealed(), view.shards_with_failures()) == ({0}, {1}, set())
+    assert [len(list(view.shard_results(index))) for index in (0, 1, 2)] == [5, 1, 0]
+    assert len(list(view.all_results())) == 6
+    assert [table.num_rows for table in view.shard_tables(SHARD, lambda: INPUT)] == [5]
+    assert (view.error_counts(), view.lock_holder(), view.roll()) == ({}, os.getpid(), None)
+    assert list(view.digests()) == [view.part(0).name]
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+    def offers(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert offers(WorkingRun) - offers(RunView) == {"check_disk", "close", "open_shard", "synced_results"}
+    assert offers(LockedRun) - offers(WorkingRun) >= {"create", "write_manifest", "take_next", "write_roll"}
 
 
 def test_the_run_directory_is_private_whatever_the_umask(tmp_path):
