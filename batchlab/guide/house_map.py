@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+COLUMNS = 98  # of a line on a page
 _PACKAGE = Path(__file__).parents[1]
 _PAGE = Path(__file__).with_name("design.md")
 
@@ -36,10 +38,11 @@ def _map() -> Iterator[str]:
         *sorted(path.parent for path in _PACKAGE.rglob("__init__.py") if path.parent != _PACKAGE),
     ]:
         name = ".".join(room.relative_to(_PACKAGE.parent).parts)
-        yield f"\n### {name}\n\n{_first_line(room / '__init__.py')}\n"
+        yield f"\n### {name}\n\n{textwrap.fill(_first_line(room / '__init__.py'), COLUMNS)}\n"
         for path in sorted(room.glob("*.py")):
             if path.name != "__init__.py":
-                yield f"- `{path.stem}`: {_first_line(path)}"
+                line = f"- `{path.stem}`: {_first_line(path)}"
+                yield textwrap.fill(line, COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _first_line(path: Path) -> str:
