@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -150,6 +151,9 @@ def default_run_dir(job: Job) -> str:
 def directory_name(text: str) -> str:
     """`text` as the name of a directory on every system: no sign, word or length that one refuses."""
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", text) or "run"
+    if not text.isascii():  # signs of other scripts are no names on every system, and still tell two apart
+        digest = hashlib.blake2b(unicodedata.normalize("NFC", text).encode(), digest_size=4).hexdigest()
+        name = f"{name.strip('-') or 'run'}-{digest}"
     if name.upper() in _DEVICES:
         name += "-run"
     if len(name) > MAX_NAME_CHARS:

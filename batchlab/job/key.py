@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 
 from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, EndpointJob
-from batchlab.job.presets import belongs, key_owner
-
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+from batchlab.job.endpoint import is_private, is_this_machine
+from batchlab.job.presets import PRESETS, belongs, key_owner
 
 
 class Secret:
@@ -45,7 +44,7 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
         return None
     url = urlsplit(endpoint.base_url)
     hostname = url.hostname or ""
-    loopback = hostname in LOOPBACK
+    loopback = is_this_machine(hostname)
     if endpoint.api_key_file:
         value: str | None = _key_in_file(Path(endpoint.api_key_file))
         source = endpoint.api_key_file
@@ -55,7 +54,7 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
     else:
         source = endpoint.api_key_env or endpoint.service.key_env
         if not source:
-            if loopback:
+            if is_private(hostname):
                 return None
             raise UsageError(
                 f"no API key named for {hostname}. "
@@ -71,13 +70,35 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
         if not value and endpoint.service.free and not endpoint.api_key_env:
             return None
         if not value:
-            raise UsageError(f"the API key is missing: set {source}, or pass {{endpoint.api_key_file=FILE}}.")
+            raise UsageError(
+                f"the API key is missing: set {source}, or pass {{endpoint.api_key_file=FILE}}."
+                + _other_key(endpoint, environ)
+            )
     key = _checked(value or "", source)
     if url.scheme == "http" and not loopback and not endpoint.allow_http:
         raise UsageError(
             f"the key would travel unencrypted to http://{hostname}. Use https, or {{endpoint.allow_http}}."
         )
     return key
+
+
+def _other_key(endpoint: EndpointJob, environ: Mapping[str, str]) -> str:
+    """What to say when another service's key is there: its preset may have been meant."""
+    if endpoint.preset is not None or endpoint.api_key_env is not None:
+        return ""
+    there = [preset for preset in PRESETS.values() if preset.key_env and environ.get(preset.key_env)]
+    if not there:
+        return ""
+    ways = " or ".join(f"{{endpoint.preset={preset.name}}}" for preset in there[:3])
+    names = ", ".join(preset.key_env for preset in there[:3])
+    address = environ.get("OPENAI_BASE_URL")
+    by_address = (
+        " (OPENAI_BASE_URL is set too: pass {endpoint.base_url} with it and "
+        "{endpoint.api_key_env=OPENAI_API_KEY})"
+        if address and any(preset.name == "openai" for preset in there)
+        else ""
+    )
+    return f" There is a key in {names}: for that service pass {ways}{by_address}."
 
 
 def _key_in_file(path: Path) -> str:
