@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -89,23 +90,6 @@ def here(capfd, monkeypatch, tmp_path: Path) -> Callable[..., Finished]:
     return lambda *words: ended_here(monkeypatch, capfd, words)
 
 
-@pytest.fixture
-def simulator() -> Iterator[Callable[..., SimulatorHandle]]:
-    """Starts simulators in this process; each is stopped at the end of the test."""
-    started: list[Simulator] = []
-
-    def start(**options: object) -> SimulatorHandle:
-        settings = {"api_key": CANARY, "latency_median_s": 0.0, **options}
-        server = Simulator(SimulatorOptions.from_dict(settings))
-        server.start()
-        started.append(server)
-        return SimulatorHandle(server.base_url)
-
-    yield start
-    for server in started:
-        server.stop()
-
-
 @dataclass(frozen=True)
 class SimulatorHandle:
     """A running simulator as a test sees it: its address and its own books."""
@@ -121,6 +105,33 @@ class SimulatorHandle:
         """Empties the ledger."""
         with urlopen(Request(f"{self.base_url}/simulator/reset", method="POST"), timeout=10):
             pass
+
+
+@contextmanager
+def simulating(*, clock: Callable[[], float] | None = None, **options: object) -> Iterator[SimulatorHandle]:
+    """A simulator in this process that takes the canary key, until the end of the block."""
+    settings = {"api_key": CANARY, "latency_median_s": 0.0, **options}
+    with Simulator(SimulatorOptions.from_dict(settings), clock=clock) as server:
+        yield SimulatorHandle(server.base_url)
+
+
+@contextmanager
+def simulating_apart(latency_s: float) -> Iterator[SimulatorHandle]:
+    """The same in a process of its own, for those that fork, or measure themselves."""
+    words = command("simulate", "--port", "0", "--api-key", CANARY, "--latency", str(latency_s))
+    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield SimulatorHandle(server.stdout.readline().split()[1])
+        finally:
+            server.terminate()
+
+
+@pytest.fixture
+def simulator() -> Iterator[Callable[..., SimulatorHandle]]:
+    """Starts simulators in this process; each is stopped at the end of the test."""
+    with ExitStack() as started:
+        yield lambda **options: started.enter_context(simulating(**options))
 
 
 @pytest.fixture

@@ -28,10 +28,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
-from batchlab.endpoints.simulator import Simulator, SimulatorOptions
-from tests.conftest import CANARY, environment
+from tests.conftest import environment, simulating
 from tests.proofs.arguments import Option, ended, options
 
 PREFIX = "These are the rules by which parcels are judged: " * 140  # 6,860 bytes, some 1,700 tokens
@@ -140,7 +138,6 @@ def run(name: str, rows: int, *, stream: bool, seed: int = 3, share: float = 0.6
     ahead_s = 0.0 if night.at is None else datetime.fromisoformat(night.at).timestamp() - time.time()
     cap = round(share * rows * night.usd_a_row, 6)
     options = {
-        "api_key": CANARY,
         "latency_median_s": 0.02,
         "tokens_median": 60.0,
         "cache_tokens": 1_024,
@@ -164,14 +161,14 @@ def run(name: str, rows: int, *, stream: bool, seed: int = 3, share: float = 0.6
         with (home / "rows.jsonl").open("w") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows_of(night, rows, rng))
         (home / "job.toml").write_text(_toml(job))
-        with Simulator(SimulatorOptions.from_dict(options), clock=lambda: time.time() + ahead_s) as server:
+        with simulating(clock=lambda: time.time() + ahead_s, **options) as server:
             proxy = server.base_url.removesuffix("/v1")
             env = environment(http_proxy=proxy, HTTP_PROXY=proxy, no_proxy="", NO_PROXY="")
             words = ["run", "job.toml", "--progress", "none"]
             done = _batchlab(home, env, ahead_s, *words)
-            capped = _ledger(server)
+            capped = server.ledger()
             rest = _batchlab(home, env, ahead_s, *words, "--max-cost", "1000")
-            ledger = _ledger(server)
+            ledger = server.ledger()
         [books] = json.loads(_batchlab(home, env, ahead_s, "cost", "run", "--format", "json").stdout)
     ours = (books["kept_usd"] or 0.0) + (books["wasted_usd"] or 0.0)
     return {
@@ -201,12 +198,6 @@ def problems(found: dict[str, Any], *, least_used: float = 0.97) -> list[str]:
     if abs(found["ours"] - found["told"]) > 1e-9:
         wrong.append(f"the books say ${found['ours']}, the ledger ${found['told']}")
     return wrong
-
-
-def _ledger(server: Simulator) -> dict[str, Any]:
-    with urlopen(f"{server.base_url}/simulator/ledger", timeout=10) as reply:
-        found: dict[str, Any] = json.load(reply)
-    return found
 
 
 def _batchlab(

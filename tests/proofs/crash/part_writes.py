@@ -15,9 +15,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.conftest import command, environment
+from tests.conftest import command, environment, simulating_apart
 from tests.proofs.arguments import options
-from tests.proofs.crash.every_operation import Ended, Sweep, simulator
+from tests.proofs.crash.every_operation import LATENCY_S, Ended, Sweep
 
 INJECTED = {"kill": "signal=KILL", "EIO": "error=EIO", "ENOSPC": "error=ENOSPC"}
 PART = "runs/rows/completions/part-000001.parquet.tmp"
@@ -47,8 +47,8 @@ def traced_run(home: Path, words: list[str], fault: str, at: int) -> Ended:
 
 def sweep(rows: int, every: int, *, first: int = 1) -> tuple[Sweep, int]:
     """All cases at writes `first`, `first + every`, ...; also how many writes the part takes."""
-    with simulator() as base_url:
-        found = Sweep(base_url, rows)
+    with simulating_apart(LATENCY_S) as server:
+        found = Sweep(server, rows)
         with found.home() as home:
             whole = traced_run(home, found.words(), "", 0)
         assert whole.code == 0, whole.said

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.canary import files_with_key
-from tests.conftest import CANARY, command, environment
+from tests.conftest import CANARY, command, environment, simulating_apart
 from tests.proofs.arguments import ended, options
 
 SAMPLE_S = 0.5
@@ -29,11 +29,8 @@ def soak(rows: int) -> dict[str, float]:
         with (home / "rows.jsonl").open("w") as file:
             for number in range(rows):
                 file.write(json.dumps({"text": f"remark {number} on a parcel"}) + "\n")
-        serve = command("simulate", "--port", "0", "--api-key", CANARY, "--latency", "0")
-        with subprocess.Popen(serve, env=environment(), stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            base_url = server.stdout.readline().split()[1]
-            words = ["run", "-i", "rows.jsonl", "-m", "sim", "-p", "{text}", "--base-url", base_url]
+        with simulating_apart(0) as server:
+            words = ["run", "-i", "rows.jsonl", "-m", "sim", "-p", "{text}", "--base-url", server.base_url]
             words += ["--api-key-env", "SIMULATOR_KEY", "--progress", "none", "-c", "128"]
             began = time.monotonic()
             with subprocess.Popen(
@@ -42,7 +39,6 @@ def soak(rows: int) -> dict[str, float]:
                 samples = _samples(run)
                 said = run.stderr.read() if run.stderr is not None else ""
             took = time.monotonic() - began
-            server.terminate()
         assert run.returncode == 0, said
         verify = subprocess.run(command("verify", "runs/rows"), cwd=home, env=environment(), check=False)
         leaks = len(files_with_key(home)) + (CANARY in said)

@@ -14,11 +14,10 @@ import subprocess
 import tempfile
 from collections import Counter
 from pathlib import Path
-from urllib.request import urlopen
 
-from batchlab.endpoints.simulator import Simulator, SimulatorOptions
 from batchlab.store.run_dir import RunDir
-from tests.conftest import CANARY, command, environment
+from tests.canary import files_with_key
+from tests.conftest import CANARY, command, environment, simulating
 from tests.proofs.arguments import ended, options
 
 RETRIED = """
@@ -39,7 +38,6 @@ def run(rows: int, *, stream: bool, seed: int = 5) -> dict:
     faults = [{"kind": kind, "rate": 0.01} for kind in kinds]
     faults += [{"kind": kind, "rate": WAIT_RATE} for kind in WAITED]
     options = {
-        "api_key": CANARY,
         "latency_median_s": 0.01,
         "tokens_median": 20.0,
         "seed": seed,
@@ -50,21 +48,18 @@ def run(rows: int, *, stream: bool, seed: int = 5) -> dict:
         (home / "rows.jsonl").write_text(
             "".join(json.dumps({"text": f"remark {n}"}) + "\n" for n in range(rows))
         )
-        with Simulator(SimulatorOptions.from_dict(options)) as server:
+        with simulating(**options) as server:
             words = ["run", "-i", "rows.jsonl", "-m", "sim", "-p", "{text}", "--base-url", server.base_url]
             words += ["--api-key-env", "SIMULATOR_KEY", "--progress", "none", "--max-tokens", "30"]
             words += ["--stream"] if stream else []
             done = subprocess.run(
                 command(*words), cwd=home, env=environment(), capture_output=True, text=True
             )
-            with urlopen(f"{server.base_url}/simulator/ledger", timeout=10) as reply:
-                ledger = json.load(reply)
+            ledger = server.ledger()
         verify = subprocess.run(
             command("verify", "runs/rows"), cwd=home, env=environment(), capture_output=True, text=True
         )
-        leaks = [
-            str(path) for path in home.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()
-        ]
+        leaks = files_with_key(home)
         leaks += ["output"] if CANARY in done.stdout + done.stderr + verify.stdout + verify.stderr else []
         store = RunDir.open(home / "runs" / "rows")
         totals = store.totals()

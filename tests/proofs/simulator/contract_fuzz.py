@@ -16,12 +16,12 @@ import venv
 from collections.abc import Iterator
 from pathlib import Path
 
-from batchlab.endpoints.simulator import Simulator, SimulatorOptions
+from tests.conftest import CANARY, simulating
 from tests.proofs.arguments import a_path, ended, options
 
 CONTRACT = Path(__file__).with_name("openapi.json")
 # how much fits a context is the one rule that a schema cannot state
-OPTIONS = {"latency_median_s": 0.0, "context_tokens": 10**400}
+MOST = 10**400
 
 
 @contextlib.contextmanager
@@ -37,9 +37,9 @@ def main() -> None:
     """Runs it; exits with 1 when it found an issue."""
     given = options(__doc__, examples=300, seed=1, schemathesis=a_path("the command of an installed one"))
     found = contextlib.nullcontext(given.schemathesis) if given.schemathesis else _installed()
-    with found as command, Simulator(SimulatorOptions.from_dict(OPTIONS)) as server:
+    with found as command, simulating(context_tokens=MOST) as server:
         words = [command, "run", str(CONTRACT), "--url", server.base_url, "--no-color"]
-        words += ["-H", "Authorization: Bearer simulator"]
+        words += ["-H", f"Authorization: Bearer {CANARY}"]
         words += ["--max-examples", str(given.examples), "--seed", str(given.seed)]
         with tempfile.TemporaryDirectory() as folder:
             code = subprocess.run(words, cwd=folder).returncode

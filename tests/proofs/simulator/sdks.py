@@ -16,7 +16,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from batchlab.endpoints.simulator import Simulator, SimulatorOptions
+from tests.conftest import simulating
 from tests.proofs.arguments import ended, options
 
 SCRIPT = Path(__file__).with_name("sdks.mjs")
@@ -29,8 +29,8 @@ TOOL = {
     },
 }
 OPTIONS = {
+    "api_key": "simulator",
     "models": [MODEL],
-    "latency_median_s": 0.0,
     "hang_s": 3.0,
     "faults": [
         {"kind": "rate_limit_ms", "rows": ["<limit>"], "times": 2},
@@ -124,7 +124,7 @@ def main() -> None:
     """Prints what worked; exits with 1 when something did not."""
     options(__doc__)
     wrong = []
-    with Simulator(SimulatorOptions.from_dict(OPTIONS)) as server:
+    with simulating(**OPTIONS) as server:
         for lines in (python_lines, node_lines):
             try:
                 print("\n  ".join(lines(server.base_url)))

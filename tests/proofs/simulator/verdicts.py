@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 import batchlab
-from batchlab.endpoints.simulator import FAULTS, Simulator, SimulatorOptions
+from batchlab.endpoints.simulator import FAULTS
 from batchlab.endpoints.simulator.faults.table import FAMILIES
-from tests.conftest import CANARY
+from tests.conftest import CANARY, simulating
 from tests.endpoints.promises import PLAIN, STREAMED
 from tests.proofs.arguments import Option, ended, options
 
@@ -138,12 +138,11 @@ def wrong_rows(kinds: list[str], *, stream: bool) -> list[str]:
         {"kind": kind, "rows": [f"<{kind}>"], "times": 1 if VERDICTS[kind] == "again" else 0}
         for kind in kinds
     ]
-    options = {"api_key": CANARY, "latency_median_s": 0.0, "faults": faults, "hang_s": 8.0}
     rows = [f"good {n}" for n in range(BETWEEN)]
     for kind in kinds:
         rows += [f"<{kind}>", *(f"good {kind} {n}" for n in range(BETWEEN))]
     try:
-        with Simulator(SimulatorOptions.from_dict(options)) as server:
+        with simulating(faults=faults, hang_s=8.0) as server:
             answered, stopped = ran(
                 server.base_url, rows, stream=stream, concurrency=4, timeout=5, max_attempts=3
             )
@@ -168,8 +167,7 @@ def wrong_stops(kinds: list[str], *, stream: bool) -> list[str]:
     wrong = []
     for kind in [kind for kind in kinds if VERDICTS[kind] == "stop"]:
         fault = {"kind": kind, "rows": ["bad"], "times": 0}
-        options = {"api_key": CANARY, "latency_median_s": 0.0, "faults": [fault]}
-        with Simulator(SimulatorOptions.from_dict(options)) as server:
+        with simulating(faults=[fault]) as server:
             rows = ["good 1", "good 2", *(f"bad {n}" for n in range(4))]
             answered, stopped = ran(server.base_url, rows, stream=stream, concurrency=1)
         states = [row["status"] for row in answered]
