@@ -129,7 +129,16 @@ class Job:
 def _section(name: str, data: Any) -> Any:
     """A section as `Job.to_dict` wrote it."""
     if name == "endpoint":
-        return tuple(EndpointJob(**{**one, "price": _section("price", one["price"])}) for one in data)
+        return tuple(
+            EndpointJob(
+                **{
+                    **one,
+                    "price": _section("price", one["price"]),
+                    "env_from": tuple(one.get("env_from", ())),
+                }
+            )
+            for one in data
+        )
     if name == "price":
         models = {model: _section("price", price) for model, price in data.get("models", {}).items()}
         ways = {

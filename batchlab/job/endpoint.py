@@ -72,7 +72,11 @@ def _address(hostname: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | N
 
 @dataclass(frozen=True, slots=True)
 class EndpointJob:
-    """Where requests go: a base URL, `simulator`, `local` or `local:FILE.gguf`."""
+    """Where requests go: a base URL, `simulator`, `local` or `local:FILE.gguf`.
+
+    Attributes:
+        env_from: the `.env` files that may hold its key, the nearest first.
+    """
 
     name: str = setting(
         "", unit="TEXT", shown="the preset's or the host", help="How rows and messages call this endpoint."
@@ -119,6 +123,12 @@ class EndpointJob:
         unit="SERVICE[:USER]",
         help="Entry of the system's keyring with the API key; needs pip install 'batchlab[keyring]'.",
     )
+    env_file: bool = setting(
+        True,
+        flags="--env-file/--no-env-file",
+        help="Look for the key's variable in .env, too: beside the job file or here; not one that others can read.",
+    )
+    env_from: tuple[str, ...] = ()
     allow_http: bool = setting(
         False,
         flags="--allow-http",

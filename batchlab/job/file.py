@@ -118,7 +118,7 @@ def job_from(
     flags = {key: value for key, value in (flags or {}).items() if value is not None}
     merged = _merged(data, flags, where)
     problems: list[str] = []
-    endpoints = _endpoints(merged.pop("endpoint"), problems)
+    endpoints = _endpoints(merged.pop("endpoint"), problems, _env_files(home or Path()))
     sections = {name: _checked_section(name, values, problems) for name, values in merged.items()}
     if not problems:
         job = _with_whole_prices(Job(endpoint=endpoints, **sections))
@@ -199,8 +199,15 @@ def _preset_url(name: Any) -> str | None:
     return preset.base_url if preset else None
 
 
-def _endpoints(written: list[dict[str, Any]], problems: list[str]) -> tuple[EndpointJob, ...]:
-    """The endpoints with their presets' places filled in and a name for each."""
+def _env_files(home: Path) -> tuple[str, ...]:
+    """The `.env` files of the job's directory and of the current one, as far as there are any."""
+    return tuple(dict.fromkeys(str(path) for path in (home / ".env", Path(".env")) if path.is_file()))
+
+
+def _endpoints(
+    written: list[dict[str, Any]], problems: list[str], env_files: tuple[str, ...]
+) -> tuple[EndpointJob, ...]:
+    """The endpoints with their presets' places filled in, a name for each, and where their keys may be."""
     endpoints: list[EndpointJob] = []
     taken: set[str] = set()
     for values in written:
@@ -224,7 +231,8 @@ def _endpoints(written: list[dict[str, Any]], problems: list[str]) -> tuple[Endp
                 problems.append(f"endpoint.name: two endpoints are named {name!r}")
             name = next(f"{name}-{n}" for n in itertools.count(2) if f"{name}-{n}" not in taken)
         taken.add(name)
-        endpoints.append(dataclasses.replace(endpoint, name=name))
+        env_from = env_files if endpoint.env_file else ()
+        endpoints.append(dataclasses.replace(endpoint, name=name, env_from=env_from))
     if not written:
         problems.append("endpoint: the list is empty")
     return tuple(endpoints)

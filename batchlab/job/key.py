@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -66,9 +66,13 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
                 f"{source} belongs to {owner} and is not sent to {hostname}. "
                 "Put that host's key in another variable and pass {endpoint.api_key_env=NAME}."
             )
-        value = environ.get(source)
+        value, shared = environ.get(source), ""
+        if not value:
+            value, shared = _key_in_env_files(endpoint.env_from, source)
         if not value and endpoint.service.free and not endpoint.api_key_env:
             return None
+        if not value and shared:
+            raise UsageError(f"{shared}: holds {source}, and others can read it. Run: chmod 600 {shared}")
         if not value:
             raise UsageError(
                 f"the API key is missing: set {source}, or pass {{endpoint.api_key_file=FILE}}."
@@ -101,6 +105,28 @@ def _other_key(endpoint: EndpointJob, environ: Mapping[str, str]) -> str:
     return f" There is a key in {names}: for that service pass {ways}{by_address}."
 
 
+def _key_in_env_files(paths: Sequence[str], name: str) -> tuple[str | None, str]:
+    """A variable's value in the first `.env` that has it; else None, and one that others can read, if any."""
+    shared = ""
+    for path in map(Path, paths):
+        from dotenv import dotenv_values  # 5 ms, for who has such a file
+
+        try:
+            mode = path.stat().st_mode
+            value = dotenv_values(path, interpolate=False).get(name)
+        except (OSError, UnicodeDecodeError):
+            continue  # it may be anybody's, and about anything
+        if value and not _is_shared(mode):
+            return value, ""
+        shared = shared or (str(path) if value else "")
+    return None, shared
+
+
+def _is_shared(mode: int) -> bool:
+    """Whether others can read a file. Windows states no such bits: its access lists are not read here."""
+    return sys.platform != "win32" and bool(mode & (stat.S_IRGRP | stat.S_IROTH))
+
+
 def _key_in_file(path: Path) -> str:
     try:
         mode = path.stat().st_mode
@@ -108,8 +134,7 @@ def _key_in_file(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(f"{path}: cannot read the API key: {reason}.") from None
-    # Windows states no such bits: who may read a file is in its access list, which we do not read
-    if sys.platform != "win32" and mode & (stat.S_IRGRP | stat.S_IROTH):
+    if _is_shared(mode):
         raise UsageError(f"{path}: others can read the API key. Run: chmod 600 {path}")
     return text
 
