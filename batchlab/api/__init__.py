@@ -17,7 +17,7 @@ from batchlab.api.signatures import with_settings
 from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.records import Completion, Failure
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,8 +16,8 @@ from typing import Any, Protocol, Self
 from batchlab.costs.shares import cost_shares, usage_shares
 from batchlab.costs.tokens import BYTES_PER_TOKEN, estimated_prompt_tokens
 from batchlab.dispatch.recorder import Recorder
-from batchlab.errors import RunStopped
 from batchlab.records import ChatRequest, Completion, Failure, Result, Timing, Usage
+from batchlab.run_end import RunStopped
 
 # An embedding model puts a token before a text and one after it.
 TOKENS_AROUND = 2

@@ -12,9 +12,9 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Grant, Lanes, NoLane
@@ -31,9 +31,11 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import Failover, stop_reason
 from batchlab.dispatch.trouble.unforeseen import Unforeseen
 from batchlab.dispatch.trouble.verdict import booked
-from batchlab.errors import ApiError, BatchlabError, RunStopped
+from batchlab.errors import BatchlabError
 from batchlab.job import LimitsJob
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Result
+from batchlab.run_end import RunStopped, StopReason
+from batchlab.run_state import Attempts
 
 WORKERS_PER_SLOT = 4  # rows in back-off hold a worker: at 10 % retries 16 workers took 3x as long as 64
 ODD_ATTEMPTS = 2  # of a row that failed in an earlier pass while others were answered
@@ -42,21 +44,11 @@ ODD_ATTEMPTS = 2  # of a row that failed in an earlier pass while others were an
 _MAYBE_BILLED = frozenset({"timeout", "connection", "invalid_response", "too_large"})
 
 
-@dataclass(slots=True)
-class PoolCounters:
-    """What the pool has done so far; the pool alone writes it."""
-
-    sent: int = 0
-    retried: int = 0
-    hedged: int = 0
-    limited: int = 0  # answers that were rate limits
-    errors: int = 0  # attempts that failed by the provider's trouble
-
-
 class Pool:
     """Sends requests through the lanes until the iterator ends or the run stops.
 
     Args:
+        attempts: what the pool counts in.
         say: told what a person should know while the run goes on.
         correction: what holds answers against the job's schema; None without one.
         gate: passed before each new row, if there is one.
@@ -71,7 +63,7 @@ class Pool:
         recorder: Recorder,
         limits: LimitsJob,
         stop: StopSignal,
-        counters: PoolCounters,
+        attempts: Attempts,
         say: Callable[[str], None],
         gate: Gate | None = None,
         correction: Correction | None = None,
@@ -88,7 +80,7 @@ class Pool:
         self._recorder = recorder
         self._limits = limits
         self._stop = stop
-        self._counters = counters
+        self._attempts = attempts
         self._sender = Sender(lanes=lanes, limits=limits, in_tail=self._in_tail, booked=self._hedged)
         self._unforeseen = Unforeseen(say)
         self._hire: Callable[[], None] = lambda: None
@@ -197,7 +189,7 @@ class Pool:
             self._stop(error.reason, str(error))
         except BatchlabError as error:  # the input cannot be read any more, or a journal is damaged
             self._error = error
-            self._stop("input", str(error))
+            self._stop(StopReason.INPUT, str(error))
         return None
 
     def _in_tail(self) -> bool:
@@ -312,8 +304,8 @@ class Pool:
                     state.queue_ms += (time.monotonic() - queued) * 1000
                     state.attempts += 1
                     state.lane = grant.lane
-                    self._counters.sent += 1
-                    self._counters.retried += retried
+                    self._attempts.sent += 1
+                    self._attempts.retried += retried
                     self._recorder.sent(request.row_id, state.attempts)
                     self._begun.setdefault(request.row_id, (request.custom_id, time.monotonic()))
                     try:
@@ -334,8 +326,8 @@ class Pool:
 
     def _hedged(self, request: ChatRequest, state: RowState) -> None:
         state.attempts += 1
-        self._counters.sent += 1
-        self._counters.hedged += 1
+        self._attempts.sent += 1
+        self._attempts.hedged += 1
         self._recorder.sent(request.row_id, state.attempts)
 
     def _answered(self, answer: Answer, grant: Grant, reservation: Reservation, usd: float | None) -> None:
@@ -365,8 +357,8 @@ class Pool:
         elif error.outcome.error_class not in _MAYBE_BILLED:
             self._budget.release(reservation)
         kind = error.outcome.kind
-        self._counters.limited += kind is OutcomeClass.WAIT
-        self._counters.errors += kind in {OutcomeClass.PAUSE, OutcomeClass.RETRY}
+        self._attempts.limited += kind is OutcomeClass.WAIT
+        self._attempts.errors += kind in {OutcomeClass.PAUSE, OutcomeClass.RETRY}
         now, lane = time.monotonic(), grant.lane
         verdict = lane.health.judged(
             error.outcome,

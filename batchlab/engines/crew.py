@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from batchlab.engines.messages import Report
 from batchlab.lending.messages import Demand, Grant, Money
+from batchlab.run_state import RunState
 
 
 @dataclass(slots=True, eq=False)
@@ -19,6 +19,7 @@ class Hand:
         name: no two lives of a worker have the same one, so that it stands for the lease's epoch.
         place: machine or process it is on, for a person.
         assigned: numbers of all shards it was ever given; `open` those it has not sealed.
+        state: how far it was when it last said so.
         demand, grant: what it asked for last, and what it got.
         heard_at: when it last said something, as `time.monotonic()`.
         asked: whether it has a lease, and so something to be told about.
@@ -30,7 +31,7 @@ class Hand:
     give: Callable[[int | None], None]
     place: str = ""
     inbox: asyncio.Queue[dict[str, Any] | None] = field(default_factory=asyncio.Queue)
-    report: Report = field(default_factory=Report)
+    state: RunState = field(default_factory=RunState)
     demand: Demand = field(default_factory=lambda: Demand(0, {}))
     grant: Grant | None = None
     assigned: set[int] = field(default_factory=set)

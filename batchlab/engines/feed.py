@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 from batchlab.dispatch.grouping import Groups
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.observer import Counters, RowWatch
-from batchlab.errors import BatchlabError, RunStopped
+from batchlab.engines.observer import RowWatch
+from batchlab.engines.share import Share
+from batchlab.errors import BatchlabError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import RequestJob
 from batchlab.job.index import as_key, spelled
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage
+from batchlab.run_end import RunStopped
 from batchlab.store.open_shard import OpenShard, RetryRule
 from batchlab.store.run_dir import RunDir
 
@@ -34,7 +36,7 @@ class ShardFeed:
         plan: InputPlan,
         store: RunDir,
         builder: RequestBuilder,
-        counters: Counters,
+        share: Share,
         retry: RetryRule | None,
         only: frozenset[int] | None,
         stop: StopSignal,
@@ -52,7 +54,7 @@ class ShardFeed:
         self._plan = plan
         self._store = store
         self._builder = builder
-        self._counters = counters
+        self._share = share
         self._retry = retry
         self._only = only
         self._stop = stop
@@ -67,7 +69,7 @@ class ShardFeed:
         for shard in shards:
             opened = self._store.open_shard(shard, retry=self._retry)
             self._open[shard.index] = opened
-            self._counters.reopened += opened.reopened
+            self._share.reopened += opened.reopened
             if opened.complete:
                 self._finish(opened)
                 continue
@@ -126,7 +128,7 @@ class ShardFeed:
     def emit(self, result: Result) -> None:
         """See `dispatch.pool.Recorder`."""
         shard = self._shard_to_write(result.row_id)
-        final = shard.append(result, self._counters.totals)
+        final = shard.append(result, self._share.totals)
         if self._hand_out is not None or self._watch is not None:
             self._taken.append((result, final))
         if shard.complete:

@@ -16,15 +16,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from batchlab.dispatch.pool import PoolCounters
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.crew import Crew, Ending, Hand, Lender, LenderTerms
 from batchlab.engines.local import TICK_S, Endpoint, LocalEngine
-from batchlab.engines.messages import Report
-from batchlab.engines.observer import Counters, Observer, RowWatch
+from batchlab.engines.observer import Observer, RowWatch
 from batchlab.engines.roll import Roll
 from batchlab.engines.terms import OwnTerms, controller_limits, spent_of
-from batchlab.errors import BatchlabError, CorruptRun, RunStopped, UsageError
+from batchlab.errors import BatchlabError, CorruptRun, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source
@@ -32,9 +30,11 @@ from batchlab.job import Job
 from batchlab.lending.lender import Pauses
 from batchlab.lending.messages import Demand, Grant, LaneLimits, Money
 from batchlab.records import Shard
+from batchlab.run_end import RunStopped, StopReason
+from batchlab.run_state import RunState, together
 from batchlab.store.asking import AskAgain
 from batchlab.store.run_dir import RunDir
-from batchlab.totals import Tally, Totals
+from batchlab.totals import Totals
 
 MOST_DEATHS = 4  # in a row in which no row got a result: the next worker would die too
 
@@ -45,7 +45,7 @@ class Foreman:
     Args:
         spool: where the run keeps standard input.
         watch_link: what a worker needs to watch its rows, see `observe.watchers`.
-        earlier: the run's totals before this invocation.
+        before: how far the run was when this invocation began.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Foreman:
         store: RunDir,
         builder: RequestBuilder,
         observer: Observer,
-        earlier: Totals,
+        before: RunState,
         crew: Crew,
         spool: Path,
         watch: RowWatch | None = None,
@@ -72,8 +72,10 @@ class Foreman:
         self._observer = observer
         self._crew = crew
         self._spool = spool
-        self.counters = Counters(earlier=earlier)
-        self._gone = Report()  # the sum over the workers that have ended
+        self._state = before
+        self._settled = before  # with what the workers that have ended have done
+        self._answered_before = before.totals.answered > 0
+        self._out: dict[str, str] = {}  # endpoints that cannot go on, and why
         self._hands: list[Hand] = []
         self._lender: Lender
         self._roll = Roll(store, len(plan.shards))
@@ -89,8 +91,12 @@ class Foreman:
         self._retry: AskAgain | None = None
         self._stop: StopSignal
         self._concurrency = sum(one.job.concurrency or job.limits.concurrency for one in endpoints)
-        self._spent = spent_of(earlier)  # by all that are gone, and before
+        self._spent = spent_of(before.totals)  # by all that are gone, and before
         self._deaths_unsettled: set[str] = set()
+
+    def state(self) -> RunState:
+        """How far the run is."""
+        return self._state
 
     async def run(self, stop: StopSignal, *, retry: AskAgain | None = None, shards: list[Shard]) -> None:
         """Runs `shards`, then gives rows that failed by the provider's trouble one more pass.
@@ -158,18 +164,20 @@ class Foreman:
             plan=self._plan,
             store=self._store,
             builder=self._builder,
-            observer=_After(self._observer, self._gone.saved),
-            earlier=self.counters.earlier,
+            observer=self._observer,
+            before=self._state,
             terms=OwnTerms(self._job, spent),
             watch=self._watch,
         )
-        engine.counters = self.counters
         engine.odd = self._odd
         again = [
             (self._plan.shards[index], Totals(retryable_failed=rows))
             for index, rows in sorted(self._again.items())
         ]
-        await engine.last_pass(stop, again)
+        try:
+            await engine.last_pass(stop, again)
+        finally:
+            self._state = engine.state()
 
     async def _keep_working(self, index: int) -> None:
         """Has worker number `index` work until nothing is left to do, with as many lives as it takes."""
@@ -195,7 +203,7 @@ class Foreman:
             deaths = 0 if progressed else deaths + 1
             if deaths >= MOST_DEATHS:
                 self._stop(
-                    "workers",
+                    StopReason.WORKERS,
                     f"{self._crew.who} ended {deaths} times without finishing a row, "
                     f"the last time {ending.cause}.",
                 )
@@ -213,7 +221,7 @@ class Foreman:
             "spool": str(self._spool.absolute()),
             "index": index,
             "processes": self._crew.size,
-            "answered": self.counters.earlier.answered > 0,
+            "answered": self._answered_before,
             "endpoints": [(one.base_url, one.key and one.key.reveal()) for one in self._endpoints],
             "retry": None if self._retry is None else dataclasses.asdict(self._retry),
             "watch": self._watch_link,
@@ -246,7 +254,7 @@ class Foreman:
             case "pause" | "answered" | "out":
                 self._pass_on(hand, message)
             case "stop":
-                self._stop(message["reason"], message["message"])
+                self._stop(StopReason(message["reason"]), message["message"])
             case "say":
                 if message["text"] not in self._said:  # each of them finds it out
                     self._said.add(message["text"])
@@ -259,8 +267,8 @@ class Foreman:
                     self._odd.update(message.get("odd", ()))
             case "end":
                 hand.ended = True
-                if message["report"] is not None:
-                    hand.report = Report.from_json(message["report"])
+                if message["state"] is not None:
+                    hand.state = RunState.of(message["state"])
                 spent = Money(*message["spent"])
                 self._spent = self._spent.plus(spent)
                 await self._lender.release(hand.name, spent)
@@ -268,7 +276,7 @@ class Foreman:
 
     async def _asked(self, hand: Hand, message: dict[str, Any]) -> None:
         hand.asked = True
-        hand.report = Report.from_json(message["report"])
+        hand.state = RunState.of(message["state"])
         hand.demand = Demand.from_json(message["demand"])
         if "grant" in message:  # the lender has answered already
             hand.grant = Grant.from_json(message["grant"])
@@ -276,7 +284,7 @@ class Foreman:
             hand.grant = await self._lender.lease(hand.name, hand.demand)
             hand.tell("grant", grant=hand.grant)
         if hand.grant is not None and hand.grant.stop:
-            self._stop("budget", hand.grant.stop)
+            self._stop(StopReason.BUDGET, hand.grant.stop)
 
     def _pass_on(self, hand: Hand, message: dict[str, Any]) -> None:
         """What one has met at an endpoint, all are to know."""
@@ -296,7 +304,7 @@ class Foreman:
                 for other in others:
                     other.tell("up" if message["was_out"] else "renew", lane=lane)
             case "out":
-                self.counters.out.setdefault(lane, message["outcome"]["message"])
+                self._out.setdefault(lane, message["outcome"]["message"])
                 for other in others:
                     other.tell("out", lane=lane, outcome=message["outcome"])
 
@@ -307,11 +315,11 @@ class Foreman:
         if error["kind"] == "stop":
             if self._stop.is_set and error["text"] != self._stop.message:
                 self._observer.message(error["text"])
-            self._stop(error["reason"], error["text"])
+            self._stop(StopReason(error["reason"]), error["text"])
             return
         if self._error is None:
             self._error = (UsageError if error["kind"] == "usage" else CorruptRun)(error["text"])
-        self._stop("input", error["text"])
+        self._stop(StopReason.INPUT, error["text"])
 
     async def _ending_of(self, hand: Hand) -> Ending:
         """How a worker ended, once it has."""
@@ -319,7 +327,7 @@ class Foreman:
         self._hands.remove(hand)
         self._pauses.gone(hand.name)
         if hand.ended:
-            self._gone = _sum([self._gone, dataclasses.replace(hand.report, oldest=[])])
+            self._settled = self._settled.plus(hand.state)
         return ending
 
     async def _mourn(self, hand: Hand, ending: Ending) -> bool:
@@ -335,8 +343,8 @@ class Foreman:
         done, in_flight = await asyncio.to_thread(self._books_of, hand)
         told, unsaved = hand.demand.spent, 0
         if self._store.is_away:  # the last of its journal is lost with it, and was in flight or answered
-            in_flight = hand.report.in_flight
-            unsaved = max(0, hand.report.saved - done.rows - hand.report.reopened)
+            in_flight = hand.state.in_flight
+            unsaved = max(0, hand.state.saved - done.rows)
         # what was in flight may have been billed, and no journal will ever say how much
         largest = hand.demand.largest
         lost_at_most = Money(largest.usd * in_flight, largest.tokens * in_flight)
@@ -347,11 +355,11 @@ class Foreman:
         self._spent = self._spent.plus(spent)
         self._deaths_unsettled.discard(hand.name)
         await self._lender.settle(hand.name, spent)
-        attempts = dataclasses.replace(hand.report.attempts, sent=done.attempts)
-        report = dataclasses.replace(
-            hand.report, totals=done, attempts=attempts, saved=done.rows + hand.report.reopened, oldest=[]
+        attempts = dataclasses.replace(hand.state.attempts, sent=done.attempts)
+        synced = done.rows + hand.state.reopened
+        self._settled = self._settled.plus(
+            dataclasses.replace(hand.state, added=done, attempts=attempts, synced=synced)
         )
-        self._gone = _sum([self._gone, report])
         sealed = self._store.sealed()
         for index in sorted(hand.open, reverse=True):
             now = self._store.shard_books(index)[0] if index in sealed else None
@@ -406,46 +414,10 @@ class Foreman:
             await asyncio.sleep(TICK_S)
 
     def _report(self) -> None:
-        counters = self.counters
-        reports = [hand.report for hand in self._hands]
-        total = _sum([self._gone, *reports])
-        counters.totals, counters.reopened = Tally(total.totals), total.reopened
-        for name in PoolCounters.__slots__:
-            setattr(counters.attempts, name, getattr(total.attempts, name))
-        window = sum(report.window for report in reports) or counters.window
-        counters.window = min(window, self._concurrency)  # a worker without a permit says 1
-        counters.in_flight = sum(report.in_flight for report in reports)
-        counters.why = next((report.why for report in reports if report.why), "")
-        counters.paused = bool(reports) and all(report.paused for report in reports)
-        in_tail = not self._to_do and all(report.oldest for report in reports if report.in_flight)
-        oldest = [one for report in reports for one in report.oldest] if in_tail else []
-        counters.oldest = sorted(oldest, key=lambda one: -one[1])
-        self._observer.update(counters, total.saved)
-
-
-class _After:
-    """The observer of the last pass: rows that the workers saved stay saved."""
-
-    def __init__(self, observer: Observer, saved: int) -> None:
-        self._observer = observer
-        self._saved = saved
-
-    def update(self, counters: Counters, saved: int) -> None:
-        """See `engines.observer.Observer`."""
-        self._observer.update(counters, self._saved + saved)
-
-    def message(self, text: str) -> None:
-        """See `engines.observer.Observer`."""
-        self._observer.message(text)
-
-
-def _sum(reports: Sequence[Report]) -> Report:
-    """What several workers have done together; how they stand now is left out."""
-    totals, reopened, saved, attempts = Totals(), 0, 0, PoolCounters()
-    for report in reports:
-        totals += report.totals
-        reopened += report.reopened
-        saved += report.saved
-        for name in PoolCounters.__slots__:
-            setattr(attempts, name, getattr(attempts, name) + getattr(report.attempts, name))
-    return Report(totals=totals, attempts=attempts, reopened=reopened, saved=saved)
+        working = together([hand.state for hand in self._hands])
+        # a worker without a permit says 1
+        window = min(working.window or self._state.window, self._concurrency)
+        oldest = [] if self._to_do else working.oldest
+        working = dataclasses.replace(working, window=window, oldest=oldest, out=self._out)
+        self._state = self._settled.plus(working)
+        self._observer.update(self._state)

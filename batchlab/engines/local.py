@@ -20,16 +20,19 @@ from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.feed import ShardFeed
-from batchlab.engines.observer import Counters, Observer, RowWatch, Taker
+from batchlab.engines.observer import Observer, RowWatch, Taker
 from batchlab.engines.sealer import Sealer
+from batchlab.engines.share import Share
 from batchlab.engines.terms import OwnTerms, Terms, spent_of
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import EndpointJob, Job
 from batchlab.job.key import Secret
 from batchlab.records import Failure, Result, Shard
+from batchlab.run_end import RunStopped, StopReason
+from batchlab.run_state import RunState
 from batchlab.store.asking import AskAgain
 from batchlab.store.open_shard import OpenShard, RetryRule
 from batchlab.store.run_dir import RunDir
@@ -67,7 +70,7 @@ class LocalEngine:
         store: RunDir,
         builder: RequestBuilder,
         observer: Observer,
-        earlier: Totals,
+        before: RunState,
         only: frozenset[int] | None = None,
         taker: Taker | None = None,
         terms: Terms | None = None,
@@ -76,7 +79,7 @@ class LocalEngine:
         self._only = only
         self._taker = taker
         self._watch = watch
-        self._terms = terms or OwnTerms(job, spent_of(earlier))
+        self._terms = terms or OwnTerms(job, spent_of(before.totals))
         self._job = job
         self._endpoints = endpoints
         self._source = source
@@ -85,11 +88,16 @@ class LocalEngine:
         self._builder = builder
         self._observer = observer
         self._say_once = functools.cache(observer.message)  # each endpoint and pass finds it out
-        self.counters = Counters(earlier=earlier)
+        self._answered_before = before.totals.answered > 0
+        self._share = Share(before, store)
         self._sealer = Sealer()
         self.held: bytearray | None = None  # a byte a row of the input: 1 is not sent in the next pass
         self.odd: set[int] = set()  # row_ids that failed while others were answered
         self._together = job.request.task == "embeddings" and not builder.batch
+
+    def state(self) -> RunState:
+        """How far the run is."""
+        return self._share.state()
 
     async def run(self, stop: StopSignal, *, retry: RetryRule | None = None, shards: list[Shard]) -> None:
         """Runs `shards`, then gives rows that failed by the provider's trouble one more pass.
@@ -130,7 +138,7 @@ class LocalEngine:
                 )
             except (RunStopped, UsageError) as error:
                 # the disk, or the input cannot be read: the journal has it all, the next run seals it
-                stop(error.reason if isinstance(error, RunStopped) else "input", str(error))
+                stop(error.reason if isinstance(error, RunStopped) else StopReason.INPUT, str(error))
                 with contextlib.suppress(RunStopped):
                     shard.close()
                 return
@@ -149,7 +157,7 @@ class LocalEngine:
                 plan=self._plan,
                 store=self._store,
                 builder=self._builder,
-                counters=self.counters,
+                share=self._share,
                 retry=retry,
                 only=self._only,
                 stop=stop,
@@ -178,7 +186,7 @@ class LocalEngine:
                 recorder=together or feed,
                 limits=limits,
                 stop=stop,
-                counters=self.counters.attempts,
+                attempts=self._share.attempts,
                 say=self._observer.message,
                 gate=self._taker.gate() if self._taker is not None else None,
                 correction=self._correction(stop),
@@ -194,7 +202,7 @@ class LocalEngine:
                     await asyncio.wait(seals)
                 feed.close()
                 ticker.cancel()
-                self._report(lanes, pool)
+                self._observer.update(self._share.look(lanes, pool))
         return again
 
     def _hand_out(self, *, last: bool) -> Callable[[Result], None] | None:
@@ -219,7 +227,7 @@ class LocalEngine:
         if most is not None:  # it goes on where another controller has just used the minute's rate
             controller.empty(time.monotonic())
         health = self._terms.health()
-        if self.counters.earlier.answered or self.counters.totals.answered:
+        if self._answered_before or self._share.totals.totals.answered:
             health.succeeded_elsewhere()  # by an earlier invocation, or in the pass before
         return Lane(
             name=own.name,
@@ -238,23 +246,8 @@ class LocalEngine:
     async def _tick(self, lanes: Lanes, pool: Pool) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             while True:
-                self._report(lanes, pool)
+                self._observer.update(self._share.look(lanes, pool))
                 await asyncio.sleep(TICK_S)
-
-    def _report(self, lanes: Lanes, pool: Pool) -> None:
-        counters, now = self.counters, time.monotonic()
-        used = [lane for lane in lanes if lane.out is None]
-        counters.window = sum(lane.controller.window for lane in used)
-        counters.in_flight = sum(lane.controller.in_flight for lane in lanes)
-        counters.paused = bool(used) and all(lane.controller.gate_until > now for lane in used)
-        counters.oldest = pool.oldest(now)
-        counters.out = {lane.name: lane.out.message for lane in lanes if lane.out is not None}
-        whys = {lane.name: lane.controller.why(now) for lane in used}
-        if len(self._endpoints) == 1:
-            counters.why = "".join(whys.values())
-        else:
-            counters.why = ", ".join(f"{name} {why}" for name, why in whys.items() if why)
-        self._observer.update(counters, self._store.synced_results)
 
 
 def transport_to(

@@ -20,11 +20,12 @@ from batchlab.engines.crew import Ending, Hand, Lender, LenderTerms
 from batchlab.engines.messages import MAX_LINE, line
 from batchlab.engines.ray_node import code_digest, machine
 from batchlab.engines.worker_process import spawned
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, Job
 from batchlab.lending.messages import Demand, Grant, Money
 from batchlab.remote.depot import Depot
 from batchlab.remote.storage import StorageError
+from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.disk.fence import FENCE_S, hold, is_held, let_go
 from batchlab.store.run_dir import RunDir
 from batchlab.version import __version__
@@ -245,7 +246,9 @@ class RayCrew:
             raise self._stopped()
 
     def _stopped(self) -> RunStopped:
-        return RunStopped("ray", f"{self._lost}. Go on with the same command, or with another engine.")
+        return RunStopped(
+            StopReason.RAY, f"{self._lost}. Go on with the same command, or with another engine."
+        )
 
 
 class _FarLender:

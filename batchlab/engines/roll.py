@@ -49,7 +49,7 @@ def _line(hand: Hand, now: float) -> dict[str, Any]:
         "shards": sorted(hand.open),
         "permits": sum(lane.permits for lane in lanes),
         "requests_per_s": sum(rates) if rates else None,
-        "in_flight": hand.report.in_flight,
-        "saved": hand.report.saved,
+        "in_flight": hand.state.in_flight,
+        "saved": hand.state.synced,
         "silent_s": now - hand.heard_at if hand.heard_at else None,
     }

@@ -78,7 +78,7 @@ class OwnTerms:
 
 def spent_of(totals: Totals) -> Money:
     """What rows have used of the caps."""
-    return Money(totals.cost_usd + totals.cost_wasted_usd, float(totals.tokens_used))
+    return Money(totals.spent_usd or 0.0, float(totals.tokens_used))
 
 
 def controller_limits(endpoint: EndpointJob, job: Job, concurrency: int) -> ControllerLimits:

@@ -29,10 +29,9 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.health import RunHealth
 from batchlab.engines.local import Endpoint, LocalEngine
 from batchlab.engines.loop import first_of, run_loop
-from batchlab.engines.messages import MAX_LINE, Report, line
-from batchlab.engines.observer import Counters
+from batchlab.engines.messages import MAX_LINE, line
 from batchlab.engines.terms import controller_limits
-from batchlab.errors import EXIT_STOPPED, BatchlabError, InputError, RunStopped, UsageError
+from batchlab.errors import EXIT_STOPPED, BatchlabError, InputError, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source, open_source
@@ -49,6 +48,8 @@ from batchlab.observe.watchers import Watchers, worker_watch
 from batchlab.records import Outcome, OutcomeClass, Shard
 from batchlab.remote.depot import Depot, manifest_at
 from batchlab.remote.segments import Segments, own_directory
+from batchlab.run_end import RunStopped, StopReason
+from batchlab.run_state import RunState
 from batchlab.store.asking import AskAgain
 from batchlab.store.disk.fence import Fence, hold
 from batchlab.store.run_dir import RunDir
@@ -168,10 +169,10 @@ class _Worker:
         if hasattr(self, "_engine"):
             budget = self._terms.budget()
             self._tell(
-                "end", report=self._report(), spent=(budget.spent_usd, budget.spent_tokens), error=error
+                "end", state=self._engine.state(), spent=(budget.spent_usd, budget.spent_tokens), error=error
             )
         else:
-            self._tell("end", report=None, spent=(0.0, 0.0), error=error)
+            self._tell("end", state=None, spent=(0.0, 0.0), error=error)
         await self._writer.drain()
 
     async def _shards_of(self, begin: dict[str, Any]) -> None:
@@ -204,7 +205,7 @@ class _Worker:
             store=self._store,
             builder=RequestBuilder(job, plan.columns),
             observer=self,
-            earlier=Totals(),
+            before=RunState(),
             terms=self._terms,
             watch=watch,
         )
@@ -234,7 +235,7 @@ class _Worker:
             loop = asyncio.get_running_loop()
 
             def trouble(text: str) -> None:  # from the thread that writes to the store
-                loop.call_soon_threadsafe(self._stop, "storage", text)
+                loop.call_soon_threadsafe(self._stop, StopReason.STORAGE, text)
 
             store.away = Segments(
                 store.path,
@@ -261,8 +262,8 @@ class _Worker:
         )
         return worker_watch(job, begin["watch"], places, secrets, say)
 
-    def update(self, counters: Counters, saved: int) -> None:
-        """See `engines.observer.Observer`: reported with the next renewal."""
+    def update(self, state: RunState) -> None:
+        """Told with the next renewal."""
 
     def message(self, text: str) -> None:
         """See `engines.observer.Observer`."""
@@ -301,7 +302,7 @@ class _Worker:
                 case "grant":
                     self._grants.put_nowait(Grant.from_json(message["grant"]))
                 case "stop":
-                    self._stop(message["reason"], message["message"])
+                    self._stop(StopReason(message["reason"]), message["message"])
                 case "renew":
                     self._hurried.set()
                 case "pause":
@@ -323,7 +324,7 @@ class _Worker:
         while True:
             self._hurried.clear()
             asked_at = time.monotonic()
-            self._tell("ask", demand=borrower.demand(asked_at).to_json(), report=self._report())
+            self._tell("ask", demand=borrower.demand(asked_at).to_json(), state=self._engine.state())
             grant = await self._grants.get()
             fewer = borrower.keep_to(grant, asked_at, time.monotonic())
             if self._store.fence is not None:
@@ -342,20 +343,6 @@ class _Worker:
     async def _tell_stop(self) -> None:
         await self._stop.wait()
         self._tell("stop", reason=self._stop.reason, message=self._stop.message)
-
-    def _report(self) -> Report:
-        counters = self._engine.counters
-        return Report(
-            totals=counters.totals.totals(),
-            attempts=counters.attempts,
-            reopened=counters.reopened,
-            saved=self._store.synced_results,
-            window=counters.window,
-            in_flight=counters.in_flight,
-            why=counters.why,
-            paused=counters.paused,
-            oldest=counters.oldest,
-        )
 
 
 def _source(job: Job, plan: InputPlan, store: RunDir, spool: str) -> Source:

@@ -22,7 +22,7 @@ from batchlab.looking.export import Exported, Target, export_tables
 from batchlab.looking.opening import open_run
 from batchlab.looking.summary import cost_text, notes, tokens_text
 from batchlab.records import Shard
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.prepare import Prepared, job_of_run, open_input, plan_of_run, unchanged_input
 from batchlab.store.run_dir import RunDir
 from batchlab.store.verify import verify
@@ -186,7 +186,7 @@ def _target(
 def write_output(job: Job, prepared: Prepared, summary: RunSummary) -> RunSummary:
     """Writes the job's output file, if it names one, at an orderly end."""
     output = job.output
-    if output.file is None or summary.stopped in {"disk", "input"}:
+    if output.file is None or summary.stopped in {StopReason.DISK, StopReason.INPUT}:
         return summary
     try:
         written = export_tables(
@@ -197,7 +197,7 @@ def write_output(job: Job, prepared: Prepared, summary: RunSummary) -> RunSummar
         if summary.stopped is not None:
             return summary
         return dataclasses.replace(
-            summary, stopped="output", message=spelled(str(error), as_key), exit_code=EXIT_STOPPED
+            summary, stopped=StopReason.OUTPUT, message=spelled(str(error), as_key), exit_code=EXIT_STOPPED
         )
     return dataclasses.replace(
         summary, output=output.file, errors_file=output.errors, left_out=written.left_out

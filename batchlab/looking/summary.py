@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary
 from batchlab.totals import OTHERS, Totals, WordCounts
 
 UNKNOWN = "?"  # never 0 for what nobody knows

@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from batchlab.job import EndpointJob, Job
-from batchlab.totals import Totals
+from batchlab.run_state import RunState
 
 _HIDDEN = "****"
 _SECRET_NAME = re.compile(r"key|token|secret|password|authorization", re.IGNORECASE)
@@ -41,15 +41,13 @@ class RunFacts:
 
     Attributes:
         run: the run directory's absolute path: two runs of one machine are never mistaken.
-        rows: of the input.
-        earlier: totals of the results that earlier invocations left.
+        before: how far it is, by what earlier invocations left.
         secrets: what no line may ever show.
     """
 
     run: str
     job: Job
-    rows: int
-    earlier: Totals
+    before: RunState
     places: tuple[Place, ...] = ()
     secrets: tuple[str, ...] = ()
 

@@ -28,7 +28,7 @@ from batchlab.errors import UsageError
 from batchlab.observe.facts import Place, RunFacts
 from batchlab.protocol.redact import printable, redact
 from batchlab.records import ChatRequest, Completion, Result
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary, StopReason
 from batchlab.version import __version__
 
 FLUSH_S = 5.0  # longest the end of a run waits for the collector
@@ -69,7 +69,7 @@ class RunSpans:
             "batchlab.run",
             attributes={
                 "batchlab.run": facts.run,
-                "batchlab.rows": facts.rows,
+                "batchlab.rows": facts.before.rows,
                 "gen_ai.request.model": facts.model,
             },
         )
@@ -199,8 +199,8 @@ class RunSpans:
     def _end(self, error_type: str | None) -> None:
         if self._run is None:
             return
-        if error_type is not None and error_type != "pilot":
-            self._run.set_attribute("error.type", error_type)
+        if error_type is not None and error_type != StopReason.PILOT:
+            self._run.set_attribute("error.type", str(error_type))
             self._run.set_status(StatusCode.ERROR)
         self._run.end()
         self._run = None

@@ -15,10 +15,10 @@ from batchlab.observe.event_log import EventLog
 from batchlab.observe.facts import Place, RunFacts
 from batchlab.observe.metrics import MetricsFile
 from batchlab.records import ChatRequest, Failure, Result
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary
+from batchlab.run_state import RunState
 
 if TYPE_CHECKING:
-    from batchlab.engines.observer import Counters
     from batchlab.observe.spans import RunSpans
 
 Say = Callable[[str], None]
@@ -34,7 +34,6 @@ class Watchers:
     def __init__(self, job: Job, say: Say) -> None:
         self._say = say
         output = job.output
-        self._counters: Counters | None = None
         with contextlib.ExitStack() as stack:
             self._metrics = MetricsFile(output.metrics_file, self._tell) if output.metrics_file else None
             run = str(Path(output.run_dir).absolute())
@@ -94,26 +93,25 @@ class Watchers:
             trace_id, span_id, flags = map(int, link["span"])
             self._safely(self._spans.joined, (trace_id, span_id, flags), places)
 
-    def update(self, counters: Counters) -> None:
-        """The run's counts; called a few times a second."""
-        self._counters = counters
+    def update(self, state: RunState) -> None:
+        """How far the run is; called a few times a second."""
         if self._metrics is not None:
-            self._metrics.update(counters)
+            self._metrics.update(state)
         if self._log is not None:
-            self._log.update(counters)
+            self._log.update(state)
 
     def begun(self, request: ChatRequest) -> None:
-        """See `engines.observer.RowWatch`."""
+        """The row is about to be sent."""
         if self._spans is not None:
             self._spans.begun(request)
 
     def sent(self, row_id: int) -> None:
-        """See `engines.observer.RowWatch`."""
+        """A request for the row is about to leave."""
         if self._spans is not None:
             self._spans.sent(row_id)
 
     def result(self, result: Result) -> None:
-        """See `engines.observer.RowWatch`."""
+        """The row's final result is in the journal."""
         if isinstance(result, Failure):
             if self._metrics is not None:
                 self._metrics.failure()
@@ -125,7 +123,7 @@ class Watchers:
     def ended(self, summary: RunSummary) -> None:
         """The run has a summary."""
         if self._metrics is not None:
-            self._metrics.ended(summary, self._counters)
+            self._metrics.ended(summary)
         if self._log is not None:
             self._log.ended(summary)
         if self._spans is not None:

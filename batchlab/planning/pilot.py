@@ -16,7 +16,7 @@ from batchlab.job import Job
 from batchlab.looking.summary import counted, duration, money
 from batchlab.planning.preview import Preview, preview
 from batchlab.records import Completion, Result
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.early_forecast import save_forecast
 from batchlab.runner.execute import execute
 from batchlab.store.disk.files import atomic_write
@@ -73,7 +73,7 @@ def pilot(job: Job, rows: int, *, progress: str, quiet: bool, command: str) -> P
         signals=True,
         on_start=lambda store: _keep(drawn, store.path),
     )
-    if summary.stopped not in {None, "pilot"}:
+    if summary.stopped not in {None, StopReason.PILOT}:
         return Pilot([], [], None, summary.exit_code)
     path = Path(job.output.run_dir)
     found = {result.row_id: result for result in RunDir.open(path).all_results() if result.row_id in sampled}

@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from batchlab.errors import BatchlabError, RunStopped, UsageError
+from batchlab.errors import BatchlabError, UsageError
 from batchlab.remote.depot import Depot, away_mark, brought_pieces, is_away, manifest_at
 from batchlab.remote.storage import (
     AlreadyThereError,
@@ -37,6 +37,7 @@ from batchlab.remote.storage import (
     remove,
 )
 from batchlab.remote.urls import scheme_of
+from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.checksums import Checksums
 from batchlab.store.disk.files import AppendFile, atomic_write, disk_errors, private_dir
 from batchlab.store.journal import JournalScan, encode
@@ -177,7 +178,7 @@ class Mirror:
     def check(self) -> None:
         """Raises RunStopped once another machine has taken the run over."""
         if self._lost is not None:
-            raise RunStopped("storage", self._lost)
+            raise RunStopped(StopReason.STORAGE, self._lost)
 
     def close(self) -> None:
         """Ends the thread; an upload that is on its way is waited for."""

@@ -17,9 +17,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from batchlab.errors import BatchlabError, RunStopped, UsageError
+from batchlab.errors import BatchlabError, UsageError
 from batchlab.remote.depot import Depot, Piece
 from batchlab.remote.storage import AlreadyThereError, RemoteFile, StorageError, put_file
+from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.checksums import Checksums
 from batchlab.store.disk.files import private_dir
 from batchlab.store.open_shard import part_path
@@ -182,7 +183,7 @@ class Segments:
             self._insist(lambda: self._depot.leave(self._name), seconds=RETRY_S * 3)
         except RunStopped as error:
             where = f"{self._run} on {platform.node()}"
-            raise RunStopped("storage", f"{error} What it did not take is in {where}.") from error
+            raise RunStopped(StopReason.STORAGE, f"{error} What it did not take is in {where}.") from error
         shutil.rmtree(self._run.parent, ignore_errors=True)
 
     def _follow(self) -> None:
@@ -205,7 +206,7 @@ class Segments:
                 act()
             except (StorageError, UsageError) as error:
                 if time.monotonic() >= end:
-                    raise RunStopped("storage", self._lost(error)) from error
+                    raise RunStopped(StopReason.STORAGE, self._lost(error)) from error
                 time.sleep(RETRY_S)
             else:
                 return

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batchlab.engines.sizing import processes_for, workers_each
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.remote.mirror import problem_of
 from batchlab.remote.urls import scheme_of
+from batchlab.run_end import RunStopped
 from batchlab.runner.prepare import stdin_spool
 from batchlab.store.run_dir import RunDir
 

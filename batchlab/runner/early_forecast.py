@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batchlab.costs.forecast import Forecast
 from batchlab.looking.summary import duration, money
-from batchlab.progress import ProgressState, final_cost
+from batchlab.run_state import RunState
 from batchlab.store.disk.files import atomic_write
 from batchlab.totals import Totals
 
@@ -42,23 +42,18 @@ class FirstRows:
     Time is not rows ÷ pace so far: the window grows, and what is in flight is half done. By Little's law
     a row takes as much work (seconds in flight) as was done for each row that is through, and the work
     left goes on at as many at once as of late.
-
-    Args:
-        done_before: rows that were final, and not copied, when the invocation began.
     """
 
-    def __init__(self, done_before: int) -> None:
-        self._done_before = done_before
+    def __init__(self) -> None:
         self._seen_s = 0.0
         self._in_flight = 0
         self._work_s = 0.0  # the integral of in_flight over time
         self._moment = 0.0  # that of in_flight x time, in which the latest counts most
 
-    def forecast(self, state: ProgressState) -> EarlyForecast | None:
+    def forecast(self, state: RunState) -> EarlyForecast | None:
         """None too early, and also too late: once no row is left to begin, pace says nothing."""
         self._watch(state)
-        done = state.ok + state.failed - state.copied - self._done_before
-        to_do = state.total - max(state.copied, state.copies) - self._done_before
+        done, to_do = state.asked_now, state.to_ask_now
         if done < EARLY_ROWS or done < EARLY_SHARE * to_do or done + state.in_flight >= to_do:
             return None
         at_once = max(state.in_flight, 2 * self._moment / state.elapsed_s**2)
@@ -66,9 +61,9 @@ class FirstRows:
             left_s = max(0.0, self._work_s / done * to_do - self._work_s) / at_once
         else:
             left_s = state.elapsed_s * (to_do / done - 1)
-        return EarlyForecast(done / to_do, final_cost(state), state.elapsed_s + left_s)
+        return EarlyForecast(done / to_do, state.final_usd, state.elapsed_s + left_s)
 
-    def _watch(self, state: ProgressState) -> None:
+    def _watch(self, state: RunState) -> None:
         now, before = state.elapsed_s, self._seen_s
         work_s = (now - before) * (state.in_flight + self._in_flight) / 2
         self._work_s += work_s

@@ -19,7 +19,7 @@ from batchlab.looking.summary import summary_lines
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import conversation, open_progress
 from batchlab.progress.terminal import with_trouble_in_red
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.crews import refuse_cluster
 from batchlab.runner.descriptors import within_descriptors
 from batchlab.runner.early_forecast import outcome_lines, saved_forecast
@@ -138,7 +138,7 @@ def _execute(
                     prepared.store.mirror.say = run.message
                 summary = run.to_end(endpoints, signals=signals, command=command)
             summary = brought_up_to_date(prepared.store, summary, say)
-            if only is not None and summary.stopped in {None, "pilot"}:
+            if only is not None and summary.stopped in {None, StopReason.PILOT}:
                 return summary  # a pilot speaks for itself
             summary = write_output(job, prepared, summary)
     if not closing_lines:

@@ -12,24 +12,17 @@ from typing import TYPE_CHECKING, Any
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.local import Endpoint, LocalEngine
 from batchlab.engines.loop import first_of, run_loop
-from batchlab.engines.observer import Counters, Taker
-from batchlab.errors import (
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_STOPPED,
-    BatchlabError,
-    RunStopped,
-    UsageError,
-)
+from batchlab.engines.observer import Taker
+from batchlab.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, BatchlabError, UsageError
 from batchlab.job import SELF_STARTED, Job
 from batchlab.job.index import as_key, spelled
 from batchlab.looking.summary import counted
 from batchlab.observe.facts import Place, RunFacts
 from batchlab.observe.watchers import Watchers
-from batchlab.progress import Progress, ProgressState
-from batchlab.protocol.redact import printable
+from batchlab.progress import Progress
 from batchlab.records import Completion, Shard
-from batchlab.run_summary import RunSummary, code_of
+from batchlab.run_end import RunStopped, RunSummary, StopReason, code_of
+from batchlab.run_state import RunState
 from batchlab.runner.crews import crew_for
 from batchlab.runner.early_forecast import EarlyForecast, FirstRows
 from batchlab.runner.interrupt import Interrupt
@@ -38,13 +31,12 @@ from batchlab.runner.signals import Signals
 from batchlab.store.asking import AskAgain
 from batchlab.store.history import History
 from batchlab.store.run_dir import RunDir
+from batchlab.totals import RunningTotals
 
 if TYPE_CHECKING:
     from batchlab.engines.crew import Crew
     from batchlab.engines.foreman import Foreman
     from batchlab.runner.duplicates import Duplicates
-
-TAIL_ROWS = 3  # of the last rows, the oldest are named on the progress line
 
 
 class Invocation:
@@ -65,7 +57,7 @@ class Invocation:
         self._only = only
         self._reused = reused  # rows that older runs have answered just now
         self._doubled = 0  # rows that get the answer of another row
-        self._synced_before = prepared.store.synced_results
+        self._copied = RunningTotals()  # those that have it
         self._watchers = watchers
         self._interrupt = interrupt or Interrupt()
         self._taker = taker
@@ -74,19 +66,19 @@ class Invocation:
         self._prepared = prepared
         self._retry = retry
         standing = prepared.store.standing(prepared.plan.shards, retry=retry)
-        self._earlier, self._in_flight_before = standing
+        earlier, self._in_flight_before = standing
+        self._before = RunState(rows=prepared.plan.rows, earlier=earlier, copies=reused)
         self._started = time.monotonic()
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
-        self._first_rows = FirstRows(self._earlier.rows - self._earlier.reused)
+        self._first_rows = FirstRows()
 
     def facts(self, endpoints: Sequence[Endpoint]) -> RunFacts:
         """What is known of the run before it sends anything."""
         return RunFacts(
             run=str(self._prepared.store.path.absolute()),
             job=self._job,
-            rows=self._prepared.plan.rows,
-            earlier=self._earlier,
+            before=self._before,
             places=tuple(Place.of(one.job, one.base_url) for one in endpoints),
             # the word that our own simulator takes for a key is none, and is in its name
             secrets=tuple(
@@ -98,10 +90,10 @@ class Invocation:
 
     def opening_lines(self) -> list[str]:
         """What answers have to fit, and where a resumed run goes on."""
-        totals, rows = self._earlier, self._prepared.plan.rows
+        rows, earlier = self._before.rows, self._before.earlier
         schema = self._prepared.builder.schema
         lines = [schema.described()] if schema is not None else []
-        if before := totals.rows - self._reused:
+        if before := earlier.rows - self._reused:
             lines.append(f"resuming: {before:,} of {counted(rows, 'row')} have a final result")
         if self._in_flight_before:
             count = counted(self._in_flight_before, "request")
@@ -112,50 +104,23 @@ class Invocation:
         """Sends progress to `progress` from now on."""
         self._progress = progress
 
-    def update(self, counters: Counters, saved: int) -> None:
-        """See `engines.observer.Observer`."""
-        self._history.update(
-            window=counters.window,
-            in_flight=counters.in_flight,
-            limited=counters.attempts.limited,
-            errors=counters.attempts.errors,
-            paused=counters.paused,
+    def update(self, state: RunState) -> None:
+        """Tells those who are to know how far the run is."""
+        state = dataclasses.replace(
+            state,
+            added=state.added + self._copied.totals,
+            copies=self._reused + self._doubled,
+            elapsed_s=time.monotonic() - self._started,
         )
-        self._watchers.update(counters)
-        state = self._state(counters, saved)
+        self._history.update(state)
+        self._watchers.update(state)
         if self.forecast is None:
-            # to a forecast a row is done, whatever its answer was worth
-            self.forecast = self._first_rows.forecast(dataclasses.replace(state, ok=state.answered))
+            self.forecast = self._first_rows.forecast(state)
         if self._progress is not None:
             self._progress.update(state)
 
-    def _state(self, counters: Counters, saved: int) -> ProgressState:
-        now = self._earlier + counters.totals.totals()
-        return ProgressState(
-            saved=self._earlier.rows - counters.reopened + saved - self._synced_before,
-            total=self._prepared.plan.rows,
-            ok=now.ok,
-            truncated=now.truncated,
-            filtered=now.filtered,
-            invalid=now.invalid,
-            empty=now.empty,
-            failed=now.failed,
-            retried=counters.attempts.retried,
-            prompt_tokens=now.prompt_tokens,
-            completion_tokens=now.completion_tokens,
-            cost_usd=now.spent_usd,
-            unpriced=now.rows_without_cost + now.waste_without_cost,
-            window=counters.window,
-            in_flight=counters.in_flight,
-            why=counters.why,
-            oldest=tuple((printable(name, 40), age) for name, age in counters.oldest[:TAIL_ROWS]),
-            elapsed_s=time.monotonic() - self._started,
-            copied=now.reused,
-            copies=self._reused + self._doubled,
-        )
-
     def message(self, text: str) -> None:
-        """See `engines.observer.Observer`."""
+        """Says one line to the person who runs it."""
         if self._progress is not None:
             self._progress.message(text)
         self._watchers.heard(text)
@@ -170,7 +135,7 @@ class Invocation:
             "store": prepared.store,
             "builder": prepared.builder,
             "observer": self,
-            "earlier": self._earlier,
+            "before": self._before,
             "watch": self._watchers if self._watchers.of_rows else None,
         }
         if crew is None:
@@ -198,9 +163,7 @@ class Invocation:
 
         with Answers(store.path) as answers:
             while shards and not stop.is_set:
-                settle = partial(
-                    duplicates.settle, answers, stop=stop, totals=engine.counters.totals, took=took
-                )
+                settle = partial(duplicates.settle, answers, stop=stop, totals=self._copied, took=took)
                 engine.held = await asyncio.to_thread(settle)
                 shards = shards_to_run(store, shards, self._retry)
                 if shards:
@@ -219,7 +182,7 @@ class Invocation:
             alone = "results are handed over one by one in this process"
         crew = crew_for(self._job, prepared.store, len(shards), self.message, alone=alone)
         engine: LocalEngine | Foreman | None = None
-        stopped: tuple[str, str] | None = None
+        stopped: tuple[StopReason, str] | None = None
         exit_code = EXIT_OK
 
         async def main() -> None:
@@ -231,7 +194,7 @@ class Invocation:
             deadline = self._job.limits.deadline_s
             if deadline is not None:
                 asyncio.get_running_loop().call_later(
-                    deadline, stop, "deadline", f"the deadline of {deadline:g} s is over"
+                    deadline, stop, StopReason.DEADLINE, f"the deadline of {deadline:g} s is over"
                 )
             engine = self._engine(endpoints, crew)
             with self._interrupt.bound(stop):
@@ -248,14 +211,14 @@ class Invocation:
                 run_loop(main)
             except asyncio.CancelledError:  # the second interrupt
                 stopped, exit_code = (
-                    ("interrupted", "interrupted; requests in flight were left"),
+                    (StopReason.INTERRUPTED, "interrupted; requests in flight were left"),
                     EXIT_INTERRUPTED,
                 )
             except BaseExceptionGroup as group:
                 stopped = _stopped_by(first_of(group))
         totals = prepared.store.totals()
         if stopped is None and self._only is not None and totals.rows < prepared.plan.rows:
-            stopped, code = ("pilot", "only the rows of the pilot were to be sent"), EXIT_OK
+            stopped, code = (StopReason.PILOT, "only the rows of the pilot were to be sent"), EXIT_OK
         elif stopped is None:
             code = code_of(totals, self._job.output.fail_on)
             if totals.rows < prepared.plan.rows:
@@ -263,21 +226,21 @@ class Invocation:
                     f"{prepared.plan.rows - totals.rows} rows have no result; please report this"
                 )
         else:
-            code = exit_code if stopped[0] == "interrupted" else EXIT_STOPPED
-        counters = engine.counters if engine is not None else Counters()
+            code = exit_code if stopped[0] == StopReason.INTERRUPTED else EXIT_STOPPED
+        state = engine.state() if engine is not None else self._before
         return RunSummary(
             run_dir=str(prepared.store.path),
             input_rows=prepared.plan.rows,
             totals=totals,
-            sent=counters.attempts.sent,
+            sent=state.attempts.sent,
             elapsed_s=time.monotonic() - self._started,
             maybe_repaid=self._in_flight_before,
             stopped=stopped[0] if stopped else None,
             message=spelled(stopped[1], as_key) if stopped else "",
             exit_code=code,
             insecure=tuple(one.name for one in self._job.endpoint if one.insecure),
-            limited=counters.attempts.limited,
-            window=counters.window,
+            limited=state.attempts.limited,
+            window=state.window,
             fail_on=self._job.output.fail_on,
         )
 
@@ -291,11 +254,11 @@ def shards_to_run(store: RunDir, shards: list[Shard], retry: AskAgain | None) ->
     return [shard for shard in shards if shard.index not in sealed or shard.index in failed]
 
 
-def _stopped_by(error: BaseException) -> tuple[str, str]:
+def _stopped_by(error: BaseException) -> tuple[StopReason, str]:
     """Reason and message of an error that ends a run in order; any other is raised."""
     match error:
         case RunStopped():
             return error.reason, str(error)
         case UsageError():  # the input cannot be read any more: too late for exit code 2
-            return "input", str(error)
+            return StopReason.INPUT, str(error)
     raise error from None

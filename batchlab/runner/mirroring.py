@@ -7,11 +7,11 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from batchlab.errors import EXIT_INTERRUPTED, EXIT_STOPPED, BatchlabError, RunStopped, UsageError
+from batchlab.errors import EXIT_INTERRUPTED, EXIT_STOPPED, BatchlabError, UsageError
 from batchlab.remote.depot import is_away
 from batchlab.remote.mirror import OWNERSHIP, Mirror, owned, problem_of
 from batchlab.remote.urls import local_dir_of
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunStopped, RunSummary, StopReason
 from batchlab.store.disk.files import private_dir
 from batchlab.store.run_dir import RunDir
 
@@ -107,18 +107,18 @@ def brought_up_to_date(store: RunDir, summary: RunSummary, say: Say) -> RunSumma
     except KeyboardInterrupt:  # the run's own handler is gone by now
         return dataclasses.replace(
             summary,
-            stopped="interrupted",
+            stopped=StopReason.INTERRUPTED,
             message=f"interrupted while parts were uploaded. All results are in {store.path}",
             exit_code=EXIT_INTERRUPTED,
             remote=None,
         )
     except (OSError, BatchlabError) as error:
-        if summary.stopped not in {None, "pilot"}:
+        if summary.stopped not in {None, StopReason.PILOT}:
             return summary  # it has said why already, and goes on with the same command
         message = problem_of(error)
         if not isinstance(error, RunStopped):
             message += f". All results are in {store.path}; the next run uploads the rest"
         return dataclasses.replace(
-            summary, stopped="storage", message=message, exit_code=EXIT_STOPPED, remote=None
+            summary, stopped=StopReason.STORAGE, message=message, exit_code=EXIT_STOPPED, remote=None
         )
     return summary

@@ -7,7 +7,7 @@ import dataclasses
 from batchlab.job.file import at_url
 from batchlab.looking.opening import open_run
 from batchlab.remote.remote_run import RemoteRun
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary
 from batchlab.runner.execute import execute
 from batchlab.runner.prepare import job_of_run
 from batchlab.store.asking import AskAgain

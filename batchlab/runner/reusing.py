@@ -18,7 +18,7 @@ from batchlab.records import ChatRequest, Completion, Row, Shard
 from batchlab.runner.prepare import Prepared
 from batchlab.store.answers import Answers, copied
 from batchlab.store.run_dir import RunDir
-from batchlab.totals import Tally
+from batchlab.totals import RunningTotals
 
 FLUSH_ROWS = 500  # copies that are written at once
 
@@ -104,7 +104,7 @@ def copy_into(
     *,
     wanted: Callable[[int], bool] | None = None,
     took: Callable[[Completion, int], None],
-    totals: Tally | None = None,
+    totals: RunningTotals | None = None,
 ) -> None:
     """Copies answers to a shard's rows that have no result, and seals it if that completes it.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from batchlab.dispatch.stop import StopSignal
 from batchlab.errors import EXIT_OK
+from batchlab.run_end import StopReason
 
 # SIGBREAK is Windows': Ctrl-Break, and a console window that is closed
 _SIGNALS = {
@@ -59,7 +60,7 @@ class Signals:
             return
         self.exit_code = code
         # first stop, then speak: whoever sent SIGHUP may have taken the terminal along
-        self._stop("interrupted", f"interrupted by {name}")
+        self._stop(StopReason.INTERRUPTED, f"interrupted by {name}")
         self._say(
             f"{name}: sending nothing new; waiting for requests in flight (Ctrl-C again leaves at once)"
         )

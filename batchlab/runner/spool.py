@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from batchlab.arrow import pq
-from batchlab.errors import InputError, RunStopped, UsageError
+from batchlab.errors import InputError, UsageError
 from batchlab.inputs.sources.frames import arrow_table, frame_table, json_row, table_digest
 from batchlab.job import MEMORY, ROWS, Job
 from batchlab.looking.reading import load_run
 from batchlab.records import RESULT_COLUMNS
+from batchlab.run_end import RunStopped
 from batchlab.store.disk.files import FILE_MODE, disk_errors, private_dir, publish
 
 RUNS = Path("runs")

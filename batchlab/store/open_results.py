@@ -12,7 +12,7 @@ from batchlab.store.journal import JournalScan
 from batchlab.store.open_shard import journal_paths, part_path
 from batchlab.store.parts import part_results
 from batchlab.store.replay import Replay
-from batchlab.totals import Tally, Totals
+from batchlab.totals import Totals, sum_of, totals_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,8 @@ class OpenResults:
 
     def totals(self) -> Totals:
         """Sums over the results, and what was sent and paid for rows without one."""
-        sums = Tally()
-        for result in self.by_row.values():
-            sums.add_result(result)
-        for row, earlier in self.replay.earlier.items():
-            if row not in self.by_row:
-                sums.add(earlier.counted())
-        return sums.totals()
+        pending = (one.counted() for row, one in self.replay.earlier.items() if row not in self.by_row)
+        return totals_of(self.by_row.values()) + sum_of(pending)
 
 
 def open_results(root: Path, index: int, prefix: str, vectors: Sequence[str] = ()) -> OpenResults:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import cast
 
 from batchlab.arrow import pa
-from batchlab.errors import CorruptRun, RunStopped
+from batchlab.errors import CorruptRun
 from batchlab.records import Result, Shard, Usage, is_replaceable
+from batchlab.run_end import RunStopped
 from batchlab.store.disk.ballast import Ballast
 from batchlab.store.disk.fence import Fence
 from batchlab.store.disk.files import (
@@ -42,7 +43,7 @@ from batchlab.store.journal import (
 from batchlab.store.parts import file_digest, part_results, part_totals, write_part
 from batchlab.store.replay import Found, Replay
 from batchlab.store.result_columns import values_of
-from batchlab.totals import Tally, Totals
+from batchlab.totals import RunningTotals, Totals
 
 RetryRule = Callable[[Result], bool]  # asked about failed and invalid results only
 
@@ -202,7 +203,7 @@ class OpenShard:
         """Records that the row's request came back without a final result; `usage` was paid for."""
         self._queue(back_record(row_id, usage, usd))
 
-    def append(self, result: Result, totals: Tally | None = None) -> Result:
+    def append(self, result: Result, totals: RunningTotals | None = None) -> Result:
         """Takes the row's final result, and returns it as it is recorded: with what its requests of
         earlier processes came to, and with nothing in it that cannot be written.
 
@@ -222,9 +223,9 @@ class OpenShard:
         self._queue(record, -1 if self._state[index] == _ANSWERED else index)
         self._mark(result)
         if totals is not None:
-            totals.add_result(result)
+            totals.count(result)
             if earlier is not None:
-                totals.add(Totals() - earlier.counted())
+                totals.change(Totals() - earlier.counted())
         return result
 
     def flush(self) -> None:

@@ -30,11 +30,12 @@ from pathlib import Path
 from typing import Any
 
 from batchlab.arrow import pa
-from batchlab.errors import CorruptRun, RunStopped, UsageError
+from batchlab.errors import CorruptRun, UsageError
 from batchlab.records import Failure, Result, Shard
 from batchlab.remote.mirror import Mirror, problem_of
 from batchlab.remote.segments import Segments
 from batchlab.remote.storage import StorageError
+from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.checksums import Checksums
 from batchlab.store.disk.ballast import Ballast
 from batchlab.store.disk.fence import Fence, await_orphans
@@ -56,7 +57,7 @@ from batchlab.store.generations import Generation, finish_swap, swap_pending
 from batchlab.store.open_results import OpenResults, open_results
 from batchlab.store.open_shard import OpenShard, RetryRule, part_numbers, part_path
 from batchlab.store.parts import PartFile, part_results, part_totals, whole_tables, with_results
-from batchlab.totals import Tally, Totals
+from batchlab.totals import Totals, sum_of
 
 ROLL, ROLL_IS_OLD_S = "workers.json", 30.0
 KEPT_OPEN = 4  # shards that `standing` has read and a run asks for first; each holds descriptors
@@ -316,20 +317,18 @@ class RunDir:
         for shard in shards:
             if shard.index in open_shards:
                 opened = self._open(shard, retry)
-                sums.add(opened.found)
+                sums += opened.found
                 in_flight += opened.in_flight
                 if len(self._opened) < KEPT_OPEN:
                     self._opened[shard.index] = opened
                 else:
                     opened.close()
-        return sums.totals(), in_flight
+        return sums, in_flight
 
     def totals(self) -> Totals:
         """Sums over all final results: what was noted of sealed shards, journals of open ones."""
-        sums = self._sealed_sums()
-        for index in sorted(self._with_journal()):
-            sums.add(self.shard_books(index)[0])
-        return sums.totals()
+        with_journal = sorted(self._with_journal())
+        return self._sealed_sums() + sum_of(self.shard_books(index)[0] for index in with_journal)
 
     def unsealed(self) -> set[int]:
         """Numbers of the shards that have a journal: begun, or asked again."""
@@ -362,7 +361,7 @@ class RunDir:
                 else:
                     self.mirror.gather(wanted)
             except StorageError as error:
-                raise RunStopped("storage", f"{problem_of(error)}. It is kept there.") from error
+                raise RunStopped(StopReason.STORAGE, f"{problem_of(error)}. It is kept there.") from error
 
     def shard_books(self, index: int) -> tuple[Totals, int]:
         """A shard's totals so far, and how many of its requests are in flight, or were at a crash."""
@@ -376,11 +375,8 @@ class RunDir:
         """Numbers of the sealed shards in which a row has failed or has an invalid answer."""
         return {index for index, totals in self._part_totals() if totals.failed or totals.invalid}
 
-    def _sealed_sums(self) -> Tally:
-        sums = Tally()
-        for _, totals in self._part_totals():
-            sums.add(totals)
-        return sums
+    def _sealed_sums(self) -> Totals:
+        return sum_of(totals for _, totals in self._part_totals())
 
     def _part_totals(self) -> Iterator[tuple[int, Totals]]:
         """Each sealed shard's totals, as `checksums.log` has them; from the footer of an older part.

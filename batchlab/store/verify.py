@@ -12,7 +12,7 @@ from batchlab.store.open_results import open_results
 from batchlab.store.open_shard import journal_paths
 from batchlab.store.parts import file_digest, part_results, part_tables, stated_totals
 from batchlab.store.run_dir import RunDir
-from batchlab.totals import Totals, result_totals
+from batchlab.totals import Totals, totals_of
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ def _verify_part(run: RunDir, shard: Shard, report: VerifyReport) -> None:
             return
         expected += len(ids)
     for result in part_results(path, run.prefix, run.vectors):
-        totals += result_totals(result)
+        totals += totals_of([result])
     if expected != shard.first_row + shard.rows:
         report.problems.append(f"{path}: {expected - shard.first_row} rows, the plan has {shard.rows}")
     if not _same_totals(*stated_totals(path), totals):
@@ -78,7 +78,7 @@ def _verify_open(run: RunDir, shard: Shard, report: VerifyReport) -> None:
     if outside:
         report.problems.append(f"shard {shard.index}: a result for row {outside[0]}, which is not in it")
     for result in results.values():
-        report.totals += result_totals(result)
+        report.totals += totals_of([result])
     report.pending += shard.rows - len(results)
 
 

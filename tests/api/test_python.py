@@ -20,8 +20,9 @@ import pytest
 
 import batchlab
 import batchlab.api
-from batchlab.errors import InputError, RunStopped, UsageError
+from batchlab.errors import InputError, UsageError
 from batchlab.records import RESULT_COLUMNS, Completion, Failure
+from batchlab.run_end import RunStopped
 from batchlab.runner.prepare import plan_of_run
 from batchlab.store.run_dir import RunDir
 from tests.conftest import CANARY, ROOT, environment
@@ -462,7 +463,7 @@ def test_a_user_s_types_are_what_the_docs_say(tmp_path):
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    frames, summaries = "pandas.DataFrame", "batchlab.run_summary.RunSummary"
+    frames, summaries = "pandas.DataFrame", "batchlab.run_end.RunSummary"
     revealed = [line.split('"')[1] for line in done.stdout.splitlines() if "Revealed type" in line]
     names = [name.replace("pandas.core.frame.DataFrame", frames) for name in revealed]
     assert names == [frames] * 3 + [summaries] * 3 + [

@@ -11,16 +11,16 @@ import pytest
 
 from batchlab.costs.pricing import PriceBook
 from batchlab.dispatch import retry
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.longer import with_more_tokens
-from batchlab.dispatch.pool import Pool, PoolCounters
+from batchlab.dispatch.pool import Pool
 from batchlab.dispatch.rate import controller
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.rate.controller import ControllerLimits, RateController
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble import health, refusals
-from batchlab.errors import ApiError, RunStopped
 from batchlab.job import EndpointJob, LimitsJob, PriceJob
 from batchlab.records import (
     ChatRequest,
@@ -33,6 +33,8 @@ from batchlab.records import (
     Usage,
     completion_cap,
 )
+from batchlab.run_end import RunStopped, StopReason
+from batchlab.run_state import Attempts
 
 YES = Reply("yes")
 UNAUTHORIZED = Outcome(OutcomeClass.STOP, "auth", 401, "Unauthorized")
@@ -98,7 +100,7 @@ class Ran:
             recorder=self.recorded,
             limits=LimitsJob(**limits),
             stop=self.stop,
-            counters=PoolCounters(),
+            attempts=Attempts(),
             say=self.said.append,
         )
 
@@ -158,7 +160,7 @@ async def test_a_result_that_cannot_be_recorded_fails_its_row_alone(error):
 
 
 async def test_a_disk_that_fails_still_stops_the_run():
-    recorded = Recorded(lambda one: RunStopped("disk", "no space left") if one.row_id == 3 else None)
+    recorded = Recorded(lambda one: RunStopped(StopReason.DISK, "no space left") if one.row_id == 3 else None)
 
     ran = await Ran(Answering(lambda _: None), recorded=recorded).over(200)
 

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 from batchlab.engines.feed import ShardFeed
-from batchlab.engines.observer import Counters
+from batchlab.engines.share import Share
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
+from batchlab.run_state import RunState
 from batchlab.store.journal import JournalScan
 from batchlab.store.run_dir import RunDir
 
@@ -41,7 +42,7 @@ async def test_p2_a_result_is_written_before_the_next_request_leaves_also_across
         plan=plan,
         store=store,
         builder=RequestBuilder(job, plan.columns),
-        counters=Counters(),
+        share=Share(RunState(), store),
         retry=None,
         only=None,
         on_complete=lambda shard: None,
@@ -81,7 +82,7 @@ async def test_a_row_that_comes_to_grief_in_building_its_request_fails_alone(tmp
     source = open_source(job.input.path)
     plan = source.scan(4)
     store = RunDir.create(tmp_path / "run", {"plan": plan.to_json(), "job": job.to_dict()})
-    counters = Counters()
+    share = Share(RunState(), store)
 
     class Builder(RequestBuilder):
         def build(self, row):
@@ -94,7 +95,7 @@ async def test_a_row_that_comes_to_grief_in_building_its_request_fails_alone(tmp
         plan=plan,
         store=store,
         builder=Builder(job, plan.columns),
-        counters=counters,
+        share=share,
         retry=None,
         only=None,
         on_complete=lambda shard: None,
@@ -104,7 +105,7 @@ async def test_a_row_that_comes_to_grief_in_building_its_request_fails_alone(tmp
     feed.close()
 
     assert built == [0, 1, 3]
-    assert counters.totals.totals().failed == 1
+    assert share.state().totals.failed == 1
     journals = b"".join(path.read_bytes() for path in (tmp_path / "run" / "journal").iterdir())
     assert b"could not build this row's request (ZeroDivisionError)" in journals
     assert b"secret" not in journals

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 
 import pytest
 
-from batchlab.progress import ProgressState, final_cost, open_progress
+from batchlab.progress import open_progress
 from batchlab.progress.line import bar_fields, line_fields, line_within
-from batchlab.progress.state import Rates
+from batchlab.progress.speed import Rates
 from batchlab.progress.terminal import width
+from batchlab.run_state import Attempts, RunState
+from batchlab.totals import Totals
 
 
 class Clock:
@@ -20,14 +23,22 @@ class Clock:
         return self.now
 
 
-def state(saved: int = 10, **fields) -> ProgressState:
-    values = {"total": 100, "ok": saved, "failed": 0, "retried": 0, "prompt_tokens": 5 * saved, "completion_tokens": 5 * saved,
-              "cost_usd": 0.5, "window": 5, "in_flight": 4, "why": "", "elapsed_s": 0.0}  # fmt: skip
-    return ProgressState(saved=saved, **{**values, **fields})
+def state(saved: int = 10, *, totals: Mapping[str, float] | None = None, **fields) -> RunState:
+    counts = {
+        "rows": saved,
+        "ok": saved,
+        "prompt_tokens": 5 * saved,
+        "completion_tokens": 5 * saved,
+        "cost_usd": 0.5,
+    }
+    added = Totals(**{**counts, **(totals or {})})
+    return RunState(**{"rows": 100, "added": added, "synced": saved, "window": 5, "in_flight": 4, **fields})
 
 
 def test_the_line_says_how_far_how_well_how_fast_and_what_holds_it_back():
-    fields = bar_fields(state(failed=1, retried=2, why="↓ 429"), Rates(2.0, 100.0, 45.0))
+    fields = bar_fields(
+        state(totals={"failed": 1}, attempts=Attempts(retried=2), why="↓ 429"), Rates(2.0, 100.0, 45.0)
+    )
 
     assert fields == [
         "10/100",
@@ -41,11 +52,11 @@ def test_the_line_says_how_far_how_well_how_fast_and_what_holds_it_back():
 
 
 def test_answers_that_are_not_whole_are_no_ok_ones():
-    fields = bar_fields(state(7, truncated=2, filtered=1, empty=3), Rates(0.0, 0.0, None))
+    fields = bar_fields(state(7, totals={"truncated": 2, "filtered": 1, "empty": 3}), Rates(0.0, 0.0, None))
 
     assert "7 ok, 2 truncated, 1 filtered, 3 empty" in fields
-    done = state(10, total=40, ok=5, truncated=25, failed=0)
-    assert final_cost(done) == pytest.approx(0.5 * 40 / 30), "a truncated row is done, and was paid"
+    done = state(30, rows=40, totals={"ok": 5, "truncated": 25})
+    assert done.final_usd == pytest.approx(0.5 * 40 / 30), "a truncated row is done, and was paid"
 
 
 def test_the_last_rows_are_named_with_their_ages():
@@ -56,7 +67,9 @@ def test_the_last_rows_are_named_with_their_ages():
 
 
 def test_an_unknown_cost_is_not_zero():
-    assert "cost ?" in bar_fields(state(cost_usd=None), Rates(0.0, 0.0, None))
+    assert "cost ?" in bar_fields(
+        state(totals={"cost_usd": 0.0, "rows_without_cost": 10}), Rates(0.0, 0.0, None)
+    )
 
 
 def test_plain_lines_come_every_30_seconds():
@@ -77,7 +90,7 @@ def test_rows_of_earlier_runs_do_not_count_as_speed():
     with open_progress("json", 1_000_000, out, clock=clock) as progress:
         for second in range(11):
             clock.now = float(second)
-            progress.update(state(saved=900_000 + second, total=1_000_000, elapsed_s=float(second)))
+            progress.update(state(saved=900_000 + second, rows=1_000_000, elapsed_s=float(second)))
 
     last = json.loads(out.getvalue().splitlines()[-1])
     assert last["rows_per_s"] == 1.0
@@ -122,7 +135,9 @@ def test_the_bar_fits_the_terminal(columns):
     ],
 )
 def test_where_there_is_little_room_failures_cost_and_the_end_stay(room, line):
-    fields = line_fields(state(failed=1, retried=2, why="↓ 429"), Rates(2.0, 100.0, 45.0))
+    fields = line_fields(
+        state(totals={"failed": 1}, attempts=Attempts(retried=2), why="↓ 429"), Rates(2.0, 100.0, 45.0)
+    )
 
     assert line_within(fields, room) == line
 

@@ -20,7 +20,6 @@ from batchlab.engines.crew import Hand
 from batchlab.engines.processes import ProcessCrew
 from batchlab.engines.ray_node import Node, code_digest
 from batchlab.engines.worker_process import started_worker
-from batchlab.errors import RunStopped
 from batchlab.job.file import job_from
 from batchlab.looking.opening import open_run
 from batchlab.looking.reading import run_status, verify_run
@@ -31,6 +30,7 @@ from batchlab.remote.mirror import Mirror
 from batchlab.remote.remote_run import RemoteRun
 from batchlab.remote.segments import Segments, own_directory, salvage
 from batchlab.remote.urls import EXTRAS
+from batchlab.run_end import RunStopped
 from batchlab.runner import invocation
 from batchlab.runner.execute import execute
 from batchlab.runner.prepare import prepare

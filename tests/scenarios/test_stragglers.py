@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.costs.pricing import PriceBook
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.hedge import ENOUGH, Hedge
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Grant, Lane, Lanes
 from batchlab.dispatch.rate.controller import ControllerLimits, RateController
-from batchlab.errors import ApiError
 from batchlab.job import EndpointJob, PriceJob
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply
 from tests.scenarios.test_run import job

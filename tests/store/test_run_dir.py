@@ -20,7 +20,7 @@ from batchlab.store.open_shard import part_path
 from batchlab.store.parts import part_results, part_totals
 from batchlab.store.run_dir import RunDir
 from batchlab.store.verify import verify
-from batchlab.totals import Tally, Totals, result_totals
+from batchlab.totals import RunningTotals, Totals, totals_of
 from tests.store.shard_results import shard_results
 
 from .test_journal import completion, failure
@@ -96,17 +96,17 @@ def test_what_was_paid_before_a_crash_is_in_the_books_of_the_row_that_is_asked_a
     assert (run.totals().wasted_completion_tokens, run.totals().cut_off, run.totals().rows) == (4, 1, 0)
 
     again = run.open_shard(SHARD)
-    tally = Tally()
-    again.append(completion(2), tally)
+    running = RunningTotals()
+    again.append(completion(2), running)
     again.flush()
-    change = tally.totals()
+    change = running.totals
     stored = next(result for result in shard_results(again) if result is not None)
     again.close()
 
     assert (stored.attempts, stored.cut_off, stored.wasted_prompt_tokens) == (3, 1, 7)
     assert stored.cost_wasted_usd == 0.25
     assert (change.rows, change.attempts, change.wasted_prompt_tokens) == (1, 1, 0)
-    assert run.totals() == result_totals(stored)
+    assert run.totals() == totals_of([stored])
 
 
 def test_a_failed_row_that_is_asked_again_keeps_what_its_attempts_have_cost(run):
@@ -117,10 +117,10 @@ def test_a_failed_row_that_is_asked_again_keeps_what_its_attempts_have_cost(run)
 
     opened = run.open_shard(SHARD, retry=lambda _: True)
     opened.append_sent(0, 1)
-    tally = Tally()
-    opened.append(completion(0), tally)
+    running = RunningTotals()
+    opened.append(completion(0), running)
     opened.seal(INPUT)
-    change = tally.totals()
+    change = running.totals
 
     after = run.totals()
     assert (after.wasted_prompt_tokens, after.wasted_completion_tokens, after.cut_off) == (5, 6, 1)

@@ -2,7 +2,7 @@
 
 aiohttp promises nothing of these names. They were read in 3.14.5: `client_proto.py`, `connector.py`,
 `client_reqrep.py`, `streams.py`. A version that lacks one of them is used by its public interface
-alone; see `wire.connector_to`.
+alone; see `opening.connector_to`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _METHODS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
             "force_close": (),
             "is_connected": (),
             "read": (),
+            "resume_reading": ("resume_parser",),
             "set_exception": ("exc",),
             "set_response_params": ("read_until_eof",),
         },
@@ -101,6 +102,7 @@ async def _lacking_inside() -> list[str]:
         ("ResponseHandler._buffer", hasattr(handler, "_buffer")),
         ("ResponseHandler._parser", hasattr(handler, "_parser")),
         ("ResponseHandler._payload", hasattr(handler, "_payload")),
+        ("ResponseHandler._reading_paused", hasattr(handler, "_reading_paused")),
         (
             "ClientRequest.headers",
             hasattr(aiohttp.ClientRequest("POST", URL("http://host/"), data=b"", loop=loop), "headers"),

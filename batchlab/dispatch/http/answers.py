@@ -14,8 +14,8 @@ from dataclasses import replace
 import aiohttp
 
 from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.wire import WireResponse, unread
-from batchlab.errors import ApiError
 from batchlab.protocol.assembler import StreamAssembler
 from batchlab.protocol.chat import parse_reply
 from batchlab.protocol.completions import parse_completion

@@ -147,8 +147,17 @@ class AskedHandler(ResponseHandler):
             return True
         return False
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Goes on with what was read before a pause.
+
+        aiohttp's readers call it after each piece that they take, paused or not, and the parser is then
+        run over nothing: 3 µs an answer. It holds something back only when it was paused.
+        """
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`; what nobody asked for drops the connection."""
+        """Takes what came; what nobody asked for drops the connection."""
         if self._owed:
             if self._unheard and data:
                 size, self._unheard = self._unheard, 0

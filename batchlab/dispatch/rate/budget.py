@@ -12,8 +12,8 @@ import time
 from typing import Protocol
 
 from batchlab.dispatch.rate.slots import Stopped
-from batchlab.errors import RunStopped
 from batchlab.records import Usage
+from batchlab.run_end import RunStopped, StopReason
 
 # Reasoning beyond max_tokens, where a service bills it so and no answer has told how long it gets.
 UNCAPPED_REASONING = 16_384
@@ -146,7 +146,7 @@ class Budget:
         """See `reserved`, which is how to use it."""
         if self._capped:
             if not reservation.priced and self._usd.cap is not None:
-                raise RunStopped("budget", NO_PRICE)
+                raise RunStopped(StopReason.BUDGET, NO_PRICE)
             await self._until_covered(reservation)
         self._usd.reserved += reservation.worst_usd
         self._tokens.reserved += reservation.worst_tokens
@@ -195,7 +195,7 @@ class Budget:
             if not self._in_flight:
                 meter, need = short
                 raise RunStopped(
-                    "budget",
+                    StopReason.BUDGET,
                     f"{meter.spent:g} of {meter.option} {meter.cap:g} is used, and the next request may use "
                     f"{need:g}. Go on with a higher {meter.option}.",
                 )

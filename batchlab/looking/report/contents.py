@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import random
 import time
@@ -31,7 +30,7 @@ from batchlab.remote.storage import StorageError, put_bytes
 from batchlab.remote.urls import checked_url, is_url
 from batchlab.runner.prepare import job_of_run, plan_of_run
 from batchlab.store.disk.files import FILE_MODE
-from batchlab.store.history import read_history
+from batchlab.store.history import history_lines
 from batchlab.store.parts import PartFile, open_part
 from batchlab.store.run_dir import RunDir
 from batchlab.totals import Totals
@@ -90,7 +89,7 @@ def report_data(store: RunDir, wanted: Sequence[str] = ()) -> ReportData:
         title=store.path.name,
         facts=_facts(rows, totals, plan),
         rows=_numbers(rows),
-        history=pd.DataFrame([dataclasses.asdict(moment) for moment in read_history(store.path)]),
+        history=pd.DataFrame(history_lines(store.path)),
         missing=_missing(totals, plan.rows, store),
         by=by,
         errors=_errors(rows),

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.transport import HttpTransport
-from batchlab.errors import ApiError
 from batchlab.job import LimitsJob
 from batchlab.job.key import Secret
 from batchlab.records import ChatRequest

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 from aioresponses import aioresponses
 
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.transport import HttpTransport
-from batchlab.errors import ApiError
 from batchlab.job import LimitsJob
 from batchlab.job.key import Secret
 from batchlab.job.presets import PRESETS

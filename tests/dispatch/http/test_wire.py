@@ -13,8 +13,8 @@ from yarl import URL
 from batchlab.dispatch.departures import Departures
 from batchlab.dispatch.http.connections import Connections
 from batchlab.dispatch.http.pooled_wire import PooledWire
-from batchlab.dispatch.http.wire import SessionWire
-from batchlab.errors import RunStopped
+from batchlab.dispatch.http.session_wire import SessionWire
+from batchlab.run_end import RunStopped, StopReason
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 HEADERS = {"Authorization": "Bearer k", "Accept": "application/json"}
@@ -184,7 +184,7 @@ async def test_no_request_leaves_when_its_record_cannot_be_written(wire):
         arrived.append(1)
 
     def full():
-        raise RunStopped("disk", "no space left")
+        raise RunStopped(StopReason.DISK, "no space left")
 
     async with server(serve) as url, wire(url, write=full) as sender:
         answers = await asyncio.gather(*(sender.post(b"{}") for _ in range(3)), return_exceptions=True)

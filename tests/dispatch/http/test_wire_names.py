@@ -11,7 +11,7 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 
 from batchlab.dispatch.http.aiohttp_names import lacking
-from batchlab.dispatch.http.wire import connector_to
+from batchlab.dispatch.http.opening import connector_to
 from tests.conftest import ROOT
 
 SHIM = Path(__file__).parent / "another_aiohttp"

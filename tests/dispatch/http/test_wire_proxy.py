@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import pytest
 from yarl import URL
 
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.proxies import Proxy, proxy_for
 from batchlab.dispatch.http.transport import HttpTransport
-from batchlab.errors import ApiError
 from batchlab.job import LimitsJob
 from batchlab.job.key import Secret
 from tests.conftest import CANARY

@@ -25,7 +25,8 @@ from batchlab.dispatch.departures import Departures
 from batchlab.dispatch.http import connections
 from batchlab.dispatch.http.connections import Connections
 from batchlab.dispatch.http.pooled_wire import PooledWire
-from batchlab.dispatch.http.wire import SessionWire, UnaskedError, WireResponse
+from batchlab.dispatch.http.session_wire import SessionWire
+from batchlab.dispatch.http.wire import UnaskedError, WireResponse
 
 HEADERS = {"Authorization": "Bearer k"}
 Post = Callable[[bytes], Awaitable[tuple[int, bytes]]]

@@ -14,9 +14,9 @@ from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.rate.controller import ControllerLimits, RateController
 from batchlab.dispatch.rate.slots import Slots, Stopped
-from batchlab.errors import RunStopped
 from batchlab.job import EndpointJob, PriceJob
 from batchlab.records import Outcome, OutcomeClass, Usage
+from batchlab.run_end import RunStopped
 
 
 class Clock:

@@ -25,7 +25,7 @@ from tests.proofs.benchmarks.throughput import (
     write_prompts,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def checked_out(revision: str, home: Path) -> Path:

@@ -15,8 +15,9 @@ from statistics import fmean, median
 
 import numpy as np
 
-from batchlab.progress import ProgressState
+from batchlab.run_state import RunState
 from batchlab.runner.early_forecast import FirstRows
+from batchlab.totals import Totals
 from tests.proofs.arguments import ended, options, table_head, table_row
 
 START_S, LATENCY_S = 0.3, 1.0
@@ -24,34 +25,29 @@ SIGMAS = (0.05, 0.3, 0.6, 1.0)
 RUNS = ((40, 4), (100, 4), (200, 16), (500, 16), (500, 64), (2_000, 64))  # rows, concurrency
 
 
-def states(latencies: np.ndarray, concurrency: int) -> Iterator[ProgressState]:
-    """What a run's progress display is told: at its start and after each answer."""
+def states(latencies: np.ndarray, concurrency: int, *, before: int = 0) -> Iterator[RunState]:
+    """How far a run is at its start and after each answer; `before` rows more were final when it began."""
     rows, window, begun, now = len(latencies), min(4, concurrency), 0, START_S
     ends: list[float] = []
-    yield _state(rows, 0, 0, 0.0)
+    yield _state(before, rows, 0, 0, 0.0)
     for done in range(rows + 1):
         while begun < rows and len(ends) < window:
             heapq.heappush(ends, now + float(latencies[begun]))
             begun += 1
-        yield _state(rows, done, len(ends), now)
+        yield _state(before, rows, done, len(ends), now)
         if ends:
             now = heapq.heappop(ends)
             window = min(window + 1, concurrency)
 
 
-def _state(rows: int, done: int, in_flight: int, now: float) -> ProgressState:
-    return ProgressState(
-        saved=done,
-        total=rows,
-        ok=done,
-        failed=0,
-        retried=0,
-        prompt_tokens=0,
-        completion_tokens=0,
-        cost_usd=None,
+def _state(before: int, rows: int, done: int, in_flight: int, now: float) -> RunState:
+    return RunState(
+        rows=before + rows,
+        earlier=Totals(rows=before, ok=before),
+        added=Totals(rows=done, ok=done, rows_without_cost=done),
+        synced=done,
         window=in_flight,
         in_flight=in_flight,
-        why="",
         elapsed_s=now,
     )
 
@@ -59,7 +55,7 @@ def _state(rows: int, done: int, in_flight: int, now: float) -> ProgressState:
 def ratios(rows: int, concurrency: int, sigma: float, seed: int) -> tuple[float, float] | None:
     """The forecast ÷ the truth, and that of the time so far ÷ share of rows; None without a forecast."""
     latencies = np.random.default_rng(seed).lognormal(math.log(LATENCY_S), sigma, rows)
-    watching, made = FirstRows(done_before=0), None
+    watching, made = FirstRows(), None
     for state in states(latencies, concurrency):
         if made is None and (made := watching.forecast(state)) is not None:
             by_pace = state.elapsed_s / made.share

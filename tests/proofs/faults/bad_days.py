@@ -30,7 +30,7 @@ import batchlab
 from batchlab.dispatch import retry
 from batchlab.dispatch.http import answers
 from batchlab.dispatch.trouble import health
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary
 from tests.conftest import CANARY
 from tests.proofs.arguments import ended, options
 

@@ -32,6 +32,7 @@ from batchlab.job.file import job_from
 from batchlab.lending.lender import Allocator
 from batchlab.lending.messages import Demand, Grant, Money
 from batchlab.records import Completion
+from batchlab.run_state import RunState
 from batchlab.store.run_dir import RunDir
 from tests.proofs.workers.fake_worker import (
     COST,
@@ -117,7 +118,7 @@ class FakeEngine:
                 store=store,
                 builder=RequestBuilder(self.job, self.plan.columns),
                 observer=self,
-                earlier=earlier,
+                before=RunState(rows=self.plan.rows, earlier=earlier),
                 crew=self.crew,
                 spool=self.path / "none",
             )
@@ -129,7 +130,7 @@ class FakeEngine:
         finally:
             store.close()
 
-    def update(self, counters: object, saved: int) -> None:
+    def update(self, state: RunState) -> None:
         """See `engines.observer.Observer`."""
 
     def message(self, text: str) -> None:

@@ -14,11 +14,12 @@ from batchlab.costs.price import Ceiling, Price
 from batchlab.dispatch.rate.controller import Permit
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.engines.crew import Hand
-from batchlab.engines.messages import Report, line
+from batchlab.engines.messages import line
 from batchlab.engines.terms import controller_limits
 from batchlab.lending.borrower import Borrower, LeasedBudget, LeasedController
 from batchlab.lending.messages import Grant
 from batchlab.records import Completion, Reply, Timing, Usage
+from batchlab.run_state import RunState
 from batchlab.store.disk.fence import Fence
 from batchlab.store.run_dir import RunDir
 
@@ -95,7 +96,7 @@ class FakeWorker:
                 if shard.shard.index not in self._sealed:
                     shard.close()
             self.store.close()
-            self.say("end", report=Report(), spent=(self.budget.spent_usd, 0.0), error=None)
+            self.say("end", state=RunState(), spent=(self.budget.spent_usd, 0.0), error=None)
         except* DriverKilled:
             raise DriverKilled from None
         except* Killed:
@@ -116,7 +117,7 @@ class FakeWorker:
                 grant = engine.crew.allocator.lease(self.name, demand, asked_at)
                 if grant is not None:
                     self._grants.put_nowait(grant)
-            self.say("ask", demand=demand.to_json(), report=Report())
+            self.say("ask", demand=demand.to_json(), state=RunState())
             while self._grants.empty():
                 await engine.step()
                 self.store.fence.check()

@@ -1,14 +1,50 @@
-"""How a run ended: what `batchlab.run` returns and the last lines of a run say."""
+"""How a run ends: why it stops early, and what `batchlab.run` returns and the last lines of a run say."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK
+from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK, EXIT_STOPPED, BatchlabError
 from batchlab.totals import Totals
+
+
+class StopReason(StrEnum):
+    """Why a run stops early: the word in its log, its metrics and its summary."""
+
+    BUDGET = "budget"
+    DEADLINE = "deadline"
+    KEY = "key"
+    QUOTA = "quota"
+    OUTAGE = "outage"
+    ENDPOINT = "endpoint"  # it refuses every request, or is not there
+    SCHEMA = "schema"  # no answer fits it
+    DISK = "disk"
+    STORAGE = "storage"  # the run's URL
+    INPUT = "input"
+    OUTPUT = "output"  # the file of `-o`: the rows themselves are all there
+    WORKERS = "workers"
+    RAY = "ray"
+    INTERRUPTED = "interrupted"
+    PILOT = "pilot"  # only its rows were to be sent
+
+
+class RunStopped(BatchlabError):
+    """The run cannot go on now. Everything that arrived is saved; the same command goes on.
+
+    Attributes:
+        summary: how far the run is, where `batchlab.run` or `batchlab.stream` raised it; else None.
+    """
+
+    exit_code = EXIT_STOPPED
+
+    def __init__(self, reason: StopReason, message: str, summary: RunSummary | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.summary = summary
 
 
 def code_of(totals: Totals, fail_on: Collection[str] = ()) -> int:
@@ -27,7 +63,7 @@ class RunSummary:
             `totals.spent_usd`.
         sent: requests this invocation sent (attempts, not rows).
         maybe_repaid: requests in flight at an earlier crash, which may be billed twice.
-        stopped: why the run stopped early (`RunStopped.reason`, or `interrupted`); None if it finished.
+        stopped: why the run stopped early; None if it finished.
         message: one line for a person when `stopped` is set.
         insecure: names of endpoints whose TLS certificates were not verified.
         output, errors_file: what was written beside the run directory, and the file of failed lines.
@@ -44,7 +80,7 @@ class RunSummary:
     sent: int
     elapsed_s: float
     maybe_repaid: int = 0
-    stopped: str | None = None
+    stopped: StopReason | None = None
     message: str = ""
     output: str | None = None
     exit_code: int = 0
@@ -63,4 +99,5 @@ class RunSummary:
 
     def stated(self) -> dict[str, Any]:
         """The summary as plain data for a program: money that is not known is None, and never 0."""
-        return {**dataclasses.asdict(self), "totals": self.totals.stated()}
+        stopped = None if self.stopped is None else self.stopped.value
+        return {**dataclasses.asdict(self), "totals": self.totals.stated(), "stopped": stopped}
