@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
-# The result columns of every part, in order; their types are in `store.result_columns`.
+# The result columns of every part, in order; their types are in `store.columns.results`.
 RESULT_COLUMNS = (
     "row_id",
     "custom_id",

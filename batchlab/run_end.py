@@ -93,6 +93,11 @@ class RunSummary:
     fail_on: tuple[str, ...] = ()
 
     @property
+    def pending(self) -> int:
+        """Rows without a final result."""
+        return self.input_rows - self.totals.rows
+
+    @property
     def spent_usd(self) -> float | None:
         """US dollars spent over the whole run; None when that is not known."""
         return self.totals.spent_usd

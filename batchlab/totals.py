@@ -159,6 +159,11 @@ class Totals:
         return self.rows_without_cost + self.waste_without_cost
 
     @property
+    def is_silent(self) -> bool:
+        """Whether all that is `unpriced` are answers of which no usage was reported."""
+        return not self.waste_without_cost and 0 < self.rows_without_cost <= self.rows_without_usage
+
+    @property
     def _priced(self) -> int:
         """Rows that were billed for their answers, at a known cost."""
         return self.answered - self.reused - self.rows_without_cost

@@ -9,11 +9,12 @@ import pickle
 import pytest
 
 from batchlab.arrow import pa
-from batchlab.looking.summary import finish_text, notes, summary_lines
+from batchlab.looking.last_lines import last_lines
+from batchlab.looking.phrases import finish_text, notes
 from batchlab.records import RESULT_COLUMNS, Completion, Reply, Timing
 from batchlab.run_end import RunSummary
+from batchlab.store.columns.results import columns_totals
 from batchlab.store.parts import with_results
-from batchlab.store.result_columns import columns_totals
 from batchlab.totals import (
     MOST_WORDS,
     NO_WORDS,
@@ -91,7 +92,7 @@ def test_the_end_of_a_run_says_what_the_states_do_not():
     summary = RunSummary("runs/x", 100, totals, 120, 12.34, exit_code=1, fail_on=("truncated", "empty"))
 
     assert (
-        summary_lines(summary, "batchlab run job.toml")
+        last_lines(summary, "batchlab run job.toml")
         == """\
 done: 100 rows = 80 ok + 5 truncated + 3 filtered + 2 invalid + 10 failed (120 requests in 12.3 s)
 also: 5 cut off (raise max_tokens, or set retry_truncated) · 3 empty (paid, without content; \

@@ -292,7 +292,7 @@ def load(run_dir: str | Path) -> pd.DataFrame:
     Raises:
         UsageError: `run_dir` is no run.
     """
-    from batchlab.looking.reading import load_run
+    from batchlab.looking.load import load_run
 
     with short_errors():
         frame: pd.DataFrame = load_run(run_dir)

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from batchlab.lending.messages import Demand, Grant, Money
+from batchlab.dispatch.rate.money import Money
+from batchlab.lending.messages import Demand, Lease, LenderTerms
 from batchlab.run_state import RunState
 
 
@@ -20,7 +21,7 @@ class Hand:
         place: machine or process it is on, for a person.
         assigned: numbers of all shards it was ever given; `open` those it has not sealed.
         state: how far it was when it last said so.
-        demand, grant: what it asked for last, and what it got.
+        demand, lease: what it asked for last, and what it got.
         heard_at: when it last said something, as `time.monotonic()`.
         asked: whether it has a lease, and so something to be told about.
         ended: whether it said that it was done.
@@ -33,7 +34,7 @@ class Hand:
     inbox: asyncio.Queue[dict[str, Any] | None] = field(default_factory=asyncio.Queue)
     state: RunState = field(default_factory=RunState)
     demand: Demand = field(default_factory=lambda: Demand(0, {}))
-    grant: Grant | None = None
+    lease: Lease | None = None
     assigned: set[int] = field(default_factory=set)
     open: set[int] = field(default_factory=set)
     heard_at: float = 0.0
@@ -59,25 +60,14 @@ class Ending:
     certain: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class LenderTerms:
-    """What a lender has to lend; the arguments of `lending.lender.Allocator` as plain values."""
+class LenderLink(Protocol):
+    """The way to the lender of the run's one budget (`lending.lender.Lender`), wherever it is kept."""
 
-    lanes: dict[str, dict[str, Any]]
-    expected: int
-    caps: tuple[float | None, float | None]
-    spent: tuple[float, float]
-    request_s: float
-
-
-class Lender(Protocol):
-    """The run's one budget, wherever it is kept; see `lending.lender.Allocator`."""
-
-    async def lease(self, name: str, demand: Demand) -> Grant | None:
-        """The next grant; None for a worker that was given up."""
+    async def lease(self, name: str, demand: Demand) -> Lease | None:
+        """The next lease; None for a worker that was given up."""
         ...
 
-    async def expect(self, holders: int) -> None:
+    async def expect(self, workers: int) -> None:
         """So many workers there are or will be."""
         ...
 
@@ -86,7 +76,7 @@ class Lender(Protocol):
         ...
 
     async def give_up(self, name: str) -> None:
-        """A worker is out of reach: it gets no grant any more."""
+        """A worker is out of reach: it gets no lease any more."""
         ...
 
     async def forget(self, name: str) -> None:
@@ -108,12 +98,12 @@ class Crew(Protocol):
     who: str  # what a worker is called, for a person
     size: int
 
-    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> Lender:
+    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> LenderLink:
         """Gets ready; returns where the budget is kept.
 
         Args:
             lost: called when a lender takes the place of one that was lost, for what
-                `lending.lender.Allocator.go_on` is to know.
+                `lending.lender.Lender.go_on` is to know.
         """
         ...
 

@@ -17,8 +17,8 @@ from batchlab.job import RequestJob
 from batchlab.job.index import as_key, spelled
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage
 from batchlab.run_end import RunStopped
-from batchlab.store.open_shard import OpenShard, RetryRule
-from batchlab.store.run_dir import RunDir
+from batchlab.store.shard import OpenShard, RetryRule
+from batchlab.store.working import WorkingRun
 
 
 class ShardFeed:
@@ -34,7 +34,7 @@ class ShardFeed:
         *,
         source: Source,
         plan: InputPlan,
-        store: RunDir,
+        store: WorkingRun,
         builder: RequestBuilder,
         share: Share,
         retry: RetryRule | None,
@@ -97,14 +97,14 @@ class ShardFeed:
                 yield request
 
     def sent(self, row_id: int, attempt: int) -> None:
-        """See `dispatch.pool.Recorder`."""
+        """See `dispatch.recorder.Recorder`."""
         self._store.check_disk()
         self._shard_to_write(row_id).append_sent(row_id, attempt)
         if self._watch is not None:
             self._watch.sent(row_id)
 
     def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
-        """See `dispatch.pool.Recorder`."""
+        """See `dispatch.recorder.Recorder`."""
         self._shard_to_write(row_id).append_back(row_id, usage, usd)
 
     def sent_together(self, row_ids: Sequence[int], attempt: int) -> None:
@@ -126,7 +126,7 @@ class ShardFeed:
         return Groups(self, rows=request.batch_rows, tokens=request.batch_tokens, shard_rows=self._shard_rows)
 
     def emit(self, result: Result) -> None:
-        """See `dispatch.pool.Recorder`."""
+        """See `dispatch.recorder.Recorder`."""
         shard = self._shard_to_write(result.row_id)
         final = shard.append(result, self._share.totals)
         if self._hand_out is not None or self._watch is not None:

@@ -16,24 +16,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.crew import Crew, Ending, Hand, Lender, LenderTerms
+from batchlab.engines.crew import Crew, Ending, Hand, LenderLink
 from batchlab.engines.local import TICK_S, Endpoint, LocalEngine
 from batchlab.engines.observer import Observer, RowWatch
 from batchlab.engines.roll import Roll
-from batchlab.engines.terms import OwnTerms, controller_limits, spent_of
+from batchlab.engines.terms import OwnTerms, spent_of
 from batchlab.errors import BatchlabError, CorruptRun, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import Job
-from batchlab.lending.lender import Pauses
-from batchlab.lending.messages import Demand, Grant, LaneLimits, Money
+from batchlab.lending.messages import Demand, Lease, LenderTerms
+from batchlab.lending.pauses import Pauses
 from batchlab.records import Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import RunState, together
 from batchlab.store.asking import AskAgain
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
 from batchlab.totals import Totals
 
 MOST_DEATHS = 4  # in a row in which no row got a result: the next worker would die too
@@ -55,7 +58,7 @@ class Foreman:
         endpoints: Sequence[Endpoint],
         source: Source,
         plan: InputPlan,
-        store: RunDir,
+        store: LockedRun,
         builder: RequestBuilder,
         observer: Observer,
         before: RunState,
@@ -77,7 +80,7 @@ class Foreman:
         self._answered_before = before.totals.answered > 0
         self._out: dict[str, str] = {}  # endpoints that cannot go on, and why
         self._hands: list[Hand] = []
-        self._lender: Lender
+        self._lender: LenderLink
         self._roll = Roll(store, len(plan.shards))
         self._to_do: deque[int] = deque()
         self._books: dict[int, Totals] = {}  # shard → its totals before its worker began
@@ -90,7 +93,7 @@ class Foreman:
         self._pauses = Pauses()
         self._retry: AskAgain | None = None
         self._stop: StopSignal
-        self._concurrency = sum(one.job.concurrency or job.limits.concurrency for one in endpoints)
+        self._concurrency = sum(job.limits_at(one.job).concurrency for one in endpoints)
         self._spent = spent_of(before.totals)  # by all that are gone, and before
         self._deaths_unsettled: set[str] = set()
 
@@ -135,18 +138,12 @@ class Foreman:
             await self._last_pass(stop, spent)
 
     def _lender_terms(self) -> LenderTerms:
-        job, limits = self._job, self._job.limits
-        lanes = {}
-        for endpoint in self._endpoints:
-            own = controller_limits(endpoint.job, job, endpoint.job.concurrency or limits.concurrency)
-            lane = LaneLimits(own.concurrency, own.rpm, own.tpm, own.start)
-            lanes[endpoint.job.name] = dataclasses.asdict(lane)
         return LenderTerms(
-            lanes,
+            {one.job.name: self._job.limits_at(one.job) for one in self._endpoints},
             expected=self._crew.size,
-            caps=(limits.max_cost, limits.max_tokens_total),
-            spent=(self._spent.usd, self._spent.tokens),
-            request_s=limits.timeout_s,
+            caps=self._job.limits.caps,
+            spent=self._spent,
+            request_s=self._job.limits.timeout_s,
         )
 
     def _lender_lost(self) -> tuple[list[str], Money]:
@@ -166,7 +163,7 @@ class Foreman:
             builder=self._builder,
             observer=self._observer,
             before=self._state,
-            terms=OwnTerms(self._job, spent),
+            terms=OwnTerms(self._job.limits.caps, spent),
             watch=self._watch,
         )
         engine.odd = self._odd
@@ -277,14 +274,14 @@ class Foreman:
     async def _asked(self, hand: Hand, message: dict[str, Any]) -> None:
         hand.asked = True
         hand.state = RunState.of(message["state"])
-        hand.demand = Demand.from_json(message["demand"])
+        hand.demand = msgspec.convert(message["demand"], Demand)
         if "grant" in message:  # the lender has answered already
-            hand.grant = Grant.from_json(message["grant"])
+            hand.lease = msgspec.convert(message["grant"], Lease)
         else:
-            hand.grant = await self._lender.lease(hand.name, hand.demand)
-            hand.tell("grant", grant=hand.grant)
-        if hand.grant is not None and hand.grant.stop:
-            self._stop(StopReason.BUDGET, hand.grant.stop)
+            hand.lease = await self._lender.lease(hand.name, hand.demand)
+            hand.tell("grant", grant=msgspec.to_builtins(hand.lease))
+        if hand.lease is not None and hand.lease.stop:
+            self._stop(StopReason.BUDGET, hand.lease.stop)
 
     def _pass_on(self, hand: Hand, message: dict[str, Any]) -> None:
         """What one has met at an endpoint, all are to know."""

@@ -28,14 +28,14 @@ from batchlab.errors import UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source
-from batchlab.job import EndpointJob, Job
+from batchlab.job import EndpointJob, EndpointLimits, Job
 from batchlab.job.key import Secret
 from batchlab.records import Failure, Result, Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import RunState
 from batchlab.store.asking import AskAgain
-from batchlab.store.open_shard import OpenShard, RetryRule
-from batchlab.store.run_dir import RunDir
+from batchlab.store.shard import OpenShard, RetryRule
+from batchlab.store.working import WorkingRun
 from batchlab.totals import Totals
 
 LAST_PASS_CONCURRENCY = 4  # the provider had trouble with these rows: ask gently
@@ -67,7 +67,7 @@ class LocalEngine:
         endpoints: Sequence[Endpoint],
         source: Source,
         plan: InputPlan,
-        store: RunDir,
+        store: WorkingRun,
         builder: RequestBuilder,
         observer: Observer,
         before: RunState,
@@ -79,7 +79,7 @@ class LocalEngine:
         self._only = only
         self._taker = taker
         self._watch = watch
-        self._terms = terms or OwnTerms(job, spent_of(before.totals))
+        self._terms = terms or OwnTerms(job.limits.caps, spent_of(before.totals))
         self._job = job
         self._endpoints = endpoints
         self._source = source
@@ -194,7 +194,7 @@ class LocalEngine:
             )
             self._terms.begins(lanes, pool)
             ticker = group.create_task(self._tick(lanes, pool))
-            slots = sum(self._concurrency(endpoint, most) for endpoint in self._endpoints)
+            slots = sum(self._limits(endpoint, most).concurrency for endpoint in self._endpoints)
             try:
                 await pool.run(together.of(requests) if together else requests, slots * WORKERS_PER_SLOT)
             finally:
@@ -223,7 +223,7 @@ class LocalEngine:
 
     def _lane(self, endpoint: Endpoint, transport: HttpTransport, most: int | None) -> Lane:
         own = endpoint.job
-        controller = self._terms.controller(own, self._concurrency(endpoint, most))
+        controller = self._terms.controller(own.name, self._limits(endpoint, most))
         if most is not None:  # it goes on where another controller has just used the minute's rate
             controller.empty(time.monotonic())
         health = self._terms.health()
@@ -239,9 +239,8 @@ class LocalEngine:
             health=health,
         )
 
-    def _concurrency(self, endpoint: Endpoint, most: int | None) -> int:
-        allowed = endpoint.job.concurrency or self._job.limits.concurrency
-        return allowed if most is None else min(most, allowed)
+    def _limits(self, endpoint: Endpoint, most: int | None) -> EndpointLimits:
+        return self._job.limits_at(endpoint.job).at_most(most)
 
     async def _tick(self, lanes: Lanes, pool: Pool) -> None:
         with contextlib.suppress(asyncio.CancelledError):

@@ -9,10 +9,11 @@ import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from batchlab.engines.crew import Ending, Hand, Lender, LenderTerms
+from batchlab.dispatch.rate.money import Money
+from batchlab.engines.crew import Ending, Hand, LenderLink
 from batchlab.engines.lender import LenderHere
 from batchlab.engines.worker_process import WorkerProcess, started_worker
-from batchlab.lending.messages import Money
+from batchlab.lending.messages import LenderTerms
 
 EXIT_S = 10.0  # after its sockets have closed, a worker has so long to end by itself
 
@@ -31,7 +32,7 @@ class ProcessCrew:
         self._lock = lock
         self._processes: dict[str, tuple[WorkerProcess, asyncio.Task[None]]] = {}
 
-    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> Lender:
+    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> LenderLink:
         """See `Crew`."""
         del lost  # it is here
         return LenderHere(terms)

@@ -19,15 +19,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import msgspec
 import orjson
 
 from batchlab.engines import ray_node
-from batchlab.engines.crew import LenderTerms
 from batchlab.engines.lender import BudgetActor
 from batchlab.engines.messages import MAX_LINE, line
 from batchlab.engines.processes import cause_of
 from batchlab.engines.ray_node import Hidden, Node
 from batchlab.errors import EXIT_STOPPED
+from batchlab.lending.messages import LenderTerms
 from batchlab.store.disk.fence import FENCE_S
 
 NAMESPACE = "batchlab"
@@ -127,7 +128,7 @@ class _Bridge:
             message = orjson.loads(data)
             match message.pop("t"):
                 case "open":
-                    self._begin_lending(LenderTerms(**message["terms"]))
+                    self._begin_lending(msgspec.convert(message["terms"], LenderTerms))
                 case "lend":
                     self._beside(self._lend(**message))
                 case "start":

@@ -14,20 +14,23 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import orjson
 
-from batchlab.engines.crew import Ending, Hand, Lender, LenderTerms
+from batchlab.dispatch.rate.money import Money
+from batchlab.engines.crew import Ending, Hand, LenderLink
 from batchlab.engines.messages import MAX_LINE, line
 from batchlab.engines.ray_node import code_digest, machine
 from batchlab.engines.worker_process import spawned
 from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, Job
-from batchlab.lending.messages import Demand, Grant, Money
+from batchlab.lending.messages import Demand, Lease, LenderTerms
 from batchlab.remote.depot import Depot
 from batchlab.remote.storage import StorageError
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.disk.fence import FENCE_S, hold, is_held, let_go
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import TOKEN
+from batchlab.store.locked import LockedRun
 from batchlab.version import __version__
 
 CONNECT_S = 5.0
@@ -46,10 +49,11 @@ class RayCrew:
 
     who = "a worker"
 
-    def __init__(self, store: RunDir, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, store: LockedRun, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
         self.size = 1
         # where the workers leave what they do, each from a directory of its own; None when they share ours
-        self._depot = None if store.mirror is None else Depot(store.path, store.mirror.url)
+        url = store.publisher.url
+        self._depot = None if url is None else Depot(store.path, url)
         self.nodes: list[str] = []
         self._store = store
         self._control = control
@@ -65,7 +69,7 @@ class RayCrew:
         self._on_lost: Callable[[], tuple[list[str], Money]]
 
     @classmethod
-    def joined(cls, store: RunDir, job: Job, address: str | None, spool: Path) -> RayCrew:
+    def joined(cls, store: LockedRun, job: Job, address: str | None, spool: Path) -> RayCrew:
         """Joins the cluster at `address` and checks that every node can work on the run.
 
         Args:
@@ -114,19 +118,19 @@ class RayCrew:
     def put_token(self, token: str) -> None:
         """Leaves what every node must be able to read. Raises UsageError when that cannot be."""
         if self._depot is None:
-            (self._store.path / "workers" / "token").write_text(token)
+            self._store.layout.token.write_text(token)
             return
         try:
-            self._depot.arrive("token", token)
+            self._depot.arrive(TOKEN, token)
         except StorageError as error:
             raise UsageError(f"{error.filename}: {error.strerror}.") from error
 
-    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> Lender:
+    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> LenderLink:
         """See `Crew`."""
         reader, self._writer = await asyncio.open_connection(sock=self._control, limit=MAX_LINE)
         self._on_lost = lost
         self._listening = asyncio.create_task(self._listen(reader))
-        self._tell("open", terms=terms)
+        self._tell("open", terms=msgspec.to_builtins(terms))
         return _FarLender(self._lend)
 
     async def start(self, name: str, index: int, begin: Mapping[str, Any]) -> Hand:
@@ -156,7 +160,7 @@ class RayCrew:
         return ending
 
     async def gone_for_certain(self, hand: Hand) -> None:
-        """See `Crew`: its lock is free, or it has had no grant for longer than it may go on without."""
+        """See `Crew`: its lock is free, or it has had no lease for longer than it may go on without."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FENCE_S + 1.0):
                 # another machine's lock can only be looked at; at a URL there is none: time alone tells
@@ -190,9 +194,9 @@ class RayCrew:
             self._process.wait()
         if self._depot is not None:
             with contextlib.suppress(StorageError):
-                self._depot.leave("token")
+                self._depot.leave(TOKEN)
         with contextlib.suppress(OSError):
-            (self._store.path / "workers" / "token").unlink(missing_ok=True)
+            self._store.layout.token.unlink(missing_ok=True)
             let_go(self._store.path, "driver")
             os.close(self._driver_lock)
 
@@ -252,37 +256,37 @@ class RayCrew:
 
 
 class _FarLender:
-    """The budget in its actor, as the foreman sees it; see `engines.crew.Lender`."""
+    """The budget in its actor, as the foreman sees it; see `engines.crew.LenderLink`."""
 
     def __init__(self, lend: Callable[..., Awaitable[Money]]) -> None:
         self._lend = lend
 
-    async def lease(self, name: str, demand: Demand) -> Grant | None:
-        """See `Lender`. The worker's node asks for it."""
+    async def lease(self, name: str, demand: Demand) -> Lease | None:
+        """See `LenderLink`. The worker's node asks for it."""
         raise NotImplementedError(f"a lease of {name} ({demand.applied}) is asked for at its node")
 
-    async def expect(self, holders: int) -> None:
-        """See `Lender`."""
-        await self._lend("expect", holders)
+    async def expect(self, workers: int) -> None:
+        """See `LenderLink`."""
+        await self._lend("expect", workers)
 
     async def release(self, name: str, spent: Money) -> None:
-        """See `Lender`."""
+        """See `LenderLink`."""
         await self._lend("release", name, tuple(spent))
 
     async def give_up(self, name: str) -> None:
-        """See `Lender`."""
+        """See `LenderLink`."""
         await self._lend("give_up", name)
 
     async def forget(self, name: str) -> None:
-        """See `Lender`."""
+        """See `LenderLink`."""
         await self._lend("forget", name)
 
     async def settle(self, name: str, spent: Money) -> None:
-        """See `Lender`."""
+        """See `LenderLink`."""
         await self._lend("settle", name, tuple(spent))
 
     async def spent(self) -> Money:
-        """See `Lender`."""
+        """See `LenderLink`."""
         return await self._lend("spent")
 
 

@@ -51,8 +51,10 @@ def machine() -> str:
 
 def _unshared(run: Path, token: str) -> str:
     """Why this machine does not see the run directory of the driver; "" when it does."""
+    from batchlab.store.layout import Layout
+
     try:
-        if (run / "workers" / "token").read_text() == token:
+        if Layout(run).token.read_text() == token:
             return ""
     except OSError as error:
         return f"{run}: {os.strerror(error.errno or 0)}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batchlab.engines.crew import Hand
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
 
 EVERY_S = 2.0
 
@@ -16,7 +16,7 @@ EVERY_S = 2.0
 class Roll:
     """The run's `workers.json`, written every two seconds while it goes on, and removed at its end."""
 
-    def __init__(self, store: RunDir, shards: int) -> None:
+    def __init__(self, store: LockedRun, shards: int) -> None:
         self._store = store
         self._shards = shards
         self._next = 0.0
@@ -40,8 +40,8 @@ class Roll:
 
 
 def _line(hand: Hand, now: float) -> dict[str, Any]:
-    grant = hand.grant
-    lanes = grant.lanes.values() if grant is not None else []
+    lease = hand.lease
+    lanes = lease.lanes.values() if lease is not None else []
     rates = [lane.requests_per_s for lane in lanes if lane.requests_per_s is not None]
     return {
         "name": hand.name,

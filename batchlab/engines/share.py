@@ -8,7 +8,7 @@ import time
 from batchlab.dispatch.lanes import Lanes
 from batchlab.dispatch.pool import Pool
 from batchlab.run_state import Attempts, RunState
-from batchlab.store.run_dir import RunDir
+from batchlab.store.working import WorkingRun
 from batchlab.totals import RunningTotals
 
 
@@ -20,7 +20,7 @@ class Share:
         before: how far the run was when this engine began.
     """
 
-    def __init__(self, before: RunState, store: RunDir) -> None:
+    def __init__(self, before: RunState, store: WorkingRun) -> None:
         self.totals = RunningTotals()
         self.attempts = Attempts()
         self.reopened = 0
@@ -52,7 +52,7 @@ class Share:
             in_flight=sum(lane.controller.in_flight for lane in lanes),
             why=", ".join(why if alone else f"{name} {why}" for name, why in whys.items() if why),
             paused=bool(used) and all(lane.controller.gate_until > now for lane in used),
-            oldest=pool.oldest(now),
+            oldest=pool.rows.oldest(now),
             out={lane.name: lane.out.message for lane in lanes if lane.out is not None},
         )
         return self.state()

@@ -55,7 +55,7 @@ def processes_for(job: Job, shards: int, say: Callable[[str], None], *, alone: s
     if sys.platform == "win32":
         alone = "workers need descriptors and signals that Windows lacks"
     asked, wanted = job.limits.workers, workers_each(job)
-    concurrency = min(one.concurrency or job.limits.concurrency for one in job.endpoint)
+    concurrency = min(job.limits_at(one).concurrency for one in job.endpoint)
     count, why = min(
         (wanted, ""),
         (shards, f"only {shards} shard{'s have' if shards != 1 else ' has'} rows to send"),

@@ -18,32 +18,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
 import orjson
 
 from batchlab.costs.pricing import price_book
 from batchlab.dispatch.lanes import Lanes
 from batchlab.dispatch.pool import Pool
 from batchlab.dispatch.rate.budget import Budget
-from batchlab.dispatch.rate.controller import START_WINDOW, RateController
+from batchlab.dispatch.rate.pace import Controller
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.health import RunHealth
 from batchlab.engines.local import Endpoint, LocalEngine
 from batchlab.engines.loop import first_of, run_loop
 from batchlab.engines.messages import MAX_LINE, line
-from batchlab.engines.terms import controller_limits
 from batchlab.errors import EXIT_STOPPED, BatchlabError, InputError, UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources.opening import Source, open_source
-from batchlab.job import SELF_STARTED, EndpointJob, Job
+from batchlab.inputs.sources.opening import Source, source_of
+from batchlab.job import SELF_STARTED, Caps, EndpointLimits, Job
 from batchlab.job.key import Secret
-from batchlab.lending.borrower import Borrower, LeasedBudget, LeasedController, Pause
-from batchlab.lending.messages import (
-    HASTE_S,
-    PERIOD_S,
-    Grant,
-)
-from batchlab.observe.facts import Place
+from batchlab.lending.borrower import Borrower
+from batchlab.lending.budget import LeasedBudget
+from batchlab.lending.controller import LeasedController
+from batchlab.lending.messages import HASTE_S, PERIOD_S, Lease, Pause
+from batchlab.observe.facts import EndpointAddress
 from batchlab.observe.watchers import Watchers, worker_watch
 from batchlab.records import Outcome, OutcomeClass, Shard
 from batchlab.remote.depot import Depot, manifest_at
@@ -52,7 +50,8 @@ from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import RunState
 from batchlab.store.asking import AskAgain
 from batchlab.store.disk.fence import Fence, hold
-from batchlab.store.run_dir import RunDir
+from batchlab.store.manifest import Manifest, read_manifest
+from batchlab.store.working import WorkingRun
 from batchlab.totals import Totals
 
 _HURRY_S = 0.01  # between two renewals at the least
@@ -69,7 +68,7 @@ class LeasedTerms:
 
     def __init__(
         self,
-        job: Job,
+        caps: Caps,
         index: int,
         processes: int,
         tell: Tell,
@@ -77,37 +76,33 @@ class LeasedTerms:
         *,
         answered: bool = False,
     ) -> None:
-        self._job = job
         self._answered_before = answered
         self._index, self._processes = index, processes
         self._tell = tell
         self._hurry = hurry
-        limits = job.limits
-        capped = limits.max_cost is not None, limits.max_tokens_total is not None
-        self._budget = LeasedBudget(capped, on_short=hurry)
+        self._budget = LeasedBudget(caps, on_short=hurry)
         self._begun = asyncio.Event()
-        self.controllers: dict[str, tuple[LeasedController, int]] = {}
+        self.controllers: dict[str, LeasedController] = {}
         self.lanes: Lanes
         self.pool: Pool
 
     def budget(self) -> Budget:
         """See `Terms`."""
-        return self._budget
+        return self._budget.budget
 
-    def controller(self, endpoint: EndpointJob, concurrency: int) -> RateController:
-        """See `Terms`."""
-        limits = controller_limits(endpoint, self._job, concurrency)
-        if limits.start < concurrency:
-            part = START_WINDOW // self._processes + (self._index < START_WINDOW % self._processes)
+    def controller(self, endpoint: str, limits: EndpointLimits) -> Controller:
+        """See `Terms`. One that keeps to a lease, with a part of the first window."""
+        if limits.start < limits.concurrency:
+            part = limits.start // self._processes + (self._index < limits.start % self._processes)
             limits = dataclasses.replace(limits, start=max(1, part))
         controller = LeasedController(
             limits,
             now=time.monotonic(),
             rng=random.Random(),
-            on_pause=partial(self._paused, endpoint.name),
-            on_answer=partial(self._answered, endpoint.name),
+            on_pause=partial(self._paused, endpoint),
+            on_answer=partial(self._answered, endpoint),
         )
-        self.controllers[endpoint.name] = controller, concurrency
+        self.controllers[endpoint] = controller
         return controller
 
     def health(self) -> RunHealth:
@@ -128,7 +123,7 @@ class LeasedTerms:
     async def borrower(self) -> Borrower:
         """What asks for a lease, once there is something to lend it to."""
         await self._begun.wait()
-        return Borrower(self.controllers, self._budget, rows=lambda: self.pool.rows_to_send)
+        return Borrower(self.controllers, self._budget, rows=lambda: self.pool.rows.to_send)
 
     def _paused(self, lane: str, pause: Pause) -> None:
         self._tell("pause", lane=lane, **dataclasses.asdict(pause))
@@ -147,12 +142,12 @@ class _Worker:
         self._answers = work.makefile("rb")
         self._stop = StopSignal()
         self._hurried = asyncio.Event()
-        self._grants: asyncio.Queue[Grant] = asyncio.Queue()
+        self._leases: asyncio.Queue[Lease] = asyncio.Queue()
         self._told_out: set[str] = set()
         self._writer: asyncio.StreamWriter
         self._terms: LeasedTerms
         self._engine: LocalEngine
-        self._store: RunDir
+        self._store: WorkingRun
 
     async def run(self) -> None:
         """Does its part of the run, and tells how it ended."""
@@ -168,9 +163,8 @@ class _Worker:
             listening.cancel()
         if hasattr(self, "_engine"):
             budget = self._terms.budget()
-            self._tell(
-                "end", state=self._engine.state(), spent=(budget.spent_usd, budget.spent_tokens), error=error
-            )
+            spent = msgspec.to_builtins(budget.spent)
+            self._tell("end", state=self._engine.state(), spent=spent, error=error)
         else:
             self._tell("end", state=None, spent=(0.0, 0.0), error=error)
         await self._writer.drain()
@@ -178,11 +172,11 @@ class _Worker:
     async def _shards_of(self, begin: dict[str, Any]) -> None:
         job = Job.from_dict(begin["job"])
         self._store = self._opened(job, begin)
-        plan = InputPlan.from_json(self._store.manifest["plan"])
-        source = _source(job, plan, self._store, begin["spool"])
+        plan = self._store.manifest.plan
+        source = _source(job, self._store.manifest, begin["spool"])
         watch = self._watch(job, begin)
         self._terms = LeasedTerms(
-            job,
+            job.limits.caps,
             begin["index"],
             begin["processes"],
             self._tell,
@@ -221,32 +215,34 @@ class _Worker:
                 if watch is not None:
                     await asyncio.to_thread(watch.close)
 
-    def _opened(self, job: Job, begin: dict[str, Any]) -> RunDir:
+    def _opened(self, job: Job, begin: dict[str, Any]) -> WorkingRun:
         """The run's directory; one of its own where the run's is at a URL."""
+        path = Path(begin["run_dir"])
         if begin["hold"] is None:
-            return RunDir.open(Path(begin["run_dir"]))
+            return WorkingRun.open(path)
         fence = Fence(begin["fence_s"], _leave)
         fence.watch()
-        if begin.get("url") is None:
-            store = RunDir.open(Path(begin["run_dir"]))
+        url = begin.get("url")
+        if url is None:
+            store = WorkingRun(path, read_manifest(path), fence=fence)
             hold(store.path, begin["hold"])
-        else:
-            store = RunDir(own_directory(Path(begin["home"])), _manifest(begin["url"]))
-            loop = asyncio.get_running_loop()
+            return store
+        loop = asyncio.get_running_loop()
 
-            def trouble(text: str) -> None:  # from the thread that writes to the store
-                loop.call_soon_threadsafe(self._stop, StopReason.STORAGE, text)
+        def trouble(text: str) -> None:  # from the thread that writes to the store
+            loop.call_soon_threadsafe(self._stop, StopReason.STORAGE, text)
 
-            store.away = Segments(
-                store.path,
-                Depot(store.path, begin["url"]),
-                begin["hold"],
-                flush_s=job.limits.journal_flush_s,
-                check=fence.check,
-                trouble=trouble,
-            )
-        store.fence = fence
-        return store
+        own = own_directory(Path(begin["home"]))
+        manifest = _manifest(url)
+        segments = Segments(
+            own,
+            Depot(own, url),
+            begin["hold"],
+            flush_s=job.limits.journal_flush_s,
+            check=fence.check,
+            trouble=trouble,
+        )
+        return WorkingRun(own, manifest, publisher=segments, fence=fence)
 
     def _watch(self, job: Job, begin: dict[str, Any]) -> Watchers | None:
         loop = asyncio.get_running_loop()
@@ -254,19 +250,22 @@ class _Worker:
         def say(text: str) -> None:  # also from a thread that sends spans
             loop.call_soon_threadsafe(partial(self._tell, "say", text=text))
 
-        places = [Place.of(one, url) for one, (url, _) in zip(job.endpoint, begin["endpoints"], strict=True)]
+        addresses = [
+            EndpointAddress.of(one, url)
+            for one, (url, _) in zip(job.endpoint, begin["endpoints"], strict=True)
+        ]
         secrets = tuple(
             key
             for one, (_, key) in zip(job.endpoint, begin["endpoints"], strict=True)
             if key and one.host not in SELF_STARTED
         )
-        return worker_watch(job, begin["watch"], places, secrets, say)
+        return worker_watch(job, begin["watch"], addresses, secrets, say)
 
     def update(self, state: RunState) -> None:
         """Told with the next renewal."""
 
     def message(self, text: str) -> None:
-        """See `engines.observer.Observer`."""
+        """Tells the parent, and first which endpoints are out."""
         for lane in self._terms.lanes:
             if lane.out is not None and lane.name not in self._told_out:
                 self._told_out.add(lane.name)
@@ -300,16 +299,16 @@ class _Worker:
             now = time.monotonic()
             match message["t"]:
                 case "grant":
-                    self._grants.put_nowait(Grant.from_json(message["grant"]))
+                    self._leases.put_nowait(msgspec.convert(message["grant"], Lease))
                 case "stop":
                     self._stop(StopReason(message["reason"]), message["message"])
                 case "renew":
                     self._hurried.set()
                 case "pause":
                     pause = Pause(message["seconds"], message["reason"], message["outage"])
-                    self._terms.controllers[message["lane"]][0].pause(now, pause)
+                    self._terms.controllers[message["lane"]].pause(now, pause)
                 case "up":
-                    self._terms.controllers[message["lane"]][0].resume(now)
+                    self._terms.controllers[message["lane"]].resume(now)
                     self._terms.pool.wake()
                 case "out":
                     outcome = message["outcome"]
@@ -324,13 +323,13 @@ class _Worker:
         while True:
             self._hurried.clear()
             asked_at = time.monotonic()
-            self._tell("ask", demand=borrower.demand(asked_at).to_json(), state=self._engine.state())
-            grant = await self._grants.get()
-            fewer = borrower.keep_to(grant, asked_at, time.monotonic())
-            if self._store.fence is not None:
-                self._store.fence.renew(asked_at)
+            demand = msgspec.to_builtins(borrower.demand(asked_at))
+            self._tell("ask", demand=demand, state=self._engine.state())
+            lease = await self._leases.get()
+            fewer = borrower.keep_to(lease, asked_at, time.monotonic())
+            self._store.fence.renew(asked_at)
             for lane in self._terms.lanes:
-                if grant.lanes[lane.name].answered:
+                if lease.lanes[lane.name].answered:
                     lane.health.succeeded_elsewhere()
             self._terms.pool.wake()
             haste = HASTE_S if borrower.tight else _HURRY_S
@@ -345,18 +344,16 @@ class _Worker:
         self._tell("stop", reason=self._stop.reason, message=self._stop.message)
 
 
-def _source(job: Job, plan: InputPlan, store: RunDir, spool: str) -> Source:
+def _source(job: Job, manifest: Manifest, spool: str) -> Source:
     """The input, which must be what it was when the run began: this worker may be a later one.
 
     Raises:
         UsageError: it is not, or the prompt file is not.
     """
-    if job.request.prompt_file is not None and job.request_settings() != store.manifest["settings"]:
+    if job.request.prompt_file is not None and job.request_settings() != manifest.settings:
         raise UsageError(f"{job.request.prompt_file}: changed while the run was going on. Run it again.")
-    source = open_source(
-        job.input.path, delimiter=job.input.delimiter, quotes=job.input.quotes, spool=Path(spool)
-    )
-    if not source.unchanged(plan, racy_ok=True):
+    source = source_of(job.input, Path(spool))
+    if not source.unchanged(manifest.plan, racy_ok=True):
         raise InputError(job.input.path, "changed while the run was going on", "Run it again.")
     return source
 
@@ -364,18 +361,15 @@ def _source(job: Job, plan: InputPlan, store: RunDir, spool: str) -> Source:
 def problem_with(begin: Mapping[str, Any]) -> str:
     """What keeps a worker of this machine from a run, in a line; "" when nothing does."""
     try:
-        job = Job.from_dict(begin["job"])
         url, path = begin.get("url"), Path(begin["run_dir"])
-        store = RunDir.open(path) if url is None else RunDir(path, _manifest(url))
-        with contextlib.closing(
-            _source(job, InputPlan.from_json(store.manifest["plan"]), store, begin["spool"])
-        ):
+        manifest = read_manifest(path) if url is None else _manifest(url)
+        with contextlib.closing(_source(Job.from_dict(begin["job"]), manifest, begin["spool"])):
             return ""
     except BatchlabError as error:
         return str(error)
 
 
-def _manifest(url: str) -> dict[str, Any]:
+def _manifest(url: str) -> Manifest:
     manifest = manifest_at(url)
     if manifest is None:
         raise UsageError(f"{url}: not a run directory (no run.json).")

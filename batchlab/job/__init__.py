@@ -19,7 +19,7 @@ from typing import Any
 from batchlab.job.endpoint import DEFAULT_BASE_URL, SELF_STARTED, EndpointJob, endpoint_host
 from batchlab.job.index import SECTIONS, settings_of
 from batchlab.job.input import MEMORY, ROWS, InputJob
-from batchlab.job.limits import ENGINES, LimitsJob
+from batchlab.job.limits import ENGINES, START_WINDOW, Caps, EndpointLimits, LimitsJob
 from batchlab.job.output import ENDINGS, FAIL_ON, FORMATS, SHARD_ROWS, OutputJob, output_format
 from batchlab.job.price import PRICED_WAYS, PriceJob
 from batchlab.job.request import SCHEMA_MODES, TASK_PATHS, RequestJob
@@ -40,7 +40,9 @@ __all__ = [
     "SELF_STARTED",
     "SHARD_ROWS",
     "TASK_PATHS",
+    "Caps",
     "EndpointJob",
+    "EndpointLimits",
     "InputJob",
     "Job",
     "LimitsJob",
@@ -82,6 +84,31 @@ class Job:
         The others take over for it; which one answered is in the `endpoint` column.
         """
         return self.endpoint[0].host
+
+    def limits_at(self, endpoint: EndpointJob) -> EndpointLimits:
+        """What is allowed at one of its endpoints."""
+        concurrency = endpoint.concurrency or self.limits.concurrency
+        return EndpointLimits(
+            concurrency,
+            rpm=endpoint.rpm or self.limits.rpm,
+            tpm=endpoint.tpm or self.limits.tpm,
+            start=concurrency if endpoint.service.queues else min(START_WINDOW, concurrency),
+        )
+
+    def with_at_most(self, concurrency: int) -> Job:
+        """The job with no more than so many requests in flight at each endpoint."""
+
+        def lower(asked: int) -> int:
+            return min(concurrency, asked)
+
+        return dataclasses.replace(
+            self,
+            limits=dataclasses.replace(self.limits, concurrency=lower(self.limits.concurrency)),
+            endpoint=tuple(
+                dataclasses.replace(one, concurrency=one.concurrency and lower(one.concurrency))
+                for one in self.endpoint
+            ),
+        )
 
     @property
     def schema_mode(self) -> str:

@@ -6,11 +6,9 @@ answers are in none; an error message is the provider's, redacted and cut short.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
-import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -24,6 +22,7 @@ from batchlab.protocol.redact import printable, redact
 from batchlab.records import Failure
 from batchlab.run_end import RunSummary
 from batchlab.run_state import RunState
+from batchlab.store.journal import ends_in_mid_line
 from batchlab.totals import WordCounts
 from batchlab.version import __version__
 
@@ -52,7 +51,7 @@ class LogFile:
         except OSError as error:
             why = os.strerror(error.errno or 0)
             raise UsageError(f"{path}: the log file cannot be written: {why}.") from error
-        if _ends_in_mid_line(path, self._descriptor):
+        if ends_in_mid_line(path, self._descriptor):
             self._append(b"\n")
 
     def write(self, line: Mapping[str, Any]) -> None:
@@ -86,17 +85,6 @@ class LogFile:
             self._say(f"{self._path}: the log file cannot be written ({why}); the run goes on")
             return False
         return True
-
-
-def _ends_in_mid_line(path: str, descriptor: int) -> bool:
-    """Whether a crash or a full disk cut the file's last line short."""
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or not status.st_size:
-        return False
-    with contextlib.suppress(OSError), open(path, "rb") as file:  # it may be for others to read, not for us
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
-    return True
 
 
 class EventLog:
@@ -261,7 +249,7 @@ def _end(summary: RunSummary) -> dict[str, Any]:
     return {
         "exit_code": summary.exit_code,
         "input_rows": summary.input_rows,
-        "pending": summary.input_rows - totals.rows,
+        "pending": summary.pending,
         "totals": totals.stated(),
         "sent": summary.sent,
         "maybe_repaid": summary.maybe_repaid,

@@ -20,17 +20,17 @@ _NAMES_OF_KEYS = {"api_key_env", "api_key_file", "api_key_keyring"}  # where a k
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EndpointAddress:
     """Where an endpoint really is. `service` is the preset's name, "" for an unknown one."""
 
     name: str
     service: str
-    address: str
+    host: str
     port: int | None
 
     @classmethod
     def of(cls, endpoint: EndpointJob, base_url: str) -> Self:
-        """The place of an endpoint that is at `base_url` now."""
+        """Of an endpoint that is at `base_url` now."""
         url = urlsplit(base_url)
         return cls(endpoint.name, endpoint.service.name, url.hostname or "", url.port)
 
@@ -48,7 +48,7 @@ class RunFacts:
     run: str
     job: Job
     before: RunState
-    places: tuple[Place, ...] = ()
+    addresses: tuple[EndpointAddress, ...] = ()
     secrets: tuple[str, ...] = ()
 
     @property

@@ -12,7 +12,7 @@ from batchlab.errors import EXIT_FAILED_ROWS, BatchlabError, UsageError
 from batchlab.job import Job
 from batchlab.job.index import as_key, spelled
 from batchlab.observe.event_log import EventLog
-from batchlab.observe.facts import Place, RunFacts
+from batchlab.observe.facts import EndpointAddress, RunFacts
 from batchlab.observe.metrics import MetricsFile
 from batchlab.records import ChatRequest, Failure, Result
 from batchlab.run_end import RunSummary
@@ -85,13 +85,15 @@ class Watchers:
         if self._spans is not None:
             self._safely(self._spans.started, facts)
 
-    def joined(self, link: Mapping[str, Any], places: Sequence[Place], secrets: tuple[str, ...]) -> None:
+    def joined(
+        self, link: Mapping[str, Any], addresses: Sequence[EndpointAddress], secrets: tuple[str, ...]
+    ) -> None:
         """This is a worker of a run that has begun."""
         if self._log is not None:
             self._log.joined(secrets)
         if self._spans is not None:
             trace_id, span_id, flags = map(int, link["span"])
-            self._safely(self._spans.joined, (trace_id, span_id, flags), places)
+            self._safely(self._spans.joined, (trace_id, span_id, flags), addresses)
 
     def update(self, state: RunState) -> None:
         """How far the run is; called a few times a second."""
@@ -164,7 +166,11 @@ def _spans(say: Say) -> RunSpans:
 
 
 def worker_watch(
-    job: Job, link: Mapping[str, Any], places: Sequence[Place], secrets: tuple[str, ...], say: Say
+    job: Job,
+    link: Mapping[str, Any],
+    addresses: Sequence[EndpointAddress],
+    secrets: tuple[str, ...],
+    say: Say,
 ) -> Watchers | None:
     """What watches the rows of a worker: its failures go to the run's log, its spans are linked to the run's.
 
@@ -176,7 +182,7 @@ def worker_watch(
     except UsageError as error:
         say(spelled(str(error), as_key))
         return None
-    watchers.joined(link, places, secrets)
+    watchers.joined(link, addresses, secrets)
     return watchers if watchers.of_rows else None
 
 

@@ -12,8 +12,7 @@ from batchlab.job import Job
 from batchlab.remote.mirror import problem_of
 from batchlab.remote.urls import scheme_of
 from batchlab.run_end import RunStopped
-from batchlab.runner.prepare import stdin_spool
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
 
 if TYPE_CHECKING:
     from batchlab.engines.crew import Crew
@@ -36,7 +35,7 @@ def refuse_cluster(job: Job) -> None:
     refuse_absent(job.limits.ray_address)
 
 
-def crew_for(job: Job, store: RunDir, shards: int, say: Say, *, alone: str = "") -> Crew | None:
+def crew_for(job: Job, store: LockedRun, shards: int, say: Say, *, alone: str = "") -> Crew | None:
     """The workers for so many shards; None when this process is to send the rows itself.
 
     Args:
@@ -59,26 +58,27 @@ def crew_for(job: Job, store: RunDir, shards: int, say: Say, *, alone: str = "")
     return ProcessCrew(processes, store.lock_descriptor)
 
 
-def _cluster(job: Job, store: RunDir, shards: int, say: Say) -> Crew:
+def _cluster(job: Job, store: LockedRun, shards: int, say: Say) -> Crew:
     from batchlab.engines.ray_crew import RayCrew
 
-    if store.mirror is not None:
-        refuse_cluster(dataclasses.replace(job, output=dataclasses.replace(job.output, remote=store.remote)))
+    url = store.publisher.url
+    if url is not None:
+        refuse_cluster(dataclasses.replace(job, output=dataclasses.replace(job.output, remote=url)))
     address = job.limits.ray_address
-    crew = RayCrew.joined(store, job, address, stdin_spool(store.path))
-    if store.mirror is not None:
-        try:
-            store.mirror.share()
-        except (OSError, RunStopped) as error:
-            crew.end()
-            raise UsageError(f"{problem_of(error)}.") from error
+    crew = RayCrew.joined(store, job, address, store.layout.stdin)
+    try:
+        store.publisher.share()
+    except (OSError, RunStopped) as error:
+        crew.end()
+        raise UsageError(f"{problem_of(error)}.") from error
+    if url is not None:
         flush_s = job.limits.journal_flush_s
         say(
-            f"each worker's journal goes to {store.mirror.url} every {flush_s:g} s: with a node that is "
+            f"each worker's journal goes to {url} every {flush_s:g} s: with a node that is "
             f"lost, what was in flight and what was answered within {flush_s:g} s there is paid again"
         )
     each = workers_each(job)
-    concurrency = min(one.concurrency or job.limits.concurrency for one in job.endpoint)
+    concurrency = min(job.limits_at(one).concurrency for one in job.endpoint)
     crew.size = min(len(crew.nodes) * each, shards, concurrency)
     workers = f"{crew.size} worker{'s' if crew.size != 1 else ''}"
     nodes = f"{len(crew.nodes)} node{'s' if len(crew.nodes) != 1 else ''}"

@@ -14,22 +14,22 @@ from batchlab.engines.observer import Taker
 from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, Job, output_format
 from batchlab.looking.export import Target, check_target
-from batchlab.looking.reading import write_output
-from batchlab.looking.summary import summary_lines
+from batchlab.looking.last_lines import last_lines
+from batchlab.looking.output import write_output
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import conversation, open_progress
 from batchlab.progress.terminal import with_trouble_in_red
 from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.crews import refuse_cluster
 from batchlab.runner.descriptors import within_descriptors
-from batchlab.runner.early_forecast import outcome_lines, saved_forecast
 from batchlab.runner.endpoints import started_endpoints
 from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.invocation import Invocation
 from batchlab.runner.mirroring import brought_up_to_date
+from batchlab.runner.pilot_forecast import outcome_lines, saved_forecast
 from batchlab.runner.prepare import Prepared, prepare
 from batchlab.store.asking import AskAgain
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
 
 
 def execute(
@@ -42,7 +42,7 @@ def execute(
     command: str = "",
     signals: bool = False,
     only: frozenset[int] | None = None,
-    on_start: Callable[[RunDir], None] | None = None,
+    on_start: Callable[[LockedRun], None] | None = None,
     interrupt: Interrupt | None = None,
     taker: Taker | None = None,
     closing_lines: bool = True,
@@ -92,7 +92,7 @@ def _execute(
     command: str,
     signals: bool,
     only: frozenset[int] | None,
-    on_start: Callable[[RunDir], None] | None,
+    on_start: Callable[[LockedRun], None] | None,
     interrupt: Interrupt | None,
     taker: Taker | None,
     closing_lines: bool,
@@ -134,16 +134,15 @@ def _execute(
                 watchers.speaking_by(None if progress == "none" else shown.message),
             ):
                 run.show(shown)
-                if prepared.store.mirror is not None:
-                    prepared.store.mirror.say = run.message
+                prepared.store.publisher.speak_by(run.message)
                 summary = run.to_end(endpoints, signals=signals, command=command)
             summary = brought_up_to_date(prepared.store, summary, say)
             if only is not None and summary.stopped in {None, StopReason.PILOT}:
                 return summary  # a pilot speaks for itself
-            summary = write_output(job, prepared, summary)
+            summary = write_output(job, prepared.store, prepared.source, summary)
     if not closing_lines:
         return summary
-    for line in summary_lines(summary, command or f"batchlab run (run directory {summary.run_dir})"):
+    for line in last_lines(summary, command or f"batchlab run (run directory {summary.run_dir})"):
         say(line)
     if summary.stopped is None:
         made = saved_forecast(prepared.store.path, prepared.plan.content_hash)

@@ -16,21 +16,21 @@ from batchlab.engines.observer import Taker
 from batchlab.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, BatchlabError, UsageError
 from batchlab.job import SELF_STARTED, Job
 from batchlab.job.index import as_key, spelled
-from batchlab.looking.summary import counted
-from batchlab.observe.facts import Place, RunFacts
+from batchlab.looking.phrases import counted
+from batchlab.observe.facts import EndpointAddress, RunFacts
 from batchlab.observe.watchers import Watchers
 from batchlab.progress import Progress
 from batchlab.records import Completion, Shard
 from batchlab.run_end import RunStopped, RunSummary, StopReason, code_of
 from batchlab.run_state import RunState
 from batchlab.runner.crews import crew_for
-from batchlab.runner.early_forecast import EarlyForecast, FirstRows
+from batchlab.runner.first_rows import EarlyForecast, FirstRows
 from batchlab.runner.interrupt import Interrupt
-from batchlab.runner.prepare import Prepared, stdin_spool
+from batchlab.runner.prepare import Prepared
 from batchlab.runner.signals import Signals
 from batchlab.store.asking import AskAgain
 from batchlab.store.history import History
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
 from batchlab.totals import RunningTotals
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Invocation:
             run=str(self._prepared.store.path.absolute()),
             job=self._job,
             before=self._before,
-            places=tuple(Place.of(one.job, one.base_url) for one in endpoints),
+            addresses=tuple(EndpointAddress.of(one.job, one.base_url) for one in endpoints),
             # the word that our own simulator takes for a key is none, and is in its name
             secrets=tuple(
                 one.key.reveal()
@@ -142,7 +142,7 @@ class Invocation:
             return LocalEngine(**what, only=self._only, taker=self._taker)
         from batchlab.engines.foreman import Foreman
 
-        spool, watch_link = stdin_spool(prepared.store.path), self._watchers.link()
+        spool, watch_link = prepared.store.layout.stdin, self._watchers.link()
         return Foreman(**what, crew=crew, spool=spool, watch_link=watch_link)
 
     async def _run_once_each(self, engine: LocalEngine, stop: StopSignal, shards: list[Shard]) -> None:
@@ -245,7 +245,7 @@ class Invocation:
         )
 
 
-def shards_to_run(store: RunDir, shards: list[Shard], retry: AskAgain | None) -> list[Shard]:
+def shards_to_run(store: LockedRun, shards: list[Shard], retry: AskAgain | None) -> list[Shard]:
     """The shards with something to do. Sealed ones are skipped unread, unless rows are retried."""
     sealed = store.sealed()
     if retry is None:

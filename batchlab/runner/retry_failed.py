@@ -6,10 +6,8 @@ import dataclasses
 
 from batchlab.job.file import at_url
 from batchlab.looking.opening import open_run
-from batchlab.remote.remote_run import RemoteRun
 from batchlab.run_end import RunSummary
 from batchlab.runner.execute import execute
-from batchlab.runner.prepare import job_of_run
 from batchlab.store.asking import AskAgain
 
 
@@ -23,12 +21,12 @@ def retry_run(
     command: str = "",
 ) -> RunSummary:
     """Runs the job of a run directory again for its failed rows."""
-    store = open_run(path)
-    job = job_of_run(store)
-    if isinstance(store, RemoteRun):
-        job = at_url(job, store.url)
+    run = open_run(path)
+    job = run.manifest.job
+    if run.url is not None:
+        job = at_url(job, run.url)
     else:
-        job = dataclasses.replace(job, output=dataclasses.replace(job.output, run_dir=str(store.path)))
+        job = dataclasses.replace(job, output=dataclasses.replace(job.output, run_dir=str(run.path)))
     # what there was to take over or copy is there; each failed row is asked for itself
     job = dataclasses.replace(job, output=dataclasses.replace(job.output, reuse=(), dedupe=False))
     if job.limits.engine == "ray":  # a few rows need no cluster, and it may be gone

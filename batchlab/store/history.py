@@ -15,8 +15,8 @@ from typing import Any
 
 from batchlab.run_state import RunState
 from batchlab.store.disk.files import FILE_MODE
+from batchlab.store.layout import Layout
 
-FILE = "history.jsonl"
 MEMBERS = {"at", "window", "in_flight", "limited", "errors", "paused"}
 EVERY_S = 2.0
 LONG_AFTER_LINES, LONG_EVERY_S = 1_800, 15.0  # a night of 12 h is 4,400 lines
@@ -26,7 +26,7 @@ class History:
     """Appends to `history.jsonl` of a run. A disk that refuses ends the history, never the run."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._path = run_dir / FILE
+        self._path = Layout(run_dir).history
         self._lines = 0
         self._next = 0.0
         self._limited = self._errors = 0
@@ -61,7 +61,7 @@ def history_lines(run_dir: Path) -> list[dict[str, Any]]:
     """What `History` wrote of a run, oldest first; lines that a crash cut short are left out."""
     lines: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):
-        for text in (run_dir / FILE).read_bytes().splitlines():
+        for text in Layout(run_dir).history.read_bytes().splitlines():
             with contextlib.suppress(ValueError):
                 line = json.loads(text)
                 if isinstance(line, dict) and line.keys() == MEMBERS:

@@ -20,17 +20,17 @@ from batchlab.arrow import pa, pq
 from batchlab.errors import CorruptRun, UsageError
 from batchlab.records import LATER_COLUMNS, RESULT_COLUMNS, Result
 from batchlab.remote.storage import RemoteFile, StorageError
-from batchlab.store.disk.files import FILE_MODE, disk_stop
-from batchlab.store.expanded import expanded_columns
-from batchlab.store.journal import ResultValues
-from batchlab.store.result_columns import (
+from batchlab.store.columns.expanded import expanded_columns
+from batchlab.store.columns.results import (
     columns_totals,
     result_columns,
     result_of_columns,
     result_schema,
     values_of,
 )
-from batchlab.store.vectors import vector_fields, vector_texts
+from batchlab.store.columns.vectors import vector_fields, vector_texts
+from batchlab.store.disk.files import FILE_MODE, disk_stop
+from batchlab.store.journal import ResultValues
 from batchlab.totals import Totals
 
 PartFile: TypeAlias = Path | RemoteFile

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from batchlab.records import Completion, Failure, Result, Usage, is_replaceable
-from batchlab.store.journal import result_of
+from batchlab.store.journal import JournalScan, result_of
+from batchlab.store.layout import Layout
+from batchlab.store.manifest import Manifest
+from batchlab.store.parts import part_results
 from batchlab.totals import RunningTotals, Totals, sum_of, totals_of
 
 R = TypeVar("R", bound=Completion | Failure)
@@ -155,3 +159,44 @@ class Replay:
         """There are no more records: what is in flight never comes back."""
         for row in self.in_flight:
             self.earlier[row].cut_off += 1
+
+
+@dataclass(frozen=True, slots=True)
+class OpenResults:
+    """What an open shard holds, for a reader.
+
+    Attributes:
+        by_row: final results by row_id.
+        replay: what requests of the other rows have come to.
+    """
+
+    by_row: dict[int, Result]
+    replay: Replay
+
+    def totals(self) -> Totals:
+        """Sums over the results, and what was sent and paid for rows without one."""
+        pending = (one.counted() for row, one in self.replay.earlier.items() if row not in self.by_row)
+        return totals_of(self.by_row.values()) + sum_of(pending)
+
+
+def open_results(layout: Layout, index: int, manifest: Manifest) -> OpenResults:
+    """The results of a shard that has journals: these over its part, if it has one.
+
+    It takes no lock and repairs nothing.
+    """
+    results: dict[int, Result] = {}
+    replay = Replay()
+    part = layout.part(index)
+    if part.exists():
+        results = {result.row_id: result for result in part_results(part, manifest.prefix, manifest.vectors)}
+    for path in layout.journal_files(index):
+        with contextlib.suppress(FileNotFoundError):  # sealed while we read
+            for record in JournalScan(path).records():
+                result = replay.apply(record.data)
+                if result is None:
+                    continue
+                old = results.get(result.row_id)
+                if old is None or is_replaceable(old):
+                    results[result.row_id] = result
+    replay.end()
+    return OpenResults(results, replay)

@@ -21,10 +21,11 @@ import pytest
 import batchlab
 import batchlab.api
 from batchlab.errors import InputError, UsageError
+from batchlab.guide import page
 from batchlab.records import RESULT_COLUMNS, Completion, Failure
 from batchlab.run_end import RunStopped
-from batchlab.runner.prepare import plan_of_run
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
+from batchlab.store.view import RunView
 from tests.conftest import CANARY, ROOT, environment
 
 ASK = {"prompt": "Say it shorter: {text}", "model": "sim", "api_key_env": "SIMULATOR_KEY"}
@@ -410,11 +411,10 @@ def test_a_second_ctrl_c_leaves_at_once_and_says_later_what_was_in_flight(ask):
     process.communicate(timeout=30)
 
     assert process.returncode == -signal.SIGINT
-    run = RunDir.open(next(Path("runs").iterdir()))
-    assert run.lock_holder() is None
-    run.lock()
-    with contextlib.closing(run):
-        totals, in_flight = run.standing(plan_of_run(run).shards)
+    path = next(Path("runs").iterdir())
+    assert RunView.open(path).lock_holder() is None
+    with contextlib.closing(LockedRun.open(path)) as run:
+        totals, in_flight = run.standing(run.manifest.plan.shards)
     assert (totals.rows, in_flight) == (0, 4)
 
 
@@ -472,12 +472,10 @@ def test_a_user_s_types_are_what_the_docs_say(tmp_path):
     ]
 
 
-def test_the_readme_s_example_runs(home):
+def test_the_guide_s_example_gives_a_row_for_each_of_the_file(home):
     (home / "sample_data").symlink_to(ROOT / "sample_data")
-    section = (ROOT / "README.md").read_text().split("## Python\n")[1]
     names: dict = {}
-    exec(section.split("```python\n")[1].split("```")[0], names)
-    asyncio.run(names["main"]())
+    exec(page("python").split("```python\n")[1].split("```")[0], names)
 
     assert (home / "topics.parquet").exists()
     assert len(names["answers"]) == names["summary"].totals.ok + names["summary"].totals.truncated

@@ -19,10 +19,11 @@ from batchlab.engines.ray_node import Hidden, Node, code_digest, machine
 from batchlab.errors import UsageError
 from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
-from batchlab.runner.prepare import manifest_of
 from batchlab.store.disk.fence import hold
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
+from batchlab.store.manifest import Manifest
 from tests.conftest import CANARY
+from tests.store.manifests import manifest
 
 TOKEN = "0123456789"
 
@@ -40,7 +41,7 @@ def asked(tmp_path, monkeypatch):
     )
     source = open_source(job.input.path)
     path = tmp_path / "run"
-    RunDir.create(path, manifest_of(job, source.scan(3), generation=1)).close()
+    LockedRun.create(path, Manifest.of(job, source.scan(3), generation=1)).close()
     source.close()
     lock = hold(path, "driver")
     (path / "workers" / "token").write_text(TOKEN)
@@ -138,14 +139,15 @@ def test_without_ray_it_is_said_how_to_get_it(monkeypatch):
 def test_a_port_that_never_answers_is_given_up(monkeypatch, tmp_path):
     """Ray itself waits for two minutes, and then ends the process."""
     monkeypatch.setattr(ray_crew, "INIT_S", 0.2)
-    run = RunDir(tmp_path, {})
+    run = LockedRun.create(tmp_path / "run", manifest())
     job = job_from({"input": {"path": "x.csv"}, "request": {"model": "m", "prompt": "p"}})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(UsageError, match=f"^{{limits.ray_address={address}}}: "):
             ray_crew.RayCrew.joined(run, job, address, tmp_path / "none")
 
-    assert not list((tmp_path / "workers").iterdir())
+    assert not list(run.layout.workers.iterdir())
+    run.close()
 
 
 @pytest.mark.parametrize(

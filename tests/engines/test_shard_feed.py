@@ -13,7 +13,8 @@ from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.run_state import RunState
 from batchlab.store.journal import JournalScan
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
+from batchlab.store.manifest import Manifest
 
 
 def written(run: Path) -> dict[int, list[str]]:
@@ -36,7 +37,7 @@ async def test_p2_a_result_is_written_before_the_next_request_leaves_also_across
     )
     source = open_source(job.input.path)
     plan = source.scan(2)
-    store = RunDir.create(tmp_path / "run", {"plan": plan.to_json(), "job": job.to_dict()})
+    store = LockedRun.create(tmp_path / "run", Manifest.of(job, plan, generation=1))
     feed = ShardFeed(
         source=source,
         plan=plan,
@@ -81,7 +82,7 @@ async def test_a_row_that_comes_to_grief_in_building_its_request_fails_alone(tmp
     )
     source = open_source(job.input.path)
     plan = source.scan(4)
-    store = RunDir.create(tmp_path / "run", {"plan": plan.to_json(), "job": job.to_dict()})
+    store = LockedRun.create(tmp_path / "run", Manifest.of(job, plan, generation=1))
     share = Share(RunState(), store)
 
     class Builder(RequestBuilder):

@@ -1,4 +1,4 @@
-"""One budget, lent: whatever holders do or leave undone, the caps hold at every instant."""
+"""One budget, lent: whatever workers do or leave undone, the caps hold at every instant."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
 from batchlab.costs.price import Ceiling, Price
-from batchlab.dispatch.rate.controller import ControllerLimits, Permit
-from batchlab.lending.borrower import Borrower, LeasedBudget, LeasedController, Pause
-from batchlab.lending.lender import Allocator, Pauses
-from batchlab.lending.messages import (
-    TTL_S,
-    Demand,
-    Grant,
-    LaneDemand,
-    LaneLimits,
-    Money,
-)
+from batchlab.dispatch.rate.controller import Permit
+from batchlab.dispatch.rate.money import Money
+from batchlab.job.limits import Caps, EndpointLimits
+from batchlab.lending.borrower import Borrower
+from batchlab.lending.budget import LeasedBudget
+from batchlab.lending.controller import LeasedController
+from batchlab.lending.lender import Lender
+from batchlab.lending.messages import TTL_S, Demand, LaneDemand, Lease, LenderTerms, Pause
+from batchlab.lending.pauses import Pauses
+from batchlab.protocol.limits import RateHeaders
 from batchlab.records import Usage
 
 REQUEST_S = 5.0
@@ -29,7 +29,7 @@ REQUEST_S = 5.0
 
 @dataclass
 class Process:
-    """A holder in simulated time: real controller and borrower, answers after a while, messages delayed.
+    """A worker in simulated time: real controller and borrower, answers after a while, messages delayed.
 
     `silent_until`: stopped as by SIGSTOP, nothing of it runs before; `idle`: it has nothing to send now.
     """
@@ -41,28 +41,28 @@ class Process:
     next_ask: float
     in_flight: deque[tuple[float, Permit]] = field(default_factory=deque)
     to_lender: deque[tuple[float, Demand, float]] = field(default_factory=deque)
-    from_lender: deque[tuple[float, Grant, float]] = field(default_factory=deque)
+    from_lender: deque[tuple[float, Lease, float]] = field(default_factory=deque)
     silent_until: float = 0.0
     idle: bool = False
     waits: bool = False
     dead: bool = False
 
 
-def process(name: str, limits: ControllerLimits, now: float, rng: random.Random) -> Process:
+def process(name: str, limits: EndpointLimits, now: float, rng: random.Random) -> Process:
     controller = LeasedController(limits, now=now, rng=rng, on_pause=lambda _: None, on_answer=lambda _: None)
-    budget = LeasedBudget((False, False), on_short=lambda: None)
-    borrower = Borrower({"one": (controller, limits.concurrency)}, budget, rows=lambda: math.inf)
+    budget = LeasedBudget(Caps(), on_short=lambda: None)
+    borrower = Borrower({"one": controller}, budget, rows=lambda: math.inf)
     return Process(name, controller, borrower, budget, now)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_permits_and_rates_hold_over_silent_dying_and_returning_holders(seed):
+def test_permits_and_rates_hold_over_silent_dying_and_returning_workers(seed):
     """130 s of virtual time in steps of 5 ms; what really leaves is counted, not what is booked."""
     rng = random.Random(seed)
     cap, rpm, tpm = rng.choice([3, 8, 40]), rng.choice([None, 240.0, 3_000.0]), rng.choice([None, 60_000.0])
     count, idles = rng.choice([2, 3, 5]), seed % 2 == 1
-    limits = ControllerLimits(concurrency=cap, rpm=rpm, tpm=tpm, start=1)
-    allocator = Allocator({"one": LaneLimits(cap, rpm, tpm)}, expected=count, request_s=REQUEST_S)
+    limits = EndpointLimits(concurrency=cap, rpm=rpm, tpm=tpm, start=1)
+    lender = Lender(LenderTerms({"one": EndpointLimits(cap, rpm, tpm)}, expected=count, request_s=REQUEST_S))
     live = [process(f"{n}.0", limits, rng.random(), rng) for n in range(count)]
     left: deque[tuple[float, float]] = deque()  # when a request left, and its tokens
     most_in_minute, most_in_flight, sent, step, generation = 0, 0, 0, 0.005, 0
@@ -73,8 +73,8 @@ def test_permits_and_rates_hold_over_silent_dying_and_returning_holders(seed):
             if now < one.silent_until:
                 continue
             while one.from_lender and one.from_lender[0][0] <= now:
-                _, grant, asked_at = one.from_lender.popleft()
-                fewer = one.borrower.keep_to(grant, asked_at, now)
+                _, lease, asked_at = one.from_lender.popleft()
+                fewer = one.borrower.keep_to(lease, asked_at, now)
                 one.waits, one.next_ask = False, now + (0.01 if fewer else 0.5)
             while one.in_flight and one.in_flight[0][0] <= now:
                 one.controller.succeeded(one.in_flight.popleft()[1], now, 400)
@@ -89,25 +89,25 @@ def test_permits_and_rates_hold_over_silent_dying_and_returning_holders(seed):
         for one in live:
             while one.to_lender and one.to_lender[0][0] <= now:
                 _, demand, asked_at = one.to_lender.popleft()
-                grant = allocator.lease(one.name, demand, now)
-                one.from_lender.append((now + rng.uniform(0, 0.1), grant, asked_at))
+                lease = lender.lease(one.name, demand, now)
+                one.from_lender.append((now + rng.uniform(0, 0.1), lease, asked_at))
         if rng.random() < step / 8:  # something happens every 8 s
             one = rng.choice(live)
             if rng.random() < 0.5:
                 one.silent_until = now + rng.choice([0.7, 1.5, 4.0])
             elif now >= one.silent_until:
                 generation += 1
-                allocator.forget(one.name)
+                lender.forget(one.name)
                 live.remove(one)
                 live.append(process(f"x.{generation}", limits, now + 0.5, rng))
-        keeping = [one.controller for one in live if now < one.controller._until]
-        for name, limit in (("_lent_requests", rpm), ("_lent_tokens", tpm)):
-            rates = [getattr(one, name).per_minute for one in keeping if limit]
+        keeping = [one.controller.lent for one in live if now < one.controller.lent_until]
+        for name, limit in (("requests_per_s", rpm), ("tokens_per_s", tpm)):
+            rates = [60 * (getattr(one, name) or 0.0) for one in keeping]
             assert not limit or sum(rates) <= limit * (1 + 1e-9), (seed, now, rates)
         in_flight = sum(len(one.in_flight) for one in live)
         most_in_flight = max(most_in_flight, in_flight)
         assert in_flight <= cap, (seed, now)
-        assert allocator.permits_out("one") <= cap + 1e-9, (seed, now)
+        assert lender.permits_out("one") <= cap + 1e-9, (seed, now)
         while left and left[0][0] <= now - 60.0:
             left.popleft()
         most_in_minute = max(most_in_minute, len(left))
@@ -121,15 +121,15 @@ def test_permits_and_rates_hold_over_silent_dying_and_returning_holders(seed):
 
 def test_buckets_that_are_full_when_a_minute_begins_come_off_its_rate():
     """All idle, then all at once: the burst and the minute after it are within the limit."""
-    limits = ControllerLimits(concurrency=500, rpm=240.0, start=500)
-    allocator = Allocator({"one": LaneLimits(500, 240.0, start=500)}, expected=3)
+    limits = EndpointLimits(concurrency=500, rpm=240.0, start=500)
+    lender = Lender(LenderTerms({"one": EndpointLimits(500, 240.0, start=500)}, expected=3))
     rng = random.Random(1)
-    holders = [process(name, limits, 0.0, rng) for name in "abc"]
+    workers = [process(name, limits, 0.0, rng) for name in "abc"]
     now, sent = 0.0, 0
     while now < 65.0:
-        for one in holders:
+        for one in workers:
             if now >= one.next_ask:
-                one.borrower.keep_to(allocator.lease(one.name, one.borrower.demand(now), now), now, now)
+                one.borrower.keep_to(lender.lease(one.name, one.borrower.demand(now), now), now, now)
                 one.next_ask = now + 0.5
             while now >= 5.0 and isinstance(one.controller.try_acquire(now, 1, 1), Permit):
                 sent += 1
@@ -143,83 +143,84 @@ def ask(want=8, in_flight=0, applied=0, **more) -> Demand:
 
 
 def test_a_newcomer_gets_only_what_the_others_have_confirmed_to_do_without():
-    allocator = Allocator({"one": LaneLimits(10)}, expected=1)
-    first = allocator.lease("a", ask(), 0.0)
+    lender = Lender(LenderTerms({"one": EndpointLimits(10)}, expected=1))
+    first = lender.lease("a", ask(), 0.0)
     assert first.lanes["one"].permits == 8
-    assert allocator.lease("b", ask(), 0.1).lanes["one"].permits == 2
+    assert lender.lease("b", ask(), 0.1).lanes["one"].permits == 2
 
-    lower = allocator.lease("a", ask(in_flight=8, applied=first.number), 0.5)
+    lower = lender.lease("a", ask(in_flight=8, applied=first.number), 0.5)
     assert lower.lanes["one"].permits == 5
-    assert allocator.lease("b", ask(in_flight=2, applied=1), 0.6).lanes["one"].permits == 2
+    assert lender.lease("b", ask(in_flight=2, applied=1), 0.6).lanes["one"].permits == 2
 
-    allocator.lease("a", ask(in_flight=7, applied=lower.number), 0.7)  # two more must end first
-    assert allocator.lease("b", ask(in_flight=2, applied=2), 0.8).lanes["one"].permits == 3
+    lender.lease("a", ask(in_flight=7, applied=lower.number), 0.7)  # two more must end first
+    assert lender.lease("b", ask(in_flight=2, applied=2), 0.8).lanes["one"].permits == 3
 
 
 def test_before_any_answer_all_together_have_the_first_window_of_one_process():
-    allocator = Allocator({"one": LaneLimits(64)}, expected=6)
+    lender = Lender(LenderTerms({"one": EndpointLimits(64)}, expected=6))
     unanswered = Demand(0, {"one": LaneDemand(64, 0)})
 
-    grants = [allocator.lease(name, unanswered, 0.0) for name in "abcdef"]
+    leases = [lender.lease(name, unanswered, 0.0) for name in "abcdef"]
 
-    assert sum(grant.lanes["one"].permits for grant in grants) == 4
+    assert sum(lease.lanes["one"].permits for lease in leases) == 4
 
 
-def test_the_rate_of_a_silent_holder_is_lent_again_but_its_permits_stay_reserved():
-    allocator = Allocator({"one": LaneLimits(10, rpm=6_000)}, expected=2, request_s=30.0)
-    allocator.lease("a", ask(), 0.0)
-    first = allocator.lease("b", ask(), 0.0)
+def test_the_rate_of_a_silent_worker_is_lent_again_but_its_permits_stay_reserved():
+    lender = Lender(LenderTerms({"one": EndpointLimits(10, rpm=6_000)}, expected=2, request_s=30.0))
+    lender.lease("a", ask(), 0.0)
+    first = lender.lease("b", ask(), 0.0)
     assert first.lanes["one"].requests_per_s < 51
 
-    later = allocator.lease("b", ask(applied=1, in_flight=5), TTL_S + 0.01)
+    later = lender.lease("b", ask(applied=1, in_flight=5), TTL_S + 0.01)
     assert later.lanes["one"].requests_per_s > 98
     assert later.lanes["one"].permits == 5
 
-    allocator.lease("b", ask(applied=2, in_flight=5), 30.0)
-    assert allocator.lease("b", ask(applied=3, in_flight=5), 30.9).lanes["one"].permits == 5
-    assert allocator.lease("b", ask(applied=4, in_flight=5), TTL_S + 30.1).lanes["one"].permits == 8
+    lender.lease("b", ask(applied=2, in_flight=5), 30.0)
+    assert lender.lease("b", ask(applied=3, in_flight=5), 30.9).lanes["one"].permits == 5
+    assert lender.lease("b", ask(applied=4, in_flight=5), TTL_S + 30.1).lanes["one"].permits == 8
 
 
-def test_of_a_holder_known_to_be_dead_nothing_is_reserved():
-    allocator = Allocator({"one": LaneLimits(10)}, expected=2)
-    allocator.lease("a", ask(), 0.0)
-    allocator.lease("b", ask(), 0.0)
-    allocator.forget("a")
-    allocator.expect(1)
+def test_of_a_worker_known_to_be_dead_nothing_is_reserved():
+    lender = Lender(LenderTerms({"one": EndpointLimits(10)}, expected=2))
+    lender.lease("a", ask(), 0.0)
+    lender.lease("b", ask(), 0.0)
+    lender.forget("a")
+    lender.expect(1)
 
-    assert allocator.lease("b", ask(10, applied=1), 0.1).lanes["one"].permits == 10
+    assert lender.lease("b", ask(10, applied=1), 0.1).lanes["one"].permits == 10
 
 
-def test_the_allowance_of_a_dead_holder_counts_as_spent_until_its_books_are_read():
-    allocator = Allocator({"one": LaneLimits(4)}, expected=2, caps=(1.0, None))
+def test_the_allowance_of_a_dead_worker_counts_as_spent_until_its_books_are_read():
+    lender = Lender(LenderTerms({"one": EndpointLimits(4)}, expected=2, caps=Caps(1.0)))
     money = {"wanted": Money(0.4, 0), "need": Money(0.1, 0), "largest": Money(0.1, 0)}
-    first = allocator.lease("a", ask(**money), 0.0)
+    first = lender.lease("a", ask(**money), 0.0)
     assert first.allowance[0] == pytest.approx(0.4)
-    allocator.forget("a")
-    assert allocator.spent.usd == pytest.approx(0.4)
+    lender.forget("a")
+    assert lender.spent.usd == pytest.approx(0.4)
 
-    allocator.settle("a", Money(0.25, 0))
+    lender.settle("a", Money(0.25, 0))
 
-    assert allocator.spent.usd == pytest.approx(0.25)
+    assert lender.spent.usd == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_money_is_never_passed_nearly_all_used_and_the_end_said_once(seed):
-    """Real budgets; requests of random cost; one holder dies on the way and its books are read."""
+    """Real budgets; requests of random cost; one worker dies on the way and its books are read."""
     rng = random.Random(seed)
     cap, price = 0.02, Ceiling([Price(input=0.0, output=1.0)])
     worst = 64
-    allocator = Allocator({"one": LaneLimits(32)}, expected=3, caps=(cap, None))
+    lender = Lender(LenderTerms({"one": EndpointLimits(32)}, expected=3, caps=Caps(cap)))
     truth = {"usd": 0.0, "in_flight": 0.0, "most": 0.0}
     ended: list[str] = []
     now = [0.0]
 
-    class Holder:
+    class Worker:
         def __init__(self, name: str) -> None:
             self.name = name
             self.short = asyncio.Event()
-            self.budget = LeasedBudget((True, False), on_short=self.short.set)
-            self.borrower = Borrower({}, self.budget, rows=lambda: math.inf)
+            leased = LeasedBudget(Caps(usd=cap), on_short=self.short.set)
+            self.budget = leased.budget
+            self.borrower = Borrower({}, leased, rows=lambda: math.inf)
             self.spent = 0.0
             self.dead = False
 
@@ -242,37 +243,37 @@ async def test_money_is_never_passed_nearly_all_used_and_the_end_said_once(seed)
         async def renew(self) -> None:
             while not ended and not self.dead:
                 now[0] += 0.001
-                grant = allocator.lease(self.name, self.borrower.demand(now[0]), now[0])
-                self.borrower.keep_to(grant, now[0], now[0])
-                assert allocator.allowances_out().usd <= cap * (1 + 1e-9)
-                if grant.stop:
-                    ended.append(grant.stop)
+                lease = lender.lease(self.name, self.borrower.demand(now[0]), now[0])
+                self.borrower.keep_to(lease, now[0], now[0])
+                assert lender.allowances_out().usd <= cap * (1 + 1e-9)
+                if lease.stop:
+                    ended.append(lease.stop)
                 for _ in range(rng.randrange(1, 6)):
                     await asyncio.sleep(0)
 
-    holders = [Holder(name) for name in "abc"]
+    workers = [Worker(name) for name in "abc"]
 
     async def death() -> None:
         while truth["usd"] < 0.4 * cap:
             await asyncio.sleep(0)
-        holders[0].dead = True
-        allocator.forget("a")
+        workers[0].dead = True
+        lender.forget("a")
         for _ in range(50):
             await asyncio.sleep(0)
-        while holders[0].budget._in_flight:
-            holders[0].budget.stop()
+        while workers[0].budget.in_flight:
+            workers[0].budget.stop()
             await asyncio.sleep(0)
-        allocator.settle("a", Money(holders[0].spent, 0.0))
-        allocator.expect(2)
+        lender.settle("a", Money(workers[0].spent, 0.0))
+        lender.expect(2)
 
     async def stop() -> None:
         while not ended:
             await asyncio.sleep(0)
-        for one in holders:
+        for one in workers:
             one.budget.stop()
 
-    tasks = [asyncio.create_task(one.row()) for one in holders for _ in range(8)]
-    tasks += [asyncio.create_task(one.renew()) for one in holders]
+    tasks = [asyncio.create_task(one.row()) for one in workers for _ in range(8)]
+    tasks += [asyncio.create_task(one.renew()) for one in workers]
     tasks += [asyncio.create_task(death()), asyncio.create_task(stop())]
     async with asyncio.timeout(20):
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -282,7 +283,7 @@ async def test_money_is_never_passed_nearly_all_used_and_the_end_said_once(seed)
     assert "of max_cost 0.02 is used" in ended[0]
 
 
-def test_in_an_outage_one_holder_probes_and_the_others_wait_longer():
+def test_in_an_outage_one_worker_probes_and_the_others_wait_longer():
     pauses = Pauses()
 
     assert pauses.met("one", "a", ["b", "c"], 0.0, 2.0, outage=True) == {"b": 4.0, "c": 4.0}
@@ -296,14 +297,14 @@ def test_in_an_outage_one_holder_probes_and_the_others_wait_longer():
 def test_a_pause_that_one_meets_closes_the_gate_of_the_others_and_an_answer_ends_an_outage():
     told: list[Pause] = []
     up: list[bool] = []
-    limits = ControllerLimits(concurrency=4)
+    limits = EndpointLimits(concurrency=4)
     mine, other = (
         LeasedController(limits, now=0.0, rng=random.Random(1), on_pause=told.append, on_answer=up.append)
         for _ in range(2)
     )
-    grant = Allocator({"one": LaneLimits(4)}, expected=1).lease("a", ask(), 0.0).lanes["one"]
+    lease = Lender(LenderTerms({"one": EndpointLimits(4)}, expected=1)).lease("a", ask(), 0.0).lanes["one"]
     for controller in (mine, other):
-        controller.keep_to(grant, 100.0, 0.0)
+        controller.keep_to(lease, 100.0, 0.0)
     permit = mine.try_acquire(0.0, 1, 1)
     assert isinstance(permit, Permit)
     mine.limited(permit, 0.1, 10.0)
@@ -325,11 +326,11 @@ def test_a_pause_that_one_meets_closes_the_gate_of_the_others_and_an_answer_ends
 
 def test_nothing_leaves_after_a_lease_has_lapsed():
     controller = LeasedController(
-        ControllerLimits(concurrency=4), now=0.0, rng=random.Random(1), on_pause=print, on_answer=print
+        EndpointLimits(concurrency=4), now=0.0, rng=random.Random(1), on_pause=print, on_answer=print
     )
     assert controller.try_acquire(0.0, 1, 1) == math.inf
-    grant = Allocator({"one": LaneLimits(4)}, expected=1).lease("a", ask(), 0.0)
-    controller.keep_to(grant.lanes["one"], TTL_S, 0.0)
+    lease = Lender(LenderTerms({"one": EndpointLimits(4)}, expected=1)).lease("a", ask(), 0.0)
+    controller.keep_to(lease.lanes["one"], TTL_S, 0.0)
 
     assert isinstance(controller.try_acquire(0.9, 1, 1), Permit)
     assert controller.try_acquire(1.0, 1, 1) == math.inf
@@ -337,17 +338,14 @@ def test_nothing_leaves_after_a_lease_has_lapsed():
 
 def test_a_limit_that_the_server_states_is_shared_too():
     controller = LeasedController(
-        ControllerLimits(concurrency=400, start=400), now=0.0, rng=random.Random(1), on_pause=print, on_answer=lambda _: None
+        EndpointLimits(concurrency=400, start=400), now=0.0, rng=random.Random(1), on_pause=print, on_answer=lambda _: None
     )  # fmt: skip
-    allocator = Allocator({"one": LaneLimits(400)}, expected=2)
-    allocator.lease("b", ask(400), 0.0)
-    controller.keep_to(allocator.lease("a", ask(400), 0.0).lanes["one"], 100.0, 0.0)
+    lender = Lender(LenderTerms({"one": EndpointLimits(400)}, expected=2))
+    lender.lease("b", ask(400), 0.0)
+    controller.keep_to(lender.lease("a", ask(400), 0.0).lanes["one"], 100.0, 0.0)
 
-    class Headers:
-        limit_requests, remaining_requests, window_s = 60.0, 30.0, 60.0
-        limit_tokens = remaining_tokens = reset_tokens_s = None
-
-    controller.succeeded(controller.try_acquire(0.0, 1, 1), 0.1, 2, Headers())
+    stated = RateHeaders(limit_requests=60.0, remaining_requests=30.0, window_s=60.0)
+    controller.succeeded(controller.try_acquire(0.0, 1, 1), 0.1, 2, stated)
     sent = 0
     while isinstance(controller.try_acquire(0.1, 1, 1), Permit):
         sent += 1
@@ -356,10 +354,10 @@ def test_a_limit_that_the_server_states_is_shared_too():
 
 
 def test_what_is_said_survives_the_wire():
-    import orjson
-
+    terms = LenderTerms({"one": EndpointLimits(8, rpm=60)}, expected=1, caps=Caps(1.0))
     demand = ask(need=Money(0.1, 2.0), spent=Money(1.0, 3.0))
-    grant = Allocator({"one": LaneLimits(8, rpm=60)}, expected=1, caps=(1.0, None)).lease("a", ask(), 0.0)
+    lease = Lender(terms).lease("a", ask(), 0.0)
 
-    assert Demand.from_json(orjson.loads(orjson.dumps(demand.to_json()))) == demand
-    assert Grant.from_json(orjson.loads(orjson.dumps(grant))) == grant
+    for said in (terms, demand, lease):
+        line = msgspec.json.encode(said)
+        assert msgspec.json.decode(line, type=type(said)) == said

@@ -18,7 +18,8 @@ from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
 from batchlab.looking.export import Target, export_tables
 from batchlab.looking.opening import open_run
-from batchlab.looking.reading import run_status, verify_run
+from batchlab.looking.status import run_status
+from batchlab.looking.verify import verify_run
 from batchlab.remote import storage
 from batchlab.remote.remote_run import RemoteRun
 from batchlab.remote.urls import is_url, local_dir_of, url_problem
@@ -122,7 +123,7 @@ def test_local_paths_never_load_fsspec(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"text": "a"}\n')
     code = (
         "import sys; from batchlab.runner.execute import execute\n"
-        "from batchlab.looking.reading import verify_run; from batchlab.job.file import job_from\n"
+        "from batchlab.looking.verify import verify_run; from batchlab.job.file import job_from\n"
         "job = job_from({'input': {'path': 'x.jsonl'}, 'endpoint': {'base_url': 'simulator'},"
         " 'request': {'model': 'm', 'prompt': '{text}'}, 'output': {'run_dir': 'r', 'file': 'o.csv'}})\n"
         "assert execute(job, progress='none', quiet=True).exit_code == 0\n"
@@ -201,7 +202,7 @@ def test_a_copy_can_be_added_to_a_run_that_is_there(memory, simulator, tmp_path,
 
     assert (done.exit_code, done.sent) == (0, 0)
     assert memory.exists("/data/copy/completions/part-000000.parquet")
-    assert RemoteRun("basics://data/copy").totals().rows == 2
+    assert RemoteRun.at("basics://data/copy").totals().rows == 2
 
 
 def test_an_export_appears_at_a_url_only_when_it_is_whole(memory):

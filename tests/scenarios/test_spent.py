@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import batchlab
-from batchlab.looking.summary import cost_text, money
+from batchlab.looking.phrases import cost_text, money
 from batchlab.progress.line import bar_fields
 from batchlab.progress.speed import Rates
 from batchlab.run_state import RunState

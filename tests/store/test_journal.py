@@ -20,11 +20,11 @@ from batchlab.store.journal import (
     back_record,
     decode,
     encode,
+    repaired_records,
     result_of,
     result_record,
     sent_record,
 )
-from batchlab.store.open_shard import repaired_records
 
 
 def completion(row: int, text: str = "answer", **more) -> Completion:

@@ -177,7 +177,7 @@ class HttpTransport:
         return ssl.create_default_context(cafile=self._ca_bundle) if self._ca_bundle else True
 
     async def send(self, request: ChatRequest) -> Answer:
-        """The answer to `request`; see `Transport.send`."""
+        """The answer to `request`; one that is refused for `stream_options` is asked again without them."""
         asks_usage = self._include_usage
         try:
             return await self._send(request)

@@ -15,11 +15,11 @@ from batchlab.inputs.sources.delimited import DelimitedSource
 from batchlab.inputs.sources.jsonl import JsonlSource
 from batchlab.inputs.sources.parquet import ParquetSource
 from batchlab.inputs.sources.source import InputFile, InputPlan, Source, unreadable
-from batchlab.job import MEMORY, ROWS
+from batchlab.job import MEMORY, ROWS, InputJob
 from batchlab.remote.storage import RemoteFile, StorageError, below, is_directory, matching
 from batchlab.remote.urls import checked_url, is_url
 
-__all__ = ["InputPlan", "Source", "open_source", "spool_stdin"]
+__all__ = ["InputPlan", "Source", "open_source", "source_of", "spool_stdin"]
 
 SUPPORTED = (
     ".jsonl, .ndjson (also .gz, .zst), .csv, .tsv (also .gz), .parquet, a directory or glob of those, or -"
@@ -62,6 +62,11 @@ def open_source(
     except OSError as error:
         raise unreadable(path, error) from error
     return _one_file(where, path, delimiter=delimiter, quotes=quotes)
+
+
+def source_of(own: InputJob, spool: Path) -> Source:
+    """The source that a job's input names; `spool` as in `open_source`."""
+    return open_source(own.path, delimiter=own.delimiter, quotes=own.quotes, spool=spool)
 
 
 def _at_url(url: str) -> tuple[InputFile, Sequence[InputFile] | None]:

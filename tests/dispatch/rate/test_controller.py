@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchlab.dispatch.rate.buckets import Bucket
-from batchlab.dispatch.rate.controller import ControllerLimits, Permit, RateController
+from batchlab.dispatch.rate.controller import Permit, RateController
+from batchlab.job.limits import EndpointLimits
 from batchlab.protocol.limits import RateHeaders
 from tests.proofs.sim import controller_trace
 
 
 def controller(concurrency=64, **limits) -> RateController:
-    return RateController(ControllerLimits(concurrency=concurrency, **limits), now=0.0, rng=random.Random(7))
+    return RateController(EndpointLimits(concurrency=concurrency, **limits), now=0.0, rng=random.Random(7))
 
 
 def taken(it: RateController, now: float, count: int = 1000) -> list[Permit]:
@@ -254,8 +255,7 @@ def test_the_first_answer_after_an_outage_ends_it():
 @given(rpm=st.floats(1, 6_000), seed=st.integers(0, 1_000))
 def test_rpm_is_never_exceeded_in_any_minute(rpm, seed):
     rng = random.Random(seed)
-    it = controller(concurrency=10_000, rpm=rpm)
-    it._w = 10_000.0
+    it = controller(concurrency=10_000, start=10_000, rpm=rpm)
     now, sent = 0.0, []
     for _ in range(400):
         permits = taken(it, now)

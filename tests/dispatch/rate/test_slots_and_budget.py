@@ -12,9 +12,11 @@ from batchlab.costs.price import Ceiling, Price
 from batchlab.costs.pricing import PriceBook
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 from batchlab.dispatch.rate.budget import Budget
-from batchlab.dispatch.rate.controller import ControllerLimits, RateController
+from batchlab.dispatch.rate.controller import RateController
+from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.slots import Slots, Stopped
 from batchlab.job import EndpointJob, PriceJob
+from batchlab.job.limits import Caps, EndpointLimits
 from batchlab.records import Outcome, OutcomeClass, Usage
 from batchlab.run_end import RunStopped
 
@@ -38,7 +40,7 @@ def lane(name: str, controller: RateController, weight: float | None = None) -> 
 
 def slots(concurrency: int = 2) -> tuple[Slots, RateController, Clock]:
     clock = Clock()
-    controller = RateController(ControllerLimits(concurrency=concurrency), now=0.0, rng=random.Random(1))
+    controller = RateController(EndpointLimits(concurrency=concurrency), now=0.0, rng=random.Random(1))
     return Slots(Lanes([lane("one", controller)]), clock=clock), controller, clock
 
 
@@ -121,7 +123,7 @@ MOST = Ceiling([PRICE])
 
 
 async def test_a_budget_is_never_passed_with_requests_in_flight_and_nearly_all_used():
-    budget = Budget(1_000.0)
+    budget = Budget(Caps(1_000.0))
     rng = random.Random(3)
     peak = 0.0
 
@@ -129,7 +131,7 @@ async def test_a_budget_is_never_passed_with_requests_in_flight_and_nearly_all_u
         nonlocal peak
         while True:
             async with budget.reserved(5, 20, MOST) as reservation:
-                peak = max(peak, budget.spent_usd)
+                peak = max(peak, budget.spent.usd)
                 await asyncio.sleep(0)
                 used = Usage(prompt_tokens=5, completion_tokens=rng.randint(1, 20))
                 budget.settle(reservation, used, PRICE.cost_usd(used))
@@ -137,23 +139,23 @@ async def test_a_budget_is_never_passed_with_requests_in_flight_and_nearly_all_u
     results = await asyncio.gather(*(work() for _ in range(16)), return_exceptions=True)
 
     assert all(isinstance(result, RunStopped) and result.reason == "budget" for result in results)
-    assert 1_000 - (5 * 2 + 16 + 20) <= budget.spent_usd <= 1_000
+    assert 1_000 - (5 * 2 + 16 + 20) <= budget.spent.usd <= 1_000
 
 
 async def test_an_attempt_that_was_cut_off_counts_as_paid_and_a_refused_one_does_not():
-    budget = Budget(1_000.0)
+    budget = Budget(Caps(1_000.0))
     with pytest.raises(ConnectionError):
         async with budget.reserved(5, 20, MOST):
             raise ConnectionError
-    assert budget.spent_usd == 5 * 2 + 16 + 20
+    assert budget.spent.usd == 5 * 2 + 16 + 20
 
     async with budget.reserved(5, 20, MOST) as reservation:
         budget.release(reservation)
-    assert budget.spent_usd == 5 * 2 + 16 + 20
+    assert budget.spent.usd == 5 * 2 + 16 + 20
 
 
 async def test_a_cap_on_tokens_is_kept_too():
-    budget = Budget(None, max_tokens=500.0, spent_tokens=100.0)
+    budget = Budget(Caps(tokens=500.0), spent=Money(tokens=100.0))
 
     async def spend() -> None:
         while True:
@@ -162,11 +164,11 @@ async def test_a_cap_on_tokens_is_kept_too():
 
     with pytest.raises(RunStopped, match="max_tokens_total"):
         await spend()
-    assert 500 - (5 * 2 + 16 + 20) <= budget.spent_tokens <= 500
+    assert 500 - (5 * 2 + 16 + 20) <= budget.spent.tokens <= 500
 
 
 async def test_a_prompt_that_the_service_puts_before_ours_is_set_aside_once_an_answer_has_told_of_it():
-    budget = Budget(1_000.0)
+    budget = Budget(Caps(1_000.0))
     used = Usage(prompt_tokens=300, completion_tokens=20)
 
     async def spend() -> None:
@@ -176,12 +178,12 @@ async def test_a_prompt_that_the_service_puts_before_ours_is_set_aside_once_an_a
 
     with pytest.raises(RunStopped, match="may use 320"):
         await spend()
-    assert budget.spent_usd == 3 * 320
+    assert budget.spent.usd == 3 * 320
 
 
 async def test_a_cap_on_cost_sends_nothing_whose_price_is_unknown():
     with pytest.raises(RunStopped, match="price"):
-        async with Budget(5.0).reserved(5, 20, None):
+        async with Budget(Caps(5.0)).reserved(5, 20, None):
             raise AssertionError("never reserved")
 
 
@@ -190,14 +192,14 @@ async def test_without_a_cap_nobody_waits():
     async with budget.reserved(10**9, None, None) as reservation:
         budget.settle(reservation, Usage(prompt_tokens=1, completion_tokens=1), None)
 
-    assert budget.spent_usd == 0.0
+    assert budget.spent.usd == 0.0
 
 
 def three_lanes(*weights: float | None, concurrency: int = 1_000) -> tuple[Lanes, list[Lane]]:
     lanes = [
         lane(
             f"lane{number}",
-            RateController(ControllerLimits(concurrency=concurrency), now=0.0, rng=random.Random(1)),
+            RateController(EndpointLimits(concurrency=concurrency), now=0.0, rng=random.Random(1)),
             weight,
         )
         for number, weight in enumerate(weights)

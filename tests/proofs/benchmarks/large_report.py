@@ -17,8 +17,8 @@ from batchlab.inputs.plan import plan_input
 from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
-from batchlab.runner.prepare import manifest_of
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
+from batchlab.store.manifest import Manifest
 from tests.conftest import command, environment
 from tests.proofs.arguments import ended, options
 
@@ -41,7 +41,7 @@ def made_run(home: Path, rows: int) -> None:
     )
     source = open_source(job.input.path, delimiter=None, quotes=True, spool=home / "none")
     plan = plan_input(job, source).plan
-    store = RunDir.create(home / "run", manifest_of(job, plan, generation=1))
+    store = LockedRun.create(home / "run", Manifest.of(job, plan, generation=1))
     for shard in plan.shards:
         opened = store.open_shard(shard)
         for row in range(shard.first_row, shard.first_row + shard.rows):

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import is_run
+from batchlab.store.view import RunView
 from tests.canary import files_with_key
 from tests.conftest import CANARY, SimulatorHandle, simulating_apart
 from tests.proofs.arguments import ended, options
@@ -169,7 +170,7 @@ class Sweep:
             if "Traceback" in hit.said:
                 self.problems.append(f"{where}: {hit.said[-1500:]}")
             run = home / "runs" / "rows"
-            journalled = len(list(RunDir.open(run).all_results())) if RunDir.exists(run) else 0
+            journalled = len(list(RunView.open(run).all_results())) if is_run(run) else 0
             if hit.code == 0 and journalled != self._rows:
                 self.problems.append(f"{where}: exit 0 with {journalled} rows")
             while (ledger := self._server.ledger())[

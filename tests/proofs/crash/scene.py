@@ -23,7 +23,8 @@ from batchlab.endpoints.simulator.server import _content
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.job.file import job_from
 from batchlab.records import Row
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import is_run
+from batchlab.store.view import RunView
 from batchlab.totals import Totals
 from tests.canary import command_lines_with_key, files_with_key
 from tests.conftest import CANARY, SimulatorHandle, command, environment, simulating
@@ -112,7 +113,7 @@ class Scene:
 
     def totals(self) -> Totals:
         """The run's own books."""
-        return RunDir.open(self._path).totals()
+        return RunView.open(self._path).totals()
 
     def verified(self) -> bool:
         """Whether `verify` passes and every row is answered."""
@@ -126,9 +127,9 @@ class Scene:
         return self.home / "runs" / "rows"
 
     def _journalled(self) -> set[int]:
-        if not RunDir.exists(self._path):
+        if not is_run(self._path):
             return set()
-        return {result.row_id for result in RunDir.open(self._path).all_results()}
+        return {result.row_id for result in RunView.open(self._path).all_results()}
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from batchlab.store.run_dir import RunDir
+from batchlab.store.view import RunView
 from tests.canary import files_with_key
 from tests.conftest import CANARY, command, environment, simulating
 from tests.proofs.arguments import ended, options
@@ -61,7 +61,7 @@ def run(rows: int, *, stream: bool, seed: int = 5) -> dict:
         )
         leaks = files_with_key(home)
         leaks += ["output"] if CANARY in done.stdout + done.stderr + verify.stdout + verify.stderr else []
-        store = RunDir.open(home / "runs" / "rows")
+        store = RunView.open(home / "runs" / "rows")
         totals = store.totals()
         return {
             "exit": done.returncode,

@@ -16,7 +16,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from batchlab.dispatch.rate.controller import ControllerLimits, Permit, RateController
+from batchlab.dispatch.rate.controller import Permit, RateController
+from batchlab.job.limits import EndpointLimits
 from batchlab.protocol.limits import RateHeaders
 from tests.proofs.arguments import options
 
@@ -51,7 +52,7 @@ def steps(name: str) -> list[str]:
     """What is seen of the controller after each step of a script."""
     limits, weights = SCRIPTS[name]
     rng = random.Random(name)
-    it = RateController(ControllerLimits(**limits), now=5.0, rng=random.Random(7))
+    it = RateController(EndpointLimits(**limits), now=5.0, rng=random.Random(7))
     now, open_permits, seen = 5.0, [], []
     for _ in range(STEPS):
         now += rng.choice((0.0, 0.01, 0.2, 0.2, 1.0, 5.0))

@@ -17,10 +17,11 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from batchlab.dispatch.rate.controller import ControllerLimits, Permit, RateController
+from batchlab.dispatch.rate.controller import Permit, RateController
 from batchlab.dispatch.trouble.health import RunHealth
 from batchlab.dispatch.trouble.refusals import RowRefusals
 from batchlab.dispatch.trouble.verdict import booked
+from batchlab.job.limits import EndpointLimits
 from batchlab.records import Outcome as Judged
 from batchlab.records import OutcomeClass
 from tests.proofs.arguments import options, table_head, table_row
@@ -96,7 +97,7 @@ class RowSimulation:
         self._provider = provider
         self._rng = random.Random(seed + 1)
         self._controller = RateController(
-            ControllerLimits(concurrency=concurrency), now=0.0, rng=random.Random(seed)
+            EndpointLimits(concurrency=concurrency), now=0.0, rng=random.Random(seed)
         )
         self._health = RunHealth()
         self._always = frozenset(always)

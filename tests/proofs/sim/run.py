@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batchlab.dispatch.rate.controller import START_WINDOW, ControllerLimits, Permit, RateController
+from batchlab.dispatch.rate.controller import Permit, RateController
+from batchlab.job.limits import START_WINDOW, EndpointLimits
 from tests.proofs.arguments import ended, options, table_head, table_row
 from tests.proofs.sim import providers
 
@@ -81,7 +82,7 @@ class Simulation:
         self._provider = provider
         self._rng = random.Random(seed + 1)
         self.controller = RateController(
-            ControllerLimits(concurrency=CONCURRENCY, start=start), now=0.0, rng=random.Random(seed)
+            EndpointLimits(concurrency=CONCURRENCY, start=start), now=0.0, rng=random.Random(seed)
         )
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0

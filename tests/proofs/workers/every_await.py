@@ -11,9 +11,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from batchlab.inputs.plan import InputPlan
-from batchlab.store.run_dir import RunDir
 from batchlab.store.verify import verify
+from batchlab.store.view import RunView
 from tests.proofs.arguments import ended, options
 from tests.proofs.workers.fake_engine import FakeEngine, answers
 
@@ -24,8 +23,8 @@ ROWS = 12
 def whole(engine: FakeEngine) -> None:
     """Each row has one answer, its own; the books are what was billed, but for what was lost in flight."""
     assert list(answers(engine)) == [f"answer to {row}" for row in range(ROWS)], engine.said
-    store = RunDir.open(engine.path)
-    report = verify(store, list(InputPlan.from_json(store.manifest["plan"]).shards))
+    store = RunView.open(engine.path)
+    report = verify(store, list(store.manifest.plan.shards))
     assert not report.problems
     assert not list((engine.path / "journal").glob("*.log"))
     assert set(engine.bills) == set(range(ROWS))

@@ -21,19 +21,22 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.crew import Ending, Hand, LenderTerms
+from batchlab.engines.crew import Ending, Hand
 from batchlab.engines.foreman import Foreman
-from batchlab.engines.lender import allocator
+from batchlab.engines.lender import next_lender
 from batchlab.engines.local import Endpoint
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
-from batchlab.lending.lender import Allocator
-from batchlab.lending.messages import Demand, Grant, Money
+from batchlab.lending.lender import Lender
+from batchlab.lending.messages import Demand, Lease, LenderTerms
 from batchlab.records import Completion
 from batchlab.run_state import RunState
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
+from batchlab.store.manifest import Manifest
+from batchlab.store.view import RunView
 from tests.proofs.workers.fake_worker import (
     COST,
     FENCE_S,
@@ -88,8 +91,7 @@ class FakeEngine:
         self.source = open_source(self.job.input.path)
         self.plan = self.source.scan(shard_rows)
         self.path = home / "run"
-        manifest = {"plan": self.plan.to_json(), "job": self.job.to_dict(), "generation": 1}
-        RunDir.create(self.path, manifest).close()
+        LockedRun.create(self.path, Manifest.of(self.job, self.plan, generation=1)).close()
         self.crew: FakeCrew
         self.stop: StopSignal
 
@@ -102,8 +104,7 @@ class FakeEngine:
                     return runner.run(self._drive())
 
     async def _drive(self) -> str | None:
-        store = RunDir.open(self.path)
-        store.lock()
+        store = LockedRun.open(self.path)
         try:
             self.stop = StopSignal()
             shards = [shard for shard in self.plan.shards if shard.index not in store.sealed()]
@@ -156,7 +157,7 @@ class FakeEngine:
 
     def check(self) -> None:
         """What holds at every moment."""
-        lent = self.crew.allocator
+        lent = self.crew.lender
         self.most_in_flight = max(self.most_in_flight, len(self.in_flight))
         assert lent.permits_out(self.lane) <= self.cap + 1e-9, (lent.permits_out(self.lane), self.cap)
         assert len(self.in_flight) <= self.cap, self.in_flight
@@ -196,7 +197,7 @@ class FakeCrew:
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
         self.size = engine.workers
-        self.allocator: Allocator
+        self.lender: Lender
         self._terms: LenderTerms
         self._lost: Callable[[], tuple[list[str], Money]]
         self._workers: dict[str, FakeWorker] = {}
@@ -205,7 +206,7 @@ class FakeCrew:
 
     async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> FakeLender:
         self._terms, self._lost = terms, lost
-        self.allocator = allocator(terms)
+        self.lender = Lender(terms)
         return FakeLender(self)
 
     async def start(self, name: str, index: int, begin: Mapping[str, Any]) -> Hand:
@@ -238,6 +239,9 @@ class FakeCrew:
             with contextlib.suppress(Killed, asyncio.CancelledError):
                 await worker.task
 
+    def has_died(self, name: str) -> None:
+        self._dead.add(name)
+
     def is_dead(self, name: str) -> bool:
         return name in self._dead
 
@@ -254,8 +258,8 @@ class FakeCrew:
         self._workers[name].hand.inbox.put_nowait(None)
 
     def lose_lender(self) -> None:
-        self.allocator = allocator(self._terms, after_another=True)
-        self.allocator.go_on(*self._lost())
+        self.lender = next_lender(self._terms)
+        self.lender.go_on(*self._lost())
 
     def kill_all(self) -> None:
         for name in self._workers:
@@ -265,31 +269,31 @@ class FakeCrew:
 
 
 class FakeLender:
-    """See `engines.crew.Lender`."""
+    """See `engines.crew.LenderLink`."""
 
     def __init__(self, crew: FakeCrew) -> None:
         self._crew = crew
 
-    async def lease(self, name: str, demand: Demand) -> Grant | None:
-        return self._crew.allocator.lease(name, demand, self._crew.engine.now)
+    async def lease(self, name: str, demand: Demand) -> Lease | None:
+        return self._crew.lender.lease(name, demand, self._crew.engine.now)
 
-    async def expect(self, holders: int) -> None:
-        self._crew.allocator.expect(holders)
+    async def expect(self, workers: int) -> None:
+        self._crew.lender.expect(workers)
 
     async def release(self, name: str, spent: Money) -> None:
-        self._crew.allocator.release(name, spent)
+        self._crew.lender.release(name, spent)
 
     async def give_up(self, name: str) -> None:
-        self._crew.allocator.give_up(name)
+        self._crew.lender.give_up(name)
 
     async def forget(self, name: str) -> None:
-        self._crew.allocator.forget(name)
+        self._crew.lender.forget(name)
 
     async def settle(self, name: str, spent: Money) -> None:
-        self._crew.allocator.settle(name, spent)
+        self._crew.lender.settle(name, spent)
 
     async def spent(self) -> Money:
-        return self._crew.allocator.spent
+        return self._crew.lender.spent
 
 
 class _Inline(concurrent.futures.ThreadPoolExecutor):
@@ -306,6 +310,6 @@ class _Inline(concurrent.futures.ThreadPoolExecutor):
 
 def answers(engine: FakeEngine) -> Iterator[str]:
     """The completions of all rows, as the parts have them."""
-    for result in RunDir.open(engine.path).all_results():
+    for result in RunView.open(engine.path).all_results():
         assert isinstance(result, Completion)
         yield result.reply.completion

@@ -8,6 +8,7 @@ import contextvars
 import math
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import orjson
 
 from batchlab.costs.price import Ceiling, Price
@@ -15,13 +16,15 @@ from batchlab.dispatch.rate.controller import Permit
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.engines.crew import Hand
 from batchlab.engines.messages import line
-from batchlab.engines.terms import controller_limits
-from batchlab.lending.borrower import Borrower, LeasedBudget, LeasedController
-from batchlab.lending.messages import Grant
+from batchlab.lending.borrower import Borrower
+from batchlab.lending.budget import LeasedBudget
+from batchlab.lending.controller import LeasedController
+from batchlab.lending.messages import Lease
 from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.run_state import RunState
 from batchlab.store.disk.fence import Fence
-from batchlab.store.run_dir import RunDir
+from batchlab.store.manifest import read_manifest
+from batchlab.store.working import WorkingRun
 
 if TYPE_CHECKING:
     from tests.proofs.workers.fake_engine import FakeEngine
@@ -53,14 +56,14 @@ class FakeWorker:
     def __init__(self, engine: FakeEngine, name: str) -> None:
         self.engine, self.name = engine, name
         self.given: asyncio.Queue[int | None] = asyncio.Queue()
-        self._grants: asyncio.Queue[Grant] = asyncio.Queue()
+        self._leases: asyncio.Queue[Lease] = asyncio.Queue()
         self._over = asyncio.Event()
         self._open: list[Any] = []
         self._sealed: set[int] = set()
 
     def tell(self, kind: str, **values: Any) -> None:
         if kind == "grant":
-            self._grants.put_nowait(values["grant"])
+            self._leases.put_nowait(msgspec.convert(values["grant"], Lease))
         elif kind == "stop":
             self._over.set()
             if hasattr(self, "budget"):
@@ -74,17 +77,16 @@ class FakeWorker:
         engine = self.engine
         WORKER.set(self.name)
         try:
-            self.store = RunDir.open(engine.path)
             seconds = math.inf if engine.what == "twice" else FENCE_S
-            self.store.fence = Fence(seconds, self._leave, now=lambda: engine.now)
-            limits = controller_limits(engine.job.endpoint[0], engine.job, engine.cap)
+            fence = Fence(seconds, self._leave, now=lambda: engine.now)
+            self.store = WorkingRun(engine.path, read_manifest(engine.path), fence=fence)
+            limits = engine.job.limits_at(engine.job.endpoint[0])
             self.controller = LeasedController(
                 limits, now=engine.now, rng=engine.rng, on_pause=lambda _: None, on_answer=lambda _: None
             )
-            self.budget = LeasedBudget((True, False), on_short=lambda: None)
-            self.borrower = Borrower(
-                {engine.lane: (self.controller, engine.cap)}, self.budget, rows=lambda: math.inf
-            )
+            leased = LeasedBudget(engine.job.limits.caps, on_short=lambda: None)
+            self.budget = leased.budget
+            self.borrower = Borrower({engine.lane: self.controller}, leased, rows=lambda: math.inf)
             rows = self._rows()
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew())
@@ -96,7 +98,7 @@ class FakeWorker:
                 if shard.shard.index not in self._sealed:
                     shard.close()
             self.store.close()
-            self.say("end", state=RunState(), spent=(self.budget.spent_usd, 0.0), error=None)
+            self.say("end", state=RunState(), spent=(self.budget.spent.usd, 0.0), error=None)
         except* DriverKilled:
             raise DriverKilled from None
         except* Killed:
@@ -105,7 +107,7 @@ class FakeWorker:
             self.hand.inbox.put_nowait(None)
 
     def _leave(self) -> None:
-        self.engine.crew._dead.add(self.name)
+        self.engine.crew.has_died(self.name)
         raise Killed
 
     async def _renew(self) -> None:
@@ -114,14 +116,14 @@ class FakeWorker:
             asked_at = engine.now
             demand = self.borrower.demand(asked_at)
             if engine.crew.is_out_of_reach(self.name):
-                grant = engine.crew.allocator.lease(self.name, demand, asked_at)
-                if grant is not None:
-                    self._grants.put_nowait(grant)
-            self.say("ask", demand=demand.to_json(), state=RunState())
-            while self._grants.empty():
+                lease = engine.crew.lender.lease(self.name, demand, asked_at)
+                if lease is not None:
+                    self._leases.put_nowait(lease)
+            self.say("ask", demand=msgspec.to_builtins(demand), state=RunState())
+            while self._leases.empty():
                 await engine.step()
                 self.store.fence.check()
-            self.borrower.keep_to(self._grants.get_nowait(), asked_at, engine.now)
+            self.borrower.keep_to(self._leases.get_nowait(), asked_at, engine.now)
             self.store.fence.renew(asked_at)
             until = engine.now + (0.06 if self.borrower.tight else 0.3)
             while engine.now < until:

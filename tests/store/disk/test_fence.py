@@ -13,8 +13,11 @@ from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.store.disk.fence import Fence, await_orphans, hold, is_held
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
+from batchlab.store.manifest import Manifest, read_manifest
 from batchlab.store.verify import verify
+from batchlab.store.view import RunView
+from batchlab.store.working import WorkingRun
 
 
 class Left(BaseException):
@@ -30,8 +33,8 @@ class Attempt:
 
     def __init__(self, path, plan, table):
         self.now, self._table = 0.0, table
-        self.store = RunDir.open(path)
-        self.store.fence = Fence(15.0, leave, now=lambda: self.now)
+        fence = Fence(15.0, leave, now=lambda: self.now)
+        self.store = WorkingRun(path, read_manifest(path), fence=fence)
         self.shard = self.store.open_shard(plan.shards[0])
 
     def answers(self, row: int) -> None:
@@ -64,7 +67,7 @@ def attempt(tmp_path):
     plan = source.scan(3)
     table = source.table(plan.shards[0], plan)
     path = tmp_path / "run"
-    RunDir.create(path, {"plan": plan.to_json(), "job": job.to_dict()}).close()
+    LockedRun.create(path, Manifest.of(job, plan, generation=1)).close()
     made = []
 
     def make() -> Attempt:
@@ -72,9 +75,8 @@ def attempt(tmp_path):
         return made[-1]
 
     def verified() -> None:
-        store = RunDir.open(path)
-        store.lock()  # which tidies up
-        store.close()
+        LockedRun.open(path).close()  # which tidies up
+        store = RunView.open(path)
         report = verify(store, list(plan.shards))
         assert not report.problems
         assert [result.reply.completion for result in store.all_results()] == [
@@ -138,7 +140,7 @@ def test_of_two_that_publish_in_the_same_moment_the_first_is_what_all_read(attem
     for row in (0, 1, 2):
         old.answers(row)
         new.answers(row)
-    monkeypatch.setattr(type(old.shard), "_is_taken_over", lambda self: False)
+    monkeypatch.setattr(type(old.shard._journals), "has_others", lambda self: False)
     first = old.seal()
 
     second = new.seal()

@@ -25,8 +25,8 @@ from batchlab.records import (
     Timing,
     Usage,
 )
+from batchlab.store.columns.vectors import vector_columns
 from batchlab.store.journal import ResultValues
-from batchlab.store.vectors import vector_columns
 from batchlab.totals import Totals, WordCounts
 
 MAX_INT16 = 32_767
