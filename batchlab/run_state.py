@@ -40,7 +40,7 @@ class RunState:
         rows: of the input.
         earlier: totals before this invocation; `added` is what it has added to them.
         synced: results of this invocation that are synced to disk.
-        reopened: rows that had failed, or an invalid answer, and are asked again.
+        reopened: rows that had a result, and are asked again.
         copies: rows that get, or have, the answer to an identical request, unpaid, as far as known.
         window: requests that may be in flight; `why` says what holds it down, "" if nothing.
         paused: whether a rate limit or an outage holds everything back.

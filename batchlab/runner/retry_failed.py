@@ -1,28 +1,37 @@
-"""Asking again for the failed rows of a run."""
+"""Asking again for the rows of a run that failed, or whose answers are not good."""
 
 from __future__ import annotations
 
 import dataclasses
 
+from batchlab.errors import UsageError
 from batchlab.job.file import at_url
 from batchlab.looking.opening import open_run
 from batchlab.run_end import RunSummary
 from batchlab.runner.execute import execute
 from batchlab.runner.run_options import RunOptions
-from batchlab.store.asking import AskAgain
+from batchlab.store.asking import AskAgain, unknown_word
 
 
 def retry_run(
-    path: str, options: RunOptions, *, only: tuple[str, ...] = (), concurrency: int | None = None
+    path: str, options: RunOptions, *, retry: AskAgain | None = None, concurrency: int | None = None
 ) -> RunSummary:
-    """Runs the job of a run directory again for its failed rows.
+    """Runs the job of a run directory again for some of its rows.
 
     Args:
-        only: see `AskAgain`.
+        retry: which of them; those that failed when None.
         concurrency: instead of the job's own.
+
+    Raises:
+        UsageError: a word of `retry` names no rows, or its max_tokens is for none of them.
     """
+    retry = retry or AskAgain()
+    if problem := unknown_word(retry.only):
+        raise UsageError(f"--only: {problem}")
     run = open_run(path)
     job = run.manifest.job
+    if retry.max_tokens is not None and job.request.task == "embeddings":
+        raise UsageError("--max-tokens: embeddings have no tokens of their own; leave it out.")
     if run.url is not None:
         job = at_url(job, run.url)
     else:
@@ -34,4 +43,4 @@ def retry_run(
         job = dataclasses.replace(job, limits=limits)
     if concurrency is not None:
         job = dataclasses.replace(job, limits=dataclasses.replace(job.limits, concurrency=concurrency))
-    return execute(job, dataclasses.replace(options, retry=AskAgain(only)))
+    return execute(job, dataclasses.replace(options, retry=retry))

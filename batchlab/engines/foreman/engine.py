@@ -68,7 +68,10 @@ class Foreman:
         )
         again = sorted(shift.books.again.items())
         await last.last_pass(
-            work, stop, [(work.plan.shards[index], Totals(retryable_failed=rows)) for index, rows in again]
+            work,
+            stop,
+            [(work.plan.shards[index], Totals(retryable_failed=rows)) for index, rows in again],
+            retry=retry,
         )
 
     def _begin(self, work: Work[LockedRun], retry: AskAgain | None) -> Begin:
