@@ -14,10 +14,12 @@ from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, Job, output_format
 from batchlab.looking.export import Target, check_target
 from batchlab.looking.last_lines import last_lines
+from batchlab.looking.not_ok import causes
 from batchlab.looking.output import write_output
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import conversation, open_progress
 from batchlab.progress.terminal import with_trouble_in_red
+from batchlab.records import completion_cap
 from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.crews import refuse_cluster
 from batchlab.runner.descriptors import within_descriptors
@@ -77,9 +79,12 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
             if options.only is not None and summary.stopped in {None, StopReason.PILOT}:
                 return summary  # a pilot speaks for itself
             summary = write_output(job, prepared.store, prepared.source, summary)
+            failed = options.closing_lines and summary.stopped is None and summary.totals.failed
+            why = causes(prepared.store) if failed else []
     if not options.closing_lines:
         return summary
-    for line in last_lines(summary, options.command or f"batchlab run (run directory {summary.run_dir})"):
+    command = options.command or f"batchlab run (run directory {summary.run_dir})"
+    for line in last_lines(summary, command, why, _max_tokens(job, options)):
         say(line)
     if summary.stopped is None:
         made = saved_forecast(prepared.store.path, prepared.plan.content_hash)
@@ -89,6 +94,13 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
         for line in compared:
             say(line)
     return summary
+
+
+def _max_tokens(job: Job, options: RunOptions) -> int | None:
+    """What answers were allowed, where the same for all."""
+    asked = options.retry.max_tokens if options.retry is not None else None
+    own = completion_cap(job.request.params) if job.input.row_params is None else None
+    return asked or own
 
 
 def _nothing_taken_over(_: Prepared) -> int:

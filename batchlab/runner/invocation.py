@@ -112,8 +112,9 @@ class Invocation:
         if self._options.retry is not None:
             lines.append(asked_again(self._work, self._options.retry))
         elif failed := totals.failed - totals.bad_input:
+            asked = "is" if failed == 1 else "are"
             lines.append(
-                f"{counted(failed, 'row')} failed before, and {'is' if failed == 1 else 'are'} asked again by "
+                f"{counted(failed, 'row')} failed before, and {asked} asked again by "
                 f"batchlab retry {self._work.run.path} only"
             )
         if self._work.job.input.limit == rows:

@@ -53,7 +53,7 @@ def unknown_word(only: tuple[str, ...]) -> str | None:
         known = word in ANSWERS or word in _ERROR_CLASSES or (word.isdigit() and int(word) in _STATUSES)
         if not known:
             return (
-                f"no rows are called {word!r}. The words are {', '.join(ANSWERS)}, HTTP statuses such as 429, "
-                f"and the error classes {', '.join(_ERROR_CLASSES)}."
+                f"no rows are called {word!r}. The words are {', '.join(ANSWERS)}, "
+                f"HTTP statuses such as 429, and the error classes {', '.join(_ERROR_CLASSES)}."
             )
     return None

@@ -108,10 +108,13 @@ class Generation:
         """Finds out what became of the rows that are not kept, once all shards are added."""
         assert self._answers is not None, "used outside its context"
         self._answers.execute("CREATE INDEX by_name ON answer (name, used)")
-        unused = "EXISTS (SELECT 1 FROM answer WHERE answer.name = other.name AND used = 0)"
-        self.edited = self._count(f"SELECT count(*) FROM other WHERE {unused}")
+        self.edited = self._count(
+            "SELECT count(*) FROM other WHERE "
+            "EXISTS (SELECT 1 FROM answer WHERE answer.name = other.name AND used = 0)"
+        )
         self.gone = self._count(
-            "SELECT count(*) FROM answer WHERE used = 0 AND sent >= 0 AND is_of_now AND name NOT IN (SELECT name FROM other)"
+            "SELECT count(*) FROM answer WHERE used = 0 AND sent >= 0 AND is_of_now "
+            "AND name NOT IN (SELECT name FROM other)"
         )
 
     def commit(self) -> None:

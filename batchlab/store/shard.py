@@ -307,7 +307,7 @@ class OpenShard:
         return result
 
     def _settle(self) -> None:
-        """Rows that have a result, and have had requests since: a retry was cut off. These go into its books."""
+        """Rows that have a result, and have had requests since, of a retry that was cut off."""
         first = self.shard.first_row
         left = {row for row in self._earlier if self._rows.state[row - first] != _PENDING}
         if not left:

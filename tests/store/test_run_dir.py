@@ -24,7 +24,7 @@ from batchlab.store.swap import swap_pending
 from batchlab.store.verify import verify
 from batchlab.store.view import RunView
 from batchlab.store.working import WorkingRun
-from batchlab.totals import RunningTotals, Totals, totals_of
+from batchlab.totals import RunningTotals, totals_of
 from tests.store.manifests import manifest
 from tests.store.shard_results import shard_results
 
