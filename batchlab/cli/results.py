@@ -73,7 +73,10 @@ def verify(run_dir: str) -> int:
 @click.option(
     "--csv-raw", is_flag=True, help="Do not put ' before CSV cells that a spreadsheet would run as a formula."
 )
-def export(run_dir: str, *, output: str, to: str | None, errors: str | None, csv_raw: bool) -> int:
+@click.option("--overwrite", is_flag=True, help="Replace a file that RUN did not write.")
+def export(
+    run_dir: str, *, output: str, to: str | None, errors: str | None, csv_raw: bool, overwrite: bool
+) -> int:
     """Write the results of RUN somewhere else: one row per input row, in input order.
 
     Rows without a final result yet have the status `pending`; openai-batch leaves them out.
@@ -84,7 +87,7 @@ def export(run_dir: str, *, output: str, to: str | None, errors: str | None, csv
     """
     from batchlab.looking.output import export_run
 
-    written = export_run(run_dir, output, to=to, errors=errors, csv_raw=csv_raw)
+    written = export_run(run_dir, output, to=to, errors=errors, csv_raw=csv_raw, overwrite=overwrite)
     click.echo(f"{written.rows} rows written to {output}{_errors_text(written.failed, errors)}", err=True)
     if written.left_out:
         click.echo(f"{written.left_out} pending rows are left out: they have no result yet", err=True)

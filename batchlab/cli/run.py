@@ -120,6 +120,7 @@ def plan(
 @click.option(
     "-c", "--concurrency", type=int, metavar="N", help="Most requests in flight. [default: as the run]"
 )
+@click.option("--overwrite", is_flag=True, help="Replace the run's output file though it has changed.")
 @PROGRESS
 @QUIET
 def retry(
@@ -128,6 +129,7 @@ def retry(
     only: tuple[str, ...],
     max_tokens: int | None,
     concurrency: int | None,
+    overwrite: bool,
     progress: str,
     quiet: bool,
 ) -> int:
@@ -150,7 +152,8 @@ def retry(
     options = _options(progress, quiet=quiet)
     words = tuple(one.strip() for word in only for one in word.split(",") if one.strip())
     again = AskAgain(words, max_tokens=max_tokens)
-    return retry_run(run_dir, options, retry=again, concurrency=concurrency).exit_code
+    done = retry_run(run_dir, options, retry=again, concurrency=concurrency, overwrite=overwrite)
+    return done.exit_code
 
 
 def _options(progress: str, *, quiet: bool, fresh: bool = False) -> RunOptions:

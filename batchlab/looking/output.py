@@ -10,6 +10,7 @@ from batchlab.inputs.requests import request_mode
 from batchlab.inputs.sources.opening import InputPlan, Source
 from batchlab.job import Job, output_format
 from batchlab.job.index import as_key, spelled
+from batchlab.looking import own_files
 from batchlab.looking.export import Exported, Target, export_tables
 from batchlab.looking.opening import open_run, unchanged_input
 from batchlab.looking.tables import run_tables
@@ -18,19 +19,30 @@ from batchlab.store.view import RunView
 
 
 def export_run(
-    path: str, output: str, *, to: str | None = None, errors: str | None = None, csv_raw: bool = False
+    path: str,
+    output: str,
+    *,
+    to: str | None = None,
+    errors: str | None = None,
+    csv_raw: bool = False,
+    overwrite: bool = False,
 ) -> Exported:
     """Writes the rows of a run to a file or a data set directory.
 
     Args:
         to: one of `job.FORMATS`; by default what the name of `output` and the run's input say.
         errors: file for the lines of failed rows, with the format `openai-batch`.
+        overwrite: replace a file that the run did not write.
     """
     run = open_run(path)
     source = cache(lambda: unchanged_input(run))
     job, plan = run.manifest.job, run.manifest.plan
     target = _target(job, plan, output, to=to, errors=errors, csv_raw=csv_raw)
-    return export_tables(target, lambda: run_tables(run, source))
+    if not overwrite:
+        own_files.refuse_others(run.path, (output, errors))
+    exported = export_tables(target, lambda: run_tables(run, source))
+    own_files.note(run.path, (output, errors))
+    return exported
 
 
 def _target(
@@ -54,7 +66,11 @@ def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) ->
     output = job.output
     if output.file is None or summary.stopped in {StopReason.DISK, StopReason.INPUT}:
         return summary
+    if summary.stopped is not None and not summary.totals.answered:
+        return summary  # there is nothing to read in it
     try:
+        if not output.overwrite:  # it may have come while the run went on
+            own_files.refuse_others(run.path, (output.file, output.errors))
         written = export_tables(
             _target(job, run.manifest.plan, output.file, to=output.to, errors=output.errors),
             lambda: run_tables(run, lambda: source),
@@ -65,6 +81,7 @@ def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) ->
         return dataclasses.replace(
             summary, stopped=StopReason.OUTPUT, message=spelled(str(error), as_key), exit_code=EXIT_STOPPED
         )
+    own_files.note(run.path, (output.file, output.errors))
     return dataclasses.replace(
         summary, output=output.file, errors_file=output.errors, left_out=written.left_out
     )

@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from batchlab.costs.pricing import price_book
 from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, Job, output_format
+from batchlab.looking import own_files
 from batchlab.looking.export import Target, check_target
 from batchlab.looking.last_lines import last_lines
 from batchlab.looking.not_ok import causes
@@ -26,6 +28,7 @@ from batchlab.runner.descriptors import within_descriptors
 from batchlab.runner.endpoints import started_endpoints
 from batchlab.runner.invocation import Invocation
 from batchlab.runner.mirroring import brought_up_to_date
+from batchlab.runner.on_end import tell
 from batchlab.runner.pilot_forecast import outcome_lines, saved_forecast
 from batchlab.runner.prepare import Prepared, prepare
 from batchlab.runner.run_options import DEFAULT, RunOptions
@@ -41,6 +44,8 @@ def execute(job: Job, options: RunOptions = DEFAULT) -> RunSummary:
     with watching(job, _speaker(options.quiet)) as watchers:
         summary = _execute(job, watchers, options)
         watchers.ended(summary)
+        if job.output.on_end and options.only is None:
+            tell(job.output.on_end, summary, watchers.message)
     return summary
 
 
@@ -59,6 +64,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
                 say(f"endpoint: {started.note}")
         prepared = prepare(job, fresh=options.fresh, say=say)
         with contextlib.closing(prepared.store), contextlib.closing(prepared.source):
+            own_files.begin(prepared.store.path)
             reused = taken_over(prepared)
             if options.on_start is not None:
                 options.on_start(prepared.store)
@@ -111,6 +117,8 @@ def _check_before(job: Job, say: Callable[[str], None]) -> None:
     """Says what is known of prices; raises UsageError for what can be refused without the input."""
     refuse_cluster(job)
     output, asked = job.output, job.request.model
+    if not output.overwrite:
+        own_files.refuse_others(Path(output.run_dir), (output.file, output.errors))
     if output.file is not None and (to := output_format(output.file, output.to, batch=False)):
         check_target(Target(output.file, to))
     for endpoint in job.endpoint:

@@ -14,13 +14,19 @@ from batchlab.store.asking import AskAgain, unknown_word
 
 
 def retry_run(
-    path: str, options: RunOptions, *, retry: AskAgain | None = None, concurrency: int | None = None
+    path: str,
+    options: RunOptions,
+    *,
+    retry: AskAgain | None = None,
+    concurrency: int | None = None,
+    overwrite: bool = False,
 ) -> RunSummary:
     """Runs the job of a run directory again for some of its rows.
 
     Args:
         retry: which of them; those that failed when None.
         concurrency: instead of the job's own.
+        overwrite: replace the job's output file though it has changed.
 
     Raises:
         UsageError: a word of `retry` names no rows, or its max_tokens is for none of them.
@@ -37,7 +43,8 @@ def retry_run(
     else:
         job = dataclasses.replace(job, output=dataclasses.replace(job.output, run_dir=str(run.path)))
     # what there was to take over or copy is there; each failed row is asked for itself
-    job = dataclasses.replace(job, output=dataclasses.replace(job.output, reuse=(), dedupe=False))
+    output = dataclasses.replace(job.output, reuse=(), dedupe=False, overwrite=overwrite)
+    job = dataclasses.replace(job, output=output)
     if job.limits.engine == "ray":  # a few rows need no cluster, and it may be gone
         limits = dataclasses.replace(job.limits, engine=None, ray_address=None, processes=None)
         job = dataclasses.replace(job, limits=limits)
