@@ -25,7 +25,7 @@ from batchlab.records import completion_cap
 from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.crews import refuse_cluster
 from batchlab.runner.descriptors import within_descriptors
-from batchlab.runner.endpoints import started_endpoints
+from batchlab.runner.endpoints import started_endpoints, unused_proxy
 from batchlab.runner.invocation import Invocation
 from batchlab.runner.mirroring import brought_up_to_date
 from batchlab.runner.on_end import tell
@@ -62,6 +62,8 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
         for started in endpoints:
             if started.note:
                 say(f"endpoint: {started.note}")
+            if unused := unused_proxy(started.job):
+                say(unused)
         prepared = prepare(job, fresh=options.fresh, say=say)
         with contextlib.closing(prepared.store), contextlib.closing(prepared.source):
             own_files.begin(prepared.store.path)

@@ -23,7 +23,7 @@ from batchlab.errors import (
     BatchlabError,
     UsageError,
 )
-from batchlab.job import SELF_STARTED, Job
+from batchlab.job import Job
 from batchlab.job.index import as_key, spelled
 from batchlab.looking.phrases import counted
 from batchlab.observe.facts import EndpointAddress, RunFacts
@@ -94,12 +94,7 @@ class Invocation:
             job=work.job,
             before=work.before,
             addresses=tuple(EndpointAddress.of(at.job, at.base_url) for at in work.endpoints),
-            # the word that our own simulator takes for a key is none, and is in its name
-            secrets=tuple(
-                endpoint.key.reveal()
-                for endpoint in work.endpoints
-                if endpoint.key is not None and endpoint.job.host not in SELF_STARTED
-            ),
+            secrets=tuple(one for endpoint in work.endpoints for one in endpoint.secrets),
         )
 
     def opening_lines(self) -> list[str]:

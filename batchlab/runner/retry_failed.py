@@ -33,11 +33,11 @@ def retry_run(
     """
     retry = retry or AskAgain()
     if problem := unknown_word(retry.only):
-        raise UsageError(f"--only: {problem}")
+        raise UsageError(problem)
     run = open_run(path)
     job = run.manifest.job
     if retry.max_tokens is not None and job.request.task == "embeddings":
-        raise UsageError("--max-tokens: embeddings have no tokens of their own; leave it out.")
+        raise UsageError("{request.max_tokens}: embeddings have no such tokens; leave it out.")
     if run.url is not None:
         job = at_url(job, run.url)
     else:

@@ -29,6 +29,7 @@ OTHERS = {
     "--max-num-seqs",  # vLLM's
     "--parallel",  # llama.cpp's
     "--only",  # in a whole command to type next
+    "--max-tokens",  # in one, too
 }
 REFERENCE = re.compile(r"\{+(\w+\.\w+)(=[^{}]*)?\}+")
 

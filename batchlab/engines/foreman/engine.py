@@ -81,7 +81,9 @@ class Foreman:
             index=0,
             workers=self._crew.size,
             run=RunAt(work.job, str(work.run.path.absolute()), str(work.run.layout.stdin.absolute())),
-            endpoints=tuple(Address(endpoint.base_url, endpoint.key) for endpoint in work.endpoints),
+            endpoints=tuple(
+                Address(endpoint.base_url, endpoint.key, endpoint.headers) for endpoint in work.endpoints
+            ),
             answered=work.before.totals.answered > 0,
             retry=retry,
             span=self._span,
