@@ -59,6 +59,23 @@ def cost_text(totals: Totals) -> str:
     return " and ".join([text, *unknown])
 
 
+def changed_in_output(output: str, *, quoted: int, nulled: int) -> list[str]:
+    """What an output file holds otherwise than the run does, for a person."""
+    lines = []
+    if quoted:
+        lines.append(
+            f"{output}: {counted(quoted, 'cell')} got a ' in front, as a spreadsheet would run what is in it as "
+            "a formula; --csv-raw leaves it out"
+        )
+    if nulled:
+        what = "value is" if nulled == 1 else "values are"
+        lines.append(
+            f"{output}: {nulled:,} {what} NaN or infinite, which JSON does not have, and null there; a .parquet "
+            "file keeps them"
+        )
+    return lines
+
+
 def counted(count: int, word: str) -> str:
     """`1 row`, `2,000 rows`."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
