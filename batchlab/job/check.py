@@ -25,6 +25,7 @@ from batchlab.job import (
     output_format,
 )
 from batchlab.job.index import settings_of
+from batchlab.job.params import param_problems
 from batchlab.remote.urls import is_url, url_problem
 
 # how services call a key in a URL's query: Gemini `key`, Azure's gateways `subscription-key` and `sig`, ...
@@ -48,6 +49,7 @@ def job_problems(job: Job) -> list[str]:
     for section in ("input", "request", "limits", "output"):
         problems += _value_problems(section, getattr(job, section))
     problems += _task_problems(job.request)
+    problems += _param_problems(job)
     problems += _schema_problems(job)
     problems += _message_problems(job)
     problems += _limits_problems(job.limits)
@@ -109,6 +111,14 @@ def _schema_problems(job: Job) -> list[str]:
     elif "response_format" in request.params:
         problems.append("request.response_format: the schema makes it; keep one of the two")
     return problems
+
+
+def _param_problems(job: Job) -> list[str]:
+    request = job.request
+    return [
+        f"request.{name}: {problem}"
+        for name, problem in param_problems(request.params, job.endpoint, check=request.check_params)
+    ]
 
 
 def _task_problems(request: RequestJob) -> list[str]:

@@ -23,9 +23,7 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 # a bullet, or a number with a unit or a sentence after it
-_PROSE = re.compile(
-    rf"[{_SIGNS}]+(?:\s|$)|[{_SIGNS}]\s*+(?=[.,]?\d){_DIGITS}\s*+(?:[%‰]\s*+)?(?:°|[^\W\d_])"
-)
+_PROSE = re.compile(rf"[{_SIGNS}]+(?:\s|$)|[{_SIGNS}]\s*+(?=[.,]?\d){_DIGITS}\s*+(?:[%‰]\s*+)?(?:°|[^\W\d_])")
 # a call, or = or @ after signs
 _CALL = re.compile(r"[\w.]\(|\A[\s+\-\uff0b\uff0d]*+[=@\uff1d\uff20]")
 
