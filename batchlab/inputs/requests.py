@@ -213,6 +213,10 @@ class RequestBuilder:
         system = self._system.render(values)
         return size + _utf8_bytes(system), hash((system, prompt))
 
+    def prompt_bytes(self, row: Row) -> int:
+        """`prompt_bytes` of what `build` would make. Raises RowProblem as it does."""
+        return self.build(row).prompt_bytes if self.rows_vary else self.measured(row.values)[0]
+
     def custom_id(self, row_id: int, values: Mapping[str, Any]) -> str:
         """The row's id. Raises RowProblem when its column is null."""
         if self._id is None:

@@ -64,14 +64,14 @@ def changed_in_output(output: str, *, quoted: int, nulled: int) -> list[str]:
     lines = []
     if quoted:
         lines.append(
-            f"{output}: {counted(quoted, 'cell')} got a ' in front, as a spreadsheet would run what is in it as "
-            "a formula; --csv-raw leaves it out"
+            f"{output}: {counted(quoted, 'cell')} got a ' in front, as a spreadsheet would take what is in "
+            "it for a formula; --csv-raw leaves it out"
         )
     if nulled:
         what = "value is" if nulled == 1 else "values are"
         lines.append(
-            f"{output}: {nulled:,} {what} NaN or infinite, which JSON does not have, and null there; a .parquet "
-            "file keeps them"
+            f"{output}: {nulled:,} {what} NaN or infinite, which JSON does not have, and null there; "
+            "a .parquet file keeps them"
         )
     return lines
 

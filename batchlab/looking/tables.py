@@ -35,7 +35,7 @@ def run_tables(run: RunView, source: Callable[[], Source]) -> Iterator[pa.Table]
 
 
 def _as_planned(table: pa.Table, inputs: pa.Schema) -> pa.Table:
-    """The table with the input's columns and metadata as they were, which a Parquet file keeps nearly all of."""
+    """The table with the input's columns and metadata as they were; Parquet keeps nearly all of that."""
     fields, columns = [], []
     for field, column in zip(table.schema, table.columns, strict=True):
         index = inputs.get_field_index(field.name)
