@@ -87,7 +87,7 @@ def export(run_dir: str, *, output: str, to: str | None, errors: str | None, csv
 
     written = export_run(run_dir, output, to=to, errors=errors, csv_raw=csv_raw)
     click.echo(f"{written.rows} rows written to {output}{_errors_text(written.failed, errors)}", err=True)
-    for line in changed_in_output(output, quoted=written.quoted, nulled=written.nulled):
+    for line in changed_in_output(run_dir, output, quoted=written.quoted, nulled=written.nulled):
         click.echo(line, err=True)
     if written.left_out:
         click.echo(f"{written.left_out} pending rows are left out: they have no result yet", err=True)

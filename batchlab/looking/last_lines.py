@@ -44,7 +44,9 @@ def last_lines(summary: RunSummary, command: str) -> list[str]:
             f"left out: {counted(summary.left_out, 'pending row')} without a line in {summary.output}"
         )
     if summary.output:
-        lines += changed_in_output(summary.output, quoted=summary.quoted_cells, nulled=summary.nulled_values)
+        lines += changed_in_output(
+            summary.run_dir, summary.output, quoted=summary.quoted_cells, nulled=summary.nulled_values
+        )
     return lines + _next_lines(summary, command)
 
 

@@ -59,19 +59,19 @@ def cost_text(totals: Totals) -> str:
     return " and ".join([text, *unknown])
 
 
-def changed_in_output(output: str, *, quoted: int, nulled: int) -> list[str]:
+def changed_in_output(run_dir: str, output: str, *, quoted: int, nulled: int) -> list[str]:
     """What an output file holds otherwise than the run does, for a person."""
     lines = []
     if quoted:
         lines.append(
-            f"{output}: {counted(quoted, 'cell')} got a ' in front, as a spreadsheet would take what is in "
-            "it for a formula; --csv-raw leaves it out"
+            f"made harmless: {counted(quoted, 'cell')} of {output} got a ' in front, as a spreadsheet would run "
+            f"them as formulas; as they are: batchlab export {run_dir} -o {output} --csv-raw"
         )
     if nulled:
-        what = "value is" if nulled == 1 else "values are"
+        are = "is" if nulled == 1 else "are"
         lines.append(
-            f"{output}: {nulled:,} {what} NaN or infinite, which JSON does not have, and null there; "
-            "a .parquet file keeps them"
+            f"not in JSON: {counted(nulled, 'number')} of {output} {are} NaN or infinite, and null there; a "
+            ".parquet file has them"
         )
     return lines
 

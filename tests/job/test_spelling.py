@@ -28,7 +28,7 @@ OTHERS = {
     "--head",  # Ray's
     "--max-num-seqs",  # vLLM's
     "--parallel",  # llama.cpp's
-    "--only",  # in a whole command to type next
+    *("--only", "--csv-raw"),  # in a whole command to type next
 }
 REFERENCE = re.compile(r"\{+(\w+\.\w+)(=[^{}]*)?\}+")
 

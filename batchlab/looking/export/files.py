@@ -112,17 +112,20 @@ class CsvFile(_TextFile):
         super().__init__(path, prefix=prefix, newline="")
         self._csv = csv.writer(self._file)
         self._raw = raw
+        self._times = [_is_time(field.type) for field in schema]
         self.quoted = 0
-        self._csv.writerow([self._cell(name) for name in schema.names])
+        self._csv.writerow([self._cell(name, is_time=False) for name in schema.names])
 
     def write(self, table: pa.Table) -> None:
         """See `Writer.write`."""
         for row in zip(*plain_columns(table, self._our_times), strict=True):
-            self._csv.writerow([self._cell(value) for value in row])
+            self._csv.writerow(
+                [self._cell(value, is_time=is_time) for value, is_time in zip(row, self._times, strict=True)]
+            )
 
-    def _cell(self, value: Any) -> Any:
+    def _cell(self, value: Any, *, is_time: bool) -> Any:
         if isinstance(value, str):
-            if self._raw or not is_formula(value):
+            if self._raw or is_time or not is_formula(value):
                 return value
             self.quoted += 1
             return f"'{value}"
@@ -135,6 +138,13 @@ def _json_columns(schema: pa.Schema) -> list[int]:
     """Which input columns carry their values as JSON text, to be written as the JSON they were."""
     marks = [(field.metadata or {}).get(b"batchlab.json") for field in schema]
     return [index for index, mark in enumerate(marks) if mark == b"1"]
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    """Whether a column's texts are times, of which some begin with a sign: years before the first."""
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return _is_time(kind.value_type)
+    return bool(pa.types.is_temporal(kind))
 
 
 def _parsed(value: Any) -> Any:
