@@ -149,6 +149,11 @@ class _Check:
             if len(self.problems) < SHOWN:
                 self.problems.append(InputError(self.source.path, str(problem), row=number))
 
+    def close(self) -> None:
+        """Gives back what is on disk."""
+        self.ids.close()
+        self.hashes.close()
+
     def mean_cap(self) -> int | None:
         """The mean cap on completion tokens, None when a row has none."""
         if self.builder is None or not self.requests or self.uncapped:
@@ -197,7 +202,11 @@ def plan_input(
         details=details,
     )
     shard_rows = job.output.shard_rows or SHARD_ROWS
-    plan = source.scan(shard_rows, on_progress=on_progress, check=check.checker(), limit=job.input.limit)
+    try:
+        plan = source.scan(shard_rows, on_progress=on_progress, check=check.checker(), limit=job.input.limit)
+    except BaseException:  # whatever it is, no file may stay open; it goes on its way
+        check.close()
+        raise
     builder: RequestBuilder | None = None
     if plan.rows == 0:
         problems = [InputError(source.path, "has no rows")]

@@ -64,8 +64,8 @@ def changed_in_output(run_dir: str, output: str, *, quoted: int, nulled: int) ->
     lines = []
     if quoted:
         lines.append(
-            f"made harmless: {counted(quoted, 'cell')} of {output} got a ' in front, as a spreadsheet would run "
-            f"them as formulas; as they are: batchlab export {run_dir} -o {output} --csv-raw"
+            f"made harmless: {counted(quoted, 'cell')} of {output} got a ' in front, as a spreadsheet would "
+            f"run them; as they are: batchlab export {run_dir} -o {output} --csv-raw"
         )
     if nulled:
         are = "is" if nulled == 1 else "are"
