@@ -1,4 +1,4 @@
-"""`--on-end COMMAND`: somebody is told that a run has ended. Whatever comes of it, the run's own end stays."""
+"""`--on-end COMMAND`: somebody is told that a run has ended. Whatever comes of it, the run's end stays."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def tell(command: str, summary: RunSummary, say: Callable[[str], None]) -> None:
     try:
         done = subprocess.run(
             command,
-            shell=True,  # it is the user's own line: pipes and variables are why it is given
+            shell=True,  # noqa: S602 - the user's own line: pipes and variables are why it is given
             input=json.dumps(summary.stated()).encode(),
             env={**os.environ, **{f"BATCHLAB_{name}": value for name, value in told.items()}},
             stdout=subprocess.DEVNULL,
