@@ -32,9 +32,9 @@ def tell(command: str, summary: RunSummary, say: Callable[[str], None]) -> None:
         "MESSAGE": summary.message,
     }
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S602 - the user's own line: pipes and variables are why it is given
             command,
-            shell=True,  # noqa: S602 - the user's own line: pipes and variables are why it is given
+            shell=True,
             input=json.dumps(summary.stated()).encode(),
             env={**os.environ, **{f"BATCHLAB_{name}": value for name, value in told.items()}},
             stdout=subprocess.DEVNULL,
