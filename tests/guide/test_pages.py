@@ -96,6 +96,15 @@ def test_what_a_page_names_exists(path):
         assert importlib.util.find_spec(module), module
 
 
+def test_each_of_the_readme_s_two_commands_needs_nothing_but_a_clone():
+    """`.ci/run` runs both; here, that neither needs the other to have been run."""
+    alone = {block.said("ci") and block.text.split(" && ")[0] for block in BLOCKS if block.said("ci")}
+    names = re.findall(r"^<!-- ci:(\w+) -->$", README.read_text(), re.MULTILINE)
+
+    assert names == ["quickstart", "test"]
+    assert alone == {"python3 -m venv .venv"}
+
+
 @pytest.mark.parametrize("name", sorted(cli.commands))
 def test_every_command_has_a_place_in_the_guide(name):
     assert f"`{name}" in page("commands")
