@@ -38,18 +38,18 @@ def transport_to(
 
     `write` is called before requests leave, `say` is told what a person should know of the way there.
     """
-    own, asked = endpoint.job, job.request.model
+    described, asked = endpoint.job, job.request.model
     return HttpTransport(
         endpoint.base_url,
         key=endpoint.key,
         limits=job.limits,
         task=job.request.task,
         stream=job.request.stream if stream is None else stream,
-        service=own.service,
-        model=(asked, own.model) if own.model is not None else None,
-        ca_bundle=own.ca_bundle,
-        insecure=own.insecure,
-        trust_env=own.trust_env,
+        service=described.service,
+        model=(asked, described.model) if described.model is not None else None,
+        ca_bundle=described.ca_bundle,
+        insecure=described.insecure,
+        trust_env=described.trust_env,
         write=write,
         say=say,
     )

@@ -78,7 +78,7 @@ def _cluster(job: Job, store: LockedRun, shards: int, say: Say) -> Crew:
             f"lost, what was in flight and what was answered within {flush_s:g} s there is paid again"
         )
     each = workers_each(job)
-    concurrency = min(job.limits_at(one).concurrency for one in job.endpoint)
+    concurrency = min(job.limits_at(endpoint).concurrency for endpoint in job.endpoint)
     crew.size = min(len(crew.nodes) * each, shards, concurrency)
     workers = f"{crew.size} worker{'s' if crew.size != 1 else ''}"
     nodes = f"{len(crew.nodes)} node{'s' if len(crew.nodes) != 1 else ''}"

@@ -82,7 +82,7 @@ class RayCrew:
                 code=code_digest(Path(__file__).parents[2]),
                 token=attendance.token,
                 cwd=str(Path.cwd()),
-                machine=this_machine() if any(own.host in SELF_STARTED for own in job.endpoint) else None,
+                machine=this_machine() if any(to.host in SELF_STARTED for to in job.endpoint) else None,
                 run=line(at),
             )
             return cls(attendance, link, link.join(Join(address, asked)).nodes)
