@@ -283,7 +283,7 @@ def test_another_engine_goes_on_with_what_a_dead_cluster_left(shared, memory, tm
     memory.rm_file("/data/runs/x/lease.json")  # as it is two minutes after a driver died
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / where)
-    assert run_status(URL).totals.rows == 16
+    assert run_status(URL).state.totals.rows == 16
     assert not verify_run(URL).problems
 
     done = execute(job, progress="none")

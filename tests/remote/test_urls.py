@@ -167,7 +167,7 @@ def test_a_store_that_has_only_the_basics_holds_a_whole_run(memory, simulator, t
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert isinstance(open_run("basics://data/runs/x"), RemoteRun)
-    assert run_status("basics://data/runs/x").totals.answered == 50
+    assert run_status("basics://data/runs/x").state.totals.answered == 50
     assert not verify_run("basics://data/runs/x").problems
     assert list(load("basics://data/runs/x")["n"]) == list(range(50))
     again = execute(job, progress="none", quiet=True)
