@@ -19,7 +19,7 @@ from batchlab.cli import cli
 from batchlab.cli.options import job_of
 from batchlab.guide import page, topics
 from batchlab.job import default_run_dir
-from batchlab.records import RESULT_COLUMNS
+from batchlab.result_columns import RESULT_COLUMNS
 from tests.conftest import ROOT
 from tests.guide.blocks import BLOCKS, PAGES, commands_of, outside_blocks
 

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.records import LATER_COLUMNS, RESULT_COLUMNS, ChatRequest, Shard, Usage
+from batchlab.records import ChatRequest, Shard, Usage
+from batchlab.result_columns import RESULT_COLUMNS, columns_since
 from batchlab.store.generations import Generation
 from batchlab.store.journal import encode
 from batchlab.store.locked import LockedRun
@@ -410,7 +411,7 @@ def test_a_crash_at_any_step_of_the_swap_is_finished_by_the_next_lock(tmp_path, 
 @pytest.mark.parametrize("written_as", [1, 2])
 def test_a_part_of_an_earlier_batchlab_is_read_with_nulls_for_later_columns(run, written_as):
     """Its input may even have a column of such a name, which is no result."""
-    later = {name for since, names in LATER_COLUMNS.items() if written_as < since for name in names}
+    later = set(columns_since(written_as))
     taken = min(later)
     inputs = INPUT.append_column(taken, pa.array(["mine"] * 5))
     opened = run.open_shard(SHARD)
