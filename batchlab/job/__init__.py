@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -155,7 +156,16 @@ class Job:
 def _section(name: str, data: Any) -> Any:
     """A section as `Job.to_dict` wrote it."""
     if name == "endpoint":
-        return tuple(EndpointJob(**{**one, "price": _section("price", one["price"])}) for one in data)
+        return tuple(
+            EndpointJob(
+                **{
+                    **one,
+                    "price": _section("price", one["price"]),
+                    "env_from": tuple(one.get("env_from", ())),
+                }
+            )
+            for one in data
+        )
     if name == "price":
         models = {model: _section("price", price) for model, price in data.get("models", {}).items()}
         ways = {
@@ -177,6 +187,9 @@ def default_run_dir(job: Job) -> str:
 def directory_name(text: str) -> str:
     """`text` as the name of a directory on every system: no sign, word or length that one refuses."""
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", text) or "run"
+    if not text.isascii():  # signs of other scripts are no names on every system, and still tell two apart
+        digest = hashlib.blake2b(unicodedata.normalize("NFC", text).encode(), digest_size=4).hexdigest()
+        name = f"{name.strip('-') or 'run'}-{digest}"
     if name.upper() in _DEVICES:
         name += "-run"
     if len(name) > MAX_NAME_CHARS:

@@ -19,7 +19,7 @@ class InputJob:
         flags="-i --input --input-file",
         unit="ROWS",
         group=FILES,
-        complete="path",
+        is_path=True,
         own_keyword="input",
         help="Prompts: .jsonl, .ndjson, .csv, .tsv (also .gz, .jsonl.zst), .parquet, a directory or glob of "
         "Parquet files, an s3://, gs://, az:// or hf:// URL of those, or - for standard input (JSONL).",
@@ -72,6 +72,7 @@ class InputJob:
         None,
         flags="--allow-files-under",
         unit="DIR",
+        is_path=True,
         shown="none is read",
         help="Read the files that rows name, if they are in DIR; relative paths are relative to it.",
     )
