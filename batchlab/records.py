@@ -140,7 +140,7 @@ class Row:
     """
 
     row_id: int
-    values: dict[str, Any]
+    values: Mapping[str, Any]
     problem: str | None = None
 
 

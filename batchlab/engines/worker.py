@@ -366,8 +366,9 @@ def _source(job: Job, plan: InputPlan, store: RunDir, spool: str) -> Source:
     """
     if job.request.prompt_file is not None and job.request_settings() != store.manifest["settings"]:
         raise UsageError(f"{job.request.prompt_file}: changed while the run was going on. Run it again.")
+    own = job.input
     source = open_source(
-        job.input.path, delimiter=job.input.delimiter, quotes=job.input.quotes, spool=Path(spool)
+        own.path, delimiter=own.delimiter, quotes=own.quotes, encoding=own.encoding, spool=Path(spool)
     )
     if not source.unchanged(plan, racy_ok=True):
         raise InputError(job.input.path, "changed while the run was going on", "Run it again.")

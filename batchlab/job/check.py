@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from batchlab.job import (
     ENDINGS,
     FAIL_ON,
+    INSIDE,
     PRICED_WAYS,
     SELF_STARTED,
     TASK_PATHS,
@@ -128,7 +129,7 @@ def _lines_may_name_models(job: Job) -> bool:
     """Whether the input may be a batch file, whose bodies name their models; its first line will tell."""
     request = job.request
     return (
-        job.input.json_lines
+        job.input.may_be_batch_lines
         and request.prompt is None
         and request.prompt_file is None
         and not request.messages
@@ -208,7 +209,7 @@ def _watching_problems(job: Job) -> list[str]:
     """A metrics or log file that would be written over another file of the job."""
     output = job.output
     places = {
-        "input.path": job.input.path,
+        "input.path": job.input.path.partition(INSIDE)[0],
         "output.file": output.file,
         "output.errors": output.errors,
         "output.metrics_file": output.metrics_file,

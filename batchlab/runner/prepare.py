@@ -122,7 +122,10 @@ def unchanged_input(store: RunDir) -> Source:
 
 def source_of(job: Job, spool: Path) -> Source:
     """The source that a job names; `spool` holds standard input."""
-    return open_source(job.input.path, delimiter=job.input.delimiter, quotes=job.input.quotes, spool=spool)
+    own = job.input
+    return open_source(
+        own.path, delimiter=own.delimiter, quotes=own.quotes, encoding=own.encoding, spool=spool
+    )
 
 
 def _created(
@@ -311,7 +314,7 @@ def _input_identity(job: Job) -> tuple[Any, ...]:
     """What decides the rows and columns of a run's parts, beside the content of the input."""
     own, output = job.input, job.output
     columns = (output.prefix, output.expand, output.expand_prefix if output.expand else "")
-    return (own.id, own.delimiter, own.quotes, own.limit, *columns)
+    return (own.id, own.delimiter, own.quotes, own.encoding, own.limit, *columns)
 
 
 def _changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchlab.errors import InputError
-from batchlab.inputs.sources.opening import jsonl as jsonl_reader
+from batchlab.inputs.sources import hashing
 from batchlab.inputs.sources.opening import open_source, spool_stdin
 from batchlab.inputs.sources.source import InputPlan
 
@@ -295,7 +295,7 @@ def test_no_reader_holds_the_file(tmp_path, monkeypatch):
     """Ten times the rows, the same memory."""
     import tracemalloc
 
-    monkeypatch.setattr(jsonl_reader, "HASH_BYTES", 1)
+    monkeypatch.setattr(hashing, "HASH_BYTES", 1)
 
     def peak(rows: int, name: str) -> int:
         path = tmp_path / name
