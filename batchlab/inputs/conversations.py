@@ -61,9 +61,8 @@ def row_messages(value: Any, column: str, *, sparse: bool) -> list[Message]:
     if value is None:
         raise RowFault(f"column {column!r} is null")
     if not isinstance(value, list) or not value:
-        raise RowFault(
-            f"column {column!r} is not a list of messages" + (": it is empty" if value == [] else "")
-        )
+        how = "; it is empty" if value == [] else ""
+        raise RowFault(f"column {column!r} is not a list of messages{how}")
     for message in value:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise RowFault(f"column {column!r}: a message needs a role and content")

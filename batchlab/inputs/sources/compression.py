@@ -20,7 +20,8 @@ from batchlab.errors import InputError
 from batchlab.inputs.sources.source import InputFile, unreadable
 
 FEED_BYTES = 64 * 1024
-ZSTD_FEED_BYTES = 4 * 1024  # its output cannot be limited: 4 kB become 128 MB at the very most
+FEW_BYTES = 256  # fed first where the output cannot be limited; then as many as give MUCH_BYTES or less
+MUCH_BYTES = 1 << 20
 BUFFER_BYTES = 1 << 18
 
 
@@ -109,6 +110,7 @@ class Packing:
     Attributes:
         magic: how such a file begins.
         command: unpacks one, where it cannot be read as it is.
+        bounded: whether its decompressor gives no more than it is asked for.
     """
 
     name: str
@@ -116,11 +118,12 @@ class Packing:
     magic: bytes
     begin: Callable[[], _Stream]
     command: str
+    bounded: bool = True
 
 
 PACKINGS = (
     Packing("gzip", ".gz", b"\x1f\x8b", _Gzip, "gunzip -k"),
-    Packing("zstd", ".zst", b"\x28\xb5\x2f\xfd", _Zstd, "zstd -d"),
+    Packing("zstd", ".zst", b"\x28\xb5\x2f\xfd", _Zstd, "zstd -d", bounded=False),
     Packing("bzip2", ".bz2", b"BZh", lambda: _Blocks(bz2.BZ2Decompressor()), "bunzip2 -k"),
     Packing("xz", ".xz", b"\xfd7zXZ\x00", lambda: _Blocks(lzma.LZMADecompressor()), "unxz -k"),
 )
@@ -150,7 +153,7 @@ class _Unpacked(io.RawIOBase):
         self._raw = raw
         self._shown_as = shown_as
         self._packing = packing
-        self._feed_bytes = ZSTD_FEED_BYTES if packing.name == "zstd" else FEED_BYTES
+        self._feed_bytes = FEED_BYTES if packing.bounded else FEW_BYTES
         self._stream = packing.begin()
         self._streams = 1
         self._began = False  # whether the current stream has given anything
@@ -199,6 +202,11 @@ class _Unpacked(io.RawIOBase):
         except Exception as error:
             raise self._problem(error) from error
         self._began = self._began or bool(found)
+        if not self._packing.bounded:
+            if len(found) > MUCH_BYTES:
+                self._feed_bytes = max(16, self._feed_bytes // 4)
+            elif len(found) < MUCH_BYTES // 4:
+                self._feed_bytes = min(FEED_BYTES, self._feed_bytes * 2)
         return found
 
     def _problem(self, error: Exception) -> Exception:

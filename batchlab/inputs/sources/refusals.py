@@ -84,7 +84,7 @@ _KINDS = (
     ),
     _Kind(
         "an array of NumPy",
-        "python -c \"import numpy as n, pandas as p; p.DataFrame(n.load({path!r})).to_parquet('rows.parquet')\"",
+        "python -c \"import numpy as n, pandas as p; p.DataFrame(n.load({path!r})).to_csv('rows.csv')\"",
         (".npy", ".npz"),
         (b"\x93NUMPY",),
     ),
@@ -140,12 +140,7 @@ def foreign(file: InputFile, head: bytes, shown_as: str, *, by_ending: bool) -> 
     if own.what == "a zip archive":
         own = _in_zip(file) or own
     path = shlex.quote(shown_as)
-    command = (
-        own.command.replace("{path!r}", repr(shown_as))
-        .replace("{path}", path)
-        .replace("{{", "{")
-        .replace("}}", "}")
-    )
+    command = own.command.replace("{path!r}", repr(shown_as)).replace("{path}", path)
     raise InputError(shown_as, f"is {own.what}", f"Use {command}.")
 
 
