@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pyarrow as pa
+import pytest
 
 from batchlab.errors import InputError
 from batchlab.inputs.sources.opening import open_source
@@ -33,9 +34,7 @@ def read(path, shard_rows=3, **options):
 
 def refused(path, **options) -> str:
     """The one line with which an input is refused."""
-    try:
+    with pytest.raises(InputError) as caught:
         read(path, **options)
-    except InputError as error:
-        assert "\n" not in str(error)
-        return str(error)
-    raise AssertionError(f"{path} was read")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -113,22 +113,23 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def storable(schema: pa.Schema, shown_as: str) -> pa.Schema:
-    """The schema in types that a Parquet file, and so a run's part, can hold.
+    """The schema in the types that a Parquet file, and so a run's part, gives back: seconds are milliseconds
+    there, and runs of a value are values.
 
     Raises:
-        InputError: a column has a type that none holds.
+        InputError: a column has a type that Parquet does not hold.
     """
     return pa.schema([_storable(field, shown_as) for field in schema], metadata=schema.metadata)
 
 
 def _storable(field: pa.Field, shown_as: str) -> pa.Field:
     for kind in dict.fromkeys((field.type, _plain(field.type))):
-        schema = pa.schema([pa.field("x", kind)])
         target = pa.BufferOutputStream()
         with contextlib.suppress(pa.ArrowException, NotImplementedError):
-            pq.write_table(schema.empty_table(), target)
-            if pq.read_schema(pa.BufferReader(target.getvalue())).field("x").type.equals(kind):
-                return field.with_type(kind)
+            is_extension = isinstance(kind, pa.BaseExtensionType)
+            empty = pa.array([], type=kind.storage_type if is_extension else kind)
+            pq.write_table(pa.table({"x": kind.wrap_array(empty) if is_extension else empty}), target)
+            return field.with_type(pq.read_schema(pa.BufferReader(target.getvalue())).field("x").type)
     raise InputError(
         shown_as,
         f"column {field.name!r} is {field.type}, which Parquet, and so a run, cannot hold",
@@ -165,11 +166,13 @@ def _cast(array: pa.Array, field: pa.Field, shown_as: str) -> pa.Array:
     try:
         if pa.types.is_run_end_encoded(array.type):
             array = pc.run_end_decode(array)
+        if isinstance(field.type, pa.BaseExtensionType) and isinstance(array.type, pa.BaseExtensionType):
+            return field.type.wrap_array(array.storage.cast(field.type.storage_type))
         return array.cast(field.type)
-    except (pa.ArrowException, NotImplementedError) as error:
+    except (pa.ArrowException, NotImplementedError, TypeError) as error:
         raise InputError(
             shown_as,
-            f"column {field.name!r} is {array.type}, and cannot become {field.type}, as the other files need "
+            f"column {field.name!r} is {array.type}, and cannot become {field.type}, as the run's parts have it "
             f"({str(error).splitlines()[0]})",
         ) from error
 
@@ -201,7 +204,7 @@ def no_text_rows(batch: pa.RecordBatch) -> dict[int, str]:
                 raise
         for index in range(len(column)):
             try:
-                column.take([index]).validate(full=True)
+                column.slice(index, 1).validate(full=True)
             except pa.ArrowInvalid:
                 found.setdefault(index, f"column {name!r} is not UTF-8 text")
     return found
@@ -209,9 +212,16 @@ def no_text_rows(batch: pa.RecordBatch) -> dict[int, str]:
 
 def without_rows(batch: pa.RecordBatch, rows: Mapping[int, str]) -> pa.RecordBatch:
     """The batch with nulls for those rows."""
-    indices = pa.array([None if index in rows else index for index in range(batch.num_rows)], pa.int64())
     fields = [field.with_nullable(True) for field in batch.schema]
     return pa.RecordBatch.from_arrays(
-        [column.take(indices) for column in batch.columns],
+        [_without(column, sorted(rows)) for column in batch.columns],
         schema=pa.schema(fields, metadata=batch.schema.metadata),
     )
+
+
+def _without(column: pa.Array, rows: Sequence[int]) -> pa.Array:
+    pieces, start = [], 0
+    for row in rows:
+        pieces += [column.slice(start, row - start), pa.nulls(1, column.type)]
+        start = row + 1
+    return pa.concat_arrays([*pieces, column.slice(start)])

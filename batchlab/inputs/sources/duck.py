@@ -93,8 +93,10 @@ class DuckSource(ArrowSource):
             with duckdb.connect(str(path), read_only=True, config={"threads": 1}) as connection:
                 query = self._inside if is_query(self._inside) else self._table(connection)
                 asked = f"SELECT * FROM ({query}) {more}" if more else query  # noqa: S608 - the user's own
-                connection.execute(asked)
-                yield connection.to_arrow_reader(BATCH_ROWS)
+                relation = connection.sql(asked)
+                if relation is None:
+                    raise InputError(self.path, "the query gives no rows", "Write a SELECT.")
+                yield relation.to_arrow_reader(BATCH_ROWS)
         except duckdb.Error as error:
             raise InputError(self.path, f"DuckDB: {str(error).splitlines()[0]}") from error
 

@@ -16,7 +16,7 @@ from batchlab.remote.storage import RemoteFile
 
 FILE_MAGIC = b"ARROW1"
 STREAM_MAGIC = b"\xff\xff\xff\xff"
-_ENDS = (b"\xff\xff\xff\xff\x00\x00\x00\x00", b"\x00\x00\x00\x00")
+STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 class IpcSource(ArrowSource):
@@ -53,7 +53,7 @@ class IpcSource(ArrowSource):
         is_file = opened.read(len(FILE_MAGIC)) == FILE_MAGIC
         if not is_file:
             opened.seek(max(0, file_size(path) - 8))
-            if not opened.read(8).endswith(_ENDS):
+            if opened.read(8) != STREAM_END:
                 raise InputError(
                     str(path), "cut-off Arrow stream: it has no end", "Copy or download it again."
                 )
