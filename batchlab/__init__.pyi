@@ -13,10 +13,10 @@ from batchlab.errors import CorruptRun as CorruptRun
 from batchlab.errors import InputError as InputError
 from batchlab.errors import RunStopped as RunStopped
 from batchlab.errors import UsageError as UsageError
-from batchlab.planning.preview import Preview
 from batchlab.records import Completion as Completion
 from batchlab.records import Failure as Failure
 from batchlab.run_summary import RunSummary as RunSummary
+from batchlab.planning.preview import Preview
 
 __version__: str
 __all__: list[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from decimal import Decimal
 
@@ -13,6 +14,7 @@ import pytest
 from batchlab.errors import InputError
 from batchlab.inputs.plan import plan_input
 from batchlab.inputs.sources.opening import open_source
+from batchlab.inputs.templates import RowProblem
 from batchlab.job.file import job_from
 from batchlab.store.parts import part_schema
 
@@ -141,10 +143,8 @@ def test_no_type_ends_a_run_and_each_comes_out_as_it_went_in(tmp_path, name, use
         assert _plain(one["x"]).equals(want.cast(_plain(one["x"]).type))
     for row in source.rows(shard, plan):
         if planned.builder is not None:
-            try:
+            with contextlib.suppress(RowProblem):
                 planned.builder.build(row)
-            except ValueError as problem:
-                assert "cannot be" in str(problem)
 
 
 def _plain(column):
@@ -265,6 +265,6 @@ def test_times_are_what_they_are_without_pandas(tmp_path):
 
     assert eval(out, {"datetime": dt}) == [
         "2023-11-14 22:13:20.123456789",
-        dt.datetime(1970, 1, 1, 0, 0, 0, 1),
+        dt.datetime(1970, 1, 1, 0, 0, 0, 1),  # noqa: DTZ001
         None,
     ]

@@ -26,7 +26,7 @@ def book(path, **sheets):
 
 ROWS = [
     ["id", "prompt", "score", "day", "at", "ok", "mixed"],
-    [1, "a", 1.5, dt.date(2026, 1, 2), dt.datetime(2026, 1, 2, 3, 4, 5), True, 1],
+    [1, "a", 1.5, dt.date(2026, 1, 2), dt.datetime(2026, 1, 2, 3, 4, 5), True, 1],  # noqa: DTZ001
     [],
     [2, "é\n", None, None, None, False, "x"],
     [3, "=1+1", 2, dt.date(2026, 1, 3), dt.time(1, 2), True, None],

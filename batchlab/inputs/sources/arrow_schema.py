@@ -172,8 +172,8 @@ def _cast(array: pa.Array, field: pa.Field, shown_as: str) -> pa.Array:
     except (pa.ArrowException, NotImplementedError, TypeError) as error:
         raise InputError(
             shown_as,
-            f"column {field.name!r} is {array.type}, and cannot become {field.type}, as the run's parts have it "
-            f"({str(error).splitlines()[0]})",
+            f"column {field.name!r} is {array.type}, and cannot become {field.type}, as the run's parts have "
+            f"it ({str(error).splitlines()[0]})",
         ) from error
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from batchlab.errors import InputError
 from batchlab.inputs.sources.column_types import Kind, kind_of_key
@@ -20,6 +20,7 @@ from batchlab.records import Row, Shard
 
 REPORT_EVERY = 5_000
 MAX_FIELD_BYTES = 256 * 1024 * 1024
+HASH_ROWS = 500
 MANY_LINES = 10  # of one record: then it is worth looking whether they are records of their own
 MOST_LINES = 200_000  # of one record, quoted or not
 NO_UTF8 = (
@@ -28,14 +29,8 @@ NO_UTF8 = (
 NO_QUOTES = "if quotes are plain text, pass {input.quotes=false}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """Cells, and what is wrong with them, from the line `number` at `offset` on."""
-
-    offset: int
-    number: int
-    cells: list[str]
-    problem: str | None = None
+# cells, and what is wrong with them, from an offset and the line of that number on
+_Record: TypeAlias = "tuple[int, int, list[str], str | None]"
 
 
 @dataclass(slots=True)
@@ -52,32 +47,62 @@ class _Lines:
     shown_as: str
     offset: int = 0
     number: int = 0
-    digest: hashlib.blake2b | None = None
+    seen: Callable[[bytes], None] | None = None
     first: int = field(default=1, init=False)
     no_text: str | None = field(default=None, init=False)
     inner: list[str] = field(default_factory=list, init=False)
 
     def __iter__(self) -> Iterator[str]:
+        seen = self.seen
         for line in self.file:
             self.offset += len(line)
             self.number += 1
-            if self.digest is not None:
-                self.digest.update(line)
+            if seen is not None:
+                seen(line)
             try:
-                text = line.decode("utf-8")
+                text = line.decode()
             except UnicodeDecodeError as error:
-                text = line.decode("utf-8", "replace")
-                self.no_text = self.no_text or (
-                    f"byte {error.start + 1} ({line[error.start]:#04x}) of line {self.number} is {NO_UTF8}"
-                )
-            if self.number == 1:
-                text = text.removeprefix("\ufeff")
+                text = self._replaced(line, error)
             if self.number > self.first:
-                if len(self.inner) < MOST_LINES:
-                    self.inner.append(text)
-                else:
-                    raise _stray(self.shown_as, self.first, self.number, "have not ended yet")
+                self._inside(text)
+            elif self.number == 1:
+                text = text.removeprefix("\ufeff")
             yield text
+
+    def _replaced(self, line: bytes, error: UnicodeDecodeError) -> str:
+        self.no_text = self.no_text or (
+            f"byte {error.start + 1} ({line[error.start]:#04x}) of line {self.number} is {NO_UTF8}"
+        )
+        return line.decode("utf-8", "replace")
+
+    def _inside(self, text: str) -> None:
+        """Takes note of a record's second line, and of those that follow."""
+        if len(self.inner) == MOST_LINES:
+            raise _stray(self.shown_as, self.first, self.number, "have not ended yet")
+        self.inner.append(text)
+
+
+class _Digest:
+    """The hash of lines, made of many together.
+
+    Attributes:
+        see: takes the next line.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._lines: list[bytes] = []
+        self.see = self._lines.append
+
+    def flush(self) -> None:
+        """Hashes the lines so far, and lets go of them."""
+        self._digest.update(b"".join(self._lines))
+        self._lines.clear()
+
+    def hexdigest(self) -> str:
+        """Of all lines so far."""
+        self.flush()
+        return self._digest.hexdigest()
 
 
 def _stray(shown_as: str, first: int, last: int, why: str) -> InputError:
@@ -120,19 +145,19 @@ class DelimitedSource(RecordSource):
         limit: int | None = None,
     ) -> InputPlan:
         """See `Source.scan`."""
-        digest = hashlib.blake2b(digest_size=16)
+        digest = _Digest()
         scan = Pass(shard_rows, check, limit, several=len(self._files) > 1)
         tally = _Tally()
         kinds = self._kinds()
         for number, (one, text) in enumerate(zip(self._files, self._texts, strict=True)):
             scan.begin(number, one)
             total = text.total if len(self._files) == 1 else None
-            lines = _Lines(text.open(), text.shown_as, digest=digest)
+            lines = _Lines(text.open(), text.shown_as, seen=digest.see)
             with lines.file, read_errors(text.shown_as):
                 records = self._records(number, lines)
                 names = self._header(text, records)
                 tally.lines -= 1
-                self._take(scan, records, names, lines, tally, on_progress, total)
+                self._take(scan, records, names, lines, digest, tally, on_progress, total)
             tally.lines += lines.number
         found = [
             f"{text.shown_as}: {dialect.described()}"
@@ -150,29 +175,33 @@ class DelimitedSource(RecordSource):
         records: Iterator[_Record],
         names: tuple[str, ...],
         lines: _Lines,
+        digest: _Digest,
         tally: _Tally,
         on_progress: OnProgress | None,
         total: int | None,
     ) -> None:
         """Takes in the rows of one file."""
         check, width, shard_rows = scan.checker(), len(names), scan.builder.shard_rows
-        for record in records:
-            if scan.full:
+        rows, most = scan.rows, scan.most
+        for offset, number, cells, problem in records:
+            if rows >= most:
                 break
-            rows, cells, problem = scan.rows, record.cells, record.problem
             if rows % shard_rows == 0:
-                scan.builder.positions.append(scan.bookmark({"offset": record.offset, "line": record.number}))
-            if lines.number > record.number:
-                tally.see(record.number, lines.number)
+                scan.builder.positions.append(scan.bookmark({"offset": offset, "line": number}))
+            if lines.number != number:
+                tally.see(number, lines.number)
             if problem is None and len(cells) != width:
                 problem = _misfit(width, cells)
             if problem is not None:
-                scan.bad(record.number, problem, rows)
+                scan.bad(number, problem, rows)
             elif check is not None:
-                check(rows, dict(zip(names, cells, strict=True)), record.number)
-            scan.rows += 1
-            if on_progress is not None and scan.rows % REPORT_EVERY == 0:
-                on_progress(lines.offset, total)
+                check(rows, dict(zip(names, cells, strict=True)), number)
+            rows += 1
+            if rows % HASH_ROWS == 0:
+                digest.flush()
+                if on_progress is not None and rows % REPORT_EVERY == 0:
+                    on_progress(lines.offset, total)
+        scan.rows = rows
 
     def _read(self, shard: Shard, plan: InputPlan) -> Iterator[Row]:
         first, row_id = shard.position.get("file", 0), shard.first_row
@@ -190,13 +219,12 @@ class DelimitedSource(RecordSource):
                     names = plan.columns[: len(plan.columns) - len(keys)] if keys else plan.columns
             lines = _Lines(text.open(start), text.shown_as, offset=start, number=line - 1)
             with lines.file:
-                for record in self._records(number, lines, width=len(names)):
-                    problem = record.problem
-                    if problem is None and len(record.cells) != len(names):
-                        problem = _misfit(len(names), record.cells)
+                for _, _, cells, problem in self._records(number, lines, width=len(names)):
+                    if problem is None and len(cells) != len(names):
+                        problem = _misfit(len(names), cells)
                     values: dict[str, Any] = {}
                     if problem is None:
-                        values = dict(zip(names, record.cells, strict=True))
+                        values = dict(zip(names, cells, strict=True))
                         if keys:
                             values = {**keys, **values}
                     yield Row(row_id, values, problem)
@@ -258,14 +286,14 @@ class DelimitedSource(RecordSource):
                 return
             except csv.Error as error:
                 cells, problem = [], f"not valid CSV ({error}); {NO_QUOTES}"
-            if lines.number > first:
-                problem = self._looked_at(lines, first, width, dialect.delimiter, problem)
-                lines.inner.clear()
-            if lines.no_text is not None:
+            if lines.inner or lines.no_text is not None:
+                if lines.inner:
+                    problem = self._looked_at(lines, first, width, dialect.delimiter, problem)
+                    lines.inner.clear()
                 problem, lines.no_text = problem or lines.no_text, None
             if cells or problem is not None:
                 width = width or len(cells)
-                yield _Record(offset, first, cells, problem)
+                yield offset, first, cells, problem
 
     def _looked_at(
         self, lines: _Lines, first: int, width: int, delimiter: str, problem: str | None
@@ -289,16 +317,15 @@ class DelimitedSource(RecordSource):
         first = next(records, None)
         if first is None:
             raise InputError(text.shown_as, "has no header line and no rows")
-        if first.problem is not None:
-            raise InputError(text.shown_as, first.problem, row=first.number)
+        _, number, names, problem = first
+        if problem is not None:
+            raise InputError(text.shown_as, problem, row=number)
         seen: set[str] = set()
-        for name in first.cells:
+        for name in names:
             if name in seen:
-                raise InputError(
-                    text.shown_as, f"two columns are named {name!r}", "Rename one.", row=first.number
-                )
+                raise InputError(text.shown_as, f"two columns are named {name!r}", "Rename one.", row=number)
             seen.add(name)
-        return tuple(first.cells)
+        return tuple(names)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -117,7 +116,7 @@ class JsonPass(Pass):
         loads, check, first = orjson.loads, self.checker(), self._lines + 1
         knows = self.types.knows if self._seen_one else _knows_nothing
         rows, shard_at = self.rows, len(self.builder.positions) * self.builder.shard_rows
-        limit = self._limit if self._limit is not None else sys.maxsize
+        limit = self.most
         lines = block.split(b"\n")
         if not lines[-1]:
             lines.pop()

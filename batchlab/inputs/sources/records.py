@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,21 +96,21 @@ class Pass:
     """One pass over files whose rows are read one after another.
 
     Attributes:
-        rows: seen so far; `full` once there are as many as wanted.
+        rows: seen so far; `full` once there are `most`, as many as are wanted.
     """
 
     def __init__(self, shard_rows: int, check: CheckRow | None, limit: int | None, *, several: bool) -> None:
         self.builder = PlanBuilder(shard_rows)
         self.rows = 0
         self._check = check
-        self._limit = limit
+        self.most = sys.maxsize if limit is None else limit
         self._several = several
         self._file: tuple[int, DataFile] | None = None
 
     @property
     def full(self) -> bool:
         """Whether no more rows are wanted."""
-        return self._limit is not None and self.rows >= self._limit
+        return self.rows >= self.most
 
     def begin(self, number: int, file: DataFile) -> None:
         """The next rows are those of this file."""
