@@ -176,7 +176,11 @@ class ArrowSource:
 
     def _schema(self) -> pa.Schema:
         if self._found is None:
-            schemas = [(str(one), cleaned(self._schema_of(one.file))) for one in self._files]
+            schemas = []
+            for one in self._files:
+                schema = self._schema_of(one.file)
+                with damage(one.file, "damaged file"):  # a name that is no text
+                    schemas.append((str(one), cleaned(schema)))
             if len(schemas) == 1:
                 schemas = [(self.path, schemas[0][1])]
             schema = keys_schema(united(schemas), [one.keys for one in self._files])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +19,23 @@ from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Read
 from batchlab.records import Row, Shard
 
 REPORT_EVERY = 1_000
+# what a file that is no workbook, or not a whole one, makes the library raise
+_DAMAGE = (
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    SyntaxError,
+    EOFError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 LOOK_ROWS = 100  # in which a sheet that is not empty has a cell
 
 
@@ -94,19 +113,7 @@ class SheetSource(RecordSource):
                 book = openpyxl.load_workbook(file, read_only=True, data_only=True)
                 with contextlib.closing(book):
                     yield _rows(self._sheet(book))
-            except (
-                KeyError,
-                ValueError,
-                TypeError,
-                AttributeError,
-                IndexError,
-                SyntaxError,
-                EOFError,
-                zipfile.BadZipFile,
-                openpyxl.utils.exceptions.InvalidFileException,
-            ) as error:
-                if isinstance(error, InputError):
-                    raise
+            except (*_DAMAGE, openpyxl.utils.exceptions.InvalidFileException) as error:
                 raise InputError(
                     self.path,
                     f"damaged Excel workbook ({(str(error).splitlines() or [type(error).__name__])[0]})",

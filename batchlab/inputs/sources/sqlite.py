@@ -142,7 +142,7 @@ class SqliteSource(RecordSource):
             connection.text_factory = _text
             with contextlib.closing(connection):
                 yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # a column's name may be no text
             raise InputError(self.path, f"SQLite: {error}") from error
 
     def _asked(self, connection: sqlite3.Connection) -> sqlite3.Cursor:
