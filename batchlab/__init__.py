@@ -18,9 +18,9 @@ from batchlab.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from batchlab.api import load, plan, run, stream
-    from batchlab.errors import BatchlabError, CorruptRun, InputError, RunStopped, UsageError
+    from batchlab.errors import BatchlabError, CorruptRun, InputError, UsageError
     from batchlab.records import Completion, Failure
-    from batchlab.run_summary import RunSummary
+    from batchlab.run_end import RunStopped, RunSummary
 
 _HOME = {
     "BatchlabError": "batchlab.errors",
@@ -28,8 +28,8 @@ _HOME = {
     "CorruptRun": "batchlab.errors",
     "Failure": "batchlab.records",
     "InputError": "batchlab.errors",
-    "RunStopped": "batchlab.errors",
-    "RunSummary": "batchlab.run_summary",
+    "RunStopped": "batchlab.run_end",
+    "RunSummary": "batchlab.run_end",
     "UsageError": "batchlab.errors",
     "load": "batchlab.api",
     "plan": "batchlab.api",

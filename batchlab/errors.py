@@ -4,20 +4,14 @@
     ├── UsageError      exit 2    flags, job file, environment, lock: nothing was sent
     │   └── InputError  exit 2    the prompts file; carries path and row
     ├── CorruptRun      exit 1    stored results fail their checksums
-    ├── RunStopped      exit 3    the run cannot go on now; resumable
-    └── ApiError                  one attempt failed; becomes a Failure in dispatch, never reaches the CLI
+    ├── RunStopped      exit 3    the run cannot go on now; resumable (`run_end`)
+    └── ApiError                  one attempt failed; becomes a Failure in dispatch, and never leaves it
 
 Exit codes: 0 every row answered · 1 finished, some rows failed · 2 nothing was sent ·
 3 stopped early, resumable · 130/143 interrupted, resumable.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from batchlab.records import Outcome, Usage
-    from batchlab.run_summary import RunSummary
 
 EXIT_OK = 0
 EXIT_FAILED_ROWS = 1
@@ -64,34 +58,3 @@ class InputError(UsageError):
 
 class CorruptRun(BatchlabError):
     """Stored results fail their checksums, and not as a crash would leave them."""
-
-
-class RunStopped(BatchlabError):
-    """The run cannot go on now. Everything that arrived is saved; the same command goes on.
-
-    Attributes:
-        reason: one of `budget`, `deadline`, `key`, `quota`, `outage`, `disk`, `storage`, `endpoint`,
-            `input`.
-        summary: how far the run is, where `batchlab.run` or `batchlab.stream` raised it; else None.
-    """
-
-    exit_code = EXIT_STOPPED
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.summary: RunSummary | None = None
-
-
-class ApiError(BatchlabError):
-    """One attempt failed.
-
-    Attributes:
-        outcome: what is to be done about it.
-        usage: tokens the provider reported for it all the same; they were paid and not kept.
-    """
-
-    def __init__(self, outcome: Outcome, usage: Usage | None = None) -> None:
-        super().__init__(outcome.message)
-        self.outcome = outcome
-        self.usage = usage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -13,6 +14,7 @@ from batchlab.records import Failure, Result
 MOST_WORDS = 10  # that are counted one by one: a server may say another with each answer
 WORD_CHARS = 40
 OTHERS = "…"  # stands for all further words
+KEPT_RESULTS = 64  # that `RunningTotals` sums at once: so few that their answers are no memory to speak of
 
 
 class WordCounts(dict[str, int]):
@@ -80,7 +82,8 @@ class Totals:
     `waste_without_cost` counts rows whose attempts that were paid and not kept have no known cost,
     `empty` answered rows without content, `unknown_finish` the finish reasons that `protocol.finish` does
     not know. `cost_usd` and `cost_wasted_usd` are the sums of what is known, 0 without any: whoever shows
-    money takes it from `spent_usd`, `kept_usd`, `wasted_usd` or `stated`.
+    money, or reckons with it, takes it from `spent_usd`, `whole_usd`, `kept_usd`, `wasted_usd` or `stated`,
+    and asks nothing else whether a cost is known.
     """
 
     rows: int = 0
@@ -120,15 +123,10 @@ class Totals:
         return cls(**{**data, "unknown_finish": WordCounts(data.get("unknown_finish", ()))})
 
     def __add__(self, other: Totals) -> Totals:
-        return Totals(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+        return Totals(*map(operator.add, _values(self), _values(other)))
 
     def __sub__(self, other: Totals) -> Totals:
-        return Totals(*(getattr(self, name) - getattr(other, name) for name in self.__slots__))
-
-    @property
-    def whole_usd(self) -> float | None:
-        """As `spent_usd`; None as soon as the cost of anything that was billed is not known."""
-        return None if self.rows_without_cost or self.waste_without_cost else self.spent_usd
+        return Totals(*map(operator.sub, _values(self), _values(other)))
 
     @property
     def tokens_used(self) -> int:
@@ -145,19 +143,35 @@ class Totals:
     def spent_usd(self) -> float | None:
         """US dollars spent, kept and wasted; None when something was billed and the cost of nothing is known.
 
-        With some of it known, it is the sum of that; `rows_without_cost` and `waste_without_cost` say
-        for how many rows more was billed.
+        With some of it known, it is the sum of that; `unpriced` says for how many rows more was billed.
         """
         spent = self.cost_usd + self.cost_wasted_usd
-        unknown = self.rows_without_cost + self.waste_without_cost
-        known = self.answered - self.reused - self.rows_without_cost
-        return None if unknown and not known and not spent else spent
+        return None if self.unpriced and not self._priced and not spent else spent
+
+    @property
+    def whole_usd(self) -> float | None:
+        """As `spent_usd`; None as soon as the cost of anything that was billed is not known."""
+        return None if self.unpriced else self.spent_usd
+
+    @property
+    def unpriced(self) -> int:
+        """How often something was billed at a cost that nobody knows: in no sum."""
+        return self.rows_without_cost + self.waste_without_cost
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether all that is `unpriced` are answers of which no usage was reported."""
+        return not self.waste_without_cost and 0 < self.rows_without_cost <= self.rows_without_usage
+
+    @property
+    def _priced(self) -> int:
+        """Rows that were billed for their answers, at a known cost."""
+        return self.answered - self.reused - self.rows_without_cost
 
     @property
     def kept_usd(self) -> float | None:
         """Of `spent_usd`, what the answers cost; None when some were billed and the cost of none is known."""
-        known = self.answered - self.reused - self.rows_without_cost
-        unknown = self.rows_without_cost and not known and not self.cost_usd
+        unknown = self.rows_without_cost and not self._priced and not self.cost_usd
         return None if unknown or self.spent_usd is None else self.cost_usd
 
     @property
@@ -177,105 +191,121 @@ class Totals:
         }
 
 
-def result_totals(result: Result) -> Totals:
-    """The totals of one row."""
-    tally = Tally()
-    tally.add_result(result)
-    return tally.totals()
+_values = operator.attrgetter(*Totals.__slots__)
 
 
-class Tally:
-    """Totals that grow: one result at a time, without an object for each."""
-
-    __slots__ = Totals.__slots__
-
-    rows: int
-    ok: int
-    truncated: int
-    filtered: int
-    invalid: int
-    failed: int
-    retryable_failed: int
-    bad_input: int
-    attempts: int
-    cut_off: int
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cached_tokens: int
-    cache_write_tokens: int
-    reasoning_tokens: int
-    wasted_prompt_tokens: int
-    wasted_completion_tokens: int
-    rows_without_usage: int
-    rows_without_cost: int
-    waste_without_cost: int
-    cost_usd: float
-    cost_wasted_usd: float
-    reused: int
-    empty: int
-    unknown_finish: WordCounts
-
-    def __init__(self, totals: Totals = Totals()) -> None:
-        for name in Totals.__slots__:
-            setattr(self, name, getattr(totals, name))
-
-    @property
-    def answered(self) -> int:
-        """Rows with a completion of any status."""
-        return self.rows - self.failed
-
-    def totals(self) -> Totals:
-        """The sums so far."""
-        return Totals(*(getattr(self, name) for name in self.__slots__))
-
-    def add(self, totals: Totals) -> None:
-        """Adds sums."""
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(totals, name))
-
-    def add_result(self, result: Result) -> None:
-        """Adds one row."""
-        self.rows += 1
-        self.attempts += result.attempts
-        self.cut_off += result.cut_off
-        self.wasted_prompt_tokens += result.wasted_prompt_tokens or 0
-        self.wasted_completion_tokens += result.wasted_completion_tokens or 0
-        self.cost_wasted_usd += result.cost_wasted_usd or 0.0
-        if result.cost_wasted_usd is None and (
-            result.wasted_prompt_tokens or result.wasted_completion_tokens
-        ):
-            self.waste_without_cost += 1
+def totals_of(results: Iterable[Result]) -> Totals:
+    """The totals of some rows, by their results."""
+    rows = ok = truncated = filtered = invalid = failed = retryable_failed = bad_input = 0
+    attempts = cut_off = prompt = completion = total = cached = cache_write = reasoning = 0
+    wasted_prompt = wasted_completion = without_usage = without_cost = waste_without_cost = 0
+    reused = empty = 0
+    cost_usd = cost_wasted_usd = 0.0
+    words = NO_WORDS
+    for result in results:
+        rows += 1
+        attempts += result.attempts
+        cut_off += result.cut_off
+        if result.wasted_prompt_tokens or result.wasted_completion_tokens:
+            wasted_prompt += result.wasted_prompt_tokens or 0
+            wasted_completion += result.wasted_completion_tokens or 0
+            waste_without_cost += result.cost_wasted_usd is None
+        cost_wasted_usd += result.cost_wasted_usd or 0.0
         if isinstance(result, Failure):
-            self.failed += 1
-            self.retryable_failed += result.retryable
-            self.bad_input += result.error_class == "bad_input"
-            return
+            failed += 1
+            retryable_failed += result.retryable
+            bad_input += result.error_class == "bad_input"
+            continue
         match result.status:
             case "ok":
-                self.ok += 1
+                ok += 1
             case "truncated":
-                self.truncated += 1
+                truncated += 1
             case "filtered":
-                self.filtered += 1
+                filtered += 1
             case "invalid":
-                self.invalid += 1
+                invalid += 1
         if (word := unknown_finish(result.reply.finish_reason)) is not None:
-            self.unknown_finish += {word: 1}
-        self.empty += result.error_class == "empty"
+            words += {word: 1}
+        empty += result.error_class == "empty"
         usage = result.reply.usage
-        self.prompt_tokens += usage.prompt_tokens or 0
-        self.completion_tokens += usage.completion_tokens or 0
-        self.total_tokens += usage.total_tokens or 0
-        self.cached_tokens += usage.cached_tokens or 0
-        self.cache_write_tokens += usage.cache_write_tokens or 0
-        self.reasoning_tokens += usage.reasoning_tokens or 0
+        prompt += usage.prompt_tokens or 0
+        completion += usage.completion_tokens or 0
+        total += usage.total_tokens or 0
+        cached += usage.cached_tokens or 0
+        cache_write += usage.cache_write_tokens or 0
+        reasoning += usage.reasoning_tokens or 0
         if usage.prompt_tokens is None and usage.completion_tokens is None:
             if result.cost_usd == 0.0:
-                self.reused += 1
+                reused += 1
             else:
-                self.rows_without_usage += 1
+                without_usage += 1
         if result.cost_usd is None:
-            self.rows_without_cost += 1
+            without_cost += 1
         else:
-            self.cost_usd += result.cost_usd
+            cost_usd += result.cost_usd
+    return Totals(
+        rows=rows,
+        ok=ok,
+        truncated=truncated,
+        filtered=filtered,
+        invalid=invalid,
+        failed=failed,
+        retryable_failed=retryable_failed,
+        bad_input=bad_input,
+        attempts=attempts,
+        cut_off=cut_off,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=total,
+        cached_tokens=cached,
+        cache_write_tokens=cache_write,
+        reasoning_tokens=reasoning,
+        wasted_prompt_tokens=wasted_prompt,
+        wasted_completion_tokens=wasted_completion,
+        rows_without_usage=without_usage,
+        rows_without_cost=without_cost,
+        waste_without_cost=waste_without_cost,
+        cost_usd=cost_usd,
+        cost_wasted_usd=cost_wasted_usd,
+        reused=reused,
+        empty=empty,
+        unknown_finish=words,
+    )
+
+
+def sum_of(parts: Iterable[Totals]) -> Totals:
+    """The sum of totals."""
+    return sum(parts, Totals())
+
+
+class RunningTotals:
+    """Totals that grow with each result: some results are kept and summed at once.
+
+    For each by itself, a sum costs four times as much as what it sums (`Totals` has 26 counts).
+    """
+
+    __slots__ = ("_results", "_sum")
+
+    def __init__(self) -> None:
+        self._sum = Totals()
+        self._results: list[Result] = []
+
+    @property
+    def totals(self) -> Totals:
+        """The sums so far."""
+        if self._results:
+            self._sum += totals_of(self._results)
+            self._results.clear()
+        return self._sum
+
+    def count(self, result: Result) -> None:
+        """One row more."""
+        self._results.append(result)
+        if len(self._results) >= KEPT_RESULTS:
+            self._sum += totals_of(self._results)
+            self._results.clear()
+
+    def change(self, by: Totals) -> None:
+        """What was counted for rows has changed."""
+        self._sum += by

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from batchlab.cli import main
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
+from tests.warm import FORKS, Warm
 
 # The machine is shared: how long an example takes says nothing.
 settings.register_profile("batchlab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -60,22 +62,45 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "SIMULATOR_KEY": CANARY, **more}
 
 
-@pytest.fixture
-def batchlab(tmp_path: Path) -> Callable[..., Finished]:
-    """Runs the command in `tmp_path` and returns what it said."""
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """A process that forks for each command, until the end of the session."""
+    forking = Warm()
+    yield forking
+    forking.close()
 
-    def run(*words: str | Path, stdin: str | None = None, timeout_s: float = 60, **env: str) -> Finished:
-        done = subprocess.run(
-            command(*words),
-            cwd=tmp_path,
-            env=environment(**env),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
-        assert CANARY not in done.stdout + done.stderr
-        return Finished(done.returncode, done.stdout, done.stderr)
+
+@pytest.fixture
+def batchlab(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Finished]:
+    """Runs the command in `tmp_path`, in a process of its own, and returns what it said.
+
+    It is forked from one that has imported everything; with `cold=True`, or a variable that Python reads when
+    it starts, it is started as a user does.
+    """
+
+    def run(
+        *words: str | Path, stdin: str | None = None, timeout_s: float = 60, cold: bool = False, **env: str
+    ) -> Finished:
+        if cold or not FORKS or any(name.startswith("PYTHON") for name in env):
+            done = subprocess.run(
+                command(*words),
+                cwd=tmp_path,
+                env=environment(**env),
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+            )
+            said = Finished(done.returncode, done.stdout, done.stderr)
+        else:
+            forking: Warm = request.getfixturevalue("warm")
+            said = Finished(
+                *forking.run(
+                    map(str, words), cwd=tmp_path, env=environment(**env), stdin=stdin, timeout_s=timeout_s
+                )
+            )
+        assert CANARY not in said.out + said.err
+        return said
 
     run.home = tmp_path
     return run
@@ -87,23 +112,6 @@ def here(capfd, monkeypatch, tmp_path: Path) -> Callable[..., Finished]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIMULATOR_KEY", CANARY)
     return lambda *words: ended_here(monkeypatch, capfd, words)
-
-
-@pytest.fixture
-def simulator() -> Iterator[Callable[..., SimulatorHandle]]:
-    """Starts simulators in this process; each is stopped at the end of the test."""
-    started: list[Simulator] = []
-
-    def start(**options: object) -> SimulatorHandle:
-        settings = {"api_key": CANARY, "latency_median_s": 0.0, **options}
-        server = Simulator(SimulatorOptions.from_dict(settings))
-        server.start()
-        started.append(server)
-        return SimulatorHandle(server.base_url)
-
-    yield start
-    for server in started:
-        server.stop()
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,33 @@ class SimulatorHandle:
         """Empties the ledger."""
         with urlopen(Request(f"{self.base_url}/simulator/reset", method="POST"), timeout=10):
             pass
+
+
+@contextmanager
+def simulating(*, clock: Callable[[], float] | None = None, **options: object) -> Iterator[SimulatorHandle]:
+    """A simulator in this process that takes the canary key, until the end of the block."""
+    settings = {"api_key": CANARY, "latency_median_s": 0.0, **options}
+    with Simulator(SimulatorOptions.from_dict(settings), clock=clock) as server:
+        yield SimulatorHandle(server.base_url)
+
+
+@contextmanager
+def simulating_apart(latency_s: float) -> Iterator[SimulatorHandle]:
+    """The same in a process of its own, for those that fork, or measure themselves."""
+    words = command("simulate", "--port", "0", "--api-key", CANARY, "--latency", str(latency_s))
+    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield SimulatorHandle(server.stdout.readline().split()[1])
+        finally:
+            server.terminate()
+
+
+@pytest.fixture
+def simulator() -> Iterator[Callable[..., SimulatorHandle]]:
+    """Starts simulators in this process; each is stopped at the end of the test."""
+    with ExitStack() as started:
+        yield lambda **options: started.enter_context(simulating(**options))
 
 
 @pytest.fixture

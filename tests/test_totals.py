@@ -9,12 +9,23 @@ import pickle
 import pytest
 
 from batchlab.arrow import pa
-from batchlab.looking.summary import finish_text, notes, summary_lines
-from batchlab.records import RESULT_COLUMNS, Completion, Reply, Timing
-from batchlab.run_summary import RunSummary
+from batchlab.looking.last_lines import last_lines
+from batchlab.looking.phrases import finish_text, notes
+from batchlab.records import Completion, Reply, Timing
+from batchlab.result_columns import RESULT_COLUMNS
+from batchlab.run_end import RunSummary
+from batchlab.store.columns.results import columns_totals
 from batchlab.store.parts import with_results
-from batchlab.store.result_columns import columns_totals
-from batchlab.totals import MOST_WORDS, NO_WORDS, OTHERS, WORD_CHARS, Tally, Totals, WordCounts, result_totals
+from batchlab.totals import (
+    MOST_WORDS,
+    NO_WORDS,
+    OTHERS,
+    WORD_CHARS,
+    RunningTotals,
+    Totals,
+    WordCounts,
+    totals_of,
+)
 
 
 def ended(row: int, word: str, **more) -> Completion:
@@ -24,10 +35,10 @@ def ended(row: int, word: str, **more) -> Completion:
 
 def test_a_server_with_a_new_word_for_each_answer_fills_neither_totals_nor_screen():
     results = [ended(row, f"word-{row}" + "x" * 10_000) for row in range(3_000)]
-    tally = Tally()
+    running = RunningTotals()
     for result in results:
-        tally.add_result(result)
-    words = tally.totals().unknown_finish
+        running.count(result)
+    words = running.totals.unknown_finish
 
     assert len(words) == MOST_WORDS + 1
     assert words.rows == 3_000
@@ -70,7 +81,7 @@ def test_a_part_s_footer_agrees_with_its_rows_whatever_the_words(words):
     for half in halves:
         stated += columns_totals([half.column(name).combine_chunks() for name in RESULT_COLUMNS])
 
-    assert stated.unknown_finish == sum(map(result_totals, results), Totals()).unknown_finish
+    assert stated.unknown_finish == totals_of(results).unknown_finish
 
 
 def test_the_end_of_a_run_says_what_the_states_do_not():
@@ -82,7 +93,7 @@ def test_the_end_of_a_run_says_what_the_states_do_not():
     summary = RunSummary("runs/x", 100, totals, 120, 12.34, exit_code=1, fail_on=("truncated", "empty"))
 
     assert (
-        summary_lines(summary, "batchlab run job.toml")
+        last_lines(summary, "batchlab run job.toml")
         == """\
 done: 100 rows = 80 ok + 5 truncated + 3 filtered + 2 invalid + 10 failed (120 requests in 12.3 s)
 also: 5 cut off (raise max_tokens, or set retry_truncated) · 3 empty (paid, without content; \

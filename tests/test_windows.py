@@ -12,7 +12,7 @@ import pytest
 
 from batchlab.cli.shell import shell_line
 from batchlab.job import MAX_NAME_CHARS, InputJob, Job, default_run_dir, directory_name
-from batchlab.looking.reading import verify_run
+from batchlab.looking.verify import verify_run
 from batchlab.store.disk import ballast, files
 from tests.conftest import environment
 from tests.scenarios.test_run import job, wait_for

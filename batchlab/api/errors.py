@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from types import TracebackType
 
-from batchlab.errors import BatchlabError, RunStopped
+from batchlab.errors import BatchlabError
 from batchlab.job.index import COLUMNS, FRESH, keyword_of, spelled
 from batchlab.job.request import PARAMETERS
 from batchlab.job.setting import Setting
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunStopped, RunSummary
 
 
 def in_keywords(text: str) -> str:
@@ -41,10 +41,10 @@ class short_errors:  # noqa: N801 - reads as the statement it is; a generator wo
 
 def run_stopped(summary: RunSummary) -> RunStopped:
     """The exception of a run that stopped early."""
-    error = RunStopped(
-        summary.stopped or "",
+    assert summary.stopped is not None
+    return RunStopped(
+        summary.stopped,
         f"{summary.message.rstrip('.')}. {summary.totals.rows:,} of {summary.input_rows:,} rows have a "
         f"result: batchlab.load({summary.run_dir!r}). The same call goes on.",
+        summary,
     )
-    error.summary = summary
-    return error

@@ -33,12 +33,12 @@ from batchlab.api.keywords import JobLike, Rows
 from batchlab.errors import BatchlabError as BatchlabError
 from batchlab.errors import CorruptRun as CorruptRun
 from batchlab.errors import InputError as InputError
-from batchlab.errors import RunStopped as RunStopped
 from batchlab.errors import UsageError as UsageError
+from batchlab.planning.preview import Preview
 from batchlab.records import Completion as Completion
 from batchlab.records import Failure as Failure
-from batchlab.run_summary import RunSummary as RunSummary
-from batchlab.planning.preview import Preview
+from batchlab.run_end import RunStopped as RunStopped
+from batchlab.run_end import RunSummary as RunSummary
 
 __version__: str
 __all__: list[str]

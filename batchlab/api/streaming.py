@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from batchlab.api.errors import run_stopped, short_errors
 from batchlab.records import Completion, Failure
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary
 from batchlab.runner.interrupt import Interrupt, in_thread
 from batchlab.runner.outbox import Outbox
 

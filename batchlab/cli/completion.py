@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 from batchlab.errors import EXIT_OK
 from batchlab.job import FAIL_ON, SELF_STARTED
 from batchlab.job.presets import PRESETS
+from batchlab.store.layout import is_run
 
 SHELLS = ("bash", "zsh", "fish")
 MAX_RUNS = 200  # looked at when a TAB asks for runs
@@ -70,7 +71,7 @@ def run_dirs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     found = [
         str(where / entry.name)
         for entry in entries
-        if entry.name.startswith(begin) and (where / entry.name / "run.json").is_file()
+        if entry.name.startswith(begin) and is_run(where / entry.name)
     ]
     # the shell itself offers directories, on the way to runs that are elsewhere
     return [CompletionItem(name) for name in found] or [CompletionItem(incomplete, type="dir")]

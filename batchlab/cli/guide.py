@@ -20,11 +20,12 @@ def guide(topic: str | None) -> int:
         batchlab guide settings
     """
     if topic is None:
+        wide = max(map(len, topics()))
         for name, title in topics().items():
-            click.echo(f"{name}  {title}")
+            click.echo(f"{name:{wide}}  {title}")
         return EXIT_OK
     try:
-        click.echo(page(topic), nl=False)
+        click.echo(page(topic.removesuffix(".md")), nl=False)  # so do the pages write their links
     except KeyError:
         close = difflib.get_close_matches(topic, topics(), n=1)
         near = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(topics())}."

@@ -140,7 +140,7 @@ def report(run_dir: str, *, output: str | None, by: str) -> int:
     Example:
         batchlab report runs/quickstart
     """
-    from batchlab.looking.report.contents import write_report
+    from batchlab.looking.report.write import write_report
 
     click.echo(write_report(run_dir, output, _names(by)))
     return EXIT_OK

@@ -21,7 +21,7 @@ def status(run_dir: str, *, as_json: bool) -> int:
     Example:
         batchlab status runs/quickstart
     """
-    from batchlab.looking.reading import run_status
+    from batchlab.looking.status import run_status
 
     report = run_status(run_dir)
     click.echo(report.json() if as_json else "\n".join(report.lines()))
@@ -39,7 +39,7 @@ def verify(run_dir: str) -> int:
     Example:
         batchlab verify runs/quickstart
     """
-    from batchlab.looking.reading import verify_run
+    from batchlab.looking.verify import verify_run
 
     report = verify_run(run_dir)
     for line in report.lines:
@@ -82,7 +82,7 @@ def export(run_dir: str, *, output: str, to: str | None, errors: str | None, csv
     Example:
         batchlab export runs/quickstart -o answers.csv
     """
-    from batchlab.looking.reading import export_run
+    from batchlab.looking.output import export_run
 
     written = export_run(run_dir, output, to=to, errors=errors, csv_raw=csv_raw)
     click.echo(f"{written.rows} rows written to {output}{_errors_text(written.failed, errors)}", err=True)

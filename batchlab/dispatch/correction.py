@@ -15,6 +15,7 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.protocol.finish import finish_meaning
 from batchlab.protocol.schema import AnswerSchema, Check
 from batchlab.records import ChatRequest, Parsed, Usage
+from batchlab.run_end import StopReason
 
 FIRST_ROWS = 20  # none of which has an answer that fits: the endpoint, the prompt or the schema is wrong
 
@@ -92,7 +93,7 @@ class Correction:
         self._unfit += parsed.problem is not None
         if self._unfit >= FIRST_ROWS and not self._fitting and not self._stop.is_set:
             self._stop(
-                "schema",
+                StopReason.SCHEMA,
                 f"none of the first {FIRST_ROWS} answers fits the schema (the last: {parsed.problem}): "
                 f"{self._schema.remedy}; the same command asks for {FIRST_ROWS} more",
             )

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from batchlab.errors import RunStopped
+from batchlab.run_end import RunStopped
 
 
 class Departing(Protocol):

@@ -14,9 +14,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Grant
-from batchlab.errors import ApiError
 from batchlab.records import ChatRequest
 
 SEEN = 200  # latest answers whose latency counts

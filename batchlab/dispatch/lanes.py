@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from batchlab.costs.pricing import PriceBook
 from batchlab.dispatch.http.transport import Transport
-from batchlab.dispatch.rate.controller import Permit, RateController
+from batchlab.dispatch.rate.controller import Permit
+from batchlab.dispatch.rate.pace import Controller
 from batchlab.dispatch.trouble.health import RunHealth
 from batchlab.records import Outcome
 
@@ -27,7 +28,7 @@ class Lane:
 
     name: str
     transport: Transport
-    controller: RateController
+    controller: Controller
     prices: PriceBook
     weight: float | None = None
     address: str = ""

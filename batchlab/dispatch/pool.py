@@ -8,21 +8,22 @@ be retried, because such a row keeps its worker but holds no slot.
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Grant, Lanes, NoLane
 from batchlab.dispatch.longer import with_more_tokens
+from batchlab.dispatch.on_way import RowsOnWay
 from batchlab.dispatch.rate import attempt_costs
-from batchlab.dispatch.rate.budget import Budget, Reservation
+from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.rate.gate import Gate
 from batchlab.dispatch.rate.slots import Slots, Stopped
+from batchlab.dispatch.rate.worst_case import Reservation
 from batchlab.dispatch.recorder import Recorder
 from batchlab.dispatch.retry import retried_after
 from batchlab.dispatch.row_state import RowState
@@ -31,9 +32,11 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import Failover, stop_reason
 from batchlab.dispatch.trouble.unforeseen import Unforeseen
 from batchlab.dispatch.trouble.verdict import booked
-from batchlab.errors import ApiError, BatchlabError, RunStopped
+from batchlab.errors import BatchlabError
 from batchlab.job import LimitsJob
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Result
+from batchlab.run_end import RunStopped, StopReason
+from batchlab.run_state import Attempts
 
 WORKERS_PER_SLOT = 4  # rows in back-off hold a worker: at 10 % retries 16 workers took 3x as long as 64
 ODD_ATTEMPTS = 2  # of a row that failed in an earlier pass while others were answered
@@ -42,21 +45,11 @@ ODD_ATTEMPTS = 2  # of a row that failed in an earlier pass while others were an
 _MAYBE_BILLED = frozenset({"timeout", "connection", "invalid_response", "too_large"})
 
 
-@dataclass(slots=True)
-class PoolCounters:
-    """What the pool has done so far; the pool alone writes it."""
-
-    sent: int = 0
-    retried: int = 0
-    hedged: int = 0
-    limited: int = 0  # answers that were rate limits
-    errors: int = 0  # attempts that failed by the provider's trouble
-
-
 class Pool:
     """Sends requests through the lanes until the iterator ends or the run stops.
 
     Args:
+        attempts: what the pool counts in.
         say: told what a person should know while the run goes on.
         correction: what holds answers against the job's schema; None without one.
         gate: passed before each new row, if there is one.
@@ -71,7 +64,7 @@ class Pool:
         recorder: Recorder,
         limits: LimitsJob,
         stop: StopSignal,
-        counters: PoolCounters,
+        attempts: Attempts,
         say: Callable[[str], None],
         gate: Gate | None = None,
         correction: Correction | None = None,
@@ -80,6 +73,7 @@ class Pool:
         self._gate = gate
         self.odd = set() if odd is None else odd
         self._correction = correction
+        self.rows = RowsOnWay()
         self._lanes = lanes
         self._slots = Slots(lanes)
         self._failover = Failover(lanes=lanes, slots=self._slots, limits=limits, stop=stop, say=say)
@@ -88,16 +82,13 @@ class Pool:
         self._recorder = recorder
         self._limits = limits
         self._stop = stop
-        self._counters = counters
-        self._sender = Sender(lanes=lanes, limits=limits, in_tail=self._in_tail, booked=self._hedged)
+        self._attempts = attempts
+        self._sender = Sender(lanes=lanes, limits=limits, in_tail=self.rows.are_all_sent, booked=self._hedged)
         self._unforeseen = Unforeseen(say)
         self._hire: Callable[[], None] = lambda: None
         self._most = 0
         self._active = 0  # workers
         self._away = 0  # of them, those whose row waits for its next attempt
-        self._taken = 0  # rows that workers hold
-        self._begun: dict[int, tuple[str, float]] = {}  # those whose first request is out, oldest first
-        self._no_row_left = False
         self._error: BatchlabError | None = None
         self._left_out: Outcome | None = None  # why rows bound to one endpoint have no result
 
@@ -148,7 +139,7 @@ class Pool:
 
     def _staff(self) -> None:
         """Puts as many workers to work as are needed; those too many leave by themselves."""
-        while self._active < self._needed and not self._no_row_left and not self._stop.is_set:
+        while self._active < self._needed and not self.rows.none_left and not self._stop.is_set:
             self._hire()
 
     async def _work(self, requests: Iterator[ChatRequest]) -> None:
@@ -158,7 +149,7 @@ class Pool:
                     return
                 request = self._next(requests)
                 if request is None:
-                    self._no_row_left = True
+                    self.rows.none_left = True
                     return
                 await self._bring(request)
                 self._staff()
@@ -167,7 +158,7 @@ class Pool:
 
     async def _bring(self, request: ChatRequest) -> None:
         """Brings one request to its result, and the result to the recorder."""
-        self._taken += 1
+        self.rows.taken()
         try:
             result = await self._complete(request)
             if result is not None:
@@ -175,8 +166,7 @@ class Pool:
         except RunStopped as error:  # nothing can be written any more, or the budget is spent
             self._stop(error.reason, str(error))
         finally:
-            self._taken -= 1
-            self._begun.pop(request.row_id, None)
+            self.rows.ended(request.row_id)
 
     def _emit(self, request: ChatRequest, result: Result) -> None:
         try:
@@ -197,17 +187,8 @@ class Pool:
             self._stop(error.reason, str(error))
         except BatchlabError as error:  # the input cannot be read any more, or a journal is damaged
             self._error = error
-            self._stop("input", str(error))
+            self._stop(StopReason.INPUT, str(error))
         return None
-
-    def _in_tail(self) -> bool:
-        """Whether every row that is left has been sent at least once."""
-        return self._no_row_left and self._taken == len(self._begun)
-
-    @property
-    def rows_to_send(self) -> float:
-        """Rows that could be on their way now if all were let; inf while there are more to begin."""
-        return self._taken if self._no_row_left else math.inf
 
     def wake(self) -> None:
         """More may be sent than before, for a reason from outside."""
@@ -217,12 +198,6 @@ class Pool:
     def lane_is_out(self, name: str, outcome: Outcome) -> None:
         """Another process of the run found that a lane cannot go on."""
         self._failover.lane_is_out(name, outcome)
-
-    def oldest(self, now: float) -> list[tuple[str, float]]:
-        """custom_id and age (s) of the rows on their way, oldest first, once all others have ended."""
-        if not self._in_tail():
-            return []
-        return [(custom_id, now - begun) for custom_id, begun in self._begun.values()]
 
     async def _complete(self, request: ChatRequest) -> Result | None:
         """The row's result, or None when the run stopped before it had one."""
@@ -312,10 +287,10 @@ class Pool:
                     state.queue_ms += (time.monotonic() - queued) * 1000
                     state.attempts += 1
                     state.lane = grant.lane
-                    self._counters.sent += 1
-                    self._counters.retried += retried
+                    self._attempts.sent += 1
+                    self._attempts.retried += retried
                     self._recorder.sent(request.row_id, state.attempts)
-                    self._begun.setdefault(request.row_id, (request.custom_id, time.monotonic()))
+                    self.rows.sent(request)
                     try:
                         state.answer, grant = await self._sender.send(request, state, grant)
                     except ApiError as error:
@@ -334,8 +309,8 @@ class Pool:
 
     def _hedged(self, request: ChatRequest, state: RowState) -> None:
         state.attempts += 1
-        self._counters.sent += 1
-        self._counters.hedged += 1
+        self._attempts.sent += 1
+        self._attempts.hedged += 1
         self._recorder.sent(request.row_id, state.attempts)
 
     def _answered(self, answer: Answer, grant: Grant, reservation: Reservation, usd: float | None) -> None:
@@ -365,8 +340,8 @@ class Pool:
         elif error.outcome.error_class not in _MAYBE_BILLED:
             self._budget.release(reservation)
         kind = error.outcome.kind
-        self._counters.limited += kind is OutcomeClass.WAIT
-        self._counters.errors += kind in {OutcomeClass.PAUSE, OutcomeClass.RETRY}
+        self._attempts.limited += kind is OutcomeClass.WAIT
+        self._attempts.errors += kind in {OutcomeClass.PAUSE, OutcomeClass.RETRY}
         now, lane = time.monotonic(), grant.lane
         verdict = lane.health.judged(
             error.outcome,
@@ -374,7 +349,7 @@ class Pool:
             sent_at=grant.permit.sent_at,
             now=now,
             max_pause_s=self._limits.max_pause_s,
-            left=self._taken if self._no_row_left else None,
+            left=self.rows.left,
             beside=lane.controller.in_flight - 1,
         )
         behind_s = booked(verdict, lane.controller, grant.permit, now)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from batchlab.errors import ApiError
+from batchlab.dispatch.api_error import ApiError
 from batchlab.records import OutcomeClass
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ class RowState:
     """One row on its way: what its attempts have cost so far.
 
     Attributes:
-        spent_s: how long its attempts took together.
+        spent_s: how long its attempts took together; counted where a row has a deadline.
         wasted: usage and cost of each attempt that was paid and not kept.
         answer: the answer that is kept; `usd` is its cost, None when unknown.
         lane: where the last attempt went.

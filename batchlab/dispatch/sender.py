@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 
 from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.hedge import Hedge
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Grant, Lane, Lanes, NoLane
 from batchlab.dispatch.row_state import RowState
-from batchlab.errors import ApiError
 from batchlab.job import LimitsJob
 from batchlab.records import ChatRequest, Outcome, OutcomeClass
 
@@ -20,7 +20,7 @@ class Sender:
     """Sends requests by the grants they have.
 
     Args:
-        in_tail: see `Hedge`.
+        in_tail: whether every row that is left is on its way; stragglers are asked twice only then.
         booked: called when a request is sent a second time, before it leaves.
     """
 
@@ -39,10 +39,10 @@ class Sender:
 
     async def send(self, request: ChatRequest, state: RowState, grant: Grant) -> tuple[Answer, Grant]:
         """The answer and the grant it came by; a row that is over its deadline has failed."""
+        if self._limits.row_deadline_s is None and self._hedge is None:
+            return await grant.lane.transport.send(request), grant
         started = time.monotonic()
         try:
-            if self._limits.row_deadline_s is None and self._hedge is None:
-                return await grant.lane.transport.send(request), grant
             async with asyncio.timeout(self.left_s(state)):
                 if self._hedge is None:
                     return await grant.lane.transport.send(request), grant

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+from batchlab.run_end import StopReason
+
 
 class StopSignal:
     """Ends dispatch: set once, by the first reason that comes up."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
-        self.reason: str | None = None
+        self.reason: StopReason | None = None
         self.message = ""
 
-    def __call__(self, reason: str, message: str) -> None:
+    def __call__(self, reason: StopReason, message: str) -> None:
         if self.reason is None:
             self.reason, self.message = reason, message
             self._event.set()

@@ -3,44 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from batchlab.engines.messages import Report
-from batchlab.lending.messages import Demand, Grant, Money
+from batchlab.dispatch.rate.money import Money
+from batchlab.engines.messages import Begin, FromWorker, ToWorker
+from batchlab.lending.messages import Demand, Lease, LenderTerms
+from batchlab.run_state import RunState
 
 
 @dataclass(slots=True, eq=False)
-class Hand:
+class Worker:
     """A worker. Its carrier puts what it says into `inbox`, and None once it is gone.
 
     Attributes:
         name: no two lives of a worker have the same one, so that it stands for the lease's epoch.
-        place: machine or process it is on, for a person.
+        tell: sends it a message; `give` a shard's number, or None when there is no more.
+        where: machine or process it is on, for a person.
         assigned: numbers of all shards it was ever given; `open` those it has not sealed.
-        demand, grant: what it asked for last, and what it got.
+        state: how far it was when it last said so.
+        demand, lease: what it asked for last, and what it got.
         heard_at: when it last said something, as `time.monotonic()`.
         asked: whether it has a lease, and so something to be told about.
         ended: whether it said that it was done.
     """
 
     name: str
-    tell: Callable[..., None]
+    tell: Callable[[ToWorker], None]
     give: Callable[[int | None], None]
-    place: str = ""
-    inbox: asyncio.Queue[dict[str, Any] | None] = field(default_factory=asyncio.Queue)
-    report: Report = field(default_factory=Report)
+    where: str = ""
+    inbox: asyncio.Queue[FromWorker | None] = field(default_factory=asyncio.Queue)
+    state: RunState = field(default_factory=RunState)
     demand: Demand = field(default_factory=lambda: Demand(0, {}))
-    grant: Grant | None = None
+    lease: Lease | None = None
     assigned: set[int] = field(default_factory=set)
     open: set[int] = field(default_factory=set)
     heard_at: float = 0.0
     asked: bool = False
     ended: bool = False
 
-    async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """What it says, until it is gone; see `engines.messages`."""
+    async def messages(self) -> AsyncIterator[FromWorker]:
+        """What it says, until it is gone."""
         while (message := await self.inbox.get()) is not None:
             yield message
 
@@ -58,25 +62,14 @@ class Ending:
     certain: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class LenderTerms:
-    """What a lender has to lend; the arguments of `lending.lender.Allocator` as plain values."""
+class LenderLink(Protocol):
+    """The way to the lender of the run's one budget (`lending.lender.Lender`), wherever it is kept."""
 
-    lanes: dict[str, dict[str, Any]]
-    expected: int
-    caps: tuple[float | None, float | None]
-    spent: tuple[float, float]
-    request_s: float
-
-
-class Lender(Protocol):
-    """The run's one budget, wherever it is kept; see `lending.lender.Allocator`."""
-
-    async def lease(self, name: str, demand: Demand) -> Grant | None:
-        """The next grant; None for a worker that was given up."""
+    async def lease(self, name: str, demand: Demand) -> Lease | None:
+        """The next lease; None for a worker that was given up."""
         ...
 
-    async def expect(self, holders: int) -> None:
+    async def expect(self, workers: int) -> None:
         """So many workers there are or will be."""
         ...
 
@@ -85,7 +78,7 @@ class Lender(Protocol):
         ...
 
     async def give_up(self, name: str) -> None:
-        """A worker is out of reach: it gets no grant any more."""
+        """A worker is out of reach: it gets no lease any more."""
         ...
 
     async def forget(self, name: str) -> None:
@@ -107,24 +100,24 @@ class Crew(Protocol):
     who: str  # what a worker is called, for a person
     size: int
 
-    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> Lender:
+    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> LenderLink:
         """Gets ready; returns where the budget is kept.
 
         Args:
             lost: called when a lender takes the place of one that was lost, for what
-                `lending.lender.Allocator.go_on` is to know.
+                `lending.lender.Lender.go_on` is to know.
         """
         ...
 
-    async def start(self, name: str, index: int, begin: Mapping[str, Any]) -> Hand:
-        """A fresh worker, number `index` of `size`. Raises RunStopped when there is nowhere to start it."""
+    async def start(self, begin: Begin) -> Worker:
+        """A fresh worker, which is told `begin`. Raises RunStopped when there is nowhere to start it."""
         ...
 
-    async def ended(self, hand: Hand) -> Ending:
+    async def ended(self, worker: Worker) -> Ending:
         """How a worker ended that has said its last word; makes an end of it if need be."""
         ...
 
-    async def gone_for_certain(self, hand: Hand) -> None:
+    async def gone_for_certain(self, worker: Worker) -> None:
         """Returns once a worker whose ending is not certain can write no more."""
         ...
 

@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
 
-from batchlab.dispatch.pool import PoolCounters
 from batchlab.dispatch.rate.gate import Gate
 from batchlab.records import ChatRequest, Result
-from batchlab.totals import Tally, Totals
-
-
-@dataclass(slots=True)
-class Counters:
-    """What this invocation has done so far; written by the engine's event loop alone.
-
-    `earlier` are the run's totals before this invocation, and `totals` what it has added to them;
-    `reopened` rows had failed and are asked again. `oldest` is that of the pool. `out` says of each
-    endpoint that is not used any more why.
-    """
-
-    earlier: Totals = field(default_factory=Totals)
-    totals: Tally = field(default_factory=Tally)
-    attempts: PoolCounters = field(default_factory=PoolCounters)
-    reopened: int = 0
-    window: int = 0
-    in_flight: int = 0
-    why: str = ""
-    paused: bool = False
-    oldest: list[tuple[str, float]] = field(default_factory=list)
-    out: dict[str, str] = field(default_factory=dict)
+from batchlab.run_state import RunState
 
 
 class Observer(Protocol):
     """Told about the run a few times a second."""
 
-    def update(self, counters: Counters, saved: int) -> None:
-        """`saved` rows have a final result that is synced to disk."""
+    def update(self, state: RunState) -> None:
+        """How far the run is."""
         ...
 
     def message(self, text: str) -> None:

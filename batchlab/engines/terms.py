@@ -9,12 +9,11 @@ from typing import Protocol
 from batchlab.dispatch.lanes import Lanes
 from batchlab.dispatch.pool import Pool
 from batchlab.dispatch.rate.budget import Budget
-from batchlab.dispatch.rate.controller import START_WINDOW, ControllerLimits, RateController
+from batchlab.dispatch.rate.controller import RateController
+from batchlab.dispatch.rate.money import Money
+from batchlab.dispatch.rate.pace import Controller
 from batchlab.dispatch.trouble.health import RunHealth
-from batchlab.job import EndpointJob, Job
-from batchlab.lending.messages import (
-    Money,
-)
+from batchlab.job import Caps, EndpointLimits
 from batchlab.records import Shard
 from batchlab.totals import Totals
 
@@ -26,8 +25,8 @@ class Terms(Protocol):
         """The caps on cost and tokens; the same for every pass."""
         ...
 
-    def controller(self, endpoint: EndpointJob, concurrency: int) -> RateController:
-        """How fast to send to an endpoint, with at most `concurrency` in flight."""
+    def controller(self, endpoint: str, limits: EndpointLimits) -> Controller:
+        """How fast to send to the endpoint of that name."""
         ...
 
     def health(self) -> RunHealth:
@@ -46,23 +45,16 @@ class Terms(Protocol):
 class OwnTerms:
     """Those of the only process of a run, which has spent so much before."""
 
-    def __init__(self, job: Job, spent: Money) -> None:
-        self._job = job
-        limits = job.limits
-        self._budget = Budget(
-            limits.max_cost,
-            max_tokens=limits.max_tokens_total,
-            spent_usd=spent.usd,
-            spent_tokens=spent.tokens,
-        )
+    def __init__(self, caps: Caps, spent: Money) -> None:
+        self._budget = Budget(caps, spent=spent)
 
     def budget(self) -> Budget:
         """See `Terms`."""
         return self._budget
 
-    def controller(self, endpoint: EndpointJob, concurrency: int) -> RateController:
-        """See `Terms`."""
-        limits = controller_limits(endpoint, self._job, concurrency)
+    def controller(self, endpoint: str, limits: EndpointLimits) -> Controller:
+        """See `Terms`. One that keeps to the whole limits of the endpoint."""
+        del endpoint
         return RateController(limits, now=time.monotonic(), rng=random.Random())
 
     def health(self) -> RunHealth:
@@ -78,14 +70,4 @@ class OwnTerms:
 
 def spent_of(totals: Totals) -> Money:
     """What rows have used of the caps."""
-    return Money(totals.cost_usd + totals.cost_wasted_usd, float(totals.tokens_used))
-
-
-def controller_limits(endpoint: EndpointJob, job: Job, concurrency: int) -> ControllerLimits:
-    """What the user allows at an endpoint."""
-    return ControllerLimits(
-        concurrency=concurrency,
-        start=concurrency if endpoint.service.queues else START_WINDOW,
-        rpm=endpoint.rpm or job.limits.rpm,
-        tpm=endpoint.tpm or job.limits.tpm,
-    )
+    return Money(totals.spent_usd or 0.0, float(totals.tokens_used))

@@ -1,4 +1,7 @@
-"""The manual: a page a topic, in the package, as `batchlab guide TOPIC` prints them."""
+"""The manual: a page a topic, in the package, as `batchlab guide TOPIC` prints them.
+
+Notes for the tests of a page's blocks are HTML comments above them, which are not shown.
+"""
 
 from __future__ import annotations
 
@@ -17,4 +20,5 @@ def page(topic: str) -> str:
     """The page, as Markdown. Raises KeyError when there is none of that name."""
     if topic not in topics():
         raise KeyError(topic)
-    return (_PAGES / f"{topic}.md").read_text(encoding="utf-8")
+    lines = (_PAGES / f"{topic}.md").read_text(encoding="utf-8").splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("<!--"))

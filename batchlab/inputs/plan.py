@@ -15,7 +15,8 @@ from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Sour
 from batchlab.inputs.templates import RowFault, RowProblem
 from batchlab.job import SHARD_ROWS, Job, output_format
 from batchlab.protocol.schema import top_properties
-from batchlab.records import RESULT_COLUMNS, VECTOR_COLUMNS, Row
+from batchlab.records import Row
+from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
 
 __all__ = ["InputPlan", "Planned", "plan_input"]
 

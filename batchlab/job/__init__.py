@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from batchlab.job.endpoint import DEFAULT_BASE_URL, SELF_STARTED, EndpointJob, endpoint_host
 from batchlab.job.index import SECTIONS, settings_of
 from batchlab.job.input import INSIDE, MEMORY, ROWS, InputJob
-from batchlab.job.limits import ENGINES, LimitsJob
+from batchlab.job.limits import ENGINES, START_WINDOW, Caps, EndpointLimits, LimitsJob
 from batchlab.job.output import ENDINGS, FAIL_ON, FORMATS, SHARD_ROWS, OutputJob, output_format
 from batchlab.job.price import PRICED_WAYS, PriceJob
 from batchlab.job.request import SCHEMA_MODES, TASK_PATHS, RequestJob
@@ -40,7 +41,9 @@ __all__ = [
     "SELF_STARTED",
     "SHARD_ROWS",
     "TASK_PATHS",
+    "Caps",
     "EndpointJob",
+    "EndpointLimits",
     "InputJob",
     "Job",
     "LimitsJob",
@@ -82,6 +85,31 @@ class Job:
         The others take over for it; which one answered is in the `endpoint` column.
         """
         return self.endpoint[0].host
+
+    def limits_at(self, endpoint: EndpointJob) -> EndpointLimits:
+        """What is allowed at one of its endpoints."""
+        concurrency = endpoint.concurrency or self.limits.concurrency
+        return EndpointLimits(
+            concurrency,
+            rpm=endpoint.rpm or self.limits.rpm,
+            tpm=endpoint.tpm or self.limits.tpm,
+            start=concurrency if endpoint.service.queues else min(START_WINDOW, concurrency),
+        )
+
+    def with_at_most(self, concurrency: int) -> Job:
+        """The job with no more than so many requests in flight at each endpoint."""
+
+        def lower(asked: int) -> int:
+            return min(concurrency, asked)
+
+        return dataclasses.replace(
+            self,
+            limits=dataclasses.replace(self.limits, concurrency=lower(self.limits.concurrency)),
+            endpoint=tuple(
+                dataclasses.replace(one, concurrency=one.concurrency and lower(one.concurrency))
+                for one in self.endpoint
+            ),
+        )
 
     @property
     def schema_mode(self) -> str:
@@ -129,7 +157,16 @@ class Job:
 def _section(name: str, data: Any) -> Any:
     """A section as `Job.to_dict` wrote it."""
     if name == "endpoint":
-        return tuple(EndpointJob(**{**one, "price": _section("price", one["price"])}) for one in data)
+        return tuple(
+            EndpointJob(
+                **{
+                    **one,
+                    "price": _section("price", one["price"]),
+                    "env_from": tuple(one.get("env_from", ())),
+                }
+            )
+            for one in data
+        )
     if name == "price":
         models = {model: _section("price", price) for model, price in data.get("models", {}).items()}
         ways = {
@@ -152,6 +189,9 @@ def default_run_dir(job: Job) -> str:
 def directory_name(text: str) -> str:
     """`text` as the name of a directory on every system: no sign, word or length that one refuses."""
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", text) or "run"
+    if not text.isascii():  # signs of other scripts are no names on every system, and still tell two apart
+        digest = hashlib.blake2b(unicodedata.normalize("NFC", text).encode(), digest_size=4).hexdigest()
+        name = f"{name.strip('-') or 'run'}-{digest}"
     if name.upper() in _DEVICES:
         name += "-run"
     if len(name) > MAX_NAME_CHARS:

@@ -20,7 +20,7 @@ class InputJob:
         flags="-i --input --input-file",
         unit="ROWS",
         group=FILES,
-        complete="path",
+        is_path=True,
         own_keyword="input",
         help="Prompts: .jsonl, .ndjson, .json, .csv, .tsv, .txt (also .gz, .zst, .bz2, .xz), .parquet, .arrow, "
         ".feather, .xlsx, SQLite or DuckDB (FILE::TABLE, 'FILE::SELECT …'), a directory or glob of files, an "
@@ -81,6 +81,7 @@ class InputJob:
         None,
         flags="--allow-files-under",
         unit="DIR",
+        is_path=True,
         shown="none is read",
         help="Read the files that rows name, if they are in DIR; relative paths are relative to it.",
     )

@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from batchlab.job.setting import MIB, at_least, not_negative, positive, setting
 from batchlab.job.values import deadline_s
 
 ENGINES = ("local", "processes", "ray")
 MIN_FLUSH_S = 0.1  # a store takes tens of milliseconds for a write
+START_WINDOW = 4  # requests in flight before the first answer
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointLimits:
+    """How hard one endpoint may be used: its own settings where it has them, else the run's.
+
+    Attributes:
+        concurrency: most requests in flight.
+        rpm, tpm: requests and tokens a minute; None for no limit.
+        start: the window to begin with; the whole concurrency for a server that queues and never refuses.
+    """
+
+    concurrency: int
+    rpm: float | None = None
+    tpm: float | None = None
+    start: int = START_WINDOW
+
+    def at_most(self, concurrency: int | None) -> EndpointLimits:
+        """The same with no more than so many in flight; None changes nothing."""
+        if concurrency is None or concurrency >= self.concurrency:
+            return self
+        return dataclasses.replace(self, concurrency=concurrency, start=min(self.start, concurrency))
+
+
+class Caps(NamedTuple):
+    """The most that a run may use, in US dollars and in tokens; None for no cap."""
+
+    usd: float | None = None
+    tokens: float | None = None
 
 
 def _a_larger_factor(value: float) -> str | None:
@@ -151,6 +183,11 @@ class LimitsJob:
     max_response_bytes: int = setting(
         16 * MIB, unit="BYTES", check=at_least(1), help="Largest answer that is read."
     )
+
+    @property
+    def caps(self) -> Caps:
+        """On cost and on tokens."""
+        return Caps(self.max_cost, self.max_tokens_total)
 
     @property
     def workers(self) -> int | str:

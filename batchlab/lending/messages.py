@@ -1,12 +1,12 @@
-"""What the lender of a budget and its holders say to each other; `leases` and `leased` are the two sides."""
+"""What the workers of a run and the lender of its budget say to each other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
 
-from batchlab.dispatch.rate.controller import START_WINDOW
+from batchlab.dispatch.rate.money import NOTHING, Money
+from batchlab.job.limits import Caps, EndpointLimits
 
 PERIOD_S = 0.5  # between two renewals
 HASTE_S = 0.05  # between two when a request waits for money that others may give back
@@ -15,38 +15,31 @@ PACE_S = 0.05  # of a share of requests may leave at once: with a lease's worth,
 TOKEN_PACE_S = 1.0  # of a share of tokens: one request is often more than 50 ms of it
 
 
-class Money(NamedTuple):
-    """An amount of both things that a run may have a cap on."""
-
-    usd: float = 0.0
-    tokens: float = 0.0
-
-    def plus(self, other: Money, sign: int = 1) -> Money:
-        """The sum, or with `sign=-1` the difference."""
-        return Money(self.usd + sign * other.usd, self.tokens + sign * other.tokens)
-
-
-NOTHING = Money()
-_AMOUNTS = ("spent", "reserved", "kept", "wanted", "largest")
-
-
 @dataclass(frozen=True, slots=True)
-class LaneLimits:
-    """What all holders together may do at one endpoint; `start` requests in flight before any answer."""
+class LenderTerms:
+    """What there is to lend.
 
-    concurrency: int
-    rpm: float | None = None
-    tpm: float | None = None
-    start: int = START_WINDOW
+    Attributes:
+        lanes: what all workers together may do at each endpoint.
+        expected: how many workers there will be: those that have not come yet keep their part.
+        spent: by earlier invocations of the run.
+        request_s: the longest that a request may take.
+    """
+
+    lanes: Mapping[str, EndpointLimits]
+    expected: int
+    caps: Caps = Caps()  # noqa: RUF009 - a constant
+    spent: Money = NOTHING
+    request_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class LaneDemand:
-    """What a holder says of one endpoint when it renews.
+    """What a worker says of one endpoint when it renews its lease.
 
     Attributes:
         want: requests it could have in flight.
-        in_flight: those it has, counted after it began to keep to the grant it names.
+        in_flight: those it has, counted after it began to keep to the lease it names.
         answers: answers it got so far.
         requests_per_s, tokens_per_s: what it used of late; None when its share held it back.
         largest_tokens: most that one request has taken from its bucket of tokens.
@@ -62,10 +55,10 @@ class LaneDemand:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a holder says when it renews.
+    """What a worker says when it renews its lease.
 
     Attributes:
-        applied: number of the grant it keeps to; 0 before its first.
+        applied: number of the lease it keeps to; 0 before its first.
         spent, reserved: settled so far, and set aside for what is in flight.
         kept: the part of its allowance that it keeps, spent and reserved included; the rest is given back.
         wanted: what it would like to have free.
@@ -82,31 +75,15 @@ class Demand:
     need: Money | None = None
     largest: Money = NOTHING
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data that `from_json` reads."""
-        plain: dict[str, Any] = {name: list(getattr(self, name)) for name in _AMOUNTS}
-        need = None if self.need is None else list(self.need)
-        return {"applied": self.applied, "lanes": dict(self.lanes), "need": need, **plain}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The demand that was sent as JSON."""
-        values = dict(data)
-        values["lanes"] = {name: LaneDemand(**lane) for name, lane in data["lanes"].items()}
-        for name in _AMOUNTS:
-            values[name] = Money(*data[name])
-        values["need"] = None if data["need"] is None else Money(*data["need"])
-        return cls(**values)
-
 
 @dataclass(frozen=True, slots=True)
-class LaneGrant:
-    """What a holder may do at one endpoint until the grant lapses.
+class LaneLease:
+    """What a worker may do at one endpoint until its lease lapses.
 
     Attributes:
         requests_per_s, tokens_per_s: its shares of the rates; None when the user set no limit.
         share: its part of what the server allows, for limits that only response headers tell.
-        answered: whether any holder has had an answer there since this one's last grant.
+        answered: whether any worker has had an answer there since this one's last lease.
     """
 
     permits: int
@@ -117,26 +94,27 @@ class LaneGrant:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """A lease. It lapses `ttl_s` after its holder asked for it.
+class Lease:
+    """What a worker may use of the budget. It lapses `ttl_s` after its worker asked for it.
 
     Attributes:
-        allowance: money and tokens the holder may use in all, since it began; None where there is no cap.
+        allowance: money and tokens the worker may use in all, since it began.
         tight: little is left: give back what is free with each renewal, and renew often.
         stop: why the run is to end: what is left of a cap covers no request that waits. "" for not.
     """
 
     number: int
-    lanes: Mapping[str, LaneGrant]
-    allowance: tuple[float | None, float | None] = (None, None)
+    lanes: Mapping[str, LaneLease]
+    allowance: Caps = Caps()  # noqa: RUF009 - a constant
     ttl_s: float = TTL_S
     tight: bool = False
     stop: str = ""
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The grant that was sent as JSON."""
-        values = dict(data)
-        values["lanes"] = {name: LaneGrant(**lane) for name, lane in data["lanes"].items()}
-        values["allowance"] = tuple(values["allowance"])
-        return cls(**values)
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A worker's gate at an endpoint has closed; `outage` when nobody answers there."""
+
+    seconds: float
+    reason: str
+    outage: bool

@@ -16,7 +16,7 @@ from batchlab.costs.price import DETAIL, Price, Served, asked_tier
 from batchlab.costs.pricing import PriceBook, price_book
 from batchlab.errors import UsageError
 from batchlab.job import Job
-from batchlab.looking.opening import run_at
+from batchlab.looking.opening import run_at, unchanged_input
 from batchlab.looking.report.cost import (
     NUMBERS,
     WAYS,
@@ -27,12 +27,12 @@ from batchlab.looking.report.cost import (
     prepared,
     without_price,
 )
-from batchlab.records import RESULT_COLUMNS, Shard
+from batchlab.records import Shard
 from batchlab.remote.storage import filesystem, store_errors
 from batchlab.remote.urls import checked_url, is_url, scheme_of
-from batchlab.runner.prepare import job_of_run, plan_of_run, unchanged_input
+from batchlab.result_columns import RESULT_COLUMNS
 from batchlab.store.parts import part_tables
-from batchlab.store.run_dir import RunDir
+from batchlab.store.view import RunView
 
 DERIVED = ("day", "run")  # columns to group by that no file has
 BY_RESULT = ("corrections", "parsed_note")  # result columns to group by that the books do not need
@@ -69,10 +69,10 @@ def cost_of(
     """
     frames, books = [], []
     for path in paths:
-        store = run_at(path)
-        if store is not None:
-            frames.append(run_frame(store, by))
-            books.append(prices_of(job_of_run(store)))
+        run = run_at(path)
+        if run is not None:
+            frames.append(run_frame(run, by))
+            books.append(prices_of(run.manifest.job))
         else:
             frames.append(_foreign_frame(path, by, columns or {}))
     rows = prepared(pd.concat(frames, ignore_index=True))
@@ -95,28 +95,26 @@ def cost_of(
     return Costs(cost_table(rows, by, price_of=price_of, what_if=prices, way=way), notes)
 
 
-def run_frame(store: RunDir, by: Sequence[str] = (), *, more: Sequence[str] = ()) -> pd.DataFrame:
+def run_frame(run: RunView, by: Sequence[str] = (), *, more: Sequence[str] = ()) -> pd.DataFrame:
     """Usage columns of a run's rows that have a final result, input columns named in `by`, and
     the result columns named in `more`."""
-    job, plan = job_of_run(store), plan_of_run(store)
-    prefix = job.output.prefix
-    expanded = store.expanded.names if store.expanded is not None else []
+    job, plan, prefix = run.manifest.job, run.manifest.plan, run.manifest.prefix
+    columns = run.manifest.expanded
+    expanded = columns.names if columns is not None else []
     more = (*more, *(name for name in by if name in BY_RESULT and name not in more))
     others = [name for name in by if name not in (*_WANTED, *DERIVED, *BY_RESULT)]
-    extra = _known(others, [*plan.columns, *expanded], store.path)
+    extra = _known(others, [*plan.columns, *expanded], run.path)
     ours = dict.fromkeys(name for name in (*_WANTED, *more) if name in RESULT_COLUMNS)
     wanted = [prefix + name for name in ours] + extra
     needed = any(name not in expanded for name in extra)
-    sealed = store.sealed()
+    sealed = run.sealed()
 
     def tables() -> Iterator[pa.Table]:
         for shard in plan.shards:
             if shard.index in sealed:
-                found = part_tables(store.part(shard.index), wanted)
+                found = part_tables(run.part(shard.index), wanted)
             else:
-                found = store.shard_tables(
-                    shard, partial(input_table, store, shard, needed=needed), prefix=prefix
-                )
+                found = run.shard_tables(shard, partial(input_table, run, shard, needed=needed))
             for table in found:
                 yield _usage(table.select(wanted), prefix)
 
@@ -127,17 +125,17 @@ def run_frame(store: RunDir, by: Sequence[str] = (), *, more: Sequence[str] = ()
         # asked for by the job, or by every line of a batch file; of several nobody can tell
         named = plan.models[0] if len(plan.models) == 1 else "?"
         frame["model"] = frame["model"].fillna(job.request.model or named)
-    return frame.assign(run=store.path.name)
+    return frame.assign(run=run.path.name)
 
 
-def input_table(store: RunDir, shard: Shard, *, needed: bool) -> pa.Table:
+def input_table(run: RunView, shard: Shard, *, needed: bool) -> pa.Table:
     """The input rows of a shard; a table without their columns where the input is gone and not needed.
 
     Raises:
         UsageError: the input cannot be read, or is not what it was, and is needed.
     """
     try:
-        return unchanged_input(store).table(shard, plan_of_run(store))
+        return unchanged_input(run).table(shard, run.manifest.plan)
     except UsageError:
         if needed:
             raise

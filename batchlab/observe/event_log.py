@@ -6,28 +6,25 @@ answers are in none; an error message is the provider's, redacted and cut short.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
-import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batchlab.errors import UsageError
 from batchlab.observe.facts import RunFacts, shown_job, without_credentials
 from batchlab.protocol.redact import printable, redact
 from batchlab.records import Failure
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary
+from batchlab.run_state import RunState
+from batchlab.store.journal import ends_in_mid_line
 from batchlab.totals import WordCounts
 from batchlab.version import __version__
-
-if TYPE_CHECKING:
-    from batchlab.engines.observer import Counters
 
 PROGRESS_EVERY_S = 60.0
 LIMITED_EVERY_S = 30.0  # a night behind a rate limit is at most 1,440 lines
@@ -54,7 +51,7 @@ class LogFile:
         except OSError as error:
             why = os.strerror(error.errno or 0)
             raise UsageError(f"{path}: the log file cannot be written: {why}.") from error
-        if _ends_in_mid_line(path, self._descriptor):
+        if ends_in_mid_line(path, self._descriptor):
             self._append(b"\n")
 
     def write(self, line: Mapping[str, Any]) -> None:
@@ -90,17 +87,6 @@ class LogFile:
         return True
 
 
-def _ends_in_mid_line(path: str, descriptor: int) -> bool:
-    """Whether a crash or a full disk cut the file's last line short."""
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or not status.st_size:
-        return False
-    with contextlib.suppress(OSError), open(path, "rb") as file:  # it may be for others to read, not for us
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
-    return True
-
-
 class EventLog:
     """The events of one run. All methods but `close` may be called from any thread."""
 
@@ -134,8 +120,8 @@ class EventLog:
             "start",
             pid=os.getpid(),
             version=__version__,
-            rows=facts.rows,
-            final_before=facts.earlier.rows,
+            rows=facts.before.rows,
+            final_before=facts.before.earlier.rows,
             job=shown_job(facts.job),
         )
 
@@ -170,16 +156,16 @@ class EventLog:
             endpoint=failure.endpoint,
         )
 
-    def update(self, counters: Counters) -> None:
-        """Takes the run's counts; says what is new in them."""
-        for name, why in counters.out.items():
+    def update(self, state: RunState) -> None:
+        """Says what is new since the last update."""
+        for name, why in state.out.items():
             if name not in self._out:
                 self._out.add(name)
                 self.event("warning", "endpoint_out", endpoint=name, error_message=why)
-        self._say_new_words(counters.totals.unknown_finish)
+        self._say_new_words(state.added.unknown_finish)
         now = self._clock()
-        limited, errors = counters.attempts.limited, counters.attempts.errors
-        trouble = counters.paused or limited > self._limited or errors > self._errors
+        limited, errors = state.attempts.limited, state.attempts.errors
+        trouble = state.paused or limited > self._limited or errors > self._errors
         if now >= self._next_limited and (trouble or self._paused):
             self._next_limited = now + LIMITED_EVERY_S
             self.event(
@@ -187,16 +173,16 @@ class EventLog:
                 "trouble" if trouble else "over",
                 rate_limited=limited - self._limited,
                 errors=errors - self._errors,
-                paused=counters.paused,
-                why=counters.why,
-                window=counters.window,
-                in_flight=counters.in_flight,
+                paused=state.paused,
+                why=state.why,
+                window=state.window,
+                in_flight=state.in_flight,
             )
-            self._limited, self._errors, self._paused = limited, errors, counters.paused
+            self._limited, self._errors, self._paused = limited, errors, state.paused
         if now >= self._next_progress:
             self._next_progress = now + PROGRESS_EVERY_S
             self._say_more_failed()
-            self.event("info", "progress", **_progress(counters))
+            self.event("info", "progress", **_progress(state))
 
     def ended(self, summary: RunSummary) -> None:
         """How the run ended."""
@@ -240,8 +226,8 @@ class EventLog:
         return value
 
 
-def _progress(counters: Counters) -> dict[str, Any]:
-    totals = counters.earlier + counters.totals.totals()
+def _progress(state: RunState) -> dict[str, Any]:
+    totals = state.totals
     return {
         "final": totals.rows,
         "answered": totals.answered,
@@ -252,9 +238,9 @@ def _progress(counters: Counters) -> dict[str, Any]:
         "cache_write_tokens": totals.cache_write_tokens,
         "empty": totals.empty,
         "cost_usd": totals.spent_usd,
-        **asdict(counters.attempts),
-        "window": counters.window,
-        "in_flight": counters.in_flight,
+        **asdict(state.attempts),
+        "window": state.window,
+        "in_flight": state.in_flight,
     }
 
 
@@ -263,7 +249,7 @@ def _end(summary: RunSummary) -> dict[str, Any]:
     return {
         "exit_code": summary.exit_code,
         "input_rows": summary.input_rows,
-        "pending": summary.input_rows - totals.rows,
+        "pending": summary.pending,
         "totals": totals.stated(),
         "sent": summary.sent,
         "maybe_repaid": summary.maybe_repaid,

@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from batchlab.job import EndpointJob, Job
-from batchlab.totals import Totals
+from batchlab.run_state import RunState
 
 _HIDDEN = "****"
 _SECRET_NAME = re.compile(r"key|token|secret|password|authorization", re.IGNORECASE)
@@ -20,17 +20,17 @@ _NAMES_OF_KEYS = {"api_key_env", "api_key_file", "api_key_keyring"}  # where a k
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EndpointAddress:
     """Where an endpoint really is. `service` is the preset's name, "" for an unknown one."""
 
     name: str
     service: str
-    address: str
+    host: str
     port: int | None
 
     @classmethod
     def of(cls, endpoint: EndpointJob, base_url: str) -> Self:
-        """The place of an endpoint that is at `base_url` now."""
+        """Of an endpoint that is at `base_url` now."""
         url = urlsplit(base_url)
         return cls(endpoint.name, endpoint.service.name, url.hostname or "", url.port)
 
@@ -41,16 +41,14 @@ class RunFacts:
 
     Attributes:
         run: the run directory's absolute path: two runs of one machine are never mistaken.
-        rows: of the input.
-        earlier: totals of the results that earlier invocations left.
+        before: how far it is, by what earlier invocations left.
         secrets: what no line may ever show.
     """
 
     run: str
     job: Job
-    rows: int
-    earlier: Totals
-    places: tuple[Place, ...] = ()
+    before: RunState
+    addresses: tuple[EndpointAddress, ...] = ()
     secrets: tuple[str, ...] = ()
 
     @property

@@ -10,50 +10,42 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from batchlab.dispatch.pool import PoolCounters
 from batchlab.errors import UsageError
 from batchlab.observe.facts import RunFacts
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary, StopReason
+from batchlab.run_state import RunState
 from batchlab.totals import Totals
 from batchlab.version import __version__
-
-if TYPE_CHECKING:
-    from batchlab.engines.observer import Counters
 
 EVERY_S = 10.0
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 
-STATES = ("running", "finished", "stopped", "interrupted", "crashed")
+STAGES = ("running", "finished", "stopped", "interrupted", "crashed")
 _OURS = b"# HELP batchlab_"  # how a file of ours begins: no other is written over
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A run's numbers at one moment.
+class Life:
+    """The process that works on a run, beside how far the run is.
 
     Attributes:
-        totals: of the whole run, earlier invocations included.
+        started_at, at: Unix seconds: when it began, and now.
         failures: failed results recorded; a row that is asked again and fails again counts twice. Of
             those that workers record, the rows that are failed now are known.
-        at, started_at: Unix seconds.
+        stage: one of `STAGES`.
         stopped: the reason, once the run has stopped early.
     """
 
-    totals: Totals
-    failures: int
-    attempts: PoolCounters
-    at: float
     started_at: float
-    window: int = 0
-    in_flight: int = 0
-    paused: bool = False
-    state: str = "running"
+    at: float
+    failures: int = 0
+    stage: str = "running"
     exit_code: int | None = None
-    stopped: str | None = None
+    stopped: StopReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +58,14 @@ class Family:
     samples: Sequence[tuple[Labels, float]]
 
 
-def metrics_text(facts: RunFacts, now: Snapshot) -> str:
+def metrics_text(facts: RunFacts, state: RunState, life: Life) -> str:
     """The file's text. What is not known, such as a cost without a price, is left out."""
-    return "".join(_lines(facts.run, _families(facts, now)))
+    return "".join(_lines(facts.run, _families(facts, state, life)))
 
 
-def _families(facts: RunFacts, now: Snapshot) -> Iterator[Family]:
-    totals, attempts = now.totals, now.attempts
-    states = {
+def _families(facts: RunFacts, state: RunState, life: Life) -> Iterator[Family]:
+    totals, attempts = state.totals, state.attempts
+    by_status = {
         "ok": totals.ok,
         "truncated": totals.truncated,
         "filtered": totals.filtered,
@@ -89,28 +81,28 @@ def _families(facts: RunFacts, now: Snapshot) -> Iterator[Family]:
         "batchlab_run_state",
         "gauge",
         "1 for the state the run is in, 0 for the others.",
-        [((("state", state),), float(state == now.state)) for state in STATES],
+        [((("state", one),), float(one == life.stage)) for one in STAGES],
     )
-    if now.stopped is not None:
+    if life.stopped is not None:
         yield Family(
             "batchlab_stop_info",
             "gauge",
             "Why the run stopped early; always 1.",
-            _by("reason", {now.stopped: 1.0}),
+            _by("reason", {life.stopped: 1.0}),
         )
-    if now.exit_code is not None:
-        yield _one("batchlab_exit_code", "gauge", "Exit code of the run that ended.", now.exit_code)
+    if life.exit_code is not None:
+        yield _one("batchlab_exit_code", "gauge", "Exit code of the run that ended.", life.exit_code)
     yield Family(
         "batchlab_input_rows",
         "gauge",
         "Rows of the input by the state they are in now; their sum is the input.",
-        _by("state", {**states, "failed": totals.failed, "pending": facts.rows - totals.rows}),
+        _by("state", {**by_status, "failed": totals.failed, "pending": state.pending}),
     )
     yield Family(
         "batchlab_rows_total",
         "counter",
         "Final results recorded; a row that failed, was asked again and failed counts twice as failed.",
-        _by("state", {**states, "failed": max(now.failures, totals.failed)}),
+        _by("state", {**by_status, "failed": max(life.failures, totals.failed)}),
     )
     yield Family(
         "batchlab_tokens_total",
@@ -158,11 +150,11 @@ def _families(facts: RunFacts, now: Snapshot) -> Iterator[Family]:
     ):
         yield _one(f"batchlab_{name}_total", "counter", text, count)
     for name, text, value in (
-        ("in_flight", "Requests in flight.", now.in_flight),
-        ("window", "Requests that may be in flight.", now.window),
-        ("paused", "1 while a rate limit or an outage holds everything back.", now.paused),
-        ("start_timestamp_seconds", "When this process began the run.", now.started_at),
-        ("last_update_timestamp_seconds", "When this file was written.", now.at),
+        ("in_flight", "Requests in flight.", state.in_flight),
+        ("window", "Requests that may be in flight.", state.window),
+        ("paused", "1 while a rate limit or an outage holds everything back.", state.paused),
+        ("start_timestamp_seconds", "When this process began the run.", life.started_at),
+        ("last_update_timestamp_seconds", "When this file was written.", life.at),
     ):
         yield _one(f"batchlab_{name}", "gauge", text, value)
 
@@ -195,6 +187,10 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
+def _at_rest(state: RunState) -> RunState:
+    return replace(state, in_flight=0, paused=False)
+
+
 class MetricsFile:
     """Writes the metrics of one run. A disk that refuses is said once; the run goes on.
 
@@ -211,7 +207,7 @@ class MetricsFile:
         self._started_at = clock()
         self._next = 0.0
         self._facts: RunFacts | None = None
-        self._last: Snapshot | None = None
+        self._last = RunState()
         self._said = False
         self._failures = 0
         self._check()
@@ -220,65 +216,36 @@ class MetricsFile:
         """The run's lock is held: from now on the file is this run's."""
         self._facts = facts
         self._next = self._clock() + EVERY_S
-        self._failures = facts.earlier.failed
-        self._write(Snapshot(facts.earlier, self._failures, PoolCounters(), self._clock(), self._started_at))
+        self._failures = facts.before.earlier.failed
+        self._write(facts.before)
 
     def failure(self) -> None:
         """A failed result was recorded."""
         self._failures += 1
 
-    def update(self, counters: Counters) -> None:
-        """Takes the run's counts; writes the file when it is time."""
-        now = self._clock()
-        if now < self._next or self._facts is None:
-            return
-        self._next = now + EVERY_S
-        self._write(
-            Snapshot(
-                counters.earlier + counters.totals.totals(),
-                self._failures,
-                counters.attempts,
-                now,
-                self._started_at,
-                counters.window,
-                counters.in_flight,
-                counters.paused,
-            )
-        )
+    def update(self, state: RunState) -> None:
+        """Writes the file when it is time."""
+        self._last = state
+        if self._facts is not None and (now := self._clock()) >= self._next:
+            self._next = now + EVERY_S
+            self._write(state)
 
-    def ended(self, summary: RunSummary, counters: Counters | None) -> None:
+    def ended(self, summary: RunSummary) -> None:
         """Writes the run's last numbers."""
-        attempts = counters.attempts if counters is not None else PoolCounters()
-        state = {None: "finished", "pilot": "finished", "interrupted": "interrupted"}
+        last = replace(
+            self._last, rows=summary.input_rows, earlier=summary.totals, added=Totals(), window=summary.window
+        )
+        ended = {None: "finished", StopReason.PILOT: "finished", StopReason.INTERRUPTED: "interrupted"}
         self._write(
-            Snapshot(
-                summary.totals,
-                self._failures,
-                attempts,
-                self._clock(),
-                self._started_at,
-                summary.window,
-                state=state.get(summary.stopped, "stopped"),
-                exit_code=summary.exit_code,
-                stopped=summary.stopped,
-            )
+            _at_rest(last),
+            stage=ended.get(summary.stopped, "stopped"),
+            exit_code=summary.exit_code,
+            stopped=summary.stopped,
         )
 
     def crashed(self, exit_code: int) -> None:
         """The run ended by an error, without a summary."""
-        if self._last is not None:
-            last = self._last
-            self._write(
-                Snapshot(
-                    last.totals,
-                    self._failures,
-                    last.attempts,
-                    self._clock(),
-                    self._started_at,
-                    state="crashed",
-                    exit_code=exit_code,
-                )
-            )
+        self._write(_at_rest(replace(self._last, window=0)), stage="crashed", exit_code=exit_code)
 
     def _check(self) -> None:
         """Finds out before anything is paid whether the file can be written."""
@@ -299,14 +266,22 @@ class MetricsFile:
         # the collector reads *.prom only, and two runs may share a directory
         return self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
 
-    def _write(self, now: Snapshot) -> None:
-        self._last = now
+    def _write(
+        self,
+        state: RunState,
+        stage: str = "running",
+        *,
+        exit_code: int | None = None,
+        stopped: StopReason | None = None,
+    ) -> None:
+        self._last = state
         if self._facts is None:
             return
+        now = Life(self._started_at, self._clock(), self._failures, stage, exit_code, stopped)
         try:
             # Not synced, and open to all as the umask says: another user's collector reads it, and
             # after a power loss the next run writes it anew.
-            self._tmp.write_text(metrics_text(self._facts, now), encoding="utf-8", newline="\n")
+            self._tmp.write_text(metrics_text(self._facts, state, now), encoding="utf-8", newline="\n")
             self._tmp.replace(self._path)
         except OSError as error:
             with contextlib.suppress(OSError):

@@ -25,10 +25,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, TraceFlags, Tracer
 
 from batchlab.errors import UsageError
-from batchlab.observe.facts import Place, RunFacts
+from batchlab.observe.facts import EndpointAddress, RunFacts
 from batchlab.protocol.redact import printable, redact
 from batchlab.records import ChatRequest, Completion, Result
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary, StopReason
 from batchlab.version import __version__
 
 FLUSH_S = 5.0  # longest the end of a run waits for the collector
@@ -60,8 +60,8 @@ class RunSpans:
         self._rows: dict[int, _Begun] = {}
         self._links: list[Link] = []
         self._root = Context()  # holds no span: a row is not the run's child
-        self._places: dict[str, dict[str, Any]] = {}
-        self._only_place: dict[str, Any] = {}
+        self._addresses: dict[str, dict[str, Any]] = {}
+        self._only_address: dict[str, Any] = {}
 
     def started(self, facts: RunFacts) -> None:
         """The run's span begins."""
@@ -69,19 +69,19 @@ class RunSpans:
             "batchlab.run",
             attributes={
                 "batchlab.run": facts.run,
-                "batchlab.rows": facts.rows,
+                "batchlab.rows": facts.before.rows,
                 "gen_ai.request.model": facts.model,
             },
         )
         self._links = [Link(self._run.get_span_context())]
-        self._know(facts.places)
+        self._know(facts.addresses)
 
-    def joined(self, run: tuple[int, int, int], places: Sequence[Place]) -> None:
+    def joined(self, run: tuple[int, int, int], addresses: Sequence[EndpointAddress]) -> None:
         """Rows of a worker are linked to the span of the run it works for; see `link`."""
         trace_id, span_id, flags = run
         context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
         self._links = [Link(context)]
-        self._know(places)
+        self._know(addresses)
 
     def link(self) -> tuple[int, int, int]:
         """The run's trace, span and flags."""
@@ -89,10 +89,10 @@ class RunSpans:
         context = self._run.get_span_context()
         return context.trace_id, context.span_id, int(context.trace_flags)
 
-    def _know(self, places: Sequence[Place]) -> None:
-        self._places = {place.name: _place(place) for place in places}
-        if len(self._places) == 1:
-            (self._only_place,) = self._places.values()
+    def _know(self, addresses: Sequence[EndpointAddress]) -> None:
+        self._addresses = {address.name: _attributes_of(address) for address in addresses}
+        if len(self._addresses) == 1:
+            (self._only_address,) = self._addresses.values()
 
     def begun(self, request: ChatRequest) -> None:
         """The row will be sent."""
@@ -124,11 +124,11 @@ class RunSpans:
 
     def _attributes(self, request: ChatRequest, result: Result) -> dict[str, Any]:
         body = request.body
-        place = self._places.get(result.endpoint or "", self._only_place)
+        address = self._addresses.get(result.endpoint or "", self._only_address)
         attributes: dict[str, Any] = {
             "gen_ai.operation.name": "chat",
             "gen_ai.request.model": request.model,
-            **place,
+            **address,
             "batchlab.row_id": result.row_id,
             "batchlab.attempts": result.attempts,
         }
@@ -199,8 +199,8 @@ class RunSpans:
     def _end(self, error_type: str | None) -> None:
         if self._run is None:
             return
-        if error_type is not None and error_type != "pilot":
-            self._run.set_attribute("error.type", error_type)
+        if error_type is not None and error_type != StopReason.PILOT:
+            self._run.set_attribute("error.type", str(error_type))
             self._run.set_status(StatusCode.ERROR)
         self._run.end()
         self._run = None
@@ -216,11 +216,11 @@ class RunSpans:
         self._complaints.stop()
 
 
-def _place(place: Place) -> dict[str, Any]:
-    provider = _PROVIDERS.get(place.service, place.service) or place.address
-    attributes: dict[str, Any] = {"gen_ai.provider.name": provider, "server.address": place.address}
-    if place.port is not None:
-        attributes["server.port"] = place.port
+def _attributes_of(address: EndpointAddress) -> dict[str, Any]:
+    provider = _PROVIDERS.get(address.service, address.service) or address.host
+    attributes: dict[str, Any] = {"gen_ai.provider.name": provider, "server.address": address.host}
+    if address.port is not None:
+        attributes["server.port"] = address.port
     return attributes
 
 

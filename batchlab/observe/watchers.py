@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,13 @@ from batchlab.errors import EXIT_FAILED_ROWS, BatchlabError, UsageError
 from batchlab.job import Job
 from batchlab.job.index import as_key, spelled
 from batchlab.observe.event_log import EventLog
-from batchlab.observe.facts import Place, RunFacts
+from batchlab.observe.facts import EndpointAddress, RunFacts
 from batchlab.observe.metrics import MetricsFile
 from batchlab.records import ChatRequest, Failure, Result
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary
+from batchlab.run_state import RunState
 
 if TYPE_CHECKING:
-    from batchlab.engines.observer import Counters
     from batchlab.observe.spans import RunSpans
 
 Say = Callable[[str], None]
@@ -34,7 +34,6 @@ class Watchers:
     def __init__(self, job: Job, say: Say) -> None:
         self._say = say
         output = job.output
-        self._counters: Counters | None = None
         with contextlib.ExitStack() as stack:
             self._metrics = MetricsFile(output.metrics_file, self._tell) if output.metrics_file else None
             run = str(Path(output.run_dir).absolute())
@@ -44,11 +43,10 @@ class Watchers:
             self._spans = _spans(self.message) if output.otel else None
             stack.pop_all()
 
-    def link(self) -> dict[str, Any]:
-        """What the workers of the run need to watch their rows; plain values. See `worker_watch`."""
-        if self._spans is None:
-            return {}
-        return {"span": [str(number) for number in self._spans.link()]}  # JSON has no 128-bit numbers
+    @property
+    def span(self) -> tuple[int, int, int] | None:
+        """What the spans of workers' rows are linked to, for `worker_watch`; None without spans."""
+        return None if self._spans is None else self._spans.link()
 
     @property
     def of_rows(self) -> bool:
@@ -86,34 +84,37 @@ class Watchers:
         if self._spans is not None:
             self._safely(self._spans.started, facts)
 
-    def joined(self, link: Mapping[str, Any], places: Sequence[Place], secrets: tuple[str, ...]) -> None:
+    def joined(
+        self,
+        span: tuple[int, int, int] | None,
+        addresses: Sequence[EndpointAddress],
+        secrets: tuple[str, ...],
+    ) -> None:
         """This is a worker of a run that has begun."""
         if self._log is not None:
             self._log.joined(secrets)
         if self._spans is not None:
-            trace_id, span_id, flags = map(int, link["span"])
-            self._safely(self._spans.joined, (trace_id, span_id, flags), places)
+            self._safely(self._spans.joined, span, addresses)
 
-    def update(self, counters: Counters) -> None:
-        """The run's counts; called a few times a second."""
-        self._counters = counters
+    def update(self, state: RunState) -> None:
+        """How far the run is; called a few times a second."""
         if self._metrics is not None:
-            self._metrics.update(counters)
+            self._metrics.update(state)
         if self._log is not None:
-            self._log.update(counters)
+            self._log.update(state)
 
     def begun(self, request: ChatRequest) -> None:
-        """See `engines.observer.RowWatch`."""
+        """The row is about to be sent."""
         if self._spans is not None:
             self._spans.begun(request)
 
     def sent(self, row_id: int) -> None:
-        """See `engines.observer.RowWatch`."""
+        """A request for the row is about to leave."""
         if self._spans is not None:
             self._spans.sent(row_id)
 
     def result(self, result: Result) -> None:
-        """See `engines.observer.RowWatch`."""
+        """The row's final result is in the journal."""
         if isinstance(result, Failure):
             if self._metrics is not None:
                 self._metrics.failure()
@@ -125,7 +126,7 @@ class Watchers:
     def ended(self, summary: RunSummary) -> None:
         """The run has a summary."""
         if self._metrics is not None:
-            self._metrics.ended(summary, self._counters)
+            self._metrics.ended(summary)
         if self._log is not None:
             self._log.ended(summary)
         if self._spans is not None:
@@ -166,19 +167,23 @@ def _spans(say: Say) -> RunSpans:
 
 
 def worker_watch(
-    job: Job, link: Mapping[str, Any], places: Sequence[Place], secrets: tuple[str, ...], say: Say
+    job: Job,
+    span: tuple[int, int, int] | None,
+    addresses: Sequence[EndpointAddress],
+    secrets: tuple[str, ...],
+    say: Say,
 ) -> Watchers | None:
     """What watches the rows of a worker: its failures go to the run's log, its spans are linked to the run's.
 
     None when nobody wants to know of rows, or what its parent could open cannot be opened any more.
     """
-    output = dataclasses.replace(job.output, metrics_file=None, otel="span" in link)
+    output = dataclasses.replace(job.output, metrics_file=None, otel=span is not None)
     try:
         watchers = Watchers(dataclasses.replace(job, output=output), say)
     except UsageError as error:
         say(spelled(str(error), as_key))
         return None
-    watchers.joined(link, places, secrets)
+    watchers.joined(span, addresses, secrets)
     return watchers if watchers.of_rows else None
 
 

@@ -7,21 +7,23 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from batchlab.costs.forecast import Forecast, Measured, Stratum, forecast, strata
 from batchlab.errors import EXIT_USAGE, UsageError
 from batchlab.job import Job
-from batchlab.looking.summary import counted, duration, money
+from batchlab.looking.phrases import counted, duration, money
 from batchlab.planning.preview import Preview, preview
 from batchlab.records import Completion, Result
-from batchlab.run_summary import RunSummary
-from batchlab.runner.early_forecast import save_forecast
+from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.execute import execute
+from batchlab.runner.pilot_forecast import save_forecast
+from batchlab.runner.run_options import RunOptions
 from batchlab.store.disk.files import atomic_write
-from batchlab.store.run_dir import RunDir
-from batchlab.totals import Totals
+from batchlab.store.layout import Layout, is_run
+from batchlab.store.view import RunView
+from batchlab.totals import Totals, totals_of
 
 LEAST_ROWS = 10  # fewer say next to nothing about the others
 
@@ -47,7 +49,7 @@ class _Drawn:
     strata: tuple[Stratum, ...]
 
 
-def pilot(job: Job, rows: int, *, progress: str, quiet: bool, command: str) -> Pilot:
+def pilot(job: Job, rows: int, options: RunOptions) -> Pilot:
     """Sends about `rows` rows of the job, which then are done rows of its run, and forecasts the run.
 
     Raises:
@@ -64,19 +66,12 @@ def pilot(job: Job, rows: int, *, progress: str, quiet: bool, command: str) -> P
     sampled = frozenset(row for stratum in drawn.strata for row in stratum.sampled)
     if not sampled:
         return Pilot([*seen.lines, "every row has a final result already"], [], None, 0)
-    summary = execute(
-        job,
-        only=sampled,
-        progress=progress,
-        quiet=quiet,
-        command=command,
-        signals=True,
-        on_start=lambda store: _keep(drawn, store.path),
-    )
-    if summary.stopped not in {None, "pilot"}:
+    options = replace(options, only=sampled, on_start=lambda store: _keep(drawn, store.path))
+    summary = execute(job, options)
+    if summary.stopped not in {None, StopReason.PILOT}:
         return Pilot([], [], None, summary.exit_code)
     path = Path(job.output.run_dir)
-    found = {result.row_id: result for result in RunDir.open(path).all_results() if result.row_id in sampled}
+    found = {result.row_id: result for result in RunView.open(path).all_results() if result.row_id in sampled}
     made = _forecast(job, drawn, found, summary)
     save_forecast(path, made, seen.content_hash)
     return Pilot([seen.lines[0], *forecast_lines(made, drawn, found)], [], made, summary.exit_code)
@@ -87,7 +82,7 @@ def _drawn(job: Job, seen: Preview, wanted: int) -> _Drawn:
     path = Path(job.output.run_dir)
     settings = json.dumps(job.request_settings(), sort_keys=True)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        data = json.loads((path / "pilot.json").read_bytes())
+        data = json.loads(Layout(path).pilot.read_bytes())
         if (data["wanted"], data["content_hash"], data["settings"]) == (wanted, seen.content_hash, settings):
             kept = tuple(
                 Stratum(one["rows"], one["size"], tuple(one["sampled"]), tuple(one["sizes"]))
@@ -96,8 +91,8 @@ def _drawn(job: Job, seen: Preview, wanted: int) -> _Drawn:
             return _Drawn(wanted, seen.content_hash, settings, Totals.of(data["before"]), kept)
     done: set[int] = set()
     before = Totals()
-    if seen.done and RunDir.exists(path):
-        store = RunDir.open(path)
+    if seen.done and is_run(path):
+        store = RunView.open(path)
         done = {result.row_id for result in store.all_results()}
         before = store.totals()
     sizes = {row: size for row, size in enumerate(seen.sizes) if row not in done}
@@ -106,7 +101,7 @@ def _drawn(job: Job, seen: Preview, wanted: int) -> _Drawn:
 
 
 def _keep(drawn: _Drawn, run_dir: Path) -> None:
-    atomic_write(run_dir / "pilot.json", json.dumps(asdict(drawn)).encode())
+    atomic_write(Layout(run_dir).pilot, json.dumps(asdict(drawn)).encode())
 
 
 def _forecast(job: Job, drawn: _Drawn, found: dict[int, Result], summary: RunSummary) -> Forecast:
@@ -143,20 +138,13 @@ def _request_of(result: Result) -> float | int:
 
 
 def _measured(result: Result, together: Counter[float | int]) -> Measured:
-    wasted_prompt, wasted_completion = result.wasted_prompt_tokens or 0, result.wasted_completion_tokens or 0
-    wasted = result.cost_wasted_usd
-    if wasted is None:
-        wasted = 0.0 if not wasted_prompt + wasted_completion else None
+    totals = totals_of([result])
     latency = result.timing.latency_ms / 1_000 if result.timing is not None else 0.0
-    latency /= together[_request_of(result)]  # a row's share of a request
-    if not isinstance(result, Completion):
-        return Measured(wasted_prompt, wasted_completion, wasted, latency)
-    usage, cost = result.reply.usage, result.cost_usd
     return Measured(
-        (usage.prompt_tokens or 0) + wasted_prompt,
-        (usage.completion_tokens or 0) + wasted_completion,
-        None if cost is None or wasted is None else cost + wasted,
-        latency,
+        totals.prompt_tokens + totals.wasted_prompt_tokens,
+        totals.completion_tokens + totals.wasted_completion_tokens,
+        totals.whole_usd,
+        latency / together[_request_of(result)],  # a row's share of a request
     )
 
 

@@ -20,10 +20,11 @@ from batchlab.costs.tokens import Tokenizer
 from batchlab.errors import InputError
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.sources.batch_lines import asked_texts, media_count
-from batchlab.inputs.sources.opening import Source, spool_stdin
+from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
 from batchlab.job import Job
-from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines, refuse_undedupable, source_of
-from batchlab.store.run_dir import RunDir
+from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines, refuse_undedupable
+from batchlab.store.layout import Layout, is_run
+from batchlab.store.view import RunView
 
 if TYPE_CHECKING:
     from batchlab.planning.savings import Saved
@@ -55,10 +56,10 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
         UsageError: the input cannot be read at all.
     """
     with tempfile.TemporaryDirectory(prefix="batchlab-") as scratch:
-        spool = Path(scratch) / "stdin.jsonl"
+        spool = Layout(Path(scratch)).stdin
         if job.input.path == "-":
             spool_stdin(spool)
-        source = source_of(job, spool)
+        source = source_of(job.input, spool)
         planned = plan_input(job, source, details=True)
         ratio = None
         if tokenizer is not None:
@@ -138,7 +139,7 @@ def _savings(job: Job, planned: Planned, source: Source) -> list[Saved]:
         return []
     done: frozenset[int] = frozenset()
     if _done_rows(job, planned):
-        results = RunDir.open(Path(job.output.run_dir)).all_results()
+        results = RunView.open(Path(job.output.run_dir)).all_results()
         done = frozenset(result.row_id for result in results)
     return savings(planned, source, runs=runs, dedupe=job.output.dedupe, done=done)
 
@@ -196,8 +197,8 @@ def _duplicates(hashes: array[int]) -> int:
 def _done_rows(job: Job, planned: Planned) -> int:
     """Rows that a resume would not send, if the run directory holds this very job."""
     path = Path(job.output.run_dir)
-    if not RunDir.exists(path):
+    if not is_run(path):
         return 0
-    store = RunDir.open(path)
-    same = store.manifest["plan"]["content_hash"] == planned.plan.content_hash
-    return store.totals().rows if same and store.manifest["settings"] == job.request_settings() else 0
+    run = RunView.open(path)
+    same = run.manifest.plan.content_hash == planned.plan.content_hash
+    return run.totals().rows if same and run.manifest.settings == job.request_settings() else 0

@@ -15,11 +15,12 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
 
-from batchlab.progress.line import SEPARATOR, bar_fields, line_fields, line_within
-from batchlab.progress.state import ProgressState, Rates, Speed, final_cost
+from batchlab.progress.line import SEPARATOR, bar_fields, line_fields, line_within, tail
+from batchlab.progress.speed import Rates, Speed
 from batchlab.progress.terminal import columns, erased, is_dumb, width, with_trouble_in_red
+from batchlab.run_state import RunState
 
-__all__ = ["Progress", "ProgressState", "conversation", "final_cost", "notebook_display", "open_progress"]
+__all__ = ["Progress", "conversation", "notebook_display", "open_progress"]
 
 PLAIN_EVERY_S = 30.0
 NOTEBOOK_LINES = 20  # messages that stay above a notebook's bar
@@ -32,7 +33,7 @@ _WIDE_BAR, _NARROW_BAR = "{percentage:3.0f}%|{bar:12}| {desc}", "{percentage:3.0
 class Progress(Protocol):
     """Where a run's progress goes."""
 
-    def update(self, state: ProgressState) -> None:
+    def update(self, state: RunState) -> None:
         """Shows the state; called a few times a second."""
         ...
 
@@ -55,7 +56,7 @@ class _Base:
         self._stream = stream
         self._speed = Speed()
 
-    def update(self, state: ProgressState) -> None:
+    def update(self, state: RunState) -> None:
         """See `Progress`."""
 
     def message(self, text: str) -> None:
@@ -91,14 +92,14 @@ class _Bar(_Base):
             mininterval=0.1,
         )
         self._drawn_columns, self._drawn_width = self._columns(), 0
-        self._last: tuple[ProgressState, Rates] | None = None
+        self._last: tuple[RunState, Rates] | None = None
 
-    def update(self, state: ProgressState) -> None:
+    def update(self, state: RunState) -> None:
         """See `Progress`."""
         self._last = state, self._speed.rates(state)
         self._draw(*self._last)
 
-    def _draw(self, state: ProgressState, rates: Rates) -> None:
+    def _draw(self, state: RunState, rates: Rates) -> None:
         columns = self._columns()
         wide = columns >= WIDE_COLUMNS
         bar_format, taken = (_WIDE_BAR, 19) if wide else (_NARROW_BAR, 5)
@@ -109,8 +110,8 @@ class _Bar(_Base):
             self._bar.sp = self._bar.status_printer(self._stream)  # else it pads to the old length
         self._drawn_columns, self._drawn_width = columns, taken + width(text)
         self._bar.bar_format = bar_format
-        self._bar.n = min(state.saved, state.total)
-        self._bar.total = state.total
+        self._bar.n = min(state.saved, state.rows)
+        self._bar.total = state.rows
         self._bar.set_description_str(with_trouble_in_red(text, self._stream), refresh=False)
         self._bar.refresh()
 
@@ -142,9 +143,9 @@ class _Notebook(_Base):
         self._saved = 0
         self._handle = display(self._bundle(), raw=True, display_id=True)
 
-    def update(self, state: ProgressState) -> None:
+    def update(self, state: RunState) -> None:
         """See `Progress`."""
-        self._saved, self._total = min(state.saved, state.total), state.total
+        self._saved, self._total = min(state.saved, state.rows), state.rows
         self._fields = bar_fields(state, self._speed.rates(state))
         self._handle.update(self._bundle(), raw=True)
 
@@ -178,7 +179,7 @@ class _Plain(_Base):
         self._clock = clock
         self._next = clock() + PLAIN_EVERY_S
 
-    def update(self, state: ProgressState) -> None:
+    def update(self, state: RunState) -> None:
         """See `Progress`."""
         rates = self._speed.rates(state)
         if self._clock() < self._next:
@@ -195,9 +196,9 @@ class _Json(_Base):
         super().__init__(stream)
         self._clock = clock
         self._next = clock()
-        self._last: ProgressState | None = None
+        self._last: RunState | None = None
 
-    def update(self, state: ProgressState) -> None:
+    def update(self, state: RunState) -> None:
         """See `Progress`."""
         self._last = state
         if self._clock() < self._next:
@@ -213,9 +214,36 @@ class _Json(_Base):
         if self._last is not None:
             self._write(self._last)
 
-    def _write(self, state: ProgressState) -> None:
-        line = {**asdict(state), **asdict(self._speed.rates(state))}
+    def _write(self, state: RunState) -> None:
+        line = {**_as_json(state), **asdict(self._speed.rates(state))}
         print(json.dumps(line), file=self._stream, flush=True)
+
+
+def _as_json(state: RunState) -> dict[str, Any]:
+    """What `--progress json` says; programs read these names."""
+    totals = state.totals
+    return {
+        "saved": state.saved,
+        "total": state.rows,
+        "ok": totals.ok,
+        "failed": totals.failed,
+        "retried": state.attempts.retried,
+        "prompt_tokens": totals.prompt_tokens,
+        "completion_tokens": totals.completion_tokens,
+        "cost_usd": totals.spent_usd,
+        "window": state.window,
+        "in_flight": state.in_flight,
+        "why": state.why,
+        "elapsed_s": state.elapsed_s,
+        "oldest": tail(state),
+        "copied": totals.reused,
+        "copies": state.copies,
+        "truncated": totals.truncated,
+        "filtered": totals.filtered,
+        "invalid": totals.invalid,
+        "empty": totals.empty,
+        "unpriced": totals.unpriced,
+    }
 
 
 def notebook_display() -> Callable[..., Any] | None:

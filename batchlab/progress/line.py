@@ -6,9 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchlab.progress.state import ProgressState, Rates
+from batchlab.progress.speed import Rates
 from batchlab.progress.terminal import width
+from batchlab.protocol.redact import printable
+from batchlab.run_state import RunState
+from batchlab.totals import Totals
 
+TAIL_ROWS, NAME_CHARS = 3, 40  # the oldest of the last rows are named, in so many characters
 TAIL_AGE_S = 5.0  # the last rows are named when the oldest is at least this old
 LONG_S = 600.0  # a run that takes longer has its end named by the clock
 SEPARATOR = " · "
@@ -31,35 +35,41 @@ class Field:
 _FAILED, _COST, _ETA, _WHY, _SAVED, _WAITING, _SPARE = range(7)  # ranks
 
 
-def bar_fields(state: ProgressState, rates: Rates) -> list[str]:
+def bar_fields(state: RunState, rates: Rates) -> list[str]:
     """What the progress line says where there is room for all of it."""
     return [field.text for field in line_fields(state, rates)]
 
 
-def line_fields(state: ProgressState, rates: Rates) -> list[Field]:
+def line_fields(state: RunState, rates: Rates) -> list[Field]:
     """The parts of the progress line, from left to right."""
-    saved = f"{state.saved:,}/{state.total:,}"
+    totals, left = state.totals, state.rows - state.saved
+    saved = f"{state.saved:,}/{state.rows:,}"
     fields = [Field(saved, saved, _SAVED)]
-    failed = f"{state.failed:,} failed" if state.failed else ""
-    others = ("truncated", "filtered", "invalid", "empty", "failed", "retried")
-    counts = [
-        f"{state.ok:,} ok",
-        *(f"{count:,} {name}" for name in others if (count := getattr(state, name))),
-    ]
+    failed = f"{totals.failed:,} failed" if totals.failed else ""
+    others = {
+        "truncated": totals.truncated,
+        "filtered": totals.filtered,
+        "invalid": totals.invalid,
+        "empty": totals.empty,
+        "failed": totals.failed,
+        "retried": state.attempts.retried,
+    }
+    counts = [f"{totals.ok:,} ok", *(f"{count:,} {name}" for name, count in others.items() if count)]
     fields.append(Field(", ".join(counts), failed, _FAILED if failed else _SPARE))
     if state.oldest and state.oldest[0][1] >= TAIL_AGE_S:
-        rows = [f"{name} {clock_time(age)}" for name, age in state.oldest]
+        rows = [f"{name} {clock_time(age)}" for name, age in tail(state)]
         fields.append(Field(f"waiting for {', '.join(rows)}", rows[0], _WAITING))
     limit = f"limit {state.window}"
     if state.why:
         fields.append(Field(f"{limit} {state.why}", state.why.partition(" (")[0], _WHY))
     else:
         fields.append(Field(limit, limit, _SPARE))
-    if rates.eta_s is not None and state.saved < state.total:
+    if rates.eta_s is not None and left > 0:
         end = time.strftime("%H:%M", time.localtime(time.time() + rates.eta_s))
-        left = f"{clock_time(rates.eta_s)} left"
-        fields.append(Field(left + (f", ends {end}" if rates.eta_s > LONG_S else ""), left, _ETA))
-    fields.append(_cost(state, rates))
+        time_left = f"{clock_time(rates.eta_s)} left"
+        long = f"{time_left}, ends {end}" if rates.eta_s > LONG_S else time_left
+        fields.append(Field(long, time_left, _ETA))
+    fields.append(_cost(totals, rates.final_cost_usd if left > 0 else None))
     rows_per_s = f"{rates.rows_per_s:.1f} rows/s"
     fields.append(Field(rows_per_s, rows_per_s, _SPARE))
     tokens_per_s = f"{rates.tokens_per_s:,.0f} tokens/s"
@@ -84,15 +94,21 @@ def line_within(fields: Sequence[Field], room: int | None, separator: str = SEPA
     return separator.join(filter(None, shown.values()))
 
 
-def _cost(state: ProgressState, rates: Rates) -> Field:
-    if state.cost_usd is None:
+def tail(state: RunState) -> list[tuple[str, float]]:
+    """Name and age (s) of the rows that all others have left behind, as they can be shown."""
+    return [(printable(name, NAME_CHARS), age) for name, age in state.oldest[:TAIL_ROWS]]
+
+
+def _cost(totals: Totals, final_usd: float | None) -> Field:
+    usd = totals.spent_usd
+    if usd is None:
         return Field("cost ?", "$?", _COST)
-    spent = f"${state.cost_usd:.4f}"
-    short = f"${state.cost_usd:.2f}" if state.cost_usd >= 0.1 else spent
-    if state.unpriced:
-        return Field(f"{spent} + ? of {state.unpriced:,} rows", f"{short}+?", _COST)
-    if rates.final_cost_usd and state.saved < state.total:
-        spent += f" of about ${rates.final_cost_usd:.{2 if rates.final_cost_usd >= 1 else 4}f}"
+    spent = f"${usd:.4f}"
+    short = f"${usd:.2f}" if usd >= 0.1 else spent
+    if totals.unpriced:
+        return Field(f"{spent} + ? of {totals.unpriced:,} rows", f"{short}+?", _COST)
+    if final_usd:
+        spent += f" of about ${final_usd:.{2 if final_usd >= 1 else 4}f}"
     return Field(spent, short, _COST)
 
 

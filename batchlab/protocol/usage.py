@@ -17,6 +17,7 @@ from batchlab.records import NO_USAGE, Usage
 MAX_COUNT = 2**48  # no request has as many; the sum of a part's rows still fits int64
 
 _NOTHING: Mapping[str, Any] = {}
+_PLAIN = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
 _WRITTEN = ("cache_write_tokens", "cache_creation_input_tokens")
 _BESIDE = frozenset({*_CACHED, *_WRITTEN, "reasoning_tokens"})  # counts that may stand beside the details
@@ -52,15 +53,17 @@ def billed_usage(raw: Any, *, model: str = "") -> Usage:
     """
     if not isinstance(raw, dict) or not raw:
         return NO_USAGE
-    details = _details(raw, "prompt_tokens_details", "input_tokens_details")
-    cached = count(details.get("cached_tokens"))
-    written = _first(details, ("cache_write_tokens", "cache_creation_tokens"))
-    details = _details(raw, "completion_tokens_details", "output_tokens_details")
-    reasoning = count(details.get("reasoning_tokens"))
-    if not _BESIDE.isdisjoint(raw):
-        cached = _first(raw, _CACHED) if cached is None else cached
-        written = _first(raw, _WRITTEN) if written is None else written
-        reasoning = count(raw.get("reasoning_tokens")) if reasoning is None else reasoning
+    cached = written = reasoning = None
+    if not _PLAIN.issuperset(raw):
+        details = _details(raw, "prompt_tokens_details", "input_tokens_details")
+        cached = count(details.get("cached_tokens"))
+        written = _first(details, ("cache_write_tokens", "cache_creation_tokens"))
+        details = _details(raw, "completion_tokens_details", "output_tokens_details")
+        reasoning = count(details.get("reasoning_tokens"))
+        if not _BESIDE.isdisjoint(raw):
+            cached = _first(raw, _CACHED) if cached is None else cached
+            written = _first(raw, _WRITTEN) if written is None else written
+            reasoning = count(raw.get("reasoning_tokens")) if reasoning is None else reasoning
     in_cache = (cached or 0) + (written or 0)
     prompt = count(raw.get("prompt_tokens"))
     if prompt is None:

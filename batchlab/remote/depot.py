@@ -16,11 +16,9 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,52 +34,27 @@ from batchlab.remote.storage import (
     put_bytes,
     remove,
 )
-from batchlab.store.checksums import Checksums
-from batchlab.store.disk.fence import FENCE_S, FOLDER
+from batchlab.store.checksums import ChecksumLog
+from batchlab.store.disk.fence import FENCE_S
 from batchlab.store.disk.files import FILE_MODE, atomic_write, disk_errors, fsync_dir, publish
-from batchlab.store.journal import decode, encode
-from batchlab.store.open_shard import journal_paths, part_numbers, part_path
+from batchlab.store.journal import decode, encode, whole_lines
+from batchlab.store.layout import (
+    CHECKSUMS,
+    JOURNALS,
+    MANIFEST,
+    PARTS,
+    RECORDS,
+    TOKEN,
+    WORKERS,
+    JournalName,
+    Layout,
+    part_key,
+    part_numbers,
+)
+from batchlab.store.manifest import Manifest
 from batchlab.store.parts import file_digest
 
-_PIECE = re.compile(r"/journal/(\d{6,})/(\d+)\.([0-9a-f]+)\.(\d+)\.log$")
-_OWN_JOURNAL = re.compile(r"(\d{6,})\.(\d+)\.log$")
-_FOLDERS = ("journal", "checksums")  # beside the parts, and only as long as something is under way
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Piece:
-    """Some records of an attempt's journal; in the order in which they are to be read."""
-
-    shard: int
-    journal: int
-    attempt: str
-    number: int
-
-    @property
-    def key(self) -> str:
-        """Its name below the run's URL."""
-        return f"journal/{self.shard:06d}/{self.journal}.{self.attempt}.{self.number}.log"
-
-    @property
-    def file_name(self) -> str:
-        """Its name in a local `journal/`; `open_shard.journal_paths` knows the order."""
-        return f"{self.shard:06d}.{self.journal}.{self.attempt}.{self.number}.log"
-
-    @classmethod
-    def at(cls, url: str) -> Piece | None:
-        """The piece whose name a URL ends with, if it does."""
-        found = _PIECE.search(url)
-        return None if found is None else cls(int(found[1]), int(found[2]), found[3], int(found[4]))
-
-
-def away_mark(run: Path) -> Path:
-    """A file that is there as long as the URL may have more of a run than its directory."""
-    return run / FOLDER / "away"
-
-
-def is_away(run: Path) -> bool:
-    """Whether workers leave what they have done of the run at its URL, or have, and not all is here."""
-    return away_mark(run).exists()
+_FOLDERS = (JOURNALS, RECORDS)  # beside the parts, and only as long as something is under way
 
 
 class Depot:
@@ -89,13 +62,18 @@ class Depot:
 
     def __init__(self, run: Path, url: str) -> None:
         self.url = url
-        self._run = run
-        self._checksums = Checksums(run)
+        self._layout = Layout(run)
+        self._checksums = ChecksumLog(run)
 
-    def pieces(self, index: int | None = None) -> list[Piece]:
+    def pieces(self, index: int | None = None) -> list[JournalName]:
         """What there is of a shard's journals, of all shards when `index` is None; in reading order."""
-        place = f"{self.url}/journal" if index is None else f"{self.url}/journal/{index:06d}"
-        return sorted(piece for file in below(place) if (piece := Piece.at(str(file))) is not None)
+        folder = f"{self.url}/{JOURNALS}"
+        place = folder if index is None else f"{folder}/{index:06d}"
+        return sorted(piece for file in below(place) if (piece := JournalName.at(str(file))) is not None)
+
+    def parts(self) -> set[int]:
+        """Numbers of the shards whose parts are there."""
+        return part_numbers(file.name for file in below(f"{self.url}/{PARTS}"))
 
     def news(self, parts: set[int] | None = None) -> set[int]:
         """Shards of which something is there that the directory may not have.
@@ -104,9 +82,9 @@ class Depot:
             parts: numbers of the parts that are looked at; those at the URL when None.
         """
         if parts is None:
-            parts = part_numbers(file.name for file in below(f"{self.url}/completions"))
-        lacking = {index for index in parts if not part_path(self._run, index).exists()}
-        noted = part_numbers(file.name.rpartition(".")[0] for file in below(f"{self.url}/checksums"))
+            parts = self.parts()
+        lacking = {index for index in parts if not self._layout.part(index).exists()}
+        noted = part_numbers(file.name.rpartition(".")[0] for file in below(f"{self.url}/{RECORDS}"))
         return lacking | (noted & parts) | {piece.shard for piece in self.pieces()}
 
     def bring(self, index: int) -> str | None:
@@ -119,26 +97,26 @@ class Depot:
         """
         found = self.pieces(index)
         for piece in found:
-            target = self._run / "journal" / piece.file_name
+            target = self._layout.journal(piece)
             if not target.exists():
                 with contextlib.suppress(NotThereError):  # sealed this moment
                     atomic_write(target, get_bytes(f"{self.url}/{piece.key}"))
         # after the pieces: those of a sealed shard go once its part is there
         digest = self.bring_part(index)
         if digest is not None and not (found and self.pieces(index)):
-            with disk_errors(self._run / "journal"):
-                for path in journal_paths(self._run, index):
-                    if _OWN_JOURNAL.fullmatch(path.name) is None:
-                        path.unlink()
-                fsync_dir(self._run / "journal")
+            with disk_errors(self._layout.journals):
+                for name in self._layout.journal_names(index):
+                    if name.attempt:
+                        self._layout.journal(name).unlink()
+                fsync_dir(self._layout.journals)
         return digest
 
     def bring_part(self, index: int) -> str | None:
         """Copies a shard's part into the directory, if there is one; returns its digest. See `bring`."""
-        final = part_path(self._run, index)
+        final = self._layout.part(index)
         tmp = final.with_name(f"{final.name}.{secrets.token_hex(4)}.tmp")
         try:
-            get_file(f"{self.url}/completions/{final.name}", tmp)
+            get_file(f"{self.url}/{part_key(index)}", tmp)
             tmp.chmod(FILE_MODE)
             digest = file_digest(tmp)
             known = self._checksums.last(final.name, digest)
@@ -155,24 +133,24 @@ class Depot:
 
     def _record(self, part: str, digest: str) -> dict[str, Any]:
         """A part's record for checksums.log, from where its worker or a driver has put it."""
-        for url in (self._checksum_url(part, digest), f"{self.url}/checksums.log"):
+        for url in (self._checksum_url(part, digest), f"{self.url}/{CHECKSUMS}"):
             with contextlib.suppress(NotThereError):
                 for line in reversed(get_bytes(url).splitlines(keepends=True)):
                     record = decode(line)
                     if record is not None and (record.get("part"), record.get("blake2b")) == (part, digest):
                         return record
-        raise CorruptRun(f"{self.url}/completions/{part}: not the file that was written (checksum differs).")
+        raise CorruptRun(f"{self.url}/{PARTS}/{part}: not the file that was written (checksum differs).")
 
     def bring_records(self, parts: set[int]) -> None:
         """Adds the records of these parts that no driver has taken into checksums.log yet."""
-        for file in below(f"{self.url}/checksums"):
+        for file in below(f"{self.url}/{RECORDS}"):
             part, _, digest = file.name.rpartition(".")
             if part_numbers([part]) & parts and self._checksums.last(part, digest) is None:
                 with contextlib.suppress(NotThereError, CorruptRun):
                     self._checksums.append(self._record(part, digest))
 
     def _checksum_url(self, part: str, digest: str) -> str:
-        return f"{self.url}/checksums/{part}.{digest}"
+        return f"{self.url}/{RECORDS}/{part}.{digest}"
 
     def note(self, record: dict[str, Any]) -> None:
         """Puts a part's record for checksums.log, before the part itself."""
@@ -183,7 +161,7 @@ class Depot:
         """A part's record is in the checksums.log at the URL, or its part will never be there."""
         remove(self._checksum_url(part, digest))
 
-    def put(self, piece: Piece, records: bytes) -> bool:
+    def put(self, piece: JournalName, records: bytes) -> bool:
         """Puts a piece; False when one of that name is there already."""
         try:
             put_bytes(f"{self.url}/{piece.key}", records, absent=True)
@@ -191,7 +169,7 @@ class Depot:
             return False
         return True
 
-    def size(self, piece: Piece) -> int:
+    def size(self, piece: JournalName) -> int:
         """Bytes of a piece that is there."""
         return RemoteFile(f"{self.url}/{piece.key}").size
 
@@ -205,20 +183,16 @@ class Depot:
 
         Each gets the name of a piece here first, so that it is never read twice.
         """
-        there = {piece.file_name for piece in self.pieces()}
-        for path in sorted((self._run / "journal").glob("*.log")):
-            own = _OWN_JOURNAL.fullmatch(path.name)
-            if own is not None:
-                piece = Piece(int(own[1]), int(own[2]), secrets.token_hex(4), 0)
+        there = set(self.pieces())
+        for name in self._layout.journal_names():
+            path, piece = self._layout.journal(name), name
+            if not name.attempt:
+                piece = JournalName(name.shard, name.number, secrets.token_hex(4))
                 with disk_errors(path):
-                    path = path.rename(path.with_name(piece.file_name))
+                    path = path.rename(self._layout.journal(piece))
                     fsync_dir(path.parent)
-            if path.name not in there:
-                shard, journal, attempt, number, _ = path.name.split(".")
-                data = path.read_bytes()
-                whole = data[: data.rfind(b"\n") + 1]
-                if whole:
-                    self.put(Piece(int(shard), int(journal), attempt, int(number)), whole)
+            if piece not in there and (whole := whole_lines(path.read_bytes())):
+                self.put(piece, whole)
 
     def clear(self, keep: Callable[[str, str], None]) -> None:
         """A new generation begins: `keep` is called with each object of the old one, and its name."""
@@ -228,19 +202,19 @@ class Depot:
 
     def arrive(self, name: str, text: str = "") -> None:
         """Says that a worker of this name is at work, or leaves a `text` for them."""
-        put_bytes(f"{self.url}/workers/{name}", (text or platform.node()).encode())
+        put_bytes(f"{self.url}/{WORKERS}/{name}", (text or platform.node()).encode())
 
     def leave(self, name: str) -> None:
         """A worker of this name has ended, or can write no more."""
-        remove(f"{self.url}/workers/{name}")
+        remove(f"{self.url}/{WORKERS}/{name}")
 
     def await_workers(self, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep) -> None:
         """Returns once no worker of an earlier driver can write any more, and tidies up after them.
 
         There are no locks here: they have had no lease since that driver ended, and leave by the clock.
         """
-        left = below(f"{self.url}/workers")
-        if [file for file in left if file.name != "token"]:
+        left = below(f"{self.url}/{WORKERS}")
+        if [file for file in left if file.name != TOKEN]:
             say(
                 f"{self.url}: workers of an earlier run may be at work still; waiting {FENCE_S + 1:.0f} s, "
                 "by then they have left by themselves"
@@ -250,38 +224,28 @@ class Depot:
             remove(str(file))
 
 
-def brought_pieces(run: Path) -> Iterator[int]:
-    """Numbers of the shards that have pieces in a directory's `journal/`, one for each."""
-    for path in (run / "journal").glob("*.log"):
-        if _OWN_JOURNAL.fullmatch(path.name) is None:
-            yield int(path.name.split(".")[0])
-
-
-def manifest_at(url: str) -> dict[str, Any] | None:
+def manifest_at(url: str) -> Manifest | None:
     """run.json at a URL, None where there is no run.
 
     Raises:
-        UsageError: the store refuses or cannot be reached.
+        UsageError: the store refuses or cannot be reached, or a later version wrote it.
         CorruptRun: it is not one of batchlab.
     """
+    where = f"{url}/{MANIFEST}"
     try:
-        manifest = json.loads(get_bytes(f"{url}/run.json"))
+        content = get_bytes(where)
     except NotThereError:
         return None
     except StorageError as error:
         raise UsageError(f"{url}: {error.strerror}.") from error
-    except ValueError as error:
-        raise CorruptRun(f"{url}/run.json: not a run of batchlab: {error}") from error
-    if not isinstance(manifest, dict) or "plan" not in manifest:
-        raise CorruptRun(f"{url}/run.json: not a run of batchlab.")
-    return manifest
+    return Manifest.of_bytes(content, where)
 
 
 def unusable(url: str, token: str) -> str:
     """Why this machine cannot work on the run at a URL; "" when it can read and write there."""
-    probe = f"{url}/workers/probe-{secrets.token_hex(4)}"
+    probe = f"{url}/{WORKERS}/probe-{secrets.token_hex(4)}"
     try:
-        if get_bytes(f"{url}/workers/token") != token.encode():
+        if get_bytes(f"{url}/{WORKERS}/{TOKEN}") != token.encode():
             return f"{url} is another store there"
         put_bytes(probe, token.encode())
         remove(probe)

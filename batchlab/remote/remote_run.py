@@ -6,70 +6,73 @@ From a machine that has not run it, and while workers of a cluster leave there w
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import tempfile
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from batchlab.errors import CorruptRun, UsageError
-from batchlab.remote.depot import Depot
-from batchlab.remote.storage import NotThereError, RemoteFile, StorageError, below, get_bytes
+from batchlab.errors import UsageError
+from batchlab.remote.depot import Depot, manifest_at
+from batchlab.remote.storage import NotThereError, RemoteFile, StorageError, get_bytes
 from batchlab.store.disk.files import private_dir
-from batchlab.store.open_shard import part_numbers, part_path
+from batchlab.store.layout import CHECKSUMS, DIRECTORIES, HISTORY, MANIFEST, part_key
+from batchlab.store.manifest import Manifest
 from batchlab.store.parts import PartFile
-from batchlab.store.run_dir import RunDir
+from batchlab.store.view import RunView
 
-# what is small, and read whole
-_COPIED = ("checksums.log", "history.jsonl")
+_COPIED = (CHECKSUMS, HISTORY)  # what is small, and read whole
 
 
-class RemoteRun(RunDir):
-    """A run at a URL, for reading. Rows of its open shards are in journals elsewhere: pending here.
+class RemoteRun(RunView):
+    """A run at a URL. Rows of its open shards are in journals elsewhere: pending here.
 
     Those of a run over a cluster are known, as far as its workers have put their journals there.
 
     `path` is a scratch directory with the run's small files, gone with this object.
 
     Args:
+        parts: numbers of the shards whose parts are there.
         driver: the run's directory, if it is on this machine: it knows who works on the run.
     """
 
-    def __init__(self, url: str, driver: RunDir | None = None) -> None:
-        self._driver = driver
-        scratch = Path(tempfile.mkdtemp(prefix="batchlab-"))
-        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
-        path = private_dir(scratch / url.rpartition("/")[2])
-        try:
-            manifest = json.loads(get_bytes(f"{url}/run.json"))
-            for name in _COPIED:
-                with contextlib.suppress(NotThereError):
-                    (path / name).write_bytes(get_bytes(f"{url}/{name}"))
-            for name in ("journal", "completions"):
-                private_dir(path / name)
-            depot = Depot(path, url)
-            for index in sorted({piece.shard for piece in depot.pieces()}):
-                depot.bring(index)
-            # after the pieces: a shard that was sealed meanwhile is among these
-            self._numbers = part_numbers(file.name for file in below(f"{url}/completions"))
-            depot.bring_records(self._numbers)
-        except NotThereError as error:
-            raise UsageError(f"{url}: not a run directory ({error.strerror}).") from error
-        except StorageError as error:
-            raise UsageError(f"{url}: cannot read the run: {error.strerror}.") from error
-        except ValueError as error:
-            raise CorruptRun(f"{url}/run.json: not a run of batchlab: {error}") from error
-        if not isinstance(manifest, dict) or "plan" not in manifest:
-            raise CorruptRun(f"{url}/run.json: not a run of batchlab.")
+    url: str
+
+    def __init__(
+        self, path: Path, manifest: Manifest, url: str, parts: set[int], driver: RunView | None = None
+    ) -> None:
         super().__init__(path, manifest)
         self.url = url
+        self._numbers = parts
+        self._driver = driver
+
+    @classmethod
+    def at(cls, url: str, driver: RunView | None = None) -> Self:
+        """The run at a URL, as it is now.
+
+        Raises:
+            UsageError: there is none, the store refuses, or a later version wrote it; CorruptRun: run.json
+                is none.
+        """
+        manifest = manifest_at(url)
+        if manifest is None:
+            raise UsageError(f"{url}: not a run directory (no {MANIFEST}).")
+        scratch = Path(tempfile.mkdtemp(prefix="batchlab-"))
+        try:
+            path = private_dir(scratch / url.rpartition("/")[2])
+            parts = _fetched(url, path)
+        except BaseException:  # whatever it is, nothing stays behind; it goes on its way
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        run = cls(path, manifest, url, parts, driver)
+        weakref.finalize(run, shutil.rmtree, scratch, ignore_errors=True)
+        return run
 
     @staticmethod
     def is_at(url: str) -> bool:
         """Whether there is a run at `url`. Raises UsageError when the store refuses."""
         try:
-            RemoteFile(f"{url}/run.json").identity()
+            RemoteFile(f"{url}/{MANIFEST}").identity()
         except NotThereError:
             return False
         except StorageError as error:
@@ -77,16 +80,38 @@ class RemoteRun(RunDir):
         return True
 
     def part(self, index: int) -> PartFile:
-        """See `RunDir.part`."""
-        return RemoteFile(f"{self.url}/completions/{part_path(self.path, index).name}")
+        """See `RunView.part`."""
+        return RemoteFile(f"{self.url}/{part_key(index)}")
 
     def roll(self) -> dict[str, Any] | None:
-        """See `RunDir.roll`."""
+        """See `RunView.roll`."""
         return super().roll() if self._driver is None else self._driver.roll()
 
     def lock_holder(self) -> int | None:
-        """See `RunDir.lock_holder`."""
+        """See `RunView.lock_holder`."""
         return super().lock_holder() if self._driver is None else self._driver.lock_holder()
 
     def _parts(self) -> set[int]:
         return self._numbers
+
+    def _has_part(self, index: int) -> bool:
+        return index in self._numbers
+
+
+def _fetched(url: str, path: Path) -> set[int]:
+    """Brings a run's small files into a directory. Returns the numbers of the parts at the URL."""
+    try:
+        for name in _COPIED:
+            with contextlib.suppress(NotThereError):
+                (path / name).write_bytes(get_bytes(f"{url}/{name}"))
+        for name in DIRECTORIES:
+            private_dir(path / name)
+        depot = Depot(path, url)
+        for index in sorted({piece.shard for piece in depot.pieces()}):
+            depot.bring(index)
+        # after the pieces: a shard that was sealed meanwhile is among these
+        parts = depot.parts()
+        depot.bring_records(parts)
+    except StorageError as error:
+        raise UsageError(f"{url}: cannot read the run: {error.strerror}.") from error
+    return parts

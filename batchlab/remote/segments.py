@@ -14,22 +14,22 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
-from batchlab.errors import BatchlabError, RunStopped, UsageError
-from batchlab.remote.depot import Depot, Piece
+from batchlab.errors import BatchlabError, UsageError
+from batchlab.remote.depot import Depot
 from batchlab.remote.storage import AlreadyThereError, RemoteFile, StorageError, put_file
-from batchlab.store.checksums import Checksums
+from batchlab.run_end import RunStopped, StopReason
+from batchlab.store.checksums import ChecksumLog, checksum_record
 from batchlab.store.disk.files import private_dir
-from batchlab.store.open_shard import part_path
+from batchlab.store.journal import whole_lines
+from batchlab.store.layout import DIRECTORIES, JournalName, Layout, part_key, part_number
 from batchlab.store.parts import file_digest
 from batchlab.totals import Totals
 
 PATIENCE_S = 60.0  # a store that takes nothing for so long ends the run: what it has not is paid again
 OPEN_S = 5.0  # for what the event loop waits for
 RETRY_S = 1.0
-ATTEMPT = "attempt"  # the file that says which pieces are this directory's
 
 
 class Pieces:
@@ -40,56 +40,52 @@ class Pieces:
     """
 
     def __init__(self, run: Path, depot: Depot, attempt: str, check: Callable[[], None]) -> None:
-        self._run, self._depot, self._attempt, self._check = run, depot, attempt, check
-        self._there: dict[Path, tuple[int, int]] = {}  # journal → bytes, and pieces, that the store has
+        self._layout, self._depot, self._attempt, self._check = Layout(run), depot, attempt, check
+        self._there: dict[JournalName, tuple[int, int]] = {}  # journal → bytes, and pieces, the store has
 
     def flush(self, index: int | None = None) -> None:
         """Puts what was added to the journals, of one shard or of all. Raises StorageError."""
-        for path in self._journals("*" if index is None else f"{index:06d}"):
+        for journal in self._journals(index):
             with contextlib.suppress(FileNotFoundError):  # sealed this moment
-                self._flush(path)
+                self._flush(journal)
 
-    def _journals(self, shard: str) -> list[Path]:
-        found = (self._run / "journal").glob(f"{shard}.*.log")
-        return sorted(path for path in found if path.name.count(".") == 2)  # not what was brought here
+    def _journals(self, index: int | None = None) -> list[JournalName]:
+        return [name for name in self._layout.journal_names(index) if not name.attempt]  # not brought here
 
-    def _flush(self, path: Path) -> None:
-        done, number = self._there.get(path, (0, 0))
-        with path.open("rb") as file:
+    def _flush(self, journal: JournalName) -> None:
+        done, number = self._there.get(journal, (0, 0))
+        with self._layout.journal(journal).open("rb") as file:
             file.seek(done)
-            data = file.read()
-        data = data[: data.rfind(b"\n") + 1]
+            data = whole_lines(file.read())
         while data:
             self._check()
-            piece, size = self._piece(path, number + 1), len(data)
+            piece, size = self._piece(journal, number + 1), len(data)
             if not self._depot.put(piece, data):  # by ourselves: only the answer was lost
                 size = self._depot.size(piece)
             done, number, data = done + size, number + 1, data[size:]
-            self._there[path] = done, number
+            self._there[journal] = done, number
 
-    def _piece(self, path: Path, number: int) -> Piece:
-        shard, journal, _ = path.name.split(".")
-        return Piece(int(shard), int(journal), self._attempt, number)
+    def _piece(self, journal: JournalName, number: int) -> JournalName:
+        return JournalName(journal.shard, journal.number, self._attempt, number)
 
     def look(self) -> None:
         """Finds out what is there, put by a process that has ended. Raises StorageError."""
-        for path in self._journals("*"):
-            own = self._piece(path, 0)
+        for journal in self._journals():
             mine = [
                 piece
-                for piece in self._depot.pieces(own.shard)
-                if (piece.journal, piece.attempt) == (own.journal, own.attempt)
+                for piece in self._depot.pieces(journal.shard)
+                if (piece.number, piece.attempt) == (journal.number, self._attempt)
             ]
-            self._there[path] = sum(self._depot.size(piece) for piece in mine), len(mine)
+            self._there[journal] = sum(self._depot.size(piece) for piece in mine), len(mine)
 
     def forget(self, index: int) -> None:
         """A shard's journals are gone."""
-        for path in [one for one in self._there if one.name.startswith(f"{index:06d}.")]:
-            del self._there[path]
+        for journal in [one for one in self._there if one.shard == index]:
+            del self._there[journal]
 
 
 class Segments:
-    """The journals and parts of one worker on their way to the store.
+    """The journals and parts of one worker on their way to the store; a `store.publisher.Publisher`.
 
     Args:
         depot: where to, and the worker's own directory.
@@ -110,10 +106,11 @@ class Segments:
         trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._run, self._depot, self._name = run, depot, name
+        self._layout = Layout(run)
         self._flush_s = flush_s
         self._check, self._trouble = check, trouble
         attempt = secrets.token_hex(4)
-        (run / ATTEMPT).write_text(attempt)
+        self._layout.attempt.write_text(attempt)
         self._pieces = Pieces(run, depot, attempt, check)
         self._had_part: set[int] = set()
         self._io = threading.RLock()
@@ -142,11 +139,10 @@ class Segments:
         Raises:
             RunStopped: the store takes nothing; the shard is not sealed.
         """
-        record = {"part": part, "blake2b": digest, "totals": asdict(totals)}
-        index = int(part.removesuffix(".parquet").removeprefix("part-"))
-        self._insist(lambda: self.flush(index))
+        record = checksum_record(part, digest, totals)
+        self._insist(lambda: self.flush(part_number(part)))
         self._insist(lambda: self._depot.note(record))
-        Checksums(self._run).append(record)
+        ChecksumLog(self._run).append(record)
 
     def sealed(self, index: int) -> None:
         """A shard's part is published here: now there, and its pieces are deleted.
@@ -154,18 +150,17 @@ class Segments:
         Raises:
             RunStopped: the store takes nothing; all that the part holds is in the shard's pieces.
         """
-        path = part_path(self._run, index)
-        self._insist(lambda: self._put_part(path, absent=index not in self._had_part))
+        self._insist(lambda: self._put_part(index))
         with self._io:
             self._insist(lambda: self._depot.drop(index))
             self._pieces.forget(index)
-        path.unlink()
+        self._layout.part(index).unlink()
 
-    def _put_part(self, path: Path, *, absent: bool) -> None:
-        url = f"{self._depot.url}/completions/{path.name}"
+    def _put_part(self, index: int) -> None:
+        path, url = self._layout.part(index), f"{self._depot.url}/{part_key(index)}"
         self._check()
         try:
-            put_file(path, url, absent=absent)
+            put_file(path, url, absent=index not in self._had_part)
         except AlreadyThereError:
             # our own, whose answer was lost; or an attempt that was given up was faster after all, and
             # its part is as complete
@@ -182,7 +177,7 @@ class Segments:
             self._insist(lambda: self._depot.leave(self._name), seconds=RETRY_S * 3)
         except RunStopped as error:
             where = f"{self._run} on {platform.node()}"
-            raise RunStopped("storage", f"{error} What it did not take is in {where}.") from error
+            raise RunStopped(StopReason.STORAGE, f"{error} What it did not take is in {where}.") from error
         shutil.rmtree(self._run.parent, ignore_errors=True)
 
     def _follow(self) -> None:
@@ -205,7 +200,7 @@ class Segments:
                 act()
             except (StorageError, UsageError) as error:
                 if time.monotonic() >= end:
-                    raise RunStopped("storage", self._lost(error)) from error
+                    raise RunStopped(StopReason.STORAGE, self._lost(error)) from error
                 time.sleep(RETRY_S)
             else:
                 return
@@ -222,7 +217,7 @@ def salvage(home: Path, url: str) -> None:
     """
     run = home / "run"
     with contextlib.suppress(FileNotFoundError):  # it has ended in order, or has not begun
-        pieces = Pieces(run, Depot(run, url), (run / ATTEMPT).read_text(), lambda: None)
+        pieces = Pieces(run, Depot(run, url), Layout(run).attempt.read_text(), lambda: None)
         pieces.look()
         pieces.flush()
     shutil.rmtree(home, ignore_errors=True)
@@ -232,7 +227,7 @@ def own_directory(home: Path) -> Path:
     """The directory of one worker, in one of which nobody else knows. Raises UsageError."""
     try:
         run = private_dir(home / "run")
-        for name in ("journal", "completions"):
+        for name in DIRECTORIES:
             private_dir(run / name)
     except OSError as error:
         raise UsageError(f"{home}: {error.strerror}.") from error

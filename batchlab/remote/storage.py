@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar, cast
 
 from batchlab.errors import UsageError
 from batchlab.protocol.redact import printable, redact
-from batchlab.remote.urls import EXTRAS, checked_url, scheme_of
+from batchlab.remote.urls import EXTRAS, scheme_of
 
 T = TypeVar("T")
 
@@ -41,9 +41,6 @@ _TAGS = ("VersionId", "version_id", "generation", "ETag", "etag", "blob_id", "md
 _NO_BUCKET = re.compile(
     r"(?i)bucket (does not|doesn't) exist|NoSuchBucket|no such container|ContainerNotFound"
 )
-
-# S3's codes for credentials that no request can succeed with
-_UNKNOWN_IDENTITY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 
 
 class StorageError(OSError):
@@ -375,38 +372,3 @@ def remove(url: str) -> None:
     """Removes an object, if it is there. Raises StorageError."""
     with contextlib.suppress(NotThereError), store_errors(url):
         filesystem(scheme_of(url)).rm_file(url)
-
-
-def check_bucket(url: str) -> None:
-    """Raises UsageError when the bucket of `url` is not there or cannot be reached.
-
-    A store may refuse to answer that and still take an object, so a refusal says nothing.
-    """
-    checked_url(url)
-    scheme, _, place = url.partition("://")
-    bucket = f"{scheme}://{place.split('/')[0]}"
-    try:
-        with store_errors(url):
-            filesystem(scheme_of(url)).info(bucket)
-    except NotThereError as error:
-        if scheme_of(url) != "hf":  # whose first name is no bucket
-            raise UsageError(f"{url}: {NO_BUCKET}.") from error
-    except StorageError as error:
-        if not (error.strerror or "").startswith(DENIED):
-            raise UsageError(f"{url}: {error.strerror}.") from error
-        _check_identity(url)
-
-
-def _check_identity(url: str) -> None:
-    """Raises UsageError when the store does not know who asks: then it takes no object either."""
-    try:
-        with store_errors(url):  # unlike the answer about a bucket, that about an object says why
-            filesystem(scheme_of(url)).cat_file(url, start=0, end=1)
-    except StorageError as error:
-        cause = error.__cause__
-        while cause is not None and not hasattr(cause, "response"):
-            cause = cause.__cause__
-        answer = getattr(cause, "response", None)
-        code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
-        if code in _UNKNOWN_IDENTITY:
-            raise UsageError(f"{url}: {error.strerror}.") from error

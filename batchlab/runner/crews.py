@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batchlab.engines.sizing import processes_for, workers_each
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.remote.mirror import problem_of
 from batchlab.remote.urls import scheme_of
-from batchlab.runner.prepare import stdin_spool
-from batchlab.store.run_dir import RunDir
+from batchlab.run_end import RunStopped
+from batchlab.store.locked import LockedRun
 
 if TYPE_CHECKING:
     from batchlab.engines.crew import Crew
@@ -30,12 +30,12 @@ def refuse_cluster(job: Job) -> None:
             "write is a commit. Name a {output.run_dir} at s3://, gs:// or az://, or on a file system that "
             "nodes share."
         )
-    from batchlab.engines.ray_crew import refuse_absent
+    from batchlab.engines.ray.link import refuse_absent
 
     refuse_absent(job.limits.ray_address)
 
 
-def crew_for(job: Job, store: RunDir, shards: int, say: Say, *, alone: str = "") -> Crew | None:
+def crew_for(job: Job, store: LockedRun, shards: int, say: Say, *, alone: str = "") -> Crew | None:
     """The workers for so many shards; None when this process is to send the rows itself.
 
     Args:
@@ -58,26 +58,27 @@ def crew_for(job: Job, store: RunDir, shards: int, say: Say, *, alone: str = "")
     return ProcessCrew(processes, store.lock_descriptor)
 
 
-def _cluster(job: Job, store: RunDir, shards: int, say: Say) -> Crew:
-    from batchlab.engines.ray_crew import RayCrew
+def _cluster(job: Job, store: LockedRun, shards: int, say: Say) -> Crew:
+    from batchlab.engines.ray.crew import RayCrew
 
-    if store.mirror is not None:
-        refuse_cluster(dataclasses.replace(job, output=dataclasses.replace(job.output, remote=store.remote)))
+    url = store.publisher.url
+    if url is not None:
+        refuse_cluster(dataclasses.replace(job, output=dataclasses.replace(job.output, remote=url)))
     address = job.limits.ray_address
-    crew = RayCrew.joined(store, job, address, stdin_spool(store.path))
-    if store.mirror is not None:
-        try:
-            store.mirror.share()
-        except (OSError, RunStopped) as error:
-            crew.end()
-            raise UsageError(f"{problem_of(error)}.") from error
+    crew = RayCrew.joined(store, job, address)
+    try:
+        store.publisher.share()
+    except (OSError, RunStopped) as error:
+        crew.end()
+        raise UsageError(f"{problem_of(error)}.") from error
+    if url is not None:
         flush_s = job.limits.journal_flush_s
         say(
-            f"each worker's journal goes to {store.mirror.url} every {flush_s:g} s: with a node that is "
+            f"each worker's journal goes to {url} every {flush_s:g} s: with a node that is "
             f"lost, what was in flight and what was answered within {flush_s:g} s there is paid again"
         )
     each = workers_each(job)
-    concurrency = min(one.concurrency or job.limits.concurrency for one in job.endpoint)
+    concurrency = min(job.limits_at(endpoint).concurrency for endpoint in job.endpoint)
     crew.size = min(len(crew.nodes) * each, shards, concurrency)
     workers = f"{crew.size} worker{'s' if crew.size != 1 else ''}"
     nodes = f"{len(crew.nodes)} node{'s' if len(crew.nodes) != 1 else ''}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable
 
@@ -23,7 +22,7 @@ def within_descriptors(job: Job, say: Callable[[str], None]) -> Job:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return job
-    asked = [endpoint.concurrency or job.limits.concurrency for endpoint in job.endpoint]
+    asked = [job.limits_at(endpoint).concurrency for endpoint in job.endpoint]
     need = sum(asked) + RESERVED
     if soft < need:
         raised = need if hard == resource.RLIM_INFINITY else min(need, hard)
@@ -36,11 +35,4 @@ def within_descriptors(job: Job, say: Callable[[str], None]) -> Job:
         f"this process may open {soft} files, so at most {each} requests are in flight at each endpoint; "
         "raise the limit with ulimit -n"
     )
-    return dataclasses.replace(
-        job,
-        limits=dataclasses.replace(job.limits, concurrency=min(each, job.limits.concurrency)),
-        endpoint=tuple(
-            dataclasses.replace(one, concurrency=one.concurrency and min(each, one.concurrency))
-            for one in job.endpoint
-        ),
-    )
+    return job.with_at_most(each)

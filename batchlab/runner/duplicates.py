@@ -17,7 +17,7 @@ from batchlab.records import Completion, Shard, is_replaceable
 from batchlab.runner.prepare import Prepared, is_repeatable
 from batchlab.runner.reusing import copy_into, requests_of, short_hash
 from batchlab.store.answers import Answers
-from batchlab.totals import Tally
+from batchlab.totals import RunningTotals
 
 LEADERS = 3
 
@@ -60,7 +60,7 @@ class Duplicates:
         answers: Answers,
         *,
         stop: StopSignal,
-        totals: Tally | None = None,
+        totals: RunningTotals | None = None,
         took: Callable[[Completion], None],
     ) -> bytearray | None:
         """Copies every answer there is by now, and tells which rows the next pass is to hold.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar
 
 from batchlab.dispatch.stop import StopSignal
+from batchlab.run_end import StopReason
 
 T = TypeVar("T")
 
@@ -42,14 +43,14 @@ class Interrupt:
 
         def act(calls: int) -> None:
             if calls == 1:
-                loop.call_soon_threadsafe(stop, "interrupted", self._message)
+                loop.call_soon_threadsafe(stop, StopReason.INTERRUPTED, self._message)
             else:
                 loop.call_soon_threadsafe(task.cancel)
 
         with self._lock:
             self._act = act
             if self._calls:
-                stop("interrupted", self._message)
+                stop(StopReason.INTERRUPTED, self._message)
             if self._calls > 1:
                 task.cancel()
         try:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from batchlab.errors import EXIT_INTERRUPTED, EXIT_STOPPED, BatchlabError, RunStopped, UsageError
-from batchlab.remote.depot import is_away
-from batchlab.remote.mirror import OWNERSHIP, Mirror, owned, problem_of
+from batchlab.errors import EXIT_INTERRUPTED, EXIT_STOPPED, BatchlabError, UsageError
+from batchlab.remote.mirror import Mirror, owned, problem_of
 from batchlab.remote.urls import local_dir_of
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunStopped, RunSummary, StopReason
 from batchlab.store.disk.files import private_dir
-from batchlab.store.run_dir import RunDir
-
-__all__ = [
-    "OWNERSHIP",
-    "brought_home",
-    "brought_up_to_date",
-    "follow_at_url",
-    "refuse_other_url",
-    "taken_over",
-]
+from batchlab.store.disk.run_lock import RunLock
+from batchlab.store.layout import is_run
+from batchlab.store.locked import LockedRun
 
 Say = Callable[[str], None]
 
@@ -39,35 +30,36 @@ def taken_over(path: Path, url: str, say: Say) -> None:
     manifest = mirror.manifest()
     if manifest is None:
         return
-    place = RunDir(private_dir(path), manifest)
-    place.lock()
-    with contextlib.closing(place):
-        if RunDir.exists(path):
+    lock = RunLock.taken(private_dir(path))
+    try:
+        if is_run(path):
             return
         parts = mirror.restore(manifest)
+    finally:
+        lock.release()
     say(
-        f"taken over from {url}: {parts:,} of {len(manifest['plan']['shards']):,} parts are there; "
+        f"taken over from {url}: {parts:,} of {len(manifest.plan.shards):,} parts are there; "
         "rows that only the journals of the other machine have are asked again"
     )
 
 
-def brought_home(store: RunDir, say: Say) -> None:
+def brought_home(store: LockedRun, say: Say) -> None:
     """What a cluster that lost its driver has left of the run at its URL comes into its directory.
 
     Raises:
         UsageError: the store refuses, or another driver has taken the run over.
     """
-    url = store.remote
-    if url is None or not is_away(store.path):
+    url = store.manifest.remote
+    if url is None or not store.is_away:
         return
     mirror = Mirror(store.path, url, say)
     theirs = mirror.manifest()
-    if theirs is not None and theirs.get("owner") == store.manifest.get("owner"):
+    if theirs is not None and theirs.owner == store.manifest.owner:
         mirror.take_back()  # else `follow_at_url` refuses
         say(f"what workers had left at {url} is in {store.path}")
 
 
-def refuse_other_url(store: RunDir, before: str | None, now: str | None) -> None:
+def refuse_other_url(store: LockedRun, before: str | None, now: str | None) -> None:
     """Raises UsageError when a local directory that stands for one URL is asked to stand for another."""
     if now is not None and before is not None and before != now and store.path == Path(local_dir_of(now)):
         raise UsageError(
@@ -76,49 +68,45 @@ def refuse_other_url(store: RunDir, before: str | None, now: str | None) -> None
         )
 
 
-def follow_at_url(store: RunDir, url: str | None, say: Say) -> None:
+def follow_at_url(store: LockedRun, url: str | None, say: Say) -> None:
     """Starts copying the run's sealed parts to `url`, or to where an earlier invocation copied them.
 
     Raises:
         UsageError: the store refuses. Nothing was sent.
     """
-    job = store.manifest["job"]
-    url = url or job["output"].get("remote")
+    manifest = store.manifest
+    url = url or manifest.remote
     if url is None:
         return
-    if "owner" not in store.manifest or job["output"].get("remote") != url:
-        changed = {**job, "output": {**job["output"], "remote": url}}
-        store.write_manifest(owned({**store.manifest, "job": changed}))
+    if manifest.owner is None or manifest.remote != url:
+        store.write_manifest(owned(manifest, remote=url))
     mirror = Mirror(store.path, url, say)
     mirror.begin(store.manifest)
-    store.mirror = mirror
+    store.publish_by(mirror)
     say(f"parts go to {url}; the journal, and a copy of each part, are in {store.path}")
 
 
-def brought_up_to_date(store: RunDir, summary: RunSummary, say: Say) -> RunSummary:
+def brought_up_to_date(store: LockedRun, summary: RunSummary, say: Say) -> RunSummary:
     """Uploads what the copy does not have yet; a run whose copy is not whole has stopped early."""
-    mirror = store.mirror
-    if mirror is None:
-        return summary
-    summary = dataclasses.replace(summary, remote=mirror.url)
-    mirror.say = say
+    summary = dataclasses.replace(summary, remote=store.publisher.url)
+    store.publisher.speak_by(say)
     try:
-        mirror.finish()
+        store.publisher.finish()
     except KeyboardInterrupt:  # the run's own handler is gone by now
         return dataclasses.replace(
             summary,
-            stopped="interrupted",
+            stopped=StopReason.INTERRUPTED,
             message=f"interrupted while parts were uploaded. All results are in {store.path}",
             exit_code=EXIT_INTERRUPTED,
             remote=None,
         )
     except (OSError, BatchlabError) as error:
-        if summary.stopped not in {None, "pilot"}:
+        if summary.stopped not in {None, StopReason.PILOT}:
             return summary  # it has said why already, and goes on with the same command
         message = problem_of(error)
         if not isinstance(error, RunStopped):
             message += f". All results are in {store.path}; the next run uploads the rest"
         return dataclasses.replace(
-            summary, stopped="storage", message=message, exit_code=EXIT_STOPPED, remote=None
+            summary, stopped=StopReason.STORAGE, message=message, exit_code=EXIT_STOPPED, remote=None
         )
     return summary

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from batchlab.dispatch.rate.gate import Gate
 from batchlab.records import Failure, Result
-from batchlab.store.run_dir import RunDir
+from batchlab.store.view import RunView
 
 
 class Outbox:
-    """A bounded queue between two event loops. See `engines.local.Taker` for the run's side.
+    """A bounded queue between two event loops. See `engines.observer.Taker` for the run's side.
 
     Args:
         most: rows are held back while more results than this wait. What is in flight then still
@@ -33,14 +33,14 @@ class Outbox:
         self._closed = False
 
     def gate(self) -> Gate:
-        """See `engines.local.Taker`."""
+        """See `engines.observer.Taker`."""
         gate = Gate(lambda: len(self._waiting) >= self._most)
         with self._lock:
             self._gate, self._run = gate, asyncio.get_running_loop()
         return gate
 
     def take(self, result: Result) -> None:
-        """See `engines.local.Taker`."""
+        """See `engines.observer.Taker`."""
         with self._lock:
             if self._closed:
                 return
@@ -49,13 +49,13 @@ class Outbox:
         if first:
             self._notify()
 
-    def take_stored(self, store: RunDir) -> None:
+    def take_stored(self, store: RunView) -> None:
         """Takes what the run has from earlier processes, as fast as the program takes it.
 
         Called in the run's thread before anything is sent. A failure that this run will ask again
         is not among them.
         """
-        sealed, shard_rows = store.sealed(), store.manifest["plan"]["shards"][0][0]
+        sealed, shard_rows = store.sealed(), store.manifest.plan.shards[0].rows
         for result in store.all_results():
             asked_again = isinstance(result, Failure) and result.retryable
             if asked_again and result.row_id // shard_rows not in sealed:

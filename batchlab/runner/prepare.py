@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,20 +19,20 @@ from typing import Any
 from batchlab.costs.pricing import price_book
 from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.engines.sizing import merged, planned_shard_rows
-from batchlab.errors import CorruptRun, InputError, UsageError
+from batchlab.errors import InputError, UsageError
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.inputs.sources.opening import Source, open_source, spool_stdin
+from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
 from batchlab.job import Job, default_run_dir
 from batchlab.records import ChatRequest, Row
 from batchlab.remote.urls import is_url
-from batchlab.runner.mirroring import OWNERSHIP, brought_home, follow_at_url, refuse_other_url, taken_over
+from batchlab.runner.mirroring import brought_home, follow_at_url, refuse_other_url, taken_over
 from batchlab.store.disk.files import private_dir
-from batchlab.store.expanded import expanded_schema, to_text
-from batchlab.store.run_dir import RunDir
-from batchlab.version import __version__
+from batchlab.store.generations import Generation
+from batchlab.store.layout import Layout, is_run
+from batchlab.store.locked import LockedRun
+from batchlab.store.manifest import Manifest
 
-FORMAT = 2  # of run.json; a newer one is refused. 1 had Arrow types for every kind of input
 SHOWN_PROBLEMS = 20
 SHOWN_CHARS = 500  # of a changed setting
 
@@ -44,7 +43,7 @@ Say = Callable[[str], None]
 class Prepared:
     """A run that may start: its directory is locked."""
 
-    store: RunDir
+    store: LockedRun
     source: Source
     plan: InputPlan
     builder: RequestBuilder
@@ -60,9 +59,9 @@ def prepare(
             directory is not writable or in use by another process. Nothing was sent.
     """
     path = Path(job.output.run_dir)
-    if job.output.remote is not None and not RunDir.exists(path):
+    if job.output.remote is not None and not is_run(path):
         taken_over(path, job.output.remote, say)
-    new = not RunDir.exists(path)
+    new = not is_run(path)
     if new:
         prepared = _created(job, path, say=say, on_scan=on_scan)
     else:
@@ -80,70 +79,35 @@ def prepare(
 def _reopened(
     job: Job, path: Path, *, fresh: bool, say: Say, on_scan: Callable[[int, int | None], None] | None
 ) -> Prepared:
-    store = RunDir.open(path)
-    store.lock()
+    store = LockedRun.open(path)
     try:
         if job.input.path == "-":
-            spool_stdin(stdin_spool(path))
+            spool_stdin(store.layout.stdin)
         brought_home(store, say)
-        source = open_input(job, path)
+        source = source_of(job.input, store.layout.stdin)
         return _resumed(job, store, source, fresh=fresh, say=say, on_scan=on_scan)
     except BaseException:  # whatever it is, the lock must not stay behind; it goes on its way
         store.close()
         raise
 
 
-def stdin_spool(run_dir: Path) -> Path:
-    """Where a run keeps what came through standard input, so that it can be read again."""
-    return run_dir / "stdin.jsonl"
-
-
-def open_input(job: Job, run_dir: Path) -> Source:
-    """The job's source; what came through standard input is read from the run directory."""
-    return source_of(job, stdin_spool(run_dir))
-
-
-def unchanged_input(store: RunDir) -> Source:
-    """The input of a run, as its unfinished rows need it.
-
-    Raises:
-        UsageError: it cannot be read, or is not what it was.
-    """
-    job = job_of_run(store)
-    source = open_input(job, store.path)
-    if not source.unchanged(plan_of_run(store), racy_ok=True):
-        raise InputError(
-            job.input.shown_as,
-            "the input changed since the run, and unfinished rows need it",
-            "Run the job again first: it keeps every answer to an unchanged row.",
-        )
-    return source
-
-
-def source_of(job: Job, spool: Path) -> Source:
-    """The source that a job names; `spool` holds standard input."""
-    own = job.input
-    return open_source(
-        own.path, delimiter=own.delimiter, quotes=own.quotes, encoding=own.encoding, spool=spool
-    )
-
-
 def _created(
     job: Job, path: Path, *, say: Say, on_scan: Callable[[int, int | None], None] | None
 ) -> Prepared:
-    piped = job.input.path == "-"
+    piped, spool = job.input.path == "-", Layout(path).stdin
     if piped:
-        spool_stdin(stdin_spool(private_dir(path)))
+        private_dir(path)
+        spool_stdin(spool)
     try:
-        source = open_input(job, path)
+        source = source_of(job.input, spool)
         small = planned_shard_rows(job)
         planned = plan_or_refuse(small, source, on_scan=on_scan, say=say)
         plan, rows = merged(job, small, planned.plan)
         job = dataclasses.replace(job, output=dataclasses.replace(job.output, shard_rows=rows))
-        store = RunDir.create(path, manifest_of(job, plan, generation=1))
+        store = LockedRun.create(path, Manifest.of(job, plan, generation=1))
     except UsageError:
         if piped:  # a refused run leaves nothing behind
-            stdin_spool(path).unlink(missing_ok=True)
+            spool.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 path.rmdir()
         raise
@@ -223,58 +187,24 @@ def problem_lines(problems: list[Any], count: int) -> list[str]:
     return shown
 
 
-def manifest_of(job: Job, plan: InputPlan, *, generation: int) -> dict[str, Any]:
-    """What `run.json` says of a run. It holds no key."""
-    expanded = None
-    if job.output.expand and job.request.schema is not None:
-        expanded = to_text(expanded_schema(job.request.schema, job.output.expand_prefix))
-    return {
-        "format": FORMAT,
-        "batchlab": __version__,
-        "created": time.time(),
-        "generation": generation,
-        "job": job.to_dict(),
-        "settings": job.request_settings(),
-        "plan": plan.to_json(),
-        "expanded": expanded,
-    }
-
-
-def job_of_run(store: RunDir) -> Job:
-    """The job a run was started with."""
-    manifest = store.manifest
-    if manifest.get("format", 0) > FORMAT:
-        raise UsageError(
-            f"{store.path}: written by a newer batchlab (format {manifest['format']}). Upgrade to read it."
-        )
-    try:
-        return Job.from_dict(manifest["job"])
-    except (KeyError, TypeError) as error:
-        raise CorruptRun(f"{store.path}/run.json: not a run of batchlab ({error}).") from error
-
-
-def plan_of_run(store: RunDir) -> InputPlan:
-    """The plan a run was started with."""
-    return InputPlan.from_json(store.manifest["plan"])
-
-
 def _resumed(
     job: Job,
-    store: RunDir,
+    store: LockedRun,
     source: Source,
     *,
     fresh: bool,
     say: Say,
     on_scan: Callable[[int, int | None], None] | None,
 ) -> Prepared:
-    before, plan = job_of_run(store), plan_of_run(store)
+    manifest = store.manifest
+    before, plan = manifest.job, manifest.plan
     refuse_other_url(store, before.output.remote, job.output.remote)
     if job.output.run_dir == default_run_dir(job) and _is_other_file(before.input.path, job.input.path):
         raise UsageError(
             f"{store.path}: holds the answers for {before.input.path}. "
             f"Pass {{output.run_dir}} to name another directory for {job.input.path}."
         )
-    changed = _changed_settings(store.manifest["settings"], job.request_settings())
+    changed = _changed_settings(manifest.settings, job.request_settings())
     # The parts that exist were cut at this size; a new value counts for new runs only.
     job = dataclasses.replace(
         job,
@@ -293,13 +223,13 @@ def _resumed(
         refuse_undedupable(job, builder)
         return Prepared(store, source, plan, builder)
     planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)
-    manifest = manifest_of(job, planned.plan, generation=store.manifest["generation"] + 1)
-    manifest |= {name: store.manifest[name] for name in OWNERSHIP if name in store.manifest}
+    generation, ownership = manifest.generation, manifest.ownership
     if same_input and not changed and planned.plan.content_hash == plan.content_hash:
         # the same rows in a touched or moved file
-        store.write_manifest({**manifest, "generation": store.manifest["generation"]})
-        return Prepared(store, source, planned.plan, planned.ready_builder)
-    _new_generation(store, source, planned, manifest, say)
+        store.write_manifest(Manifest.of(job, planned.plan, generation=generation, ownership=ownership))
+    else:
+        manifest = Manifest.of(job, planned.plan, generation=generation + 1, ownership=ownership)
+        _new_generation(store, source, planned, manifest, say)
     return Prepared(store, source, planned.plan, planned.ready_builder)
 
 
@@ -317,7 +247,7 @@ def _input_identity(job: Job) -> tuple[Any, ...]:
     return (own.id, own.delimiter, own.quotes, own.encoding, own.limit, *columns)
 
 
-def _changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """(name, before, now) of the settings that differ."""
     rows = []
     for name in sorted(before.keys() | now.keys()):
@@ -333,7 +263,7 @@ def _changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[tuple
     return rows
 
 
-def _settings_refusal(store: RunDir, changed: list[tuple[str, Any, Any]], plan: InputPlan) -> str:
+def _settings_refusal(store: LockedRun, changed: list[tuple[str, Any, Any]], plan: InputPlan) -> str:
     totals = store.totals()
     paid = totals.spent_usd
     spent = f", ${paid:.4f} so far" if paid else ""
@@ -356,12 +286,10 @@ def _shown(value: Any) -> str:
     return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
 
 
-def _new_generation(
-    store: RunDir, source: Source, planned: Planned, manifest: dict[str, Any], say: Say
-) -> None:
+def _new_generation(store: LockedRun, source: Source, planned: Planned, manifest: Manifest, say: Say) -> None:
     """Moves the run to a new plan, keeping each finished row whose request is unchanged."""
     plan, builder = planned.plan, planned.ready_builder
-    with store.next_generation(manifest) as generation:
+    with Generation(store, manifest) as generation:
         for shard in plan.shards:
             generation.add_shard(
                 shard,

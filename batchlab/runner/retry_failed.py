@@ -6,29 +6,27 @@ import dataclasses
 
 from batchlab.job.file import at_url
 from batchlab.looking.opening import open_run
-from batchlab.remote.remote_run import RemoteRun
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary
 from batchlab.runner.execute import execute
-from batchlab.runner.prepare import job_of_run
+from batchlab.runner.run_options import RunOptions
 from batchlab.store.asking import AskAgain
 
 
 def retry_run(
-    path: str,
-    *,
-    only: tuple[str, ...] = (),
-    concurrency: int | None = None,
-    progress: str = "auto",
-    quiet: bool = False,
-    command: str = "",
+    path: str, options: RunOptions, *, only: tuple[str, ...] = (), concurrency: int | None = None
 ) -> RunSummary:
-    """Runs the job of a run directory again for its failed rows."""
-    store = open_run(path)
-    job = job_of_run(store)
-    if isinstance(store, RemoteRun):
-        job = at_url(job, store.url)
+    """Runs the job of a run directory again for its failed rows.
+
+    Args:
+        only: see `AskAgain`.
+        concurrency: instead of the job's own.
+    """
+    run = open_run(path)
+    job = run.manifest.job
+    if run.url is not None:
+        job = at_url(job, run.url)
     else:
-        job = dataclasses.replace(job, output=dataclasses.replace(job.output, run_dir=str(store.path)))
+        job = dataclasses.replace(job, output=dataclasses.replace(job.output, run_dir=str(run.path)))
     # what there was to take over or copy is there; each failed row is asked for itself
     job = dataclasses.replace(job, output=dataclasses.replace(job.output, reuse=(), dedupe=False))
     if job.limits.engine == "ray":  # a few rows need no cluster, and it may be gone
@@ -36,4 +34,4 @@ def retry_run(
         job = dataclasses.replace(job, limits=limits)
     if concurrency is not None:
         job = dataclasses.replace(job, limits=dataclasses.replace(job.limits, concurrency=concurrency))
-    return execute(job, retry=AskAgain(only), progress=progress, quiet=quiet, command=command, signals=True)
+    return execute(job, dataclasses.replace(options, retry=AskAgain(only)))

@@ -13,12 +13,12 @@ from batchlab.errors import CorruptRun, UsageError
 from batchlab.inputs.requests import RowProblem
 from batchlab.job import Job
 from batchlab.looking.opening import open_run
-from batchlab.looking.summary import counted
+from batchlab.looking.phrases import counted
 from batchlab.records import ChatRequest, Completion, Row, Shard
 from batchlab.runner.prepare import Prepared
 from batchlab.store.answers import Answers, copied
-from batchlab.store.run_dir import RunDir
-from batchlab.totals import Tally
+from batchlab.store.view import RunView
+from batchlab.totals import RunningTotals
 
 FLUSH_ROWS = 500  # copies that are written at once
 
@@ -28,7 +28,7 @@ class OldRun:
     """A run whose answers are taken over. It is only read, and may be at work."""
 
     path: str
-    store: RunDir
+    store: RunView
 
     def answers(self) -> Iterator[Completion]:
         """Its whole answers: a truncated, filtered or empty one may do better this time.
@@ -104,7 +104,7 @@ def copy_into(
     *,
     wanted: Callable[[int], bool] | None = None,
     took: Callable[[Completion, int], None],
-    totals: Tally | None = None,
+    totals: RunningTotals | None = None,
 ) -> None:
     """Copies answers to a shard's rows that have no result, and seals it if that completes it.
 

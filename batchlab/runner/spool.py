@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from batchlab.arrow import pq
-from batchlab.errors import InputError, RunStopped, UsageError
+from batchlab.errors import CorruptRun, InputError, UsageError
 from batchlab.inputs.sources.frames import arrow_table, frame_table, json_row, table_digest
 from batchlab.job import MEMORY, ROWS, Job
-from batchlab.looking.reading import load_run
-from batchlab.records import RESULT_COLUMNS
+from batchlab.looking.load import load_run
+from batchlab.result_columns import RESULT_COLUMNS
+from batchlab.run_end import RunStopped
 from batchlab.store.disk.files import FILE_MODE, disk_errors, private_dir, publish
+from batchlab.store.layout import Layout
+from batchlab.store.manifest import read_manifest
 
 RUNS = Path("runs")
 
@@ -51,7 +54,7 @@ def spooled_rows(rows: Any, job: Job, *, run_dir: Path | None) -> Iterator[Spool
         with _written(rows, job, run_dir.parent if run_dir is not None else RUNS) as (tmp, suffix, digest):
             place = run_dir if run_dir is not None else _usual_place(job, digest)
             private_dir(place)
-            file = place / f"input-{digest.hex()[:12]}{suffix}"
+            file = Layout(place).spooled_rows(digest.hex()[:12], suffix)
             if not file.exists():
                 tmp.chmod(FILE_MODE)
                 publish(tmp, file)
@@ -71,10 +74,10 @@ def spooled_rows(rows: Any, job: Job, *, run_dir: Path | None) -> Iterator[Spool
 def _tidy(place: Path) -> None:
     """Removes rows that the run in `place` does not read: of an earlier frame, or of a refused call."""
     read = ""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        read = json.loads((place / "run.json").read_bytes())["job"]["input"]["path"]
+    with contextlib.suppress(UsageError, CorruptRun):
+        read = read_manifest(place).job.input.path
     with contextlib.suppress(OSError):
-        for file in place.glob("input-*"):
+        for file in Layout(place).all_spooled_rows():
             if read != MEMORY + file.name:
                 file.unlink()
         if not read:

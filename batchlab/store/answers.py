@@ -17,6 +17,7 @@ from typing import Self
 
 from batchlab.records import ChatRequest, Completion, Usage
 from batchlab.store.journal import decode, result_of, result_record
+from batchlab.store.layout import Layout
 
 
 class Answers:
@@ -27,7 +28,7 @@ class Answers:
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self._path = run_dir / "journal" / "answers.tmp"
+        self._path = Layout(run_dir).copied_answers
         self._path.unlink(missing_ok=True)
         self._found = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         self._found.execute("PRAGMA journal_mode=OFF")

@@ -9,31 +9,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from batchlab.store.disk.file_locks import alone_at
 from batchlab.store.disk.files import AppendFile, disk_errors
-from batchlab.store.disk.run_lock import alone_at, cut_torn_tail
-from batchlab.store.journal import JournalScan, Record, encode
-from batchlab.store.open_shard import repaired_records
+from batchlab.store.journal import JournalScan, Record, cut_torn_tail, encode, repaired_records
+from batchlab.store.layout import Layout
 from batchlab.totals import Totals
 
 
 class Checksums:
-    """The checksums of a run directory. Processes of the run append in turn; reading needs no lock."""
+    """The checksums of a run directory, for reading: that needs no lock."""
 
     def __init__(self, run: Path) -> None:
-        self._path = run / "checksums.log"
-
-    def note(self, part: str, digest: str, totals: Totals) -> None:
-        """Appends a part's record: on disk when this returns. Raises RunStopped (disk)."""
-        self.append({"part": part, "blake2b": digest, "totals": asdict(totals)})
-
-    def append(self, record: dict[str, Any]) -> None:
-        """Appends a record that `last` or another machine gave; see `note`."""
-        with disk_errors(self._path), alone_at(self._path):
-            file = AppendFile(self._path)
-            with contextlib.closing(file):
-                cut_torn_tail(file)  # of another process that was killed while it wrote
-                file.append(encode(json.dumps(record).encode()))
-                file.sync()
+        self._path = Layout(run).checksums
 
     def last(self, part: str, digest: str) -> dict[str, Any] | None:
         """The record noted last for this version of a part, if there is one."""
@@ -42,12 +29,6 @@ class Checksums:
             if (record.data.get("part"), record.data.get("blake2b")) == (part, digest):
                 found = record.data
         return found
-
-    def repair(self) -> None:
-        """Cuts off what a crash has left half written. Raises CorruptRun for any other damage."""
-        if self._path.exists():
-            for _ in repaired_records(self._path):
-                pass
 
     def digests(self) -> dict[str, list[str]]:
         """Every digest a part ever had, the last noted last.
@@ -66,3 +47,31 @@ class Checksums:
     def _records(self) -> Iterator[Record]:
         with contextlib.suppress(FileNotFoundError):
             yield from JournalScan(self._path).records()
+
+
+class ChecksumLog(Checksums):
+    """The same, to be added to. Processes of the run append in turn."""
+
+    def note(self, part: str, digest: str, totals: Totals) -> None:
+        """Appends a part's record: on disk when this returns. Raises RunStopped (disk)."""
+        self.append(checksum_record(part, digest, totals))
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Appends a record that `last` or another machine gave; see `note`."""
+        with disk_errors(self._path), alone_at(self._path):
+            file = AppendFile(self._path)
+            with contextlib.closing(file):
+                cut_torn_tail(file)  # of another process that was killed while it wrote
+                file.append(encode(json.dumps(record).encode()))
+                file.sync()
+
+    def repair(self) -> None:
+        """Cuts off what a crash has left half written. Raises CorruptRun for any other damage."""
+        if self._path.exists():
+            for _ in repaired_records(self._path):
+                pass
+
+
+def checksum_record(part: str, digest: str, totals: Totals) -> dict[str, Any]:
+    """What is noted of a part."""
+    return {"part": part, "blake2b": digest, "totals": asdict(totals)}

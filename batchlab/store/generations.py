@@ -1,56 +1,27 @@
 """Moving a run to a new plan without losing or re-asking an answer.
 
-The next generation is built whole in `next/`. Renaming it to `ready/` is the commit; the
-moves that follow can be repeated any number of times, so a crash among them is finished by
-whoever locks the run next. What the earlier generation had is kept under `previous/`.
+The next generation is built whole, with every answer that it takes over; then it takes the place of the
+one before (`swap`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
 from batchlab.arrow import pa
 from batchlab.records import ChatRequest, Completion, Shard
-from batchlab.store.disk.files import atomic_write, fsync_dir, moved, private_dir
+from batchlab.store.disk.files import atomic_write, fsync_dir, private_dir
 from batchlab.store.journal import decode, result_of, result_record
-
-if TYPE_CHECKING:
-    from batchlab.store.run_dir import RunDir
-
-_DIRECTORIES = ("journal", "completions")
-_MOVED = (*_DIRECTORIES, "checksums.log")
-
-
-def swap_pending(path: Path) -> bool:
-    """Whether a committed generation has not been moved into place yet."""
-    return (path / "ready").is_dir()
-
-
-def finish_swap(path: Path) -> None:
-    """Moves a committed generation into place; may be interrupted and repeated at any step."""
-    ready = path / "ready"
-    manifest = ready / "run.json"
-    if manifest.exists():
-        generation = json.loads(manifest.read_bytes())["generation"]
-        kept = private_dir(private_dir(path / "previous") / str(generation - 1))
-        for name in _MOVED:
-            if (ready / name).exists():
-                if (path / name).exists():
-                    moved(path / name, kept / name)
-                moved(ready / name, path / name)
-        if not (kept / "run.json").exists():
-            atomic_write(kept / "run.json", (path / "run.json").read_bytes())
-        fsync_dir(path)
-        moved(manifest, path / "run.json")
-        fsync_dir(path)
-    shutil.rmtree(ready)
+from batchlab.store.layout import DIRECTORIES, Layout
+from batchlab.store.locked import LockedRun
+from batchlab.store.manifest import Manifest
+from batchlab.store.view import RunView
+from batchlab.store.working import WorkingRun
 
 
 class Generation:
@@ -60,24 +31,24 @@ class Generation:
         kept: rows whose answer is taken over.
     """
 
-    def __init__(self, run: RunDir, manifest: dict[str, Any]) -> None:
+    def __init__(self, run: LockedRun, manifest: Manifest) -> None:
         self._run = run
         self._manifest = manifest
-        self._path = run.path / "next"
+        self._layout = Layout(run.layout.next)
         self._committed = False
-        self._next: RunDir | None = None
+        self._next: WorkingRun | None = None
         self._answers: sqlite3.Connection | None = None
         self.kept = 0
 
     def __enter__(self) -> Self:
-        shutil.rmtree(self._path, ignore_errors=True)
-        private_dir(self._path)
-        for name in _DIRECTORIES:
-            private_dir(self._path / name)
-        atomic_write(self._path / "checksums.log", b"")
-        self._next = type(self._run)(self._path, self._manifest)
+        shutil.rmtree(self._layout.root, ignore_errors=True)
+        private_dir(self._layout.root)
+        for name in DIRECTORIES:
+            private_dir(self._layout.root / name)
+        atomic_write(self._layout.checksums, b"")
+        self._next = WorkingRun(self._layout.root, self._manifest)
         # On disk, because a changed input may be as large as the data set; temporary, so not synced.
-        self._answers = sqlite3.connect(self._path / "answers.sqlite", isolation_level=None)
+        self._answers = sqlite3.connect(self._layout.answers, isolation_level=None)
         self._answers.execute("PRAGMA journal_mode=OFF")
         self._answers.execute("PRAGMA synchronous=OFF")
         self._answers.execute(
@@ -102,7 +73,7 @@ class Generation:
         if self._next is not None:
             self._next.close()
         if not self._committed:
-            shutil.rmtree(self._path, ignore_errors=True)
+            shutil.rmtree(self._layout.root, ignore_errors=True)
 
     def add_shard(
         self, shard: Shard, requests: Iterator[ChatRequest], input_table: Callable[[], pa.Table]
@@ -129,15 +100,11 @@ class Generation:
         assert self._next is not None, "used outside its context"
         self._answers.close()
         self._next.close()
-        (self._path / "answers.sqlite").unlink()
-        for name in _DIRECTORIES:
-            fsync_dir(self._path / name)
-        atomic_write(self._path / "run.json", json.dumps(self._manifest, indent=1).encode())
-        moved(self._path, self._run.path / "ready")
-        fsync_dir(self._run.path)
+        self._layout.answers.unlink()
+        for name in DIRECTORIES:
+            fsync_dir(self._layout.root / name)
+        self._run.take_next(self._manifest)
         self._committed = True
-        finish_swap(self._run.path)
-        self._run.manifest = self._manifest
 
     def _old_answers(self) -> Iterator[tuple[bytes, int, bytes]]:
         """Answers of this and of earlier generations, the newest first.
@@ -145,13 +112,9 @@ class Generation:
         An answer that several generations hold is told by when its request was sent (µs), and
         counts once.
         """
-        runs = [self._run]
-        previous = self._run.path / "previous"
-        if previous.is_dir():
-            numbers = sorted(
-                (int(path.name) for path in previous.iterdir() if path.name.isdigit()), reverse=True
-            )
-            runs += [type(self._run).open(previous / str(number)) for number in numbers]
+        layout = self._run.layout
+        runs: list[RunView] = [self._run]
+        runs += [RunView.open(layout.previous(number)) for number in layout.generations_before()]
         for run in runs:
             for result in run.all_results():
                 if isinstance(result, Completion) and result.request_hash:

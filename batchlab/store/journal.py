@@ -10,7 +10,11 @@ a short one; being text, `cut -d' ' -f3-` recovers the JSON by hand.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shutil
+import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -19,7 +23,9 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import orjson
 
+from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Failure, Parsed, Reply, Result, Timing, Usage
+from batchlab.store.disk.files import AppendFile, atomic_write, disk_errors
 
 # A result as the journal holds it: the fields of Completion or Failure, nested, `request_hash` in hex.
 ResultValues: TypeAlias = dict[str, Any]
@@ -27,6 +33,7 @@ RESULT_KINDS = frozenset({"completion", "failure"})
 _HEADER = re.compile(rb"([0-9a-f]{8}) (\d{1,10}) ")
 MAX_RECORD_BYTES = 2**28  # 256 MiB
 MAX_COUNT = 2**63 - 1
+_TAIL_BYTES = 64 * 1024
 
 
 def encode(payload: bytes) -> bytes:
@@ -189,3 +196,55 @@ def decode(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return data if isinstance(data, dict) else None
+
+
+def repaired_records(path: Path) -> Iterator[Record]:
+    """A journal's good records. A torn tail is cut off; damage before a good record is set aside.
+
+    Raises:
+        CorruptRun: after the last record, when there was damage that no crash leaves behind. The
+            damaged file is kept beside a clean one, so the next run goes on.
+    """
+    scan = JournalScan(path)
+    yield from scan.records()
+    if scan.damaged:
+        kept = path.with_name(f"{path.name}.damaged")
+        with disk_errors(kept):
+            shutil.copyfile(path, kept)
+        data = path.read_bytes()
+        good = b"".join(line for line in data.splitlines(keepends=True) if decode(line) is not None)
+        atomic_write(path, good)
+        where = ", ".join(f"{length} bytes at {offset}" for offset, length in scan.damaged[:5])
+        raise CorruptRun(
+            f"{path}: damaged ({where}), and not as a crash would leave it. "
+            f"The damaged file is kept as {kept.name}. Run the same command again to go on: "
+            "rows whose record was lost will be asked, and paid, once more."
+        )
+    if scan.torn_bytes:
+        file = AppendFile(path)
+        with disk_errors(path), contextlib.closing(file):
+            file.truncate(scan.good_bytes)
+            file.sync()
+
+
+def cut_torn_tail(file: AppendFile) -> None:
+    """Drops what follows the last whole line, so that no record follows half of another."""
+    tail = file.read(max(0, file.size - _TAIL_BYTES), _TAIL_BYTES)
+    if tail and not tail.endswith(b"\n"):
+        file.truncate(file.size - len(tail) + len(whole_lines(tail)))
+
+
+def whole_lines(data: bytes) -> bytes:
+    """`data` up to its last line feed."""
+    return data[: data.rfind(b"\n") + 1]
+
+
+def ends_in_mid_line(path: str, descriptor: int) -> bool:
+    """Whether a crash or a full disk cut an open file's last line short; never of a pipe."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
+        return False
+    with contextlib.suppress(OSError), open(path, "rb") as file:  # it may be for others to read, not for us
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+    return True

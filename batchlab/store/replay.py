@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from batchlab.records import Completion, Failure, Result, Usage, is_replaceable
-from batchlab.store.journal import result_of
-from batchlab.totals import Tally, Totals, result_totals
+from batchlab.store.journal import JournalScan, result_of
+from batchlab.store.layout import Layout
+from batchlab.store.manifest import Manifest
+from batchlab.store.parts import part_results
+from batchlab.totals import RunningTotals, Totals, sum_of, totals_of
 
 R = TypeVar("R", bound=Completion | Failure)
 
@@ -34,15 +38,13 @@ class Earlier:
     @classmethod
     def of(cls, result: Result) -> Earlier:
         """That of a row which has ended, and is asked again: what it was answered is not kept."""
-        before = result_totals(result)
-        wasted = before.wasted_prompt_tokens + before.wasted_completion_tokens
-        known = (result.cost_wasted_usd is not None or not wasted) and not before.rows_without_cost
+        before = totals_of([result])
         earlier = cls(
             attempts=result.attempts,
             cut_off=result.cut_off,
             wasted_prompt_tokens=before.wasted_prompt_tokens + before.prompt_tokens,
             wasted_completion_tokens=before.wasted_completion_tokens + before.completion_tokens,
-            cost_usd=before.cost_wasted_usd + before.cost_usd if known else None,
+            cost_usd=before.whole_usd,
         )
         earlier.ended = before - earlier.counted()
         return earlier
@@ -88,23 +90,21 @@ class Found:
     """What a shard's final results come to, counted while they are read."""
 
     def __init__(self) -> None:
-        self._tally = Tally()
+        self._sums = RunningTotals()
         self._rows: dict[int, Result | None] = {}  # those that a later result replaces
 
     def add(self, result: Result) -> None:
         """One more; it replaces a failed or an invalid one of the same row."""
         before = self._rows.get(result.row_id)
         if before is not None:
-            self._tally.add(Totals() - result_totals(before))
+            self._sums.change(Totals() - totals_of([before]))
         self._rows[result.row_id] = result if is_replaceable(result) else None
-        self._tally.add_result(result)
+        self._sums.count(result)
 
     def totals(self, replay: Replay) -> Totals:
         """The sums, with what requests of rows that have no final result have come to."""
-        for row, earlier in replay.earlier.items():
-            if row not in self._rows:
-                self._tally.add(earlier.counted())
-        return self._tally.totals()
+        pending = (one.counted() for row, one in replay.earlier.items() if row not in self._rows)
+        return self._sums.totals + sum_of(pending)
 
 
 @dataclass(slots=True)
@@ -159,3 +159,44 @@ class Replay:
         """There are no more records: what is in flight never comes back."""
         for row in self.in_flight:
             self.earlier[row].cut_off += 1
+
+
+@dataclass(frozen=True, slots=True)
+class OpenResults:
+    """What an open shard holds, for a reader.
+
+    Attributes:
+        by_row: final results by row_id.
+        replay: what requests of the other rows have come to.
+    """
+
+    by_row: dict[int, Result]
+    replay: Replay
+
+    def totals(self) -> Totals:
+        """Sums over the results, and what was sent and paid for rows without one."""
+        pending = (one.counted() for row, one in self.replay.earlier.items() if row not in self.by_row)
+        return totals_of(self.by_row.values()) + sum_of(pending)
+
+
+def open_results(layout: Layout, index: int, manifest: Manifest) -> OpenResults:
+    """The results of a shard that has journals: these over its part, if it has one.
+
+    It takes no lock and repairs nothing.
+    """
+    results: dict[int, Result] = {}
+    replay = Replay()
+    part = layout.part(index)
+    if part.exists():
+        results = {result.row_id: result for result in part_results(part, manifest.prefix, manifest.vectors)}
+    for path in layout.journal_files(index):
+        with contextlib.suppress(FileNotFoundError):  # sealed while we read
+            for record in JournalScan(path).records():
+                result = replay.apply(record.data)
+                if result is None:
+                    continue
+                old = results.get(result.row_id)
+                if old is None or is_replaceable(old):
+                    results[result.row_id] = result
+    replay.end()
+    return OpenResults(results, replay)

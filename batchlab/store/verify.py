@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from batchlab.errors import CorruptRun
 from batchlab.records import Shard
 from batchlab.store.journal import JournalScan
-from batchlab.store.open_results import open_results
-from batchlab.store.open_shard import journal_paths
 from batchlab.store.parts import file_digest, part_results, part_tables, stated_totals
-from batchlab.store.run_dir import RunDir
-from batchlab.totals import Totals, result_totals
+from batchlab.store.view import RunView
+from batchlab.totals import Totals, totals_of
 
 
 @dataclass(slots=True)
@@ -24,14 +22,14 @@ class VerifyReport:
     problems: list[str] = field(default_factory=list)
 
 
-def verify(run: RunDir, shards: Sequence[Shard]) -> VerifyReport:
+def verify(run: RunView, shards: Sequence[Shard]) -> VerifyReport:
     """Reads all of a run and checks it against the plan's shards. Damage is a problem, and raises nothing."""
     report = VerifyReport()
     sealed, with_journal = run.sealed(), run.unsealed()
     known = {shard.index for shard in shards}
     for index in sorted((sealed | with_journal) - known):
         report.problems.append(f"shard {index}: results that no input row belongs to")
-    digests = run.checksums.digests()
+    digests = run.digests()
     for shard in shards:
         try:
             if shard.index in sealed:
@@ -46,20 +44,20 @@ def verify(run: RunDir, shards: Sequence[Shard]) -> VerifyReport:
     return report
 
 
-def _verify_part(run: RunDir, shard: Shard, report: VerifyReport) -> None:
-    path = run.part(shard.index)
+def _verify_part(run: RunView, shard: Shard, report: VerifyReport) -> None:
+    path, manifest = run.part(shard.index), run.manifest
     expected = shard.first_row
     totals = Totals()
     for table in part_tables(path):  # every column, so that every page's checksum is verified
-        if run.prefix + "row_id" not in table.column_names:
+        if manifest.prefix + "row_id" not in table.column_names:
             raise CorruptRun(f"{path}: damaged (its columns are not those of a part).")
-        ids = table.column(run.prefix + "row_id").to_pylist()
+        ids = table.column(manifest.prefix + "row_id").to_pylist()
         if ids != list(range(expected, expected + len(ids))):
             report.problems.append(f"{path}: rows are missing, doubled or out of order near row {expected}")
             return
         expected += len(ids)
-    for result in part_results(path, run.prefix, run.vectors):
-        totals += result_totals(result)
+    for result in part_results(path, manifest.prefix, manifest.vectors):
+        totals += totals_of([result])
     if expected != shard.first_row + shard.rows:
         report.problems.append(f"{path}: {expected - shard.first_row} rows, the plan has {shard.rows}")
     if not _same_totals(*stated_totals(path), totals):
@@ -67,9 +65,9 @@ def _verify_part(run: RunDir, shard: Shard, report: VerifyReport) -> None:
     report.totals += totals
 
 
-def _verify_open(run: RunDir, shard: Shard, report: VerifyReport) -> None:
-    results = open_results(run.path, shard.index, run.prefix, run.vectors).by_row
-    for path in journal_paths(run.path, shard.index):
+def _verify_open(run: RunView, shard: Shard, report: VerifyReport) -> None:
+    results = run.open_results(shard.index).by_row
+    for path in run.layout.journal_files(shard.index):
         scan = JournalScan(path)
         for _ in scan.records():
             pass
@@ -78,7 +76,7 @@ def _verify_open(run: RunDir, shard: Shard, report: VerifyReport) -> None:
     if outside:
         report.problems.append(f"shard {shard.index}: a result for row {outside[0]}, which is not in it")
     for result in results.values():
-        report.totals += result_totals(result)
+        report.totals += totals_of([result])
     report.pending += shard.rows - len(results)
 
 

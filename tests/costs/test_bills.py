@@ -18,7 +18,7 @@ from batchlab.looking.books import prices_of
 from batchlab.looking.report.cost import Kind, _usd, prepared
 from batchlab.records import ChatRequest, Usage
 from tests.conftest import environment
-from tests.costs.bills import (
+from tests.proofs.costs.bills import (
     HOURS,
     LAYOUTS,
     MIDNIGHT,
@@ -134,7 +134,7 @@ def test_a_column_of_answers_costs_what_each_of_them_does(drawn):
 
 
 def test_bills_of_some_models_in_every_way_that_the_list_knows():
-    """The short form of `python -m tests.costs.bills`."""
+    """The short form of `python -m tests.proofs.costs.bills`."""
     for service, name in (("openai", "gpt-5.5"), ("deepseek", "deepseek-chat")):
         book = BOOKS[service, name]
         for bill in list(bills(service, name))[::7]:

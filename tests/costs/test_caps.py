@@ -6,8 +6,10 @@ import pytest
 
 from batchlab.costs.price import Ceiling, Dearest, Price
 from batchlab.costs.pricing import PriceBook
-from batchlab.dispatch.rate.budget import ENOUGH_ANSWERS, UNCAPPED_REASONING, Budget
+from batchlab.dispatch.rate.budget import Budget
+from batchlab.dispatch.rate.worst_case import ENOUGH_ANSWERS, UNCAPPED_REASONING
 from batchlab.job import EndpointJob, PriceJob
+from batchlab.job.limits import Caps
 from batchlab.records import ChatRequest, Usage
 
 A_DOLLAR = Price(0.0, 1e6)  # for each completion token
@@ -21,14 +23,14 @@ async def worst(budget: Budget, most: Ceiling | None, completion: int = 5) -> fl
 
 
 async def test_reasoning_beyond_max_tokens_is_set_aside_where_a_service_bills_it():
-    budget, most = Budget(1e9), Ceiling([A_DOLLAR], reasons_on=True)
+    budget, most = Budget(Caps(1e9)), Ceiling([A_DOLLAR], reasons_on=True)
 
     assert [await worst(budget, most) for _ in range(ENOUGH_ANSWERS)] == [10 + UNCAPPED_REASONING] * 20
     assert await worst(budget, most) == 10  # none of 20 answers had any
 
 
 async def test_reasoning_beyond_max_tokens_is_learned_anywhere():
-    budget, most = Budget(1e9), Ceiling([A_DOLLAR])
+    budget, most = Budget(Caps(1e9)), Ceiling([A_DOLLAR])
 
     assert await worst(budget, most, completion=40) == 10
     assert await worst(budget, most) == 10 + 2 * 30

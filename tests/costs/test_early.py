@@ -5,20 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batchlab.runner.early_forecast import FirstRows
-from tests.costs.early import error, ratios, states
+from batchlab.runner.first_rows import FirstRows
+from tests.proofs.costs.early import error, ratios, states
 
 
-def made_by(latencies: np.ndarray, concurrency: int, *, done_before: int = 0):
-    watching = FirstRows(done_before)
-    return next(
-        (made for state in states(latencies, concurrency) if (made := watching.forecast(state))), None
-    )
+def made_by(latencies: np.ndarray, concurrency: int, *, before: int = 0):
+    watching = FirstRows()
+    told = states(latencies, concurrency, before=before)
+    return next((made for state in told if (made := watching.forecast(state))), None)
 
 
 @pytest.mark.parametrize(("rows", "concurrency"), [(100, 4), (500, 16), (2_000, 64)])
 def test_a_window_that_still_grows_makes_no_run_look_longer_than_it_is(rows, concurrency):
-    """The short form of `python -m tests.costs.early`; fixed seeds."""
+    """The short form of `python -m tests.proofs.costs.early`; fixed seeds."""
     found = [ratios(rows, concurrency, 0.5, seed) for seed in range(20)]
 
     ours, pace = (error(list(one)) for one in zip(*found, strict=True))
@@ -36,4 +35,4 @@ def test_there_is_no_forecast_once_all_that_is_left_is_in_flight():
 
 def test_rows_of_earlier_invocations_count_for_nothing():
     """40 rows, 20 of them final before: the others have 20 rows behind them only when all are done."""
-    assert made_by(np.full(40, 2.0), 4, done_before=20) is None
+    assert made_by(np.full(20, 2.0), 4, before=20) is None

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from batchlab.costs.forecast import Forecast, Measured, forecast, strata, total_range
-from tests.costs.coverage import JOBS, coverage
+from tests.proofs.costs.coverage import JOBS, coverage
 
 
 @pytest.mark.parametrize("name", JOBS)
 def test_the_interval_contains_the_truth_at_least_85_times_in_100(name):
-    """The short form of `python -m tests.costs.coverage`; fixed seeds, so it never wavers."""
+    """The short form of `python -m tests.proofs.costs.coverage`; fixed seeds, so it never wavers."""
     found = coverage(JOBS[name], jobs=60, rows=1_000, pilot=100)
 
     assert min(share for share, _ in found.values()) >= 0.8, found  # 60 jobs: 85 % ± 5 %

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from batchlab.dispatch.grouping import Groups
-from batchlab.errors import RunStopped
 from batchlab.records import ChatRequest, Completion, Failure, Reply, Result, Timing, Usage
+from batchlab.run_end import RunStopped, StopReason
 
 
 def row(number: int, text: str | None = None, size: int = 40, **more) -> ChatRequest:
@@ -41,7 +41,7 @@ class Books:
         assert result.row_id not in self.results, "a row has two results"
         self.results[result.row_id] = result
         if result.row_id == self.full_at:
-            raise RunStopped("disk", "full")
+            raise RunStopped(StopReason.DISK, "full")
 
 
 def groups(singles: list[ChatRequest], books: Books | None = None, **limits) -> Groups:

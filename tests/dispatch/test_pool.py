@@ -6,22 +6,24 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from batchlab.costs.pricing import PriceBook
 from batchlab.dispatch import retry
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.longer import with_more_tokens
-from batchlab.dispatch.pool import Pool, PoolCounters
-from batchlab.dispatch.rate import controller
+from batchlab.dispatch.pool import Pool
+from batchlab.dispatch.rate import breaker
 from batchlab.dispatch.rate.budget import Budget
-from batchlab.dispatch.rate.controller import ControllerLimits, RateController
+from batchlab.dispatch.rate.controller import RateController
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble import health, refusals
-from batchlab.errors import ApiError, RunStopped
 from batchlab.job import EndpointJob, LimitsJob, PriceJob
+from batchlab.job.limits import EndpointLimits
 from batchlab.records import (
     ChatRequest,
     Completion,
@@ -33,6 +35,8 @@ from batchlab.records import (
     Usage,
     completion_cap,
 )
+from batchlab.run_end import RunStopped, StopReason
+from batchlab.run_state import Attempts
 
 YES = Reply("yes")
 UNAUTHORIZED = Outcome(OutcomeClass.STOP, "auth", 401, "Unauthorized")
@@ -85,7 +89,7 @@ class Ran:
             Lane(
                 f"lane {number}",
                 transport,
-                RateController(ControllerLimits(4), now=now, rng=random.Random(1)),
+                RateController(EndpointLimits(4), now=now, rng=random.Random(1)),
                 PriceBook(EndpointJob(), PriceJob(), "m"),
                 address="https://llm.example/v1/chat/completions",
             )
@@ -98,7 +102,7 @@ class Ran:
             recorder=self.recorded,
             limits=LimitsJob(**limits),
             stop=self.stop,
-            counters=PoolCounters(),
+            attempts=Attempts(),
             say=self.said.append,
         )
 
@@ -158,7 +162,7 @@ async def test_a_result_that_cannot_be_recorded_fails_its_row_alone(error):
 
 
 async def test_a_disk_that_fails_still_stops_the_run():
-    recorded = Recorded(lambda one: RunStopped("disk", "no space left") if one.row_id == 3 else None)
+    recorded = Recorded(lambda one: RunStopped(StopReason.DISK, "no space left") if one.row_id == 3 else None)
 
     ran = await Ran(Answering(lambda _: None), recorded=recorded).over(200)
 
@@ -292,13 +296,18 @@ def test_a_request_s_worst_case_counts_all_its_choices(body, cap, more):
 def tripped(monkeypatch) -> list[str]:
     """Why a breaker opened, each time that one does."""
     whys: list[str] = []
-    trip = RateController._trip
 
-    def noted(self: RateController, now: float, why: str, words: str) -> None:
-        whys.append(why)
-        trip(self, now, why, words)
+    def noting(ends: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(self: RateController, *args: Any, **more: Any) -> Any:
+            got = ends(self, *args, **more)
+            if self.is_out:
+                whys.append(self.reason.partition(":")[0])
+            return got
 
-    monkeypatch.setattr(RateController, "_trip", noted)
+        return noted
+
+    for name in ("failed", "limited", "unreachable"):
+        monkeypatch.setattr(RateController, name, noting(getattr(RateController, name)))
     return whys
 
 
@@ -320,7 +329,7 @@ async def test_rows_that_always_fail_open_no_breaker_and_are_known_in_the_next_p
 
 async def test_an_outage_is_still_one_and_makes_no_row_odd(monkeypatch):
     monkeypatch.setattr(retry, "MAX_WAIT_S", 0.01)
-    monkeypatch.setattr(controller, "GATE_CAP_S", 0.02)
+    monkeypatch.setattr(breaker, "GATE_CAP_S", 0.02)
     whys, asked = tripped(monkeypatch), 0
 
     def outage(_: ChatRequest) -> Exception | None:

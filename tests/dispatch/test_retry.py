@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.retry import retried_after
-from batchlab.errors import ApiError
 from batchlab.records import Outcome, OutcomeClass
 
 

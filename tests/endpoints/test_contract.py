@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import jsonschema_rs
 import pytest
 
+from tests.conftest import ROOT
 from tests.endpoints.raw import ask, chat
 
-CONTRACT = json.loads(Path(__file__).with_name("openapi.json").read_text())
+CONTRACT = json.loads((ROOT / "tests/proofs/simulator/openapi.json").read_text())
 
 
 def fits(name: str, value) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchlab.endpoints.simulator import Simulator, SimulatorOptions
-from tests.conftest import CANARY
+from tests.conftest import simulating
 from tests.endpoints.raw import ask, chat
 from tests.endpoints.test_tariff import Clock
 
@@ -38,8 +37,7 @@ def test_a_fault_of_a_tier_hits_no_other(simulator):
 def test_an_answer_turns_bad_after_success_for_a_while(kind):
     clock = Clock()
     fault = {"kind": kind, "after": 2, "for_s": 5.0, "times": 0}
-    options = {"api_key": CANARY, "latency_median_s": 0.0, "faults": [fault]}
-    with Simulator(SimulatorOptions.from_dict(options), clock=clock) as server:
+    with simulating(clock=clock, faults=[fault]) as server:
         good = statuses(server, ["a", "b"])
         bad = statuses(server, ["c", "d"])
         clock.at_s += 4.9

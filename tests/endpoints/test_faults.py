@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from batchlab.endpoints.simulator import FAULTS, Simulator, SimulatorOptions
-from tests.conftest import CANARY, SimulatorHandle
+from batchlab.endpoints.simulator import FAULTS
+from tests.conftest import SimulatorHandle, simulating
 from tests.endpoints.promises import ANY, DONE, GOOD, NOTHING, PLAIN, STREAMED
 from tests.endpoints.raw import PATIENCE_S, Heard, ask, chat, connect, heard, request
 
@@ -21,18 +21,10 @@ SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type":
 def provider(tmp_path_factory) -> Iterator[SimulatorHandle]:
     """All faults at once: each strikes the requests that name it."""
     faults = [{"kind": kind, "rows": [f"<{kind}>"], "times": 0} for kind in FAULTS]
-    options = {
-        "api_key": CANARY,
-        "latency_median_s": 0.0,
-        "faults": faults,
-        "hang_s": HELD_S,
-        "tokens_median": 9.0,
-    }
     ledger = tmp_path_factory.mktemp("ledger") / "bills.jsonl"
-    with Simulator(SimulatorOptions.from_dict({**options, "ledger_path": str(ledger)})) as server:
-        handle = SimulatorHandle(server.base_url)
-        object.__setattr__(handle, "bills", ledger)
-        yield handle
+    with simulating(faults=faults, hang_s=HELD_S, tokens_median=9.0, ledger_path=str(ledger)) as server:
+        object.__setattr__(server, "bills", ledger)
+        yield server
 
 
 def hit(provider: SimulatorHandle, kind: str, *, stream: bool, quiet_s: float = PATIENCE_S, **more) -> Heard:

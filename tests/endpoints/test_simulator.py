@@ -7,9 +7,8 @@ import json
 import openai
 import pytest
 
-from batchlab.endpoints.simulator import Simulator, SimulatorOptions
-from tests.conftest import CANARY
-from tests.endpoints.sdks import OPTIONS, python_lines
+from tests.conftest import CANARY, simulating
+from tests.proofs.simulator.sdks import OPTIONS, python_lines
 
 MESSAGES = [{"role": "user", "content": "Why does ice float?"}]
 
@@ -56,7 +55,7 @@ def test_the_official_sdk_lists_models_and_understands_the_errors(client, simula
 
 def test_the_official_sdk_goes_through_all_of_it():
     """Tools, tiers, models, errors, waiting, a stream that breaks and one that is held; see `sdks.py` for Node."""
-    with Simulator(SimulatorOptions.from_dict(OPTIONS)) as server:
+    with simulating(**OPTIONS) as server:
         assert len(python_lines(server.base_url)) == 12
 
 

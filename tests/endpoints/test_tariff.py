@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import ExitStack
 
 import pytest
 
-from batchlab.endpoints.simulator import Simulator, SimulatorOptions
-from tests.conftest import CANARY, SimulatorHandle
+from batchlab.endpoints.simulator import SimulatorOptions
+from tests.conftest import SimulatorHandle, simulating
 from tests.endpoints.raw import ask, chat
 
 NIGHT = 1_795_831_200.0  # 2026-11-28 02:00 UTC, a Saturday
@@ -29,18 +30,13 @@ class Clock:
 @pytest.fixture
 def provider():
     """Starts a provider with a price, on a clock of the test."""
-    started = []
+    with ExitStack() as started:
 
-    def start(clock: Clock | None = None, **options) -> SimulatorHandle:
-        settings = {"api_key": CANARY, "latency_median_s": 0.0, "price": PRICE, **options}
-        server = Simulator(SimulatorOptions.from_dict(settings), clock=clock or Clock())
-        server.start()
-        started.append(server)
-        return SimulatorHandle(server.base_url)
+        def start(clock: Clock | None = None, **options) -> SimulatorHandle:
+            settings = {"clock": clock or Clock(), "price": PRICE, **options}
+            return started.enter_context(simulating(**settings))
 
-    yield start
-    for server in started:
-        server.stop()
+        yield start
 
 
 def usage(provider: SimulatorHandle, text: str, **more) -> dict:
@@ -225,15 +221,8 @@ def test_the_clock_starts_when_the_options_say(provider):
     hours = [{"from": "03:00", "to": "04:00", "factor": 0.5}]
     costs = []
     for starts_at in ("2026-11-28T03:10:00Z", "2026-11-28T05:10:00+01:00"):
-        options = {
-            "api_key": CANARY,
-            "latency_median_s": 0.0,
-            "price": {**PRICE, "hours": hours},
-            "starts_at": starts_at,
-        }
-        with Simulator(SimulatorOptions.from_dict(options)) as server:
-            handle = SimulatorHandle(server.base_url)
-            usage(handle, "Why?")
-            costs.append(handle.ledger()["usd"])
+        with simulating(price={**PRICE, "hours": hours}, starts_at=starts_at) as server:
+            usage(server, "Why?")
+            costs.append(server.ledger()["usd"])
 
     assert costs[1] == pytest.approx(2 * costs[0])

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import is_run
+from batchlab.store.view import RunView
 from tests.canary import command_lines_with_key, files_with_key
 from tests.conftest import ROOT, command, environment
 from tests.scenarios.test_run import job, wait_for
@@ -95,7 +96,9 @@ def actors(name: str) -> list[int]:
 def workers() -> list[int]:
     """Worker processes that an actor of ours has started."""
     nodes = actors("Node")
-    return [pid for pid, (words, up) in running().items() if "engines.start" in words and up in nodes]
+    return [
+        pid for pid, (words, up) in running().items() if "batchlab.engines.worker" in words and up in nodes
+    ]
 
 
 def started(words: list, home: Path, **env: str) -> subprocess.Popen:
@@ -112,7 +115,7 @@ def on_cluster(server, rows: Path | str, cluster, *more: str) -> list:
 
 def final_rows(home: Path) -> int:
     run = home / "runs/rows"
-    return RunDir.open(run).totals().rows if RunDir.exists(run) else 0
+    return RunView.open(run).totals().rows if is_run(run) else 0
 
 
 def test_the_driver_is_killed_and_another_engine_resumes(batchlab, simulator, rows_file, tmp_path, cluster):
@@ -132,7 +135,7 @@ def test_the_driver_is_killed_and_another_engine_resumes(batchlab, simulator, ro
     assert done.code == 0, done.err
     assert mine
     assert not [pid for pid in mine if Path(f"/proc/{pid}").exists()]
-    totals = RunDir.open(tmp_path / "runs/rows").totals()
+    totals = RunView.open(tmp_path / "runs/rows").totals()
     assert totals.ok == 500
     assert server.ledger()["billed_repeats"] <= totals.cut_off <= 16
     assert batchlab("verify", "runs/rows").code == 0
@@ -142,7 +145,7 @@ def test_code_that_differs_on_a_node_refuses_the_run(simulator, rows_file, batch
     """Nothing is sent, a line for each node. The driver is made to think that its own code is another."""
     server, rows = simulator(), rows_file(10)
     shadow = (
-        "import batchlab.engines.ray_crew as crew\n"
+        "import batchlab.engines.ray.crew as crew\n"
         "crew.code_digest = lambda package: 'other'\n"
         "from batchlab.cli import main\nmain()\n"
     )
@@ -218,7 +221,7 @@ def test_workers_the_budgets_keeper_and_a_node_are_lost_and_every_row_is_answere
     assert "by SIGKILL" in said
     assert "out of reach with its node" in said
     assert "the budget's keeper was lost; a new one asks every worker what it has" in said
-    ledger, totals = server.ledger(), RunDir.open(tmp_path / "runs/rows").totals()
+    ledger, totals = server.ledger(), RunView.open(tmp_path / "runs/rows").totals()
     assert totals.ok == 1_100
     assert ledger["distinct"] == 1_100
     assert ledger["billed_repeats"] <= totals.cut_off <= 3 * 16

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.feed import ShardFeed
-from batchlab.engines.observer import Counters
+from batchlab.engines.share import Share
+from batchlab.engines.work import Work
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
+from batchlab.run_state import RunState
 from batchlab.store.journal import JournalScan
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
+from batchlab.store.manifest import Manifest
 
 
 def written(run: Path) -> dict[int, list[str]]:
@@ -35,18 +39,9 @@ async def test_p2_a_result_is_written_before_the_next_request_leaves_also_across
     )
     source = open_source(job.input.path)
     plan = source.scan(2)
-    store = RunDir.create(tmp_path / "run", {"plan": plan.to_json(), "job": job.to_dict()})
-    feed = ShardFeed(
-        source=source,
-        plan=plan,
-        store=store,
-        builder=RequestBuilder(job, plan.columns),
-        counters=Counters(),
-        retry=None,
-        only=None,
-        on_complete=lambda shard: None,
-        stop=lambda reason, message: None,
-    )
+    store = LockedRun.create(tmp_path / "run", Manifest.of(job, plan, generation=1))
+    work = Work(job, (), source, plan, store, RequestBuilder(job, plan.columns), RunState())
+    feed = ShardFeed(work, Share(RunState(), store), on_complete=lambda shard: None, stop=StopSignal())
     requests = feed.requests(iter(plan.shards))
     first, second, third = next(requests), next(requests), next(requests)
     feed.sent(first.row_id, 1)
@@ -80,8 +75,8 @@ async def test_a_row_that_comes_to_grief_in_building_its_request_fails_alone(tmp
     )
     source = open_source(job.input.path)
     plan = source.scan(4)
-    store = RunDir.create(tmp_path / "run", {"plan": plan.to_json(), "job": job.to_dict()})
-    counters = Counters()
+    store = LockedRun.create(tmp_path / "run", Manifest.of(job, plan, generation=1))
+    share = Share(RunState(), store)
 
     class Builder(RequestBuilder):
         def build(self, row):
@@ -89,22 +84,13 @@ async def test_a_row_that_comes_to_grief_in_building_its_request_fails_alone(tmp
                 raise ZeroDivisionError("the row's secret")
             return super().build(row)
 
-    feed = ShardFeed(
-        source=source,
-        plan=plan,
-        store=store,
-        builder=Builder(job, plan.columns),
-        counters=counters,
-        retry=None,
-        only=None,
-        on_complete=lambda shard: None,
-        stop=lambda reason, message: None,
-    )
+    work = Work(job, (), source, plan, store, Builder(job, plan.columns), RunState())
+    feed = ShardFeed(work, share, on_complete=lambda shard: None, stop=StopSignal())
     built = [request.row_id for request in feed.requests(iter(plan.shards))]
     feed.close()
 
     assert built == [0, 1, 3]
-    assert counters.totals.totals().failed == 1
+    assert share.state().totals.failed == 1
     journals = b"".join(path.read_bytes() for path in (tmp_path / "run" / "journal").iterdir())
     assert b"could not build this row's request (ZeroDivisionError)" in journals
     assert b"secret" not in journals

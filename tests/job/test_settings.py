@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import typing
 from pathlib import Path
 
@@ -390,6 +391,6 @@ def test_the_guide_has_a_row_for_every_setting(setting):
 
 
 def test_the_command_prints_the_guide(batchlab):
-    assert batchlab("guide").out.startswith("settings  Every setting of a job")
+    assert re.search(r"^settings +Every setting of a job$", batchlab("guide").out, re.MULTILINE)
     assert batchlab("guide", "settings").out == page("settings")
     assert "no topic 'setings'; did you mean 'settings'?" in batchlab("guide", "setings").err

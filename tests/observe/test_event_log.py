@@ -7,16 +7,17 @@ import os
 import re
 import stat
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from batchlab.engines.observer import Counters
 from batchlab.errors import UsageError
 from batchlab.job.file import job_from
 from batchlab.observe.event_log import LIMITED_EVERY_S, PROGRESS_EVERY_S, ROW_LINES, EventLog
 from batchlab.observe.facts import shown_job
 from batchlab.records import Failure
+from batchlab.run_state import Attempts, RunState
 from tests.conftest import CANARY, command, environment
 from tests.scenarios.test_run import job, wait_for
 
@@ -198,19 +199,18 @@ def test_a_full_pipe_loses_lines_and_says_how_many(tmp_path):
 def test_a_night_of_rate_limits_and_a_million_failures_stay_readable(tmp_path):
     clock, path = Clock(), tmp_path / "run.log"
     log = EventLog(str(path), "/runs/x", print, clock=clock)
-    counters = Counters()
+    state = RunState()
     failure = Failure(row_id=1, custom_id="1", error_class="bad_request", error_message="no")
     for tick in range(18_000):  # an hour
         clock.now += 0.2
-        counters.attempts.limited += 3
-        counters.paused = tick % 10 < 5
+        state = RunState(attempts=Attempts(limited=3 * (tick + 1)), paused=tick % 10 < 5)
         log.failure(failure)
-        log.update(counters)
+        log.update(state)
     clock.now += 60
-    counters.paused = False
+    state = replace(state, paused=False)
     for _ in range(3):
         clock.now += 40
-        log.update(counters)
+        log.update(state)
     log.close()
 
     found = events(path)

@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from batchlab.dispatch.pool import PoolCounters
-from batchlab.engines.observer import Counters
 from batchlab.errors import UsageError
 from batchlab.job import EndpointJob, InputJob, Job, RequestJob
 from batchlab.job.file import job_from
 from batchlab.observe.facts import RunFacts
-from batchlab.observe.metrics import EVERY_S, MetricsFile, Snapshot, metrics_text
+from batchlab.observe.metrics import EVERY_S, Life, MetricsFile, metrics_text
+from batchlab.run_state import RunState
 from batchlab.totals import Totals
 from tests.conftest import command, environment
 from tests.scenarios.test_run import job, wait_for
@@ -39,11 +38,11 @@ def samples(text: str) -> dict[tuple, float]:
 
 def facts(rows: int = 10, model: str = "sim") -> RunFacts:
     described = Job(InputJob("rows.jsonl"), (EndpointJob(),), RequestJob(model=model))
-    return RunFacts("/runs/rows", described, rows, Totals())
+    return RunFacts("/runs/rows", described, RunState(rows=rows))
 
 
-def snapshot(totals: Totals, **more) -> Snapshot:
-    return Snapshot(totals, 0, PoolCounters(), at=2.0, started_at=1.0, **more)
+def text_of(totals: Totals, **more) -> str:
+    return metrics_text(facts(**more), RunState(rows=10, earlier=totals), Life(started_at=1.0, at=2.0))
 
 
 def test_a_run_leaves_its_numbers_and_how_it_ended(batchlab, simulator, rows_file, tmp_path):
@@ -114,11 +113,11 @@ def test_an_unknown_cost_is_left_out_and_is_never_zero():
 
     thrown_away = Totals(rows=1, failed=1, wasted_prompt_tokens=9, waste_without_cost=1)
     for unknown in (answered, thrown_away):
-        assert "batchlab_cost_usd_total" not in metrics_text(facts(), snapshot(unknown))
+        assert "batchlab_cost_usd_total" not in text_of(unknown)
     for nothing in (Totals(), Totals(rows=2, ok=2)):
-        assert samples(metrics_text(facts(), snapshot(nothing)))["batchlab_cost_usd_total",] == 0
+        assert samples(text_of(nothing))["batchlab_cost_usd_total",] == 0
     partly = Totals(rows=2, ok=2, rows_without_cost=1, cost_usd=0.5, cost_wasted_usd=0.25)
-    found = samples(metrics_text(facts(), snapshot(partly)))
+    found = samples(text_of(partly))
     assert found["batchlab_cost_usd_total",] == 0.75
     assert found["batchlab_rows_without_cost",] == 1
 
@@ -127,7 +126,7 @@ def test_an_unknown_cost_is_left_out_and_is_never_zero():
     "model", ['a"b', "a\\b", "a\nb", "a\\nb", '"} 1\nevil 1\n#', "é漢🙂", "a{b}=,c", "x\u2028y\x85z\r"]
 )
 def test_no_name_of_a_model_can_break_the_format(model):
-    text = metrics_text(facts(model=model), snapshot(Totals()))
+    text = text_of(Totals(), model=model)
     info = [family for family in text_string_to_metric_families(text) if family.name == "batchlab_run_info"]
 
     expected = "".join(one if one == "\n" or one.isprintable() else " " for one in model)
@@ -148,7 +147,7 @@ def test_it_is_written_every_10_seconds(tmp_path):
     file.started(facts())
     for _ in range(164):
         clock.now += 0.25
-        file.update(Counters(window=7))
+        file.update(RunState(window=7))
         written.append(samples(path.read_text())["batchlab_last_update_timestamp_seconds",])
 
     assert EVERY_S == 10.0
@@ -193,7 +192,7 @@ def test_a_file_that_cannot_be_written_any_more_is_said_once_and_ends_nothing(tm
     place.rmdir()
 
     for _ in range(3):
-        file.update(Counters())
+        file.update(RunState())
 
     assert len(said) == 1
     assert "No such file or directory" in said[0]

@@ -12,7 +12,7 @@ from batchlab.errors import UsageError
 from batchlab.job import Job, OutputJob
 from batchlab.observe.watchers import Watchers
 from batchlab.records import Failure
-from batchlab.store.result_columns import result_schema
+from batchlab.store.columns.results import result_schema
 from tests.conftest import CANARY
 from tests.observe.collector import attributes, collecting
 from tests.scenarios.test_run import job, parts

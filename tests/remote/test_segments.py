@@ -14,29 +14,36 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from msgspec.structs import asdict, replace
 
 import batchlab
-from batchlab.engines.crew import Hand
+from batchlab.engines.crew import Worker as SeenWorker
+from batchlab.engines.messages import RunAt, line
 from batchlab.engines.processes import ProcessCrew
-from batchlab.engines.ray_node import Node, code_digest
-from batchlab.engines.worker_process import started_worker
-from batchlab.errors import RunStopped
+from batchlab.engines.ray.messages import CheckIn
+from batchlab.engines.ray.node import Node, code_digest
 from batchlab.job.file import job_from
 from batchlab.looking.opening import open_run
-from batchlab.looking.reading import run_status, verify_run
+from batchlab.looking.status import run_status
+from batchlab.looking.verify import verify_run
 from batchlab.remote import depot as depots
 from batchlab.remote import segments, storage
-from batchlab.remote.depot import Depot, is_away, manifest_at
+from batchlab.remote.depot import Depot, manifest_at
 from batchlab.remote.mirror import Mirror
 from batchlab.remote.remote_run import RemoteRun
 from batchlab.remote.segments import Segments, own_directory, salvage
 from batchlab.remote.urls import EXTRAS
+from batchlab.run_end import RunStopped
 from batchlab.runner import invocation
 from batchlab.runner.execute import execute
 from batchlab.runner.prepare import prepare
+from batchlab.runner.run_options import RunOptions
 from batchlab.store.disk.fence import FENCE_S
 from batchlab.store.journal import RESULT_KINDS, decode
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import Layout
+from batchlab.store.locked import LockedRun
+from batchlab.store.view import RunView
+from batchlab.store.working import WorkingRun
 from tests.conftest import CANARY, ROOT
 from tests.store.test_journal import completion
 
@@ -74,7 +81,7 @@ def shared(memory, simulator, tmp_path, monkeypatch):
     provider = simulator()
     job = described(provider.base_url)
     prepared = prepare(job, fresh=False, say=lambda text: None)
-    prepared.store.mirror.share()
+    prepared.store.publisher.share()
     prepared.store.close()
     prepared.source.close()
     return job, provider, prepared
@@ -85,9 +92,10 @@ class Worker:
 
     def __init__(self, name: str, prepared, *, flush_s: float = 3_600.0) -> None:
         self.plan, self.source = prepared.plan, prepared.source
-        self.store = RunDir(own_directory(Path(tempfile.mkdtemp())), manifest_at(URL))
-        self.depot = Depot(self.store.path, URL)
-        self.store.away = Segments(self.store.path, self.depot, name, flush_s=flush_s)
+        own = own_directory(Path(tempfile.mkdtemp()))
+        self.depot = Depot(own, URL)
+        self.segments = Segments(own, self.depot, name, flush_s=flush_s)
+        self.store = WorkingRun(own, manifest_at(URL), publisher=self.segments)
 
     def opened(self, index: int):
         return self.store.open_shard(self.plan.shards[index])
@@ -116,10 +124,10 @@ def test_what_was_added_goes_as_one_more_piece_that_ends_with_a_record(shared, m
     worker = Worker("w", shared[2])
     shard = worker.opened(1)
     worker.answered(shard, [10, 11])
-    worker.store.away.flush()
-    worker.store.away.flush()  # nothing new
+    worker.segments.flush()
+    worker.segments.flush()  # nothing new
     worker.answered(shard, [12])
-    worker.store.away.flush()
+    worker.segments.flush()
 
     names = objects(memory, "journal")
     assert [re.sub(r"\.[0-9a-f]{8}\.", ".*.", name) for name in names] == [
@@ -138,7 +146,7 @@ def test_a_record_that_is_half_written_waits_for_the_next_piece(shared, memory):
     [journal] = (worker.store.path / "journal").glob("*.log")
     with journal.open("ab") as file:
         file.write(b"0000")
-    worker.store.away.flush()
+    worker.segments.flush()
 
     [name] = objects(memory, "journal")
     assert memory.cat_file(f"/data/runs/x/{name}").endswith(b"\n")
@@ -148,7 +156,7 @@ def test_a_fresh_attempt_goes_on_with_what_a_lost_one_had_put(shared, memory):
     lost = Worker("lost", shared[2])
     shard = lost.opened(2)
     lost.answered(shard, range(20, 26))
-    lost.store.away.flush()
+    lost.segments.flush()
     lost.answered(shard, [26, 27])  # within the interval: this is what is paid again
     fresh = Worker("fresh", shared[2])
 
@@ -165,14 +173,14 @@ def test_the_driver_has_a_sealed_part_with_its_checksum_and_no_piece_of_its_jour
     mirror = Mirror(shared[2].store.path, URL, print)
     half = Worker("half", shared[2])
     half.answered(half.opened(3), [30])
-    half.store.away.flush()
+    half.segments.flush()
     mirror.gather([3])
-    assert RunDir.open(shared[2].store.path).shard_books(3)[0].rows == 1
+    assert RunView.open(shared[2].store.path).shard_books(3)[0].rows == 1
     Worker("whole", shared[2]).sealed(3)
 
     mirror.gather([3])
 
-    run = RunDir.open(shared[2].store.path)
+    run = RunView.open(shared[2].store.path)
     assert (run.sealed(), run.unsealed(), run.totals().rows) == ({3}, set(), 10)
     assert not objects(memory, "checksums/")
     assert b"part-000003" in memory.cat_file("/data/runs/x/checksums.log")
@@ -192,12 +200,12 @@ def test_a_worker_that_was_given_up_changes_nothing_that_counts(shared, memory):
     zombie = Worker("zombie", shared[2])
     shard = zombie.opened(0)
     zombie.answered(shard, range(3), "first")
-    zombie.store.away.flush()
+    zombie.segments.flush()
     Worker("fresh", shared[2]).sealed(0, "second")
     part = memory.cat_file("/data/runs/x/completions/part-000000.parquet")
 
     zombie.answered(shard, range(3, 10), "too late")
-    zombie.store.away.flush()  # pieces of a shard that is sealed
+    zombie.segments.flush()  # pieces of a shard that is sealed
     late = Mirror(shared[2].store.path, URL, print)
     late.gather()
     results = {result.row_id: result.reply.completion for result in open_run(URL).shard_results(0)}
@@ -222,12 +230,12 @@ def test_a_piece_whose_answer_was_lost_is_not_put_twice(shared, memory, monkeypa
 
     monkeypatch.setattr(depots, "put_bytes", lost)
     with pytest.raises(storage.StorageError):
-        worker.store.away.flush()
+        worker.segments.flush()
     monkeypatch.setattr(depots, "put_bytes", put)
     worker.answered(shard, [2])
-    worker.store.away.flush()
+    worker.segments.flush()
 
-    books = RemoteRun(URL).totals()
+    books = RemoteRun.at(URL).totals()
     assert (books.rows, books.attempts) == (3, 3)
     assert len(objects(memory, "journal")) == 2
 
@@ -236,12 +244,12 @@ def test_with_a_process_only_what_was_in_flight_is_lost_while_its_node_lives(sha
     dead = Worker("dead", shared[2])
     shard = dead.opened(2)
     dead.answered(shard, range(20, 24))
-    dead.store.away.flush()
+    dead.segments.flush()
     dead.answered(shard, range(24, 27))
 
     salvage(dead.store.path.parent, URL)
 
-    books = RemoteRun(URL).totals()
+    books = RemoteRun.at(URL).totals()
     assert (books.rows, books.attempts) == (7, 7)
     assert len(objects(memory, "journal")) == 2
     assert not dead.store.path.parent.exists()
@@ -250,7 +258,7 @@ def test_with_a_process_only_what_was_in_flight_is_lost_while_its_node_lives(sha
 def test_a_store_that_takes_nothing_ends_the_run_and_loses_nothing(shared, memory, monkeypatch):
     told = []
     worker = Worker("w", shared[2])
-    worker.store.away._trouble = told.append
+    worker.segments._trouble = told.append
     shard = worker.opened(0)
     worker.answered(shard, range(10))
 
@@ -274,20 +282,20 @@ def test_another_engine_goes_on_with_what_a_dead_cluster_left(shared, memory, tm
     Worker("one", prepared).sealed(0)
     two = Worker("two", prepared)
     two.answered(two.opened(1), range(10, 16))
-    two.store.away.flush()
+    two.segments.flush()
     memory.rm_file("/data/runs/x/lease.json")  # as it is two minutes after a driver died
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / where)
-    assert run_status(URL).totals.rows == 16
+    assert run_status(URL).state.totals.rows == 16
     assert not verify_run(URL).problems
 
-    done = execute(job, progress="none")
+    done = execute(job, RunOptions(progress="none"))
 
     assert (done.exit_code, done.totals.rows) == (0, ROWS), done.message
     assert provider.ledger()["billed"] == ROWS - 16
     assert not objects(memory, "journal") + objects(memory, "workers") + objects(memory, "checksums/")
     assert len(objects(memory, "completions")) == 5
-    assert not is_away(Path(done.run_dir))
+    assert not Layout(Path(done.run_dir)).away.exists()
     assert not verify_run(URL).problems
 
 
@@ -300,7 +308,7 @@ def test_workers_of_a_cluster_go_on_with_the_journals_of_this_machine(shared, me
         shard.append(completion(40))
         shard.close()
         before = prepared.store.totals()
-        prepared.store.mirror.share()
+        prepared.store.publisher.share()
 
         assert prepared.store.totals() == before
         again = Worker("w", prepared).opened(4)
@@ -312,10 +320,10 @@ def test_a_new_generation_takes_pieces_of_the_old_one_aside(shared, memory):
     job, _, prepared = shared
     worker = Worker("w", prepared)
     worker.answered(worker.opened(1), range(10, 16))
-    worker.store.away.flush()
+    worker.segments.flush()
     memory.pipe_file("/data/in.jsonl", rows_of(ROWS + 1))
 
-    done = execute(job, progress="none", quiet=True)
+    done = execute(job, RunOptions(progress="none", quiet=True))
 
     assert (done.exit_code, done.totals.rows) == (0, ROWS + 1), done.message
     assert not objects(memory, "journal")
@@ -326,21 +334,19 @@ def test_each_node_must_read_the_token_and_write(shared, memory):
     job, _, prepared = shared
     depot = Depot(prepared.store.path, URL)
     depot.arrive("token", "0123")
-    asked = {
-        "version": batchlab.__version__,
-        "code": code_digest(Path(batchlab.__file__).parent),
-        "token": "0123",
-        "cwd": os.getcwd(),
-        "run_dir": "/nowhere",
-        "url": URL,
-        "job": job.to_dict(),
-        "spool": "/nowhere",
-        "machine": None,
-    }
+    asked = CheckIn(
+        version=batchlab.__version__,
+        code=code_digest(Path(batchlab.__file__).parent),
+        token="0123",
+        cwd=os.getcwd(),
+        machine=None,
+        run=line(RunAt(job, "/nowhere", "/nowhere", URL)),
+    )
+    nothing_there = line(RunAt(job, "/nowhere", "/nowhere", "basics://data/none"))
 
-    assert asyncio.run(Node(lambda: None).check_in(asked)) == ""
-    other = asyncio.run(Node(lambda: None).check_in({**asked, "token": "4567"}))
-    gone = asyncio.run(Node(lambda: None).check_in({**asked, "url": "basics://data/none"}))
+    assert asyncio.run(Node(lambda: None).check_in(**asdict(asked))) == ""
+    other = asyncio.run(Node(lambda: None).check_in(**asdict(replace(asked, token="4567"))))
+    gone = asyncio.run(Node(lambda: None).check_in(**asdict(replace(asked, run=nothing_there))))
 
     assert other.startswith(f"{URL} is another store there. ")
     assert gone.startswith("basics://data/none/workers/token: no such object. ")
@@ -352,25 +358,23 @@ class AwayCrew(ProcessCrew):
 
     who = "a worker"
 
-    def __init__(self, store: RunDir) -> None:
+    def __init__(self, store: LockedRun) -> None:
         super().__init__(2, store.lock_descriptor)
         self.depot = Depot(store.path, URL)
         self.may_repeat: set[int] | None = None
         self._killing: asyncio.Task | None = None
 
-    async def start(self, name, index, begin) -> Hand:
-        worker = await started_worker(None)
-        hand = Hand(name, worker.tell, worker.give, place=f"pid {worker.process.pid}")
-        self._processes[name] = worker, asyncio.create_task(worker.listen(hand.inbox.put_nowait))
-        home = tempfile.mkdtemp(prefix="node-")
-        worker.tell("begin", **begin, hold=name, fence_s=FENCE_S, url=URL, home=home)
+    async def start(self, begin) -> SeenWorker:
+        run, home = replace(begin.run, url=URL), tempfile.mkdtemp(prefix="node-")
+        worker = await self._started(replace(begin, run=run, fence_s=FENCE_S, home=home), None)
         if self._killing is None:
-            self._killing = asyncio.create_task(self._kill(name, worker.process.pid))
-        return hand
+            pid = self._processes[worker.name][0].pid
+            self._killing = asyncio.create_task(self._kill(worker.name, pid))
+        return worker
 
-    async def ended(self, hand):
-        ending = await super().ended(hand)
-        self.depot.leave(hand.name)
+    async def ended(self, worker):
+        ending = await super().ended(worker)
+        self.depot.leave(worker.name)
         return ending
 
     async def _kill(self, name: str, pid: int) -> None:
@@ -420,7 +424,7 @@ def test_a_killed_worker_costs_what_was_in_flight_and_one_flush(simulator, tmp_p
     crews = []
 
     def crew_for(job, store, shards, say, *, alone=""):
-        store.mirror.share()
+        store.publisher.share()
         crews.append(AwayCrew(store))
         return crews[-1]
 
@@ -429,7 +433,7 @@ def test_a_killed_worker_costs_what_was_in_flight_and_one_flush(simulator, tmp_p
     job = described(provider.base_url, concurrency=8, journal_flush=1.0)
     job = dataclasses.replace(job, output=dataclasses.replace(job.output, shard_rows=150))
 
-    done = execute(job, progress="plain")
+    done = execute(job, RunOptions(progress="plain"))
 
     storage.filesystem.cache_clear()
     said = capfd.readouterr().err

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from openai.types.chat import ChatCompletion
 
+from batchlab.guide import page
 from tests.conftest import ROOT
 from tests.provider import Provider, chat_reply, providing
 
-README = (ROOT / "README.md").read_text()
 SAMPLE = ROOT / "sample_data/requests.jsonl"
 
 
@@ -195,7 +195,7 @@ def test_rows_that_are_no_batch_file_can_be_written_as_one(here, provider, rows_
 
 
 def test_duckdb_and_pandas_read_the_run_directory_and_every_table_of_an_export(here, tmp_path):
-    """With the sample, as the README's line has it; words of few values read as text."""
+    """With the sample, as the guide has it; words of few values read as text."""
     done = here(
         *["run", SAMPLE, "-o", "results.jsonl", "--base-url", "simulator", "--shard-rows", "4"],
         *["--progress", "none"],
@@ -204,7 +204,9 @@ def test_duckdb_and_pandas_read_the_run_directory_and_every_table_of_an_export(h
     for name in ("all.parquet", "all.csv", "data/"):
         assert here("export", "runs/requests", "-o", name).code == 0
     assert here("export", "runs/requests", "-o", "all.jsonl", "--to", "jsonl").code == 0
-    assert "batchlab run sample_data/requests.jsonl -o results.jsonl --base-url simulator" in README
+    assert "batchlab run sample_data/requests.jsonl -o results.jsonl --base-url simulator" in page(
+        "batch-files"
+    )
     ids = [json.loads(one)["custom_id"] for one in SAMPLE.read_text().splitlines()]
     parts = tmp_path / "runs/requests/completions"
 

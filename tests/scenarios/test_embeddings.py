@@ -20,7 +20,8 @@ from openai.types.chat import ChatCompletion
 import batchlab as package
 from batchlab.endpoints.simulator.replies import token_count
 from batchlab.endpoints.simulator.texts import vector_of
-from batchlab.store.run_dir import RunDir
+from batchlab.guide import page
+from batchlab.store.view import RunView
 from tests.conftest import CANARY, ROOT, command, environment
 
 DIMENSIONS = 16
@@ -166,7 +167,7 @@ def test_a_kill_in_the_middle_asks_at_most_for_what_was_in_flight_again(
     process.wait()
     while server.ledger()["in_flight"]:  # the simulator finishes, and bills, what was abandoned
         time.sleep(0.01)
-    store = RunDir.open(tmp_path / "runs/rows")
+    store = RunView.open(tmp_path / "runs/rows")
     kept = {one.row_id for one in store.all_results()}
     cut = store.totals().cut_off
     assert 0 < len(kept) < 400
@@ -368,16 +369,16 @@ def test_several_processes_ask_for_embeddings_too(here, simulator, rows_file):
     assert here("verify", "runs/rows").code == 0
 
 
-def test_the_readme_s_example_runs(here, tmp_path):
+def test_the_guide_s_example_gives_vectors_as_long_as_it_asks(here, tmp_path):
     [example] = re.findall(
         r"^batchlab (run \S* ?sample_data/tickets.csv .*--task embeddings .*)$",
-        (ROOT / "README.md").read_text(),
+        page("embeddings").replace("\\\n", ""),
         re.MULTILINE,
     )
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
 
     assert here(*shlex.split(example), "--progress", "none").code == 0
-    assert {len(one) for one in package.load("runs/tickets")["embedding"]} == {64}
+    assert {len(one) for one in package.load("runs/vectors")["embedding"]} == {64}
 
 
 def test_equal_texts_are_sent_once_and_a_later_run_takes_vectors_over(here, simulator, rows_file):

@@ -21,7 +21,7 @@ import pytest
 import batchlab
 from batchlab.dispatch import retry
 from batchlab.dispatch.trouble import health
-from batchlab.run_summary import RunSummary
+from batchlab.run_end import RunSummary
 from tests.conftest import CANARY
 
 ROWS = 9

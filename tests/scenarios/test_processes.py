@@ -17,7 +17,8 @@ from batchlab.inputs.sources.source import InputPlan
 from batchlab.job import Job
 from batchlab.job.file import job_from
 from batchlab.records import Shard
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import is_run
+from batchlab.store.view import RunView
 from tests.canary import command_lines_with_key, files_with_key
 from tests.conftest import CANARY, command, environment
 from tests.scenarios.test_run import job, parts, wait_for
@@ -38,7 +39,7 @@ def started(words: list[str], home: Path, **env: str) -> subprocess.Popen:
 
 
 def final_rows(run: Path) -> int:
-    return RunDir.open(run).totals().rows if RunDir.exists(run) else 0
+    return RunView.open(run).totals().rows if is_run(run) else 0
 
 
 def test_three_processes_answer_every_row_once_within_one_budget(batchlab, simulator, rows_file, tmp_path):
@@ -89,7 +90,7 @@ def test_a_killed_worker_is_replaced_and_its_rows_go_on(batchlab, simulator, row
         r"ended by SIGKILL(?: with (\d+) requests? in flight, which may be billed twice)?;", said
     )
     assert told, said
-    ledger, totals = server.ledger(), RunDir.open(tmp_path / "runs/rows").totals()
+    ledger, totals = server.ledger(), RunView.open(tmp_path / "runs/rows").totals()
     assert totals.ok == 500
     assert ledger["billed_repeats"] <= totals.cut_off == int(told.group(1) or 0) <= 12
     assert totals.attempts == ledger["requests"]
@@ -110,7 +111,7 @@ def test_workers_leave_with_their_parent_and_one_process_resumes(batchlab, simul
     assert len(workers) == 2
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
     assert resumed.code == 0, resumed.err
-    totals = RunDir.open(tmp_path / "runs/rows").totals()
+    totals = RunView.open(tmp_path / "runs/rows").totals()
     assert totals.ok == 300
     assert server.ledger()["billed_repeats"] <= totals.cut_off <= 12
     assert batchlab("verify", "runs/rows").code == 0
@@ -199,7 +200,7 @@ def test_failed_rows_get_their_last_pass_and_are_asked_again_by_retry(
     assert again.code == 0, again.err
     failed = int(re.search(r"(\d+) failed", first.err).group(1))
     assert server.ledger()["requests"] - before == failed > 0
-    assert RunDir.open(tmp_path / "runs/rows").totals().attempts == server.ledger()["requests"]
+    assert RunView.open(tmp_path / "runs/rows").totals().attempts == server.ledger()["requests"]
     assert batchlab("verify", "runs/rows").code == 0
 
 
@@ -207,7 +208,7 @@ def test_workers_that_die_again_and_again_end_the_run(batchlab, simulator, rows_
     """A module that shadows ours kills every worker as it starts."""
     server, rows = simulator(), rows_file(150)
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\nif 'batchlab.engines.start' in sys.orig_argv: os._exit(9)\n"
+        "import os, sys\nif 'batchlab.engines.worker' in sys.orig_argv: os._exit(9)\n"
     )
 
     done = batchlab(*job(server.base_url, rows, *SPREAD), PYTHONPATH=str(tmp_path))

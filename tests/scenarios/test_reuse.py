@@ -11,7 +11,7 @@ from collections import Counter
 import pyarrow.parquet as pq
 import pytest
 
-from batchlab.store.run_dir import RunDir
+from batchlab.store.view import RunView
 from tests.conftest import command, environment
 
 
@@ -76,7 +76,7 @@ def test_an_unfinished_run_gives_its_ok_answers_and_never_those_of_another_reque
     rows = write(tmp_path / "rows.jsonl", [f"remark {n}" for n in range(60)])
     cap = ("--max-cost", "0.005", "--run-dir", "runs/old", "--max-tokens", "100", "-c", "4")
     assert batchlab(*words(server.base_url, rows, *cap)).code == 3
-    store = RunDir.open(tmp_path / "runs/old")
+    store = RunView.open(tmp_path / "runs/old")
     assert store.unsealed()
     have = Counter(result.status for result in store.all_results())
     assert have["ok"]
@@ -213,7 +213,7 @@ def test_p1_p2_killed_in_mid_run_each_distinct_request_is_billed_once_and_what_w
 
     assert done.code == 0, done.err
     ledger = server.ledger()
-    cut_off = RunDir.open(tmp_path / "runs/rows").totals().cut_off
+    cut_off = RunView.open(tmp_path / "runs/rows").totals().cut_off
     assert ledger["distinct"] == 150
     assert ledger["billed_repeats"] <= cut_off <= 4
     assert not (tmp_path / "runs/rows/journal/answers.tmp").exists()

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 import batchlab
-from batchlab.looking.summary import cost_text, money
-from batchlab.progress import ProgressState as State
+from batchlab.looking.phrases import cost_text, money
 from batchlab.progress.line import bar_fields
-from batchlab.progress.state import Rates
+from batchlab.progress.speed import Rates
+from batchlab.run_state import RunState
 from batchlab.totals import Totals
 from tests.observe.collector import collecting
 from tests.provider import chat_reply, providing
@@ -202,9 +202,7 @@ def test_what_is_known_in_part_is_said_with_what_is_not(totals, said):
 
 
 def test_a_partly_known_cost_is_no_forecast_and_says_so_while_the_run_goes_on():
-    state = State(
-        saved=50, total=100, ok=50, failed=0, retried=0, prompt_tokens=1, completion_tokens=1, cost_usd=0.5,
-        window=1, in_flight=1, why="", elapsed_s=1.0, unpriced=3,
-    )  # fmt: skip
+    state = RunState(rows=100, added=Totals(rows=50, ok=50, cost_usd=0.5, rows_without_cost=3), synced=50)
 
+    assert state.final_usd is None
     assert "$0.5000 + ? of 3 rows" in bar_fields(state, Rates(0.0, 0.0, None))

@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.costs.pricing import PriceBook
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.hedge import ENOUGH, Hedge
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Grant, Lane, Lanes
-from batchlab.dispatch.rate.controller import ControllerLimits, RateController
-from batchlab.errors import ApiError
+from batchlab.dispatch.rate.controller import RateController
 from batchlab.job import EndpointJob, PriceJob
+from batchlab.job.limits import EndpointLimits
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply
 from tests.scenarios.test_run import job
 
@@ -52,7 +53,7 @@ async def hedged(
 ) -> tuple[Answer | ApiError, int, Scripted]:
     """What comes of a straggler; how many permits are left open besides the first; the transport."""
     transport = Scripted(*script)
-    controller = RateController(ControllerLimits(concurrency), now=0.0, rng=random.Random(1))
+    controller = RateController(EndpointLimits(concurrency), now=0.0, rng=random.Random(1))
     lanes = Lanes([Lane("one", transport, controller, PriceBook(EndpointJob(), PriceJob(), "m"))])
     hedge = Hedge(lambda: True)
     hedge._latencies.extend([0.01] * ENOUGH)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchlab.records import Result
 from batchlab.store.journal import result_of
-from batchlab.store.open_shard import OpenShard
+from batchlab.store.shard import OpenShard
 
 
 def shard_results(shard: OpenShard) -> list[Result | None]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchlab.store.expanded import expanded_columns, expanded_schema, of_text, to_text
+from batchlab.store.columns.expanded import expanded_columns, expanded_schema, of_text, to_text
 
 STRING, INT, FLOAT, BOOL = {"type": "string"}, {"type": "integer"}, {"type": "number"}, {"type": "boolean"}
 NULL = {"type": "null"}

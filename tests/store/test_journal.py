@@ -11,19 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchlab.errors import CorruptRun, RunStopped
+from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Failure, Reply, Timing, Usage
+from batchlab.run_end import RunStopped
 from batchlab.store.disk.files import AppendFile
 from batchlab.store.journal import (
     JournalScan,
     back_record,
     decode,
     encode,
+    repaired_records,
     result_of,
     result_record,
     sent_record,
 )
-from batchlab.store.open_shard import repaired_records
 
 
 def completion(row: int, text: str = "answer", **more) -> Completion:
@@ -136,7 +137,7 @@ def test_a_full_disk_takes_back_the_half_written_record_and_stops_the_run(tmp_pa
     code = f"""
 import resource, sys
 from pathlib import Path
-from batchlab.errors import RunStopped
+from batchlab.run_end import RunStopped
 from batchlab.store.disk.files import AppendFile
 from batchlab.store.journal import encode
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))

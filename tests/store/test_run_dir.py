@@ -13,31 +13,35 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.records import LATER_COLUMNS, RESULT_COLUMNS, ChatRequest, Shard, Usage
-from batchlab.store import generations
+from batchlab.records import ChatRequest, Shard, Usage
+from batchlab.result_columns import RESULT_COLUMNS, columns_since
+from batchlab.store.generations import Generation
 from batchlab.store.journal import encode
-from batchlab.store.open_shard import part_path
+from batchlab.store.locked import LockedRun
 from batchlab.store.parts import part_results, part_totals
-from batchlab.store.run_dir import RunDir
+from batchlab.store.swap import swap_pending
 from batchlab.store.verify import verify
-from batchlab.totals import Tally, Totals, result_totals
+from batchlab.store.view import RunView
+from batchlab.store.working import WorkingRun
+from batchlab.totals import RunningTotals, Totals, totals_of
+from tests.store.manifests import manifest
 from tests.store.shard_results import shard_results
 
 from .test_journal import completion, failure
 
-MANIFEST = {"format": 1, "generation": 1, "plan": {}, "job": {"output": {"prefix": ""}}}
 SHARD = Shard(0, 0, 5)
+MANIFEST = manifest(SHARD)
 INPUT = pa.table({"text": [f"t{row}" for row in range(5)]})
 
 
 @pytest.fixture
 def run(tmp_path):
-    store = RunDir.create(tmp_path / "run", MANIFEST)
+    store = LockedRun.create(tmp_path / "run", MANIFEST)
     yield store
     store.close()
 
 
-def filled(run: RunDir, shard: Shard = SHARD, results=None) -> RunDir:
+def filled(run: LockedRun, shard: Shard = SHARD, results=None) -> LockedRun:
     opened = run.open_shard(shard)
     for result in results or [completion(shard.first_row + index) for index in range(shard.rows)]:
         opened.append_sent(result.row_id, 1)
@@ -52,11 +56,11 @@ def test_a_sealed_shard_holds_input_and_results_in_order_and_no_journal(run):
         opened.append(completion(row))
     totals = opened.seal(INPUT)
 
-    table = pq.read_table(part_path(run.path, 0))
+    table = pq.read_table(run.layout.part(0))
     assert table.column_names == ["text", *RESULT_COLUMNS]
     assert table["row_id"].to_pylist() == [0, 1, 2, 3, 4]
-    assert list(part_results(part_path(run.path, 0), "")) == [completion(row) for row in range(5)]
-    assert part_totals(part_path(run.path, 0)) == totals
+    assert list(part_results(run.layout.part(0), "")) == [completion(row) for row in range(5)]
+    assert part_totals(run.layout.part(0)) == totals
     assert run.sealed() == {0}
     assert not list((run.path / "journal").iterdir())
 
@@ -65,7 +69,7 @@ def test_the_schema_of_a_part_without_errors_is_that_of_one_with_errors(run):
     filled(run)
     filled(run, Shard(1, 5, 5), [failure(5 + index) for index in range(5)])
 
-    schemas = [pq.read_schema(part_path(run.path, index)) for index in (0, 1)]
+    schemas = [pq.read_schema(run.layout.part(index)) for index in (0, 1)]
 
     assert schemas[0].equals(schemas[1])
 
@@ -96,17 +100,17 @@ def test_what_was_paid_before_a_crash_is_in_the_books_of_the_row_that_is_asked_a
     assert (run.totals().wasted_completion_tokens, run.totals().cut_off, run.totals().rows) == (4, 1, 0)
 
     again = run.open_shard(SHARD)
-    tally = Tally()
-    again.append(completion(2), tally)
+    running = RunningTotals()
+    again.append(completion(2), running)
     again.flush()
-    change = tally.totals()
+    change = running.totals
     stored = next(result for result in shard_results(again) if result is not None)
     again.close()
 
     assert (stored.attempts, stored.cut_off, stored.wasted_prompt_tokens) == (3, 1, 7)
     assert stored.cost_wasted_usd == 0.25
     assert (change.rows, change.attempts, change.wasted_prompt_tokens) == (1, 1, 0)
-    assert run.totals() == result_totals(stored)
+    assert run.totals() == totals_of([stored])
 
 
 def test_a_failed_row_that_is_asked_again_keeps_what_its_attempts_have_cost(run):
@@ -117,10 +121,10 @@ def test_a_failed_row_that_is_asked_again_keeps_what_its_attempts_have_cost(run)
 
     opened = run.open_shard(SHARD, retry=lambda _: True)
     opened.append_sent(0, 1)
-    tally = Tally()
-    opened.append(completion(0), tally)
+    running = RunningTotals()
+    opened.append(completion(0), running)
     opened.seal(INPUT)
-    change = tally.totals()
+    change = running.totals
 
     after = run.totals()
     assert (after.wasted_prompt_tokens, after.wasted_completion_tokens, after.cut_off) == (5, 6, 1)
@@ -133,7 +137,7 @@ def test_the_totals_of_sealed_shards_are_known_without_opening_a_part(run):
     filled(run, results=[failure(0), *(completion(row) for row in range(1, 5))])
     expected = run.totals()
 
-    part_path(run.path, 0).write_bytes(b"not read")
+    run.layout.part(0).write_bytes(b"not read")
 
     assert run.totals() == expected
     assert run.shards_with_failures() == {0}
@@ -158,7 +162,7 @@ def test_the_totals_of_a_shard_sealed_twice_are_those_of_the_second_time(run):
     opened.seal(INPUT)
 
     assert (run.totals().failed, run.totals().rows) == (0, 5)
-    assert run.totals() == part_totals(part_path(run.path, 0))
+    assert run.totals() == part_totals(run.layout.part(0))
 
 
 @pytest.mark.parametrize("retry", [None, lambda _: True])
@@ -205,7 +209,7 @@ def test_a_later_answer_replaces_a_failure_but_never_an_answer(run):
     opened.append(completion(0, "at last"))
     opened.seal(INPUT)
 
-    texts = [result.reply.completion for result in part_results(part_path(run.path, 0), "")]
+    texts = [result.reply.completion for result in part_results(run.layout.part(0), "")]
     assert texts == ["at last", "answer", "answer", "answer", "answer"]
 
 
@@ -223,7 +227,7 @@ def test_a_crash_between_publishing_a_part_and_deleting_its_journal_is_harmless(
     assert again.complete
     again.seal(INPUT)
 
-    assert list(part_results(part_path(run.path, 0), "")) == [completion(row) for row in range(5)]
+    assert list(part_results(run.layout.part(0), "")) == [completion(row) for row in range(5)]
     assert run.sealed() == {0}
 
 
@@ -242,7 +246,7 @@ def test_verify_accepts_a_good_run_and_counts_pending_rows(run):
 
 def test_verify_finds_a_flipped_bit_a_missing_row_and_a_stranger(run):
     filled(run)
-    path = part_path(run.path, 0)
+    path = run.layout.part(0)
     good = path.read_bytes()
     for place in range(0, len(good), 97):
         damaged = bytearray(good)
@@ -255,10 +259,35 @@ def test_verify_finds_a_flipped_bit_a_missing_row_and_a_stranger(run):
     assert "no input row belongs to" in verify(run, []).problems[0]
 
 
+def test_what_must_not_be_called_is_not_there(run):
+    """A reader leaves all as it is, and a worker can only open shards."""
+    filled(run)
+    opened = run.open_shard(Shard(1, 5, 5))
+    opened.append(completion(5))
+    opened.close()
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    view = RunView.open(run.path)
+
+    assert view.totals().rows == 6
+    assert (view.sealed(), view.unsealed(), view.shards_with_failures()) == ({0}, {1}, set())
+    assert [len(list(view.shard_results(index))) for index in (0, 1, 2)] == [5, 1, 0]
+    assert len(list(view.all_results())) == 6
+    assert [table.num_rows for table in view.shard_tables(SHARD, lambda: INPUT)] == [5]
+    assert (view.error_counts(), view.lock_holder(), view.roll()) == ({}, os.getpid(), None)
+    assert list(view.digests()) == [view.part(0).name]
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+    def offers(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert offers(WorkingRun) - offers(RunView) == {"check_disk", "close", "open_shard", "synced_results"}
+    assert offers(LockedRun) - offers(WorkingRun) >= {"create", "write_manifest", "take_next", "write_roll"}
+
+
 def test_the_run_directory_is_private_whatever_the_umask(tmp_path):
     old = os.umask(0)
     try:
-        run = filled(RunDir.create(tmp_path / "run", MANIFEST))
+        run = filled(LockedRun.create(tmp_path / "run", MANIFEST))
         run.close()
     finally:
         os.umask(old)
@@ -274,8 +303,7 @@ def test_the_run_directory_is_private_whatever_the_umask(tmp_path):
 def _try_lock(path: Path, barrier, outcomes) -> None:
     barrier.wait()
     try:
-        run = RunDir.open(path)
-        run.lock()
+        LockedRun.open(path)
     except UsageError as error:
         outcomes.put(str(error))
     else:
@@ -284,7 +312,7 @@ def _try_lock(path: Path, barrier, outcomes) -> None:
 
 
 def test_of_two_processes_exactly_one_gets_the_run(tmp_path):
-    RunDir.create(tmp_path / "run", MANIFEST).close()
+    LockedRun.create(tmp_path / "run", MANIFEST).close()
     context = multiprocessing.get_context("spawn")
     barrier, outcomes = context.Barrier(2), context.Queue()
     processes = [
@@ -309,13 +337,14 @@ def request(row: int, like: int) -> ChatRequest:
     )
 
 
-def moved(run: RunDir, likes: list[int]) -> int:
+def moved(run: LockedRun, likes: list[int]) -> int:
     """Moves the run to a plan whose rows ask what `likes` says; returns how many answers were kept."""
-    manifest = {**MANIFEST, "generation": run.manifest["generation"] + 1}
+    shard = Shard(0, 0, len(likes))
+    moved_to = manifest(shard, generation=run.manifest.generation + 1)
     table = pa.table({"text": [f"u{like}" for like in likes]})
-    with run.next_generation(manifest) as generation:
+    with Generation(run, moved_to) as generation:
         generation.add_shard(
-            Shard(0, 0, len(likes)),
+            shard,
             iter([request(row, like) for row, like in enumerate(likes)]),
             lambda: table,
         )
@@ -348,7 +377,7 @@ def test_a_crash_at_any_step_of_the_swap_is_finished_by_the_next_lock(tmp_path, 
     """Raises at the n-th rename, for growing n, until the swap runs through."""
     real = Path.rename
     for step in range(1, 40):
-        run = filled(RunDir.create(tmp_path / f"run{step}", MANIFEST))
+        run = filled(LockedRun.create(tmp_path / f"run{step}", MANIFEST))
         left = step
 
         def failing(self, target):
@@ -367,10 +396,9 @@ def test_a_crash_at_any_step_of_the_swap_is_finished_by_the_next_lock(tmp_path, 
                 finished = False
         run.close()
 
-        again = RunDir.open(run.path)
-        again.lock()
+        again = LockedRun.open(run.path)
         kept = again.totals().rows
-        if generations.swap_pending(run.path) or again.manifest["generation"] == 1:
+        if swap_pending(run.path) or again.manifest.generation == 1:
             assert kept == 5, f"step {step}: the old generation is whole"
         else:
             assert kept == 2, f"step {step}: the new generation is whole"
@@ -383,14 +411,14 @@ def test_a_crash_at_any_step_of_the_swap_is_finished_by_the_next_lock(tmp_path, 
 @pytest.mark.parametrize("written_as", [1, 2])
 def test_a_part_of_an_earlier_batchlab_is_read_with_nulls_for_later_columns(run, written_as):
     """Its input may even have a column of such a name, which is no result."""
-    later = {name for since, names in LATER_COLUMNS.items() if written_as < since for name in names}
+    later = set(columns_since(written_as))
     taken = min(later)
     inputs = INPUT.append_column(taken, pa.array(["mine"] * 5))
     opened = run.open_shard(SHARD)
     for row in range(5):
         opened.append(completion(row))
     opened.seal(INPUT)
-    path = part_path(run.path, 0)
+    path = run.layout.part(0)
     table = pq.read_table(path)
     old = table.select([name for name in RESULT_COLUMNS if name not in later])
     for name in reversed(inputs.column_names):
@@ -402,6 +430,6 @@ def test_a_part_of_an_earlier_batchlab_is_read_with_nulls_for_later_columns(run,
     for name in sorted(later):
         old = old.drop_columns(name) if name in old.column_names else old
     pq.write_table(old.replace_schema_metadata(metadata), path)
-    (whole,) = run.shard_tables(SHARD, lambda: INPUT, prefix="")
+    (whole,) = run.shard_tables(SHARD, lambda: INPUT)
     assert whole.column_names == ["text", *RESULT_COLUMNS]
     assert whole[taken].null_count == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import struct
 
 import numpy as np
@@ -10,11 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from batchlab.records import RESULT_COLUMNS, ChatRequest, Completion, Failure, Reply, Shard, Timing, Usage
+from batchlab.records import ChatRequest, Completion, Failure, Reply, Shard, Timing, Usage
+from batchlab.result_columns import RESULT_COLUMNS
+from batchlab.store.generations import Generation
 from batchlab.store.journal import decode, result_of, result_record
-from batchlab.store.open_shard import part_path
+from batchlab.store.locked import LockedRun
 from batchlab.store.parts import part_results
-from batchlab.store.run_dir import RunDir
+from tests.store.manifests import manifest
 
 SHARD = Shard(0, 0, 4)
 ODD = [0.1, -0.0, 1e-45, 3.4028235e38, 1 / 3]
@@ -38,9 +41,8 @@ ROWS = [
 ]
 
 
-def run_at(path, vectors=("embedding", "embeddings")) -> RunDir:
-    plan = {"rows": 4, "vectors": list(vectors)}
-    return RunDir.create(path, {"plan": plan, "generation": 1, "job": {"output": {"prefix": ""}}})
+def run_at(path, vectors=("embedding", "embeddings")) -> LockedRun:
+    return LockedRun.create(path, manifest(Shard(0, 0, 4), vectors=vectors))
 
 
 def table(rows: int = 4, **columns) -> pa.Table:
@@ -53,7 +55,7 @@ def test_a_vector_is_the_same_bits_in_the_journal_in_a_part_and_in_numpy(tmp_pat
     for one in ROWS:
         shard.append(one)
     shard.seal(table())
-    part = part_path(run.path, 0)
+    part = run.layout.part(0)
     run.close()
 
     read = pa.parquet.read_table(part)
@@ -79,7 +81,7 @@ def test_an_open_shard_shows_vectors_beside_rows_that_are_pending(tmp_path):
     shard.append(ROWS[3])
     shard.close()
 
-    [shown] = run.shard_tables(SHARD, table, prefix="")
+    [shown] = run.shard_tables(SHARD, table)
     assert shown["embedding"].to_pylist() == [None, None, None, [5.0]]
     assert shown["status"].to_pylist()[:3] == ["pending"] * 3
     run.close()
@@ -95,8 +97,8 @@ def test_an_input_column_that_is_called_embedding_is_no_result_of_a_chat(tmp_pat
         shard.append(one)
     shard.seal(table(embedding=[[1.0], [2.0], None, [3.0]]))
 
-    assert list(part_results(part_path(run.path, 0), "", run.vectors)) == chats
-    assert pa.parquet.read_table(part_path(run.path, 0))["embedding"].to_pylist() == [
+    assert list(part_results(run.layout.part(0), "", run.manifest.vectors)) == chats
+    assert pa.parquet.read_table(run.layout.part(0))["embedding"].to_pylist() == [
         [1.0],
         [2.0],
         None,
@@ -121,7 +123,7 @@ def test_a_crash_counts_requests_in_flight_once_and_each_of_their_rows_as_cut_of
     run.close()
 
     for crashes in (1, 2):
-        run = RunDir.open(run.path)
+        run = LockedRun.open(run.path)
         shard = run.open_shard(SHARD)
         assert (shard.in_flight, shard.found.cut_off) == (1, 2 * crashes)
         shard.append_sent_together([0, 1], 1)
@@ -132,7 +134,7 @@ def test_a_crash_counts_requests_in_flight_once_and_each_of_their_rows_as_cut_of
         shard.append(one)
     shard.seal(table())
     run.close()
-    rows = list(part_results(part_path(run.path, 0), "", run.vectors))
+    rows = list(part_results(run.layout.part(0), "", run.manifest.vectors))
     assert [(one.attempts, one.cut_off) for one in rows] == [(3, 2), (3, 2), (3, 0), (3, 0)]
     assert [one.wasted_prompt_tokens for one in rows] == [None, None, 3, 4]
 
@@ -147,7 +149,7 @@ def test_equal_rows_of_one_request_are_answers_of_their_own_to_the_next_generati
     def request(row: int) -> ChatRequest:
         return ChatRequest(row, str(row), {}, b"h" * 16, 1)
 
-    with run.next_generation({**run.manifest, "generation": 2}) as generation:
+    with Generation(run, dataclasses.replace(run.manifest, generation=2)) as generation:
         generation.add_shard(SHARD, map(request, range(4)), table)
         generation.commit()
         assert generation.kept == 3

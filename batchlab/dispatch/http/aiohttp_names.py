@@ -2,7 +2,7 @@
 
 aiohttp promises nothing of these names. They were read in 3.14.5: `client_proto.py`, `connector.py`,
 `client_reqrep.py`, `streams.py`. A version that lacks one of them is used by its public interface
-alone; see `wire.connector_to`.
+alone; see `opening.connector_to`.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from dataclasses import replace
 import aiohttp
 
 from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.wire import WireResponse, unread
-from batchlab.errors import ApiError
 from batchlab.protocol.assembler import StreamAssembler
 from batchlab.protocol.chat import parse_reply
 from batchlab.protocol.completions import parse_completion
@@ -155,8 +155,9 @@ class AnswerReader:
                 if stream.usage.raw is None:
                     raise
                 raise self._cut(error, stream.usage) from error
-        for data in decoder.close():
-            stream.feed(data)
+        if not stream.is_done:
+            for data in decoder.close():
+                stream.feed(data)
         try:
             reply = stream.reply()
             return (replace(reply, is_lossy=True) if decoder.is_lossy else reply), first
@@ -167,6 +168,8 @@ class AnswerReader:
         """Waits a moment for the end of a stream that is whole, so that its connection is kept, or of one
         that is refused, for its usage."""
         content = self._response.content
+        if content.at_eof():  # nearly always, and a time limit takes 5 µs
+            return
         try:
             async with asyncio.timeout(GRACE_S):
                 while not content.at_eof() and (chunk := await self._next()):

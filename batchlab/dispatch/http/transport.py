@@ -21,10 +21,11 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.departures import Departures
 from batchlab.dispatch.http.answers import AnswerReader
-from batchlab.dispatch.http.wire import Wire, connector_to, wire_to
-from batchlab.errors import ApiError
+from batchlab.dispatch.http.opening import connector_to, wire_to
+from batchlab.dispatch.http.wire import Wire
 from batchlab.job import TASK_PATHS, LimitsJob
 from batchlab.job.key import Secret
 from batchlab.job.presets import UNKNOWN, Preset
@@ -176,7 +177,7 @@ class HttpTransport:
         return ssl.create_default_context(cafile=self._ca_bundle) if self._ca_bundle else True
 
     async def send(self, request: ChatRequest) -> Answer:
-        """The answer to `request`; see `Transport.send`."""
+        """The answer to `request`; one that is refused for `stream_options` is asked again without them."""
         asks_usage = self._include_usage
         try:
             return await self._send(request)

@@ -9,42 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Callable
 
+from batchlab.dispatch.rate.money import NOTHING, Money
 from batchlab.dispatch.rate.slots import Stopped
-from batchlab.errors import RunStopped
+from batchlab.dispatch.rate.worst_case import Dear, Reservation, WorstCase
+from batchlab.job.limits import Caps
 from batchlab.records import Usage
-
-# Reasoning beyond max_tokens, where a service bills it so and no answer has told how long it gets.
-UNCAPPED_REASONING = 16_384
-ENOUGH_ANSWERS = 20  # without any reasoning beyond max_tokens: then it is not that model's way
-# A row that sets no max_tokens: its worst case is a guess, twice the longest answer seen.
-UNCAPPED_COMPLETION = 4_096
-PROMPT_SAFETY = 2  # bytes/4 is low for code and for scripts other than Latin
-PROMPT_OVERHEAD = 16  # roles and separators of the chat format
-
+from batchlab.run_end import RunStopped, StopReason
 
 NO_PRICE = (
     "a cost cap needs a price, and this model's is unknown. "
     "Pass {price.input} and {price.output} (USD per 1M tokens), or leave {limits.max_cost} out."
 )
-
-
-class Dear(Protocol):
-    """The most that a request may be billed, of a known price; see `costs.price.Ceiling`."""
-
-    @property
-    def reasons_on(self) -> bool:
-        """Whether reasoning may be billed beyond max_tokens."""
-        ...
-
-    def most_usd(self, prompt_tokens: float, completion_tokens: float) -> float:
-        """US dollars for up to so many tokens."""
-        ...
-
-
-def _tokens(usage: Usage) -> float:
-    return float((usage.prompt_tokens or 0) + (usage.completion_tokens or 0))
 
 
 class _Meter:
@@ -62,58 +39,30 @@ class _Meter:
         return self.cap is None or self.spent + self.reserved + amount <= self.cap
 
 
-class Reservation:
-    """What is set aside for one request; it counts as used in full until it is settled,
-    because a request that was cut off may have been billed. `at` is when it left, in Unix seconds;
-    `prompt` the most tokens that its own text may be."""
-
-    __slots__ = (
-        "at",
-        "charged_tokens",
-        "charged_usd",
-        "max_tokens",
-        "priced",
-        "prompt",
-        "worst_tokens",
-        "worst_usd",
-    )
-
-    def __init__(
-        self,
-        worst_usd: float,
-        worst_tokens: float,
-        *,
-        priced: bool,
-        max_tokens: int | None = None,
-        prompt: int | None = None,
-    ) -> None:
-        self.at = 0.0
-        self.priced = priced
-        self.prompt = prompt
-        self.max_tokens = max_tokens
-        self.worst_usd = self.charged_usd = worst_usd
-        self.worst_tokens = self.charged_tokens = worst_tokens
-
-
 class Budget:
-    """Spends at most `max_cost_usd` and `max_tokens`; without a cap it only counts."""
+    """Spends at most its caps; without a cap it only counts.
+
+    Args:
+        spent: before.
+        on_short: told of a request that the caps do not cover, which then waits for greater ones (`allow`).
+            Without it they stay as they are.
+    """
 
     def __init__(
         self,
-        max_cost_usd: float | None = None,
+        caps: Caps = Caps(),  # noqa: B008 - a constant
         *,
-        max_tokens: float | None = None,
-        spent_usd: float = 0.0,
-        spent_tokens: float = 0.0,
+        spent: Money = NOTHING,
+        on_short: Callable[[], None] | None = None,
     ) -> None:
-        self._usd = _Meter("max_cost", max_cost_usd, spent_usd)
-        self._tokens = _Meter("max_tokens_total", max_tokens, spent_tokens)
-        self._capped = max_cost_usd is not None or max_tokens is not None
+        self._usd = _Meter("max_cost", caps.usd, spent.usd)
+        self._tokens = _Meter("max_tokens_total", caps.tokens, spent.tokens)
+        self._capped = caps != (None, None)
+        self._on_short = on_short
+        self._waiting: list[Reservation] = []
+        self._largest = NOTHING
         self._in_flight = 0
-        self._longest_completion = 0
-        self._longest_beyond = 0  # completion tokens past a request's max_tokens
-        self._hidden_prompt = 0  # prompt tokens past the most that a request's own text may be
-        self._answers = 0  # with a known number of completion tokens, to requests with max_tokens
+        self._worst_case = WorstCase()
         self._stopped = False
         self._changed = asyncio.Event()
 
@@ -123,14 +72,43 @@ class Budget:
         return self._usd.cap is not None
 
     @property
-    def spent_usd(self) -> float:
-        """Settled cost, earlier invocations included."""
-        return self._usd.spent
+    def caps(self) -> Caps:
+        """What may be spent in all."""
+        return Caps(self._usd.cap, self._tokens.cap)
 
     @property
-    def spent_tokens(self) -> float:
-        """Settled tokens, earlier invocations included."""
-        return self._tokens.spent
+    def spent(self) -> Money:
+        """What is settled, earlier invocations included."""
+        return Money(self._usd.spent, self._tokens.spent)
+
+    @property
+    def set_aside(self) -> Money:
+        """For what is in flight."""
+        return Money(self._usd.reserved, self._tokens.reserved)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests for which something is set aside."""
+        return self._in_flight
+
+    @property
+    def least_waiting(self) -> Money | None:
+        """The least that a request which waits may use; None when none waits."""
+        return min((one.worst for one in self._waiting), default=None)
+
+    @property
+    def largest(self) -> Money:
+        """The most that one request may have used so far; only counted while caps can grow."""
+        return self._largest
+
+    def restrict(self, caps: Caps) -> None:
+        """What may be spent in all from now on, which is less. What has no cap is never given one."""
+        self._usd.cap, self._tokens.cap = caps
+
+    def allow(self, caps: Caps) -> None:
+        """What may be spent in all from now on, which may be more: who waits looks again."""
+        self.restrict(caps)
+        self._changed.set()
 
     def reserved(self, prompt_tokens: int, max_tokens: int | None, price: Dear | None) -> Reserved:
         """Sets aside the most that one request may use, as an async context; `price` is None when unknown.
@@ -140,13 +118,15 @@ class Budget:
                 is a cap on cost and the price is unknown.
             Stopped: the run stops for another reason.
         """
-        return Reserved(self, self._worst(prompt_tokens, max_tokens, price))
+        if not self._capped:
+            return Reserved(self, Reservation(0.0, 0.0, priced=price is not None, max_tokens=max_tokens))
+        return Reserved(self, self._worst_case.reservation(prompt_tokens, max_tokens, price))
 
     async def reserve(self, reservation: Reservation) -> None:
         """See `reserved`, which is how to use it."""
         if self._capped:
             if not reservation.priced and self._usd.cap is not None:
-                raise RunStopped("budget", NO_PRICE)
+                raise RunStopped(StopReason.BUDGET, NO_PRICE)
             await self._until_covered(reservation)
         self._usd.reserved += reservation.worst_usd
         self._tokens.reserved += reservation.worst_tokens
@@ -168,16 +148,11 @@ class Budget:
         charged."""
         prompt, completion = usage.prompt_tokens, usage.completion_tokens
         reservation.charged_usd = reservation.worst_usd if usd is None else usd
-        known = prompt is not None and completion is not None
-        reservation.charged_tokens = _tokens(usage) if known else reservation.worst_tokens
-        if prompt is not None and (own := reservation.prompt) is not None:
-            self._hidden_prompt = max(self._hidden_prompt, prompt - own)
-        if completion is not None and completion > self._longest_completion:
-            self._longest_completion = completion
-        if completion is not None and (most := reservation.max_tokens) is not None:
-            self._answers += 1
-            if completion - most > self._longest_beyond:
-                self._longest_beyond = completion - most
+        reservation.charged_tokens = reservation.worst_tokens
+        if prompt is not None and completion is not None:
+            reservation.charged_tokens = float(prompt + completion)
+        if self._capped:
+            self._worst_case.answered(reservation, prompt, completion)
 
     def release(self, reservation: Reservation) -> None:
         """The attempt was refused: nothing is billed for it."""
@@ -189,18 +164,28 @@ class Budget:
         self._changed.set()
 
     async def _until_covered(self, reservation: Reservation) -> None:
-        while (short := self._short(reservation)) is not None:
-            if self._stopped:
-                raise Stopped
-            if not self._in_flight:
-                meter, need = short
-                raise RunStopped(
-                    "budget",
-                    f"{meter.spent:g} of {meter.option} {meter.cap:g} is used, and the next request may use "
-                    f"{need:g}. Go on with a higher {meter.option}.",
-                )
-            self._changed.clear()
-            await self._changed.wait()
+        if self._on_short is not None:
+            self._largest = Money(*map(max, self._largest, reservation.worst))
+        if self._short(reservation) is None:
+            return
+        self._waiting.append(reservation)
+        try:
+            while (short := self._short(reservation)) is not None:
+                if self._stopped:
+                    raise Stopped
+                if self._on_short is not None:
+                    self._on_short()
+                elif not self._in_flight:
+                    meter, need = short
+                    raise RunStopped(
+                        StopReason.BUDGET,
+                        f"{meter.spent:g} of {meter.option} {meter.cap:g} is used, and the next request may "
+                        f"use {need:g}. Go on with a higher {meter.option}.",
+                    )
+                self._changed.clear()
+                await self._changed.wait()
+        finally:
+            self._waiting.remove(reservation)
 
     def _short(self, reservation: Reservation) -> tuple[_Meter, float] | None:
         """The meter that does not cover the reservation, and what it would have to."""
@@ -209,28 +194,6 @@ class Budget:
         if not self._tokens.covers(reservation.worst_tokens):
             return self._tokens, reservation.worst_tokens
         return None
-
-    def _worst(self, prompt_tokens: int, max_tokens: int | None, price: Dear | None) -> Reservation:
-        """What a request may use at the most.
-
-        A service may answer with more than max_tokens, because its reasoning comes on top: then it is
-        twice the most that came beyond it so far, and a guess before anything did. It may also put a prompt
-        of its own before ours, which is known from the first answer on.
-        """
-        if not self._capped:
-            return Reservation(0.0, 0.0, priced=price is not None, max_tokens=max_tokens)
-        own = prompt_tokens * PROMPT_SAFETY + PROMPT_OVERHEAD
-        prompt = own + self._hidden_prompt
-        completion = max_tokens
-        if completion is None:
-            completion = 2 * self._longest_completion or UNCAPPED_COMPLETION
-        elif self._longest_beyond:
-            completion += 2 * self._longest_beyond
-        elif price is not None and price.reasons_on and self._answers < ENOUGH_ANSWERS:
-            completion += UNCAPPED_REASONING
-        usd = 0.0 if price is None else price.most_usd(prompt, completion)
-        worst = float(prompt + completion)
-        return Reservation(usd, worst, priced=price is not None, max_tokens=max_tokens, prompt=own)
 
 
 class Reserved:

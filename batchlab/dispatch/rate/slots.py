@@ -83,12 +83,14 @@ class Slots:
     @property
     def bound(self) -> int:
         """How many rows wait for the one endpoint they are bound to."""
+        if not self._waiting:  # asked before each row
+            return 0
         return sum(len(queue) for only, queue in self._queues.items() if only is not None)
 
     @property
     def behind(self) -> int:
         """How many rows wait until nobody else does."""
-        return sum(len(queue) for queue in self._last.values())
+        return sum(len(queue) for queue in self._last.values()) if self._waiting else 0
 
     def stop(self) -> None:
         """Every waiter, now and later, gets Stopped."""

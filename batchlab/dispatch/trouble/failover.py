@@ -12,8 +12,16 @@ from batchlab.dispatch.rate.slots import Slots, Stopped
 from batchlab.dispatch.stop import StopSignal
 from batchlab.job import LimitsJob
 from batchlab.records import Outcome, OutcomeClass
+from batchlab.run_end import StopReason
 
 MAX_TIME = 253_402_300_799.0  # the end of the year 9999
+
+_REASONS = {  # by error class
+    "auth": StopReason.KEY,
+    "quota": StopReason.QUOTA,
+    "connection": StopReason.OUTAGE,
+    "outage": StopReason.OUTAGE,
+}
 
 
 class Failover:
@@ -96,8 +104,6 @@ def _outage(message: str, outcome: Outcome) -> Outcome:
     return replace(outcome, kind=OutcomeClass.STOP, error_class="outage", message=message)
 
 
-def stop_reason(outcome: Outcome) -> str:
-    """Why the run stops when its last endpoint is out; see `errors.RunStopped`."""
-    return {"auth": "key", "quota": "quota", "connection": "outage", "outage": "outage"}.get(
-        outcome.error_class, "endpoint"
-    )
+def stop_reason(outcome: Outcome) -> StopReason:
+    """Why the run stops when its last endpoint is out."""
+    return _REASONS.get(outcome.error_class, StopReason.ENDPOINT)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from batchlab.dispatch.rate.controller import Permit, RateController
+from batchlab.dispatch.rate.controller import Permit
+from batchlab.dispatch.rate.pace import Controller
 from batchlab.records import Outcome
 
 
@@ -41,7 +42,7 @@ class Verdict:
     forgives: bool = False
 
 
-def booked(verdict: Verdict, controller: RateController, permit: Permit, now: float) -> float:
+def booked(verdict: Verdict, controller: Controller, permit: Permit, now: float) -> float:
     """Tells the controller, and ends the permit. Returns how long the row is to stay behind."""
     outcome = verdict.outcome
     match verdict.toll:

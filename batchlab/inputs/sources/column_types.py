@@ -1,7 +1,7 @@
 """Arrow types for JSON values, found in one pass and fixed for the whole file.
 
 A column whose type changes in mid-file, or that no Arrow type holds without loss, is carried
-as JSON text and marked `batchlab.json`, so that an export can write the JSON it was.
+as JSON text and marked "batchlab.json", so that an export can write the JSON it was.
 """
 
 from __future__ import annotations

@@ -16,11 +16,11 @@ from batchlab.inputs.sources.ipc import IpcSource, saved_dataset
 from batchlab.inputs.sources.jsonl import JsonlSource
 from batchlab.inputs.sources.parquet import ParquetSource
 from batchlab.inputs.sources.source import InputPlan, Reading, Source, unreadable
-from batchlab.job import INSIDE, MEMORY, ROWS
+from batchlab.job import INSIDE, MEMORY, ROWS, InputJob
 from batchlab.remote.storage import RemoteFile, StorageError
 from batchlab.remote.urls import checked_url, is_url
 
-__all__ = ["InputPlan", "Source", "open_source", "spool_stdin"]
+__all__ = ["InputPlan", "Source", "open_source", "source_of", "spool_stdin"]
 
 STDIN = "<stdin>"
 
@@ -76,6 +76,13 @@ def _readable(path: str) -> None:
             pass
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def source_of(own: InputJob, spool: Path) -> Source:
+    """The source that a job's input names; `spool` as in `open_source`."""
+    return open_source(
+        own.path, delimiter=own.delimiter, quotes=own.quotes, encoding=own.encoding, spool=spool
+    )
 
 
 def _at_url(url: str, reading: Reading) -> Source:

@@ -56,7 +56,7 @@ class InputPlan:
         scanned_at: Unix seconds when that was.
         malformed: (row number as an editor shows it, problem) of the first malformed rows.
         models: those that the bodies of a batch file name (at most 100).
-        vectors: the result columns that requests for embeddings need, of `records.VECTOR_COLUMNS`.
+        vectors: the result columns that requests for embeddings need, of `result_columns.VECTOR_COLUMNS`.
     """
 
     rows: int

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from batchlab.errors import InputError
@@ -17,6 +16,9 @@ from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.records import Pass, RecordSource
 from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Reading, file_stat
 from batchlab.records import Row, Shard
+
+if TYPE_CHECKING:
+    import sqlite3
 
 MAGIC = b"SQLite format 3\0"
 REPORT_EVERY = 5_000
@@ -137,6 +139,8 @@ class SqliteSource(RecordSource):
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
+        import sqlite3  # not for a run over JSON Lines
+
         try:
             connection = sqlite3.connect(f"file:{quote(str(self._path.absolute()))}?mode=ro", uri=True)
             connection.text_factory = _text

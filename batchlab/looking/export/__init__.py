@@ -21,7 +21,8 @@ from batchlab.looking.export.dataset import DatasetDirectory, refuse_foreign
 from batchlab.looking.export.files import CsvFile, JsonLinesFile, ParquetFile
 from batchlab.looking.export.openai_batch import BatchFile
 from batchlab.looking.export.staging import cannot_write
-from batchlab.remote.storage import StorageError, check_bucket, put_file
+from batchlab.remote.bucket import check_bucket
+from batchlab.remote.storage import StorageError, put_file
 from batchlab.remote.urls import is_url
 
 __all__ = ["Exported", "Target", "Writer", "check_target", "export_tables"]

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import random
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from batchlab.errors import UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.batch_lines import asked_texts
 from batchlab.job import Job
 from batchlab.looking.books import input_table, prices_of, run_frame
-from batchlab.looking.opening import open_run
+from batchlab.looking.phrases import cost_text, counted, duration, finish_text
 from batchlab.looking.report.cost import WORDS, cost_table, prepared
 from batchlab.looking.report.data import ErrorView, ReportData, RowView
-from batchlab.looking.report.page import page
-from batchlab.looking.summary import cost_text, counted, duration, finish_text
-from batchlab.records import RESULT_COLUMNS, VECTOR_COLUMNS, Row
-from batchlab.remote.remote_run import RemoteRun
-from batchlab.remote.storage import StorageError, put_bytes
-from batchlab.remote.urls import checked_url, is_url
-from batchlab.runner.prepare import job_of_run, plan_of_run
-from batchlab.store.disk.files import FILE_MODE
-from batchlab.store.history import read_history
+from batchlab.records import Row
+from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
+from batchlab.store.history import history_lines
 from batchlab.store.parts import PartFile, open_part
-from batchlab.store.run_dir import RunDir
+from batchlab.store.view import RunView
 from batchlab.totals import Totals
 
 SAMPLE_ROWS, FAILED_ROWS, TOP_ROWS = 120, 30, 10
@@ -45,53 +35,24 @@ _STANDARD = ("status", "model", "endpoint", "service_tier", "day")
 _MORE = ("row_id", "custom_id", "error_message", "latency_ms", "queue_ms", "ttft_ms", "started_at")
 
 
-def write_report(path: str, output: str | None, by: Sequence[str] = ()) -> str:
-    """Writes the page of the run at `path` and returns its file name.
-
-    Args:
-        by: columns to show the cost by, beside those that have few values.
-
-    Raises:
-        UsageError: there is no run, no such column, or the page cannot be written.
-    """
-    store = open_run(path)
-    if output is None:
-        place = store.url if isinstance(store, RemoteRun) else store.path
-        output = f"{place}/report.html"
-    text = page(report_data(store, by))
-    if is_url(output):
-        try:
-            put_bytes(checked_url(output), text.encode("utf-8", "replace"))
-        except StorageError as error:
-            raise UsageError(f"{output}: cannot write the report: {error.strerror}.") from error
-        return output
-    target = Path(output)
-    try:
-        with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE), "wb") as file:
-            file.write(text.encode("utf-8", "replace"))  # a lone surrogate in an answer is no UTF-8
-    except OSError as error:
-        raise UsageError(f"{target}: cannot write the report: {error.strerror}.") from error
-    return str(target)
-
-
-def report_data(store: RunDir, wanted: Sequence[str] = ()) -> ReportData:
+def report_data(run: RunView, wanted: Sequence[str] = ()) -> ReportData:
     """Everything the page of a run shows."""
-    job, plan = job_of_run(store), plan_of_run(store)
-    totals = store.totals()
-    few = [name for name in _group_columns(store, plan.columns) if name not in wanted]
+    job, plan = run.manifest.job, run.manifest.plan
+    totals = run.totals()
+    few = [name for name in _group_columns(run, plan.columns) if name not in wanted]
     columns = [*(name for name in wanted if name not in _STANDARD), *few]
     more = [name for name in (*_MORE, *_STANDARD) if name in RESULT_COLUMNS and name not in WORDS]
-    rows = prepared(run_frame(store, columns, more=more))
+    rows = prepared(run_frame(run, columns, more=more))
     names = [name for name in (*_STANDARD, *columns) if rows[name].nunique() > 1 or name in wanted]
     by = [(name, table) for name in names if _tells(table := _by(rows, name, job)) or name in wanted]
     chosen = _chosen(rows)
-    views = _views(store, job, rows, chosen)
+    views = _views(run, job, rows, chosen)
     return ReportData(
-        title=store.path.name,
+        title=run.path.name,
         facts=_facts(rows, totals, plan),
         rows=_numbers(rows),
-        history=pd.DataFrame([dataclasses.asdict(moment) for moment in read_history(store.path)]),
-        missing=_missing(totals, plan.rows, store),
+        history=pd.DataFrame(history_lines(run.path)),
+        missing=_missing(totals, plan.rows, run),
         by=by,
         errors=_errors(rows),
         slowest=[views[row] for row in chosen["slowest"]],
@@ -100,13 +61,13 @@ def report_data(store: RunDir, wanted: Sequence[str] = ()) -> ReportData:
     )
 
 
-def _group_columns(store: RunDir, columns: Sequence[str]) -> list[str]:
+def _group_columns(run: RunView, columns: Sequence[str]) -> list[str]:
     """Input columns with a few values, judged by the first part."""
-    sealed = store.sealed()
+    sealed = run.sealed()
     if not sealed or not columns:
         return []
     found = []
-    with open_part(store.part(min(sealed))) as part:
+    with open_part(run.part(min(sealed))) as part:
         table = part.read_row_group(0, columns=list(columns)) if part.num_row_groups else pa.table({})
     for name in table.column_names:
         kind = table[name].type
@@ -157,7 +118,7 @@ def _facts(rows: pd.DataFrame, totals: Totals, plan: InputPlan) -> list[tuple[st
     return facts
 
 
-def _missing(totals: Totals, planned: int, store: RunDir) -> list[str]:
+def _missing(totals: Totals, planned: int, run: RunView) -> list[str]:
     said = []
     if totals.rows < planned:
         left = counted(planned - totals.rows, "row")
@@ -182,7 +143,7 @@ def _missing(totals: Totals, planned: int, store: RunDir) -> list[str]:
         )
     if totals.unknown_finish:
         said.append(f"Some answers ended for {finish_text(totals.unknown_finish)}; they are kept as ok.")
-    if not (store.path / "history.jsonl").exists():
+    if not run.layout.history.exists():
         said.append("The run left no history of window and rate limits.")
     return said
 
@@ -231,10 +192,10 @@ def _drawn(values: pd.Series, most: int, rng: random.Random) -> list[int]:
 
 
 def _views(
-    store: RunDir, job: Job, rows: pd.DataFrame, chosen: Mapping[str, Sequence[int]]
+    run: RunView, job: Job, rows: pd.DataFrame, chosen: Mapping[str, Sequence[int]]
 ) -> dict[int, RowView]:
     wanted = sorted({row for group in chosen.values() for row in group})
-    texts = _texts(store, job, wanted)
+    texts = _texts(run, job, wanted)
     known = rows.set_index("row_id")
     return {
         row: _view(row, values, *texts.get(row, ("", "")))
@@ -267,21 +228,21 @@ def _cut(text: Any) -> str:
     return whole if len(whole) <= TEXT_CHARS else whole[: TEXT_CHARS - 1] + "…"
 
 
-def _texts(store: RunDir, job: Job, wanted: Sequence[int]) -> dict[int, tuple[str, str]]:
+def _texts(run: RunView, job: Job, wanted: Sequence[int]) -> dict[int, tuple[str, str]]:
     """Prompt and completion of some rows; only the row groups that hold them are read."""
-    plan = plan_of_run(store)
+    plan = run.manifest.plan
     builder = RequestBuilder(job, plan.columns)
-    sealed = store.sealed()
+    sealed = run.sealed()
     found: dict[int, tuple[str, str]] = {}
     for shard in plan.shards:
         rows = [row for row in wanted if shard.first_row <= row < shard.first_row + shard.rows]
         if not rows:
             continue
         if shard.index in sealed:
-            tables = _row_groups(store.part(shard.index), rows, shard.first_row)
+            tables = _row_groups(run.part(shard.index), rows, shard.first_row)
         else:
-            given = partial(input_table, store, shard, needed=False)
-            whole = store.shard_tables(shard, given, prefix=job.output.prefix)
+            given = partial(input_table, run, shard, needed=False)
+            whole = run.shard_tables(shard, given)
             tables = [(shard.first_row, pa.concat_tables(whole))]
         for first, table in tables:
             for row in rows:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from batchlab.costs.price import PER_MTOK, Price
 from batchlab.records import Usage
+from batchlab.totals import Totals
 
 
 class Kind(NamedTuple):
@@ -221,22 +222,35 @@ def _sums(rows: pd.DataFrame) -> dict[str, float]:
     answered = rows["status"] != "failed"
     silent = rows["prompt_tokens"].isna() & rows["completion_tokens"].isna()
     wasted = rows["wasted_prompt_tokens"].fillna(0) + rows["wasted_completion_tokens"].fillna(0) > 0
-    unpriced = wasted & rows["cost_wasted_usd"].isna()
+    # whether a cost is known is for `Totals` to say, of these rows as of a run
+    totals = Totals(
+        rows=len(rows),
+        failed=int((~answered).sum()),
+        reused=int(rows["reused"].sum()),
+        rows_without_cost=int((answered & rows["cost_usd"].isna()).sum()),
+        waste_without_cost=int((wasted & rows["cost_wasted_usd"].isna()).sum()),
+        cost_usd=float(rows["cost_usd"].sum()),
+        cost_wasted_usd=float(rows["cost_wasted_usd"].sum()),
+    )
     return {
-        "rows": len(rows),
-        "failed": int((~answered).sum()),
+        "rows": totals.rows,
+        "failed": totals.failed,
         "requests": _sum(rows["attempts"]),
-        "reused": int(rows["reused"].sum()),
+        "reused": totals.reused,
         **{name: _sum(rows[name]) for name in TOKENS},
-        "kept_usd": _sum(rows["cost_usd"]),
-        "wasted_usd": np.nan if unpriced.any() else float(rows["cost_wasted_usd"].sum()),
+        "kept_usd": _known(totals.kept_usd),
+        "wasted_usd": _known(totals.wasted_usd),
         "repaid_usd": _sum(rows["repaid"]),
         "cached_savings_usd": _sum(rows["saved"]),
         "provider_usd": _sum(rows["provider_usd"]),
         "rows_without_usage": int((answered & silent & ~rows["reused"]).sum()),
-        "rows_without_cost": int((answered & rows["cost_usd"].isna()).sum()),
+        "rows_without_cost": totals.rows_without_cost,
         "what_if_usd": _sum(rows["tried"]),
     }
+
+
+def _known(usd: float | None) -> float:
+    return math.nan if usd is None else usd
 
 
 def _sum(values: pd.Series) -> float:

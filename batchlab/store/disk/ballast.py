@@ -10,7 +10,8 @@ import contextlib
 import os
 from pathlib import Path
 
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import UsageError
+from batchlab.run_end import RunStopped
 from batchlab.store.disk.files import FILE_MODE, O_BINARY
 
 BALLAST_BYTES = 16 * 1024 * 1024  # 64 answers in flight of 256 kB each

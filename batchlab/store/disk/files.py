@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from batchlab.errors import RunStopped, UsageError
+from batchlab.errors import UsageError
+from batchlab.run_end import RunStopped, StopReason
 
 DIR_MODE, FILE_MODE = 0o700, 0o600  # prompts and answers are private, whatever the umask
 O_BINARY = getattr(os, "O_BINARY", 0)  # Windows would write a line feed as two bytes
@@ -33,7 +34,7 @@ def disk_stop(path: str | Path, error: OSError) -> NoReturn:
     """Raises the RunStopped that an error of the disk ends a run with."""
     what = "no space left" if error.errno in _DISK_FULL else os.strerror(error.errno or errno.EIO)
     raise RunStopped(
-        "disk", f"{path}: {what}. Free some space, then go on; what had arrived is saved."
+        StopReason.DISK, f"{path}: {what}. Free some space, then go on; what had arrived is saved."
     ) from error
 
 

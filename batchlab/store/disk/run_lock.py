@@ -1,4 +1,7 @@
-"""The locks of a run directory: one process at a time works on a run, and its workers with it."""
+"""The lock of a run directory: one process at a time works on a run, and its workers with it.
+
+The file says who, for people. How a file is locked at all is in `file_locks`.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,87 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from batchlab.store.disk.file_locks import lock
-from batchlab.store.disk.files import FILE_MODE, O_BINARY, AppendFile, read_at
+from batchlab.errors import UsageError
+from batchlab.run_end import RunStopped
+from batchlab.store.disk.fence import await_orphans
+from batchlab.store.disk.file_locks import HELD, lock
+from batchlab.store.disk.files import FILE_MODE, O_BINARY, disk_errors, read_at, write_at
+from batchlab.store.layout import Layout
 
 ORPHANS_S = 5.0
-_TAIL_BYTES = 64 * 1024
 
 
-def take_lock(descriptor: int) -> None:
+class RunLock:
+    """The lock, held by this process until `release`. A child process may inherit its descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    @classmethod
+    def taken(cls, run: Path) -> RunLock:
+        """Takes the lock of a run directory, and says in it who has it.
+
+        Raises:
+            UsageError: another process holds it (names its pid, host and start), or a worker of an earlier
+                one is at work still.
+        """
+        try:
+            descriptor = os.open(Layout(run).lock, os.O_RDWR | os.O_CREAT | O_BINARY, FILE_MODE)
+        except OSError as error:
+            raise UsageError(f"{run}: not writable: {os.strerror(error.errno or 0)}.") from error
+        try:
+            _wait_for(descriptor)
+        except OSError as error:
+            holder = _read_holder(descriptor)
+            os.close(descriptor)
+            if error.errno not in HELD:
+                raise UsageError(f"{run}: cannot be locked: {os.strerror(error.errno or 0)}.") from error
+            raise UsageError(f"{run}: in use by {_holder_text(holder)}. Wait for it, or stop it.") from None
+        try:
+            await_orphans(run)
+            with disk_errors(run):
+                os.ftruncate(descriptor, 0)
+                write_at(descriptor, _who(), 0)
+        except RunStopped as error:
+            os.close(descriptor)
+            raise UsageError(str(error)) from error  # nothing was sent yet
+        except BaseException:  # whatever it is, the lock must not stay behind; it goes on its way
+            os.close(descriptor)
+            raise
+        return cls(descriptor)
+
+    def release(self) -> None:
+        """Gives the lock up. The file stays: removing it would race."""
+        with contextlib.suppress(OSError):  # what is in it is only a hint for people
+            os.ftruncate(self.descriptor, 0)
+        os.close(self.descriptor)
+
+
+def lock_holder(run: Path) -> int | None:
+    """pid of the process that works on a run now, None when there is none."""
+    try:
+        descriptor = os.open(Layout(run).lock, os.O_RDONLY | O_BINARY)
+    except OSError:
+        return None
+    try:
+        lock(descriptor, shared=True)
+    except OSError:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            return int(json.loads(read_at(descriptor, 4_096, 0))["pid"])
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _who() -> bytes:
+    who = {"pid": os.getpid(), "host": platform.node(), "start": time.strftime("%Y-%m-%d %H:%M:%S")}
+    return json.dumps(who).encode()
+
+
+def _wait_for(descriptor: int) -> None:
     """Takes the lock. Raises OSError when another process has it.
 
     Workers of a process that was killed hold it until they notice, within moments: it is waited for.
@@ -28,7 +101,7 @@ def take_lock(descriptor: int) -> None:
         try:
             lock(descriptor)
         except OSError:
-            if time.monotonic() >= end or not _is_gone(read_holder(descriptor)):
+            if time.monotonic() >= end or not _is_gone(_read_holder(descriptor)):
                 raise
             time.sleep(0.02)
         else:
@@ -51,28 +124,7 @@ def _is_gone(content: bytes) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def alone_at(path: Path) -> Iterator[None]:
-    """Keeps the other processes of a run away from a file that all append to.
-
-    A write that fails is taken back by cutting the file, and must not cut off another's record.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | O_BINARY, FILE_MODE)
-    try:
-        lock(descriptor, wait=True)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def cut_torn_tail(file: AppendFile) -> None:
-    """Drops what follows the last whole line, so that no record follows half of another."""
-    tail = file.read(max(0, file.size - _TAIL_BYTES), _TAIL_BYTES)
-    if tail and not tail.endswith(b"\n"):
-        file.truncate(file.size - len(tail) + tail.rfind(b"\n") + 1)
-
-
-def read_holder(descriptor: int) -> bytes:
+def _read_holder(descriptor: int) -> bytes:
     """What the lock's holder wrote; it may have taken the lock this very moment."""
     for _ in range(20):
         content = read_at(descriptor, 4_096, 0)
@@ -82,7 +134,7 @@ def read_holder(descriptor: int) -> bytes:
     return b""
 
 
-def holder_text(content: bytes) -> str:
+def _holder_text(content: bytes) -> str:
     """What the lock file says, for a person."""
     try:
         who = json.loads(content)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 
-from batchlab.errors import RunStopped
+from batchlab.run_end import RunStopped
 from batchlab.store.disk.files import AppendFile, disk_stop
 
 GROUP_S = 0.05

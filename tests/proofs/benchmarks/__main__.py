@@ -8,23 +8,18 @@ Quote ratios from one run. The machine should be idle: a figure in wall time say
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
 
+from tests.proofs.arguments import ended, one_of, options
 from tests.proofs.benchmarks import processes, scale, startup, throughput
 from tests.proofs.benchmarks.figures import Figure, printed
 from tests.proofs.benchmarks.machine import header
 
 
-def main() -> int:
+def main() -> None:
     """Prints the table; exits with 1 when a target that could be measured was missed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--short", action="store_true")
-    parser.add_argument("--only", choices=["throughput", "scale", "startup", "processes"])
-    given = parser.parse_args()
+    given = options(__doc__, short=False, only=one_of(["throughput", "scale", "startup", "processes"]))
     short: bool = given.short
     parts: dict[str, Callable[[], Iterator[Figure]]] = {
         "throughput": lambda: throughput.figures(short=short),
@@ -42,8 +37,8 @@ def main() -> int:
                 print(f"{figure.what}: {figure.value} ({figure.target})", file=sys.stderr, flush=True)
                 seen.append(figure)
     print(printed(seen))
-    return int(any(figure.met is False for figure in seen))
+    ended([f"{one.what}: {one.value}, not {one.target}" for one in seen if one.met is False])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

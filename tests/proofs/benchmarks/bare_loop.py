@@ -11,7 +11,6 @@ of the process, streamed chunks.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import resource
@@ -20,6 +19,8 @@ import time
 import aiohttp
 import orjson
 import uvloop
+
+from tests.proofs.arguments import Word, options
 
 
 async def post_all(path: str, url: str, in_flight: int, *, stream: bool) -> dict[str, float]:
@@ -54,12 +55,9 @@ async def post_all(path: str, url: str, in_flight: int, *, stream: bool) -> dict
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("prompts")
-    parser.add_argument("url")
-    parser.add_argument("--in-flight", type=int, default=256)
-    parser.add_argument("--stream", action="store_true")
-    given = parser.parse_args()
+    given = options(
+        __doc__, prompts=Word("a JSON Lines file"), url=Word("of the server"), in_flight=256, stream=False
+    )
     url = f"{given.url}/chat/completions"
     figures = uvloop.run(post_all(given.prompts, url, given.in_flight, stream=given.stream))
     used = resource.getrusage(resource.RUSAGE_SELF)

@@ -7,14 +7,13 @@ Each commit is checked out beside this one and run by this environment's Python.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+from tests.proofs.arguments import Word, options, table_head, table_row
 from tests.proofs.benchmarks.machine import header
 from tests.proofs.benchmarks.server import canned_server
 from tests.proofs.benchmarks.throughput import (
@@ -26,7 +25,7 @@ from tests.proofs.benchmarks.throughput import (
     write_prompts,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def checked_out(revision: str, home: Path) -> Path:
@@ -42,15 +41,9 @@ def checked_out(revision: str, home: Path) -> Path:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    given = options(
+        __doc__, before=Word("a commit"), after=Word("another"), rows=20_000, repeats=5, stream=False
     )
-    parser.add_argument("before")
-    parser.add_argument("after")
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--stream", action="store_true")
-    given = parser.parse_args()
     print(header())
     cpu: dict[str, list[float]] = {given.before: [], given.after: []}
     rate: dict[str, list[float]] = {given.before: [], given.after: []}
@@ -69,17 +62,17 @@ def main() -> None:
                     seconds = span_s(Path(words[words.index("--run-dir") + 1]))
                     rate[revision].append(given.rows / seconds)
         print(f"server: {server.name}; {given.rows:,} rows, {given.repeats} interleaved repeats\n")
-    print(
-        "| commit | CPU s per 1,000 requests: median (lowest-highest) | requests/s: median |\n|---|---|---|"
-    )
+    table_head("commit", "CPU s per 1,000 requests: median (lowest-highest)", "requests/s: median")
     for revision, seen in cpu.items():
         spread = f"{min(seen):.3f}-{max(seen):.3f}"
-        print(
-            f"| {revision} | {statistics.median(seen):.3f} ({spread}) | {statistics.median(rate[revision]):,.0f} |"
+        table_row(
+            revision,
+            f"{statistics.median(seen):.3f} ({spread})",
+            f"{statistics.median(rate[revision]):,.0f}",
         )
     pairs = sorted(after / before for before, after in zip(cpu[given.before], cpu[given.after], strict=True))
     print(f"\nCPU, after ÷ before, of the pairs: {', '.join(f'{pair:.3f}' for pair in pairs)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

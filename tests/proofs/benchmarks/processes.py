@@ -19,7 +19,6 @@ free cores would give at most. The load average is printed beside.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -32,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import command, environment
+from tests.proofs.arguments import Option, options
 from tests.proofs.benchmarks.figures import Figure, printed
 from tests.proofs.benchmarks.server import canned_server
 
@@ -163,13 +163,9 @@ def _middle(run: subprocess.Popen[str], rows: int) -> float:
 
 def main() -> None:
     """Prints the figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    given = options(
+        __doc__, rows=60_000, pairs=3, processes=Option(help="how many; as many as there are cores", kind=int)
     )
-    parser.add_argument("--rows", type=int, default=60_000)
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--processes", type=int)
-    given = parser.parse_args()
     print(printed(list(figures(rows=given.rows, pairs=given.pairs, processes=given.processes))))
 
 

@@ -10,7 +10,6 @@ says nothing here: the two nodes share the CPUs that they are compared on.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import secrets
@@ -25,6 +24,7 @@ from pathlib import Path
 
 from tests.conftest import command, environment
 from tests.engines.test_ray import CLUSTER
+from tests.proofs.arguments import options
 from tests.proofs.benchmarks.figures import Figure, printed
 from tests.proofs.benchmarks.server import canned_server
 
@@ -141,12 +141,7 @@ def figures(*, rows: int = 12_000, pairs: int = 2) -> list[Figure]:
 
 def main() -> None:
     """Prints the figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=12_000)
-    parser.add_argument("--pairs", type=int, default=2)
-    given = parser.parse_args()
+    given = options(__doc__, rows=12_000, pairs=2)
     print(printed(figures(rows=given.rows, pairs=given.pairs)))
 
 

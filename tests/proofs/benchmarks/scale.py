@@ -7,13 +7,13 @@ The run of 2,000,000 rows takes a quarter of an hour at full speed.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.proofs.arguments import options
 from tests.proofs.benchmarks.figures import Figure, printed
 from tests.proofs.benchmarks.rows import write_rows
 from tests.proofs.benchmarks.server import canned_server
@@ -92,12 +92,7 @@ def memory_figures(folder: Path, few: int, many: int, repeats: int) -> Iterator[
 
 def main() -> None:
     """Prints the figures as a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan-rows", type=int, default=1_000_000)
-    parser.add_argument("--few", type=int, default=50_000)
-    parser.add_argument("--many", type=int, default=2_000_000)
-    parser.add_argument("--repeats", type=int, default=3)
-    asked = parser.parse_args()
+    asked = options(__doc__, plan_rows=1_000_000, few=50_000, many=2_000_000, repeats=3)
     given = {"plan_rows": asked.plan_rows, "few": asked.few, "many": asked.many}
     print(printed(list(figures(**given, repeats=asked.repeats))))
 

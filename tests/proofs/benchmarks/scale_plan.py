@@ -10,7 +10,6 @@ be: the rest, which says so.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -21,13 +20,17 @@ from pathlib import Path
 
 from batchlab.inputs.plan import InputPlan
 from batchlab.job.file import job_from
-from batchlab.lending.lender import Allocator
-from batchlab.lending.messages import Demand, LaneDemand, LaneLimits
+from batchlab.job.limits import Caps, EndpointLimits
+from batchlab.lending.lender import Lender
+from batchlab.lending.messages import Demand, LaneDemand, LenderTerms
 from batchlab.records import Shard
 from batchlab.store.journal import encode
-from batchlab.store.run_dir import RunDir
+from batchlab.store.locked import LockedRun
+from batchlab.store.manifest import Manifest
+from batchlab.store.view import RunView
 from batchlab.totals import Totals
 from tests.conftest import environment
+from tests.proofs.arguments import options, table_head, table_row
 
 CASES = {"10 M rows": (10**7, 10_000), "1 B rows": (10**9, 50_000)}
 ROW_IN, RECORD, ROW_OUT = 3_000, 1_500, 400  # bytes: a prompt, its journal records, its row in a part (zstd)
@@ -38,16 +41,15 @@ HOLDS = """
 import sys
 from pathlib import Path
 from collections import deque
-from batchlab.inputs.plan import InputPlan
-from batchlab.store.run_dir import RunDir
-store = RunDir.open(Path(sys.argv[1]))
-plan = InputPlan.from_json(store.manifest["plan"])
+from batchlab.store.view import RunView
+store = RunView.open(Path(sys.argv[1]))
+plan = store.manifest.plan
 to_do = deque(shard.index for shard in plan.shards)
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
-def fabricated(home: Path, rows: int, shard_rows: int) -> RunDir:
+def fabricated(home: Path, rows: int, shard_rows: int) -> LockedRun:
     """A run of so many rows of which every shard but the last 100 is sealed."""
     count = -(-rows // shard_rows)
     shards = tuple(
@@ -56,8 +58,7 @@ def fabricated(home: Path, rows: int, shard_rows: int) -> RunDir:
     stat = ({"path": "/data/prompts.jsonl", "size": rows * ROW_IN, "mtime_ns": 1, "inode": 1},)
     plan = InputPlan(rows, shards, ("text",), {"text": "string"}, "0" * 64, stat, 0.0)
     job = job_from({"input": {"path": "/data/prompts.jsonl"}, "request": {"model": "m", "prompt": "{text}"}})
-    manifest = {"plan": plan.to_json(), "job": job.to_dict(), "generation": 1}
-    store = RunDir.create(home / "run", manifest)
+    store = LockedRun.create(home / "run", Manifest.of(job, plan, generation=1))
     totals = asdict(
         Totals(rows=shard_rows, ok=shard_rows, attempts=shard_rows, prompt_tokens=500 * shard_rows)
     )
@@ -72,13 +73,14 @@ def fabricated(home: Path, rows: int, shard_rows: int) -> RunDir:
 
 def renewal_us(workers: int) -> float:
     """CPU microseconds that the lender needs for a renewal."""
-    allocator = Allocator({"one": LaneLimits(20_000, 600_000.0, 3e8)}, expected=workers, caps=(5_000.0, None))
+    lanes = {"one": EndpointLimits(20_000, 600_000.0, 3e8)}
+    lender = Lender(LenderTerms(lanes, expected=workers, caps=Caps(5_000.0)))
     demand = Demand(0, {"one": LaneDemand(want=10_000, in_flight=500, answers=1)})
     for worker in range(workers):
-        allocator.lease(str(worker), demand, 0.0)
+        lender.lease(str(worker), demand, 0.0)
     began, times = time.process_time(), 4_000
     for number in range(times):
-        allocator.lease(str(number % workers), demand, 0.25 * number / workers)
+        lender.lease(str(number % workers), demand, 0.25 * number / workers)
     return (time.process_time() - began) * 1e6 / times
 
 
@@ -88,8 +90,8 @@ def measured(rows: int, shard_rows: int) -> dict[str, str]:
         path = fabricated(home, rows, shard_rows).path
         size = (path / "run.json").stat().st_size
         began = time.process_time()
-        store = RunDir.open(path)
-        plan = InputPlan.from_json(store.manifest["plan"])
+        store = RunView.open(path)
+        plan = store.manifest.plan
         opened = time.process_time() - began
         began = time.process_time()
         sealed = len(store.sealed())
@@ -129,16 +131,14 @@ def computed(rows: int, shard_rows: int) -> dict[str, str]:
 
 def main() -> None:
     """Prints the table."""
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    options(__doc__)
     found = {name: (measured(*case), computed(*case)) for name, case in CASES.items()}
-    print(f"| | {' | '.join(found)} | |\n|---|{'---|' * len(found)}---|")
+    table_head("", *found, "")
     for which, kind in enumerate(("measured", "computed")):
         for what in next(iter(found.values()))[which]:
-            print(f"| {what} | {' | '.join(both[which][what] for both in found.values())} | {kind} |")
+            table_row(what, *(both[which][what] for both in found.values()), kind)
     few, many = renewal_us(WORKERS), renewal_us(200)
-    print(f"| CPU of a renewal, {WORKERS} and 200 workers | {few:.0f} µs | {many:.0f} µs | measured |")
+    table_row(f"CPU of a renewal, {WORKERS} and 200 workers", f"{few:.0f} µs", f"{many:.0f} µs", "measured")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ leaves on disk what a real run leaves when it is killed, in a tenth of the time.
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import os
 import shutil
 import socket
@@ -25,8 +25,10 @@ from batchlab.inputs.sources.opening import open_source
 from batchlab.job import Job
 from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
-from batchlab.runner.prepare import manifest_of
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import is_run
+from batchlab.store.locked import LockedRun
+from batchlab.store.manifest import Manifest, read_manifest, write_manifest
+from tests.proofs.arguments import a_path, options
 from tests.proofs.benchmarks.figures import Figure, printed
 from tests.proofs.benchmarks.rows import write_rows
 from tests.proofs.benchmarks.server import ANSWER
@@ -155,7 +157,7 @@ def fabricated_run(folder: Path, rows: int) -> Path:
     source = open_source(job.input.path)
     planned = plan_input(job, source)
     plan, builder = planned.plan, planned.ready_builder
-    store = RunDir.create(where / "run", manifest_of(job, plan, generation=1))
+    store = LockedRun.create(where / "run", Manifest.of(job, plan, generation=1))
     for shard in plan.shards:
         opened = store.open_shard(shard)
         left = plan.shards[-1].index - shard.index
@@ -200,11 +202,10 @@ def _answer(row_id: int, custom_id: str, request_hash: bytes) -> Completion:
 
 def _at_port(run_dir: Path, port: int) -> None:
     """Lets a run that is there go on at another port: the host is part of what is asked."""
-    if RunDir.exists(run_dir):
-        store = RunDir.open(run_dir)
-        manifest = store.manifest
-        manifest["settings"]["endpoint.host"] = f"127.0.0.1:{port}"
-        store.write_manifest(manifest)
+    if is_run(run_dir):
+        manifest = read_manifest(run_dir)
+        settings = {**manifest.settings, "endpoint.host": f"127.0.0.1:{port}"}
+        write_manifest(run_dir, dataclasses.replace(manifest, settings=settings))
 
 
 def _gone(path: Path) -> Path:
@@ -221,11 +222,9 @@ def _copied(path: Path, to: Path) -> Path:
 
 def main() -> None:
     """Prints the figures as a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--keep", type=Path)
-    asked = parser.parse_args()
+    asked = options(
+        __doc__, rows=1_000_000, repeats=7, keep=a_path("a folder for the input, kept for the next time")
+    )
     print(printed(list(figures(rows=asked.rows, repeats=asked.repeats, keep=asked.keep))))
 
 

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from tests.proofs.arguments import options
 from tests.proofs.benchmarks.fallback_server import MEAN_S
-from tests.proofs.benchmarks.figures import Figure
+from tests.proofs.benchmarks.figures import Figure, printed
 from tests.proofs.benchmarks.server import STREAM_CHUNKS, asyncio_server, canned_server
 
 IN_FLIGHT = 256
@@ -228,9 +229,12 @@ def figures(*, short: bool = False) -> Iterator[Figure]:
         yield from stall(home, rows=20_000 if short else 50_000)
 
 
-if __name__ == "__main__":
-    from tests.proofs.benchmarks.figures import printed
-
-    started = time.monotonic()
-    print(printed(list(figures(short="--short" in sys.argv))))
+def main() -> None:
+    """Prints the figures as a table."""
+    given, started = options(__doc__, short=False), time.monotonic()
+    print(printed(list(figures(short=given.short))))
     print(f"{time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ from typing import Any
 
 from batchlab.cli import main
 from batchlab.engines.local import LocalEngine
-from batchlab.store.open_shard import OpenShard
+from batchlab.store.shard import OpenShard
 
 EVERY_S = 0.005
 delays: list[tuple[float, float]] = []  # (when it woke up, how late)

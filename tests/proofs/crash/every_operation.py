@@ -11,13 +11,11 @@ was asked again (P1), and what was billed twice is at most what was in flight (P
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,15 +25,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.request import Request, urlopen
 
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import is_run
+from batchlab.store.view import RunView
 from tests.canary import files_with_key
-from tests.conftest import CANARY, command, environment
+from tests.conftest import CANARY, SimulatorHandle, simulating_apart
+from tests.proofs.arguments import ended, options
 
 OPERATIONS = ("write", "fdatasync", "fsync", "rename", "unlink", "ftruncate", "posix_fallocate")
 FAULTS = ("kill", "torn", "EIO", "ENOSPC")
 CONCURRENCY = 8
+LATENCY_S = 0.004
 
 
 class Faulty:
@@ -127,23 +127,11 @@ def forked_run(home: Path, words: list[str], fault: str = "", at: int = 0) -> En
 Hurt = Callable[[Path, list[str], str, int], Ended]
 
 
-@contextlib.contextmanager
-def simulator() -> Iterator[str]:
-    """A simulator in a process of its own: this one forks, and must have no threads."""
-    words = command("simulate", "--port", "0", "--api-key", CANARY, "--latency", "0.004")
-    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().split()[1]
-        finally:
-            server.terminate()
-
-
 class Sweep:
     """The cases of one small run, and what they found."""
 
-    def __init__(self, base_url: str, rows: int) -> None:
-        self._base_url = base_url
+    def __init__(self, server: SimulatorHandle, rows: int) -> None:
+        self._server = server
         self._rows = rows
         self.cases = 0
         self.struck: Counter[str] = Counter()
@@ -157,7 +145,7 @@ class Sweep:
     def words(self) -> list[str]:
         """The command of every case."""
         return (
-            f"run -i rows.jsonl -m sim -p {{text}} --base-url {self._base_url} --api-key-env SIMULATOR_KEY "
+            f"run -i rows.jsonl -m sim -p {{text}} --base-url {self._server.base_url} --api-key-env SIMULATOR_KEY "
             f"-c {CONCURRENCY} --shard-rows {max(1, self._rows // 4)} --progress none -o out.jsonl"
         ).split()
 
@@ -172,7 +160,7 @@ class Sweep:
         """One case: the fault, one resume, the books."""
         self.cases += 1
         with self.home() as home:
-            self._post("reset")
+            self._server.reset()
             hit = hurt(home, self.words(), fault, at)
             self.exits[hit.code] += 1
             where = f"{fault} at operation {at}"
@@ -182,10 +170,10 @@ class Sweep:
             if "Traceback" in hit.said:
                 self.problems.append(f"{where}: {hit.said[-1500:]}")
             run = home / "runs" / "rows"
-            journalled = len(list(RunDir.open(run).all_results())) if RunDir.exists(run) else 0
+            journalled = len(list(RunView.open(run).all_results())) if is_run(run) else 0
             if hit.code == 0 and journalled != self._rows:
                 self.problems.append(f"{where}: exit 0 with {journalled} rows")
-            while (ledger := self._ledger())[
+            while (ledger := self._server.ledger())[
                 "in_flight"
             ]:  # what the killed process left behind is billed too
                 time.sleep(0.01)
@@ -196,7 +184,7 @@ class Sweep:
             if again.code != 0 or f"{self._rows} ok" not in again.said:
                 self.problems.append(f"{where}: the resume ended with {again.code}: {again.said[-800:]}")
                 return
-            ledger = self._ledger()
+            ledger = self._server.ledger()
             if ledger["billed"] - before != self._rows - journalled:
                 self.problems.append(
                     f"{where}: {ledger['billed'] - before} asked, {journalled} were journalled"
@@ -231,24 +219,13 @@ class Sweep:
             f"{self.cases} cases at {where}; exits {dict(self.exits)}; "
             f"billed twice {self.billed_twice}; problems {len(self.problems)}"
         )
-        for problem in self.problems[:20]:
-            print("-", problem)
-        raise SystemExit(1 if self.problems else 0)
-
-    def _post(self, what: str) -> None:
-        with urlopen(Request(f"{self._base_url}/simulator/{what}", method="POST"), timeout=10):
-            pass
-
-    def _ledger(self) -> dict[str, Any]:
-        with urlopen(f"{self._base_url}/simulator/ledger", timeout=10) as reply:
-            found: dict[str, Any] = json.load(reply)
-            return found
+        ended(self.problems)
 
 
 def sweep(rows: int, every: int, *, first: int = 1) -> tuple[Sweep, int]:
     """All cases at operations `first`, `first + every`, ...; also how many operations there are."""
-    with simulator() as base_url:
-        found = Sweep(base_url, rows)
+    with simulating_apart(LATENCY_S) as server:  # this process forks, and must have no threads
+        found = Sweep(server, rows)
         total = found.operations()
         for at in range(first, total + 1, every):
             for fault in FAULTS:
@@ -258,12 +235,7 @@ def sweep(rows: int, every: int, *, first: int = 1) -> tuple[Sweep, int]:
 
 def main() -> None:
     """Prints the figures; exits with 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--every", type=int, default=1)
-    given = parser.parse_args()
+    given = options(__doc__, rows=200, every=1)
     found, total = sweep(given.rows, given.every)
     found.report(f"{total} operations of a {given.rows}-row run, every {given.every}")
 

@@ -11,13 +11,13 @@ simulator has billed and the journal does not have. The key is in no file, outpu
 
 from __future__ import annotations
 
-import argparse
 import random
 import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tests.proofs.arguments import ended, options
 from tests.proofs.crash.scene import Scene, scene
 
 KILLS_A_RUN = 50
@@ -97,15 +97,8 @@ def _heard(found: Sweep, said: str, unsettled: int) -> None:
 
 def main() -> None:
     """Prints one line of figures; exits with 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--rows", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--concurrency", type=int, default=16)
-    given = parser.parse_args()
-    kills, runs, good = 0, 0, True
+    given = options(__doc__, kills=50, rows=5_000, seed=1, concurrency=16)
+    kills, runs, broken = 0, 0, []
     sums: Counter[str] = Counter()
     while kills < given.kills:
         found = sweep(
@@ -117,7 +110,9 @@ def main() -> None:
         print(found, flush=True)
         runs += 1
         kills += max(found.kills, 1)
-        good = good and kept_its_promise(found, given.concurrency)
+        broken += (
+            [] if kept_its_promise(found, given.concurrency) else [f"run {runs} broke a promise: {found}"]
+        )
         for name in (
             "lost journalled_then_billed billed_repeats in_flight_at_kills cut_off announcements "
             "announced_too_few leaks"
@@ -126,7 +121,7 @@ def main() -> None:
     print(
         f"{kills} kills in {runs} runs of {given.rows} rows, {dict(sums)}, bound {given.concurrency * kills}"
     )
-    raise SystemExit(0 if good else 1)
+    ended(broken)
 
 
 def kept_its_promise(found: Sweep, concurrency: int) -> bool:

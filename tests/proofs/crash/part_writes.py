@@ -9,15 +9,15 @@ lets the n-th write to the temporary file of a part go wrong. The checks are the
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import signal
 import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.conftest import command, environment
-from tests.proofs.crash.every_operation import Ended, Sweep, simulator
+from tests.conftest import command, environment, simulating_apart
+from tests.proofs.arguments import options
+from tests.proofs.crash.every_operation import LATENCY_S, Ended, Sweep
 
 INJECTED = {"kill": "signal=KILL", "EIO": "error=EIO", "ENOSPC": "error=ENOSPC"}
 PART = "runs/rows/completions/part-000001.parquet.tmp"
@@ -47,8 +47,8 @@ def traced_run(home: Path, words: list[str], fault: str, at: int) -> Ended:
 
 def sweep(rows: int, every: int, *, first: int = 1) -> tuple[Sweep, int]:
     """All cases at writes `first`, `first + every`, ...; also how many writes the part takes."""
-    with simulator() as base_url:
-        found = Sweep(base_url, rows)
+    with simulating_apart(LATENCY_S) as server:
+        found = Sweep(server, rows)
         with found.home() as home:
             whole = traced_run(home, found.words(), "", 0)
         assert whole.code == 0, whole.said
@@ -61,12 +61,7 @@ def sweep(rows: int, every: int, *, first: int = 1) -> tuple[Sweep, int]:
 
 def main() -> None:
     """Prints the figures; exits with 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--every", type=int, default=1)
-    given = parser.parse_args()
+    given = options(__doc__, rows=200, every=1)
     if not have_strace():
         raise SystemExit("strace is not installed, or may not trace here")
     found, total = sweep(given.rows, given.every)

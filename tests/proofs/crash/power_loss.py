@@ -13,7 +13,6 @@ A part of the states is run to its end and verified (P6).
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import random
@@ -29,8 +28,11 @@ import pyarrow as pa
 from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Failure, Reply, Result, Shard, Timing, Usage
 from batchlab.store.disk import ballast
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import is_run
+from batchlab.store.locked import LockedRun
 from batchlab.store.verify import verify
+from tests.proofs.arguments import ended, options
+from tests.store.manifests import manifest
 from tests.store.shard_results import shard_results
 
 SHARDS, SHARD_ROWS = 2, 4
@@ -310,7 +312,7 @@ class Scenario:
         with scratch() as home, SimDisk(home / "run") as disk:
             self._disk = disk
             disk.on_operation = self._crash
-            run = RunDir.create(home / "run", {"plan": {}, "job": {"output": {"prefix": ""}}})
+            run = LockedRun.create(home / "run", manifest(*PLAN))
             run._group._thread = cast("Any", _NoThread())  # syncs happen where the scenario says
             try:
                 self._work(run)
@@ -318,7 +320,7 @@ class Scenario:
                 disk.on_operation = lambda: None
                 run.close()
 
-    def _work(self, run: RunDir) -> None:
+    def _work(self, run: LockedRun) -> None:
         shards = [run.open_shard(shard) for shard in PLAN]
         rows = list(self._written)
         self._rng.shuffle(rows)
@@ -359,14 +361,13 @@ def check(
     home: Path, written: dict[int, Result], synced: set[int], found: Found, rng: random.Random
 ) -> Iterator[str]:
     """What is wrong after resuming from a state."""
-    if not RunDir.exists(home):
+    if not is_run(home):
         if synced:
             yield "the run is gone, and results were acknowledged"
         return
     results: dict[int, Result] = {}
     try:
-        run = RunDir.open(home)
-        run.lock()
+        run = LockedRun.open(home)
         shards = [run.open_shard(shard) for shard in PLAN]
         for shard in shards:
             results |= {one.row_id: one for one in shard_results(shard) if one is not None}
@@ -436,20 +437,13 @@ def explore(states: int, *, first_seed: int = 1, each: int = 20) -> Found:
 
 def main() -> None:
     """Prints the figures; exits with 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--states", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    given = options(__doc__, states=100_000, seed=1)
     found = explore(given.states, first_seed=given.seed)
     print(
         f"{found.states} crash states, {found.finished} run to their end and verified; "
         f"problems {len(found.problems)}"
     )
-    for problem in found.problems[:20]:
-        print("-", problem)
-    raise SystemExit(1 if found.problems else 0)
+    ended(found.problems)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,15 @@ python -m tests.proofs.crash.races --starts 100
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import tempfile
 from collections import Counter
 from pathlib import Path
-from urllib.request import urlopen
 
-from batchlab.endpoints.simulator import Simulator, SimulatorOptions
 from tests.canary import files_with_key
-from tests.conftest import CANARY, command, environment
+from tests.conftest import CANARY, command, environment, simulating
+from tests.proofs.arguments import ended, options
 
 ROWS = 40
 
@@ -23,10 +21,9 @@ ROWS = 40
 def races(starts: int) -> list[str]:
     """Starts two processes on each of so many new runs. Returns what went wrong."""
     problems: list[str] = []
-    options = {"api_key": CANARY, "latency_median_s": 0.05}
     with (
         tempfile.TemporaryDirectory(prefix="batchlab-race-") as folder,
-        Simulator(SimulatorOptions.from_dict(options)) as server,
+        simulating(latency_median_s=0.05) as server,
     ):
         home = Path(folder)
         for start in range(starts):
@@ -51,8 +48,7 @@ def races(starts: int) -> list[str]:
                 "in use by process" in text or "has just started" in text for text in said
             ):
                 problems.append(f"start {start}: the refusal names nobody: {said}")
-        with urlopen(f"{server.base_url}/simulator/ledger", timeout=10) as reply:
-            ledger = json.load(reply)
+        ledger = server.ledger()
         problems += [f"the key is in {path}" for path in files_with_key(home)]
         if ledger["billed"] != starts * ROWS or ledger["billed_repeats"]:
             problems.append(f"billed {ledger['billed']} for {starts * ROWS} rows")
@@ -61,16 +57,10 @@ def races(starts: int) -> list[str]:
 
 def main() -> None:
     """Prints the figures; exits with 1 when two worked on one run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--starts", type=int, default=100)
-    given = parser.parse_args()
+    given = options(__doc__, starts=100)
     problems = races(given.starts)
     print(f"{given.starts} starts of two processes; problems {len(problems)}")
-    for problem in problems[:10]:
-        print("-", problem)
-    raise SystemExit(1 if problems else 0)
+    ended(problems)
 
 
 if __name__ == "__main__":

@@ -18,17 +18,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.request import urlopen
 
-from batchlab.endpoints.simulator import Simulator, SimulatorOptions
 from batchlab.endpoints.simulator.server import _content
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.job.file import job_from
 from batchlab.records import Row
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import is_run
+from batchlab.store.view import RunView
 from batchlab.totals import Totals
 from tests.canary import command_lines_with_key, files_with_key
-from tests.conftest import CANARY, command, environment
+from tests.conftest import CANARY, SimulatorHandle, command, environment, simulating
 
 PROMPT = "Say it shorter: {text}"
 
@@ -44,7 +43,7 @@ class Scene:
     """
 
     home: Path
-    server: Simulator
+    server: SimulatorHandle
     words: list[str]
     contents: list[str]
     settled: dict[int, int] = field(default_factory=dict)
@@ -110,12 +109,11 @@ class Scene:
 
     def counted(self, name: str) -> int:
         """A number of the simulator's own books: `requests`, `in_flight`."""
-        with urlopen(f"{self.server.base_url}/simulator/ledger", timeout=10) as reply:
-            return int(json.load(reply)[name])
+        return int(self.server.ledger()[name])
 
     def totals(self) -> Totals:
         """The run's own books."""
-        return RunDir.open(self._path).totals()
+        return RunView.open(self._path).totals()
 
     def verified(self) -> bool:
         """Whether `verify` passes and every row is answered."""
@@ -129,9 +127,9 @@ class Scene:
         return self.home / "runs" / "rows"
 
     def _journalled(self) -> set[int]:
-        if not RunDir.exists(self._path):
+        if not is_run(self._path):
             return set()
-        return {result.row_id for result in RunDir.open(self._path).all_results()}
+        return {result.row_id for result in RunView.open(self._path).all_results()}
 
 
 @contextmanager
@@ -141,13 +139,8 @@ def scene(rows: int, rng: random.Random, *, concurrency: int, shard_rows: int) -
         home = Path(folder)
         texts = [f"remark {number} on parcel {rng.randrange(10**6)}" for number in range(rows)]
         (home / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-        options = {
-            "api_key": CANARY,
-            "latency_median_s": 0.08,
-            "latency_sigma": 0.3,
-            "ledger_path": str(home / "ledger.jsonl"),
-        }
-        with Simulator(SimulatorOptions.from_dict(options)) as server:
+        ledger = str(home / "ledger.jsonl")
+        with simulating(latency_median_s=0.08, latency_sigma=0.3, ledger_path=ledger) as server:
             words = ["run", "-i", "rows.jsonl", "-m", "sim", "-p", PROMPT, "--base-url", server.base_url]
             words += ["--api-key-env", "SIMULATOR_KEY"]
             words += ["-c", str(concurrency), "--shard-rows", str(shard_rows)]

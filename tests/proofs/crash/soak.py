@@ -7,7 +7,6 @@ Peak memory in the last tenth of the run against that in the second tenth, and o
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -17,7 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.canary import files_with_key
-from tests.conftest import CANARY, command, environment
+from tests.conftest import CANARY, command, environment, simulating_apart
+from tests.proofs.arguments import ended, options
 
 SAMPLE_S = 0.5
 
@@ -29,11 +29,8 @@ def soak(rows: int) -> dict[str, float]:
         with (home / "rows.jsonl").open("w") as file:
             for number in range(rows):
                 file.write(json.dumps({"text": f"remark {number} on a parcel"}) + "\n")
-        serve = command("simulate", "--port", "0", "--api-key", CANARY, "--latency", "0")
-        with subprocess.Popen(serve, env=environment(), stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            base_url = server.stdout.readline().split()[1]
-            words = ["run", "-i", "rows.jsonl", "-m", "sim", "-p", "{text}", "--base-url", base_url]
+        with simulating_apart(0) as server:
+            words = ["run", "-i", "rows.jsonl", "-m", "sim", "-p", "{text}", "--base-url", server.base_url]
             words += ["--api-key-env", "SIMULATOR_KEY", "--progress", "none", "-c", "128"]
             began = time.monotonic()
             with subprocess.Popen(
@@ -42,7 +39,6 @@ def soak(rows: int) -> dict[str, float]:
                 samples = _samples(run)
                 said = run.stderr.read() if run.stderr is not None else ""
             took = time.monotonic() - began
-            server.terminate()
         assert run.returncode == 0, said
         verify = subprocess.run(command("verify", "runs/rows"), cwd=home, env=environment(), check=False)
         leaks = len(files_with_key(home)) + (CANARY in said)
@@ -74,17 +70,18 @@ def _samples(run: subprocess.Popen[str]) -> list[tuple[float, int]]:
 
 def main() -> None:
     """Prints the figures; exits with 1 when memory or descriptors grew."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    given = parser.parse_args()
+    given = options(__doc__, rows=1_000_000)
     found = soak(given.rows)
     ratio = found["last_tenth_mb"] / found["second_tenth_mb"]
     print(json.dumps(found), f"memory, last ÷ second tenth: {ratio:.3f}")
     flat = found["last_tenth_descriptors"] <= 1.05 * found["second_tenth_descriptors"]
-    good = ratio <= 1.05 and flat and found["verified"] and not found["files_with_the_key"]
-    raise SystemExit(0 if good else 1)
+    promises = {
+        "memory grew": ratio <= 1.05,
+        "descriptors grew": flat,
+        "verify fails": found["verified"],
+        "the key got out": not found["files_with_the_key"],
+    }
+    ended([broken for broken, kept in promises.items() if not kept])
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from batchlab.store import open_shard
-from batchlab.store.disk import files
+from batchlab.store import shard
+from batchlab.store.disk import fence, files
 from tests.proofs.crash.power_loss import explore
 
 
@@ -25,8 +25,8 @@ def without_fsync(tmp, final):
     ("module_names", "name", "mistake"),
     [
         ([files.AppendFile], "sync", lambda _: None),
-        ([files, open_shard], "fsync_dir", lambda _: None),
-        ([files, open_shard], "publish", without_fsync),
+        ([files, shard], "fsync_dir", lambda _: None),
+        ([files, fence], "publish", without_fsync),
     ],
     ids=["no fdatasync", "no fsync of directories", "a part is renamed before it is synced"],
 )

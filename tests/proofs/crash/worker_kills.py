@@ -14,7 +14,6 @@ line (P8).
 
 from __future__ import annotations
 
-import argparse
 import random
 import re
 import signal
@@ -24,6 +23,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.proofs.arguments import ended, options
 from tests.proofs.crash.scene import Scene, scene
 
 CONCURRENCY, PROCESSES = 16, 3
@@ -130,18 +130,12 @@ def _alive(pid: int) -> bool:
 
 def main() -> None:
     """Prints a line of figures a run; exits with 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--rows", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    given = options(__doc__, kills=20, rows=3_000, seed=1)
     rng, found = random.Random(given.seed), Kills()
     while (left := given.kills - found.workers_killed - found.parents_killed) > 0:
         one_run(found, given.rows, min(left, KILLS_A_RUN), rng)
         print(asdict(found), flush=True)
-    raise SystemExit(0 if found.kept_its_promise else 1)
+    ended([] if found.kept_its_promise else ["a promise was broken"])
 
 
 if __name__ == "__main__":

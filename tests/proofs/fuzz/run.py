@@ -9,7 +9,6 @@ its number: `--only TARGET --first N --cases 1` repeats it.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import math
@@ -18,7 +17,6 @@ import random
 import resource
 import signal
 import struct
-import sys
 import tempfile
 import time
 import traceback
@@ -29,6 +27,7 @@ from typing import Any
 
 from batchlab.errors import BatchlabError
 from batchlab.records import Outcome
+from tests.proofs.arguments import Option, ended, one_of, options
 
 CASE_S = 10
 MEMORY = 4 * 2**30
@@ -679,24 +678,21 @@ def in_process(name: str, first: int, cases: int) -> list[str]:
 
 def main() -> None:
     """Prints a line for each target; exits with 1 when anything was found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    given = options(
+        __doc__,
+        only=one_of(TARGETS),
+        cases=Option(help="how many for each target, instead of its own number", kind=int),
+        first=1,
     )
-    parser.add_argument("--only", choices=TARGETS)
-    parser.add_argument("--cases", type=int)
-    parser.add_argument("--first", type=int, default=1)
-    given = parser.parse_args()
-    good = True
+    found: list[str] = []
     for name, (_, usual) in TARGETS.items():
         if given.only in (None, name):
             cases, began = given.cases or usual, time.monotonic()
             problems = in_process(name, given.first, cases)
-            good = good and not problems
             took = time.monotonic() - began
             print(f"{name}: {cases:,} cases, problems {len(problems)} ({took:.0f} s)", flush=True)
-            for problem in problems[:10]:
-                print("-", problem)
-    sys.exit(0 if good else 1)
+            found += [f"{name}: {problem}" for problem in problems]
+    ended(found)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,9 @@ the mock's journal: once it has refused a row for good, that row has failed; els
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+from tests.proofs.arguments import ended, one_of, options
 from tests.proofs.real.scene import (
     Books,
     Figures,
     Trial,
-    ended,
+    broken,
     free_port,
     get_json,
     scratch_npm,
@@ -183,13 +182,7 @@ def trial(name: str, rows: int, rng: random.Random, *, stream: bool) -> Figures:
 
 def main() -> None:
     """Prints the tables; exits with 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", choices=sorted(MOCKS))
-    given = parser.parse_args()
+    given = options(__doc__, rows=300, seed=1, only=one_of(sorted(MOCKS)))
     rng = random.Random(given.seed)
     figures = []
     for name in [given.only] if given.only else sorted(MOCKS):
@@ -197,7 +190,7 @@ def main() -> None:
             figures.append(trial(name, given.rows, rng, stream=stream))
             print(figures[-1].table(), flush=True)
     _print_versions()
-    raise SystemExit(ended(figures))
+    ended(broken(figures))
 
 
 def _print_versions() -> None:
@@ -208,4 +201,4 @@ def _print_versions() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

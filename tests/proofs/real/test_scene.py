@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from batchlab.endpoints.simulator import Simulator, SimulatorOptions
-from tests.conftest import CANARY
+from tests.conftest import simulating
 from tests.proofs.real.litellm import Ledger
 from tests.proofs.real.scene import Books, Trial
 
@@ -14,10 +13,9 @@ from tests.proofs.real.scene import Books, Trial
 def test_a_run_that_is_killed_once_keeps_its_promises_and_the_ledger_says_so(tmp_path):
     bills = tmp_path / "bills.jsonl"
     faults = [{"kind": "context_length", "rows": ["[long]"], "times": 99}]
-    options = {"api_key": CANARY, "latency_median_s": 0.1, "ledger_path": str(bills), "faults": faults}
     texts = [f"remark {row}" for row in range(60)]
     texts[50] += " [long]"
-    with Simulator(SimulatorOptions.from_dict(options)) as simulator:
+    with simulating(latency_median_s=0.1, ledger_path=str(bills), faults=faults) as simulator:
         ledger = Ledger(simulator, bills)
         found = Trial(
             "the simulator",

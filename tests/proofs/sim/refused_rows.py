@@ -9,7 +9,6 @@ always refused the others take no longer than without them.
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import math
 import random
@@ -18,12 +17,14 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from batchlab.dispatch.rate.controller import ControllerLimits, Permit, RateController
+from batchlab.dispatch.rate.controller import Permit, RateController
 from batchlab.dispatch.trouble.health import RunHealth
 from batchlab.dispatch.trouble.refusals import RowRefusals
 from batchlab.dispatch.trouble.verdict import booked
+from batchlab.job.limits import EndpointLimits
 from batchlab.records import Outcome as Judged
 from batchlab.records import OutcomeClass
+from tests.proofs.arguments import options, table_head, table_row
 from tests.proofs.sim import providers
 from tests.proofs.sim.run import MODELS
 
@@ -96,7 +97,7 @@ class RowSimulation:
         self._provider = provider
         self._rng = random.Random(seed + 1)
         self._controller = RateController(
-            ControllerLimits(concurrency=concurrency), now=0.0, rng=random.Random(seed)
+            EndpointLimits(concurrency=concurrency), now=0.0, rng=random.Random(seed)
         )
         self._health = RunHealth()
         self._always = frozenset(always)
@@ -235,17 +236,9 @@ def eight_of_400(place: str, seed: int, *, refused: bool = True, **more: object)
 
 def main() -> None:
     """Prints both tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first", type=int, default=1001)
-    parser.add_argument("--skip-honest", action="store_true")
-    parser.add_argument("--only", default="")
-    given = parser.parse_args()
+    given = options(__doc__, seeds=20, first=1001, skip_honest=False, only="")
     seeds = range(given.first, given.first + given.seeds)
-    print("| provider model | rows failed | stopped | requests per row | makespan ÷ ideal |")
-    print("|---|---|---|---|---|")
+    table_head("provider model", "rows failed", "stopped", "requests per row", "makespan ÷ ideal")
     for name in HONEST:
         if given.skip_honest or given.only not in name:
             continue
@@ -254,16 +247,22 @@ def main() -> None:
         ideals = [HONEST[name][0](seed).ideal_s(rows, 64) for seed in seeds]
         spans = [run.others_s / ideal for run, ideal in zip(runs, ideals, strict=True)]
         lost = sum(rows - run.answered for run in runs if not run.stopped)
-        print(
-            f"| {name} | {lost} | {sum(bool(run.stopped) for run in runs)} of {len(runs)} "
-            f"| {statistics.mean(run.requests / rows for run in runs):.3f} "
-            f"| {statistics.mean(spans):.2f} ({max(spans):.2f}) |"
+        table_row(
+            name,
+            lost,
+            f"{sum(bool(run.stopped) for run in runs)} of {len(runs)}",
+            f"{statistics.mean(run.requests / rows for run in runs):.3f}",
+            f"{statistics.mean(spans):.2f} ({max(spans):.2f})",
         )
     print()
-    print(
-        "| 8 of 400 always refused | others ÷ without them: mean (worst) | requests each: most | failed | answered, least | end |"
+    table_head(
+        "8 of 400 always refused",
+        "others ÷ without them: mean (worst)",
+        "requests each: most",
+        "failed",
+        "answered, least",
+        "end",
     )
-    print("|---|---|---|---|---|---|")
     for place in PLACES:
         for label, more in {
             "64 at once": {"concurrency": 64},
@@ -280,10 +279,13 @@ def main() -> None:
                 for run, seed in zip(runs, seeds, strict=True)
             ]
             most = max(max(run.failed.values(), default=0) for run in runs)
-            print(
-                f"| {place}, {label} | {statistics.mean(spans):.2f} ({max(spans):.2f}) | {most} "
-                f"| {min(len(run.failed) for run in runs)}-{max(len(run.failed) for run in runs)} "
-                f"| {min(run.answered for run in runs)} | {max(run.ended_s for run in runs):.0f} s |"
+            table_row(
+                f"{place}, {label}",
+                f"{statistics.mean(spans):.2f} ({max(spans):.2f})",
+                most,
+                f"{min(len(run.failed) for run in runs)}-{max(len(run.failed) for run in runs)}",
+                min(run.answered for run in runs),
+                f"{max(run.ended_s for run in runs):.0f} s",
             )
 
 

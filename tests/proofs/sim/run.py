@@ -8,7 +8,6 @@ number. Tuning was done on seeds 1-8; the table uses seeds from 1001 on.
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import math
 import random
@@ -17,7 +16,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batchlab.dispatch.rate.controller import START_WINDOW, ControllerLimits, Permit, RateController
+from batchlab.dispatch.rate.controller import Permit, RateController
+from batchlab.job.limits import START_WINDOW, EndpointLimits
+from tests.proofs.arguments import ended, options, table_head, table_row
 from tests.proofs.sim import providers
 
 CONCURRENCY = 64
@@ -81,7 +82,7 @@ class Simulation:
         self._provider = provider
         self._rng = random.Random(seed + 1)
         self.controller = RateController(
-            ControllerLimits(concurrency=CONCURRENCY, start=start), now=0.0, rng=random.Random(seed)
+            EndpointLimits(concurrency=CONCURRENCY, start=start), now=0.0, rng=random.Random(seed)
         )
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
@@ -160,16 +161,12 @@ def simulate(name: str, seed: int, *, rows: int | None = None) -> Outcome:
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first", type=int, default=1001)
-    parser.add_argument("--only", default="")
-    given = parser.parse_args()
+    given = options(__doc__, seeds=20, first=1001, only="")
     print(f"seeds {given.first}-{given.first + given.seeds - 1}, concurrency {CONCURRENCY}")
-    print("| provider model | rows lost | requests per row: mean (worst) | makespan ÷ ideal: mean (worst) |")
-    print("|---|---|---|---|")
+    table_head(
+        "provider model", "rows lost", "requests per row: mean (worst)", "makespan ÷ ideal: mean (worst)"
+    )
+    wrong = []
     for name in MODELS:
         if given.only not in name:
             continue
@@ -177,10 +174,14 @@ def main() -> None:
         lost = sum(run.lost for run in runs)
         per_row = [run.requests / run.rows for run in runs]
         makespan = [run.makespan_s / run.ideal_s for run in runs]
-        print(
-            f"| {name} | {lost} | {statistics.mean(per_row):.3f} ({max(per_row):.3f}) "
-            f"| {statistics.mean(makespan):.2f} ({max(makespan):.2f}) |"
+        table_row(
+            name,
+            lost,
+            f"{statistics.mean(per_row):.3f} ({max(per_row):.3f})",
+            f"{statistics.mean(makespan):.2f} ({max(makespan):.2f})",
         )
+        wrong += [f"{name}: {lost} rows lost"] if lost else []
+    ended(wrong)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""The last lines of a run."""
+
+from __future__ import annotations
+
+from batchlab.looking.phrases import cost_text, counted, duration, notes, tokens_text
+from batchlab.run_end import RunSummary
+from batchlab.store.layout import PARTS
+
+
+def last_lines(summary: RunSummary, command: str) -> list[str]:
+    """What happened, what it cost, where it is, and what to type next."""
+    totals = summary.totals
+    counts = [f"{totals.ok:,} ok"]
+    counts += [
+        f"{count:,} {word}"
+        for word, count in (
+            ("truncated", totals.truncated),
+            ("filtered", totals.filtered),
+            ("invalid", totals.invalid),
+            ("failed", totals.failed),
+            ("pending", summary.pending),
+        )
+        if count
+    ]
+    head = "stopped" if summary.stopped else "done"
+    sent = f"{counted(summary.sent, 'request')} in {duration(summary.elapsed_s)}"
+    lines = [f"{head}: {counted(summary.input_rows, 'row')} = {' + '.join(counts)} ({sent})"]
+    lines += notes(totals)
+    lines.append(f"tokens: {tokens_text(totals)}")
+    lines.append(f"cost: {cost_text(totals)}")
+    if totals.reused:
+        lines.append(
+            f"reused: {counted(totals.reused, 'row')} got the answer to an identical request, unpaid"
+        )
+    if summary.insecure:
+        lines.append(f"insecure: TLS certificates of {', '.join(summary.insecure)} were not verified")
+    if totals.cut_off:
+        count = counted(totals.cut_off, "request")
+        lines.append(f"cut off: the answers to {count} were lost by a crash; each may have been billed")
+    places = [f"{summary.remote or summary.run_dir}/{PARTS}", summary.output, summary.errors_file]
+    lines.append(f"results: {' and '.join(place for place in places if place)}")
+    if summary.left_out:
+        lines.append(
+            f"left out: {counted(summary.left_out, 'pending row')} without a line in {summary.output}"
+        )
+    return lines + _next_lines(summary, command)
+
+
+def _next_lines(summary: RunSummary, command: str) -> list[str]:
+    """Why it ended so, and what to type."""
+    totals, lines = summary.totals, []
+    if summary.stopped:
+        return [f"why: {summary.message}", f"to go on: {command}"]
+    if totals.failed and totals.failed == totals.bad_input:
+        lines.append("the failed rows were never sent: error_message says what is wrong with each")
+    elif totals.failed:
+        lines.append(f"to ask again for failed rows: batchlab retry {summary.run_dir}")
+    if totals.invalid:
+        lines.append(
+            "invalid answers do not fit the schema (error_message says why); to ask again for them: "
+            f"batchlab retry {summary.run_dir} --only invalid"
+        )
+    came = [f"{count:,} {word}" for word in summary.fail_on if (count := getattr(totals, word))]
+    if came:
+        lines.append(f"exit code {summary.exit_code}: fail_on names {' and '.join(came)}")
+    if not totals.failed and not totals.invalid:
+        lines.append(f"next: batchlab verify {summary.run_dir}")
+    return lines

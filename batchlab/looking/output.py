@@ -1,0 +1,70 @@
+"""The rows of a run in a file: at the end of the run, and whenever it is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+
+from batchlab.errors import EXIT_STOPPED, UsageError
+from batchlab.inputs.requests import request_mode
+from batchlab.inputs.sources.opening import InputPlan, Source
+from batchlab.job import Job, output_format
+from batchlab.job.index import as_key, spelled
+from batchlab.looking.export import Exported, Target, export_tables
+from batchlab.looking.opening import open_run, unchanged_input
+from batchlab.looking.tables import run_tables
+from batchlab.run_end import RunSummary, StopReason
+from batchlab.store.view import RunView
+
+
+def export_run(
+    path: str, output: str, *, to: str | None = None, errors: str | None = None, csv_raw: bool = False
+) -> Exported:
+    """Writes the rows of a run to a file or a data set directory.
+
+    Args:
+        to: one of `job.FORMATS`; by default what the name of `output` and the run's input say.
+        errors: file for the lines of failed rows, with the format `openai-batch`.
+    """
+    run = open_run(path)
+    source = cache(lambda: unchanged_input(run))
+    job, plan = run.manifest.job, run.manifest.plan
+    target = _target(job, plan, output, to=to, errors=errors, csv_raw=csv_raw)
+    return export_tables(target, lambda: run_tables(run, source))
+
+
+def _target(
+    job: Job, plan: InputPlan, output: str, *, to: str | None, errors: str | None, csv_raw: bool = False
+) -> Target:
+    batch = request_mode(job.request, plan.columns) == "batch"
+    return Target(
+        output,
+        output_format(output, to, batch=batch),
+        errors=errors,
+        prefix=job.output.prefix,
+        model=job.request.model,
+        own_ids=batch and job.input.id in (None, "custom_id"),
+        task=None if batch else job.request.task,
+        csv_raw=csv_raw,
+    )
+
+
+def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) -> RunSummary:
+    """Writes the output file that the job of this invocation names, if it does, at an orderly end."""
+    output = job.output
+    if output.file is None or summary.stopped in {StopReason.DISK, StopReason.INPUT}:
+        return summary
+    try:
+        written = export_tables(
+            _target(job, run.manifest.plan, output.file, to=output.to, errors=output.errors),
+            lambda: run_tables(run, lambda: source),
+        )
+    except UsageError as error:  # too late for exit code 2: requests were sent
+        if summary.stopped is not None:
+            return summary
+        return dataclasses.replace(
+            summary, stopped=StopReason.OUTPUT, message=spelled(str(error), as_key), exit_code=EXIT_STOPPED
+        )
+    return dataclasses.replace(
+        summary, output=output.file, errors_file=output.errors, left_out=written.left_out
+    )

@@ -1,0 +1,81 @@
+"""How totals, money, counts and times are said to a person who pays."""
+
+from __future__ import annotations
+
+import json
+
+from batchlab.totals import OTHERS, Totals, WordCounts
+
+UNKNOWN = "?"  # never 0 for what nobody knows
+SHOWN_WORDS = 3  # of the finish reasons that nobody knows
+
+
+def notes(totals: Totals) -> list[str]:
+    """What the states of the rows do not say, and nobody should find out later: at most two lines."""
+    found = []
+    if totals.truncated:
+        found.append(f"{totals.truncated:,} cut off (raise max_tokens, or set retry_truncated)")
+    if totals.empty:
+        found.append(f"{totals.empty:,} empty (paid, without content; retry_empty asks again)")
+    lines = [f"also: {' · '.join(found)}"] if found else []
+    if totals.unknown_finish:
+        lines.append(f"{finish_text(totals.unknown_finish)}; kept as ok")
+    return lines
+
+
+def finish_text(words: WordCounts) -> str:
+    """`unknown finish reasons: 3 rows "weird"`; the most frequent ones are named."""
+    named = sorted((word for word in words if word != OTHERS), key=lambda word: -words[word])[:SHOWN_WORDS]
+    rest = words.rows - sum(words[word] for word in named)
+    said = [f"{counted(words[word], 'row')} {json.dumps(word, ensure_ascii=False)}" for word in named]
+    said += [f"{counted(rest, 'row')} with others"] if rest else []
+    return f"unknown finish reasons: {', '.join(said)}"
+
+
+def tokens_text(totals: Totals) -> str:
+    """Token sums of a run, and how many rows reported none."""
+    text = f"{totals.prompt_tokens:,} prompt + {totals.completion_tokens:,} completion"
+    wasted = totals.wasted_prompt_tokens + totals.wasted_completion_tokens
+    if wasted:
+        text += f", {wasted:,} more paid and not kept"
+    if totals.rows_without_usage:
+        text += f" ({counted(totals.rows_without_usage, 'row')} reported no usage)"
+    return text
+
+
+def cost_text(totals: Totals) -> str:
+    """What a run has cost: `?` where nobody knows, and beside what is known how much is not."""
+    if totals.spent_usd is None:
+        why = "no price for this model; set [price] input and output"
+        return f"? ({'no row reported its usage' if totals.is_silent else why})"
+    text = money(totals.kept_usd)
+    if totals.cost_wasted_usd:
+        text += f" + {money(totals.wasted_usd)} not kept"
+    unknown = []
+    if totals.rows_without_cost:
+        unknown.append(f"{counted(totals.rows_without_cost, 'row')} of unknown cost")
+    if totals.waste_without_cost:
+        unknown.append(f"unknown cost not kept of {counted(totals.waste_without_cost, 'row')}")
+    return " and ".join([text, *unknown])
+
+
+def counted(count: int, word: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def money(usd: float | None) -> str:
+    """US dollars, with enough digits for a small run; `?` when they are not known."""
+    if usd is None:
+        return UNKNOWN
+    return f"${usd:,.2f}" if usd >= 1 else f"${usd:.6f}".rstrip("0").rstrip(".") if usd else "$0"
+
+
+def duration(seconds: float) -> str:
+    """`12.3 s`, `4 min 05 s`, `7 h 12 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,42 @@
+"""The rows of a run with their results, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from batchlab.arrow import pa, pc
+from batchlab.inputs.sources.opening import Source
+from batchlab.records import Shard
+from batchlab.store.view import RunView
+
+
+def run_tables(run: RunView, source: Callable[[], Source]) -> Iterator[pa.Table]:
+    """Input columns and result columns of every row, in input order, a table a shard at most.
+
+    `source` is asked for only when a shard is not sealed: sealed ones hold their input columns.
+    """
+    plan = run.manifest.plan
+    # a batch file's ids are no input column of the parts: a pending row's is read from its line
+    own_ids = "custom_id" in plan.columns and "custom_id" not in plan.schema.names
+    sealed = run.sealed()
+
+    def input_table(shard: Shard) -> pa.Table:
+        return source().table(shard, plan)
+
+    for shard in plan.shards:
+        tables = run.shard_tables(shard, partial(input_table, shard))
+        if own_ids and shard.index not in sealed:
+            ids = [row.values.get("custom_id") for row in source().rows(shard, plan)]
+            yield from (_with_ids(table, ids) for table in tables)
+        else:
+            yield from tables
+
+
+def _with_ids(table: pa.Table, ids: list[Any]) -> pa.Table:
+    """A whole shard's table, in which pending rows have the ids of their lines."""
+    known = pa.array([one if isinstance(one, str) else None for one in ids], type=pa.string())
+    pending = pc.equal(table["status"].cast(pa.string()), "pending")
+    column = pc.if_else(pending, pc.coalesce(known, table["custom_id"]), table["custom_id"])
+    return table.set_column(table.column_names.index("custom_id"), table.schema.field("custom_id"), column)

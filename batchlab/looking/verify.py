@@ -1,0 +1,38 @@
+"""Checking a run, as a person is told of it. What is checked is in `store.verify`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchlab.looking.opening import open_run
+from batchlab.store.verify import verify
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` says: lines for a person, and every problem found."""
+
+    lines: list[str]
+    problems: list[str]
+
+
+def verify_run(path: str) -> Verification:
+    """Checks that every input row has exactly one final state and that all checksums hold."""
+    run = open_run(path)
+    plan = run.manifest.plan
+    report = verify(run, list(plan.shards))
+    totals = report.totals
+    lines = [
+        f"rows in: {plan.rows:,}",
+        (
+            f"rows out: {totals.ok:,} ok + {totals.truncated:,} truncated + {totals.filtered:,} filtered "
+            f"+ {totals.invalid:,} invalid + {totals.failed:,} failed + {report.pending:,} pending"
+        ),
+        f"tokens: {totals.prompt_tokens:,} prompt + {totals.completion_tokens:,} completion",
+    ]
+    problems = list(report.problems)
+    if totals.rows + report.pending != plan.rows:
+        problems.append(f"{plan.rows:,} rows in, but {totals.rows + report.pending:,} accounted for")
+    if not problems:
+        lines.append("verified: every input row has exactly one state; checksums and totals hold")
+    return Verification(lines, problems)

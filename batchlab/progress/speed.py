@@ -1,0 +1,44 @@
+"""How fast a run goes, and what is left of it at that pace."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from batchlab.run_state import RunState
+
+RATE_WINDOW_S = 30.0  # rows/s and tokens/s are those of the last half minute
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Rows and tokens a second of late, the seconds left at that pace, and what all rows will cost.
+
+    `eta_s` and `final_cost_usd` are None while they are not known.
+    """
+
+    rows_per_s: float
+    tokens_per_s: float
+    eta_s: float | None
+    final_cost_usd: float | None = None
+
+
+class Speed:
+    """Rates over the last half minute; rows saved by earlier runs do not count."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int, int]] = deque()
+
+    def rates(self, state: RunState) -> Rates:
+        totals = state.totals
+        tokens = totals.prompt_tokens + totals.completion_tokens
+        self._points.append((state.elapsed_s, state.saved, tokens))
+        while len(self._points) > 2 and state.elapsed_s - self._points[0][0] > RATE_WINDOW_S:
+            self._points.popleft()
+        began, saved, tokens_then = self._points[0]
+        seconds = state.elapsed_s - began
+        if seconds <= 0:
+            return Rates(0.0, 0.0, None, state.final_usd)
+        rows = max(0.0, (state.saved - saved) / seconds)
+        eta = (state.rows - state.saved) / rows if rows else None
+        return Rates(rows, max(0.0, (tokens - tokens_then) / seconds), eta, state.final_usd)

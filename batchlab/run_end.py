@@ -1,0 +1,108 @@
+"""How a run ends: why it stops early, and what `batchlab.run` returns and the last lines of a run say."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK, EXIT_STOPPED, BatchlabError
+from batchlab.totals import Totals
+
+
+class StopReason(StrEnum):
+    """Why a run stops early: the word in its log, its metrics and its summary."""
+
+    BUDGET = "budget"
+    DEADLINE = "deadline"
+    KEY = "key"
+    QUOTA = "quota"
+    OUTAGE = "outage"
+    ENDPOINT = "endpoint"  # it refuses every request, or is not there
+    SCHEMA = "schema"  # no answer fits it
+    DISK = "disk"
+    STORAGE = "storage"  # the run's URL
+    INPUT = "input"
+    OUTPUT = "output"  # the file of `-o`: the rows themselves are all there
+    WORKERS = "workers"
+    RAY = "ray"
+    INTERRUPTED = "interrupted"
+    PILOT = "pilot"  # only its rows were to be sent
+
+
+class RunStopped(BatchlabError):
+    """The run cannot go on now. Everything that arrived is saved; the same command goes on.
+
+    Attributes:
+        summary: how far the run is, where `batchlab.run` or `batchlab.stream` raised it; else None.
+    """
+
+    exit_code = EXIT_STOPPED
+
+    def __init__(self, reason: StopReason, message: str, summary: RunSummary | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.summary = summary
+
+
+def code_of(totals: Totals, fail_on: Collection[str] = ()) -> int:
+    """Exit code of a run whose rows are all final; `fail_on` are some of `job.FAIL_ON`."""
+    failed = totals.failed or totals.invalid or any(getattr(totals, word) for word in fail_on)
+    return EXIT_FAILED_ROWS if failed else EXIT_OK
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """How a run ended.
+
+    Attributes:
+        input_rows: rows of the input; `totals.rows` of them have a final result.
+        totals: over the whole run, earlier invocations included. What it has cost, if that is known, is
+            `totals.spent_usd`.
+        sent: requests this invocation sent (attempts, not rows).
+        maybe_repaid: requests in flight at an earlier crash, which may be billed twice.
+        stopped: why the run stopped early; None if it finished.
+        message: one line for a person when `stopped` is set.
+        insecure: names of endpoints whose TLS certificates were not verified.
+        output, errors_file: what was written beside the run directory, and the file of failed lines.
+        left_out: rows without a final result, for which the output's format has no line.
+        limited, window: rate limits met by this invocation, and the requests it could have in flight
+            when it ended.
+        remote: URL of the run directory's copy.
+        fail_on: answers, beside failed and invalid ones, that make the exit code of a finished run 1.
+    """
+
+    run_dir: str
+    input_rows: int
+    totals: Totals
+    sent: int
+    elapsed_s: float
+    maybe_repaid: int = 0
+    stopped: StopReason | None = None
+    message: str = ""
+    output: str | None = None
+    exit_code: int = 0
+    insecure: tuple[str, ...] = ()
+    limited: int = 0
+    window: int = 0
+    errors_file: str | None = None
+    left_out: int = 0
+    remote: str | None = None
+    fail_on: tuple[str, ...] = ()
+
+    @property
+    def pending(self) -> int:
+        """Rows without a final result."""
+        return self.input_rows - self.totals.rows
+
+    @property
+    def spent_usd(self) -> float | None:
+        """US dollars spent over the whole run; None when that is not known."""
+        return self.totals.spent_usd
+
+    def stated(self) -> dict[str, Any]:
+        """The summary as plain data for a program: money that is not known is None, and never 0."""
+        stopped = None if self.stopped is None else self.stopped.value
+        return {**dataclasses.asdict(self), "totals": self.totals.stated(), "stopped": stopped}

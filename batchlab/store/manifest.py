@@ -1,0 +1,288 @@
+"""run.json: what a run is, as it was when this generation of it began. Read and checked here alone.
+
+Format 2 is written. Format 1 had Arrow types for every kind of input; runs of both go on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import time
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from batchlab.arrow import pa
+from batchlab.errors import CorruptRun, UsageError
+from batchlab.inputs.sources.source import InputPlan
+from batchlab.job import Job
+from batchlab.store.columns.expanded import expanded_schema, of_text, to_text
+from batchlab.store.disk.files import atomic_write
+from batchlab.store.layout import Layout
+from batchlab.version import __version__
+
+FORMAT = 2  # a later one is refused
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Which machine works on a run that has a copy at a URL.
+
+    Attributes:
+        owner: a random name; another one in the copy's run.json means that the run went on elsewhere.
+        taken: Unix seconds when it was given.
+    """
+
+    owner: str
+    host: str
+    taken: float
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What run.json says. It holds no key.
+
+    Attributes:
+        batchlab: the version that wrote it.
+        created: Unix seconds when this generation was planned.
+        settings: what changes what is asked; see `Job.request_settings`.
+        expanded_text: the columns that are made of parsed answers, as `columns.expanded` writes them.
+        ownership: of a run with a copy at a URL.
+    """
+
+    job: Job
+    settings: Mapping[str, Any]
+    plan: InputPlan
+    generation: int = 1
+    format: int = FORMAT
+    batchlab: str = __version__
+    created: float = 0.0
+    expanded_text: str | None = None
+    ownership: Ownership | None = None
+
+    @classmethod
+    def of(
+        cls, job: Job, plan: InputPlan, *, generation: int, ownership: Ownership | None = None
+    ) -> Manifest:
+        """That of a run which is planned now."""
+        expanded = None
+        if job.output.expand and job.request.schema is not None:
+            expanded = to_text(expanded_schema(job.request.schema, job.output.expand_prefix))
+        return cls(
+            job=job,
+            settings=job.request_settings(),
+            plan=plan,
+            generation=generation,
+            created=time.time(),
+            expanded_text=expanded,
+            ownership=ownership,
+        )
+
+    @property
+    def prefix(self) -> str:
+        """What the result columns' names begin with."""
+        return self.job.output.prefix
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """Which columns for embeddings the results have."""
+        return self.plan.vectors
+
+    @property
+    def expanded(self) -> pa.Schema | None:
+        """The columns that are made of parsed answers; their types are the plan's. None without any."""
+        return of_text(self.expanded_text)
+
+    @property
+    def remote(self) -> str | None:
+        """URL of the run's copy, None when it has none."""
+        return self.job.output.remote or None
+
+    @property
+    def owner(self) -> str | None:
+        """Who works on a run with a copy at a URL."""
+        return None if self.ownership is None else self.ownership.owner
+
+    def owned_by(self, ownership: Ownership, *, remote: str | None = None) -> Manifest:
+        """The same with another owner, and its copy at `remote` if that is given."""
+        job = self.job
+        if remote is not None:
+            job = dataclasses.replace(job, output=dataclasses.replace(job.output, remote=remote))
+        return dataclasses.replace(self, job=job, ownership=ownership)
+
+    def to_bytes(self) -> bytes:
+        """The content of run.json."""
+        data = {
+            "format": self.format,
+            "batchlab": self.batchlab,
+            "created": self.created,
+            "generation": self.generation,
+            "job": self.job.to_dict(),
+            "settings": self.settings,
+            "plan": self.plan.to_json(),
+            "expanded": self.expanded_text,
+        }
+        if self.ownership is not None:
+            data |= dataclasses.asdict(self.ownership)
+        return json.dumps(data, indent=1).encode()
+
+    @classmethod
+    def of_bytes(cls, content: bytes, where: str) -> Manifest:
+        """What run.json says whose content that is; `where` it is, for messages.
+
+        Raises:
+            UsageError: a later version wrote what this one does not know.
+            CorruptRun: it is not the run.json of a run.
+        """
+        try:
+            data = json.loads(content)
+        except ValueError as error:
+            raise CorruptRun(f"{where}: not a run of batchlab: {error}") from error
+        if not isinstance(data, dict) or "plan" not in data:
+            raise CorruptRun(f"{where}: not a run of batchlab.")
+        if isinstance(data.get("format"), int) and data["format"] > FORMAT:
+            raise UsageError(
+                f"{where}: written by a newer batchlab (format {data['format']}). Upgrade to read it."
+            )
+        problem = _problem(data, _STORED, "")
+        if problem is not None:
+            writer = data.get("batchlab")
+            if isinstance(writer, str) and _release(writer) > _release(__version__):
+                raise UsageError(
+                    f"{where}: written by a newer batchlab ({writer}): {problem}. Upgrade to read it."
+                )
+            raise CorruptRun(f"{where}: not a run of batchlab: {problem}.")
+        try:
+            return cls(
+                job=Job.from_dict(data["job"]),
+                settings=data["settings"],
+                plan=InputPlan.from_json(data["plan"]),
+                generation=data["generation"],
+                format=data.get("format", 1),
+                batchlab=data.get("batchlab", ""),
+                created=data.get("created", 0.0),
+                expanded_text=data.get("expanded"),
+                ownership=(
+                    Ownership(data["owner"], data.get("host", ""), data.get("taken", 0.0))
+                    if "owner" in data
+                    else None
+                ),
+            )
+        except (LookupError, TypeError, ValueError) as error:  # within what the table below says no more of
+            raise CorruptRun(f"{where}: not a run of batchlab ({type(error).__name__}: {error}).") from error
+
+
+def read_manifest(run: Path) -> Manifest:
+    """run.json of a run directory.
+
+    Raises:
+        UsageError: it cannot be read, or a later version wrote it; CorruptRun: it is none.
+    """
+    path = Layout(run).manifest
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{run}: cannot read the run: {os.strerror(error.errno or 0)}.") from error
+    return Manifest.of_bytes(content, str(path))
+
+
+def write_manifest(run: Path, manifest: Manifest) -> None:
+    """Replaces run.json of a run directory. Raises RunStopped (disk)."""
+    atomic_write(Layout(run).manifest, manifest.to_bytes())
+
+
+# What run.json may hold; `...` marks what must be there. A section of the job may lack settings that
+# came after it was written.
+_PLAN = {
+    "rows": (int, ...),
+    "shards": (list[Any], ...),
+    "columns": (list[str], ...),
+    "schema": (str,),
+    "kinds": (dict[str, Any],),
+    "content_hash": (str, ...),
+    "stat": (list[dict[str, Any]], ...),
+    "scanned_at": (float, ...),
+    "malformed": (list[Any], ...),
+    "malformed_count": (int, ...),
+    "models": (list[str],),
+    "vectors": (list[str],),
+}
+_STORED = {
+    "format": (int,),
+    "batchlab": (str,),
+    "created": (float,),
+    "generation": (int, ...),
+    "job": (Job, ...),
+    "settings": (dict[str, Any], ...),
+    "plan": (_PLAN, ...),
+    "expanded": (str | None,),
+    "owner": (str,),
+    "host": (str,),
+    "taken": (float,),
+}
+
+
+def _problem(value: Any, wanted: Any, where: str) -> str | None:
+    """What is wrong with a JSON value that is to be of a type, in a few words; None when nothing is."""
+    if isinstance(wanted, Mapping) or dataclasses.is_dataclass(wanted):
+        return _table_problem(value, wanted, where)
+    kind, inner = typing.get_origin(wanted) or wanted, typing.get_args(wanted)
+    if kind in (types.UnionType, typing.Union):
+        found = [_problem(value, one, where) for one in inner]
+        # of a table that one of them may be, what is wrong inside it says more
+        return (
+            None if None in found else next((text for text in found if text and "unknown" in text), found[0])
+        )
+    if kind in (list, tuple):
+        if not isinstance(value, list):
+            return f"{where} is no list"
+        return next((text for one in value if (text := _problem(one, inner[0], where))), None)
+    if kind is dict:
+        if not isinstance(value, dict):
+            return f"{where} is no table"
+        values = ((f"{where}.{name}", one) for name, one in value.items())
+        return next((text for name, one in values if (text := _problem(one, inner[1], name))), None)
+    if kind is Any or isinstance(value, (int, float) if kind is float else kind):
+        return None
+    return f"{where} = {value!r:.80} is of another type"
+
+
+def _is_like(value: Any, wanted: Any) -> bool:
+    """Whether a value is of the outer form of a type; what is inside is looked at once one is chosen."""
+    kind: Any = typing.get_origin(wanted) or wanted
+    if dataclasses.is_dataclass(kind):
+        return isinstance(value, dict)
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _table_problem(value: Any, wanted: Any, where: str) -> str | None:
+    known = wanted if isinstance(wanted, Mapping) else _fields(wanted)
+    if not isinstance(value, dict):
+        return f"{where} is no table"
+    inside = f"{where}." if where else ""
+    for name in value:
+        if name not in known:
+            return f"unknown {inside}{name}"
+    for name, (kind, *needed) in known.items():
+        if name in value:
+            if (text := _problem(value[name], kind, f"{inside}{name}")) is not None:
+                return text
+        elif needed:
+            return f"no {inside}{name}"
+    return None
+
+
+@cache
+def _fields(section: type) -> dict[str, tuple[Any]]:
+    return {name: (kind,) for name, kind in typing.get_type_hints(section).items()}
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """`(0, 1, 0)` of `0.1.0`."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

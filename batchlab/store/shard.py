@@ -1,0 +1,376 @@
+"""A shard on its way: its journals replayed, one more open for what comes, sealed at the end."""
+
+from __future__ import annotations
+
+import contextlib
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+from batchlab.arrow import pa
+from batchlab.errors import CorruptRun
+from batchlab.records import Result, Shard, Usage, is_replaceable
+from batchlab.run_end import RunStopped
+from batchlab.store.columns.results import values_of
+from batchlab.store.disk.ballast import Ballast
+from batchlab.store.disk.fence import AnyFence
+from batchlab.store.disk.files import AppendFile, disk_errors, fsync_dir
+from batchlab.store.disk.sync import SyncGroup
+from batchlab.store.journal import (
+    RESULT_KINDS,
+    Record,
+    ResultValues,
+    back_record,
+    back_together_record,
+    decode,
+    repaired_records,
+    result_record,
+    sent_record,
+    sent_together_record,
+    storable,
+)
+from batchlab.store.layout import JournalName, Layout
+from batchlab.store.manifest import Manifest
+from batchlab.store.parts import file_digest, part_results, part_totals, write_part
+from batchlab.store.publisher import Publisher
+from batchlab.store.replay import Found, Replay
+from batchlab.totals import RunningTotals, Totals
+
+RetryRule = Callable[[Result], bool]  # asked about failed and invalid results only
+
+_PENDING, _FAILED, _ANSWERED = 0, 1, 2
+
+
+class _Journals:
+    """The journals of a shard: those of earlier processes, and the one that this process writes."""
+
+    def __init__(
+        self, layout: Layout, shard: int, group: SyncGroup, ballast: Ballast, fence: AnyFence
+    ) -> None:
+        self._layout = layout
+        self._shard = shard
+        self._group = group
+        self._ballast = ballast
+        self._fence = fence
+        self._files: list[AppendFile] = []
+        self._writing: AppendFile | None = None
+
+    def read(self, path: Path) -> Iterator[tuple[Record, int]]:
+        """Opens one of an earlier process: its records, and the number it has here. Raises CorruptRun."""
+        number = len(self._files)
+        for record in repaired_records(path):
+            yield record, number
+        self._files.append(AppendFile(path))
+
+    def append(self, data: bytes) -> tuple[int, int]:
+        """Writes whole records. Returns the number of their file, and where in it they begin.
+
+        Raises:
+            RunStopped: the disk is full or failing.
+        """
+        self._fence.check()
+        try:
+            offset = self._file().append(data)
+        except RunStopped as stop:
+            if not self._ballast.spend(stop):
+                raise
+            # a new file: the old one may be as large as it may get, or end in half a record
+            self._writing = None
+            offset = self._file().append(data)
+        return len(self._files) - 1, offset
+
+    def appended(self, *, records: int, results: int) -> None:
+        """So many records were: they are synced soon. Raises RunStopped when an earlier sync failed."""
+        self._group.written(self._files[-1], records=records, results=results)
+
+    def result_at(self, number: int, offset: int, length: int) -> ResultValues:
+        """The result that was written there. Raises CorruptRun when it is there no more."""
+        file = self._files[number]
+        data = decode(file.read(offset, length))
+        if data is None or data.get("t") not in RESULT_KINDS:
+            raise CorruptRun(f"{file.path}: changed while the run was going on.")
+        return cast("ResultValues", data["v"])
+
+    def has_others(self) -> bool:
+        """Whether another process has begun a journal of this shard since this one opened it."""
+        return bool(set(self._layout.journal_files(self._shard)) - {file.path for file in self._files})
+
+    def close(self) -> None:
+        """Syncs what was written, and closes all. Raises RunStopped (disk)."""
+        if self._writing is not None:
+            self._group.flush()
+        self.drop()
+        self._writing = None
+
+    def drop(self) -> None:
+        """Closes all as they are."""
+        for file in self._files:
+            file.close()
+        self._files.clear()
+
+    def delete(self) -> None:
+        """Deletes all journals of the shard. Raises RunStopped (disk)."""
+        with disk_errors(self._layout.journals):
+            for path in self._layout.journal_files(self._shard):
+                path.unlink()
+            fsync_dir(self._layout.journals)
+
+    def _file(self) -> AppendFile:
+        """The file that is written to, made first if need be. Raises RunStopped (disk)."""
+        if self._writing is None:
+            taken = self._layout.journal_names(self._shard)
+            number = taken[-1].number + 1 if taken else 1
+            path = self._layout.journal(JournalName(self._shard, number))
+            while not self._fence.claim(path):  # this moment, by a process that was given up
+                number += 1
+                path = self._layout.journal(JournalName(self._shard, number))
+            self._writing = AppendFile(path)
+            self._files.append(self._writing)
+        return self._writing
+
+
+class _Rows:
+    """What is known of each row of a shard, and where its result is: a few bytes a row.
+
+    Attributes:
+        state: of each row, one of `_PENDING`, `_FAILED` and `_ANSWERED`.
+        final: how many have a result.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.state = bytearray(count)
+        self.final = 0
+        self._file = array("i", [-1]) * count
+        self._offset = array("q", [0]) * count
+        self._length = array("q", [0]) * count
+
+    def mark(self, index: int, result: Result) -> None:
+        """The row has this result; it takes the place of a failed or an invalid one, never of a good one."""
+        if self.state[index] == _ANSWERED:
+            return
+        self.final += self.state[index] == _PENDING
+        self.state[index] = _FAILED if is_replaceable(result) else _ANSWERED
+
+    def put(self, index: int, file: int, offset: int, length: int) -> None:
+        """The row's result is there in the journals."""
+        self._file[index], self._offset[index], self._length[index] = file, offset, length
+
+    def place(self, index: int) -> tuple[int, int, int] | None:
+        """Where in the journals the row's result is; None when it is in the part."""
+        if self._file[index] < 0:
+            return None
+        return self._file[index], self._offset[index], self._length[index]
+
+
+class OpenShard:
+    """One shard's results so far.
+
+    Records are taken, and written by the next `flush` in the order they came, with one write.
+    A result replaces a failed or an invalid one, never a good one. Positions are kept, not results: memory
+    is a few bytes a row.
+
+    Args:
+        root: the run directory.
+        publisher: where its part goes once it is sealed.
+        fence: whether this process may still write.
+        retry: which failures are asked again.
+
+    Attributes:
+        reopened: rows with a failed or invalid result that are to be asked again.
+        found: the totals of what the shard had when it was opened.
+        in_flight: requests of earlier processes that have neither come back nor been asked again.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        shard: Shard,
+        manifest: Manifest,
+        *,
+        group: SyncGroup,
+        ballast: Ballast,
+        publisher: Publisher,
+        fence: AnyFence,
+        retry: RetryRule | None = None,
+    ) -> None:
+        self.shard = shard
+        self._manifest = manifest
+        self._publisher = publisher
+        self._fence = fence
+        layout = Layout(root)
+        self._journals = _Journals(layout, shard.index, group, ballast, fence)
+        self._rows = _Rows(shard.rows)
+        self._queued: list[tuple[bytes, int | None]] = []
+        self._part = layout.part(shard.index)
+        self._had_part = self._part.exists()
+        self.reopened = 0
+        replay, found = Replay(), Found()
+        if self._had_part:
+            self._read_part(replay, found, retry)
+        for path in layout.journal_files(shard.index):
+            self._read_journal(path, replay, found, retry)
+        replay.end()
+        self._earlier = replay.earlier
+        self.in_flight = replay.requests_in_flight
+        self.found = found.totals(replay)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row has a final result."""
+        return self._rows.final == self.shard.rows
+
+    @property
+    def pending(self) -> int:
+        """Rows without a final result."""
+        return self.shard.rows - self._rows.final
+
+    def done(self, row_id: int) -> bool:
+        """Whether the row has a final result."""
+        return self._rows.state[row_id - self.shard.first_row] != _PENDING
+
+    def append_sent(self, row_id: int, attempt: int) -> None:
+        """Records that a request for the row leaves after the next `flush`."""
+        self._queue(sent_record(row_id, attempt))
+
+    def append_sent_together(self, row_ids: Sequence[int], attempt: int) -> None:
+        """As `append_sent`, of one request for all these rows: one record, so that it is whole or not."""
+        self._queue(sent_together_record(row_ids, attempt))
+
+    def append_back_together(
+        self, row_ids: Sequence[int], usages: Sequence[Usage] | None, usds: Sequence[float | None]
+    ) -> None:
+        """Records that it came back without a final result; what was paid for it, by row."""
+        if usages is None:
+            self._queue(back_together_record(row_ids))
+        else:
+            for row_id, usage, usd in zip(row_ids, usages, usds, strict=True):
+                self._queue(back_record(row_id, usage, usd))
+
+    def append_back(self, row_id: int, usage: Usage | None, usd: float | None = None) -> None:
+        """Records that the row's request came back without a final result; `usage` was paid for."""
+        self._queue(back_record(row_id, usage, usd))
+
+    def append(self, result: Result, totals: RunningTotals | None = None) -> Result:
+        """Takes the row's final result, and returns it as it is recorded: with what its requests of
+        earlier processes came to, and with nothing in it that cannot be written.
+
+        Args:
+            totals: the run's; they change by what the row now counts.
+        """
+        earlier = self._earlier.pop(result.row_id, None)
+        if earlier is not None:
+            result = earlier.added_to(result)
+        index = result.row_id - self.shard.first_row
+        # a failure that comes after an answer is written, and counts for nothing
+        try:
+            record = result_record(result)
+        except TypeError:  # an odd byte in one answer
+            result = storable(result)
+            record = result_record(result)
+        self._queue(record, -1 if self._rows.state[index] == _ANSWERED else index)
+        self._rows.mark(index, result)
+        if totals is not None:
+            totals.count(result)
+            if earlier is not None:
+                totals.change(Totals() - earlier.counted())
+        return result
+
+    def flush(self) -> None:
+        """Writes what was taken: on disk when this returns. Raises RunStopped (disk)."""
+        if not self._queued:
+            return
+        data = b"".join([record for record, _ in self._queued])
+        number, offset = self._journals.append(data)
+        queued, self._queued = self._queued, []
+        results = 0
+        for record, index in queued:
+            if index is not None:
+                results += 1
+                if index >= 0:
+                    self._rows.put(index, number, offset, len(record))
+            offset += len(record)
+        self._journals.appended(records=len(queued), results=results)
+
+    def values(self) -> Iterator[ResultValues | None]:
+        """Each row's result as plain values, in row order; None for a pending one."""
+        base = None
+        if self._had_part:
+            base = part_results(self._part, self._manifest.prefix, self._manifest.vectors)
+        for index in range(self.shard.rows):
+            old = next(base) if base is not None else None
+            place = self._rows.place(index)
+            if self._rows.state[index] == _PENDING:
+                yield None
+            elif place is None:
+                assert old is not None, "a row without a journal record has one in the part"
+                yield values_of(old)
+            else:
+                yield self._journals.result_at(*place)
+
+    def seal(self, input_table: pa.Table) -> Totals:
+        """Publishes the part and deletes the journals. Returns the shard's totals.
+
+        A crash in between is harmless: the same journals over the new part make the same part.
+
+        Raises:
+            RunStopped: the disk is full or failing; the journals stay.
+        """
+        assert self.complete, "a shard is sealed when every row has a final result"
+        self.flush()
+        tmp, totals = write_part(
+            self._part,
+            input_table,
+            self.values(),
+            first_row=self.shard.first_row,
+            prefix=self._manifest.prefix,
+            expanded=self._manifest.expanded,
+            vectors=self._manifest.vectors,
+            mark=self._fence.mark,
+        )
+        self._fence.leave_if(self._journals.has_others)
+        self._publisher.note(self._part.name, file_digest(tmp), totals)
+        if not self._fence.publish(tmp, self._part, replaces=self._had_part):
+            # an attempt that had been given up was faster after all: its part is complete, and stays
+            totals = part_totals(self._part)
+            self._publisher.note(self._part.name, file_digest(self._part), totals)
+        self.close()
+        self._journals.delete()
+        self._publisher.sealed(self.shard.index)
+        return totals
+
+    def close(self) -> None:
+        """Writes what was taken, syncs and closes the journals."""
+        self.flush()
+        self._journals.close()
+
+    def _queue(self, record: bytes, index: int | None = None) -> None:
+        """Takes a record; `index` is the row whose result it holds, -1 when that is not to be kept."""
+        self._queued.append((record, index))
+
+    def _read_part(self, replay: Replay, found: Found, retry: RetryRule | None) -> None:
+        for result in part_results(self._part, self._manifest.prefix, self._manifest.vectors):
+            if retry is not None and is_replaceable(result) and retry(result):
+                self.reopened += 1
+                replay.reopen(result)
+            else:
+                self._rows.mark(result.row_id - self.shard.first_row, result)
+                found.add(result)
+
+    def _read_journal(self, path: Path, replay: Replay, found: Found, retry: RetryRule | None) -> None:
+        for record, number in self._journals.read(path):
+            result = replay.apply(record.data)
+            if result is None:
+                continue
+            index = result.row_id - self.shard.first_row
+            if not self._had_part and retry is not None and is_replaceable(result) and retry(result):
+                self.reopened += 1
+                replay.reopen(result)
+            elif self._rows.state[index] != _ANSWERED:
+                self._rows.mark(index, result)
+                found.add(result)
+                self._rows.put(index, number, record.offset, record.length)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            self._journals.drop()
