@@ -29,7 +29,7 @@ class Dialect:
     def described(self) -> str:
         """For a person."""
         name = NAMES.get(self.delimiter, self.delimiter)
-        return f"cells are separated by {name}; {{input.delimiter=,}} if that is wrong"
+        return f"cells are taken to be separated by {name}, as the header and the first rows have it"
 
 
 def dialect_of(head: str, *, usual: str, quotes: bool, whole: bool) -> Dialect:

@@ -11,7 +11,7 @@ import shlex
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 import orjson
 
@@ -181,7 +181,7 @@ def _of_text(named: Format | None, head: bytes, shown_as: str) -> Format:
     if named in (CSV, TEXT):
         if start == b"{" and _is_object(lines[0]):
             return JSON_LINES
-        return JSON if _LIST_OF_OBJECTS.match(head) else cast("Format", named)
+        return JSON if _LIST_OF_OBJECTS.match(head) else named
     if start == b"[":
         # a list in the first line, and an object in the second: a malformed line
         lists = len(lines) > 1 and _is_whole(lines[0]) and _start(lines[1]) == b"{"
