@@ -127,6 +127,7 @@ PACKINGS = (
     Packing("bzip2", ".bz2", b"BZh", lambda: _Blocks(bz2.BZ2Decompressor()), "bunzip2 -k"),
     Packing("xz", ".xz", b"\xfd7zXZ\x00", lambda: _Blocks(lzma.LZMADecompressor()), "unxz -k"),
 )
+_BZIP2_BLOCKS = (b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90")  # the first, or the end
 ENDINGS = {packing.ending: packing for packing in PACKINGS} | {".zstd": PACKINGS[1]}
 
 
@@ -134,7 +135,10 @@ def packing_of(head: bytes) -> Packing | None:
     """How a file with these first bytes is compressed; None when it is not."""
     if head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F:
         return PACKINGS[1]  # pzstd begins with a frame to be skipped
-    return next((packing for packing in PACKINGS if head.startswith(packing.magic)), None)
+    found = next((packing for packing in PACKINGS if head.startswith(packing.magic)), None)
+    if found is not None and found.ending == ".bz2" and head[4:10] not in _BZIP2_BLOCKS:
+        return None  # a text may begin like that
+    return found
 
 
 def open_bytes(path: InputFile, shown_as: str, packing: Packing | None) -> BinaryIO:

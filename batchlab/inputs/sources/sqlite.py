@@ -142,7 +142,10 @@ class SqliteSource(RecordSource):
         import sqlite3  # not for a run over JSON Lines
 
         try:
-            connection = sqlite3.connect(f"file:{quote(str(self._path.absolute()))}?mode=ro", uri=True)
+            # a shard's rows may be asked for in one thread, and its columns in another, which seals it
+            connection = sqlite3.connect(
+                f"file:{quote(str(self._path.absolute()))}?mode=ro", uri=True, check_same_thread=False
+            )
             connection.text_factory = _text
             with contextlib.closing(connection):
                 yield connection

@@ -100,6 +100,12 @@ def test_a_small_file_that_grows_beyond_measure_does_not_take_the_memory(tmp_pat
     assert used < 16_000_000
 
 
+def test_a_text_that_begins_like_a_packed_file_is_a_text(tmp_path):
+    for name, text in {"x.txt": "BZhang says hello\n", "y.csv": "ORC,prompt\n1,a\n"}.items():
+        (tmp_path / name).write_text(text)
+        assert read(tmp_path / name)[0].rows == 1
+
+
 def test_a_packed_table_is_refused_with_the_command_that_unpacks_it(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
