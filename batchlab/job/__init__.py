@@ -188,9 +188,10 @@ def default_run_dir(job: Job) -> str:
 
 def directory_name(text: str) -> str:
     """`text` as the name of a directory on every system: no sign, word or length that one refuses."""
+    text = unicodedata.normalize("NFC", text)
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", text) or "run"
     if not text.isascii():  # signs of other scripts are no names on every system, and still tell two apart
-        digest = hashlib.blake2b(unicodedata.normalize("NFC", text).encode(), digest_size=4).hexdigest()
+        digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
         name = f"{name.strip('-') or 'run'}-{digest}"
     if name.upper() in _DEVICES:
         name += "-run"

@@ -1,4 +1,4 @@
-"""`--on-end COMMAND`: somebody is told that a run has ended. Whatever comes of it, the run's own end stays."""
+"""`--on-end COMMAND`: somebody is told that a run has ended. Whatever comes of it, the run's end stays."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def tell(command: str, summary: RunSummary, say: Callable[[str], None]) -> None:
         "MESSAGE": summary.message,
     }
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S602 - the user's own line: pipes and variables are why it is given
             command,
-            shell=True,  # it is the user's own line: pipes and variables are why it is given
+            shell=True,
             input=json.dumps(summary.stated()).encode(),
             env={**os.environ, **{f"BATCHLAB_{name}": value for name, value in told.items()}},
             stdout=subprocess.DEVNULL,
