@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -79,7 +79,7 @@ class _Check:
     numbers: array[int] = field(default_factory=lambda: array("Q"))  # of the rows with those ids
     sizes: array[int] = field(default_factory=lambda: array("q"))
     hashes: array[int] = field(default_factory=lambda: array("q"))
-    measured: Callable[[dict[str, Any]], tuple[int, int]] = field(init=False)
+    measured: Callable[[Mapping[str, Any]], tuple[int, int]] = field(init=False)
 
     def checker(self) -> CheckRow | None:
         """What is to look at each row."""
@@ -90,7 +90,7 @@ class _Check:
         self.measured = self.builder.measured
         return self._same_but_for_prompt
 
-    def _same_but_for_prompt(self, row_id: int, values: dict[str, Any], number: int) -> None:
+    def _same_but_for_prompt(self, row_id: int, values: Mapping[str, Any], number: int) -> None:
         """Half of the time of a large plan is spent here."""
         try:
             size, identity = self.measured(values)
@@ -105,7 +105,7 @@ class _Check:
             self.sizes.append(size)
             self.hashes.append(identity)
 
-    def _any_row(self, row_id: int, values: dict[str, Any], number: int) -> None:
+    def _any_row(self, row_id: int, values: Mapping[str, Any], number: int) -> None:
         builder = self.builder
         assert builder is not None, "see checker"
         try:
@@ -221,7 +221,7 @@ def plan_input(
     if builder is not None and not builder.batch and job.request.task == "embeddings":
         vectors = VECTOR_COLUMNS[:1]
     plan = replace(plan, models=tuple(check.notes.models), vectors=vectors)
-    notes = check.notes.lines()
+    notes = [*source.notes, *check.notes.lines()]
     if check.fault_count:
         plan = replace(
             plan,

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from batchlab.job import (
     ENDINGS,
     FAIL_ON,
+    INSIDE,
     MEMORY,
     PRICED_WAYS,
     SELF_STARTED,
@@ -136,7 +137,7 @@ def _lines_may_name_models(job: Job) -> bool:
     """Whether the input may be a batch file, whose bodies name their models; its first line will tell."""
     request = job.request
     return (
-        job.input.json_lines
+        job.input.may_be_batch_lines
         and request.prompt is None
         and request.prompt_file is None
         and not request.messages
@@ -227,7 +228,7 @@ def written_over(job: Job, others: Mapping[str, str] = MappingProxyType({})) -> 
         others: files beside the job's that must stay: what each is, and where.
     """
     read = {
-        "the input": "" if job.input.path.startswith(MEMORY) else job.input.path,
+        "the input": "" if job.input.path.startswith(MEMORY) else job.input.path.partition(INSIDE)[0],
         "the prompt file": job.request.prompt_file,
         "the schema": job.request.schema_from,
         **others,

@@ -24,6 +24,7 @@ from batchlab.looking.export.staging import cannot_write
 from batchlab.remote.bucket import check_bucket
 from batchlab.remote.storage import StorageError, put_file
 from batchlab.remote.urls import is_url
+from batchlab.result_columns import RESULT_COLUMNS
 
 __all__ = ["Exported", "Target", "Writer", "check_target", "export_tables"]
 
@@ -130,8 +131,13 @@ def _export(target: Target, tables: Callable[[], Iterator[pa.Table]]) -> Exporte
     stream = tables()
     table: pa.Table | None = next(stream)
     assert table is not None, "a run has at least one table"
-    # one schema for all: dictionary columns of different parts have different dictionaries
-    schema = pa.schema([_undictionaried(field) for field in table.schema])
+    # One schema for all: dictionary columns of different parts have different dictionaries. The input's own
+    # stay what they were where a format has them.
+    own = _own_dictionaries(table.schema, target)
+    schema = pa.schema(
+        [field if field.name in own else _undictionaried(field) for field in table.schema],
+        metadata=table.schema.metadata,
+    )
     try:
         writer = _writer(target, schema)
     except OSError as error:
@@ -139,7 +145,12 @@ def _export(target: Target, tables: Callable[[], Iterator[pa.Table]]) -> Exporte
     rows = 0
     try:
         while table is not None:
-            columns = [_decoded(table.column(field.name), field.type) for field in schema]
+            columns = [
+                table.column(field.name)
+                if field.name in own
+                else _decoded(table.column(field.name), field.type)
+                for field in schema
+            ]
             writer.write(pa.Table.from_arrays(columns, schema=schema))
             rows += table.num_rows
             table = next(stream, None)
@@ -172,6 +183,16 @@ def _writer(target: Target, schema: pa.Schema) -> Writer:
                 own_ids=target.own_ids,
                 task=target.task,
             )
+
+
+def _own_dictionaries(schema: pa.Schema, target: Target) -> frozenset[str]:
+    """Dictionary columns that come from the input, if the output can hold such ones."""
+    results = {target.prefix + name for name in RESULT_COLUMNS}
+    return frozenset(
+        field.name
+        for field in schema
+        if target.format == "parquet" and pa.types.is_dictionary(field.type) and field.name not in results
+    )
 
 
 def _undictionaried(field: pa.Field) -> pa.Field:
