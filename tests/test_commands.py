@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-CALL = re.compile(r"python -m (tests(?:\.\w+)+)([^`\n#]*)")
+CALL = re.compile(r"python -m (tests(?:\.\w++)++)(?!\.)([^`\n#]*)")
 
 
 def calls() -> dict[str, set[str]]:

@@ -11,7 +11,8 @@ import pytest
 from batchlab.arrow import pa
 from batchlab.looking.last_lines import last_lines
 from batchlab.looking.phrases import finish_text, notes
-from batchlab.records import RESULT_COLUMNS, Completion, Reply, Timing
+from batchlab.records import Completion, Reply, Timing
+from batchlab.result_columns import RESULT_COLUMNS
 from batchlab.run_end import RunSummary
 from batchlab.store.columns.results import columns_totals
 from batchlab.store.parts import with_results

@@ -7,7 +7,6 @@ of a command only its line in the table below.
 from __future__ import annotations
 
 import importlib
-import io
 import os
 import sys
 from collections.abc import Iterator, MutableMapping
@@ -15,6 +14,7 @@ from typing import NoReturn
 
 import click
 
+from batchlab.cli.streams import outlive_the_terminal
 from batchlab.errors import EXIT_STOPPED, EXIT_USAGE, BatchlabError
 from batchlab.version import __version__
 
@@ -139,8 +139,7 @@ def main() -> NoReturn:
     # The C library's allocator gives back what a sealed shard needed: a run's peak is 20 MB lower than
     # with Arrow's own. Only here, where the whole process is ours.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    if sys.stdout.encoding.lower() != "utf-8" and isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a console that lacks a sign still shows the rest
+    outlive_the_terminal()
     try:
         code = cli.main(prog_name="batchlab", standalone_mode=False)
     except click.ClickException as error:
@@ -155,10 +154,6 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("batchlab: interrupted; nothing was sent by this command.", err=True)
         code = 130
-    except BrokenPipeError:
-        # the reader of our output left (`batchlab status | head`): not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except (MemoryError, OSError, RuntimeError, ImportError) as error:
         reason = shortage(error)
         if reason is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,8 @@ from batchlab.inputs.spill import BLOCK_ROWS, Spill
 from batchlab.inputs.templates import RowFault, RowProblem
 from batchlab.job import SHARD_ROWS, Job, output_format
 from batchlab.protocol.schema import top_properties
-from batchlab.records import RESULT_COLUMNS, VECTOR_COLUMNS, Row
+from batchlab.records import Row
+from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
 
 __all__ = ["InputPlan", "Planned", "plan_input"]
 
@@ -78,7 +79,7 @@ class _Check:
     ids: Spill = field(default_factory=lambda: Spill(3))  # two hashes of each, and its row's number
     lengths: Lengths = field(default_factory=Lengths)
     hashes: Spill = field(default_factory=lambda: Spill(1))  # equal for equal requests, in this process only
-    measured: Callable[[dict[str, Any]], tuple[int, int]] = field(init=False)
+    measured: Callable[[Mapping[str, Any]], tuple[int, int]] = field(init=False)
 
     def checker(self) -> CheckRow | None:
         """What is to look at each row."""
@@ -89,7 +90,7 @@ class _Check:
         self.measured = self.builder.measured
         return self._same_but_for_prompt
 
-    def _same_but_for_prompt(self, row_id: int, values: dict[str, Any], number: int) -> None:
+    def _same_but_for_prompt(self, row_id: int, values: Mapping[str, Any], number: int) -> None:
         """Half of the time of a large plan is spent here."""
         del row_id
         try:
@@ -108,7 +109,7 @@ class _Check:
             if not self.requests % BLOCK_ROWS:
                 self.hashes.write_block()
 
-    def _any_row(self, row_id: int, values: dict[str, Any], number: int) -> None:
+    def _any_row(self, row_id: int, values: Mapping[str, Any], number: int) -> None:
         builder = self.builder
         assert builder is not None, "see checker"
         try:
@@ -226,7 +227,7 @@ def plan_input(
     if builder is not None and not builder.batch and job.request.task == "embeddings":
         vectors = VECTOR_COLUMNS[:1]
     plan = replace(plan, models=tuple(check.notes.models), vectors=vectors)
-    notes = check.notes.lines()
+    notes = [*source.notes, *check.notes.lines()]
     if check.fault_count:
         plan = replace(
             plan,

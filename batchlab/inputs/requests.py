@@ -19,6 +19,7 @@ from batchlab.inputs.conversations import (
     with_history,
 )
 from batchlab.inputs.media import MediaColumns
+from batchlab.inputs.sources.arrow_rows import ArrowRow
 from batchlab.inputs.sources.batch_lines import COLUMNS as BATCH_COLUMNS
 from batchlab.inputs.sources.batch_lines import asked_bytes, body_of, custom_id_of, is_batch_line, task_of
 from batchlab.inputs.templates import RowFault, RowProblem, Template, compile_template, load_j2, value_text
@@ -112,7 +113,6 @@ class RequestBuilder:
             )
         self._mode = self._chosen_mode(columns)
         self.batch = self._mode == "batch"
-        self._sparse = not job.input.json_lines
         if self.batch:
             self._refuse_parameters()
         elif self._mode == "messages" and self._history is not None:
@@ -151,7 +151,9 @@ class RequestBuilder:
         values, task = row.values, self._task
         if self.batch:
             task = task_of(values)
-            body = body_of(values, task=task, model=self._job.request.model, sparse=self._sparse)
+            body = body_of(
+                values, task=task, model=self._job.request.model, sparse=isinstance(values, ArrowRow)
+            )
             text_bytes = asked_bytes(task, body, self._media_tokens)
             messages = hashed = None
         elif task != "chat":
@@ -196,7 +198,7 @@ class RequestBuilder:
             task=task,
         )
 
-    def measured(self, values: dict[str, Any]) -> tuple[int, int]:
+    def measured(self, values: Mapping[str, Any]) -> tuple[int, int]:
         """`prompt_bytes` of what `build` would make, and a hash that equal requests share.
 
         For rows that do not vary: no body is made, and the id is not looked at (see `custom_id`).
@@ -311,13 +313,15 @@ class RequestBuilder:
     ) -> tuple[list[dict[str, Any]], int]:
         """The messages with the row's history among them, if it has one."""
         if self._history is not None:
-            history = history_of(values.get(self._history), self._history, sparse=self._sparse)
+            history = history_of(
+                values.get(self._history), self._history, sparse=isinstance(values, ArrowRow)
+            )
             messages = with_history(messages, history)
         return messages, message_bytes(messages, self._media_tokens)
 
     def _own_messages(self, values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
         name = self._job.request.messages_column
-        messages = row_messages(values.get(name), name, sparse=self._sparse)
+        messages = row_messages(values.get(name), name, sparse=isinstance(values, ArrowRow))
         if self._system is not None and not any(message["role"] == "system" for message in messages):
             messages.insert(0, _system(self._system.render(values)))
         return messages, message_bytes(messages, self._media_tokens)

@@ -27,9 +27,10 @@ from batchlab.looking.report.cost import (
     prepared,
     without_price,
 )
-from batchlab.records import RESULT_COLUMNS, Shard
+from batchlab.records import Shard
 from batchlab.remote.storage import filesystem, store_errors
 from batchlab.remote.urls import checked_url, is_url, scheme_of
+from batchlab.result_columns import RESULT_COLUMNS
 from batchlab.store.parts import part_tables
 from batchlab.store.view import RunView
 

@@ -19,7 +19,8 @@ class Status:
     state: RunState
     running_pid: int | None
     errors: dict[str, int]
-    workers: dict[str, Any] | None = None  # who works on which shards, when several do; see `engines.roll`
+    # who works on which shards, when several do; see `engines.foreman.roll`
+    workers: dict[str, Any] | None = None
 
     def lines(self) -> list[str]:
         """For a person."""

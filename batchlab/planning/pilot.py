@@ -7,7 +7,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from batchlab.costs.forecast import Forecast, Measured, Stratum, forecast, strata
@@ -22,6 +22,7 @@ from batchlab.records import Completion, Result
 from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.execute import execute
 from batchlab.runner.pilot_forecast import save_forecast
+from batchlab.runner.run_options import RunOptions
 from batchlab.store.disk.files import atomic_write
 from batchlab.store.layout import Layout, is_run
 from batchlab.store.view import RunView
@@ -51,7 +52,7 @@ class _Drawn:
     strata: tuple[Stratum, ...]
 
 
-def pilot(job: Job, rows: int, *, progress: str, quiet: bool, command: str) -> Pilot:
+def pilot(job: Job, rows: int, options: RunOptions) -> Pilot:
     """Sends about `rows` rows of the job, which then are done rows of its run, and forecasts the run.
 
     Raises:
@@ -68,15 +69,8 @@ def pilot(job: Job, rows: int, *, progress: str, quiet: bool, command: str) -> P
     sampled = frozenset(row for stratum in drawn.strata for row in stratum.sampled)
     if not sampled:
         return Pilot([*seen.lines, "every row has a final result already"], [], None, 0)
-    summary = execute(
-        job,
-        only=sampled,
-        progress=progress,
-        quiet=quiet,
-        command=command,
-        signals=True,
-        on_start=lambda store: _keep(drawn, store.path),
-    )
+    options = replace(options, only=sampled, on_start=lambda store: _keep(drawn, store.path))
+    summary = execute(job, options)
     if summary.stopped not in {None, StopReason.PILOT}:
         return Pilot([], [], None, summary.exit_code)
     path = Path(job.output.run_dir)

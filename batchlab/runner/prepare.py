@@ -245,7 +245,7 @@ def _input_identity(job: Job) -> tuple[Any, ...]:
     """What decides the rows and columns of a run's parts, beside the content of the input."""
     own, output = job.input, job.output
     columns = (output.prefix, output.expand, output.expand_prefix if output.expand else "")
-    return (own.id, own.delimiter, own.quotes, own.limit, *columns)
+    return (own.id, own.delimiter, own.quotes, own.encoding, own.limit, *columns)
 
 
 def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

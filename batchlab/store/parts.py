@@ -18,8 +18,9 @@ from typing import TypeAlias
 
 from batchlab.arrow import pa, pq
 from batchlab.errors import CorruptRun, UsageError
-from batchlab.records import LATER_COLUMNS, RESULT_COLUMNS, Result
+from batchlab.records import Result
 from batchlab.remote.storage import RemoteFile, StorageError
+from batchlab.result_columns import FORMAT, RESULT_COLUMNS, columns_since
 from batchlab.store.columns.expanded import expanded_columns
 from batchlab.store.columns.results import (
     columns_totals,
@@ -35,7 +36,6 @@ from batchlab.totals import Totals
 
 PartFile: TypeAlias = Path | RemoteFile
 
-FORMAT = max(LATER_COLUMNS)
 BATCH_ROWS = 2_000  # rows held as Python values while a part is written or read
 
 
@@ -222,8 +222,7 @@ def _lacking(path: PartFile) -> list[str]:
     with open_part(path) as part:
         text = (part.metadata.metadata or {}).get(b"batchlab.format", b"")
     written_as = int(text) if text.isdigit() else FORMAT
-    later = {name for since, names in LATER_COLUMNS.items() if written_as < since for name in names}
-    return [name for name in RESULT_COLUMNS if name in later]
+    return columns_since(written_as)
 
 
 def _expanded(columns: Sequence[pa.Array], expanded: pa.Schema | None) -> list[pa.Array]:

@@ -28,6 +28,11 @@ OTHERS = {
     "--head",  # Ray's
     "--max-num-seqs",  # vLLM's
     "--parallel",  # llama.cpp's
+    "--headless",  # LibreOffice's
+    "--convert-to",
+    "--to",  # pandoc's
+    "--wrap",
+    "--long",  # zstd's
     *("--only", "--csv-raw"),  # in a whole command to type next
 }
 REFERENCE = re.compile(r"\{+(\w+\.\w+)(=[^{}]*)?\}+")

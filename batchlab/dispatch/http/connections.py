@@ -147,15 +147,6 @@ class AskedHandler(ResponseHandler):
             return True
         return False
 
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """Goes on with what was read before a pause.
-
-        aiohttp's readers call it after each piece that they take, paused or not, and the parser is then
-        run over nothing: 3 µs an answer. It holds something back only when it was paused.
-        """
-        if self._reading_paused:
-            super().resume_reading(resume_parser)
-
     def data_received(self, data: bytes) -> None:
         """Takes what came; what nobody asked for drops the connection."""
         if self._owed:
@@ -254,7 +245,7 @@ class AskingRequest(aiohttp.ClientRequest):
     async def write_bytes(
         self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
     ) -> None:
-        """Writes the body, and with it the head, which waits in `writer`; neither on a connection that spoke."""
+        """Writes the body, and with it the head, which waits in `writer`; neither where the server spoke."""
         protocol = conn.protocol
         # the head's size is not known here: an answer to the head alone is taken for one that crossed
         if isinstance(protocol, AskedHandler) and not protocol.departs(content_length or 1):

@@ -29,7 +29,7 @@ MIN_CHECK_S, MAX_CHECK_S = 0.02, 1.0
 
 
 class PooledResponse:
-    """One exchange over a connection: the request that is to leave, and the response once its head is there."""
+    """One exchange over a connection: the request that is to leave, and the response that comes."""
 
     __slots__ = (
         "_connection",
@@ -151,7 +151,7 @@ class _Watch:
 
 
 class PooledWire:
-    """POSTs to one URL over a connector's connections, with one head and one watch over time limits for all."""
+    """POSTs to one URL over a connector's connections, with one head and one watch for all."""
 
     def __init__(
         self,

@@ -21,10 +21,10 @@ from batchlab.looking.export.dataset import DatasetDirectory, refuse_foreign
 from batchlab.looking.export.files import CsvFile, JsonLinesFile, ParquetFile
 from batchlab.looking.export.openai_batch import BatchFile
 from batchlab.looking.export.staging import cannot_write
-from batchlab.records import RESULT_COLUMNS
 from batchlab.remote.bucket import check_bucket
 from batchlab.remote.storage import StorageError, put_file
 from batchlab.remote.urls import is_url
+from batchlab.result_columns import RESULT_COLUMNS
 
 __all__ = ["Exported", "Target", "Writer", "check_target", "export_tables"]
 
@@ -135,8 +135,9 @@ def _export(target: Target, tables: Callable[[], Iterator[pa.Table]]) -> Exporte
     stream = tables()
     table: pa.Table | None = next(stream)
     assert table is not None, "a run has at least one table"
+    # One schema for all. The words of result columns are plain text outside, and in a data set all words are:
+    # `datasets` reads no dictionaries.
     ours = _our_columns(table.schema, target.prefix)
-    # words of ours are plain text outside, and a data set has none but those
     fields = [
         _undictionaried(field) if target.format == "hf" or field.name in ours else field
         for field in table.schema

@@ -28,7 +28,7 @@ from batchlab.arrow import pa
 from batchlab.finite import json_and_nulls
 from batchlab.inputs.sources.batch_lines import TASKS
 from batchlab.looking.export.staging import StagedFile
-from batchlab.records import VECTOR_COLUMNS
+from batchlab.result_columns import VECTOR_COLUMNS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -154,7 +154,7 @@ def test_a_cell_gets_a_quote_only_where_it_must_and_it_is_said_how_many_did(tmp_
         {
             "=name": ["-5", "=1+1", "- item"],
             "number": [-5, -6, -7],
-            "money": [Decimal("-1.10"), None, Decimal("-2")],
+            "money": [Decimal("-1.10"), None, Decimal(-2)],
             "day": [date(2026, 1, 1), None, date(2026, 1, 2)],
             "raw": [b"-", b"=", b""],
         }

@@ -14,7 +14,8 @@ from batchlab.job import Job
 from batchlab.looking import load
 from batchlab.looking.export import Target, export_tables
 from batchlab.looking.tables import run_tables
-from batchlab.records import RESULT_COLUMNS, Failure, Shard
+from batchlab.records import Failure, Shard
+from batchlab.result_columns import RESULT_COLUMNS
 from batchlab.store.locked import LockedRun
 from batchlab.store.manifest import Manifest
 from batchlab.store.view import RunView

@@ -19,19 +19,13 @@ import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batchlab.engines.child.worker import WorkerProcess
+    from batchlab.engines.messages import Asked, Begin, FromWorker, ToWorker
 
 BOX_MESSAGES = 2_000  # most that one answer carries
-
-
-class Hidden:
-    """Something with a key in it, on its way to a node: it has no text that a log could show."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __repr__(self) -> str:
-        return "Hidden()"
 
 
 def code_digest(package: Path) -> str:
@@ -42,7 +36,7 @@ def code_digest(package: Path) -> str:
     return digest.hexdigest()
 
 
-def machine() -> str:
+def this_machine() -> str:
     """What no two running machines have in common."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -70,87 +64,94 @@ class Node:
 
     def __init__(self, lender: Callable[[], Any]) -> None:
         self._lender = lender
-        self._workers: dict[str, tuple[Any, asyncio.Task[None]]] = {}
+        self._workers: dict[str, tuple[WorkerProcess, asyncio.Task[None]]] = {}
         self._homes: dict[str, tuple[Path, str]] = {}  # of workers whose run is at a URL, and that
-        self._box: list[tuple[int, str, bytes]] = []
+        self._box: list[tuple[int, str, FromWorker | None]] = []
         self._number = 0
         self._news = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
 
-    async def check_in(self, asked: dict[str, Any]) -> str:
+    async def check_in(
+        self, *, version: str, code: str, token: str, cwd: str, machine: str | None, run: bytes
+    ) -> str:
         """What keeps workers of this node from this run, in a line; "" when nothing does.
 
-        Args:
-            asked: version, code and place of the driver's batchlab, and the run; see `ray_crew`.
+        It is given what is in a `ray.messages.CheckIn`, a type that this node may not have.
         """
         installed = find_spec("batchlab")
         if installed is None or installed.origin is None:
-            return f"batchlab is not installed there. Install {asked['version']} on every node."
+            return f"batchlab is not installed there. Install {version} on every node."
         from batchlab.version import __version__ as there
 
-        here = asked["version"]
-        if there != here:
-            return f"it has batchlab {there}, and this is {here}. Install one version on every node."
-        if code_digest(Path(installed.origin).parent) != asked["code"]:
+        if there != version:
+            return f"it has batchlab {there}, and this is {version}. Install one version on every node."
+        if code_digest(Path(installed.origin).parent) != code:
             return f"its batchlab {there} has other code than this one. Install the same on every node."
-        run, url = Path(asked["run_dir"]), asked.get("url")
-        if url is not None:
+        from batchlab.engines.messages import read_run
+
+        at = read_run(run)
+        if at.url is not None:
             from batchlab.remote.depot import unusable
 
-            if problem := await asyncio.to_thread(unusable, url, asked["token"]):
+            if problem := await asyncio.to_thread(unusable, at.url, token):
                 return f"{problem}. Every node must be able to read and write the run directory."
-        elif problem := _unshared(run, asked["token"]):
+        elif problem := _unshared(Path(at.path), token):
             return f"{problem}. Put the run directory on a file system that all nodes share, or at a URL."
-        if asked["machine"] not in (None, machine()):
+        if machine not in (None, this_machine()):
             return "the endpoint's address is the driver's own machine, which this node is not."
         from batchlab.store.disk.fence import is_held
 
-        if url is None and not is_held(run, "driver"):
-            return f"locks in {run} do not reach it. Mount that file system with locks (NFS 4, flock)."
+        if at.url is None and not is_held(Path(at.path), "driver"):
+            return f"locks in {at.path} do not reach it. Mount that file system with locks (NFS 4, flock)."
         with contextlib.suppress(OSError):
-            os.chdir(asked["cwd"])  # paths of the job that are not absolute
-        from batchlab.engines.worker import problem_with
+            os.chdir(cwd)  # paths of the job that are not absolute
+        from batchlab.engines.worker.opening import problem_with
 
-        return await asyncio.to_thread(problem_with, asked)
+        return await asyncio.to_thread(problem_with, at)
 
-    async def start(self, name: str, begin: Hidden) -> int:
-        """Starts a worker of that name; returns its process id."""
-        from batchlab.engines.worker_process import started_worker
+    async def start(self, begin: Begin) -> int:
+        """Starts a worker; returns its process id."""
+        from msgspec.structs import replace
 
+        from batchlab.engines.child.worker import started_worker
+
+        name, url = begin.name, begin.run.url
         worker = await started_worker(None)
         listening = asyncio.create_task(worker.listen(lambda message: self._heard(name, worker, message)))
         self._workers[name] = worker, listening
-        home = None
-        if begin.value.get("url") is not None:
+        if url is not None:
             home = tempfile.mkdtemp(prefix="batchlab-")
-            self._homes[name] = Path(home), begin.value["url"]
-        worker.tell("begin", **begin.value, home=home)
-        return int(worker.process.pid)
+            self._homes[name] = Path(home), url
+            begin = replace(begin, home=home)
+        worker.tell(begin)
+        return worker.pid
 
-    def _heard(self, name: str, worker: Any, message: dict[str, Any] | None) -> None:
-        if message is not None and message["t"] == "ask":
+    def _heard(self, name: str, worker: WorkerProcess, message: FromWorker | None) -> None:
+        from batchlab.engines.messages import Asked
+
+        if isinstance(message, Asked):
             task = asyncio.create_task(self._ask(name, worker, message))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
         else:
             self._put(name, message)
 
-    async def _ask(self, name: str, worker: Any, message: dict[str, Any]) -> None:
-        grant = await self._lender().lease.remote(name, message["demand"])
-        if grant is None:
-            worker.process.kill()  # it was given up, and its shards may have another worker
+    async def _ask(self, name: str, worker: WorkerProcess, asked: Asked) -> None:
+        from batchlab.engines.messages import Asked, Granted
+
+        lease = await self._lender().lease.remote(name, asked.demand)
+        if lease is None:
+            worker.kill()  # it was given up, and its shards may have another worker
             return
-        worker.tell("grant", grant=grant)
-        self._put(name, {**message, "grant": grant})
+        worker.tell(Granted(lease))
+        self._put(name, Asked(asked.demand, asked.state, lease))
 
-    def _put(self, name: str, message: dict[str, Any] | None) -> None:
-        import orjson
-
+    def _put(self, name: str, message: FromWorker | None) -> None:
         self._number += 1
-        self._box.append((self._number, name, orjson.dumps(message)))
+        self._box.append((self._number, name, message))
         self._news.set()
 
-    async def hear(self, after: int, wait_s: float) -> list[tuple[int, str, bytes]]:
+    async def hear(self, after: int, wait_s: float) -> list[tuple[int, str, FromWorker | None]]:
         """What the workers said since message number `after`; waits so long for something."""
         self._box = [entry for entry in self._box if entry[0] > after]
         if not self._box:
@@ -160,10 +161,10 @@ class Node:
                     await self._news.wait()
         return self._box[:BOX_MESSAGES]
 
-    async def tell(self, name: str, message: bytes) -> None:
-        """Passes a line on to a worker."""
+    async def tell(self, name: str, message: ToWorker) -> None:
+        """Tells a worker something."""
         if name in self._workers:
-            self._workers[name][0].send(message)
+            self._workers[name][0].tell(message)
 
     async def give(self, name: str, shard: int | None) -> None:
         """Answers a worker that asked for a shard."""
@@ -173,14 +174,12 @@ class Node:
     async def kill(self, name: str) -> None:
         """Makes an end of a worker that says nothing any more."""
         if name in self._workers:
-            self._workers[name][0].process.kill()
+            self._workers[name][0].kill()
 
     async def ended(self, name: str) -> int:
         """The exit code of a worker that is done or dead."""
-        from batchlab.engines.processes import reaped
-
         worker, listening = self._workers.pop(name)
-        code = await reaped(worker)
+        code = await worker.ended()
         await listening
         if name in self._homes and code:
             from batchlab.remote.segments import salvage
