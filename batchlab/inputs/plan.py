@@ -150,10 +150,14 @@ class _Check:
             if len(self.problems) < SHOWN:
                 self.problems.append(InputError(self.source.path, str(problem), row=number))
 
-    def close(self) -> None:
-        """Gives back what is on disk."""
-        self.ids.close()
-        self.hashes.close()
+    def scanned(self, shard_rows: int, limit: int | None, on_progress: OnProgress | None) -> InputPlan:
+        """The source's plan, all its rows looked at."""
+        try:
+            return self.source.scan(shard_rows, on_progress=on_progress, check=self.checker(), limit=limit)
+        except BaseException:  # whatever it is, no file may stay open; it goes on its way
+            self.ids.close()
+            self.hashes.close()
+            raise
 
     def mean_cap(self) -> int | None:
         """The mean cap on completion tokens, None when a row has none."""
@@ -203,11 +207,7 @@ def plan_input(
         details=details,
     )
     shard_rows = job.output.shard_rows or SHARD_ROWS
-    try:
-        plan = source.scan(shard_rows, on_progress=on_progress, check=check.checker(), limit=job.input.limit)
-    except BaseException:  # whatever it is, no file may stay open; it goes on its way
-        check.close()
-        raise
+    plan = check.scanned(shard_rows, job.input.limit, on_progress)
     builder: RequestBuilder | None = None
     if plan.rows == 0:
         problems = [InputError(source.path, "has no rows")]

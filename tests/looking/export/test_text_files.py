@@ -24,9 +24,9 @@ def only_json(text: str) -> list[dict]:
     return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
 
 
-def exported(tmp_path, table: pa.Table, format: str, **options) -> tuple[str, Exported]:
-    path = tmp_path / f"out.{format}"
-    made = export_tables(Target(str(path), format, **options), lambda: iter([table]))
+def exported(tmp_path, table: pa.Table, to: str, **options) -> tuple[str, Exported]:
+    path = tmp_path / f"out.{to}"
+    made = export_tables(Target(str(path), to, **options), lambda: iter([table]))
     return path.read_bytes().decode(), made
 
 
@@ -46,12 +46,12 @@ TIMES = {
 
 
 @pytest.mark.parametrize("name", TIMES)
-@pytest.mark.parametrize("format", ["csv", "jsonl"])
-def test_times_that_python_does_not_hold_are_written_as_arrow_casts_them(tmp_path, name, format):
-    text, _ = exported(tmp_path, pa.table({"x": TIMES[name], "y": ["a", "b", "c"]}), format)
+@pytest.mark.parametrize("to", ["csv", "jsonl"])
+def test_times_that_python_does_not_hold_are_written_as_arrow_casts_them(tmp_path, name, to):
+    text, _ = exported(tmp_path, pa.table({"x": TIMES[name], "y": ["a", "b", "c"]}), to)
 
     wanted = pc.cast(TIMES[name], pa.string()).to_pylist()
-    if format == "csv":
+    if to == "csv":
         assert [row["x"] or None for row in csv_rows(text)] == wanted
     else:
         assert [row["x"] for row in only_json(text)] == wanted
