@@ -19,7 +19,7 @@ from batchlab.inputs.conversations import (
     with_history,
 )
 from batchlab.inputs.media import MediaColumns
-from batchlab.inputs.sources.arrow_rows import ArrowRow
+from batchlab.inputs.sources.arrow_files.rows import ArrowRow
 from batchlab.inputs.sources.batch_lines import COLUMNS as BATCH_COLUMNS
 from batchlab.inputs.sources.batch_lines import asked_bytes, body_of, custom_id_of, is_batch_line, task_of
 from batchlab.inputs.templates import RowProblem, Template, compile_template, load_j2, value_text

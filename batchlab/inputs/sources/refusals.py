@@ -66,7 +66,12 @@ _KINDS = (
         (".pkl", ".pickle", ".p"),
         tuple(bytes((0x80, n)) for n in (2, 3, 4, 5)),
     ),
-    _Kind("an ORC file", _pandas("read_orc"), (".orc",), (b"ORC\0", b"ORC\x01", b"ORC\x03", b"ORC\x08", b"ORC\x0a")),
+    _Kind(
+        "an ORC file",
+        _pandas("read_orc"),
+        (".orc",),
+        (b"ORC\0", b"ORC\x01", b"ORC\x03", b"ORC\x08", b"ORC\x0a"),
+    ),
     _Kind(
         "an Avro file",
         "duckdb -c \"LOAD avro; COPY (FROM read_avro({path!r})) TO 'rows.parquet'\"",
