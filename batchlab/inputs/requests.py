@@ -84,7 +84,7 @@ class RequestBuilder:
         self._row_params = job.input.row_params
         self._model_column = job.input.model
         self._endpoint_column = job.input.endpoint
-        self._hosts = {one.name: b"\0" + one.host.encode() for one in job.endpoint}
+        self._hosts = {endpoint.name: b"\0" + endpoint.host.encode() for endpoint in job.endpoint}
         self._null_as = job.input.null_as
         self._history = request.history
         self._media_tokens = request.tokens_per_image
