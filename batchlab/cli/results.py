@@ -7,7 +7,9 @@ import click
 from batchlab.cli.completion import run_dirs
 from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK
 from batchlab.job import FORMATS
+from batchlab.job.index import by_key
 
+_CSV_RAW = by_key("output")["csv_raw"]
 RUN = click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
 
 
@@ -70,9 +72,7 @@ def verify(run_dir: str) -> int:
     type=click.Path(),
     help="Where openai-batch puts the lines of failed rows. [default: beside the others]",
 )
-@click.option(
-    "--csv-raw", is_flag=True, help="Do not put ' before CSV cells that a spreadsheet would run as a formula."
-)
+@click.option(*_CSV_RAW.flags.split(), is_flag=True, help=_CSV_RAW.help)
 def export(run_dir: str, *, output: str, to: str | None, errors: str | None, csv_raw: bool) -> int:
     """Write the results of RUN somewhere else: one row per input row, in input order.
 
@@ -83,9 +83,12 @@ def export(run_dir: str, *, output: str, to: str | None, errors: str | None, csv
         batchlab export runs/quickstart -o answers.csv
     """
     from batchlab.looking.output import export_run
+    from batchlab.looking.phrases import changed_in_output
 
     written = export_run(run_dir, output, to=to, errors=errors, csv_raw=csv_raw)
     click.echo(f"{written.rows} rows written to {output}{_errors_text(written.failed, errors)}", err=True)
+    for line in changed_in_output(run_dir, output, quoted=written.quoted, nulled=written.nulled):
+        click.echo(line, err=True)
     if written.left_out:
         click.echo(f"{written.left_out} pending rows are left out: they have no result yet", err=True)
     return EXIT_OK

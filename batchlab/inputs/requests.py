@@ -22,8 +22,9 @@ from batchlab.inputs.media import MediaColumns
 from batchlab.inputs.sources.arrow_files.rows import ArrowRow
 from batchlab.inputs.sources.batch_lines import COLUMNS as BATCH_COLUMNS
 from batchlab.inputs.sources.batch_lines import asked_bytes, body_of, custom_id_of, is_batch_line, task_of
-from batchlab.inputs.templates import RowProblem, Template, compile_template, load_j2, value_text
+from batchlab.inputs.templates import RowFault, RowProblem, Template, compile_template, load_j2, value_text
 from batchlab.job import Job, RequestJob
+from batchlab.job.params import param_problems
 from batchlab.protocol.schema import AnswerSchema
 from batchlab.records import ChatRequest, Row, completion_cap
 
@@ -171,6 +172,8 @@ class RequestBuilder:
             body = body | self._own_params(values)
         if self._model_column is not None:
             body = body | self._own_model(values)
+        if self._row_params is not None or self.batch:
+            self._refuse_unsendable(body, values)
         # of an image, its hash is hashed
         told = None if hashed is messages else {**body, "messages": hashed}
         if self.schema is not None:
@@ -211,6 +214,10 @@ class RequestBuilder:
             return size, hash(prompt)
         system = self._system.render(values)
         return size + _utf8_bytes(system), hash((system, prompt))
+
+    def prompt_bytes(self, row: Row) -> int:
+        """`prompt_bytes` of what `build` would make. Raises RowProblem as it does."""
+        return self.build(row).prompt_bytes if self.rows_vary else self.measured(row.values)[0]
 
     def custom_id(self, row_id: int, values: Mapping[str, Any]) -> str:
         """The row's id. Raises RowProblem when its column is null."""
@@ -328,6 +335,15 @@ class RequestBuilder:
         assert self._model_column is not None
         value = values.get(self._model_column)
         return {} if value is None or value == "" else {"model": value_text(value)}
+
+    def _refuse_unsendable(self, body: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Raises RowFault when the row's own parameters are none that its endpoint takes."""
+        job = self._job
+        bound = values.get(self._endpoint_column) if self._endpoint_column is not None else None
+        endpoints = [one for one in job.endpoint if one.name == bound] if bound else job.endpoint
+        problems = param_problems(body, endpoints, check=job.request.check_params)
+        if problems:
+            raise RowFault("; ".join(f"{name}: {problem}" for name, problem in problems))
 
     def _own_endpoint(self, values: Mapping[str, Any]) -> tuple[str | None, bytes]:
         """The endpoint a row is bound to, and the host that makes its request different from others."""

@@ -31,6 +31,7 @@ from batchlab.job import (
     output_format,
 )
 from batchlab.job.index import settings_of
+from batchlab.job.params import param_problems
 from batchlab.remote.urls import is_url, url_problem
 
 # what a run writes beside its directory
@@ -56,6 +57,7 @@ def job_problems(job: Job) -> list[str]:
     for section in ("input", "request", "limits", "output"):
         problems += _value_problems(section, getattr(job, section))
     problems += _task_problems(job.request)
+    problems += _param_problems(job)
     problems += _schema_problems(job)
     problems += _message_problems(job)
     problems += _limits_problems(job.limits)
@@ -118,6 +120,14 @@ def _schema_problems(job: Job) -> list[str]:
     elif "response_format" in request.params:
         problems.append("request.response_format: the schema makes it; keep one of the two")
     return problems
+
+
+def _param_problems(job: Job) -> list[str]:
+    request = job.request
+    return [
+        f"request.{name}: {problem}"
+        for name, problem in param_problems(request.params, job.endpoint, check=request.check_params)
+    ]
 
 
 def _task_problems(request: RequestJob) -> list[str]:

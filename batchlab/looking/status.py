@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
+from batchlab.finite import strict_json
 from batchlab.looking.opening import open_run
 from batchlab.looking.phrases import cost_text, notes, tokens_text
 from batchlab.run_state import RunState
@@ -43,7 +43,7 @@ class Status:
 
     def json(self) -> str:
         """For a program: money that is not known is null."""
-        return json.dumps(
+        return strict_json(
             {
                 "run_dir": self.run_dir,
                 "input_rows": self.state.rows,

@@ -7,13 +7,13 @@ as JSON text and marked "batchlab.json", so that an export can write the JSON it
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import orjson
 
 from batchlab.arrow import pa
+from batchlab.finite import json_and_nulls
 
 MAX_STRUCT_FIELDS = 256
 MAX_DEPTH = 40  # Arrow reads no schema that is nested deeper than 64
@@ -185,7 +185,7 @@ def json_text(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except (TypeError, ValueError):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_as_text)
+        return json_and_nulls(value, separators=(",", ":"), default=_as_text)[0]
 
 
 def _as_text(value: Any) -> str:

@@ -53,7 +53,7 @@ class Target:
         path: a path or, but for a data set, a URL; `errors` too.
         format: one of `job.FORMATS`; None when nothing tells.
         errors, prefix, model, own_ids, task: see `openai_batch.BatchFile`.
-        csv_raw: see `files.CsvFile`.
+        csv_raw: `raw` of `files.CsvFile`.
     """
 
     path: str
@@ -74,11 +74,15 @@ class Exported:
         rows: rows or lines, those of failed rows among them.
         failed: lines of failed rows; 0 for a table, in which they are rows like any other.
         left_out: rows without a final result, for which a batch file has no line.
+        quoted: cells of a CSV file that got a ' in front; see `files.CsvFile`.
+        nulled: numbers that JSON has no word for and that are null; see `files.JsonLinesFile`.
     """
 
     rows: int
     failed: int = 0
     left_out: int = 0
+    quoted: int = 0
+    nulled: int = 0
 
 
 def check_target(target: Target) -> None:
@@ -131,13 +135,14 @@ def _export(target: Target, tables: Callable[[], Iterator[pa.Table]]) -> Exporte
     stream = tables()
     table: pa.Table | None = next(stream)
     assert table is not None, "a run has at least one table"
-    # One schema for all: dictionary columns of different parts have different dictionaries. The input's own
-    # stay what they were where a format has them.
-    own = _own_dictionaries(table.schema, target)
-    schema = pa.schema(
-        [field if field.name in own else _undictionaried(field) for field in table.schema],
-        metadata=table.schema.metadata,
-    )
+    # One schema for all. The words of result columns are plain text outside, and in a data set all words are:
+    # `datasets` reads no dictionaries.
+    ours = _our_columns(table.schema, target.prefix)
+    fields = [
+        _undictionaried(field) if target.format == "hf" or field.name in ours else field
+        for field in table.schema
+    ]
+    schema = pa.schema(fields, metadata=table.schema.metadata)
     try:
         writer = _writer(target, schema)
     except OSError as error:
@@ -145,12 +150,7 @@ def _export(target: Target, tables: Callable[[], Iterator[pa.Table]]) -> Exporte
     rows = 0
     try:
         while table is not None:
-            columns = [
-                table.column(field.name)
-                if field.name in own
-                else _decoded(table.column(field.name), field.type)
-                for field in schema
-            ]
+            columns = [_decoded(table.column(field.name), field.type) for field in schema]
             writer.write(pa.Table.from_arrays(columns, schema=schema))
             rows += table.num_rows
             table = next(stream, None)
@@ -160,7 +160,9 @@ def _export(target: Target, tables: Callable[[], Iterator[pa.Table]]) -> Exporte
     writer.commit()
     if isinstance(writer, BatchFile):
         return Exported(rows - writer.left_out, writer.failed, writer.left_out)
-    return Exported(rows)
+    if isinstance(writer, CsvFile):
+        return Exported(rows, quoted=writer.quoted, nulled=writer.nulled)
+    return Exported(rows, nulled=writer.nulled if isinstance(writer, JsonLinesFile) else 0)
 
 
 def _writer(target: Target, schema: pa.Schema) -> Writer:
@@ -169,9 +171,9 @@ def _writer(target: Target, schema: pa.Schema) -> Writer:
         case "parquet":
             return ParquetFile(path, schema)
         case "csv":
-            return CsvFile(path, schema, raw=target.csv_raw)
+            return CsvFile(path, schema, raw=target.csv_raw, prefix=target.prefix)
         case "jsonl":
-            return JsonLinesFile(path, schema)
+            return JsonLinesFile(path, schema, prefix=target.prefix)
         case "hf":
             return DatasetDirectory(path, schema)
         case _:
@@ -185,14 +187,10 @@ def _writer(target: Target, schema: pa.Schema) -> Writer:
             )
 
 
-def _own_dictionaries(schema: pa.Schema, target: Target) -> frozenset[str]:
-    """Dictionary columns that come from the input, if the output can hold such ones."""
-    results = {target.prefix + name for name in RESULT_COLUMNS}
-    return frozenset(
-        field.name
-        for field in schema
-        if target.format == "parquet" and pa.types.is_dictionary(field.type) and field.name not in results
-    )
+def _our_columns(schema: pa.Schema, prefix: str) -> set[str]:
+    """Names of the columns that are results, or are made of them."""
+    made = [field.name for field in schema if b"batchlab.parsed" in (field.metadata or {})]
+    return {*(prefix + name for name in RESULT_COLUMNS), *made}
 
 
 def _undictionaried(field: pa.Field) -> pa.Field:
