@@ -19,7 +19,7 @@ from batchlab.inputs.conversations import (
     with_history,
 )
 from batchlab.inputs.media import MediaColumns
-from batchlab.inputs.sources.arrow_rows import ArrowRow
+from batchlab.inputs.sources.arrow_files.rows import ArrowRow
 from batchlab.inputs.sources.batch_lines import COLUMNS as BATCH_COLUMNS
 from batchlab.inputs.sources.batch_lines import asked_bytes, body_of, custom_id_of, is_batch_line, task_of
 from batchlab.inputs.templates import RowFault, RowProblem, Template, compile_template, load_j2, value_text
@@ -85,7 +85,7 @@ class RequestBuilder:
         self._row_params = job.input.row_params
         self._model_column = job.input.model
         self._endpoint_column = job.input.endpoint
-        self._hosts = {one.name: b"\0" + one.host.encode() for one in job.endpoint}
+        self._hosts = {endpoint.name: b"\0" + endpoint.host.encode() for endpoint in job.endpoint}
         self._null_as = job.input.null_as
         self._history = request.history
         self._media_tokens = request.tokens_per_image

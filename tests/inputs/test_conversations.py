@@ -9,7 +9,7 @@ import pytest
 
 from batchlab.errors import UsageError
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources.arrow_rows import arrow_rows
+from batchlab.inputs.sources.arrow_files.rows import arrow_rows
 from batchlab.inputs.templates import RowFault
 from batchlab.job.file import job_from
 from batchlab.records import Row

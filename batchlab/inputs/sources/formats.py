@@ -16,24 +16,24 @@ from typing import Protocol
 import orjson
 
 from batchlab.errors import InputError
-from batchlab.inputs.sources.compression import ENDINGS, Packing, packing_of
-from batchlab.inputs.sources.delimited import DelimitedSource
-from batchlab.inputs.sources.duck import MAGIC as DUCK_MAGIC
-from batchlab.inputs.sources.duck import MAGIC_OFFSET, DuckSource
-from batchlab.inputs.sources.encoding import encoding_by_mark, unmarked_utf16
+from batchlab.inputs.sources.arrow_files.ipc import FILE_MAGIC, STREAM_MAGIC, IpcSource
+from batchlab.inputs.sources.arrow_files.parquet import ENCRYPTED, ParquetSource
 from batchlab.inputs.sources.files import DataFile
-from batchlab.inputs.sources.ipc import FILE_MAGIC, STREAM_MAGIC, IpcSource
-from batchlab.inputs.sources.json_document import JsonSource
-from batchlab.inputs.sources.json_items import CutOffError, Item, json_items
-from batchlab.inputs.sources.jsonl import JsonlSource
-from batchlab.inputs.sources.parquet import ENCRYPTED, ParquetSource
+from batchlab.inputs.sources.json_files.document import JsonSource
+from batchlab.inputs.sources.json_files.items import CutOffError, Item, json_items
+from batchlab.inputs.sources.json_files.lines import JsonlSource
 from batchlab.inputs.sources.refusals import foreign
-from batchlab.inputs.sources.sheet import SheetSource
 from batchlab.inputs.sources.source import InputFile, Reading, Source, file_size
-from batchlab.inputs.sources.sqlite import MAGIC as SQLITE_MAGIC
-from batchlab.inputs.sources.sqlite import SqliteSource
-from batchlab.inputs.sources.text_file import TextFile, head_of
-from batchlab.inputs.sources.text_lines import TextSource
+from batchlab.inputs.sources.tables.duck import MAGIC as DUCK_MAGIC
+from batchlab.inputs.sources.tables.duck import MAGIC_OFFSET, DuckSource
+from batchlab.inputs.sources.tables.sheet import SheetSource
+from batchlab.inputs.sources.tables.sqlite import MAGIC as SQLITE_MAGIC
+from batchlab.inputs.sources.tables.sqlite import SqliteSource
+from batchlab.inputs.sources.text_files.compression import ENDINGS, Packing, packing_of
+from batchlab.inputs.sources.text_files.delimited import DelimitedSource
+from batchlab.inputs.sources.text_files.encoding import encoding_by_mark, unmarked_utf16
+from batchlab.inputs.sources.text_files.file import TextFile, head_of
+from batchlab.inputs.sources.text_files.lines import TextSource
 from batchlab.remote.storage import RemoteFile
 
 LOOK_LINES = 20

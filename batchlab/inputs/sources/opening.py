@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchlab.errors import InputError
+from batchlab.inputs.sources.arrow_files.ipc import IpcSource, saved_dataset
+from batchlab.inputs.sources.arrow_files.parquet import ParquetSource
 from batchlab.inputs.sources.files import DataFile, files_at_url, files_of_directory, files_of_glob, is_glob
 from batchlab.inputs.sources.formats import FORMATS, SUPPORTED, format_of, formats_of
-from batchlab.inputs.sources.ipc import IpcSource, saved_dataset
-from batchlab.inputs.sources.jsonl import JsonlSource
-from batchlab.inputs.sources.parquet import ParquetSource
+from batchlab.inputs.sources.json_files.lines import JsonlSource
 from batchlab.inputs.sources.source import InputPlan, Reading, Source, unreadable
 from batchlab.job import INSIDE, MEMORY, ROWS, InputJob
 from batchlab.remote.storage import RemoteFile, StorageError

@@ -10,9 +10,9 @@ from typing import Any
 from batchlab.arrow import pa
 from batchlab.errors import InputError
 from batchlab.inputs.sources.column_types import column_array
-from batchlab.inputs.sources.compression import read_errors
 from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.source import CheckRow, InputPlan, PlanBuilder, Reading, files_unchanged
+from batchlab.inputs.sources.text_files.compression import read_errors
 from batchlab.records import Row, Shard
 
 

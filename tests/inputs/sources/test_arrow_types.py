@@ -235,7 +235,7 @@ def test_a_part_carries_the_metadata_of_its_input():
 
 
 def test_a_column_that_no_prompt_uses_never_leaves_arrow(tmp_path, monkeypatch):
-    from batchlab.inputs.sources import arrow_rows
+    from batchlab.inputs.sources.arrow_files import rows as arrow_rows
 
     asked = []
     real = arrow_rows.python_values

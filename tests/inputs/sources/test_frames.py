@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.errors import InputError
+from batchlab.inputs.sources.arrow_files.parquet import ParquetSource
 from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.frames import arrow_table, frame_table, index_columns, json_row, table_digest
-from batchlab.inputs.sources.parquet import ParquetSource
 from batchlab.inputs.sources.source import Reading
 from batchlab.inputs.templates import value_text
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchlab.inputs.sources import json_items
-from batchlab.inputs.sources.json_items import Item
+from batchlab.inputs.sources.json_files import items as json_items
+from batchlab.inputs.sources.json_files.items import Item
 from tests.inputs.sources.reading import read, refused
 
 ROWS = [{"id": n, "prompt": f'p{n} "[{{" é\n', "tags": ["a", {"b": n}]} for n in range(10)]

@@ -8,9 +8,8 @@ from typing import Any
 import orjson
 
 from batchlab.errors import InputError
-from batchlab.inputs.sources.compression import read_errors
 from batchlab.inputs.sources.files import DataFile
-from batchlab.inputs.sources.json_items import (
+from batchlab.inputs.sources.json_files.items import (
     CutOffError,
     Item,
     Layout,
@@ -19,11 +18,12 @@ from batchlab.inputs.sources.json_items import (
     layout_of,
     members_of,
 )
-from batchlab.inputs.sources.json_values import NOT_JSON, read_object
-from batchlab.inputs.sources.jsonl import JsonPass
+from batchlab.inputs.sources.json_files.lines import JsonPass
+from batchlab.inputs.sources.json_files.values import NOT_JSON, read_object
 from batchlab.inputs.sources.records import RecordSource
 from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Reading
-from batchlab.inputs.sources.text_file import TextFile
+from batchlab.inputs.sources.text_files.compression import read_errors
+from batchlab.inputs.sources.text_files.file import TextFile
 from batchlab.records import Row, Shard
 
 LOOK_BYTES = 1 << 20

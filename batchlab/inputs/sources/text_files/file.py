@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from batchlab.inputs.sources.compression import Packing, open_bytes, packing_of, read_errors
-from batchlab.inputs.sources.encoding import encoding_by_mark, known_encoding, recoded
 from batchlab.inputs.sources.source import InputFile, file_size
+from batchlab.inputs.sources.text_files.compression import Packing, open_bytes, packing_of, read_errors
+from batchlab.inputs.sources.text_files.encoding import encoding_by_mark, known_encoding, recoded
 
 HEAD_BYTES = 64 * 1024
 

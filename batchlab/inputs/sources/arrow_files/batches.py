@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from batchlab.arrow import pa
 from batchlab.errors import InputError
-from batchlab.inputs.sources.arrow_rows import arrow_rows
-from batchlab.inputs.sources.arrow_schema import (
+from batchlab.inputs.sources.arrow_files.rows import arrow_rows
+from batchlab.inputs.sources.arrow_files.schema import (
     cleaned,
     fitted,
     keys_schema,

@@ -9,7 +9,7 @@ from typing import Any
 
 from batchlab.arrow import pa
 from batchlab.errors import InputError
-from batchlab.inputs.sources.arrow_source import BATCH_ROWS, ArrowSource, damage
+from batchlab.inputs.sources.arrow_files.batches import BATCH_ROWS, ArrowSource, damage
 from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.source import InputFile, file_size
 from batchlab.remote.storage import RemoteFile

@@ -10,12 +10,12 @@ from typing import Any, BinaryIO, TypeAlias
 
 from batchlab.errors import InputError
 from batchlab.inputs.sources.column_types import Kind, kind_of_key
-from batchlab.inputs.sources.compression import read_errors
-from batchlab.inputs.sources.dialect import Dialect, dialect_of
 from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.records import Pass, RecordSource
 from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Reading
-from batchlab.inputs.sources.text_file import HEAD_BYTES, TextFile
+from batchlab.inputs.sources.text_files.compression import read_errors
+from batchlab.inputs.sources.text_files.dialect import Dialect, dialect_of
+from batchlab.inputs.sources.text_files.file import HEAD_BYTES, TextFile
 from batchlab.records import Row, Shard
 
 REPORT_EVERY = 5_000

@@ -10,13 +10,13 @@ import orjson
 
 from batchlab.inputs.sources.batch_lines import BODY, is_batch_line
 from batchlab.inputs.sources.column_types import ColumnTypes, Kind, kind_of_key
-from batchlab.inputs.sources.compression import read_errors
 from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.hashing import Hasher
-from batchlab.inputs.sources.json_values import exact, parse_line, read_object
+from batchlab.inputs.sources.json_files.values import exact, parse_line, read_object
 from batchlab.inputs.sources.records import Pass, RecordSource
 from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Reading
-from batchlab.inputs.sources.text_file import TextFile
+from batchlab.inputs.sources.text_files.compression import read_errors
+from batchlab.inputs.sources.text_files.file import TextFile
 from batchlab.records import Row, Shard
 
 BLOCK_BYTES = 160 * 1024  # read and split at a time; larger ones gain nothing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from batchlab.arrow import pa, pq
-from batchlab.inputs.sources.arrow_source import ArrowSource, damage, rows_for_bytes
+from batchlab.inputs.sources.arrow_files.batches import ArrowSource, damage, rows_for_bytes
 from batchlab.inputs.sources.source import InputFile
 from batchlab.remote.storage import RemoteFile
 

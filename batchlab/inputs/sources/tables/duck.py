@@ -10,10 +10,10 @@ from typing import Any
 
 from batchlab.arrow import pa
 from batchlab.errors import InputError
-from batchlab.inputs.sources.arrow_source import BATCH_ROWS, ArrowSource
+from batchlab.inputs.sources.arrow_files.batches import BATCH_ROWS, ArrowSource
 from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.source import CheckRow, InputFile, InputPlan, OnProgress, Reading
-from batchlab.inputs.sources.sqlite import chosen_table, is_query, quoted
+from batchlab.inputs.sources.tables.sqlite import chosen_table, is_query, quoted
 
 MAGIC = b"DUCK"
 MAGIC_OFFSET = 8

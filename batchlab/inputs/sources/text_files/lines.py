@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from batchlab.inputs.sources.column_types import Kind, kind_of_key
-from batchlab.inputs.sources.compression import read_errors
-from batchlab.inputs.sources.delimited import NO_UTF8
 from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.records import Pass, RecordSource
 from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Reading
-from batchlab.inputs.sources.text_file import TextFile
+from batchlab.inputs.sources.text_files.compression import read_errors
+from batchlab.inputs.sources.text_files.delimited import NO_UTF8
+from batchlab.inputs.sources.text_files.file import TextFile
 from batchlab.records import Row, Shard
 
 COLUMN = "prompt"
