@@ -58,6 +58,13 @@ def fail_on_words(_ctx: click.Context, _param: click.Parameter, incomplete: str)
     ]
 
 
+def statuses(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The states that a row may have."""
+    from batchlab.looking.conditions import STATUSES
+
+    return [CompletionItem(word) for word in STATUSES if word.startswith(incomplete)]
+
+
 def run_dirs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Run directories that begin with what is typed, under runs/ when that is nothing; else any directory."""
     typed = Path(incomplete or "runs/")

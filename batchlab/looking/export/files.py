@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batchlab.arrow import pa, pq
-from batchlab.looking.export.staging import StagedFile
+from batchlab.looking.export.staging import staged
 
 # A cell that starts like a formula is run by a spreadsheet that opens the file (OWASP, "CSV Injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -18,7 +18,7 @@ class _OneFile:
     """How a file in the making ends: its writer is closed, then it takes its place or is gone."""
 
     def __init__(self, path: Path) -> None:
-        self._staged = StagedFile(path)
+        self._staged = staged(path)
 
     def _close(self) -> None:
         raise NotImplementedError
