@@ -80,5 +80,5 @@ def run_dirs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
         for entry in entries
         if entry.name.startswith(begin) and is_run(where / entry.name)
     ]
-    # the shell itself offers directories, on the way to runs that are elsewhere
-    return [CompletionItem(name) for name in found] or [CompletionItem(incomplete, type="dir")]
+    # the shell itself offers job files, and directories on the way to runs that are elsewhere
+    return [CompletionItem(name) for name in found] or [CompletionItem(incomplete, type="file")]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from batchlab.cli.completion import run_dirs
 from batchlab.cli.streams import is_heard
 from batchlab.errors import EXIT_INTERRUPTED, EXIT_OK
-from batchlab.looking.status import Status
+
+if TYPE_CHECKING:
+    from batchlab.looking.status import Status
 
 EVERY_S = 1.0
 LINE_EVERY_S = 30.0  # where lines cannot be written over

@@ -14,7 +14,7 @@ Style = Callable[[str, str], str]  # a text, and what it is: `head`, `bad`, `lab
 
 ASKED_CHARS, ANSWER_CHARS = 500, 2_000  # of a page's rows; a row that was named is shown whole
 LINE_CHARS = 100  # of one answer in a line, where no terminal says its width
-_GOOD = ("ok", "pending")
+_BAD = ("failed", "invalid")
 
 
 def plain(text: str, _: str) -> str:
@@ -29,7 +29,7 @@ def card(row: ShownRow, *, room: int | None, whole: bool, style: Style = plain) 
         room: columns of the terminal, in which lines are wrapped; None: they are not.
         whole: nothing is cut.
     """
-    yield style(_head(row), "head" if row.status in _GOOD else "bad")
+    yield style(_head(row), "bad" if row.status in _BAD else "head")
     fields: list[tuple[str, str, int]] = [(who, text, ASKED_CHARS) for who, text in row.asked]
     if not row.as_sent:
         fields.append(("note", "what was sent differs: a file that the job names has changed since", 0))

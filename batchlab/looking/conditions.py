@@ -6,6 +6,7 @@ text in any case. A null is equal to the empty value only.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,10 +105,9 @@ def checked_statuses(words: Sequence[str]) -> frozenset[str]:
     named = [word.strip() for text in words for word in text.split(",") if word.strip()]
     for word in named:
         if word not in STATUSES:
-            near = nearest(word, list(STATUSES))
-            raise UsageError(
-                f"--status {word}: no status{near if '?' in near else ''}. There are {', '.join(STATUSES)}."
-            )
+            close = difflib.get_close_matches(word, STATUSES, n=1)
+            near = f"did you mean {close[0]}?" if close else f"there are {', '.join(STATUSES)}."
+            raise UsageError(f"--status {word}: no status of a row; {near}")
     return frozenset(named)
 
 

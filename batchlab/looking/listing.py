@@ -83,7 +83,7 @@ class Listing:
 
     def notes(self) -> list[str]:
         """What is wrong, or no run at all."""
-        said = [f"{one.run}: {one.problem}" for one in self.runs if one.problem]
+        said = [one.problem for one in self.runs if one.problem]
         if self.foreign:
             names = ", ".join(printable(name, 40) for name in self.foreign[:5])
             more = f" and {len(self.foreign) - 5:,} more" if len(self.foreign) > 5 else ""
@@ -150,7 +150,8 @@ def _listed(path: Path) -> Listed:
             cost_usd=state.totals.spent_usd,
         )
     except (BatchlabError, OSError) as error:
-        problem = printable(str(error).removeprefix(f"{path}: "), 200)
+        said = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+        problem = printable(said, 200)
         return Listed(str(path), _DAMAGED, at, problem=problem)
 
 

@@ -6,6 +6,7 @@ columns that choose rows are read as a whole, and then the groups of rows that h
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -275,7 +276,8 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 def _input_table(run: RunView, shard: Shard) -> pa.Table:
     """A shard's input columns; one that says nothing when the input has gone or is another now."""
     try:
-        return unchanged_input(run).table(shard, run.manifest.plan)
+        with contextlib.closing(unchanged_input(run)) as source:
+            return source.table(shard, run.manifest.plan)
     except UsageError:
         return pa.table({_INPUT_GONE: pa.nulls(shard.rows)})
 
