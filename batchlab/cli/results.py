@@ -7,7 +7,9 @@ import click
 from batchlab.cli.completion import run_dirs, statuses
 from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK
 from batchlab.job import FORMATS
+from batchlab.job.index import by_key
 
+_CSV_RAW = by_key("output")["csv_raw"]
 RUN = click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
 
 
@@ -53,9 +55,7 @@ def verify(run_dir: str) -> int:
     type=click.Path(),
     help="Where openai-batch puts the lines of failed rows. [default: beside the others]",
 )
-@click.option(
-    "--csv-raw", is_flag=True, help="Do not put ' before CSV cells that a spreadsheet would run as a formula."
-)
+@click.option(*_CSV_RAW.flags.split(), is_flag=True, help=_CSV_RAW.help)
 @click.option(
     "--status",
     multiple=True,
@@ -86,6 +86,7 @@ def export(
         batchlab export runs/quickstart -o - --status ok --columns custom_id,completion
     """
     from batchlab.looking.output import export_run
+    from batchlab.looking.phrases import changed_in_output
 
     names = [name.strip() for name in columns.split(",") if name.strip()]
     try:
@@ -94,9 +95,11 @@ def export(
         )
     except BrokenPipeError:  # whoever reads it has seen enough
         return EXIT_OK
-    if output == "-":
-        return EXIT_OK
-    click.echo(f"{written.rows} rows written to {output}{_errors_text(written.failed, errors)}", err=True)
+    if output != "-":
+        said = f"{written.rows} rows written to {output}{_errors_text(written.failed, errors)}"
+        click.echo(said, err=True)
+    for line in changed_in_output(run_dir, output, quoted=written.quoted, nulled=written.nulled):
+        click.echo(line, err=True)
     if written.left_out:
         click.echo(f"{written.left_out} pending rows are left out: they have no result yet", err=True)
     return EXIT_OK

@@ -213,15 +213,14 @@ def ls(folder: str | None, *, as_json: bool) -> int:
     Example:
         batchlab ls
     """
-    import json
-
+    from batchlab.finite import strict_json
     from batchlab.looking.listing import runs_in
     from batchlab.progress.terminal import columns
 
     found = runs_in(folder)
     if as_json:
         for one in found.runs:
-            click.echo(json.dumps(one.json()))
+            click.echo(strict_json(one.json()))
         return EXIT_OK
     for line in found.lines(columns(sys.stdout) if sys.stdout.isatty() else None):
         click.echo(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchlab.looking.phrases import cost_text, counted, duration, notes, tokens_text
+from batchlab.looking.phrases import changed_in_output, cost_text, counted, duration, notes, tokens_text
 from batchlab.run_end import RunSummary
 from batchlab.store.layout import PARTS
 
@@ -42,6 +42,10 @@ def last_lines(summary: RunSummary, command: str) -> list[str]:
     if summary.left_out:
         lines.append(
             f"left out: {counted(summary.left_out, 'pending row')} without a line in {summary.output}"
+        )
+    if summary.output:
+        lines += changed_in_output(
+            summary.run_dir, summary.output, quoted=summary.quoted_cells, nulled=summary.nulled_values
         )
     return lines + _next_lines(summary, command)
 

@@ -38,11 +38,12 @@ def export_run(
         columns: names of the columns to write, in that order; all without any.
         to: one of `job.FORMATS`; by default what the name of `output` and the run's input say.
         errors: file for the lines of failed rows, with the format `openai-batch`.
+        csv_raw: as the setting; that of the run's job counts too.
     """
     run = open_run(path)
     source = cache(lambda: unchanged_input(run))
     job, plan = run.manifest.job, run.manifest.plan
-    target = _target(job, plan, output, to=to, errors=errors, csv_raw=csv_raw)
+    target = _target(job, plan, output, to=to, errors=errors, csv_raw=csv_raw or job.output.csv_raw)
     wanted = checked_statuses(statuses)
     if columns and target.format == "openai-batch":
         raise UsageError("--columns: openai-batch has fields of its own; pass --to jsonl for columns.")
@@ -54,7 +55,7 @@ def export_run(
 
 
 def _target(
-    job: Job, plan: InputPlan, output: str, *, to: str | None, errors: str | None, csv_raw: bool = False
+    job: Job, plan: InputPlan, output: str, *, to: str | None, errors: str | None, csv_raw: bool
 ) -> Target:
     batch = request_mode(job.request, plan.columns) == "batch"
     if output == STANDARD_OUTPUT:
@@ -78,7 +79,14 @@ def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) ->
         return summary
     try:
         written = export_tables(
-            _target(job, run.manifest.plan, output.file, to=output.to, errors=output.errors),
+            _target(
+                job,
+                run.manifest.plan,
+                output.file,
+                to=output.to,
+                errors=output.errors,
+                csv_raw=output.csv_raw,
+            ),
             lambda: run_tables(run, lambda: source),
         )
     except UsageError as error:  # too late for exit code 2: requests were sent
@@ -88,5 +96,10 @@ def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) ->
             summary, stopped=StopReason.OUTPUT, message=spelled(str(error), as_key), exit_code=EXIT_STOPPED
         )
     return dataclasses.replace(
-        summary, output=output.file, errors_file=output.errors, left_out=written.left_out
+        summary,
+        output=output.file,
+        errors_file=output.errors,
+        left_out=written.left_out,
+        quoted_cells=written.quoted,
+        nulled_values=written.nulled,
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from batchlab.finite import strict_json
 from batchlab.looking.opening import open_run
 from batchlab.looking.phrases import cost_text, notes, tokens_text
 from batchlab.looking.stages import FRESH_S, Stage, current_standing, end_code, stage_of
@@ -96,7 +96,7 @@ class Status:
     def json(self) -> str:
         """For a program: money that is not known is null."""
         standing = self.standing
-        return json.dumps(
+        return strict_json(
             {
                 "run_dir": self.run_dir,
                 "input_rows": self.state.rows,

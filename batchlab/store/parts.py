@@ -48,7 +48,7 @@ def part_schema(
         vectors: which of the columns for embeddings there are.
     """
     results = (field.with_name(prefix + field.name) for field in [*result_schema(), *vector_fields(vectors)])
-    return pa.schema([*input_schema, *results, *(expanded or ())])
+    return pa.schema([*input_schema, *results, *(expanded or ())], metadata=input_schema.metadata)
 
 
 def write_part(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from batchlab.finite import strict_json
 from batchlab.run_state import RunState
 from batchlab.store.disk.files import FILE_MODE, moved
 from batchlab.store.layout import Layout
@@ -75,7 +76,7 @@ def write_standing(run_dir: Path, standing: Standing) -> None:
     with contextlib.suppress(OSError):
         descriptor = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(dataclasses.asdict(standing), file)
+            file.write(strict_json(dataclasses.asdict(standing)))
         moved(tmp, path)
 
 
