@@ -50,11 +50,17 @@ def last_lines(summary: RunSummary, command: str) -> list[str]:
     return lines + _next_lines(summary, command)
 
 
+NEXT = "next: "  # before it there is room for an answer
+
+
 def _next_lines(summary: RunSummary, command: str) -> list[str]:
     """Why it ended so, and what to type."""
     totals, lines = summary.totals, []
     if summary.stopped:
         return [f"why: {summary.message}", f"to go on: {command}"]
+    if totals.failed or totals.invalid:
+        only = ",".join(word for word in ("failed", "invalid") if getattr(totals, word))
+        lines.append(f"{NEXT}batchlab show {summary.run_dir} --status {only}")
     if totals.failed and totals.failed == totals.bad_input:
         lines.append("the failed rows were never sent: error_message says what is wrong with each")
     elif totals.failed:
@@ -68,5 +74,6 @@ def _next_lines(summary: RunSummary, command: str) -> list[str]:
     if came:
         lines.append(f"exit code {summary.exit_code}: fail_on names {' and '.join(came)}")
     if not totals.failed and not totals.invalid:
-        lines.append(f"next: batchlab verify {summary.run_dir}")
+        lines.append(f"{NEXT}batchlab show {summary.run_dir}")
+        lines.append(f"to prove that it is whole: batchlab verify {summary.run_dir}")
     return lines
