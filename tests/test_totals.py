@@ -115,6 +115,7 @@ a longer context
 to ask again for failed rows: batchlab retry runs/x
 invalid answers do not fit the schema (error_message says why); to ask again for them: \
 batchlab retry runs/x --only invalid
+next: batchlab show runs/x --status failed,invalid
 exit code 1: fail_on names 5 truncated and 3 empty""".splitlines()
     )
     assert notes(Totals(rows=9, ok=9)) == []

@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 from batchlab.cli.streams import outlive_the_terminal
-from batchlab.errors import EXIT_STOPPED, EXIT_USAGE, BatchlabError
+from batchlab.errors import EXIT_STOPPED, EXIT_USAGE, BatchlabError, UsageError
 from batchlab.version import __version__
 
 EPILOG = """\b
@@ -33,7 +33,12 @@ Example:
 _COMMANDS = {
     "run": ("run", "Run a job, or go on with it: the same command resumes."),
     "plan": ("run", "Check a job and estimate tokens, cost and time."),
-    "status": ("results", "How far RUN is: works while it runs, from another terminal."),
+    "show": ("showing", "Show answers of RUN: what was asked, what came, tokens and cost."),
+    "ls": (
+        "showing",
+        "List the runs under runs/, or in FOLDER: state, rows, cost and when, newest first.",
+    ),
+    "status": ("watching", "How far RUN is: works while it runs, from another terminal."),
     "verify": (
         "results",
         "Prove that RUN is whole: every input row has exactly one final state, every checksum holds.",
@@ -108,6 +113,16 @@ class _Overview(click.Group):
                     for name in sorted(_COMMANDS)
                 ]
             )
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See click; a command that there is not by that name is told."""
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from batchlab.cli.habits import instead_of
+
+            raise UsageError(instead_of(args[0], _COMMANDS))
+        return super().resolve_command(ctx, args)
 
 
 @click.group(

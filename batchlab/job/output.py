@@ -78,6 +78,11 @@ class OutputJob:
         group=FILES,
         help="Replace an output file that another program or run has written; what this run wrote is replaced anyway.",
     )
+    csv_raw: bool = setting(
+        False,
+        flags="--csv-raw",
+        help="Do not put ' before CSV cells that a spreadsheet would run as a formula.",
+    )
     prefix: str = setting("", flags="--prefix", unit="TEXT", help="Put before the names of result columns.")
     expand: bool = setting(
         False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchlab.looking.not_ok import Cause, what_to_do
-from batchlab.looking.phrases import cost_text, counted, duration, notes, tokens_text
+from batchlab.looking.phrases import changed_in_output, cost_text, counted, duration, notes, tokens_text
 from batchlab.run_end import RunSummary
 from batchlab.store.layout import PARTS
 
@@ -53,17 +53,28 @@ def last_lines(
         lines.append(
             f"left out: {counted(summary.left_out, 'pending row')} without a line in {summary.output}"
         )
+    if summary.output:
+        lines += changed_in_output(
+            summary.run_dir, summary.output, quoted=summary.quoted_cells, nulled=summary.nulled_values
+        )
     if summary.stopped:
         return [*lines, f"why: {summary.message}", f"to go on: {command}"]
     return lines + what_to_do(summary, why, max_tokens) + _next_lines(summary)
 
 
+NEXT = "next: "  # before it there is room for an answer
+
+
 def _next_lines(summary: RunSummary) -> list[str]:
-    """Why it ended so, and what to type."""
+    """What to look at, and why it ended so."""
     totals, lines = summary.totals, []
+    if totals.failed or totals.invalid:
+        only = ",".join(word for word in ("failed", "invalid") if getattr(totals, word))
+        lines.append(f"{NEXT}batchlab show {summary.run_dir} --status {only}")
     came = [f"{count:,} {word}" for word in summary.fail_on if (count := getattr(totals, word))]
     if came:
         lines.append(f"exit code {summary.exit_code}: fail_on names {' and '.join(came)}")
     if not totals.failed and not totals.invalid:
-        lines.append(f"next: batchlab verify {summary.run_dir}")
+        lines.append(f"{NEXT}batchlab show {summary.run_dir}")
+        lines.append(f"to prove that it is whole: batchlab verify {summary.run_dir}")
     return lines
