@@ -25,15 +25,17 @@ class Field:
 
     Attributes:
         short: says the same on a narrow terminal.
+        middle: says it in fewer words, where there is room for these.
         rank: the lower, the longer it stays when there is little room.
     """
 
     text: str
     short: str
     rank: int
+    middle: str = ""
 
 
-_FAILED, _COST, _ETA, _WHY, _SAVED, _WAITING, _SPARE = range(7)  # ranks
+_FAILED, _WAITS, _COST, _ETA, _WHY, _SAVED, _WAITING, _SPARE = range(8)  # ranks
 
 
 def bar_fields(state: RunState, rates: Rates) -> list[str]:
@@ -63,7 +65,10 @@ def line_fields(state: RunState, rates: Rates) -> list[Field]:
     at_once = f"{state.window:,} at once"
     if state.why:
         waits = state.paused or state.silent_s > 0
-        fields.append(Field(state.why if waits else f"{at_once}, {state.why}", _short(state.why), _WHY))
+        said, why = ("" if waits else f"{at_once}, "), state.why.partition(" (")[0]
+        short = why.replace(" by the provider", "").replace(" for the provider", "")
+        rank = _WAITS if state.silent_s > 0 else _WHY
+        fields.append(Field(f"{said}{state.why}", short, rank, f"{said}{why}"))
     else:
         fields.append(Field(at_once, at_once, _SPARE))
     if rates.eta_s is not None and left > 0:
@@ -82,11 +87,6 @@ def line_fields(state: RunState, rates: Rates) -> list[Field]:
     return fields
 
 
-def _short(why: str) -> str:
-    """Why it is slow, without the provider's own words."""
-    return why.partition(" (")[0].replace(" by the provider", "").replace(" for the provider", "")
-
-
 def line_within(fields: Sequence[Field], room: int | None, separator: str = SEPARATOR) -> str:
     """As much of the line as fits `room` columns: spare parts go first, from the right, then the
     least important ones are said shorter, then they go too.
@@ -95,6 +95,7 @@ def line_within(fields: Sequence[Field], room: int | None, separator: str = SEPA
     by_rank = sorted(shown, key=lambda index: (fields[index].rank, index), reverse=True)
     spare = [index for index in by_rank if fields[index].rank == _SPARE]
     steps = [(index, "") for index in spare]
+    steps += [(index, fields[index].middle) for index in by_rank if fields[index].middle]
     steps += [(index, fields[index].short) for index in by_rank if index not in spare]
     steps += [(index, "") for index in by_rank[:-1] if index not in spare]
     for index, text in steps:

@@ -131,6 +131,7 @@ def test_the_bar_fits_the_terminal(columns):
             99,
             "10/100 · 10 ok, 1 failed, 2 retried · 5 at once, slowed by the provider (429) · 0:45 left · $0.5000",
         ),
+        (95, "10/100 · 10 ok, 1 failed, 2 retried · 5 at once, slowed by the provider · 0:45 left · $0.5000"),
         (60, "10/100 · 1 failed · slowed · 0:45 left · $0.50"),
         (35, "1 failed · 0:45 left · $0.50"),
         (20, "1 failed · $0.50"),
@@ -183,6 +184,9 @@ def test_in_an_outage_no_end_is_foretold_and_the_line_says_who_is_waited_for():
     assert "waiting for the provider, 7 s so far (errors only: overloaded)" in line
     assert "last error: 503 the model is overloaded, ****" in line
     assert "at once" not in line
+    fields = line_fields(outage(7.0, added=Totals(rows=10, ok=8, failed=2, cost_usd=0.5)), during[-1])
+    assert line_within(fields, 40) == "2 failed · waiting, 7 s so far · $0.50"
+    assert line_within(fields, 32) == "2 failed · waiting, 7 s so far"
     assert "left" not in line
 
 
