@@ -88,9 +88,9 @@ class Mirror:
     def bring(self, index: int) -> None:
         """See `Publisher`: what there is of the shard is in the run's directory."""
 
-    def note(self, part: str, digest: str, totals: Totals) -> None:
+    def note(self, part: str, digest: str, size: int, totals: Totals) -> None:
         """See `Publisher`."""
-        ChecksumLog(self._run).note(part, digest, totals)
+        ChecksumLog(self._run).note(part, digest, size, totals)
 
     def sealed(self, index: int) -> None:
         """See `Publisher`: the thread uploads the part."""

@@ -136,6 +136,7 @@ def _execute(
                 run.show(shown)
                 prepared.store.publisher.speak_by(run.message)
                 summary = run.to_end(endpoints, signals=signals, command=command)
+            prepared.store.note_left()
             summary = brought_up_to_date(prepared.store, summary, say)
             if only is not None and summary.stopped in {None, StopReason.PILOT}:
                 return summary  # a pilot speaks for itself

@@ -18,7 +18,7 @@ from batchlab.store.locked import LockedRun
 Say = Callable[[str], None]
 
 
-def taken_over(path: Path, url: str, say: Say) -> None:
+def taken_over(path: Path, url: str, say: Say, *, accept: bool = False) -> None:
     """Makes the run directory at `path` from its copy at `url`, if there is one.
 
     Its sealed parts are what another machine, or a lost directory, has left of the run.

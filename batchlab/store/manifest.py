@@ -6,6 +6,7 @@ Format 2 is written. Format 1 had Arrow types for every kind of input; runs of b
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -176,6 +177,12 @@ class Manifest:
             )
         except (LookupError, TypeError, ValueError) as error:  # within what the table below says no more of
             raise CorruptRun(f"{where}: not a run of batchlab ({type(error).__name__}: {error}).") from error
+
+
+def plan_digest(plan: InputPlan) -> str:
+    """16 bytes in hex that tell a plan from others; where and when its input was read does not count."""
+    told = {name: value for name, value in plan.to_json().items() if name not in ("stat", "scanned_at")}
+    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def read_manifest(run: Path) -> Manifest:
