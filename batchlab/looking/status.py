@@ -9,6 +9,7 @@ from typing import Any
 from batchlab.looking.opening import open_run
 from batchlab.looking.phrases import cost_text, notes, tokens_text
 from batchlab.run_state import RunState
+from batchlab.store.losses import find_losses, loss_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Status:
     state: RunState
     running_pid: int | None
     errors: dict[str, int]
+    losses: tuple[str, ...] = ()  # what is gone from the run directory, and would be paid again
     workers: dict[str, Any] | None = None  # who works on which shards, when several do; see `engines.roll`
 
     def lines(self) -> list[str]:
@@ -35,6 +37,7 @@ class Status:
         lines += notes(totals)
         lines.append(f"tokens: {tokens_text(totals)}")
         lines.append(f"cost: {cost_text(totals)}")
+        lines += [f"lost: {text}" for text in self.losses]
         if self.workers is not None:
             lines += _worker_lines(self.workers)
         lines += [f"failed with {name}: {count:,}" for name, count in self.errors.items()]
@@ -49,6 +52,7 @@ class Status:
                 "totals": self.state.totals.stated(),
                 "running_pid": self.running_pid,
                 "errors": self.errors,
+                "losses": list(self.losses),
                 "workers": self.workers,
                 "pending": self.state.pending,
             }
@@ -62,7 +66,8 @@ def run_status(path: str) -> Status:
     errors = run.error_counts() if totals.failed else {}
     holder = run.lock_holder()
     state = RunState(rows=run.manifest.plan.rows, earlier=totals)
-    return Status(path, state, holder, errors, run.roll() if holder else None)
+    losses = tuple(loss_text(loss) for loss in find_losses(run))
+    return Status(path, state, holder, errors, losses, run.roll() if holder else None)
 
 
 def _worker_lines(roll: dict[str, Any]) -> list[str]:

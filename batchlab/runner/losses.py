@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from batchlab.errors import UsageError
 from batchlab.looking.phrases import counted, money
+from batchlab.runner.mirroring import brought_back
 from batchlab.store.layout import CHECKSUMS
 from batchlab.store.locked import LockedRun
 from batchlab.store.losses import Loss, find_losses, give_up, loss_text, take_back
@@ -28,6 +29,8 @@ def settle_losses(store: LockedRun, *, accept: bool, say: Say) -> None:
     for name in take_back(store):
         say(f"{store.path / name}: had been given up as lost, and is there again; its rows are kept")
     losses = find_losses(store)
+    if losses:
+        losses = brought_back(store, losses, say)
     if not losses:
         return
     strange = [loss for loss in losses if loss.is_strange]
@@ -50,11 +53,11 @@ def _lines(losses: Sequence[Loss]) -> list[str]:
 
 
 def _refusal(store: LockedRun, losses: Sequence[Loss]) -> str:
-    place, many = store.path, len(losses) > 1
+    place, them = store.path, "them" if len(losses) > 1 else "it"
     if losses[0].is_strange:
-        head = f"{place}: {counted(len(losses), 'part')} that this run may not have written; nothing was sent."
+        head = f"{place}: {counted(len(losses), 'part')} that may be another run's; nothing was sent."
         remedy = (
-            f"Restore {CHECKSUMS} if it is damaged; or move {'them' if many else 'it'} away, and the rows are "
+            f"Restore {CHECKSUMS} if it is damaged; or move {them} away, and the rows are "
             f"asked; or keep the answers by a new run: {{output.run_dir=NEW}} {{output.reuse={place}}}."
         )
     else:
@@ -62,7 +65,7 @@ def _refusal(store: LockedRun, losses: Sequence[Loss]) -> str:
         url = store.manifest.remote
         copy = f", or from {url}" if url is not None else ""
         remedy = (
-            f"Restore {'them' if many else 'it'} from a backup{copy}; or run the job with "
+            f"Restore {them} from a backup{copy}; or run the job with "
             "{output.accept_lost_parts} to ask the rows again: what was paid stays in the books."
         )
     return "\n".join([head, *_lines(losses), remedy])

@@ -81,8 +81,8 @@ class Noted:
                 if (index := part_number(part)) is not None:
                     self.left.pop(index, None)  # it has been sealed since
             case {"shard": int(index), "journals": dict(journals), "totals": dict(totals)}:
-                with contextlib.suppress(TypeError, ValueError):
-                    found = {int(number): (int(size), str(digest)) for number, (size, digest) in journals.items()}
+                with contextlib.suppress(LookupError, TypeError, ValueError):
+                    found = {int(number): (int(one[0]), str(one[1])) for number, one in journals.items()}
                     self.left[index] = Left(found, Totals.of(totals))
             case {"plan": str(digest)}:
                 self.plan = digest

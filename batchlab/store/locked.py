@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -160,14 +160,6 @@ class LockedRun(WorkingRun):
                 else:
                     opened.close()
         return sums, in_flight
-
-    def note(self, *records: Mapping[str, Any]) -> None:
-        """Adds to what must be there (`checksums`). Raises RunStopped (disk)."""
-        ChecksumLog(self.path).append(*records)
-
-    def last_note(self, part: str, digest: str) -> dict[str, Any] | None:
-        """What was noted last of this version of a part."""
-        return self._checksums.last(part, digest)
 
     def note_left(self) -> None:
         """Notes how the open shards are left: nobody works on them, and all is synced.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,9 +26,9 @@ from batchlab.store.checksums import (
 )
 from batchlab.store.disk.files import disk_errors, moved
 from batchlab.store.layout import JOURNALS, JournalName, Layout, part_key, part_name
-from batchlab.store.locked import LockedRun
 from batchlab.store.parts import file_digest
 from batchlab.store.view import RunView
+from batchlab.store.working import WorkingRun
 from batchlab.totals import Totals
 
 _MARK, _LEAST_BYTES = b"PAR1", 12  # at both ends of a Parquet file
@@ -55,6 +55,11 @@ class Loss:
     digest: str = ""
     is_strange: bool = False
 
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a part, and no journal."""
+        return self.name == part_key(self.shard)
+
 
 def loss_text(loss: Loss) -> str:
     """`completions/part-000001.parquet: gone (2 rows, $0.0012)`."""
@@ -76,7 +81,7 @@ def find_losses(run: RunView) -> list[Loss]:
     return [loss for loss in found if (loss.name, loss.why) in again]
 
 
-def give_up(run: LockedRun, losses: list[Loss]) -> None:
+def give_up(run: WorkingRun, losses: Sequence[Loss]) -> None:
     """Goes on without what is lost: its rows have no result any more, its cost stays in the books.
 
     A file in its place is kept beside it as `NAME.damaged`. Raises RunStopped (disk).
@@ -98,7 +103,7 @@ def give_up(run: LockedRun, losses: list[Loss]) -> None:
     notes = []
     for loss in losses:
         path = layout.root / loss.name
-        if loss.name != part_key(loss.shard):
+        if not loss.is_part:
             notes.append(left_record(layout, loss.shard, run.shard_books(loss.shard)[0]))
             continue
         if path.exists():
@@ -108,7 +113,7 @@ def give_up(run: LockedRun, losses: list[Loss]) -> None:
     run.note(*notes)
 
 
-def take_back(run: LockedRun) -> list[str]:
+def take_back(run: WorkingRun) -> list[str]:
     """Names of parts that were given up, and are there again as they were: they are kept, and no loss."""
     noted, found = run.noted(), []
     open_shards = run.unsealed()

@@ -76,7 +76,7 @@ def write_inputs(folder: Path) -> None:
     lines[BROKEN] = '{"n": 5, "text": \n'
     (folder / "rows.jsonl").write_text("".join(lines))
     (folder / "rows.csv").write_text(
-        "n,text\n" + "".join(f"{row['n']},\"{row['text']}\"\n" for row in rows), newline=""
+        "n,text\n" + "".join(f'{row["n"]},"{row["text"]}"\n' for row in rows), newline=""
     )
     table = pa.table(
         {
