@@ -44,7 +44,7 @@ def verify_run(path: str) -> Verification:
         problems.append(f"{plan.rows:,} rows in, but {totals.rows + report.pending:,} accounted for")
     if not problems and report.pending:
         lines.append(
-            f"whole so far: {totals.rows:,} of {plan.rows:,} rows have exactly one state, {report.pending:,} are "
+            f"whole so far: {totals.rows:,} of {plan.rows:,} rows have one state, {report.pending:,} are "
             "pending; checksums and totals hold. The run is not finished: run the same command to go on"
         )
     elif not problems:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from batchlab.arrow import pa
 from batchlab.costs.pricing import price_book
 from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.engines.sizing import merged, planned_shard_rows
@@ -32,7 +33,7 @@ from batchlab.store.disk.files import private_dir
 from batchlab.store.generations import Generation
 from batchlab.store.layout import Layout, is_run
 from batchlab.store.locked import LockedRun
-from batchlab.store.manifest import Manifest, plan_digest
+from batchlab.store.manifest import FORMAT, Manifest, plan_digest
 
 SHOWN_PROBLEMS = 20
 SHOWN_CHARS = 500  # of a changed setting
@@ -228,7 +229,7 @@ def _resumed(
         raise UsageError(_settings_refusal(store, changed, plan))
     same_input = _input_identity(before) == _input_identity(job)
     noted = store.noted().plan  # unknown of an earlier version's run
-    intact = noted in (None, plan_digest(plan))
+    intact = noted in (None, plan_digest(plan)) and (manifest.format == FORMAT or _fits(store, source))
     if same_input and not changed and not job.reads_files and intact and source.unchanged(plan):
         refuse_unpriced(job, plan)
         builder = RequestBuilder(job, plan.columns)
@@ -237,7 +238,7 @@ def _resumed(
     planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)
     generation, ownership = manifest.generation, manifest.ownership
     if not intact:
-        say(f"{store.path}: the plan in run.json is not the one that was written; the input was read again")
+        say(f"{store.path}: the plan in run.json cannot be gone on with; the input was read again")
     is_same = planned.plan.content_hash == plan.content_hash if intact else plan_digest(planned.plan) == noted
     if same_input and not changed and is_same:
         # the same rows in a touched or moved file
@@ -246,6 +247,22 @@ def _resumed(
         manifest = Manifest.of(job, planned.plan, generation=generation + 1, ownership=ownership)
         _new_generation(store, source, planned, manifest, say)
     return Prepared(store, source, planned.plan, planned.ready_builder)
+
+
+def _fits(store: LockedRun, source: Source) -> bool:
+    """Whether the rows that are left can be written as a plan of an earlier format says.
+
+    Found out before they are paid: an earlier version read some values otherwise.
+    """
+    plan, sealed = store.manifest.plan, store.sealed()
+    try:
+        if source.unchanged(plan):
+            for shard in plan.shards:
+                if shard.index not in sealed:
+                    source.table(shard, plan)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def _is_other_file(before: str, now: str) -> bool:

@@ -157,7 +157,7 @@ def result_columns(
         "status": [values.get("status", "failed") if values else "pending" for values in rows],
         "usage_raw": [usage.get("raw") for usage in usages],
         "attempts": [min(values["attempts"], MAX_INT16) if values else None for values in rows],
-        "cut_off": [min(values["cut_off"], MAX_INT16) if values else None for values in rows],
+        "cut_off": [min(values.get("cut_off", 0), MAX_INT16) if values else None for values in rows],
         "request_hash": [bytes.fromhex(values.get("request_hash", "")) or None for values in rows],
         "started_at": [_micros(timing.get("started_at")) for timing in timings],
         "finished_at": [_micros(timing.get("finished_at")) for timing in timings],
@@ -261,7 +261,6 @@ def result_of_columns(row: dict[str, Any], vectors: tuple[str, ...] | None) -> R
             "row_id",
             "custom_id",
             "attempts",
-            "cut_off",
             "endpoint",
             "request_id",
             "wasted_prompt_tokens",
@@ -270,6 +269,7 @@ def result_of_columns(row: dict[str, Any], vectors: tuple[str, ...] | None) -> R
         )
     }
     common |= {
+        "cut_off": row["cut_off"] or 0,
         "request_hash": row["request_hash"] or b"",
         "timing": timing,
         "error_class": row["error_class"],
