@@ -378,7 +378,9 @@ class OpenShard:
                 continue
             index = result.row_id - self.shard.first_row
             if not 0 <= index < self.shard.rows:
-                raise CorruptRun(f"{path}: holds a result for row {result.row_id}, which is not in its shard.")
+                raise CorruptRun(
+                    f"{path}: holds a result for row {result.row_id}, which is not in its shard."
+                )
             if not self._had_part and retry is not None and is_replaceable(result) and retry(result):
                 self.reopened += 1
                 replay.reopen(result)

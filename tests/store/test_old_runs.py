@@ -20,9 +20,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from batchlab.job.file import load_job
 from batchlab.looking.verify import verify_run
 from batchlab.runner.execute import execute
-from batchlab.job.file import load_job
 from batchlab.store.view import RunView
 from tests.store.old_runs.build import HALF, INPUTS, job_text, write_inputs
 

@@ -179,7 +179,9 @@ def _journal_cases(records: int) -> Iterator[Case]:
 
 def _paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """Every place in a JSON value, tables and the first two of each list included."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    inside = (
+        value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    )
     for name, one in inside:
         yield (*path, name)
         yield from _paths(one, (*path, name))
@@ -246,6 +248,7 @@ class Bench:
 
     def _job(self, name: str, system: str | None = None) -> Job:
         return job_from(
+            {},
             {
                 "input.path": "rows.jsonl",
                 "endpoint.base_url": self._base_url,
@@ -253,11 +256,11 @@ class Bench:
                 "request.model": "sim",
                 "request.prompt": "{text}",
                 "request.system": system,
-                "request.params": {"max_tokens": 5},
+                "request.params.max_tokens": 5,
                 "limits.max_attempts": 1,
                 "output.run_dir": str(Path("runs") / name),
                 "output.shard_rows": SHARD_ROWS,
-            }
+            },
         )
 
     @staticmethod
