@@ -24,6 +24,7 @@ from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, UsageError
 from batchlab.inputs.sources.source import InputPlan
 from batchlab.job import Job
+from batchlab.job.presets import PRESETS
 from batchlab.records import VECTOR_COLUMNS
 from batchlab.store.columns.expanded import expanded_schema, of_text, to_text
 from batchlab.store.disk.files import atomic_write
@@ -256,10 +257,12 @@ def _contradiction(read: Manifest) -> str | None:
         _ = plan.names_out, read.expanded
     except (ValueError, OSError, EOFError) as error:  # what Arrow and base64 raise of what they cannot read
         return f"plan.schema or expanded is none ({(str(error).splitlines() or ['unreadable'])[0]})"
+    presets = [one.preset for one in read.job.endpoint]
     checks = {
         "generation is less than 1": read.generation < 1,
         "format is less than 1": read.format < 1,
         "job.endpoint names none": not read.job.endpoint,
+        "job.endpoint.preset is no service": not {*presets} <= {None, *PRESETS},
         "plan.shards do not add up to plan.rows": sum(shard.rows for shard in plan.shards) != plan.rows,
         "plan.shards has one without rows": any(shard.rows < 1 for shard in plan.shards),
         "plan.malformed_count is not possible": not 0 <= plan.malformed_count <= plan.rows,
