@@ -14,61 +14,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
-# The result columns of every part, in order; their types are in `store.columns.results`.
-RESULT_COLUMNS = (
-    "row_id",
-    "custom_id",
-    "status",
-    "completion",
-    "reasoning",
-    "refusal",
-    "tool_calls",
-    "choices",
-    "logprobs",
-    "parsed",
-    "parsed_note",
-    "corrections",
-    "finish_reason",
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "wasted_prompt_tokens",
-    "wasted_completion_tokens",
-    "usage_raw",
-    "cost_usd",
-    "cost_wasted_usd",
-    "attempts",
-    "cut_off",
-    "error_class",
-    "error_code",
-    "error_message",
-    "error_raw",
-    "endpoint",
-    "service_tier",
-    "model",
-    "response_id",
-    "request_id",
-    "system_fingerprint",
-    "started_at",
-    "finished_at",
-    "latency_ms",
-    "queue_ms",
-    "ttft_ms",
-    "request_hash",
-)
-# Those that come after them in a run that asks for embeddings: a row's vector, and the vectors of a
-# line of a batch file that asks for several.
-VECTOR_COLUMNS = ("embedding", "embeddings")
-
-# Columns that parts of an earlier format lack, by the format that brought them: they read as null there.
-LATER_COLUMNS = {
-    2: frozenset({"choices", "logprobs", "parsed_note", "corrections"}),
-    3: frozenset({"cache_write_tokens", "error_raw", "service_tier"}),
-}
-
 
 class OutcomeClass(StrEnum):
     """What one answer means for the row and for the run."""
@@ -140,7 +85,7 @@ class Row:
     """
 
     row_id: int
-    values: dict[str, Any]
+    values: Mapping[str, Any]
     problem: str | None = None
 
 

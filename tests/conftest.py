@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from batchlab.cli import main
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
+from tests.warm import FORKS, Warm
 
 # The machine is shared: how long an example takes says nothing.
 settings.register_profile("batchlab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -61,22 +62,45 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "SIMULATOR_KEY": CANARY, **more}
 
 
-@pytest.fixture
-def batchlab(tmp_path: Path) -> Callable[..., Finished]:
-    """Runs the command in `tmp_path` and returns what it said."""
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """A process that forks for each command, until the end of the session."""
+    forking = Warm()
+    yield forking
+    forking.close()
 
-    def run(*words: str | Path, stdin: str | None = None, timeout_s: float = 60, **env: str) -> Finished:
-        done = subprocess.run(
-            command(*words),
-            cwd=tmp_path,
-            env=environment(**env),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
-        assert CANARY not in done.stdout + done.stderr
-        return Finished(done.returncode, done.stdout, done.stderr)
+
+@pytest.fixture
+def batchlab(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Finished]:
+    """Runs the command in `tmp_path`, in a process of its own, and returns what it said.
+
+    It is forked from one that has imported everything; with `cold=True`, or a variable that Python reads when
+    it starts, it is started as a user does.
+    """
+
+    def run(
+        *words: str | Path, stdin: str | None = None, timeout_s: float = 60, cold: bool = False, **env: str
+    ) -> Finished:
+        if cold or not FORKS or any(name.startswith("PYTHON") for name in env):
+            done = subprocess.run(
+                command(*words),
+                cwd=tmp_path,
+                env=environment(**env),
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+            )
+            said = Finished(done.returncode, done.stdout, done.stderr)
+        else:
+            forking: Warm = request.getfixturevalue("warm")
+            said = Finished(
+                *forking.run(
+                    map(str, words), cwd=tmp_path, env=environment(**env), stdin=stdin, timeout_s=timeout_s
+                )
+            )
+        assert CANARY not in said.out + said.err
+        return said
 
     run.home = tmp_path
     return run

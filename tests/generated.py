@@ -1,6 +1,6 @@
-"""Files of the package that are made of what the settings declare.
+"""Files of the package that are made of what the code declares: settings, modules, a run's files.
 
-python -m tests.generated        # after a setting was added or changed; a test tells when it is due
+python -m tests.generated        # after a setting or a module was added or changed; a test tells when it is due
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from batchlab.api.signatures import stub
+from batchlab.guide.house_map import design_page
 from batchlab.guide.setting_table import settings_page
 from tests.conftest import ROOT
 from tests.proofs.arguments import options
@@ -15,6 +16,7 @@ from tests.proofs.arguments import options
 GENERATED: dict[str, Callable[[], str]] = {
     "batchlab/__init__.pyi": stub,
     "batchlab/guide/settings.md": settings_page,
+    "batchlab/guide/design.md": design_page,
 }
 
 

@@ -7,9 +7,9 @@ that called waits for it and hears Ctrl-C or the kernel's interrupt.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from batchlab.api.errors import in_keywords, run_stopped, short_errors
 from batchlab.api.keywords import JobLike, Rows, is_rows, job_of, job_of_rows
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from batchlab.planning.preview import Preview
     from batchlab.runner.interrupt import Interrupt
     from batchlab.runner.outbox import Outbox
-
-T = TypeVar("T")
+    from batchlab.runner.run_options import RunOptions
 
 BUFFER = 64  # results that wait for a stream's program before rows are held back
 
@@ -114,52 +113,33 @@ def run(
             arrived; a second one leaves at once. `batchlab.load(run_dir)` has the rows so far.
     """
     if is_rows(job):
-        return _run_rows(job, fresh=fresh, progress=progress, quiet=bool(quiet), keywords=keywords)
+        return _run_rows(job, _options(progress, fresh=fresh, quiet=bool(quiet)), keywords)
     with short_errors():
         described = job_of(job, keywords)  # type: ignore[arg-type]
-    from batchlab.runner.execute import execute
-    from batchlab.runner.interrupt import Interrupt
+    from batchlab.runner.run_options import RunOptions
 
-    interrupt = Interrupt()
-    return _waited_for(
-        lambda: execute(
-            described,
-            fresh=fresh,
-            progress=progress,
-            quiet=quiet is not False,
-            command="batchlab.run(...)",
-            interrupt=interrupt,
-        ),
-        interrupt,
-        described.output.run_dir,
+    options = RunOptions(
+        fresh=fresh, progress=progress, quiet=quiet is not False, command="batchlab.run(...)"
     )
+    return _waited_for(described, options)
 
 
-def _run_rows(
-    rows: Any, *, fresh: bool, progress: str, quiet: bool, keywords: Mapping[str, Any]
-) -> pd.DataFrame:
-    from batchlab.runner.execute import execute
-    from batchlab.runner.interrupt import Interrupt
+def _options(progress: str, *, fresh: bool, quiet: bool) -> RunOptions:
+    """How a run whose results are handed over is run: it has no closing lines."""
+    from batchlab.runner.run_options import RunOptions
+
+    return RunOptions(fresh=fresh, progress=progress, quiet=quiet, closing_lines=False)
+
+
+def _run_rows(rows: Any, options: RunOptions, keywords: Mapping[str, Any]) -> pd.DataFrame:
     from batchlab.runner.spool import spooled_rows, with_results
 
     with short_errors():
         described, run_dir = job_of_rows(keywords)
         with spooled_rows(rows, described, run_dir=run_dir) as spooled:
             place = spooled.job.output.run_dir
-            _say_place(place, quiet=quiet)
-            interrupt = Interrupt()
-            summary = _waited_for(
-                lambda: execute(
-                    spooled.job,
-                    fresh=fresh,
-                    progress=progress,
-                    quiet=quiet,
-                    interrupt=interrupt,
-                    closing_lines=False,
-                ),
-                interrupt,
-                place,
-            )
+            _say_place(place, quiet=options.quiet)
+            summary = _waited_for(spooled.job, options)
         if summary.stopped is not None:
             raise run_stopped(summary)
         frame: pd.DataFrame = with_results(rows, spooled, place)
@@ -215,40 +195,30 @@ def stream(
         if isinstance(rows, str | Path):
             is_job = Path(rows).suffix == ".toml"
             described = job_of(rows, keywords) if is_job else job_of(None, {**keywords, "input": rows})
-            start = _streamed_job(described, fresh=fresh, progress=progress, quiet=quiet is not False)
+            options = _options(progress, fresh=fresh, quiet=quiet is not False)
+            start = _streamed_job(described, options)
         else:
             described, run_dir = job_of_rows(keywords)
-            start = _streamed_rows(
-                rows, described, run_dir, fresh=fresh, progress=progress, quiet=bool(quiet)
-            )
+            options = _options(progress, fresh=fresh, quiet=bool(quiet))
+            start = _streamed_rows(rows, described, run_dir, options)
     return streamed(start, buffer)
 
 
-def _streamed_job(job: Job, *, fresh: bool, progress: str, quiet: bool) -> Start:
+def _streamed_job(job: Job, options: RunOptions) -> Start:
     from batchlab.runner.execute import execute
 
     return lambda interrupt, outbox: execute(
-        job,
-        fresh=fresh,
-        progress=progress,
-        quiet=quiet,
-        on_start=outbox.take_stored,
-        interrupt=interrupt,
-        taker=outbox,
-        closing_lines=False,
+        job, dataclasses.replace(options, on_start=outbox.take_stored, interrupt=interrupt, taker=outbox)
     )
 
 
-def _streamed_rows(
-    rows: Any, job: Job, run_dir: Path | None, *, fresh: bool, progress: str, quiet: bool
-) -> Start:
+def _streamed_rows(rows: Any, job: Job, run_dir: Path | None, options: RunOptions) -> Start:
     from batchlab.runner.spool import spooled_rows
 
     def start(interrupt: Interrupt, outbox: Outbox) -> RunSummary:
         with spooled_rows(rows, job, run_dir=run_dir) as spooled:
-            _say_place(spooled.job.output.run_dir, quiet=quiet)
-            run = _streamed_job(spooled.job, fresh=fresh, progress=progress, quiet=quiet)
-            return run(interrupt, outbox)
+            _say_place(spooled.job.output.run_dir, quiet=options.quiet)
+            return _streamed_job(spooled.job, options)(interrupt, outbox)
 
     return start
 
@@ -306,19 +276,23 @@ def _say_place(place: str, *, quiet: bool) -> None:
         print(f"run directory: {place} (the same call goes on there)", file=conversation(), flush=True)
 
 
-def _waited_for(call: Callable[[], T], interrupt: Interrupt, run_dir: str) -> T:
-    """The value of `call()`. An interrupt ends it in order and is raised after that."""
+def _waited_for(job: Job, options: RunOptions) -> RunSummary:
+    """Runs the job. An interrupt ends it in order and is raised after that."""
     from batchlab.progress import conversation
-    from batchlab.runner.interrupt import waited_for
+    from batchlab.runner.execute import execute
+    from batchlab.runner.interrupt import Interrupt, waited_for
 
     def say(text: str) -> None:
         print(text, file=conversation(), flush=True)
 
+    interrupt = Interrupt()
     with short_errors():
-        value, interrupted = waited_for(call, interrupt, say)
+        options = dataclasses.replace(options, interrupt=interrupt)
+        summary, interrupted = waited_for(lambda: execute(job, options), interrupt, say)
     if interrupted:
+        run_dir = job.output.run_dir
         raise KeyboardInterrupt(f"the rows so far: batchlab.load({run_dir!r}); the same call goes on")
-    return value
+    return summary
 
 
 _FUNCTIONS: tuple[Any, ...] = (run, stream, plan)

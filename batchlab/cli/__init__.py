@@ -7,7 +7,6 @@ of a command only its line in the table below.
 from __future__ import annotations
 
 import importlib
-import io
 import os
 import sys
 from collections.abc import Iterator, MutableMapping
@@ -15,7 +14,8 @@ from typing import NoReturn
 
 import click
 
-from batchlab.errors import EXIT_STOPPED, EXIT_USAGE, BatchlabError
+from batchlab.cli.streams import outlive_the_terminal
+from batchlab.errors import EXIT_STOPPED, EXIT_USAGE, BatchlabError, UsageError
 from batchlab.version import __version__
 
 EPILOG = """\b
@@ -33,7 +33,12 @@ Example:
 _COMMANDS = {
     "run": ("run", "Run a job, or go on with it: the same command resumes."),
     "plan": ("run", "Check a job and estimate tokens, cost and time."),
-    "status": ("results", "How far RUN is: works while it runs, from another terminal."),
+    "show": ("showing", "Show answers of RUN: what was asked, what came, tokens and cost."),
+    "ls": (
+        "showing",
+        "List the runs under runs/, or in FOLDER: state, rows, cost and when, newest first.",
+    ),
+    "status": ("watching", "How far RUN is: works while it runs, from another terminal."),
     "verify": (
         "results",
         "Prove that RUN is whole: every input row has exactly one final state, every checksum holds.",
@@ -109,6 +114,16 @@ class _Overview(click.Group):
                 ]
             )
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See click; a command that there is not by that name is told."""
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from batchlab.cli.habits import instead_of
+
+            raise UsageError(instead_of(args[0], _COMMANDS))
+        return super().resolve_command(ctx, args)
+
 
 @click.group(
     cls=_Overview,
@@ -139,8 +154,7 @@ def main() -> NoReturn:
     # The C library's allocator gives back what a sealed shard needed: a run's peak is 20 MB lower than
     # with Arrow's own. Only here, where the whole process is ours.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    if sys.stdout.encoding.lower() != "utf-8" and isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a console that lacks a sign still shows the rest
+    outlive_the_terminal()
     try:
         code = cli.main(prog_name="batchlab", standalone_mode=False)
     except click.ClickException as error:
@@ -155,10 +169,6 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("batchlab: interrupted; nothing was sent by this command.", err=True)
         code = 130
-    except BrokenPipeError:
-        # the reader of our output left (`batchlab status | head`): not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except (MemoryError, OSError, RuntimeError, ImportError) as error:
         reason = shortage(error)
         if reason is None:

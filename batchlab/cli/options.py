@@ -157,7 +157,7 @@ def _kind(setting: Setting) -> dict[str, Any]:
     shown = {"metavar": setting.unit}
     if typing.get_origin(setting.type) in (list, tuple):
         return shown if setting.read is listed_words else {**shown, "multiple": True}
-    if setting.complete in ("path", "runs"):
+    if setting.is_path and setting.complete in (None, "runs"):
         return {**shown, "type": click.Path()}
     if setting.is_duration:  # 8h is read with the rest of the job
         return shown

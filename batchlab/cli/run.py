@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from batchlab.cli.shell import this_command
 from batchlab.cli.spelling import in_flags
 from batchlab.errors import EXIT_OK, EXIT_USAGE
 from batchlab.job.index import FRESH
+
+if TYPE_CHECKING:
+    from batchlab.runner.run_options import RunOptions
 
 PROGRESS = click.option(
     "--progress",
@@ -43,14 +46,7 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
 
     without_pandas()
     job = job_of(job_file, options)
-    return execute(
-        job,
-        fresh=fresh,
-        progress="none" if quiet else progress,
-        quiet=quiet,
-        command=this_command(),
-        signals=True,
-    ).exit_code
+    return execute(job, _options(progress, quiet=quiet, fresh=fresh)).exit_code
 
 
 @click.command(cls=JobCommand)
@@ -90,8 +86,7 @@ def plan(
     if pilot is not None:
         from batchlab.planning.pilot import pilot as run_pilot
 
-        command = this_command()
-        found = run_pilot(job, pilot, progress="none" if quiet else progress, quiet=quiet, command=command)
+        found = run_pilot(job, pilot, _options(progress, quiet=quiet))
         for line in found.lines:
             click.echo(line)
         for problem in found.problems:
@@ -132,11 +127,18 @@ def retry(run_dir: str, *, only: tuple[str, ...], concurrency: int | None, progr
 
     without_pandas()
 
-    return retry_run(
-        run_dir,
-        only=only,
-        concurrency=concurrency,
+    options = _options(progress, quiet=quiet)
+    return retry_run(run_dir, options, only=only, concurrency=concurrency).exit_code
+
+
+def _options(progress: str, *, quiet: bool, fresh: bool = False) -> RunOptions:
+    """How a command runs a job: it says how to go on, and hears the terminal's signals."""
+    from batchlab.runner.run_options import RunOptions
+
+    return RunOptions(
+        fresh=fresh,
         progress="none" if quiet else progress,
         quiet=quiet,
         command=this_command(),
-    ).exit_code
+        signals=True,
+    )

@@ -23,13 +23,13 @@ from batchlab.costs.price import (
     different,
 )
 from batchlab.job import EndpointJob, Job, PriceJob
+from batchlab.job.endpoint import is_this_machine
 from batchlab.records import ChatRequest, Usage
 
 if TYPE_CHECKING:
     from batchlab.costs.listed import ListedModel
 
 MOST_KINDS = 1_000  # of answers that are remembered: a server may name another model with each of them
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})  # hosts that no public list can know
 
 
 class PriceBook:
@@ -179,8 +179,8 @@ class PriceBook:
 
     @property
     def _is_public(self) -> bool:
-        hostname = urlsplit(self._endpoint.base_url).hostname
-        return bool(hostname) and hostname not in LOOPBACK
+        hostname = urlsplit(self._endpoint.base_url).hostname or ""
+        return bool(hostname) and not is_this_machine(hostname)
 
     def _listed_as(self, served: Served) -> ListedModel | None:
         """The model on the public list: as served, and as asked where that name is not on it."""

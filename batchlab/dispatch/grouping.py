@@ -117,18 +117,18 @@ class Groups:
         return group.request()
 
     def sent(self, row_id: int, attempt: int) -> None:
-        """See `dispatch.pool.Recorder`."""
+        """One request for all rows of the group is about to leave."""
         self._recorder.sent_together(self._on_way[row_id].row_ids, attempt)
 
     def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
-        """See `dispatch.pool.Recorder`."""
+        """It came back without a final result: each row is booked its share of `usage` and `usd`."""
         group = self._on_way[row_id]
         usages = usage_shares(usage, group.weights) if usage is not None else None
         usds = cost_shares(usd, usages or [], group.weights)
         self._recorder.back_together(group.row_ids, usages, usds)
 
     def emit(self, result: Result) -> None:
-        """See `dispatch.pool.Recorder`: a result for each row, or the rows are asked apart."""
+        """The request's final result: a result for each row, or the rows are asked apart."""
         group = self._on_way[result.row_id]
         rows = self._apart(result, group)  # before it is gone: what cannot be told apart fails together
         del self._on_way[result.row_id]
@@ -179,19 +179,19 @@ class Groups:
             kept = usage_shares(result.reply.usage, group.weights)
             usds = cost_shares(result.cost_usd, kept, group.weights)
             vectors = result.reply.vectors or ()
-        for place, member in enumerate(group.members):
+        for index, member in enumerate(group.members):
             own: dict[str, Any] = {
                 "row_id": member.row_id,
                 "custom_id": member.custom_id,
                 "request_hash": member.request_hash,
-                **self._with_before(member.row_id, result.attempts, lost[place], lost_usd[place]),
+                **self._with_before(member.row_id, result.attempts, lost[index], lost_usd[index]),
             }
             if isinstance(result, Failure):
                 rows.append(replace(result, **own))
                 continue
-            reply = replace(result.reply, usage=kept[place], vectors=(vectors[place],))
-            timing = _told_apart(result.timing, place)
-            rows.append(replace(result, reply=reply, timing=timing, cost_usd=usds[place], **own))
+            reply = replace(result.reply, usage=kept[index], vectors=(vectors[index],))
+            timing = _told_apart(result.timing, index)
+            rows.append(replace(result, reply=reply, timing=timing, cost_usd=usds[index], **own))
         return rows
 
     def _with_before(self, row_id: int, attempts: int, lost: Usage, usd: float | None) -> dict[str, object]:
@@ -226,10 +226,10 @@ def _wasted(row: Result) -> tuple[int, int] | None:
     return row.wasted_prompt_tokens or 0, row.wasted_completion_tokens or 0
 
 
-def _told_apart(timing: Timing, place: int) -> Timing:
+def _told_apart(timing: Timing, index: int) -> Timing:
     """The request's times; each row starts 1 µs after the one before it.
 
     Answers to equal questions are told by when they were asked (`store.generations`), and equal rows
     may share a request.
     """
-    return replace(timing, started_at=timing.started_at + place * 1e-6)
+    return replace(timing, started_at=timing.started_at + index * 1e-6)

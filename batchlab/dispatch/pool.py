@@ -8,7 +8,6 @@ be retried, because such a row keeps its worker but holds no slot.
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Grant, Lanes, NoLane
 from batchlab.dispatch.longer import with_more_tokens
+from batchlab.dispatch.on_way import RowsOnWay
 from batchlab.dispatch.rate import attempt_costs
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.rate.gate import Gate
@@ -73,6 +73,7 @@ class Pool:
         self._gate = gate
         self.odd = set() if odd is None else odd
         self._correction = correction
+        self.rows = RowsOnWay()
         self._lanes = lanes
         self._slots = Slots(lanes)
         self._failover = Failover(lanes=lanes, slots=self._slots, limits=limits, stop=stop, say=say)
@@ -82,15 +83,12 @@ class Pool:
         self._limits = limits
         self._stop = stop
         self._attempts = attempts
-        self._sender = Sender(lanes=lanes, limits=limits, in_tail=self._in_tail, booked=self._hedged)
+        self._sender = Sender(lanes=lanes, limits=limits, in_tail=self.rows.are_all_sent, booked=self._hedged)
         self._unforeseen = Unforeseen(say)
         self._hire: Callable[[], None] = lambda: None
         self._most = 0
         self._active = 0  # workers
         self._away = 0  # of them, those whose row waits for its next attempt
-        self._taken = 0  # rows that workers hold
-        self._begun: dict[int, tuple[str, float]] = {}  # those whose first request is out, oldest first
-        self._no_row_left = False
         self._error: BatchlabError | None = None
         self._left_out: Outcome | None = None  # why rows bound to one endpoint have no result
 
@@ -141,7 +139,7 @@ class Pool:
 
     def _staff(self) -> None:
         """Puts as many workers to work as are needed; those too many leave by themselves."""
-        while self._active < self._needed and not self._no_row_left and not self._stop.is_set:
+        while self._active < self._needed and not self.rows.none_left and not self._stop.is_set:
             self._hire()
 
     async def _work(self, requests: Iterator[ChatRequest]) -> None:
@@ -151,7 +149,7 @@ class Pool:
                     return
                 request = self._next(requests)
                 if request is None:
-                    self._no_row_left = True
+                    self.rows.none_left = True
                     return
                 await self._bring(request)
                 self._staff()
@@ -160,7 +158,7 @@ class Pool:
 
     async def _bring(self, request: ChatRequest) -> None:
         """Brings one request to its result, and the result to the recorder."""
-        self._taken += 1
+        self.rows.taken()
         try:
             result = await self._complete(request)
             if result is not None:
@@ -168,8 +166,7 @@ class Pool:
         except RunStopped as error:  # nothing can be written any more, or the budget is spent
             self._stop(error.reason, str(error))
         finally:
-            self._taken -= 1
-            self._begun.pop(request.row_id, None)
+            self.rows.ended(request.row_id)
 
     def _emit(self, request: ChatRequest, result: Result) -> None:
         try:
@@ -193,15 +190,6 @@ class Pool:
             self._stop(StopReason.INPUT, str(error))
         return None
 
-    def _in_tail(self) -> bool:
-        """Whether every row that is left has been sent at least once."""
-        return self._no_row_left and self._taken == len(self._begun)
-
-    @property
-    def rows_to_send(self) -> float:
-        """Rows that could be on their way now if all were let; inf while there are more to begin."""
-        return self._taken if self._no_row_left else math.inf
-
     def wake(self) -> None:
         """More may be sent than before, for a reason from outside."""
         self._slots.wake()
@@ -210,12 +198,6 @@ class Pool:
     def lane_is_out(self, name: str, outcome: Outcome) -> None:
         """Another process of the run found that a lane cannot go on."""
         self._failover.lane_is_out(name, outcome)
-
-    def oldest(self, now: float) -> list[tuple[str, float]]:
-        """custom_id and age (s) of the rows on their way, oldest first, once all others have ended."""
-        if not self._in_tail():
-            return []
-        return [(custom_id, now - begun) for custom_id, begun in self._begun.values()]
 
     async def _complete(self, request: ChatRequest) -> Result | None:
         """The row's result, or None when the run stopped before it had one."""
@@ -308,7 +290,7 @@ class Pool:
                     self._attempts.sent += 1
                     self._attempts.retried += retried
                     self._recorder.sent(request.row_id, state.attempts)
-                    self._begun.setdefault(request.row_id, (request.custom_id, time.monotonic()))
+                    self.rows.sent(request)
                     try:
                         state.answer, grant = await self._sender.send(request, state, grant)
                     except ApiError as error:
@@ -367,7 +349,7 @@ class Pool:
             sent_at=grant.permit.sent_at,
             now=now,
             max_pause_s=self._limits.max_pause_s,
-            left=self._taken if self._no_row_left else None,
+            left=self.rows.left,
             beside=lane.controller.in_flight - 1,
         )
         behind_s = booked(verdict, lane.controller, grant.permit, now)

@@ -20,7 +20,7 @@ class Sender:
     """Sends requests by the grants they have.
 
     Args:
-        in_tail: see `Hedge`.
+        in_tail: whether every row that is left is on its way; stragglers are asked twice only then.
         booked: called when a request is sent a second time, before it leaves.
     """
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from batchlab.dispatch.rate.money import Money
+from batchlab.engines.messages import Begin, FromWorker, ToWorker
 from batchlab.lending.messages import Demand, Lease, LenderTerms
 from batchlab.run_state import RunState
 
 
 @dataclass(slots=True, eq=False)
-class Hand:
+class Worker:
     """A worker. Its carrier puts what it says into `inbox`, and None once it is gone.
 
     Attributes:
         name: no two lives of a worker have the same one, so that it stands for the lease's epoch.
-        place: machine or process it is on, for a person.
+        tell: sends it a message; `give` a shard's number, or None when there is no more.
+        where: machine or process it is on, for a person.
         assigned: numbers of all shards it was ever given; `open` those it has not sealed.
         state: how far it was when it last said so.
         demand, lease: what it asked for last, and what it got.
@@ -28,10 +30,10 @@ class Hand:
     """
 
     name: str
-    tell: Callable[..., None]
+    tell: Callable[[ToWorker], None]
     give: Callable[[int | None], None]
-    place: str = ""
-    inbox: asyncio.Queue[dict[str, Any] | None] = field(default_factory=asyncio.Queue)
+    where: str = ""
+    inbox: asyncio.Queue[FromWorker | None] = field(default_factory=asyncio.Queue)
     state: RunState = field(default_factory=RunState)
     demand: Demand = field(default_factory=lambda: Demand(0, {}))
     lease: Lease | None = None
@@ -41,8 +43,8 @@ class Hand:
     asked: bool = False
     ended: bool = False
 
-    async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """What it says, until it is gone; see `engines.messages`."""
+    async def messages(self) -> AsyncIterator[FromWorker]:
+        """What it says, until it is gone."""
         while (message := await self.inbox.get()) is not None:
             yield message
 
@@ -107,15 +109,15 @@ class Crew(Protocol):
         """
         ...
 
-    async def start(self, name: str, index: int, begin: Mapping[str, Any]) -> Hand:
-        """A fresh worker, number `index` of `size`. Raises RunStopped when there is nowhere to start it."""
+    async def start(self, begin: Begin) -> Worker:
+        """A fresh worker, which is told `begin`. Raises RunStopped when there is nowhere to start it."""
         ...
 
-    async def ended(self, hand: Hand) -> Ending:
+    async def ended(self, worker: Worker) -> Ending:
         """How a worker ended that has said its last word; makes an end of it if need be."""
         ...
 
-    async def gone_for_certain(self, hand: Hand) -> None:
+    async def gone_for_certain(self, worker: Worker) -> None:
         """Returns once a worker whose ending is not certain can write no more."""
         ...
 

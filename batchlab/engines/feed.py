@@ -9,10 +9,9 @@ from batchlab.dispatch.grouping import Groups
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.observer import RowWatch
 from batchlab.engines.share import Share
+from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError
-from batchlab.inputs.plan import InputPlan
-from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.requests import RowProblem
 from batchlab.job import RequestJob
 from batchlab.job.index import as_key, spelled
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage
@@ -31,59 +30,50 @@ class ShardFeed:
 
     def __init__(
         self,
-        *,
-        source: Source,
-        plan: InputPlan,
-        store: WorkingRun,
-        builder: RequestBuilder,
+        work: Work[WorkingRun],
         share: Share,
-        retry: RetryRule | None,
-        only: frozenset[int] | None,
+        *,
         stop: StopSignal,
         on_complete: Callable[[OpenShard], None],
+        retry: RetryRule | None = None,
         hand_out: Callable[[Result], None] | None = None,
-        held: bytearray | None = None,
         watch: RowWatch | None = None,
     ) -> None:
-        self._hand_out = hand_out
-        self._held = held
-        self._held_rows: dict[int, int] = {}  # of open shards: rows that this pass leaves pending
-        self._watch = watch
-        self._taken: list[tuple[Result, Result]] = []  # not told yet: as it came, and as it was written
-        self._source = source
-        self._plan = plan
-        self._store = store
-        self._builder = builder
+        self._work = work
         self._share = share
-        self._retry = retry
-        self._only = only
         self._stop = stop
         self._on_complete = on_complete
+        self._retry = retry
+        self._hand_out = hand_out
+        self._watch = watch
+        self._taken: list[tuple[Result, Result]] = []  # not told yet: as it came, and as it was written
         self._unwritten: dict[OpenShard, None] = {}  # in the order their first records came
         self._will_write = False
         self._open: dict[int, OpenShard] = {}
-        self._shard_rows = plan.shards[0].rows if plan.shards else 1
+        self._held_rows: dict[int, int] = {}  # of open shards: rows that this pass leaves pending
+        self._shard_rows = work.plan.shards[0].rows if work.plan.shards else 1
 
     def requests(self, shards: Iterator[Shard]) -> Iterator[ChatRequest]:
         """Requests of the rows that have no final result yet."""
+        work, only, held = self._work, self._work.only, self._work.held
         for shard in shards:
-            opened = self._store.open_shard(shard, retry=self._retry)
+            opened = work.run.open_shard(shard, retry=self._retry)
             self._open[shard.index] = opened
             self._share.reopened += opened.reopened
             if opened.complete:
                 self._finish(opened)
                 continue
-            if self._held is not None and self._left_for_later(opened):
+            if held is not None and self._left_for_later(opened, held):
                 continue
-            for row in self._source.rows(shard, self._plan):
-                if opened.done(row.row_id) or (self._only is not None and row.row_id not in self._only):
+            for row in work.source.rows(shard, work.plan):
+                if opened.done(row.row_id) or (only is not None and row.row_id not in only):
                     continue
-                if self._held is not None and self._held[row.row_id]:
+                if held is not None and held[row.row_id]:
                     continue
                 try:
                     if row.problem is not None:
                         raise RowProblem(row.problem)
-                    request = self._builder.build(row)
+                    request = work.builder.build(row)
                 except RowProblem as problem:
                     self.emit(_bad_input(row.row_id, problem))
                     continue
@@ -97,19 +87,16 @@ class ShardFeed:
                 yield request
 
     def sent(self, row_id: int, attempt: int) -> None:
-        """See `dispatch.pool.Recorder`."""
-        self._store.check_disk()
+        self._work.run.check_disk()
         self._shard_to_write(row_id).append_sent(row_id, attempt)
         if self._watch is not None:
             self._watch.sent(row_id)
 
     def back(self, row_id: int, usage: Usage | None, usd: float | None) -> None:
-        """See `dispatch.pool.Recorder`."""
         self._shard_to_write(row_id).append_back(row_id, usage, usd)
 
     def sent_together(self, row_ids: Sequence[int], attempt: int) -> None:
-        """See `dispatch.grouping.GroupRecorder`."""
-        self._store.check_disk()
+        self._work.run.check_disk()
         self._shard_to_write(row_ids[0]).append_sent_together(row_ids, attempt)
         if self._watch is not None:
             for row_id in row_ids:
@@ -118,7 +105,6 @@ class ShardFeed:
     def back_together(
         self, row_ids: Sequence[int], usages: Sequence[Usage] | None, usds: Sequence[float | None]
     ) -> None:
-        """See `dispatch.grouping.GroupRecorder`."""
         self._shard_to_write(row_ids[0]).append_back_together(row_ids, usages, usds)
 
     def grouped(self, request: RequestJob) -> Groups:
@@ -126,16 +112,15 @@ class ShardFeed:
         return Groups(self, rows=request.batch_rows, tokens=request.batch_tokens, shard_rows=self._shard_rows)
 
     def emit(self, result: Result) -> None:
-        """See `dispatch.pool.Recorder`."""
         shard = self._shard_to_write(result.row_id)
         final = shard.append(result, self._share.totals)
         if self._hand_out is not None or self._watch is not None:
             self._taken.append((result, final))
         if shard.complete:
             self._finish(shard)
-        elif self._held is not None and shard.pending == self._held_rows.get(shard.shard.index):
+        elif self._work.held is not None and shard.pending == self._held_rows.get(shard.shard.index):
             self._put_away(shard)
-        self._store.check_disk()
+        self._work.run.check_disk()
 
     def write(self) -> None:
         """Writes all that was taken. Raises RunStopped (disk): then no request may leave."""
@@ -179,13 +164,12 @@ class ShardFeed:
         self._unwritten[shard] = None
         return shard
 
-    def _left_for_later(self, opened: OpenShard) -> bool:
+    def _left_for_later(self, opened: OpenShard, held: bytearray) -> bool:
         """Counts the shard's rows that are held; closes it if no others are pending."""
-        assert self._held is not None
         first, rows = opened.shard.first_row, opened.shard.rows
-        held = sum(1 for row in range(first, first + rows) if self._held[row] and not opened.done(row))
-        self._held_rows[opened.shard.index] = held
-        if opened.pending == held:
+        count = sum(1 for row in range(first, first + rows) if held[row] and not opened.done(row))
+        self._held_rows[opened.shard.index] = count
+        if opened.pending == count:
             self._put_away(opened)
             return True
         return False

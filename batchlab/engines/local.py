@@ -11,28 +11,23 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
-from batchlab.costs.pricing import PriceBook
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.http.transport import HttpTransport
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool
 from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.endpoint import Endpoint, transport_to
 from batchlab.engines.feed import ShardFeed
 from batchlab.engines.observer import Observer, RowWatch, Taker
 from batchlab.engines.sealer import Sealer
 from batchlab.engines.share import Share
-from batchlab.engines.terms import OwnTerms, Terms, spent_of
+from batchlab.engines.terms import Terms
+from batchlab.engines.work import Work
 from batchlab.errors import UsageError
-from batchlab.inputs.plan import InputPlan
-from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources.opening import Source
-from batchlab.job import EndpointJob, EndpointLimits, Job
-from batchlab.job.key import Secret
+from batchlab.job import EndpointLimits
 from batchlab.records import Failure, Result, Shard
 from batchlab.run_end import RunStopped, StopReason
-from batchlab.run_state import RunState
 from batchlab.store.asking import AskAgain
 from batchlab.store.shard import OpenShard, RetryRule
 from batchlab.store.working import WorkingRun
@@ -42,100 +37,78 @@ LAST_PASS_CONCURRENCY = 4  # the provider had trouble with these rows: ask gentl
 TICK_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where requests go now: a job's endpoint with the address it really has, its key and prices.
-
-    Attributes:
-        note: tells a person what was started for it, if anything.
-    """
-
-    job: EndpointJob
-    base_url: str
-    key: Secret | None
-    prices: PriceBook
-    note: str = ""
-
-
 class LocalEngine:
-    """Brings every shard of a plan to its sealed part, in this process."""
+    """Brings every shard of its work to its sealed part, in this process; see `engines.work.Engine`.
+
+    Args:
+        terms: how fast and how far this process may go, over all runs.
+        share: what this process has done of the run; grows with each run.
+        odd: row_ids that failed while others were answered. Grows here.
+    """
 
     def __init__(
         self,
-        *,
-        job: Job,
-        endpoints: Sequence[Endpoint],
-        source: Source,
-        plan: InputPlan,
-        store: WorkingRun,
-        builder: RequestBuilder,
         observer: Observer,
-        before: RunState,
-        only: frozenset[int] | None = None,
-        taker: Taker | None = None,
-        terms: Terms | None = None,
+        terms: Terms,
+        share: Share,
+        *,
         watch: RowWatch | None = None,
+        taker: Taker | None = None,
+        odd: set[int] | None = None,
     ) -> None:
-        self._only = only
-        self._taker = taker
-        self._watch = watch
-        self._terms = terms or OwnTerms(job.limits.caps, spent_of(before.totals))
-        self._job = job
-        self._endpoints = endpoints
-        self._source = source
-        self._plan = plan
-        self._store = store
-        self._builder = builder
         self._observer = observer
+        self._terms = terms
+        self._share = share
+        self._watch = watch
+        self._taker = taker
+        self._odd = set() if odd is None else odd
         self._say_once = functools.cache(observer.message)  # each endpoint and pass finds it out
-        self._answered_before = before.totals.answered > 0
-        self._share = Share(before, store)
         self._sealer = Sealer()
-        self.held: bytearray | None = None  # a byte a row of the input: 1 is not sent in the next pass
-        self.odd: set[int] = set()  # row_ids that failed while others were answered
-        self._together = job.request.task == "embeddings" and not builder.batch
 
-    def state(self) -> RunState:
-        """How far the run is."""
-        return self._share.state()
-
-    async def run(self, stop: StopSignal, *, retry: RetryRule | None = None, shards: list[Shard]) -> None:
+    async def run(
+        self, work: Work[WorkingRun], stop: StopSignal, *, retry: RetryRule | None, shards: Sequence[Shard]
+    ) -> None:
         """Runs `shards`, then gives rows that failed by the provider's trouble one more pass.
 
         Returns when all are sealed or `stop` is set; raises what the store raises (disk).
         """
-        again = await self.first_pass(stop, shards, retry=retry)
+        again = await self.first_pass(work, stop, retry=retry, shards=shards)
         if again and not stop.is_set:
-            await self.last_pass(stop, again)
+            await self.last_pass(work, stop, again)
 
     async def first_pass(
-        self, stop: StopSignal, shards: Iterable[Shard], *, retry: RetryRule | None = None
+        self, work: Work[WorkingRun], stop: StopSignal, *, retry: RetryRule | None, shards: Iterable[Shard]
     ) -> list[tuple[Shard, Totals]]:
         """Brings `shards` to their parts. Returns those with rows that are worth one more try."""
-        return await self._pass(stop, shards, None, retry)
+        return await self._pass(work, stop, shards, None, retry)
 
-    async def last_pass(self, stop: StopSignal, again: Sequence[tuple[Shard, Totals]]) -> None:
+    async def last_pass(
+        self, work: Work[WorkingRun], stop: StopSignal, again: Sequence[tuple[Shard, Totals]]
+    ) -> None:
         """Asks once more for the rows that failed by the provider's trouble."""
         rows = sum(totals.retryable_failed for _, totals in again)
         self._observer.message(f"one more try for {rows} rows that failed by the provider's trouble")
-        await self._pass(stop, [shard for shard, _ in again], LAST_PASS_CONCURRENCY, AskAgain(retryable=True))
+        shards = [shard for shard, _ in again]
+        await self._pass(work, stop, shards, LAST_PASS_CONCURRENCY, AskAgain(retryable=True))
 
     async def _pass(
-        self, stop: StopSignal, shards: Iterable[Shard], most: int | None, retry: RetryRule | None
+        self,
+        work: Work[WorkingRun],
+        stop: StopSignal,
+        shards: Iterable[Shard],
+        most: int | None,
+        retry: RetryRule | None,
     ) -> list[tuple[Shard, Totals]]:
         """One pass over `shards`, with at most `most` requests in flight at each endpoint.
 
         Returns the shards with rows worth another try.
         """
-        limits = self._job.limits
         again: list[tuple[Shard, Totals]] = []
         seals: set[asyncio.Task[None]] = set()
 
         async def seal(shard: OpenShard) -> None:
             try:
-                totals = await self._sealer.run(
-                    lambda: shard.seal(self._source.table(shard.shard, self._plan))
-                )
+                totals = await self._sealer.run(lambda: shard.seal(work.source.table(shard.shard, work.plan)))
             except (RunStopped, UsageError) as error:
                 # the disk, or the input cannot be read: the journal has it all, the next run seals it
                 stop(error.reason if isinstance(error, RunStopped) else StopReason.INPUT, str(error))
@@ -153,17 +126,12 @@ class LocalEngine:
                 task.add_done_callback(seals.discard)
 
             feed = ShardFeed(
-                source=self._source,
-                plan=self._plan,
-                store=self._store,
-                builder=self._builder,
-                share=self._share,
+                work,
+                self._share,
                 retry=retry,
-                only=self._only,
                 stop=stop,
                 on_complete=complete,
                 hand_out=self._hand_out(last=most is not None),
-                held=self.held,
                 watch=self._watch,
             )
             lanes = Lanes(
@@ -171,30 +139,32 @@ class LocalEngine:
                     self._lane(
                         endpoint,
                         await stack.enter_async_context(
-                            transport_to(endpoint, self._job, write=feed.write, say=self._say_once)
+                            transport_to(endpoint, work.job, write=feed.write, say=self._say_once)
                         ),
-                        most,
+                        work.limits(endpoint).at_most(most),
+                        starts_empty=most is not None,
                     )
-                    for endpoint in self._endpoints
+                    for endpoint in work.endpoints
                 ]
             )
             requests = feed.requests(iter(shards))
-            together = feed.grouped(self._job.request) if self._together else None
+            is_together = work.job.request.task == "embeddings" and not work.builder.batch
+            together = feed.grouped(work.job.request) if is_together else None
             pool = Pool(
                 lanes=lanes,
                 budget=self._terms.budget(),
                 recorder=together or feed,
-                limits=limits,
+                limits=work.job.limits,
                 stop=stop,
                 attempts=self._share.attempts,
                 say=self._observer.message,
                 gate=self._taker.gate() if self._taker is not None else None,
-                correction=self._correction(stop),
-                odd=self.odd,
+                correction=_correction(work, stop),
+                odd=self._odd,
             )
             self._terms.begins(lanes, pool)
             ticker = group.create_task(self._tick(lanes, pool))
-            slots = sum(self._limits(endpoint, most).concurrency for endpoint in self._endpoints)
+            slots = sum(work.limits(endpoint).at_most(most).concurrency for endpoint in work.endpoints)
             try:
                 await pool.run(together.of(requests) if together else requests, slots * WORKERS_PER_SLOT)
             finally:
@@ -217,30 +187,24 @@ class LocalEngine:
 
         return hand_out
 
-    def _correction(self, stop: StopSignal) -> Correction | None:
-        schema = self._builder.schema
-        return None if schema is None else Correction(schema, self._job.request.schema_retries, stop)
-
-    def _lane(self, endpoint: Endpoint, transport: HttpTransport, most: int | None) -> Lane:
-        own = endpoint.job
-        controller = self._terms.controller(own.name, self._limits(endpoint, most))
-        if most is not None:  # it goes on where another controller has just used the minute's rate
+    def _lane(
+        self, endpoint: Endpoint, transport: HttpTransport, limits: EndpointLimits, *, starts_empty: bool
+    ) -> Lane:
+        controller = self._terms.controller(endpoint.job.name, limits)
+        if starts_empty:  # it goes on where another controller has just used the minute's rate
             controller.empty(time.monotonic())
         health = self._terms.health()
-        if self._answered_before or self._share.totals.totals.answered:
+        if self._share.state().totals.answered:
             health.succeeded_elsewhere()  # by an earlier invocation, or in the pass before
         return Lane(
-            name=own.name,
+            name=endpoint.job.name,
             transport=transport,
             controller=controller,
             prices=endpoint.prices,
-            weight=own.weight,
+            weight=endpoint.job.weight,
             address=transport.address,
             health=health,
         )
-
-    def _limits(self, endpoint: Endpoint, most: int | None) -> EndpointLimits:
-        return self._job.limits_at(endpoint.job).at_most(most)
 
     async def _tick(self, lanes: Lanes, pool: Pool) -> None:
         with contextlib.suppress(asyncio.CancelledError):
@@ -249,30 +213,6 @@ class LocalEngine:
                 await asyncio.sleep(TICK_S)
 
 
-def transport_to(
-    endpoint: Endpoint,
-    job: Job,
-    *,
-    stream: bool | None = None,
-    write: Callable[[], None] = lambda: None,
-    say: Callable[[str], None] = lambda _: None,
-) -> HttpTransport:
-    """The connection to an endpoint as the job wants it; `stream` wins over the job's own.
-
-    `write` is called before requests leave, `say` is told what a person should know of the way there.
-    """
-    own, asked = endpoint.job, job.request.model
-    return HttpTransport(
-        endpoint.base_url,
-        key=endpoint.key,
-        limits=job.limits,
-        task=job.request.task,
-        stream=job.request.stream if stream is None else stream,
-        service=own.service,
-        model=(asked, own.model) if own.model is not None else None,
-        ca_bundle=own.ca_bundle,
-        insecure=own.insecure,
-        trust_env=own.trust_env,
-        write=write,
-        say=say,
-    )
+def _correction(work: Work[WorkingRun], stop: StopSignal) -> Correction | None:
+    schema = work.builder.schema
+    return None if schema is None else Correction(schema, work.job.request.schema_retries, stop)

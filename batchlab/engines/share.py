@@ -52,7 +52,7 @@ class Share:
             in_flight=sum(lane.controller.in_flight for lane in lanes),
             why=", ".join(why if alone else f"{name} {why}" for name, why in whys.items() if why),
             paused=bool(used) and all(lane.controller.gate_until > now for lane in used),
-            oldest=pool.oldest(now),
+            oldest=pool.rows.oldest(now),
             out={lane.name: lane.out.message for lane in lanes if lane.out is not None},
         )
         return self.state()

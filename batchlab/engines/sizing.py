@@ -55,7 +55,7 @@ def processes_for(job: Job, shards: int, say: Callable[[str], None], *, alone: s
     if sys.platform == "win32":
         alone = "workers need descriptors and signals that Windows lacks"
     asked, wanted = job.limits.workers, workers_each(job)
-    concurrency = min(job.limits_at(one).concurrency for one in job.endpoint)
+    concurrency = min(job.limits_at(endpoint).concurrency for endpoint in job.endpoint)
     count, why = min(
         (wanted, ""),
         (shards, f"only {shards} shard{'s have' if shards != 1 else ' has'} rows to send"),
@@ -89,7 +89,7 @@ def merged(job: Job, planned: Job, plan: InputPlan) -> tuple[InputPlan, int]:
     processes = workers_each(job) * (NODES if job.limits.engine == "ray" else 1)
     times = max(1, min(SHARD_ROWS, plan.rows // (SHARDS_EACH * processes)) // rows)
     shards = [
-        Shard(number, group[0].first_row, sum(one.rows for one in group), group[0].position)
+        Shard(number, group[0].first_row, sum(shard.rows for shard in group), group[0].position)
         for number, group in enumerate(
             plan.shards[start : start + times] for start in range(0, len(plan.shards), times)
         )

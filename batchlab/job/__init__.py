@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from batchlab.job.endpoint import DEFAULT_BASE_URL, SELF_STARTED, EndpointJob, endpoint_host
 from batchlab.job.index import SECTIONS, settings_of
-from batchlab.job.input import MEMORY, ROWS, InputJob
+from batchlab.job.input import INSIDE, MEMORY, ROWS, InputJob
 from batchlab.job.limits import ENGINES, START_WINDOW, Caps, EndpointLimits, LimitsJob
 from batchlab.job.output import ENDINGS, FAIL_ON, FORMATS, SHARD_ROWS, OutputJob, output_format
 from batchlab.job.price import PRICED_WAYS, PriceJob
@@ -30,6 +31,7 @@ __all__ = [
     "ENGINES",
     "FAIL_ON",
     "FORMATS",
+    "INSIDE",
     "MEMORY",
     "MIB",
     "PRICED_WAYS",
@@ -155,7 +157,16 @@ class Job:
 def _section(name: str, data: Any) -> Any:
     """A section as `Job.to_dict` wrote it."""
     if name == "endpoint":
-        return tuple(EndpointJob(**{**one, "price": _section("price", one["price"])}) for one in data)
+        return tuple(
+            EndpointJob(
+                **{
+                    **one,
+                    "price": _section("price", one["price"]),
+                    "env_from": tuple(one.get("env_from", ())),
+                }
+            )
+            for one in data
+        )
     if name == "price":
         models = {model: _section("price", price) for model, price in data.get("models", {}).items()}
         ways = {
@@ -170,13 +181,18 @@ def _section(name: str, data: Any) -> Any:
 
 def default_run_dir(job: Job) -> str:
     """`runs/NAME` after the input, so that a command with another -o finds the run again."""
-    name = "stdin" if job.input.path == "-" else job.input.path.rstrip(f"/*{os.sep}")
+    path = job.input.path.partition(INSIDE)[0]
+    name = "stdin" if path == "-" else path.rstrip(f"/*{os.sep}")
     return str(Path("runs") / directory_name(Path(name).name.split(".")[0]))
 
 
 def directory_name(text: str) -> str:
     """`text` as the name of a directory on every system: no sign, word or length that one refuses."""
+    text = unicodedata.normalize("NFC", text)
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", text) or "run"
+    if not text.isascii():  # signs of other scripts are no names on every system, and still tell two apart
+        digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
+        name = f"{name.strip('-') or 'run'}-{digest}"
     if name.upper() in _DEVICES:
         name += "-run"
     if len(name) > MAX_NAME_CHARS:

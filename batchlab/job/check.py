@@ -5,14 +5,20 @@ Every problem is one line that begins with the setting's key; a job without any 
 
 from __future__ import annotations
 
+import fnmatch
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from batchlab.job import (
     ENDINGS,
     FAIL_ON,
+    INSIDE,
+    MEMORY,
     PRICED_WAYS,
     SELF_STARTED,
     TASK_PATHS,
@@ -25,8 +31,11 @@ from batchlab.job import (
     output_format,
 )
 from batchlab.job.index import settings_of
+from batchlab.job.params import param_problems
 from batchlab.remote.urls import is_url, url_problem
 
+# what a run writes beside its directory
+_WRITTEN_FILES = ("output.file", "output.errors", "output.metrics_file", "output.log_file")
 # how services call a key in a URL's query: Gemini `key`, Azure's gateways `subscription-key` and `sig`, ...
 _SECRET = re.compile(
     r".*(key|token|secret|password|passwd|credential|signature)|sig|auth|authorization|pwd|code",
@@ -48,6 +57,7 @@ def job_problems(job: Job) -> list[str]:
     for section in ("input", "request", "limits", "output"):
         problems += _value_problems(section, getattr(job, section))
     problems += _task_problems(job.request)
+    problems += _param_problems(job)
     problems += _schema_problems(job)
     problems += _message_problems(job)
     problems += _limits_problems(job.limits)
@@ -57,6 +67,7 @@ def job_problems(job: Job) -> list[str]:
     problems += _output_problems(job.output)
     problems += _fail_on_problems(job.output)
     problems += _watching_problems(job)
+    problems += written_over(job)
     for endpoint in job.endpoint:
         problems += _endpoint_problems(endpoint)
     return problems
@@ -111,6 +122,14 @@ def _schema_problems(job: Job) -> list[str]:
     return problems
 
 
+def _param_problems(job: Job) -> list[str]:
+    request = job.request
+    return [
+        f"request.{name}: {problem}"
+        for name, problem in param_problems(request.params, job.endpoint, check=request.check_params)
+    ]
+
+
 def _task_problems(request: RequestJob) -> list[str]:
     if request.task not in TASK_PATHS:
         return []  # its choices say it
@@ -128,7 +147,7 @@ def _lines_may_name_models(job: Job) -> bool:
     """Whether the input may be a batch file, whose bodies name their models; its first line will tell."""
     request = job.request
     return (
-        job.input.json_lines
+        job.input.may_be_batch_lines
         and request.prompt is None
         and request.prompt_file is None
         and not request.messages
@@ -167,7 +186,7 @@ def _output_problems(output: OutputJob) -> list[str]:
     if output.errors is not None:
         if not output.file:
             problems.append("output.errors: needs an output file; pass {output.file=FILE}")
-        elif Path(output.errors).absolute() == Path(output.file).absolute():
+        elif _is_within(output.errors, output.file):
             problems.append("output.errors: is the output file; leave it out to have errors there")
     return problems
 
@@ -205,27 +224,48 @@ def _url_problems(job: Job) -> list[str]:
 
 
 def _watching_problems(job: Job) -> list[str]:
-    """A metrics or log file that would be written over another file of the job."""
-    output = job.output
-    places = {
-        "input.path": job.input.path,
-        "output.file": output.file,
-        "output.errors": output.errors,
-        "output.metrics_file": output.metrics_file,
-        "output.log_file": output.log_file,
-    }
-    taken: dict[Path, str] = {}
-    problems = [
-        f"{name}: {places[name]!r} is a URL; name a file of this machine"
-        for name in ("output.metrics_file", "output.log_file")
-        if is_url(places[name] or "")
+    return [
+        f"output.{name}: {getattr(job.output, name)!r} is a URL; name a file of this machine"
+        for name in ("metrics_file", "log_file")
+        if is_url(getattr(job.output, name) or "")
     ]
-    for name, place in places.items():
-        if place:
-            first = taken.setdefault(Path(place).absolute(), name)
-            if first != name and name in {"output.metrics_file", "output.log_file"}:
-                problems.append(f"{name}: {place!r} is {first} too; name another file")
+
+
+def written_over(job: Job, others: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """Files that the run would write over others of the job: what it reads, or what else it writes.
+
+    Args:
+        others: files beside the job's that must stay: what each is, and where.
+    """
+    read = {
+        "the input": "" if job.input.path.startswith(MEMORY) else job.input.path.partition(INSIDE)[0],
+        "the prompt file": job.request.prompt_file,
+        "the schema": job.request.schema_from,
+        **others,
+    }
+    for endpoint in job.endpoint:
+        read |= {"the key's file": endpoint.api_key_file, "the CA bundle": endpoint.ca_bundle}
+    there = {what: path for what, path in read.items() if path and path != "-" and not is_url(path)}
+    problems: list[str] = []
+    for setting in settings_of("output"):
+        path = getattr(job.output, setting.name) if setting.dotted in _WRITTEN_FILES else None
+        if not path or is_url(path):
+            continue
+        if first := next((what for what, other in there.items() if _is_within(path, other)), None):
+            problems.append(f"{setting.dotted}: {path!r} would be written over {first}; name another file")
+        there[setting.dotted] = path
     return problems
+
+
+def _is_within(path: str, other: str) -> bool:
+    """Whether a path is another one by whatever name, lies in it, or is one of a glob."""
+    here, there = os.path.realpath(path), os.path.realpath(other)
+    if here == there or here.startswith(there + os.sep) or fnmatch.fnmatchcase(here, there):
+        return True
+    try:
+        return Path(here).samefile(there)
+    except OSError:
+        return False
 
 
 def _limits_problems(limits: LimitsJob) -> list[str]:
@@ -264,6 +304,19 @@ def _endpoint_problems(endpoint: EndpointJob) -> list[str]:
                 f"endpoint.base_url: the address of {parts.hostname} holds a user name or password, which "
                 "would get into files; name the key's variable by api_key_env"
             )
-    if endpoint.ca_bundle is not None and not Path(endpoint.ca_bundle).is_file():
-        problems.append(f"endpoint.ca_bundle: {endpoint.ca_bundle!r} is no file")
+    if endpoint.ca_bundle is not None and (problem := _ca_bundle_problem(endpoint.ca_bundle)):
+        problems.append(f"endpoint.ca_bundle: {endpoint.ca_bundle!r} {problem}")
     return problems
+
+
+def _ca_bundle_problem(path: str) -> str | None:
+    """What keeps a file from being trusted for its certificates."""
+    import ssl  # 8 ms, for who names one
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return "holds no certificates (PEM: -----BEGIN CERTIFICATE-----)"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from batchlab.job.presets import Preset, preset_of
@@ -12,10 +15,68 @@ from batchlab.job.setting import Asks, positive, setting
 DEFAULT_BASE_URL = "https://modelslab.com/api/v7/llm"
 SELF_STARTED = ("simulator", "local")  # endpoints batchlab starts itself, on loopback
 
+# what a provider's page shows at the end of the address: batchlab puts it there itself
+KEY_CHARS = 20  # the shortest keys of services have 32; names of variables that long are in capitals
+_PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa")  # RFC 6762, ICANN 2024, custom, RFC 8375
+_TASK_PATH = re.compile(r"(?:/chat/completions|/completions|/embeddings)/*$")
+
+
+def base_url(value: Any) -> Any:
+    """An address as it is meant: without blanks around it, and without the path of a task at its end."""
+    if not isinstance(value, str):
+        return value
+    address, mark, query = value.strip().partition("?")
+    return _TASK_PATH.sub("", address) + mark + query
+
+
+def variable_name(value: Any) -> str:
+    """The name of an environment variable. Raises ValueError for what looks like the key itself, unechoed."""
+    if (
+        not isinstance(value, str)
+        or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) is None
+        or _is_random(value)
+    ):
+        raise ValueError("expected the name of a variable that holds the key, such as OPENAI_API_KEY")
+    return value
+
+
+def _is_random(word: str) -> bool:
+    """Whether a word is rather a key than a name: long, with digits, and not in capitals."""
+    return len(word) >= KEY_CHARS and word != word.upper() and any(letter.isdigit() for letter in word)
+
+
+def is_this_machine(hostname: str) -> bool:
+    """Whether a host is this machine by its name: loopback, or the address that servers print for `any`."""
+    if hostname == "localhost" or hostname.endswith(".localhost"):
+        return True
+    address = _address(hostname)
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def is_private(hostname: str) -> bool:
+    """Whether a host is this machine, or of a network of the user's own: no service of the public's."""
+    if is_this_machine(hostname) or ("." not in hostname.strip("[]") and ":" not in hostname):
+        return bool(hostname)
+    address = _address(hostname)
+    if address is None:
+        return hostname.endswith(_PRIVATE_NAMES)
+    return address.is_private or address.is_link_local
+
+
+def _address(hostname: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(hostname)
+    except ValueError:
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointJob:
-    """Where requests go: a base URL, `simulator`, `local` or `local:FILE.gguf`."""
+    """Where requests go: a base URL, `simulator`, `local` or `local:FILE.gguf`.
+
+    Attributes:
+        env_from: the `.env` files that may hold its key, the nearest first.
+    """
 
     name: str = setting(
         "", unit="TEXT", shown="the preset's or the host", help="How rows and messages call this endpoint."
@@ -26,6 +87,8 @@ class EndpointJob:
         unit="URL",
         envvar="BATCHLAB_BASE_URL",
         complete="endpoints",
+        read=base_url,
+        is_path=True,  # of local:FILE
         asks=Asks.BY_HOST,
         shown="ModelsLab",
         help="Endpoint, or 'simulator', 'local', 'local:FILE.gguf'.",
@@ -43,6 +106,7 @@ class EndpointJob:
         None,
         flags="--api-key-env",
         unit="NAME",
+        read=variable_name,
         shown="the service's usual one, such as MODELSLAB_API_KEY",
         help="Variable with the API key.",
     )
@@ -50,7 +114,7 @@ class EndpointJob:
         None,
         flags="--api-key-file",
         unit="FILE",
-        complete="path",
+        is_path=True,
         help="File with the API key; refused when others can read it.",
     )
     api_key_keyring: str | None = setting(
@@ -59,6 +123,12 @@ class EndpointJob:
         unit="SERVICE[:USER]",
         help="Entry of the system's keyring with the API key; needs pip install 'batchlab[keyring]'.",
     )
+    env_file: bool = setting(
+        True,
+        flags="--env-file/--no-env-file",
+        help="Look for the key's variable in .env, too: beside the job file or here; not one that others can read.",
+    )
+    env_from: tuple[str, ...] = ()
     allow_http: bool = setting(
         False,
         flags="--allow-http",
@@ -71,7 +141,7 @@ class EndpointJob:
         None,
         flags="--ca-bundle",
         unit="FILE",
-        complete="path",
+        is_path=True,
         help="Certificates (PEM) to trust instead of the system's.",
     )
     trust_env: bool = setting(False, help="Go through the proxy that the environment names.")

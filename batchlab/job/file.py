@@ -28,13 +28,13 @@ from batchlab.job import (
     default_run_dir,
     endpoint_host,
 )
-from batchlab.job.check import job_problems
+from batchlab.job.check import job_problems, written_over
 from batchlab.job.index import NEAR, SIMULATOR, by_key, called, near, sections_of
 from batchlab.job.presets import PRESETS
 from batchlab.job.request import PARAMETERS
-from batchlab.job.schema import schema_of
+from batchlab.job.schema import is_import_path, schema_of
 from batchlab.job.setting import Setting
-from batchlab.job.values import coerced, nearest
+from batchlab.job.values import beside, coerced, nearest
 from batchlab.remote.urls import is_url, local_dir_of
 
 _KEY_NAME = re.compile(r"(.*[_-])?api[_-]?key|authorization", re.IGNORECASE)
@@ -50,7 +50,8 @@ def load_job(path: str | Path, flags: Mapping[str, Any] | None = None) -> Job:
     """The job that a TOML file describes, with `flags` laid over it.
 
     Args:
-        path: the job file. Relative paths inside it are relative to the current directory.
+        path: the job file. Relative paths inside it, and the run directory it does not name, belong to its
+            directory; those of `flags` to the current one.
         flags: dotted keys (`limits.concurrency`) to values; None means not given.
 
     Raises:
@@ -65,15 +66,59 @@ def load_job(path: str | Path, flags: Mapping[str, Any] | None = None) -> Job:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML: {error}.") from error
-    return job_from(data, flags, where=str(path))
+    home = Path(path).parent
+    job = job_from(_beside(data, home), flags, where=str(path), home=home)
+    if problems := written_over(job, {"the job file": str(path)}):
+        raise UsageError("\n".join(f"{path}: {problem}" for problem in problems))
+    return job
 
 
-def job_from(data: Mapping[str, Any], flags: Mapping[str, Any] | None = None, *, where: str = "job") -> Job:
-    """The job of a nested mapping, with `flags` laid over it; see `load_job`."""
+def _beside(data: Mapping[str, Any], home: Path) -> dict[str, Any]:
+    """A job file's values, with the relative paths among them relative to its directory."""
+    return {section: _paths_beside(section, values, home) for section, values in data.items()}
+
+
+def _paths_beside(section: str, values: Any, home: Path) -> Any:
+    if isinstance(values, list):
+        return [_paths_beside(section, one, home) for one in values]
+    if not isinstance(values, Mapping) or section not in SECTIONS:
+        return values
+    known = by_key(section)
+    return {
+        key: _path_beside(known[key], value, home) if key in known and known[key].is_path else value
+        for key, value in values.items()
+    }
+
+
+def _path_beside(setting: Setting, value: Any, home: Path) -> Any:
+    if isinstance(value, list):
+        return [_path_beside(setting, one, home) for one in value]
+    if not isinstance(value, str) or not value:
+        return value
+    if setting.dotted == "endpoint.base_url":
+        word, colon, model = value.partition(":")
+        return f"local:{beside(model, home)}" if word == "local" and colon and model else value
+    if setting.dotted == "request.schema" and is_import_path(value) and not (home / value).exists():
+        return value
+    return beside(value, home)
+
+
+def job_from(
+    data: Mapping[str, Any],
+    flags: Mapping[str, Any] | None = None,
+    *,
+    where: str = "job",
+    home: Path | None = None,
+) -> Job:
+    """The job of a nested mapping, with `flags` laid over it; see `load_job`.
+
+    Args:
+        home: where its run directory goes when none is named; the current directory when None.
+    """
     flags = {key: value for key, value in (flags or {}).items() if value is not None}
     merged = _merged(data, flags, where)
     problems: list[str] = []
-    endpoints = _endpoints(merged.pop("endpoint"), problems)
+    endpoints = _endpoints(merged.pop("endpoint"), problems, _env_files(home or Path()))
     sections = {name: _checked_section(name, values, problems) for name, values in merged.items()}
     if not problems:
         job = _with_whole_prices(Job(endpoint=endpoints, **sections))
@@ -81,7 +126,7 @@ def job_from(data: Mapping[str, Any], flags: Mapping[str, Any] | None = None, *,
     if problems:
         raise UsageError("\n".join(f"{where}: {problem}" for problem in problems))
     if not job.output.run_dir:
-        output = dataclasses.replace(job.output, run_dir=default_run_dir(job))
+        output = dataclasses.replace(job.output, run_dir=beside(default_run_dir(job), home or Path()))
         job = dataclasses.replace(job, output=output)
     if is_url(job.output.run_dir):
         job = at_url(job, job.output.run_dir)
@@ -140,7 +185,11 @@ def _endpoints_under(endpoints: list[dict[str, Any]], flags: Mapping[str, Any]) 
     if not given.keys() & {"base_url", "preset"}:
         return [endpoint | given for endpoint in endpoints]
     url = given.get("base_url") or _preset_url(given.get("preset"))
-    same = [one for one in endpoints if url and endpoint_host(_url_of(one)) == endpoint_host(str(url))]
+    same = [
+        endpoint
+        for endpoint in endpoints
+        if url and endpoint_host(_url_of(endpoint)) == endpoint_host(str(url))
+    ]
     # a key belongs to the host it was written beside, and so does all else
     return [{**(same[0] if same else {}), **given}]
 
@@ -154,8 +203,15 @@ def _preset_url(name: Any) -> str | None:
     return preset.base_url if preset else None
 
 
-def _endpoints(written: list[dict[str, Any]], problems: list[str]) -> tuple[EndpointJob, ...]:
-    """The endpoints with their presets' places filled in and a name for each."""
+def _env_files(home: Path) -> tuple[str, ...]:
+    """The `.env` files of the job's directory and of the current one, as far as there are any."""
+    return tuple(dict.fromkeys(str(path) for path in (home / ".env", Path(".env")) if path.is_file()))
+
+
+def _endpoints(
+    written: list[dict[str, Any]], problems: list[str], env_files: tuple[str, ...]
+) -> tuple[EndpointJob, ...]:
+    """The endpoints with their presets' places filled in, a name for each, and where their keys may be."""
     endpoints: list[EndpointJob] = []
     taken: set[str] = set()
     for values in written:
@@ -179,7 +235,8 @@ def _endpoints(written: list[dict[str, Any]], problems: list[str]) -> tuple[Endp
                 problems.append(f"endpoint.name: two endpoints are named {name!r}")
             name = next(f"{name}-{n}" for n in itertools.count(2) if f"{name}-{n}" not in taken)
         taken.add(name)
-        endpoints.append(dataclasses.replace(endpoint, name=name))
+        env_from = env_files if endpoint.env_file else ()
+        endpoints.append(dataclasses.replace(endpoint, name=name, env_from=env_from))
     if not written:
         problems.append("endpoint: the list is empty")
     return tuple(endpoints)
@@ -297,5 +354,5 @@ def _with_whole_prices(job: Job) -> Job:
         ways = {way: whole(one) if isinstance(one, PriceJob) else one for way, one in ways.items()}
         return dataclasses.replace(price, output=output, models=models, **ways)
 
-    endpoints = tuple(dataclasses.replace(one, price=whole(one.price)) for one in job.endpoint)
+    endpoints = tuple(dataclasses.replace(endpoint, price=whole(endpoint.price)) for endpoint in job.endpoint)
     return dataclasses.replace(job, endpoint=endpoints, price=whole(job.price))

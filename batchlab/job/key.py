@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, EndpointJob
-from batchlab.job.presets import belongs, key_owner
-
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+from batchlab.job.endpoint import is_private, is_this_machine
+from batchlab.job.presets import PRESETS, belongs, key_owner
 
 
 class Secret:
@@ -45,7 +44,7 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
         return None
     url = urlsplit(endpoint.base_url)
     hostname = url.hostname or ""
-    loopback = hostname in LOOPBACK
+    loopback = is_this_machine(hostname)
     if endpoint.api_key_file:
         value: str | None = _key_in_file(Path(endpoint.api_key_file))
         source = endpoint.api_key_file
@@ -55,7 +54,7 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
     else:
         source = endpoint.api_key_env or endpoint.service.key_env
         if not source:
-            if loopback:
+            if is_private(hostname):
                 return None
             raise UsageError(
                 f"no API key named for {hostname}. "
@@ -67,17 +66,65 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
                 f"{source} belongs to {owner} and is not sent to {hostname}. "
                 "Put that host's key in another variable and pass {endpoint.api_key_env=NAME}."
             )
-        value = environ.get(source)
+        value, shared = environ.get(source), ""
+        if not value:
+            value, shared = _key_in_env_files(endpoint.env_from, source)
         if not value and endpoint.service.free and not endpoint.api_key_env:
             return None
+        if not value and shared:
+            raise UsageError(f"{shared}: holds {source}, and others can read it. Run: chmod 600 {shared}")
         if not value:
-            raise UsageError(f"the API key is missing: set {source}, or pass {{endpoint.api_key_file=FILE}}.")
+            raise UsageError(
+                f"the API key is missing: set {source}, or pass {{endpoint.api_key_file=FILE}}."
+                + _other_key(endpoint, environ)
+            )
     key = _checked(value or "", source)
     if url.scheme == "http" and not loopback and not endpoint.allow_http:
         raise UsageError(
             f"the key would travel unencrypted to http://{hostname}. Use https, or {{endpoint.allow_http}}."
         )
     return key
+
+
+def _other_key(endpoint: EndpointJob, environ: Mapping[str, str]) -> str:
+    """What to say when another service's key is there: its preset may have been meant."""
+    if endpoint.preset is not None or endpoint.api_key_env is not None:
+        return ""
+    there = [preset for preset in PRESETS.values() if preset.key_env and environ.get(preset.key_env)]
+    if not there:
+        return ""
+    ways = " or ".join(f"{{endpoint.preset={preset.name}}}" for preset in there[:3])
+    names = ", ".join(preset.key_env for preset in there[:3])
+    address = environ.get("OPENAI_BASE_URL")
+    by_address = (
+        " (OPENAI_BASE_URL is set too: pass {endpoint.base_url} with it and "
+        "{endpoint.api_key_env=OPENAI_API_KEY})"
+        if address and any(preset.name == "openai" for preset in there)
+        else ""
+    )
+    return f" There is a key in {names}: for that service pass {ways}{by_address}."
+
+
+def _key_in_env_files(paths: Sequence[str], name: str) -> tuple[str | None, str]:
+    """A variable's value in the first `.env` that has it; else None, and one that others can read, if any."""
+    shared = ""
+    for path in map(Path, paths):
+        from dotenv import dotenv_values  # 5 ms, for who has such a file
+
+        try:
+            mode = path.stat().st_mode
+            value = dotenv_values(path, interpolate=False).get(name)
+        except (OSError, UnicodeDecodeError):
+            continue  # it may be anybody's, and about anything
+        if value and not _is_shared(mode):
+            return value, ""
+        shared = shared or (str(path) if value else "")
+    return None, shared
+
+
+def _is_shared(mode: int) -> bool:
+    """Whether others can read a file. Windows states no such bits: its access lists are not read here."""
+    return sys.platform != "win32" and bool(mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
 def _key_in_file(path: Path) -> str:
@@ -87,8 +134,7 @@ def _key_in_file(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(f"{path}: cannot read the API key: {reason}.") from None
-    # Windows states no such bits: who may read a file is in its access list, which we do not read
-    if sys.platform != "win32" and mode & (stat.S_IRGRP | stat.S_IROTH):
+    if _is_shared(mode):
         raise UsageError(f"{path}: others can read the API key. Run: chmod 600 {path}")
     return text
 

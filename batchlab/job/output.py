@@ -32,6 +32,7 @@ class OutputJob:
         flags="--run-dir",
         unit="DIR",
         group=FILES,
+        is_path=True,
         complete="runs",
         shown="runs/NAME",
         help="Where the run keeps its journal and parts; at a URL the parts, with the journal in runs/.",
@@ -48,7 +49,7 @@ class OutputJob:
         flags="-o --output --output-file",
         unit="FILE",
         group=FILES,
-        complete="path",
+        is_path=True,
         own_keyword="output",
         help="Also write one .parquet, .csv or .jsonl file at the end, here or at a URL, or a Hugging Face data "
         "set to a directory (DIR/): one row per input row, in input order.",
@@ -67,9 +68,14 @@ class OutputJob:
         flags="--errors",
         unit="FILE",
         group=FILES,
-        complete="path",
+        is_path=True,
         shown="beside the others",
         help="Where openai-batch puts the lines of failed rows.",
+    )
+    csv_raw: bool = setting(
+        False,
+        flags="--csv-raw",
+        help="Do not put ' before CSV cells that a spreadsheet would run as a formula.",
     )
     prefix: str = setting("", flags="--prefix", unit="TEXT", help="Put before the names of result columns.")
     expand: bool = setting(
@@ -97,6 +103,7 @@ class OutputJob:
         (),
         flags="--reuse",
         unit="RUN",
+        is_path=True,
         help="Take over the ok answers that another run has to identical requests, unpaid; repeatable.",
     )
     dedupe: bool = setting(
@@ -114,7 +121,7 @@ class OutputJob:
         flags="--metrics-file",
         unit="FILE.prom",
         group=WATCHING,
-        complete="path",
+        is_path=True,
         help="Replace FILE every 10 s and at the end by the run's numbers in Prometheus text format.",
     )
     log_file: str | None = setting(
@@ -122,7 +129,7 @@ class OutputJob:
         flags="--log-file",
         unit="FILE",
         group=WATCHING,
-        complete="path",
+        is_path=True,
         help="Append what happens to FILE, one JSON object a line.",
     )
     otel: bool = setting(

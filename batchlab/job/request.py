@@ -106,7 +106,7 @@ class RequestJob:
         flags="--prompt-file",
         unit="FILE.j2",
         asks=Asks.ALWAYS,
-        complete="path",
+        is_path=True,
         help="Jinja2 template of the user message, instead of {request.prompt}.",
     )
     messages: list[dict[str, str]] = setting(
@@ -201,6 +201,7 @@ class RequestJob:
         None,
         flags="--schema",
         unit="FILE",
+        is_path=True,
         group=ANSWERS,
         asks=Asks.WITH_SCHEMA,
         help="JSON Schema that answers must fit: a file, or module:Model of a Pydantic model. Fills the column "
@@ -247,6 +248,12 @@ class RequestJob:
         unit="N",
         check=at_least(1),
         help="Most tokens, as estimated, in one request for embeddings.",
+    )
+    check_params: bool = setting(
+        True,
+        flags="--check-params/--no-check-params",
+        shown="on",
+        help="Refuse a temperature, top_p, penalty, cap and the like that the service says it does not take.",
     )
     params: dict[str, Any] = setting(
         dict,

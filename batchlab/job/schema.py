@@ -31,11 +31,16 @@ def schema_of(named: Any) -> tuple[dict[str, Any], str]:
         return _plain(named, "schema"), "schema"
     if isinstance(named, str | Path):
         text = str(named)
-        if _IMPORT_PATH.fullmatch(text) and not Path(text).exists():
+        if is_import_path(text) and not Path(text).exists():
             return _of_object(_imported(text), text), text
         return _of_file(text), text
     name = str(getattr(named, "__name__", type(named).__name__))
     return _of_object(named, name), name
+
+
+def is_import_path(text: str) -> bool:
+    """Whether a schema's name may be `module:Model`."""
+    return _IMPORT_PATH.fullmatch(text) is not None
 
 
 def _of_file(path: str) -> dict[str, Any]:

@@ -69,7 +69,8 @@ class Setting:
         asks: whether it changes what is asked.
         own_keyword: the keyword of Python, when it is not the key or the key is another's too.
         envvar: variable that a command line reads it from.
-        complete: what a TAB offers: `path`, or a name of `cli.options.COMPLETIONS`.
+        is_path: whether it names files: relative ones of a job file belong to the directory of that file.
+        complete: what a TAB offers beside paths: a name of `cli.options.COMPLETIONS`.
         shown: the default as a person reads it, where the value does not say it.
         section, name, type, default: where it stands, filled in by `job.index`.
     """
@@ -84,6 +85,7 @@ class Setting:
     asks: Asks = Asks.NO
     own_keyword: str = ""
     envvar: str | None = None
+    is_path: bool = False
     complete: str | None = None
     shown: str | None = None
     section: str = ""

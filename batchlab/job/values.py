@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 import types
 import typing
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
+
+from batchlab.remote.urls import is_url
 
 _ROLES = ("system", "developer", "user", "assistant")
 
@@ -72,6 +76,14 @@ def duration_s(value: Any) -> float:
     if total <= 0:
         raise ValueError("a duration must be longer than 0")
     return total
+
+
+def beside(path: str, home: Path) -> str:
+    """A path as it is written in a file of the directory `home`; one that is no relative path stays."""
+    if path == "-" or is_url(path) or Path(path).is_absolute():
+        return path
+    whole = os.path.normpath(home / path)
+    return f"{whole}/" if path.endswith("/") else whole
 
 
 def listed_words(value: Any) -> Any:

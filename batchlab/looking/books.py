@@ -28,9 +28,10 @@ from batchlab.looking.report.cost import (
     prepared,
     without_price,
 )
-from batchlab.records import RESULT_COLUMNS, Shard
+from batchlab.records import Shard
 from batchlab.remote.storage import filesystem, store_errors
 from batchlab.remote.urls import checked_url, is_url, scheme_of
+from batchlab.result_columns import RESULT_COLUMNS
 from batchlab.store.lost import lost_records
 from batchlab.store.parts import part_tables
 from batchlab.store.view import RunView
@@ -157,7 +158,7 @@ def input_table(run: RunView, shard: Shard, *, needed: bool) -> pa.Table:
 
 def prices_of(job: Job) -> PriceOf:
     """What a job's answers cost, each as what it was."""
-    books: dict[str, PriceBook] = {one.name: price_book(job, one) for one in job.endpoint}
+    books: dict[str, PriceBook] = {endpoint.name: price_book(job, endpoint) for endpoint in job.endpoint}
     tier = asked_tier(job.request.params)
 
     @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +43,10 @@ class Watchers:
             self._spans = _spans(self.message) if output.otel else None
             stack.pop_all()
 
-    def link(self) -> dict[str, Any]:
-        """What the workers of the run need to watch their rows; plain values. See `worker_watch`."""
-        if self._spans is None:
-            return {}
-        return {"span": [str(number) for number in self._spans.link()]}  # JSON has no 128-bit numbers
+    @property
+    def span(self) -> tuple[int, int, int] | None:
+        """What the spans of workers' rows are linked to, for `worker_watch`; None without spans."""
+        return None if self._spans is None else self._spans.link()
 
     @property
     def of_rows(self) -> bool:
@@ -86,14 +85,16 @@ class Watchers:
             self._safely(self._spans.started, facts)
 
     def joined(
-        self, link: Mapping[str, Any], addresses: Sequence[EndpointAddress], secrets: tuple[str, ...]
+        self,
+        span: tuple[int, int, int] | None,
+        addresses: Sequence[EndpointAddress],
+        secrets: tuple[str, ...],
     ) -> None:
         """This is a worker of a run that has begun."""
         if self._log is not None:
             self._log.joined(secrets)
         if self._spans is not None:
-            trace_id, span_id, flags = map(int, link["span"])
-            self._safely(self._spans.joined, (trace_id, span_id, flags), addresses)
+            self._safely(self._spans.joined, span, addresses)
 
     def update(self, state: RunState) -> None:
         """How far the run is; called a few times a second."""
@@ -167,7 +168,7 @@ def _spans(say: Say) -> RunSpans:
 
 def worker_watch(
     job: Job,
-    link: Mapping[str, Any],
+    span: tuple[int, int, int] | None,
     addresses: Sequence[EndpointAddress],
     secrets: tuple[str, ...],
     say: Say,
@@ -176,13 +177,13 @@ def worker_watch(
 
     None when nobody wants to know of rows, or what its parent could open cannot be opened any more.
     """
-    output = dataclasses.replace(job.output, metrics_file=None, otel="span" in link)
+    output = dataclasses.replace(job.output, metrics_file=None, otel=span is not None)
     try:
         watchers = Watchers(dataclasses.replace(job, output=output), say)
     except UsageError as error:
         say(spelled(str(error), as_key))
         return None
-    watchers.joined(link, addresses, secrets)
+    watchers.joined(span, addresses, secrets)
     return watchers if watchers.of_rows else None
 
 

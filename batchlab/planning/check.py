@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from batchlab.costs.price import asked_tier
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.transport import Answer
-from batchlab.engines.local import Endpoint, transport_to
+from batchlab.engines.endpoint import Endpoint, transport_to
 from batchlab.errors import EXIT_OK, EXIT_STOPPED, UsageError
 from batchlab.job import Job
 from batchlab.job.presets import PRESETS

@@ -30,6 +30,7 @@ from batchlab.store.layout import (
 )
 from batchlab.store.manifest import Manifest
 from batchlab.store.parts import PartFile
+from batchlab.store.standing import Standing
 from batchlab.store.view import RunView
 
 _COPIED = (CHECKSUMS, LOST, UPLOADED, HISTORY)  # what is small, and read whole
@@ -101,6 +102,14 @@ class RemoteRun(RunView):
     def lock_holder(self) -> int | None:
         """See `RunView.lock_holder`."""
         return super().lock_holder() if self._driver is None else self._driver.lock_holder()
+
+    def is_left_locked(self) -> bool:
+        """See `RunView.is_left_locked`."""
+        return super().is_left_locked() if self._driver is None else self._driver.is_left_locked()
+
+    def last_standing(self) -> Standing | None:
+        """See `RunView.last_standing`."""
+        return super().last_standing() if self._driver is None else self._driver.last_standing()
 
     def noted(self) -> Noted:
         """What must be at the URL: a part that has come there. Others, and journals, are elsewhere."""

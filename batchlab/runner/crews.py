@@ -30,7 +30,7 @@ def refuse_cluster(job: Job) -> None:
             "write is a commit. Name a {output.run_dir} at s3://, gs:// or az://, or on a file system that "
             "nodes share."
         )
-    from batchlab.engines.ray_crew import refuse_absent
+    from batchlab.engines.ray.link import refuse_absent
 
     refuse_absent(job.limits.ray_address)
 
@@ -59,13 +59,13 @@ def crew_for(job: Job, store: LockedRun, shards: int, say: Say, *, alone: str = 
 
 
 def _cluster(job: Job, store: LockedRun, shards: int, say: Say) -> Crew:
-    from batchlab.engines.ray_crew import RayCrew
+    from batchlab.engines.ray.crew import RayCrew
 
     url = store.publisher.url
     if url is not None:
         refuse_cluster(dataclasses.replace(job, output=dataclasses.replace(job.output, remote=url)))
     address = job.limits.ray_address
-    crew = RayCrew.joined(store, job, address, store.layout.stdin)
+    crew = RayCrew.joined(store, job, address)
     try:
         store.publisher.share()
     except (OSError, RunStopped) as error:
@@ -78,7 +78,7 @@ def _cluster(job: Job, store: LockedRun, shards: int, say: Say) -> Crew:
             f"lost, what was in flight and what was answered within {flush_s:g} s there is paid again"
         )
     each = workers_each(job)
-    concurrency = min(job.limits_at(one).concurrency for one in job.endpoint)
+    concurrency = min(job.limits_at(endpoint).concurrency for endpoint in job.endpoint)
     crew.size = min(len(crew.nodes) * each, shards, concurrency)
     workers = f"{crew.size} worker{'s' if crew.size != 1 else ''}"
     nodes = f"{len(crew.nodes)} node{'s' if len(crew.nodes) != 1 else ''}"

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from batchlab.costs.pricing import price_book
-from batchlab.engines.local import Endpoint
+from batchlab.engines.endpoint import Endpoint
 from batchlab.errors import UsageError
 from batchlab.job import EndpointJob, Job
 from batchlab.job.key import Secret, find_key

@@ -10,12 +10,13 @@ from functools import partial
 
 from batchlab.costs.pricing import price_book
 from batchlab.dispatch.rate.budget import NO_PRICE
-from batchlab.engines.observer import Taker
 from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, Job, output_format
+from batchlab.looking.cards import answer_line
 from batchlab.looking.export import Target, check_target
-from batchlab.looking.last_lines import last_lines
+from batchlab.looking.last_lines import NEXT, last_lines
 from batchlab.looking.output import write_output
+from batchlab.looking.show import first_answer
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import conversation, open_progress
 from batchlab.progress.terminal import with_trouble_in_red
@@ -23,80 +24,28 @@ from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.crews import refuse_cluster
 from batchlab.runner.descriptors import within_descriptors
 from batchlab.runner.endpoints import started_endpoints
-from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.invocation import Invocation
 from batchlab.runner.mirroring import brought_up_to_date
 from batchlab.runner.pilot_forecast import outcome_lines, saved_forecast
 from batchlab.runner.prepare import Prepared, prepare
-from batchlab.store.asking import AskAgain
-from batchlab.store.locked import LockedRun
+from batchlab.runner.run_options import DEFAULT, RunOptions
+from batchlab.store.view import RunView
 
 
-def execute(
-    job: Job,
-    *,
-    fresh: bool = False,
-    retry: AskAgain | None = None,
-    progress: str = "auto",
-    quiet: bool = False,
-    command: str = "",
-    signals: bool = False,
-    only: frozenset[int] | None = None,
-    on_start: Callable[[LockedRun], None] | None = None,
-    interrupt: Interrupt | None = None,
-    taker: Taker | None = None,
-    closing_lines: bool = True,
-) -> RunSummary:
+def execute(job: Job, options: RunOptions = DEFAULT) -> RunSummary:
     """Runs the job, or goes on with it, and returns how it ended.
-
-    Args:
-        only: send these rows and no others; the run then stops with the reason `pilot`.
-        on_start: called with the locked run directory before anything is sent.
-        retry: which failed rows of sealed shards to ask again; None for none.
-        command: what to type to go on, printed when the run stops early.
-        signals: handle SIGINT, SIGTERM and SIGHUP (main thread only).
-        interrupt: ends the run from another thread.
-        taker: gets each result as it arrives, and may hold the run back.
-        closing_lines: whether the summary is said at the end.
 
     Raises:
         UsageError: nothing was sent.
         RunStopped: results could not be written any more and the run has no summary.
     """
-    with watching(job, _speaker(quiet)) as watchers:
-        summary = _execute(
-            job,
-            watchers,
-            fresh=fresh,
-            retry=retry,
-            progress=progress,
-            command=command,
-            signals=signals,
-            only=only,
-            on_start=on_start,
-            interrupt=interrupt,
-            taker=taker,
-            closing_lines=closing_lines,
-        )
+    with watching(job, _speaker(options.quiet)) as watchers:
+        summary = _execute(job, watchers, options)
         watchers.ended(summary)
     return summary
 
 
-def _execute(
-    job: Job,
-    watchers: Watchers,
-    *,
-    fresh: bool,
-    retry: AskAgain | None,
-    progress: str,
-    command: str,
-    signals: bool,
-    only: frozenset[int] | None,
-    on_start: Callable[[LockedRun], None] | None,
-    interrupt: Interrupt | None,
-    taker: Taker | None,
-    closing_lines: bool,
-) -> RunSummary:
+def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
     say = watchers.message  # shown, and logged
     _check_before(job, say)
     taken_over: Callable[[Prepared], int] = _nothing_taken_over
@@ -109,42 +58,36 @@ def _execute(
         for started in endpoints:
             if started.note:
                 say(f"endpoint: {started.note}")
-        prepared = prepare(job, fresh=fresh, say=say)
+        prepared = prepare(job, fresh=options.fresh, say=say)
         with contextlib.closing(prepared.store), contextlib.closing(prepared.source):
             reused = taken_over(prepared)
-            if on_start is not None:
-                on_start(prepared.store)
+            if options.on_start is not None:
+                options.on_start(prepared.store)
             if not job.request.model:
                 _say_unpriced(job, prepared.plan.models, say)
-            run = Invocation(
-                job,
-                prepared,
-                watchers,
-                retry=retry,
-                only=only,
-                interrupt=interrupt,
-                taker=taker,
-                reused=reused,
-            )
-            watchers.started(run.facts(endpoints))
+            run = Invocation(job, endpoints, prepared, watchers, options, reused=reused)
+            watchers.started(run.facts())
             for line in run.opening_lines():
                 say(line)
             with (
-                open_progress(progress, prepared.plan.rows, sys.stderr) as shown,
-                watchers.speaking_by(None if progress == "none" else shown.message),
+                open_progress(options.progress, prepared.plan.rows, sys.stderr) as shown,
+                watchers.speaking_by(None if options.progress == "none" else shown.message),
             ):
                 run.show(shown)
                 prepared.store.publisher.speak_by(run.message)
-                summary = run.to_end(endpoints, signals=signals, command=command)
+                summary = run.to_end()
             prepared.store.note_left()
             summary = brought_up_to_date(prepared.store, summary, say)
-            if only is not None and summary.stopped in {None, StopReason.PILOT}:
+            is_pilot = options.only is not None and summary.stopped in {None, StopReason.PILOT}
+            if not is_pilot:
+                summary = write_output(job, prepared.store, prepared.source, summary)
+            run.ended(summary)
+            if is_pilot:
                 return summary  # a pilot speaks for itself
-            summary = write_output(job, prepared.store, prepared.source, summary)
-    if not closing_lines:
+            answer = _answer_of(prepared.store, summary, options)
+    if not options.closing_lines:
         return summary
-    for line in last_lines(summary, command or f"batchlab run (run directory {summary.run_dir})"):
-        say(line)
+    _say_end(summary, options, answer, say)
     if summary.stopped is None:
         made = saved_forecast(prepared.store.path, prepared.plan.content_hash)
         compared = outcome_lines(made, summary.totals, summary.input_rows)
@@ -153,6 +96,23 @@ def _execute(
         for line in compared:
             say(line)
     return summary
+
+
+def _answer_of(run: RunView, summary: RunSummary, options: RunOptions) -> str:
+    """One answer of a run that has finished, for who watches its end; "" if nobody does, or there is none."""
+    if summary.stopped is not None or options.quiet or not options.closing_lines:
+        return ""
+    row = first_answer(run)
+    return answer_line(row, conversation()) if row is not None else ""
+
+
+def _say_end(summary: RunSummary, options: RunOptions, answer: str, say: Callable[[str], None]) -> None:
+    """Says the last lines, with an answer before what to type next: it is to be seen, and in no log."""
+    for line in last_lines(summary, options.command or f"batchlab run (run directory {summary.run_dir})"):
+        if answer and line.startswith(NEXT):
+            _speaker(options.quiet)(answer)
+            answer = ""
+        say(line)
 
 
 def _nothing_taken_over(_: Prepared) -> int:

@@ -7,13 +7,22 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.local import Endpoint, LocalEngine
+from batchlab.engines.endpoint import Endpoint
+from batchlab.engines.local import LocalEngine
 from batchlab.engines.loop import first_of, run_loop
-from batchlab.engines.observer import Taker
-from batchlab.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, BatchlabError, UsageError
+from batchlab.engines.share import Share
+from batchlab.engines.terms import OwnTerms, spent_of
+from batchlab.engines.work import Engine, Work
+from batchlab.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_STOPPED,
+    BatchlabError,
+    UsageError,
+)
 from batchlab.job import SELF_STARTED, Job
 from batchlab.job.index import as_key, spelled
 from batchlab.looking.phrases import counted
@@ -27,7 +36,9 @@ from batchlab.runner.crews import crew_for
 from batchlab.runner.first_rows import EarlyForecast, FirstRows
 from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.prepare import Prepared
+from batchlab.runner.run_options import RunOptions
 from batchlab.runner.signals import Signals
+from batchlab.runner.standing import Teller
 from batchlab.store.asking import AskAgain
 from batchlab.store.history import History
 from batchlab.store.locked import LockedRun
@@ -35,7 +46,6 @@ from batchlab.totals import RunningTotals
 
 if TYPE_CHECKING:
     from batchlab.engines.crew import Crew
-    from batchlab.engines.foreman import Foreman
     from batchlab.runner.duplicates import Duplicates
 
 
@@ -45,55 +55,60 @@ class Invocation:
     def __init__(
         self,
         job: Job,
+        endpoints: Sequence[Endpoint],
         prepared: Prepared,
         watchers: Watchers,
+        options: RunOptions,
         *,
-        retry: AskAgain | None,
-        only: frozenset[int] | None,
-        interrupt: Interrupt | None = None,
-        taker: Taker | None = None,
         reused: int = 0,
     ) -> None:
-        self._only = only
+        earlier, self._in_flight_before = prepared.store.standing(prepared.plan.shards, retry=options.retry)
+        self._work = Work(
+            job,
+            tuple(endpoints),
+            prepared.source,
+            prepared.plan,
+            prepared.store,
+            prepared.builder,
+            RunState(rows=prepared.plan.rows, earlier=earlier, copies=reused),
+            only=options.only,
+        )
+        self._state = self._work.before
+        self._prepared = prepared
+        self._watchers = watchers
+        self._options = options
         self._reused = reused  # rows that older runs have answered just now
         self._doubled = 0  # rows that get the answer of another row
         self._copied = RunningTotals()  # those that have it
-        self._watchers = watchers
-        self._interrupt = interrupt or Interrupt()
-        self._taker = taker
         self._history = History(prepared.store.path)
-        self._job = job
-        self._prepared = prepared
-        self._retry = retry
-        standing = prepared.store.standing(prepared.plan.shards, retry=retry)
-        earlier, self._in_flight_before = standing
-        self._before = RunState(rows=prepared.plan.rows, earlier=earlier, copies=reused)
+        self._teller = Teller(prepared.store.path)
         self._started = time.monotonic()
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
         self._first_rows = FirstRows()
 
-    def facts(self, endpoints: Sequence[Endpoint]) -> RunFacts:
+    def facts(self) -> RunFacts:
         """What is known of the run before it sends anything."""
+        work = self._work
         return RunFacts(
-            run=str(self._prepared.store.path.absolute()),
-            job=self._job,
-            before=self._before,
-            addresses=tuple(EndpointAddress.of(one.job, one.base_url) for one in endpoints),
+            run=str(work.run.path.absolute()),
+            job=work.job,
+            before=work.before,
+            addresses=tuple(EndpointAddress.of(at.job, at.base_url) for at in work.endpoints),
             # the word that our own simulator takes for a key is none, and is in its name
             secrets=tuple(
-                one.key.reveal()
-                for one in endpoints
-                if one.key is not None and one.job.host not in SELF_STARTED
+                endpoint.key.reveal()
+                for endpoint in work.endpoints
+                if endpoint.key is not None and endpoint.job.host not in SELF_STARTED
             ),
         )
 
     def opening_lines(self) -> list[str]:
         """What answers have to fit, and where a resumed run goes on."""
-        rows, earlier = self._before.rows, self._before.earlier
-        schema = self._prepared.builder.schema
+        totals, rows = self._work.before.earlier, self._work.before.rows
+        schema = self._work.builder.schema
         lines = [schema.described()] if schema is not None else []
-        if before := earlier.rows - self._reused:
+        if before := totals.rows - self._reused:
             lines.append(f"resuming: {before:,} of {counted(rows, 'row')} have a final result")
         if self._in_flight_before:
             count = counted(self._in_flight_before, "request")
@@ -106,18 +121,23 @@ class Invocation:
 
     def update(self, state: RunState) -> None:
         """Tells those who are to know how far the run is."""
-        state = dataclasses.replace(
+        self._state = dataclasses.replace(
             state,
             added=state.added + self._copied.totals,
             copies=self._reused + self._doubled,
             elapsed_s=time.monotonic() - self._started,
         )
-        self._history.update(state)
-        self._watchers.update(state)
+        self._history.update(self._state)
+        self._teller.update(self._state)
+        self._watchers.update(self._state)
         if self.forecast is None:
-            self.forecast = self._first_rows.forecast(state)
+            self.forecast = self._first_rows.forecast(self._state)
         if self._progress is not None:
-            self._progress.update(state)
+            self._progress.update(self._state)
+
+    def ended(self, summary: RunSummary) -> None:
+        """Leaves word of how it ended, for who looks later."""
+        self._teller.end(self._state, summary)
 
     def message(self, text: str) -> None:
         """Says one line to the person who runs it."""
@@ -125,112 +145,105 @@ class Invocation:
             self._progress.message(text)
         self._watchers.heard(text)
 
-    def _engine(self, endpoints: Sequence[Endpoint], crew: Crew | None) -> LocalEngine | Foreman:
-        prepared = self._prepared
-        what: dict[str, Any] = {
-            "job": self._job,
-            "endpoints": endpoints,
-            "source": prepared.source,
-            "plan": prepared.plan,
-            "store": prepared.store,
-            "builder": prepared.builder,
-            "observer": self,
-            "before": self._before,
-            "watch": self._watchers if self._watchers.of_rows else None,
-        }
-        if crew is None:
-            return LocalEngine(**what, only=self._only, taker=self._taker)
-        from batchlab.engines.foreman import Foreman
+    def to_end(self) -> RunSummary:
+        """Runs until every row is final or the run stops."""
+        work, options = self._work, self._options
+        shards = shards_to_run(work.run, list(work.plan.shards), options.retry)
+        crew = crew_for(work.job, work.run, len(shards), self.message, alone=self._alone())
+        stop, interrupt = StopSignal(), options.interrupt or Interrupt()
+        signals = Signals(stop, self.message, options.command)
 
-        spool, watch_link = prepared.store.layout.stdin, self._watchers.link()
-        return Foreman(**what, crew=crew, spool=spool, watch_link=watch_link)
+        async def main() -> None:
+            if options.signals:
+                signals.install()
+            deadline = work.job.limits.deadline_s
+            if deadline is not None:
+                asyncio.get_running_loop().call_later(
+                    deadline, stop, StopReason.DEADLINE, f"the deadline of {deadline:g} s is over"
+                )
+            with interrupt.bound(stop):
+                await self._run(crew, stop, shards)
 
-    async def _run_once_each(self, engine: LocalEngine, stop: StopSignal, shards: list[Shard]) -> None:
+        stopped: tuple[StopReason, str] | None = None
+        if shards:
+            try:
+                run_loop(main)
+                if stop.reason is not None:
+                    stopped = stop.reason, stop.message
+            except asyncio.CancelledError:  # the second interrupt
+                stopped = StopReason.INTERRUPTED, "interrupted; requests in flight were left"
+            except BaseExceptionGroup as group:
+                stopped = _stopped_by(first_of(group))
+        return self._summary(stopped, signals.exit_code or EXIT_INTERRUPTED)
+
+    def _alone(self) -> str:
+        """Why this process sends the rows itself; "" when it need not."""
+        if self._options.taker is not None:
+            return "results are handed over one by one in this process"
+        if self._work.only is not None:
+            return "a pilot sends few rows"
+        return "dedupe copies answers in this process" if self._work.job.output.dedupe else ""
+
+    async def _run(self, crew: Crew | None, stop: StopSignal, shards: list[Shard]) -> None:
+        work, retry = self._work, self._options.retry
+        watch = self._watchers if self._watchers.of_rows else None
+        engine: Engine[Work[LockedRun]]
+        if crew is not None:
+            from batchlab.engines.foreman.engine import Foreman
+
+            engine = Foreman(self, crew, watch=watch, span=self._watchers.span)
+        else:
+            terms = OwnTerms(work.job.limits.caps, spent_of(work.before.totals))
+            share = Share(work.before, work.run)
+            engine = LocalEngine(self, terms, share, watch=watch, taker=self._options.taker)
+        if work.job.output.dedupe and work.only is None:
+            await self._run_once_each(engine, stop, shards)
+        else:
+            await engine.run(work, stop, retry=retry, shards=shards)
+
+    async def _run_once_each(
+        self, engine: Engine[Work[LockedRun]], stop: StopSignal, shards: list[Shard]
+    ) -> None:
         """Sends identical requests once: a pass for the first of each, copies, and on with what failed."""
         from batchlab.runner.duplicates import Duplicates  # with numpy: other runs start without
         from batchlab.store.answers import Answers
 
-        store, taker = self._prepared.store, self._taker
+        work, retry, taker = self._work, self._options.retry, self._options.taker
         duplicates: Duplicates = await asyncio.to_thread(Duplicates, self._prepared)
         self._doubled = duplicates.extra
         if duplicates.extra:
-            count, rows = counted(duplicates.extra, "row"), self._prepared.plan.rows
+            count, rows = counted(duplicates.extra, "row"), work.plan.rows
             self.message(f"dedupe: {count} of {rows:,} ask what an earlier row asks; sent once")
 
         def took(copy: Completion) -> None:
             if taker is not None:
                 taker.take_in_turn(copy)
 
-        with Answers(store.path) as answers:
+        with Answers(work.run.path) as answers:
+            settle = partial(duplicates.settle, answers, stop=stop, totals=self._copied, took=took)
             while shards and not stop.is_set:
-                settle = partial(duplicates.settle, answers, stop=stop, totals=self._copied, took=took)
-                engine.held = await asyncio.to_thread(settle)
-                shards = shards_to_run(store, shards, self._retry)
+                held = await asyncio.to_thread(settle)
+                shards = shards_to_run(work.run, shards, retry)
                 if shards:
-                    await engine.run(stop, retry=self._retry, shards=shards)
-                if engine.held is None:
+                    pass_work = dataclasses.replace(work, held=held)
+                    await engine.run(pass_work, stop, retry=retry, shards=shards)
+                if held is None:
                     return
 
-    def to_end(self, endpoints: Sequence[Endpoint], *, signals: bool, command: str) -> RunSummary:
-        """Runs until every row is final or the run stops."""
-        prepared = self._prepared
-        shards = shards_to_run(prepared.store, list(prepared.plan.shards), self._retry)
-        alone = "a pilot sends few rows" if self._only is not None else ""
-        if self._job.output.dedupe and self._only is None:
-            alone = "dedupe copies answers in this process"
-        if self._taker is not None:
-            alone = "results are handed over one by one in this process"
-        crew = crew_for(self._job, prepared.store, len(shards), self.message, alone=alone)
-        engine: LocalEngine | Foreman | None = None
-        stopped: tuple[StopReason, str] | None = None
-        exit_code = EXIT_OK
-
-        async def main() -> None:
-            nonlocal engine, stopped, exit_code
-            stop = StopSignal()
-            caught = Signals(stop, self.message, command)
-            if signals:
-                caught.install()
-            deadline = self._job.limits.deadline_s
-            if deadline is not None:
-                asyncio.get_running_loop().call_later(
-                    deadline, stop, StopReason.DEADLINE, f"the deadline of {deadline:g} s is over"
-                )
-            engine = self._engine(endpoints, crew)
-            with self._interrupt.bound(stop):
-                if isinstance(engine, LocalEngine) and self._job.output.dedupe and self._only is None:
-                    await self._run_once_each(engine, stop, shards)
-                else:
-                    await engine.run(stop, retry=self._retry, shards=shards)
-            if stop.reason is not None:
-                stopped = stop.reason, stop.message
-            exit_code = caught.exit_code or EXIT_INTERRUPTED
-
-        if shards:
-            try:
-                run_loop(main)
-            except asyncio.CancelledError:  # the second interrupt
-                stopped, exit_code = (
-                    (StopReason.INTERRUPTED, "interrupted; requests in flight were left"),
-                    EXIT_INTERRUPTED,
-                )
-            except BaseExceptionGroup as group:
-                stopped = _stopped_by(first_of(group))
-        totals = prepared.store.totals()
-        if stopped is None and self._only is not None and totals.rows < prepared.plan.rows:
+    def _summary(self, stopped: tuple[StopReason, str] | None, interrupted_code: int) -> RunSummary:
+        work, state = self._work, self._state
+        totals, fail_on = work.run.totals(), work.job.output.fail_on
+        if stopped is None and work.only is not None and totals.rows < work.plan.rows:
             stopped, code = (StopReason.PILOT, "only the rows of the pilot were to be sent"), EXIT_OK
         elif stopped is None:
-            code = code_of(totals, self._job.output.fail_on)
-            if totals.rows < prepared.plan.rows:
-                raise BatchlabError(
-                    f"{prepared.plan.rows - totals.rows} rows have no result; please report this"
-                )
+            code = code_of(totals, fail_on)
+            if totals.rows < work.plan.rows:
+                raise BatchlabError(f"{work.plan.rows - totals.rows} rows have no result; please report this")
         else:
-            code = exit_code if stopped[0] == StopReason.INTERRUPTED else EXIT_STOPPED
-        state = engine.state() if engine is not None else self._before
+            code = interrupted_code if stopped[0] == StopReason.INTERRUPTED else EXIT_STOPPED
         return RunSummary(
-            run_dir=str(prepared.store.path),
-            input_rows=prepared.plan.rows,
+            run_dir=str(work.run.path),
+            input_rows=work.plan.rows,
             totals=totals,
             sent=state.attempts.sent,
             elapsed_s=time.monotonic() - self._started,
@@ -238,10 +251,10 @@ class Invocation:
             stopped=stopped[0] if stopped else None,
             message=spelled(stopped[1], as_key) if stopped else "",
             exit_code=code,
-            insecure=tuple(one.name for one in self._job.endpoint if one.insecure),
+            insecure=tuple(endpoint.name for endpoint in work.job.endpoint if endpoint.insecure),
             limited=state.attempts.limited,
             window=state.window,
-            fail_on=self._job.output.fail_on,
+            fail_on=fail_on,
         )
 
 

@@ -14,7 +14,7 @@ from batchlab.store.view import RunView
 
 
 class Outbox:
-    """A bounded queue between two event loops. See `engines.local.Taker` for the run's side.
+    """A bounded queue between two event loops. See `engines.observer.Taker` for the run's side.
 
     Args:
         most: rows are held back while more results than this wait. What is in flight then still
@@ -33,14 +33,14 @@ class Outbox:
         self._closed = False
 
     def gate(self) -> Gate:
-        """See `engines.local.Taker`."""
+        """See `engines.observer.Taker`."""
         gate = Gate(lambda: len(self._waiting) >= self._most)
         with self._lock:
             self._gate, self._run = gate, asyncio.get_running_loop()
         return gate
 
     def take(self, result: Result) -> None:
-        """See `engines.local.Taker`."""
+        """See `engines.observer.Taker`."""
         with self._lock:
             if self._closed:
                 return

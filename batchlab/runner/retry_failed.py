@@ -10,20 +10,20 @@ from batchlab.job.file import at_url
 from batchlab.looking.opening import open_run
 from batchlab.run_end import RunSummary
 from batchlab.runner.execute import execute
+from batchlab.runner.run_options import RunOptions
 from batchlab.store.asking import AskAgain
 from batchlab.store.layout import MANIFEST
 
 
 def retry_run(
-    path: str,
-    *,
-    only: tuple[str, ...] = (),
-    concurrency: int | None = None,
-    progress: str = "auto",
-    quiet: bool = False,
-    command: str = "",
+    path: str, options: RunOptions, *, only: tuple[str, ...] = (), concurrency: int | None = None
 ) -> RunSummary:
-    """Runs the job of a run directory again for its failed rows."""
+    """Runs the job of a run directory again for its failed rows.
+
+    Args:
+        only: see `AskAgain`.
+        concurrency: instead of the job's own.
+    """
     run = open_run(path)
     job = run.manifest.job
     if run.url is not None:
@@ -39,4 +39,4 @@ def retry_run(
         job = dataclasses.replace(job, limits=limits)
     if concurrency is not None:
         job = dataclasses.replace(job, limits=dataclasses.replace(job.limits, concurrency=concurrency))
-    return execute(job, retry=AskAgain(only), progress=progress, quiet=quiet, command=command, signals=True)
+    return execute(job, dataclasses.replace(options, retry=AskAgain(only)))

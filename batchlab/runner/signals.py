@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ _SIGNALS = {
     for name, code in {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGBREAK": 143}.items()
     if hasattr(signal, name)
 }
+_HANGUP = getattr(signal, "SIGHUP", None)
 
 
 class Signals:
@@ -33,6 +35,8 @@ class Signals:
         """Handles the signals until the loop ends."""
         loop = asyncio.get_running_loop()
         for number, code in _SIGNALS.items():
+            if number == _HANGUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # `nohup`: the run is to outlive its terminal
             try:
                 loop.add_signal_handler(number, self._caught, signal.Signals(number).name, code)
             except NotImplementedError:  # Windows: its loops know no signal handlers
@@ -46,15 +50,17 @@ class Signals:
     def _caught(self, name: str, code: int) -> None:
         if self._stop.is_set:
             if name == "SIGINT":
-                print(
-                    f"\nleft at once; requests in flight may be billed twice. To go on: {self._command}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                with contextlib.suppress(OSError, ValueError):
+                    print(
+                        f"\nleft at once; requests in flight may be billed twice. To go on: {self._command}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                 os._exit(code)
             return
         self.exit_code = code
+        # first stop, then speak: whoever sent SIGHUP may have taken the terminal along
+        self._stop(StopReason.INTERRUPTED, f"interrupted by {name}")
         self._say(
             f"{name}: sending nothing new; waiting for requests in flight (Ctrl-C again leaves at once)"
         )
-        self._stop(StopReason.INTERRUPTED, f"interrupted by {name}")

@@ -18,7 +18,7 @@ from batchlab.errors import CorruptRun, InputError, UsageError
 from batchlab.inputs.sources.frames import arrow_table, frame_table, json_row, table_digest
 from batchlab.job import MEMORY, ROWS, Job
 from batchlab.looking.load import load_run
-from batchlab.records import RESULT_COLUMNS
+from batchlab.result_columns import RESULT_COLUMNS
 from batchlab.run_end import RunStopped
 from batchlab.store.disk.files import FILE_MODE, disk_errors, private_dir, publish
 from batchlab.store.layout import Layout

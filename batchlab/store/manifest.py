@@ -25,7 +25,7 @@ from batchlab.errors import CorruptRun, UsageError
 from batchlab.inputs.sources.source import InputPlan
 from batchlab.job import Job
 from batchlab.job.presets import PRESETS
-from batchlab.records import VECTOR_COLUMNS
+from batchlab.result_columns import VECTOR_COLUMNS
 from batchlab.store.columns.expanded import expanded_schema, of_text, to_text
 from batchlab.store.disk.files import atomic_write
 from batchlab.store.layout import Layout

@@ -22,7 +22,8 @@ import batchlab
 import batchlab.api
 from batchlab.errors import InputError, UsageError
 from batchlab.guide import page
-from batchlab.records import RESULT_COLUMNS, Completion, Failure
+from batchlab.records import Completion, Failure
+from batchlab.result_columns import RESULT_COLUMNS
 from batchlab.run_end import RunStopped
 from batchlab.store.locked import LockedRun
 from batchlab.store.view import RunView

@@ -96,7 +96,9 @@ def actors(name: str) -> list[int]:
 def workers() -> list[int]:
     """Worker processes that an actor of ours has started."""
     nodes = actors("Node")
-    return [pid for pid, (words, up) in running().items() if "engines.start" in words and up in nodes]
+    return [
+        pid for pid, (words, up) in running().items() if "batchlab.engines.worker" in words and up in nodes
+    ]
 
 
 def started(words: list, home: Path, **env: str) -> subprocess.Popen:
@@ -143,7 +145,7 @@ def test_code_that_differs_on_a_node_refuses_the_run(simulator, rows_file, batch
     """Nothing is sent, a line for each node. The driver is made to think that its own code is another."""
     server, rows = simulator(), rows_file(10)
     shadow = (
-        "import batchlab.engines.ray_crew as crew\n"
+        "import batchlab.engines.ray.crew as crew\n"
         "crew.code_digest = lambda package: 'other'\n"
         "from batchlab.cli import main\nmain()\n"
     )

@@ -11,14 +11,19 @@ import socket
 from pathlib import Path
 
 import pytest
+from msgspec.structs import asdict, replace
 
 import batchlab
-from batchlab.engines import ray_crew
-from batchlab.engines.ray_crew import refuse_absent
-from batchlab.engines.ray_node import Hidden, Node, code_digest, machine
+from batchlab.engines.messages import Address, Begin, RunAt, line, read_run, to_worker
+from batchlab.engines.ray import link
+from batchlab.engines.ray.crew import RayCrew
+from batchlab.engines.ray.link import refuse_absent
+from batchlab.engines.ray.messages import CheckIn
+from batchlab.engines.ray.node import Node, code_digest, this_machine
 from batchlab.errors import UsageError
 from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
+from batchlab.job.key import Secret
 from batchlab.store.disk.fence import hold
 from batchlab.store.locked import LockedRun
 from batchlab.store.manifest import Manifest
@@ -46,21 +51,23 @@ def asked(tmp_path, monkeypatch):
     lock = hold(path, "driver")
     (path / "workers" / "token").write_text(TOKEN)
     monkeypatch.chdir(tmp_path)
-    yield {
-        "version": batchlab.__version__,
-        "code": code_digest(Path(batchlab.__file__).parent),
-        "token": TOKEN,
-        "cwd": str(tmp_path),
-        "run_dir": str(path),
-        "job": job.to_dict(),
-        "spool": str(path / "stdin.jsonl"),
-        "machine": machine(),
-    }
+    yield CheckIn(
+        version=batchlab.__version__,
+        code=code_digest(Path(batchlab.__file__).parent),
+        token=TOKEN,
+        cwd=str(tmp_path),
+        machine=this_machine(),
+        run=line(RunAt(job, str(path), str(path / "stdin.jsonl"))),
+    )
     os.close(lock)
 
 
-def problem(asked: dict) -> str:
-    return asyncio.run(Node(lambda: None).check_in(asked))
+def run_dir(asked: CheckIn) -> Path:
+    return Path(read_run(asked.run).path)
+
+
+def problem(asked: CheckIn) -> str:
+    return asyncio.run(Node(lambda: None).check_in(**asdict(asked)))
 
 
 def test_a_node_that_sees_all_as_the_driver_does_may_work(asked):
@@ -73,23 +80,27 @@ def test_a_node_that_sees_all_as_the_driver_does_may_work(asked):
         ("version", "9.9", "it has batchlab 0.1.0, and this is 9.9. Install one version on every node."),
         ("code", "other", "its batchlab 0.1.0 has other code than this one. Install the same on every node."),
         ("token", "another", "/run is another directory there. Put the run directory on a file system that"),
-        (
-            "run_dir",
-            "/nowhere",
-            "/nowhere: No such file or directory. Put the run directory on a file system",
-        ),
         ("machine", "another", "the endpoint's address is the driver's own machine, which this node is not."),
     ],
 )
 def test_what_differs_there_is_one_line(asked, name, value, said):
-    found = problem({**asked, name: value})
+    found = problem(replace(asked, **{name: value}))
 
     assert said in found
     assert "\n" not in found
 
 
+def test_a_run_directory_that_is_not_there_is_one_line(asked):
+    away = line(RunAt(read_run(asked.run).job, "/nowhere", "/nowhere/stdin.jsonl"))
+
+    found = problem(replace(asked, run=away))
+
+    assert "/nowhere: No such file or directory. Put the run directory on a file system" in found
+    assert "\n" not in found
+
+
 def test_locks_that_do_not_reach_the_node_are_found_out(asked):
-    (Path(asked["run_dir"]) / "workers" / "driver.lock").unlink()
+    (run_dir(asked) / "workers" / "driver.lock").unlink()
 
     assert "do not reach it. Mount that file system with locks" in problem(asked)
 
@@ -104,8 +115,20 @@ def test_a_prompt_file_or_an_input_that_differs_there_is_found_out(asked, tmp_pa
     assert "rows.jsonl: changed while the run was going on" in problem(asked)
 
 
-def test_what_travels_with_a_key_shows_none():
-    assert CANARY not in repr(Hidden({"key": CANARY})) + str([Hidden(CANARY)])
+def test_what_travels_with_a_key_shows_none(asked):
+    begin = Begin(
+        name="0.1",
+        index=0,
+        workers=1,
+        run=read_run(asked.run),
+        endpoints=(Address("https://somewhere", Secret(CANARY)),),
+        answered=False,
+    )
+
+    assert CANARY not in repr(begin) + str([begin])
+    arrived = to_worker(line(begin))
+    assert arrived.endpoints[0].key.reveal() == CANARY
+    assert CANARY not in repr(arrived)
 
 
 @pytest.fixture
@@ -138,13 +161,13 @@ def test_without_ray_it_is_said_how_to_get_it(monkeypatch):
 
 def test_a_port_that_never_answers_is_given_up(monkeypatch, tmp_path):
     """Ray itself waits for two minutes, and then ends the process."""
-    monkeypatch.setattr(ray_crew, "INIT_S", 0.2)
+    monkeypatch.setattr(link, "INIT_S", 0.2)
     run = LockedRun.create(tmp_path / "run", manifest())
     job = job_from({"input": {"path": "x.csv"}, "request": {"model": "m", "prompt": "p"}})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(UsageError, match=f"^{{limits.ray_address={address}}}: "):
-            ray_crew.RayCrew.joined(run, job, address, tmp_path / "none")
+            RayCrew.joined(run, job, address)
 
     assert not list(run.layout.workers.iterdir())
     run.close()

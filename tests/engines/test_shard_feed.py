@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.feed import ShardFeed
 from batchlab.engines.share import Share
+from batchlab.engines.work import Work
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
@@ -38,17 +40,8 @@ async def test_p2_a_result_is_written_before_the_next_request_leaves_also_across
     source = open_source(job.input.path)
     plan = source.scan(2)
     store = LockedRun.create(tmp_path / "run", Manifest.of(job, plan, generation=1))
-    feed = ShardFeed(
-        source=source,
-        plan=plan,
-        store=store,
-        builder=RequestBuilder(job, plan.columns),
-        share=Share(RunState(), store),
-        retry=None,
-        only=None,
-        on_complete=lambda shard: None,
-        stop=lambda reason, message: None,
-    )
+    work = Work(job, (), source, plan, store, RequestBuilder(job, plan.columns), RunState())
+    feed = ShardFeed(work, Share(RunState(), store), on_complete=lambda shard: None, stop=StopSignal())
     requests = feed.requests(iter(plan.shards))
     first, second, third = next(requests), next(requests), next(requests)
     feed.sent(first.row_id, 1)
@@ -91,17 +84,8 @@ async def test_a_row_that_comes_to_grief_in_building_its_request_fails_alone(tmp
                 raise ZeroDivisionError("the row's secret")
             return super().build(row)
 
-    feed = ShardFeed(
-        source=source,
-        plan=plan,
-        store=store,
-        builder=Builder(job, plan.columns),
-        share=share,
-        retry=None,
-        only=None,
-        on_complete=lambda shard: None,
-        stop=lambda reason, message: None,
-    )
+    work = Work(job, (), source, plan, store, Builder(job, plan.columns), RunState())
+    feed = ShardFeed(work, share, on_complete=lambda shard: None, stop=StopSignal())
     built = [request.row_id for request in feed.requests(iter(plan.shards))]
     feed.close()
 

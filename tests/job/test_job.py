@@ -11,6 +11,7 @@ import pytest
 from batchlab.errors import UsageError
 from batchlab.job import Job, endpoint_host, output_format
 from batchlab.job.file import job_from, load_job
+from batchlab.job.limits import EndpointLimits
 from batchlab.job.values import deadline_s, duration_s
 
 MINIMAL = {"input": {"path": "rows.csv"}, "request": {"model": "m", "prompt": "{text}"}}
@@ -274,3 +275,27 @@ def test_an_address_with_a_password_is_refused_without_repeating_it():
 
     assert "host.example holds a user name or password" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_the_limits_at_an_endpoint_are_its_own_or_else_the_runs():
+    found = job_from(
+        {
+            "input": {"path": "rows.jsonl"},
+            "request": {"model": "m", "prompt": "{text}"},
+            "limits": {"concurrency": 8, "rpm": 60},
+            "endpoint": [
+                {"name": "a", "base_url": "https://a.example/v1"},
+                {"name": "b", "base_url": "https://b.example/v1", "concurrency": 2, "rpm": 5, "tpm": 9},
+                {"name": "c", "preset": "ollama"},
+            ],
+        }
+    )
+
+    own, lower, queues = (found.limits_at(one) for one in found.endpoint)
+
+    assert own == EndpointLimits(8, rpm=60, start=4)
+    assert lower == EndpointLimits(2, rpm=5, tpm=9, start=2)
+    assert queues.start == queues.concurrency == 8
+    assert own.at_most(4) == EndpointLimits(4, rpm=60, start=4)
+    assert own.at_most(None) == own
+    assert [found.with_at_most(5).limits_at(one).concurrency for one in found.endpoint] == [5, 2, 5]

@@ -49,9 +49,10 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word that has no flag, in the order of the call."""
+    """A word that has no flag, in the order of the call; `many`: any number of them."""
 
     help: str = ""
+    many: bool = False
 
 
 def options(doc: str | None, **asked: object) -> argparse.Namespace:
@@ -67,7 +68,7 @@ def options(doc: str | None, **asked: object) -> argparse.Namespace:
         flag = f"--{name.replace('_', '-')}"
         match value:
             case Word():
-                parser.add_argument(name, help=value.help)
+                parser.add_argument(name, help=value.help, nargs="*" if value.many else None)
             case False:
                 parser.add_argument(flag, action="store_true", help=SHARED.get(name, ""))
             case Option():

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.proofs.arguments import Word, options
+
 MOST_ATTRIBUTES = 12
 MOST_PARAMETERS = 7
 MOST_LINES = 400
@@ -176,13 +178,14 @@ def figures(root: Path) -> dict[str, str]:
     }
 
 
-def main(roots: list[Path]) -> None:
+def main() -> None:
     """Prints the figures of each directory, one after another."""
-    for root in roots:
-        print(root if len(roots) > 1 else root.resolve().name)
+    given = options(__doc__, roots=Word("directories that hold a `batchlab/`; this tree", many=True))
+    for root in map(Path, given.roots or [Path(__file__).parents[2]]):
+        print(root if len(given.roots) > 1 else root.resolve().name)
         for name, figure in figures(root).items():
             print(f"  {name:36} {figure}")
 
 
 if __name__ == "__main__":
-    main([Path(word) for word in sys.argv[1:]] or [Path(__file__).parents[2]])
+    main()

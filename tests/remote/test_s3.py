@@ -25,6 +25,7 @@ from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
 from batchlab.remote import presence, storage
 from batchlab.runner.execute import execute
+from batchlab.runner.run_options import RunOptions
 from batchlab.store.locked import LockedRun
 from tests.canary import files_with_key
 from tests.conftest import CANARY, Finished, command, ended_here, environment
@@ -479,14 +480,14 @@ def test_an_input_that_fails_in_mid_run_ends_it_in_order_and_the_next_run_goes_o
         else:
             bucket.door.refuse.append((r"GET .*prompts.jsonl bytes=[4-9]\d{4}-", 403, DENIED))
 
-    summary = execute(described, progress="none", quiet=True, on_start=trouble)
+    summary = execute(described, RunOptions(progress="none", quiet=True, on_start=trouble))
 
     assert (summary.stopped, summary.exit_code) == ("input", 3), summary.message
     assert ("access denied" if what == "refused" else "changed") in summary.message
     assert summary.totals.rows == summary.sent < 2_000
     bucket.door.refuse.clear()
     bucket.put("prompts.jsonl", content)
-    again = execute(described, progress="none", quiet=True)
+    again = execute(described, RunOptions(progress="none", quiet=True))
     assert again.exit_code == 0
     assert again.totals.rows == 2_000
     assert provider.ledger()["billed_repeats"] == 0
@@ -528,7 +529,7 @@ def test_a_run_that_another_machine_took_stops_in_order(bucket, at, simulator, m
             "output": {"run_dir": f"{bucket.url}/runs/x"},
         }
     )
-    summary = execute(described, progress="none", quiet=True, on_start=taken)
+    summary = execute(described, RunOptions(progress="none", quiet=True, on_start=taken))
 
     assert (summary.stopped, summary.exit_code) == ("storage", 3)
     assert "elsewhere has taken the run over" in summary.message

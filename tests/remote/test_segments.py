@@ -14,12 +14,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from msgspec.structs import asdict, replace
 
 import batchlab
-from batchlab.engines.crew import Hand
+from batchlab.engines.crew import Worker as SeenWorker
+from batchlab.engines.messages import RunAt, line
 from batchlab.engines.processes import ProcessCrew
-from batchlab.engines.ray_node import Node, code_digest
-from batchlab.engines.worker_process import started_worker
+from batchlab.engines.ray.messages import CheckIn
+from batchlab.engines.ray.node import Node, code_digest
 from batchlab.job.file import job_from
 from batchlab.looking.opening import open_run
 from batchlab.looking.status import run_status
@@ -35,6 +37,7 @@ from batchlab.run_end import RunStopped
 from batchlab.runner import invocation
 from batchlab.runner.execute import execute
 from batchlab.runner.prepare import prepare
+from batchlab.runner.run_options import RunOptions
 from batchlab.store.disk.fence import FENCE_S
 from batchlab.store.journal import RESULT_KINDS, decode
 from batchlab.store.layout import Layout
@@ -283,10 +286,10 @@ def test_another_engine_goes_on_with_what_a_dead_cluster_left(shared, memory, tm
     memory.rm_file("/data/runs/x/lease.json")  # as it is two minutes after a driver died
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / where)
-    assert run_status(URL).totals.rows == 16
+    assert run_status(URL).state.totals.rows == 16
     assert not verify_run(URL).problems
 
-    done = execute(job, progress="none")
+    done = execute(job, RunOptions(progress="none"))
 
     assert (done.exit_code, done.totals.rows) == (0, ROWS), done.message
     assert provider.ledger()["billed"] == ROWS - 16
@@ -320,7 +323,7 @@ def test_a_new_generation_takes_pieces_of_the_old_one_aside(shared, memory):
     worker.segments.flush()
     memory.pipe_file("/data/in.jsonl", rows_of(ROWS + 1))
 
-    done = execute(job, progress="none", quiet=True)
+    done = execute(job, RunOptions(progress="none", quiet=True))
 
     assert (done.exit_code, done.totals.rows) == (0, ROWS + 1), done.message
     assert not objects(memory, "journal")
@@ -331,21 +334,19 @@ def test_each_node_must_read_the_token_and_write(shared, memory):
     job, _, prepared = shared
     depot = Depot(prepared.store.path, URL)
     depot.arrive("token", "0123")
-    asked = {
-        "version": batchlab.__version__,
-        "code": code_digest(Path(batchlab.__file__).parent),
-        "token": "0123",
-        "cwd": os.getcwd(),
-        "run_dir": "/nowhere",
-        "url": URL,
-        "job": job.to_dict(),
-        "spool": "/nowhere",
-        "machine": None,
-    }
+    asked = CheckIn(
+        version=batchlab.__version__,
+        code=code_digest(Path(batchlab.__file__).parent),
+        token="0123",
+        cwd=os.getcwd(),
+        machine=None,
+        run=line(RunAt(job, "/nowhere", "/nowhere", URL)),
+    )
+    nothing_there = line(RunAt(job, "/nowhere", "/nowhere", "basics://data/none"))
 
-    assert asyncio.run(Node(lambda: None).check_in(asked)) == ""
-    other = asyncio.run(Node(lambda: None).check_in({**asked, "token": "4567"}))
-    gone = asyncio.run(Node(lambda: None).check_in({**asked, "url": "basics://data/none"}))
+    assert asyncio.run(Node(lambda: None).check_in(**asdict(asked))) == ""
+    other = asyncio.run(Node(lambda: None).check_in(**asdict(replace(asked, token="4567"))))
+    gone = asyncio.run(Node(lambda: None).check_in(**asdict(replace(asked, run=nothing_there))))
 
     assert other.startswith(f"{URL} is another store there. ")
     assert gone.startswith("basics://data/none/workers/token: no such object. ")
@@ -363,19 +364,17 @@ class AwayCrew(ProcessCrew):
         self.may_repeat: set[int] | None = None
         self._killing: asyncio.Task | None = None
 
-    async def start(self, name, index, begin) -> Hand:
-        worker = await started_worker(None)
-        hand = Hand(name, worker.tell, worker.give, place=f"pid {worker.process.pid}")
-        self._processes[name] = worker, asyncio.create_task(worker.listen(hand.inbox.put_nowait))
-        home = tempfile.mkdtemp(prefix="node-")
-        worker.tell("begin", **begin, hold=name, fence_s=FENCE_S, url=URL, home=home)
+    async def start(self, begin) -> SeenWorker:
+        run, home = replace(begin.run, url=URL), tempfile.mkdtemp(prefix="node-")
+        worker = await self._started(replace(begin, run=run, fence_s=FENCE_S, home=home), None)
         if self._killing is None:
-            self._killing = asyncio.create_task(self._kill(name, worker.process.pid))
-        return hand
+            pid = self._processes[worker.name][0].pid
+            self._killing = asyncio.create_task(self._kill(worker.name, pid))
+        return worker
 
-    async def ended(self, hand):
-        ending = await super().ended(hand)
-        self.depot.leave(hand.name)
+    async def ended(self, worker):
+        ending = await super().ended(worker)
+        self.depot.leave(worker.name)
         return ending
 
     async def _kill(self, name: str, pid: int) -> None:
@@ -434,7 +433,7 @@ def test_a_killed_worker_costs_what_was_in_flight_and_one_flush(simulator, tmp_p
     job = described(provider.base_url, concurrency=8, journal_flush=1.0)
     job = dataclasses.replace(job, output=dataclasses.replace(job.output, shard_rows=150))
 
-    done = execute(job, progress="plain")
+    done = execute(job, RunOptions(progress="plain"))
 
     storage.filesystem.cache_clear()
     said = capfd.readouterr().err

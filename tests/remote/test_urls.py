@@ -26,6 +26,7 @@ from batchlab.remote import storage
 from batchlab.remote.remote_run import RemoteRun
 from batchlab.remote.urls import is_url, local_dir_of, url_problem
 from batchlab.runner.execute import execute
+from batchlab.runner.run_options import RunOptions
 from tests.conftest import CANARY
 
 
@@ -125,10 +126,11 @@ def test_local_paths_never_load_fsspec(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"text": "a"}\n')
     code = (
         "import sys; from batchlab.runner.execute import execute\n"
+        "from batchlab.runner.run_options import RunOptions\n"
         "from batchlab.looking.verify import verify_run; from batchlab.job.file import job_from\n"
         "job = job_from({'input': {'path': 'x.jsonl'}, 'endpoint': {'base_url': 'simulator'},"
         " 'request': {'model': 'm', 'prompt': '{text}'}, 'output': {'run_dir': 'r', 'file': 'o.csv'}})\n"
-        "assert execute(job, progress='none', quiet=True).exit_code == 0\n"
+        "assert execute(job, RunOptions(progress='none', quiet=True)).exit_code == 0\n"
         "assert not verify_run('r').problems\n"
         "print([name for name in sys.modules if name.split('.')[0] in {'fsspec', 's3fs'}])"
     )
@@ -158,7 +160,7 @@ def test_a_store_that_has_only_the_basics_holds_a_whole_run(memory, simulator, t
     provider = simulator()
     job = described(provider.base_url, run_dir="basics://data/runs/x")
 
-    summary = execute(job, progress="none", quiet=True)
+    summary = execute(job, RunOptions(progress="none", quiet=True))
 
     assert (summary.exit_code, summary.remote) == (0, "basics://data/runs/x"), summary.message
     assert [json.loads(line)["n"] for line in memory.cat_file("/data/out.jsonl").splitlines()] == list(
@@ -172,7 +174,7 @@ def test_a_store_that_has_only_the_basics_holds_a_whole_run(memory, simulator, t
     assert run_status("basics://data/runs/x").state.totals.answered == 50
     assert not verify_run("basics://data/runs/x").problems
     assert list(load("basics://data/runs/x")["n"]) == list(range(50))
-    again = execute(job, progress="none", quiet=True)
+    again = execute(job, RunOptions(progress="none", quiet=True))
     assert (again.exit_code, again.sent, again.totals.rows) == (0, 0, 50)
 
 
@@ -180,7 +182,10 @@ def test_verify_at_a_url_finds_a_part_that_is_not_what_was_written(memory, simul
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIMULATOR_KEY", CANARY)
     memory.pipe_file("/data/in.jsonl", b'{"text": "a"}\n{"text": "b"}\n')
-    execute(described(simulator().base_url, run_dir="basics://data/runs/x"), progress="none", quiet=True)
+    execute(
+        described(simulator().base_url, run_dir="basics://data/runs/x"),
+        RunOptions(progress="none", quiet=True),
+    )
     part = memory.cat_file("/data/runs/x/completions/part-000000.parquet")
     memory.pipe_file("/data/runs/x/completions/part-000000.parquet", part[:-9] + b"X" + part[-8:])
     (tmp_path / "elsewhere").mkdir()
@@ -196,10 +201,11 @@ def test_a_copy_can_be_added_to_a_run_that_is_there(memory, simulator, tmp_path,
     monkeypatch.setenv("SIMULATOR_KEY", CANARY)
     memory.pipe_file("/data/in.jsonl", b'{"text": "a"}\n{"text": "b"}\n')
     provider = simulator()
-    execute(described(provider.base_url, run_dir="mine"), progress="none", quiet=True)
+    execute(described(provider.base_url, run_dir="mine"), RunOptions(progress="none", quiet=True))
 
     done = execute(
-        described(provider.base_url, run_dir="mine", remote="basics://data/copy"), progress="none", quiet=True
+        described(provider.base_url, run_dir="mine", remote="basics://data/copy"),
+        RunOptions(progress="none", quiet=True),
     )
 
     assert (done.exit_code, done.sent) == (0, 0)

@@ -208,7 +208,7 @@ def test_workers_that_die_again_and_again_end_the_run(batchlab, simulator, rows_
     """A module that shadows ours kills every worker as it starts."""
     server, rows = simulator(), rows_file(150)
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\nif 'batchlab.engines.start' in sys.orig_argv: os._exit(9)\n"
+        "import os, sys\nif 'batchlab.engines.worker' in sys.orig_argv: os._exit(9)\n"
     )
 
     done = batchlab(*job(server.base_url, rows, *SPREAD), PYTHONPATH=str(tmp_path))

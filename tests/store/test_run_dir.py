@@ -13,13 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.records import LATER_COLUMNS, RESULT_COLUMNS, ChatRequest, Shard, Usage
+from batchlab.records import ChatRequest, Shard, Usage
+from batchlab.result_columns import RESULT_COLUMNS, columns_since
 from batchlab.store.generations import Generation
 from batchlab.store.journal import encode
 from batchlab.store.locked import LockedRun
 from batchlab.store.parts import part_results, part_totals
 from batchlab.store.swap import swap_pending
 from batchlab.store.verify import verify
+from batchlab.store.view import RunView
+from batchlab.store.working import WorkingRun
 from batchlab.totals import RunningTotals, Totals, totals_of
 from tests.store.manifests import manifest
 from tests.store.shard_results import shard_results
@@ -256,6 +259,31 @@ def test_verify_finds_a_flipped_bit_a_missing_row_and_a_stranger(run):
     assert "no input row belongs to" in verify(run, []).problems[0]
 
 
+def test_what_must_not_be_called_is_not_there(run):
+    """A reader leaves all as it is, and a worker can only open shards."""
+    filled(run)
+    opened = run.open_shard(Shard(1, 5, 5))
+    opened.append(completion(5))
+    opened.close()
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    view = RunView.open(run.path)
+
+    assert view.totals().rows == 6
+    assert (view.sealed(), view.unsealed(), view.shards_with_failures()) == ({0}, {1}, set())
+    assert [len(list(view.shard_results(index))) for index in (0, 1, 2)] == [5, 1, 0]
+    assert len(list(view.all_results())) == 6
+    assert [table.num_rows for table in view.shard_tables(SHARD, lambda: INPUT)] == [5]
+    assert (view.error_counts(), view.lock_holder(), view.roll()) == ({}, os.getpid(), None)
+    assert list(view.digests()) == [view.part(0).name]
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+    def offers(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert offers(WorkingRun) - offers(RunView) == {"check_disk", "close", "open_shard", "synced_results"}
+    assert offers(LockedRun) - offers(WorkingRun) >= {"create", "write_manifest", "take_next", "write_roll"}
+
+
 def test_the_run_directory_is_private_whatever_the_umask(tmp_path):
     old = os.umask(0)
     try:
@@ -383,7 +411,7 @@ def test_a_crash_at_any_step_of_the_swap_is_finished_by_the_next_lock(tmp_path, 
 @pytest.mark.parametrize("written_as", [1, 2])
 def test_a_part_of_an_earlier_batchlab_is_read_with_nulls_for_later_columns(run, written_as):
     """Its input may even have a column of such a name, which is no result."""
-    later = {name for since, names in LATER_COLUMNS.items() if written_as < since for name in names}
+    later = set(columns_since(written_as))
     taken = min(later)
     inputs = INPUT.append_column(taken, pa.array(["mine"] * 5))
     opened = run.open_shard(SHARD)

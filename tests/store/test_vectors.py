@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from batchlab.records import RESULT_COLUMNS, ChatRequest, Completion, Failure, Reply, Shard, Timing, Usage
+from batchlab.records import ChatRequest, Completion, Failure, Reply, Shard, Timing, Usage
+from batchlab.result_columns import RESULT_COLUMNS
 from batchlab.store.generations import Generation
 from batchlab.store.journal import decode, result_of, result_record
 from batchlab.store.locked import LockedRun

@@ -31,7 +31,6 @@ _METHODS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
             "force_close": (),
             "is_connected": (),
             "read": (),
-            "resume_reading": ("resume_parser",),
             "set_exception": ("exc",),
             "set_response_params": ("read_until_eof",),
         },
@@ -102,7 +101,6 @@ async def _lacking_inside() -> list[str]:
         ("ResponseHandler._buffer", hasattr(handler, "_buffer")),
         ("ResponseHandler._parser", hasattr(handler, "_parser")),
         ("ResponseHandler._payload", hasattr(handler, "_payload")),
-        ("ResponseHandler._reading_paused", hasattr(handler, "_reading_paused")),
         (
             "ClientRequest.headers",
             hasattr(aiohttp.ClientRequest("POST", URL("http://host/"), data=b"", loop=loop), "headers"),

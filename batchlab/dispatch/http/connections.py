@@ -116,7 +116,7 @@ class AskedHandler(ResponseHandler):
         self._parsing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
+        """The connection stands: its socket is kept, to look at."""
         super().connection_made(transport)
         seen = transport.get_extra_info("socket")
         if seen is not None:
@@ -146,15 +146,6 @@ class AskedHandler(ResponseHandler):
             self._owed, self._unheard, self._came = True, size, b""
             return True
         return False
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """Goes on with what was read before a pause.
-
-        aiohttp's readers call it after each piece that they take, paused or not, and the parser is then
-        run over nothing: 3 µs an answer. It holds something back only when it was paused.
-        """
-        if self._reading_paused:
-            super().resume_reading(resume_parser)
 
     def data_received(self, data: bytes) -> None:
         """Takes what came; what nobody asked for drops the connection."""
@@ -193,9 +184,9 @@ class AskedHandler(ResponseHandler):
             return True
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        """See `ResponseHandler`, which has closed the connection when it says what is no HTTP.
+        """Keeps an answer that came whole before what is no HTTP; aiohttp has closed the connection then.
 
-        An answer that came before that is kept. Of one whose head was read earlier, the reader has it.
+        Of one whose head was read earlier, the reader has it.
         """
         if self._parsing and isinstance(exc, HttpProcessingError):
             came, self._came = self._came, None
@@ -217,14 +208,14 @@ class AskedHandler(ResponseHandler):
             content.set_exception(aiohttp.ClientPayloadError("what follows in the answer is no HTTP"))
 
     def eof_received(self) -> None:
-        """See `asyncio.Protocol`; over TLS the end of the connection may be long in coming."""
+        """The server sends no more; over TLS the end of the connection may be long in coming."""
         if self._owed:
             super().eof_received()
         else:
             self._drop("the connection was closed before the request was sent")
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """See `asyncio.Protocol`."""
+        """The connection is gone; who is about to send over it gets `UnaskedError`."""
         if not self._owed and self.exception() is None:
             self._fail("the connection was closed before the request was sent")
         super().connection_lost(exc)
@@ -254,7 +245,7 @@ class AskingRequest(aiohttp.ClientRequest):
     async def write_bytes(
         self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
     ) -> None:
-        """See `aiohttp.ClientRequest`. The head waits in `writer`, to leave with the body."""
+        """Writes the body, and with it the head, which waits in `writer`; neither where the server spoke."""
         protocol = conn.protocol
         # the head's size is not known here: an answer to the head alone is taken for one that crossed
         if isinstance(protocol, AskedHandler) and not protocol.departs(content_length or 1):

@@ -29,7 +29,7 @@ MIN_CHECK_S, MAX_CHECK_S = 0.02, 1.0
 
 
 class PooledResponse:
-    """A response whose head has arrived; see `WireResponse`."""
+    """One exchange over a connection: the request that is to leave, and the response that comes."""
 
     __slots__ = (
         "_connection",
@@ -55,13 +55,13 @@ class PooledResponse:
         watch.open.add(self)
 
     def send(self, data: bytes) -> None:
-        """See `departures.Departing`."""
+        """Lets the request go, unless the connection spoke before it was asked."""
         protocol = self._connection.protocol
         if protocol is not None and protocol.departs(len(data)):  # type: ignore[attr-defined]  # ours
             protocol.transport.write(data)  # type: ignore[union-attr]  # it has one if it departs
 
     async def gathered(self) -> bytes:
-        """See `WireResponse.gathered`."""
+        """What has arrived of the body by the next look, which is shared by all streams; b"" at its end."""
         content = self.content
         if not content.is_eof() and content.exception() is None:
             if self._waiter is None:
@@ -78,7 +78,7 @@ class PooledResponse:
             self._waiter.set_result(None)
 
     def release(self) -> None:
-        """See `WireResponse.release`. The connector closes what has a rest of a body."""
+        """Gives the connection back; the connector closes what has a rest of a body."""
         self._watch.open.discard(self)
         self._connection.release()
 
@@ -151,7 +151,7 @@ class _Watch:
 
 
 class PooledWire:
-    """See `wire.Wire`, and the module's docstring."""
+    """POSTs to one URL over a connector's connections, with one head and one watch for all."""
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ class PooledWire:
         await self._connector.close()
 
     async def post(self, body: bytes) -> PooledResponse:
-        """See `Wire.post`."""
+        """The response to one POST, which leaves with the others of this turn of the event loop."""
         while True:
             connection = await self._connected()
             protocol = connection.protocol

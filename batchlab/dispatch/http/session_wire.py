@@ -55,8 +55,8 @@ class SessionWire:
         await self._session.close()
 
     async def post(self, body: bytes) -> WireResponse:
-        """See `Wire.post`."""
-        self._departures.write()  # the session sends when it likes
+        """The response to one POST; its record is written first, because the session sends when it likes."""
+        self._departures.write()
         while True:
             try:
                 return _SessionResponse(
@@ -70,7 +70,7 @@ class SessionWire:
 
 
 class _SessionResponse:
-    """See `WireResponse`."""
+    """aiohttp's response, which reads what has come in pieces as they came."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.status = response.status

@@ -16,7 +16,7 @@ from batchlab.inputs.conversations import message_bytes, without_absent
 from batchlab.inputs.templates import RowProblem
 from batchlab.job import TASK_PATHS
 from batchlab.protocol.embeddings import input_count
-from batchlab.records import VECTOR_COLUMNS
+from batchlab.result_columns import VECTOR_COLUMNS
 
 COLUMNS = ("custom_id", "method", "url", "body")
 BODY = "body"

@@ -19,7 +19,8 @@ from batchlab.looking.books import input_table, prices_of, run_frame
 from batchlab.looking.phrases import cost_text, counted, duration, finish_text
 from batchlab.looking.report.cost import WORDS, cost_table, prepared
 from batchlab.looking.report.data import ErrorView, ReportData, RowView
-from batchlab.records import RESULT_COLUMNS, VECTOR_COLUMNS, Row
+from batchlab.records import Row
+from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
 from batchlab.store.history import history_lines
 from batchlab.store.parts import PartFile, open_part
 from batchlab.store.view import RunView

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,6 @@ import orjson
 from batchlab.arrow import pa, pc
 from batchlab.protocol.finish import unknown_finish
 from batchlab.records import (
-    RESULT_COLUMNS,
     RETRYABLE_ERRORS,
     Completion,
     Failure,
@@ -25,6 +25,7 @@ from batchlab.records import (
     Timing,
     Usage,
 )
+from batchlab.result_columns import COLUMNS, RESULT_COLUMNS, At, Kind, columns_at
 from batchlab.store.columns.vectors import vector_columns
 from batchlab.store.journal import ResultValues
 from batchlab.totals import Totals, WordCounts
@@ -32,62 +33,26 @@ from batchlab.totals import Totals, WordCounts
 MAX_INT16 = 32_767
 
 
-def _field(name: str, kind: pa.DataType, otel: str = "") -> pa.Field:
-    return pa.field(name, kind, metadata={"otel": otel} if otel else None)
-
-
 @cache
 def result_schema() -> pa.Schema:
     """The result columns' types."""
-    word = pa.dictionary(pa.int16(), pa.string())
-    schema = pa.schema(
+    types = {
+        Kind.INT: pa.int64(),
+        Kind.COUNT: pa.int16(),
+        Kind.USD: pa.float64(),
+        Kind.MS: pa.float32(),
+        Kind.TIME: pa.timestamp("us", tz="UTC"),
+        Kind.TEXT: pa.string(),
+        Kind.LONG_TEXT: pa.large_string(),
+        Kind.WORD: pa.dictionary(pa.int16(), pa.string()),
+        Kind.HASH: pa.binary(16),
+    }
+    return pa.schema(
         [
-            _field("row_id", pa.int64()),
-            _field("custom_id", pa.string()),
-            _field("status", word),
-            _field("completion", pa.large_string(), "gen_ai.output.messages"),
-            _field("reasoning", pa.large_string()),
-            _field("refusal", pa.string()),
-            _field("tool_calls", pa.string()),
-            _field("choices", pa.large_string()),
-            _field("logprobs", pa.large_string()),
-            _field("parsed", pa.string()),
-            _field("parsed_note", word),
-            _field("corrections", pa.int16()),
-            _field("finish_reason", word, "gen_ai.response.finish_reasons"),
-            _field("prompt_tokens", pa.int64(), "gen_ai.usage.input_tokens"),
-            _field("completion_tokens", pa.int64(), "gen_ai.usage.output_tokens"),
-            _field("total_tokens", pa.int64()),
-            _field("cached_tokens", pa.int64(), "gen_ai.usage.cache_read.input_tokens"),
-            _field("cache_write_tokens", pa.int64(), "gen_ai.usage.cache_creation.input_tokens"),
-            _field("reasoning_tokens", pa.int64(), "gen_ai.usage.reasoning.output_tokens"),
-            _field("wasted_prompt_tokens", pa.int64()),
-            _field("wasted_completion_tokens", pa.int64()),
-            _field("usage_raw", pa.string()),
-            _field("cost_usd", pa.float64()),
-            _field("cost_wasted_usd", pa.float64()),
-            _field("attempts", pa.int16()),
-            _field("cut_off", pa.int16()),
-            _field("error_class", word, "error.type"),
-            _field("error_code", pa.int16()),
-            _field("error_message", pa.string()),
-            _field("error_raw", pa.string()),
-            _field("endpoint", word),
-            _field("service_tier", word, "openai.response.service_tier"),
-            _field("model", pa.string(), "gen_ai.response.model"),
-            _field("response_id", pa.string(), "gen_ai.response.id"),
-            _field("request_id", pa.string()),
-            _field("system_fingerprint", pa.string(), "openai.response.system_fingerprint"),
-            _field("started_at", pa.timestamp("us", tz="UTC")),
-            _field("finished_at", pa.timestamp("us", tz="UTC")),
-            _field("latency_ms", pa.float32()),
-            _field("queue_ms", pa.float32()),
-            _field("ttft_ms", pa.float32()),
-            _field("request_hash", pa.binary(16)),
+            pa.field(column.name, types[column.kind], metadata={"otel": column.otel} if column.otel else None)
+            for column in COLUMNS.values()
         ]
     )
-    assert tuple(schema.names) == RESULT_COLUMNS
-    return schema
 
 
 def values_of(result: Result) -> ResultValues:
@@ -97,41 +62,8 @@ def values_of(result: Result) -> ResultValues:
 
 
 _NOTHING: ResultValues = {}
-# result columns whose value stands under the column's own name
-_OWN = (
-    "error_class",
-    "error_message",
-    "error_code",
-    "error_raw",
-    "endpoint",
-    "request_id",
-    "wasted_prompt_tokens",
-    "wasted_completion_tokens",
-    "cost_usd",
-    "cost_wasted_usd",
-)
-_OF_REPLY = (
-    "completion",
-    "reasoning",
-    "refusal",
-    "tool_calls",
-    "choices",
-    "logprobs",
-    "finish_reason",
-    "model",
-    "response_id",
-    "system_fingerprint",
-    "service_tier",
-)
-_OF_USAGE = (
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-)
-_OF_TIMING = ("latency_ms", "queue_ms", "ttft_ms")
+_OWN, _OF_REPLY = columns_at(At.RESULT), columns_at(At.REPLY)
+_OF_USAGE, _OF_TIMING = columns_at(At.USAGE), columns_at(At.TIMING)
 
 
 def result_columns(
@@ -255,28 +187,13 @@ def result_of_columns(row: dict[str, Any], vectors: tuple[str, ...] | None) -> R
             queue_ms=row["queue_ms"],
             ttft_ms=row["ttft_ms"],
         )
-    common = {
-        name: row[name]
-        for name in (
-            "row_id",
-            "custom_id",
-            "attempts",
-            "endpoint",
-            "request_id",
-            "wasted_prompt_tokens",
-            "wasted_completion_tokens",
-            "cost_wasted_usd",
-        )
-    }
-    common |= {
-        "cut_off": row["cut_off"] or 0,
+    common: dict[str, Any] = {
         "request_hash": row["request_hash"] or b"",
         "timing": timing,
-        "error_class": row["error_class"],
+        "cut_off": row["cut_off"] or 0,
     }
     if row["status"] == "failed":
-        own = {name: row[name] for name in ("error_code", "error_message", "error_raw")}
-        return Failure(**common, **own)
+        return Failure(**_fields_in(Failure, row) | common)
     usage = Usage(raw=row["usage_raw"], **{name: row[name] for name in _OF_USAGE})
     reply = Reply(
         usage=usage,
@@ -286,4 +203,14 @@ def result_of_columns(row: dict[str, Any], vectors: tuple[str, ...] | None) -> R
     parsed = None
     if row["corrections"] is not None:
         parsed = Parsed(row["parsed"], row["parsed_note"], row["corrections"], row["error_message"])
-    return Completion(**common, status=row["status"], reply=reply, cost_usd=row["cost_usd"], parsed=parsed)
+    return Completion(**_fields_in(Completion, row) | common | {"reply": reply, "parsed": parsed})
+
+
+def _fields_in(kind: type[Result], row: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a result that are columns under their own names."""
+    return {name: row[name] for name in _FIELDS[kind]}
+
+
+_FIELDS = {
+    kind: [field.name for field in fields(kind) if field.name in COLUMNS] for kind in (Completion, Failure)
+}

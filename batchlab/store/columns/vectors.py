@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from batchlab.arrow import pa
 from batchlab.protocol.embeddings import ITEM_BYTES, vector_bytes, vector_text
-from batchlab.records import VECTOR_COLUMNS
+from batchlab.result_columns import VECTOR_COLUMNS
 
 ONE, SEVERAL = VECTOR_COLUMNS
 

@@ -17,16 +17,18 @@ import contextlib
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.crew import Ending, Hand
-from batchlab.engines.foreman import Foreman
+from batchlab.engines.crew import Ending, Worker
+from batchlab.engines.endpoint import Endpoint
+from batchlab.engines.foreman.engine import Foreman
 from batchlab.engines.lender import next_lender
-from batchlab.engines.local import Endpoint
+from batchlab.engines.messages import Begin
+from batchlab.engines.work import Work
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
@@ -111,20 +113,15 @@ class FakeEngine:
             self.rng.shuffle(shards)
             earlier, _ = store.standing(shards)
             self.crew = FakeCrew(self)
-            foreman = Foreman(
-                job=self.job,
-                endpoints=[Endpoint(self.job.endpoint[0], "", None, None)],
-                source=self.source,
-                plan=self.plan,
-                store=store,
-                builder=RequestBuilder(self.job, self.plan.columns),
-                observer=self,
-                before=RunState(rows=self.plan.rows, earlier=earlier),
-                crew=self.crew,
-                spool=self.path / "none",
+            before = RunState(rows=self.plan.rows, earlier=earlier)
+            endpoint, builder = (
+                Endpoint(self.job.endpoint[0], "", None, None),
+                RequestBuilder(self.job, self.plan.columns),
             )
+            work = Work(self.job, (endpoint,), self.source, self.plan, store, builder, before)
+            foreman = Foreman(self, self.crew)
             try:
-                await foreman.run(self.stop, shards=shards)
+                await foreman.run(work, self.stop, retry=None, shards=shards)
             except* Killed:
                 raise Killed from None
             return self.stop.reason
@@ -209,28 +206,28 @@ class FakeCrew:
         self.lender = Lender(terms)
         return FakeLender(self)
 
-    async def start(self, name: str, index: int, begin: Mapping[str, Any]) -> Hand:
-        worker = self._workers[name] = FakeWorker(self.engine, name)
-        worker.hand = Hand(name, worker.tell, worker.given.put_nowait)
-        worker.task = asyncio.create_task(worker.live())
-        return worker.hand
+    async def start(self, begin: Begin) -> Worker:
+        fake = self._workers[begin.name] = FakeWorker(self.engine, begin.name)
+        fake.seen = Worker(begin.name, fake.tell, fake.given.put_nowait)
+        fake.task = asyncio.create_task(fake.live())
+        return fake.seen
 
-    async def ended(self, hand: Hand) -> Ending:
-        if hand.name in self._out_of_reach:
+    async def ended(self, worker: Worker) -> Ending:
+        if worker.name in self._out_of_reach:
             return Ending("out of reach", certain=False)
         with contextlib.suppress(Killed, asyncio.CancelledError):
-            await self._workers[hand.name].task
+            await self._workers[worker.name].task
         return Ending("killed")
 
-    async def gone_for_certain(self, hand: Hand) -> None:
-        worker = self._workers[hand.name]
+    async def gone_for_certain(self, worker: Worker) -> None:
+        fake = self._workers[worker.name]
         if self.engine.what == "lost":
-            while self.engine.now < self._out_of_reach[hand.name] + FENCE_S and not worker.task.done():
+            while self.engine.now < self._out_of_reach[worker.name] + FENCE_S and not fake.task.done():
                 self.engine.now += STEP_S  # somebody has to, when all the others wait
                 await asyncio.sleep(0)
-            self.kill(hand.name)
+            self.kill(worker.name)
         else:
-            self.engine.cut_off(hand.name)  # it goes on: what it sends may be billed twice
+            self.engine.cut_off(worker.name)  # it goes on: what it sends may be billed twice
 
     async def close(self) -> None:
         for name, worker in self._workers.items():
@@ -255,7 +252,7 @@ class FakeCrew:
 
     def lose(self, name: str) -> None:
         self._out_of_reach[name] = self.engine.now
-        self._workers[name].hand.inbox.put_nowait(None)
+        self._workers[name].seen.inbox.put_nowait(None)
 
     def lose_lender(self) -> None:
         self.lender = next_lender(self._terms)

@@ -8,14 +8,22 @@ import contextvars
 import math
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-import orjson
-
 from batchlab.costs.price import Ceiling, Price
 from batchlab.dispatch.rate.controller import Permit
 from batchlab.dispatch.rate.slots import Stopped
-from batchlab.engines.crew import Hand
-from batchlab.engines.messages import line
+from batchlab.engines.crew import Worker
+from batchlab.engines.messages import (
+    Asked,
+    FromWorker,
+    Granted,
+    Left,
+    Sealed,
+    ShardWanted,
+    Stop,
+    ToWorker,
+    from_worker,
+    line,
+)
 from batchlab.lending.borrower import Borrower
 from batchlab.lending.budget import LeasedBudget
 from batchlab.lending.controller import LeasedController
@@ -50,7 +58,7 @@ class DriverKilled(Killed):
 class FakeWorker:
     """A worker as `engines.worker` is one, with a provider that always answers."""
 
-    hand: Hand
+    seen: Worker
     task: asyncio.Task[None]
 
     def __init__(self, engine: FakeEngine, name: str) -> None:
@@ -61,17 +69,18 @@ class FakeWorker:
         self._open: list[Any] = []
         self._sealed: set[int] = set()
 
-    def tell(self, kind: str, **values: Any) -> None:
-        if kind == "grant":
-            self._leases.put_nowait(msgspec.convert(values["grant"], Lease))
-        elif kind == "stop":
-            self._over.set()
-            if hasattr(self, "budget"):
-                self.budget.stop()
+    def tell(self, message: ToWorker) -> None:
+        match message:
+            case Granted(lease):
+                self._leases.put_nowait(lease)
+            case Stop():
+                self._over.set()
+                if hasattr(self, "budget"):
+                    self.budget.stop()
 
-    def say(self, kind: str, **values: Any) -> None:
+    def say(self, message: FromWorker) -> None:
         if not self.engine.crew.is_out_of_reach(self.name):
-            self.hand.inbox.put_nowait(orjson.loads(line(kind, **values)))
+            self.seen.inbox.put_nowait(from_worker(line(message)))
 
     async def live(self) -> None:
         engine = self.engine
@@ -98,13 +107,13 @@ class FakeWorker:
                 if shard.shard.index not in self._sealed:
                     shard.close()
             self.store.close()
-            self.say("end", state=RunState(), spent=(self.budget.spent.usd, 0.0), error=None)
+            self.say(Left(RunState(), self.budget.spent, None))
         except* DriverKilled:
             raise DriverKilled from None
         except* Killed:
             raise Killed from None
         finally:
-            self.hand.inbox.put_nowait(None)
+            self.seen.inbox.put_nowait(None)
 
     def _leave(self) -> None:
         self.engine.crew.has_died(self.name)
@@ -119,7 +128,7 @@ class FakeWorker:
                 lease = engine.crew.lender.lease(self.name, demand, asked_at)
                 if lease is not None:
                     self._leases.put_nowait(lease)
-            self.say("ask", demand=msgspec.to_builtins(demand), state=RunState())
+            self.say(Asked(demand, RunState()))
             while self._leases.empty():
                 await engine.step()
                 self.store.fence.check()
@@ -131,7 +140,7 @@ class FakeWorker:
 
     async def _rows(self) -> Any:
         while not self._over.is_set():
-            self.say("more")
+            self.say(ShardWanted())
             while self.given.empty():
                 await self.engine.step()
             if (index := self.given.get_nowait()) is None:
@@ -197,4 +206,4 @@ class FakeWorker:
         if shard.shard.index not in self._sealed:
             self._sealed.add(shard.shard.index)
             totals = shard.seal(self.engine.source.table(shard.shard, self.engine.plan))
-            self.say("sealed", shard=shard.shard.index, retryable=totals.retryable_failed)
+            self.say(Sealed(shard.shard.index, totals.retryable_failed))

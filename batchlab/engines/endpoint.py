@@ -1,0 +1,55 @@
+"""Where requests go now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from batchlab.costs.pricing import PriceBook
+from batchlab.dispatch.http.transport import HttpTransport
+from batchlab.job import EndpointJob, Job
+from batchlab.job.key import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A job's endpoint with the address it really has, its key and its prices.
+
+    Attributes:
+        note: tells a person what was started for it, if anything.
+    """
+
+    job: EndpointJob
+    base_url: str
+    key: Secret | None
+    prices: PriceBook
+    note: str = ""
+
+
+def transport_to(
+    endpoint: Endpoint,
+    job: Job,
+    *,
+    stream: bool | None = None,
+    write: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> HttpTransport:
+    """The connection to an endpoint as the job wants it; `stream` wins over the job's own.
+
+    `write` is called before requests leave, `say` is told what a person should know of the way there.
+    """
+    described, asked = endpoint.job, job.request.model
+    return HttpTransport(
+        endpoint.base_url,
+        key=endpoint.key,
+        limits=job.limits,
+        task=job.request.task,
+        stream=job.request.stream if stream is None else stream,
+        service=described.service,
+        model=(asked, described.model) if described.model is not None else None,
+        ca_bundle=described.ca_bundle,
+        insecure=described.insecure,
+        trust_env=described.trust_env,
+        write=write,
+        say=say,
+    )

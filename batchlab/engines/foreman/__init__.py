@@ -1,0 +1,1 @@
+"""The engine that spreads the shards of a run over several workers."""

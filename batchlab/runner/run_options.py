@@ -1,0 +1,47 @@
+"""How a job is run, beside what it says itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchlab.engines.observer import Taker
+    from batchlab.runner.interrupt import Interrupt
+    from batchlab.store.asking import AskAgain
+    from batchlab.store.locked import LockedRun
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What whoever starts a run decides about it, and the job does not.
+
+    Attributes:
+        fresh: go on although the request settings changed.
+        retry: which failed rows of sealed shards to ask again; None for none.
+        progress: `auto`, `bar`, `plain`, `json` or `none`.
+        quiet: say nothing but progress.
+        command: what to type to go on, said when the run stops early.
+        signals: handle SIGINT, SIGTERM and SIGHUP (main thread only).
+        only: send these rows and no others; the run then stops with the reason `pilot`.
+        on_start: called with the locked run directory before anything is sent.
+        interrupt: ends the run from another thread.
+        taker: gets each result as it arrives, and may hold the run back.
+        closing_lines: whether the summary is said at the end.
+    """
+
+    fresh: bool = False
+    retry: AskAgain | None = None
+    progress: str = "auto"
+    quiet: bool = False
+    command: str = ""
+    signals: bool = False
+    only: frozenset[int] | None = None
+    on_start: Callable[[LockedRun], None] | None = None
+    interrupt: Interrupt | None = None
+    taker: Taker | None = None
+    closing_lines: bool = True
+
+
+DEFAULT = RunOptions()
