@@ -40,7 +40,7 @@ from batchlab.store.layout import (
 )
 from batchlab.store.losses import find_losses, give_up, loss_text
 from batchlab.store.manifest import Manifest, Ownership, write_manifest
-from batchlab.store.working import WorkingRun
+from batchlab.store.view import RunView
 from batchlab.totals import Totals
 
 MANY = 3  # parts that are left for the end: more take long enough to be announced
@@ -247,7 +247,7 @@ class Mirror:
 
         Raises UsageError.
         """
-        run = WorkingRun(self._run, manifest)
+        run = RunView(self._run, manifest)
         losses = find_losses(run)
         came = {part_key(index) for name in self._copy.came() if (index := part_number(name)) is not None}
         lost = [loss for loss in losses if loss.name in came]

@@ -121,7 +121,7 @@ class LockedRun(WorkingRun):
         self.manifest = manifest
         digest = plan_digest(manifest.plan)
         if self.noted().plan != digest:
-            self.note(plan_record(digest))
+            ChecksumLog(self.path).append(plan_record(digest))
 
     def take_next(self, manifest: Manifest) -> None:
         """Makes what was built in `next/` the run's generation (`generations`)."""
@@ -168,7 +168,8 @@ class LockedRun(WorkingRun):
         """
         shards = sorted(self.unsealed())
         if shards:
-            self.note(*(left_record(self.layout, index, self.shard_books(index)[0]) for index in shards))
+            records = (left_record(self.layout, index, self.shard_books(index)[0]) for index in shards)
+            ChecksumLog(self.path).append(*records)
 
     def let_go(self) -> None:
         """Other processes will open the shards: those that `standing` has opened are closed."""

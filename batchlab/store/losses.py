@@ -18,6 +18,7 @@ from pathlib import Path
 from batchlab.records import Shard
 from batchlab.store.checksums import (
     GIVEN_UP,
+    ChecksumLog,
     PartNotes,
     append_records,
     given_up_record,
@@ -28,7 +29,6 @@ from batchlab.store.disk.files import disk_errors, moved
 from batchlab.store.layout import JOURNALS, JournalName, Layout, part_key, part_name
 from batchlab.store.parts import file_digest
 from batchlab.store.view import RunView
-from batchlab.store.working import WorkingRun
 from batchlab.totals import Totals
 
 _MARK, _LEAST_BYTES = b"PAR1", 12  # at both ends of a Parquet file
@@ -81,7 +81,7 @@ def find_losses(run: RunView) -> list[Loss]:
     return [loss for loss in found if (loss.name, loss.why) in again]
 
 
-def give_up(run: WorkingRun, losses: Sequence[Loss]) -> None:
+def give_up(run: RunView, losses: Sequence[Loss]) -> None:
     """Goes on without what is lost: its rows have no result any more, its cost stays in the books.
 
     A file in its place is kept beside it as `NAME.damaged`. Raises RunStopped (disk).
@@ -110,23 +110,24 @@ def give_up(run: WorkingRun, losses: Sequence[Loss]) -> None:
             with disk_errors(path):
                 moved(path, _beside(path))
         notes.append(given_up_record(path.name))
-    run.note(*notes)
+    ChecksumLog(run.path).append(*notes)
 
 
-def take_back(run: WorkingRun) -> list[str]:
+def take_back(run: RunView) -> list[str]:
     """Names of parts that were given up, and are there again as they were: they are kept, and no loss."""
-    noted, found = run.noted(), []
+    log = ChecksumLog(run.path)
+    noted, found = log.noted(), []
     open_shards = run.unsealed()
     for index in sorted(run.part_sizes().keys() - open_shards):
         notes = noted.parts.get(part_name(index))
         if notes is None or notes.is_due:
             continue
         digest = file_digest(run.part(index))
-        if (record := run.last_note(part_name(index), digest)) is None:
+        if (record := log.last(part_name(index), digest)) is None:
             continue
         key = {"generation": run.manifest.generation, "name": part_key(index), "blake2b": digest}
         append_records(run.layout.lost, [{**key, "rows": 0, "totals": asdict(Totals())}])
-        run.note(record)
+        log.append(record)
         found.append(part_key(index))
     return found
 

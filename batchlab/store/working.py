@@ -5,12 +5,9 @@ That is all a worker has. Only who holds the run's lock has more (`locked`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from batchlab.records import Shard
-from batchlab.store.checksums import ChecksumLog
 from batchlab.store.disk.ballast import Ballast
 from batchlab.store.disk.fence import AnyFence, NoFence
 from batchlab.store.disk.sync import SyncGroup
@@ -71,14 +68,6 @@ class WorkingRun(RunView):
             fence=self.fence,
             retry=retry,
         )
-
-    def note(self, *records: Mapping[str, Any]) -> None:
-        """Adds to what must be there (`checksums`). Raises RunStopped (disk)."""
-        ChecksumLog(self.path).append(*records)
-
-    def last_note(self, part: str, digest: str) -> dict[str, Any] | None:
-        """What was noted last of this version of a part."""
-        return self._checksums.last(part, digest)
 
     def close(self) -> None:
         """Syncs what is left. Raises RunStopped (disk, storage)."""

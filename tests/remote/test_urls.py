@@ -256,7 +256,7 @@ def copied(memory, simulator, tmp_path, monkeypatch):
     memory.pipe_file("/data/in.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     provider = simulator()
     job = described(provider.base_url, run_dir="basics://data/runs/x")
-    assert execute(job, progress="none", quiet=True).exit_code == 0
+    assert execute(job, RunOptions(progress="none", quiet=True)).exit_code == 0
     return job, provider
 
 
@@ -272,7 +272,7 @@ def test_a_part_that_is_gone_here_is_brought_back_from_the_url(copied, capfd):
     part.unlink()
     assert verify_run("basics://data/runs/x").exit_code == 1
 
-    again = execute(job, progress="none")
+    again = execute(job, RunOptions(progress="none"))
 
     assert (again.exit_code, again.sent) == (0, 0)
     assert "was gone; brought back from basics://data/runs/x" in capfd.readouterr().err
@@ -292,10 +292,10 @@ def test_a_part_that_is_gone_at_the_url_is_refused_there_until_its_loss_is_accep
     assert verified.exit_code == 1
     assert "basics://data/runs/x/completions/part-000001.parquet: gone (20 rows" in verified.problems[0]
     with pytest.raises(UsageError, match="part-000001.parquet: gone"):
-        execute(job, progress="none", quiet=True)
+        execute(job, RunOptions(progress="none", quiet=True))
     assert provider.ledger()["billed"] == 50
     accepted = replace(job, output=replace(job.output, accept_lost_parts=True))
-    done = execute(accepted, progress="none", quiet=True)
+    done = execute(accepted, RunOptions(progress="none", quiet=True))
 
     assert (done.exit_code, done.sent, done.totals.rows) == (0, 20, 50)
     assert done.totals.wasted_completion_tokens > 0
@@ -314,7 +314,7 @@ def test_a_part_that_had_not_come_to_the_url_is_asked_again_elsewhere_and_said(
     elsewhere(tmp_path, monkeypatch)
     assert verify_run("basics://data/runs/x").exit_code == 3
 
-    done = execute(job, progress="none")
+    done = execute(job, RunOptions(progress="none"))
 
     assert (done.exit_code, done.sent) == (0, 10)
     assert "not here: completions/part-000002.parquet: gone (10 rows" in capfd.readouterr().err
@@ -325,7 +325,7 @@ def test_a_part_that_is_gone_at_the_url_comes_there_again_from_here(copied, memo
     job, provider = copied
     memory.rm("/data/runs/x/completions/part-000001.parquet")
 
-    assert execute(job, progress="none", quiet=True).exit_code == 0
+    assert execute(job, RunOptions(progress="none", quiet=True)).exit_code == 0
 
     assert memory.exists("/data/runs/x/completions/part-000001.parquet")
     assert provider.ledger()["billed"] == 50

@@ -9,7 +9,7 @@ import pytest
 
 from batchlab.errors import CorruptRun
 from batchlab.records import Shard
-from batchlab.store.checksums import Checksums, given_up_record
+from batchlab.store.checksums import ChecksumLog, Checksums, given_up_record
 from batchlab.store.locked import LockedRun
 from batchlab.store.losses import find_losses, give_up, loss_text, take_back
 from batchlab.store.shard import OpenShard
@@ -127,7 +127,7 @@ def test_the_same_loss_counts_once_when_a_crash_comes_between_the_two_logs(run, 
     paid = filled(run).totals().spent_usd
     run.layout.part(0).unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(run, "note", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(ChecksumLog, "append", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             give_up(run, find_losses(run))
 
@@ -225,7 +225,7 @@ def test_an_earlier_version_s_notes_say_less_and_are_read(run):
     )
     assert record is not None
     (run.path / "checksums.log").unlink()
-    run.note({"part": record["part"], "blake2b": record["blake2b"]})
+    ChecksumLog(run.path).append({"part": record["part"], "blake2b": record["blake2b"]})
     assert lost(run) == []
     run.layout.part(0).unlink()
 
@@ -233,7 +233,7 @@ def test_an_earlier_version_s_notes_say_less_and_are_read(run):
 
     assert "of unknown cost" in loss_text(loss)
     assert loss.waste.unpriced == 5
-    run.note(given_up_record(record["part"]), json.loads('{"of": "the future"}'))
+    ChecksumLog(run.path).append(given_up_record(record["part"]), json.loads('{"of": "the future"}'))
     assert lost(run) == []
 
 

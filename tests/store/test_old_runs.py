@@ -23,6 +23,7 @@ import pytest
 from batchlab.job.file import load_job
 from batchlab.looking.verify import verify_run
 from batchlab.runner.execute import execute
+from batchlab.runner.run_options import RunOptions
 from batchlab.store.view import RunView
 from tests.store.old_runs.build import HALF, INPUTS, job_text, write_inputs
 
@@ -57,7 +58,7 @@ def answers(name: str) -> dict[int, tuple[str | None, str]]:
 
 
 def resumed(name: str):
-    return execute(load_job(Path(f"{name}.toml"), {}), progress="none", quiet=True)
+    return execute(load_job(Path(f"{name}.toml"), {}), RunOptions(progress="none", quiet=True))
 
 
 def test_it_goes_on_keeps_every_answer_and_is_whole(old):
@@ -81,7 +82,7 @@ def test_its_parts_and_new_ones_make_one_file(old):
 
     for name in ("halfway", "table"):
         job = load_job(Path(f"{name}.toml"), {"output.file": f"{name}.parquet"})
-        summary = execute(job, progress="none", quiet=True)
+        summary = execute(job, RunOptions(progress="none", quiet=True))
 
         table = pq.read_table(f"{name}.parquet")
         assert summary.exit_code == 0

@@ -35,6 +35,7 @@ from batchlab.looking.verify import verify_run
 from batchlab.records import Completion
 from batchlab.runner.execute import execute
 from batchlab.runner.retry_failed import retry_run
+from batchlab.runner.run_options import RunOptions
 from batchlab.store.view import RunView
 from tests.conftest import CANARY, simulating
 from tests.proofs.arguments import ended, one_of, options
@@ -241,7 +242,7 @@ class Bench:
     def _made(self, name: str, home: str, system: str | None) -> None:
         only = frozenset(range(HALF)) if name == "halfway" else None
         with contextlib.redirect_stderr(io.StringIO()):
-            execute(self._job(name, system), only=only, progress="none", quiet=True)
+            execute(self._job(name, system), RunOptions(only=only, progress="none", quiet=True))
         target = self.kept / home / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(self.runs / name, target)
@@ -305,9 +306,11 @@ class Bench:
         said = io.StringIO()
         with contextlib.redirect_stderr(said):
             if case.retry:
-                sent = _ended(lambda: retry_run(str(run), progress="none").sent, none=True)
+                sent = _ended(lambda: retry_run(str(run), RunOptions(progress="none")).sent, none=True)
             else:
-                sent = _ended(lambda: execute(self._job(case.run), progress="none").sent, none=True)
+                sent = _ended(
+                    lambda: execute(self._job(case.run), RunOptions(progress="none")).sent, none=True
+                )
         return sent, said.getvalue()
 
 
