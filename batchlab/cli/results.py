@@ -64,6 +64,7 @@ def verify(run_dir: str) -> int:
     shell_complete=statuses,
     help="Only rows of this status: ok, truncated, filtered, invalid, failed, pending; repeatable.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace a file that RUN did not write.")
 @click.option(
     "--columns", metavar="NAME[,NAME]", default="", help="Only these columns, in this order. [default: all]"
 )
@@ -74,6 +75,7 @@ def export(
     to: str | None,
     errors: str | None,
     csv_raw: bool,
+    overwrite: bool,
     status: tuple[str, ...],
     columns: str,
 ) -> int:
@@ -92,7 +94,14 @@ def export(
     names = [name.strip() for name in columns.split(",") if name.strip()]
     try:
         written = export_run(
-            run_dir, output, to=to, errors=errors, csv_raw=csv_raw, statuses=status, columns=names
+            run_dir,
+            output,
+            to=to,
+            errors=errors,
+            csv_raw=csv_raw,
+            overwrite=overwrite,
+            statuses=status,
+            columns=names,
         )
     except BrokenPipeError:  # whoever reads it has seen enough
         return EXIT_OK

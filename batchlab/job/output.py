@@ -72,6 +72,12 @@ class OutputJob:
         shown="beside the others",
         help="Where openai-batch puts the lines of failed rows.",
     )
+    overwrite: bool = setting(
+        False,
+        flags="--overwrite",
+        group=FILES,
+        help="Replace an output file that another program or run has written; what this run wrote is replaced anyway.",
+    )
     csv_raw: bool = setting(
         False,
         flags="--csv-raw",
@@ -137,6 +143,14 @@ class OutputJob:
         flags="--otel",
         group=WATCHING,
         help="Send OpenTelemetry spans as the OTEL_* variables say; needs pip install 'batchlab[otel]'.",
+    )
+    on_end: str | None = setting(
+        None,
+        flags="--on-end",
+        unit="COMMAND",
+        group=WATCHING,
+        help="Run this by the shell when the run ends or stops: the summary is JSON on its standard input, "
+        "and in variables such as BATCHLAB_EXIT_CODE.",
     )
     fail_on: tuple[str, ...] = setting(
         (),

@@ -26,6 +26,7 @@ from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
 from batchlab.job import Job, default_run_dir
 from batchlab.job.index import as_key, spelled
+from batchlab.looking.phrases import counted
 from batchlab.records import ChatRequest, Row
 from batchlab.remote.urls import is_url
 from batchlab.runner.losses import settle_losses
@@ -329,10 +330,33 @@ def _new_generation(store: LockedRun, source: Source, planned: Planned, manifest
                 _requests(source.rows(shard, plan), builder),
                 partial(source.table, shard, plan),
             )
-        kept = generation.kept
+        generation.compare()
+        was_whole = store.totals().rows >= store.manifest.plan.rows
         generation.commit()
-    left = plan.rows - kept
-    say(f"the job changed: {kept:,} of {plan.rows:,} rows are answered and kept; {left:,} to send")
+    for line in _changes(
+        generation, plan.rows, was_whole=was_whole, is_limited=manifest.job.input.limit is not None
+    ):
+        say(line)
+
+
+def _changes(generation: Generation, rows: int, *, was_whole: bool, is_limited: bool) -> list[str]:
+    """What a changed job keeps, and what is to be sent for it."""
+    kept, failed, edited = generation.kept, generation.failed, generation.edited
+    left = rows - kept - failed
+    others = [(left - edited, "new" if was_whole else "new or not sent yet"), (edited, "edited")]
+    kinds = ", ".join(f"{count:,} {word}" for count, word in others if count)
+    lines = [
+        f"the job changed: {kept:,} of {rows:,} rows are answered and kept; {left:,} to send"
+        + (f" ({kinds})" if kinds else "")
+        + (f"; {failed:,} failed before" if failed else "")
+    ]
+    if gone := generation.gone:
+        why = f"beyond the {rows:,} of the limit" if is_limited else "no longer in the input"
+        lines.append(
+            f"{counted(gone, 'answered row')} {why}: kept in previous/, and when the input has such rows "
+            "again, nothing is paid for them"
+        )
+    return lines
 
 
 def _requests(rows: Iterator[Row], builder: RequestBuilder) -> Iterator[ChatRequest]:

@@ -14,6 +14,7 @@
     standing.json        how it stands, every second, and how it ended (`standing`)
     pilot.json           the sample that a pilot sent
     forecast.json        what it said of the whole run
+    written.json         the files beside the directory that it has written (`looking.own_files`)
     report.html          the page of `batchlab report`
     workers.json         who works on the shards, while several processes or machines do
     workers/NAME.lock    held by a worker of a cluster as long as it lives (`disk.fence`)
@@ -190,6 +191,11 @@ class Layout:
     def forecast(self) -> Path:
         """What a pilot said of the whole run."""
         return self.root / "forecast.json"
+
+    @property
+    def written(self) -> Path:
+        """Which files beside the directory are the run's."""
+        return self.root / "written.json"
 
     @property
     def roll(self) -> Path:

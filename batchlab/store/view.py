@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from batchlab.arrow import pa
 from batchlab.records import Failure, Result, Shard
+from batchlab.store.asking import AskAgain
 from batchlab.store.checksums import Checksums, Noted, damaged
 from batchlab.store.disk.run_lock import is_left_locked, lock_holder
 from batchlab.store.layout import Layout, part_number, part_numbers
@@ -128,9 +129,9 @@ class RunView:
         opened = self.open_results(index)
         return opened.totals(), len(opened.replay.in_flight)
 
-    def shards_with_failures(self) -> set[int]:
-        """Numbers of the sealed shards in which a row has failed or has an invalid answer."""
-        return {index for index, totals in self._part_totals() if totals.failed or totals.invalid}
+    def shards_to_ask(self, retry: AskAgain) -> set[int]:
+        """Numbers of the sealed shards that may have rows to ask again, by their totals."""
+        return {index for index, totals in self._part_totals() if retry.may_be_among(totals)}
 
     def error_counts(self) -> dict[str, int]:
         """Failed rows by error class, most frequent first; reads every result."""
