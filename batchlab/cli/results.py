@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from batchlab.cli.completion import run_dirs, statuses
-from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK
+from batchlab.errors import EXIT_OK
 from batchlab.job import FORMATS
 from batchlab.job.index import by_key
 
@@ -18,7 +18,8 @@ RUN = click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete
 def verify(run_dir: str) -> int:
     """Prove that RUN is whole: every input row has exactly one final state, every checksum holds.
 
-    Exit code 1 when it is not; each problem is one line.
+    Exit code 0 when it is finished and whole; 3 when it is whole so far, and rows are pending; 1 when
+    something is damaged or lost: each problem is one line.
 
     \b
     Example:
@@ -31,7 +32,7 @@ def verify(run_dir: str) -> int:
         click.echo(line)
     for problem in report.problems:
         click.echo(f"batchlab: {problem}", err=True)
-    return EXIT_FAILED_ROWS if report.problems else EXIT_OK
+    return report.exit_code
 
 
 @click.command()

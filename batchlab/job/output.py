@@ -117,6 +117,11 @@ class OutputJob:
         flags="--dedupe/--no-dedupe",
         help="Send identical requests once and copy the answer; only those with temperature 0 and for embeddings.",
     )
+    accept_lost_parts: bool = setting(
+        False,
+        flags="--accept-lost-parts",
+        help="Ask again for rows whose paid results are gone from the run directory; their cost stays in its books.",
+    )
     metrics_file: str | None = setting(
         None,
         flags="--metrics-file",

@@ -86,6 +86,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
                 run.show(shown)
                 prepared.store.publisher.speak_by(run.message)
                 summary = run.to_end()
+            prepared.store.note_left()
             summary = brought_up_to_date(prepared.store, summary, say)
             is_pilot = options.only is not None and summary.stopped in {None, StopReason.PILOT}
             if not is_pilot:

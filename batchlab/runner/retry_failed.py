@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 from batchlab.errors import UsageError
+from batchlab.job.check import job_problems
 from batchlab.job.file import at_url
 from batchlab.looking.opening import open_run
 from batchlab.run_end import RunSummary
 from batchlab.runner.execute import execute
 from batchlab.runner.run_options import RunOptions
 from batchlab.store.asking import AskAgain, unknown_word
+from batchlab.store.layout import MANIFEST
 
 
 def retry_run(
@@ -45,6 +47,8 @@ def retry_run(
     # what there was to take over or copy is there; each failed row is asked for itself
     output = dataclasses.replace(job.output, reuse=(), dedupe=False, overwrite=overwrite)
     job = dataclasses.replace(job, output=output)
+    if problems := job_problems(job):
+        raise UsageError(f"{path}/{MANIFEST}: {problems[0]}")
     if job.limits.engine == "ray":  # a few rows need no cluster, and it may be gone
         limits = dataclasses.replace(job.limits, engine=None, ray_address=None, processes=None)
         job = dataclasses.replace(job, limits=limits)

@@ -16,11 +16,12 @@ from typing import Self
 
 from batchlab.arrow import pa
 from batchlab.records import ChatRequest, Completion, Failure, Result, Shard
-from batchlab.store.disk.files import atomic_write, fsync_dir, private_dir
+from batchlab.store.checksums import ChecksumLog, plan_record
+from batchlab.store.disk.files import fsync_dir, private_dir
 from batchlab.store.journal import decode, result_of, result_record
 from batchlab.store.layout import DIRECTORIES, Layout
 from batchlab.store.locked import LockedRun
-from batchlab.store.manifest import Manifest
+from batchlab.store.manifest import Manifest, plan_digest
 from batchlab.store.view import RunView
 from batchlab.store.working import WorkingRun
 
@@ -49,7 +50,7 @@ class Generation:
         private_dir(self._layout.root)
         for name in DIRECTORIES:
             private_dir(self._layout.root / name)
-        atomic_write(self._layout.checksums, b"")
+        ChecksumLog(self._layout.root).append(plan_record(plan_digest(self._manifest.plan)))
         self._next = WorkingRun(self._layout.root, self._manifest)
         # On disk, because a changed input may be as large as the data set; temporary, so not synced.
         self._answers = sqlite3.connect(self._layout.answers, isolation_level=None)

@@ -209,8 +209,13 @@ def decode(line: bytes) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def repaired_records(path: Path) -> Iterator[Record]:
+def repaired_records(
+    path: Path, *, lost: str = "rows whose record was lost will be asked, and paid, once more"
+) -> Iterator[Record]:
     """A journal's good records. A torn tail is cut off; damage before a good record is set aside.
+
+    Args:
+        lost: what becomes of a record that was lost.
 
     Raises:
         CorruptRun: after the last record, when there was damage that no crash leaves behind. The
@@ -228,8 +233,7 @@ def repaired_records(path: Path) -> Iterator[Record]:
         where = ", ".join(f"{length} bytes at {offset}" for offset, length in scan.damaged[:5])
         raise CorruptRun(
             f"{path}: damaged ({where}), and not as a crash would leave it. "
-            f"The damaged file is kept as {kept.name}. Run the same command again to go on: "
-            "rows whose record was lost will be asked, and paid, once more."
+            f"The damaged file is kept as {kept.name}. Run the same command again to go on: {lost}."
         )
     if scan.torn_bytes:
         file = AppendFile(path)

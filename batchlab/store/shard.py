@@ -106,6 +106,15 @@ class _Journals:
         """Whether another process has begun a journal of this shard since this one opened it."""
         return bool(set(self._layout.journal_files(self._shard)) - {file.path for file in self._files})
 
+    def sync(self) -> None:
+        """Makes all that is in them durable, of earlier processes as well. Raises RunStopped (disk)."""
+        for file in self._files:
+            with disk_errors(file.path):
+                if file is not self._writing:
+                    file.sync()
+        if self._writing is not None:
+            self._group.flush()
+
     def close(self) -> None:
         """Syncs what was written, and closes all. Raises RunStopped (disk)."""
         if self._writing is not None:
@@ -374,11 +383,13 @@ class OpenShard:
             mark=self._fence.mark,
         )
         self._fence.leave_if(self._journals.has_others)
-        self._publisher.note(self._part.name, file_digest(tmp), totals)
+        # a part that was noted and is not there is lost, unless the journals have all of it
+        self._journals.sync()
+        self._note(tmp, totals)
         if not self._fence.publish(tmp, self._part, replaces=self._had_part):
             # an attempt that had been given up was faster after all: its part is complete, and stays
             totals = part_totals(self._part)
-            self._publisher.note(self._part.name, file_digest(self._part), totals)
+            self._note(self._part, totals)
         self.close()
         self._journals.delete()
         self._publisher.sealed(self.shard.index)
@@ -388,6 +399,9 @@ class OpenShard:
         """Writes what was taken, syncs and closes the journals."""
         self.flush()
         self._journals.close()
+
+    def _note(self, file: Path, totals: Totals) -> None:
+        self._publisher.note(self._part.name, file_digest(file), file.stat().st_size, totals)
 
     def _queue(self, record: bytes, index: int | None = None) -> None:
         """Takes a record; `index` is the row whose result it holds, -1 when that is not to be kept."""
@@ -407,6 +421,10 @@ class OpenShard:
             if result is None:
                 continue
             index = result.row_id - self.shard.first_row
+            if not 0 <= index < self.shard.rows:
+                raise CorruptRun(
+                    f"{path}: holds a result for row {result.row_id}, which is not in its shard."
+                )
             if not self._had_part and retry is not None and is_wanting(result) and retry(result):
                 replay.reopen(result)
             elif self._rows.mark(index, result, retried=record.is_retried):

@@ -387,7 +387,7 @@ def test_what_must_not_be_called_is_not_there(run):
     assert len(list(view.all_results())) == 6
     assert [table.num_rows for table in view.shard_tables(SHARD, lambda: INPUT)] == [5]
     assert (view.error_counts(), view.lock_holder(), view.roll()) == ({}, os.getpid(), None)
-    assert list(view.digests()) == [view.part(0).name]
+    assert list(view.noted().parts) == [view.part(0).name]
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
 
     def offers(kind: type) -> set[str]:
