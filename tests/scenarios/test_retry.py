@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -17,10 +22,14 @@ class Provider:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int | None]] = []
         self.breaks: set[str] = set()  # kinds that are refused from now on
+        self.holds: set[int] = set()  # which requests wait for `released` before they are answered
+        self.released = threading.Event()
 
     def __call__(self, body: dict) -> tuple[int, dict]:
         kind, most = body["messages"][-1]["content"].split()[0], body.get("max_tokens")
         self.asked.append((kind, most))
+        if len(self.asked) in self.holds:
+            self.released.wait(60)
         if kind in BAD or kind in self.breaks:
             return BAD.get(kind, 400), {"error": {"message": "not this one"}}
         is_short = kind == "long" and (most or 999) < 64
@@ -59,8 +68,15 @@ def retried(here, *words: str):
     return here("retry", "run", "--progress", "none", *words)
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def states(here, tmp_path) -> list[str]:
-    here("export", "run", "-o", "now.jsonl")
+    assert here("export", "run", "-o", "now.jsonl").code == 0
     return [json.loads(line)["status"] for line in (tmp_path / "now.jsonl").read_text().splitlines()]
 
 
@@ -163,3 +179,34 @@ def test_a_limit_says_what_becomes_of_the_others_and_takes_nothing_from_them(run
     assert "1 answered row beyond the 2 of the limit" in fewer.err
     assert sent_now == sent_then == []
     assert "1 failed before" in whole.err
+
+
+def test_a_retry_that_is_killed_has_paid_for_what_came_and_a_plain_start_asks_nothing(
+    run, asked, here, tmp_path
+):
+    """The provider answers the first long row, and never the second; then SIGKILL."""
+    run("good", "long", "long", "long", more=("-c", "1", "--shard-rows", "2"))
+    asked.holds.add(2)
+
+    words = [sys.executable, "-m", "batchlab", "retry", "run", "--only", "truncated", "--max-tokens", "64"]
+    retry = subprocess.Popen([*words, "--progress", "none"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    wait_until(lambda: len(asked.asked) == 2)
+    retry.kill()
+    retry.wait()
+    asked.holds.clear()
+
+    last, _ = run("good", "long", "long", "long", more=("-c", "1"))
+    assert (len(asked.asked), last.code) == (0, 0), "a plain start asks no truncated row again"
+    assert "1 request in flight" in last.err
+    assert here("verify", "run").code == 0
+    here("export", "run", "-o", "now.jsonl", "--overwrite")
+    rows = [json.loads(line) for line in (tmp_path / "now.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["ok", "ok", "truncated", "truncated"]
+    assert [(row["attempts"], row["cut_off"]) for row in rows] == [(1, 0), (2, 0), (2, 1), (1, 0)]
+    assert rows[1]["wasted_completion_tokens"] == rows[0]["completion_tokens"] > 0
+
+    again = retried(here, "--only", "truncated", "--max-tokens", "64", "--overwrite")
+    assert "retry: 2 rows asked again (2 truncated) with max_tokens 64" in again.err
+    assert states(here, tmp_path) == ["ok"] * 4
+    assert len(asked.asked) == 2
+    asked.released.set()
