@@ -46,7 +46,7 @@ COLUMNS = Setting(
 NEAR = 0.8  # of a word to a setting's name, as difflib has it: above, it is that name misspelt
 # parameters of well-known services that are near a setting's name, and are none of ours misspelt
 _PARAMETERS_NEAR = frozenset(
-    "cache files max_images max_new_tokens min_tokens mode top_a top_k top_n".split()
+    "cache files max_images max_new_tokens min_tokens mode safe_prompt top_a top_k top_n".split()
 )
 _REFERENCE = re.compile(r"\{([a-z]+\.[a-z_]+)(?:=([^{}]*))?\}")
 

@@ -109,6 +109,11 @@ class RequestJob:
         is_path=True,
         help="Jinja2 template of the user message, instead of {request.prompt}.",
     )
+    same_prompt: bool = setting(
+        False,
+        flags="--same-prompt",
+        help="Send it although it uses no column, and all rows ask the same.",
+    )
     messages: list[dict[str, str]] = setting(
         list,
         unit="MESSAGES",
