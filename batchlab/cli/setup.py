@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from batchlab.cli.options import JobCommand, job_of, job_options
+from batchlab.cli.options import CheckCommand, job_of, job_options
 from batchlab.errors import EXIT_OK, UsageError
 from batchlab.job import DEFAULT_BASE_URL
 from batchlab.job.index import as_key, by_key, spelled
@@ -73,7 +73,7 @@ def init(path: str) -> int:
     return EXIT_OK
 
 
-@click.command(cls=JobCommand)
+@click.command(cls=CheckCommand)
 @job_options
 @click.option("--list", "show_presets", is_flag=True, help="Print the known services and send nothing.")
 def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from batchlab.errors import UsageError
+from batchlab.inputs.column_names import example_column
 from batchlab.inputs.conversations import (
     Conversation,
     history_of,
@@ -244,7 +245,7 @@ class RequestBuilder:
         raise UsageError(
             f"{self._job.input.shown_as}: no {wanted} column; "
             f"found: {', '.join(columns) or 'none'}. Pass {{request.prompt}} with a template such as "
-            f"'{{{columns[0] if columns else 'column'}}}'."
+            f"'{{{example_column(columns)}}}'."
         )
 
     def _refuse_parameters(self) -> None:

@@ -7,16 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batchlab.errors import UsageError
+from batchlab.inputs.column_names import example_column
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.job import Job
 
 _SHOWN_CHARS = 60  # of the prompt
 _FILE = re.compile(r"@\s*(\S+)")
-# names of columns that hold what a prompt is about, the likeliest first
-_TEXTS = (
-    "text prompt question content body message input instruction query document review comment description "
-    "sentence title summary"
-).split()
 
 
 def same_prompt_problems(
@@ -40,18 +36,6 @@ def same_prompt_problems(
     ]
 
 
-def likely_text(columns: Sequence[str]) -> str | None:
-    """The column that a prompt is about, as far as names tell: None when none does."""
-    small = {name.lower(): name for name in reversed(columns)}
-    for word in _TEXTS:
-        if word in small:
-            return small[word]
-    for word in _TEXTS:
-        if inside := next((name for key, name in small.items() if word in key), None):
-            return inside
-    return None
-
-
 def _texts(job: Job) -> Iterator[tuple[str, str]]:
     """What the job's templates say, each with its name in messages."""
     request = job.request
@@ -71,14 +55,16 @@ def _cause(job: Job, columns: Sequence[str]) -> str:
         if named := _FILE.fullmatch(text.strip()):
             return (
                 f"A prompt in a file is named by {{request.prompt_file={named.group(1)}}}, a Jinja2 template "
-                f"with columns as {{{{ {_example(columns)} }}}}."
+                f"with columns as {{{{ {example_column(columns)} }}}}."
             )
         if found := _written_otherwise(text, columns):
             written, column = found
             return _remedy(job, written, column)
     if job.request.prompt_file is not None:
-        return f"Put a column into it, as {{{{ {_example(columns)} }}}}; there are: {', '.join(columns)}."
-    return f"Put a column into it, as {{{_example(columns)}}}; there are: {', '.join(columns)}."
+        return (
+            f"Put a column into it, as {{{{ {example_column(columns)} }}}}; there are: {', '.join(columns)}."
+        )
+    return f"Put a column into it, as {{{example_column(columns)}}}; there are: {', '.join(columns)}."
 
 
 def _remedy(job: Job, written: str, column: str) -> str:
@@ -120,9 +106,5 @@ def _written_otherwise(text: str, columns: Sequence[str]) -> tuple[str, str] | N
         if found is not None:
             return found.group(), found.group(1)
     if found := re.search(r"%s|\{\}", text):
-        return found.group(), _example(columns)
+        return found.group(), example_column(columns)
     return None
-
-
-def _example(columns: Sequence[str]) -> str:
-    return likely_text(columns) or (columns[-1] if columns else "column")

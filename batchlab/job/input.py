@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchlab.job.setting import FILES, Asks, at_least, setting
+from batchlab.job.setting import MEDIA, Asks, at_least, setting
 
 ROWS = "rows"  # what a message calls input that has no path
 MEMORY = "memory:"  # an input path's beginning: rows of a program, in a file of the run directory
@@ -18,7 +18,6 @@ class InputJob:
         "",
         flags="-i --input --input-file",
         unit="ROWS",
-        group=FILES,
         is_path=True,
         own_keyword="input",
         help="Prompts: .jsonl, .ndjson, .csv, .tsv (also .gz, .jsonl.zst), .parquet, a directory or glob of "
@@ -71,6 +70,7 @@ class InputJob:
     allow_files_under: str | None = setting(
         None,
         flags="--allow-files-under",
+        group=MEDIA,
         unit="DIR",
         is_path=True,
         shown="none is read",

@@ -8,8 +8,8 @@ import pytest
 
 import batchlab as package
 from batchlab.errors import UsageError
+from batchlab.inputs.column_names import likely_id, likely_text
 from batchlab.inputs.plan import plan_input
-from batchlab.inputs.same_prompt import likely_text
 from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
 
@@ -117,3 +117,9 @@ def test_it_is_said_in_the_words_of_python(tmp_path, monkeypatch):
 )
 def test_the_column_that_holds_the_text(columns, likely):
     assert likely_text(columns) == likely
+
+
+def test_the_column_that_tells_rows_apart():
+    assert likely_id(("text", "ID")) == "ID"
+    assert likely_id(("text", "review_id", "x_id")) == "review_id"
+    assert likely_id(("identity", "text")) is None
