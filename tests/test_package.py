@@ -21,6 +21,8 @@ HEAVY = ("pandas", "pyarrow", "aiohttp", "numpy", "jinja2", "tenacity")
 def test_every_public_name_is_there_and_sorted():
     assert batchlab.__all__ == sorted(batchlab.__all__)
     assert all(getattr(batchlab, name) for name in batchlab.__all__)
+    assert {*batchlab.__all__, "__version__"} <= {*dir(batchlab)}
+    assert "TYPE_CHECKING" not in dir(batchlab)
     with pytest.raises(AttributeError):
         _ = batchlab.nothing
 
@@ -90,17 +92,6 @@ def test_every_job_file_is_a_job_over_sample_data(path):
     assert (ROOT / job.input.path).exists()
 
 
-def test_the_job_file_that_init_writes_plans(batchlab, tmp_path):
-    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
-
-    assert batchlab("init", "my.toml").code == 0
-    plan = batchlab("plan", "my.toml", MODELSLAB_API_KEY="x")
-
-    assert plan.code == 0, plan.err
-    assert "24 rows" in plan.out
-    assert batchlab("init", "my.toml").code == 2
-
-
 def test_the_examples_of_the_help_run(batchlab, tmp_path):
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
     (tmp_path / "jobs").symlink_to(ROOT / "jobs")
@@ -109,16 +100,25 @@ def test_the_examples_of_the_help_run(batchlab, tmp_path):
     for words in (
         [
             "run",
-            "-i",
             "sample_data/tickets.csv",
             "-m",
-            "MODEL",
+            "any-model",
             "-p",
             "One word, the topic of: {body}",
             "--base-url",
             "simulator",
         ],
-        ["plan", "jobs/summarize.toml"],
+        [
+            "plan",
+            "sample_data/tickets.csv",
+            "-m",
+            "any-model",
+            "-p",
+            "One word, the topic of: {body}",
+            "--base-url",
+            "simulator",
+        ],
+        ["init"],
         ["status", "runs/rehearse"],
         ["verify", "runs/rehearse"],
         ["export", "runs/rehearse", "-o", "answers.csv"],

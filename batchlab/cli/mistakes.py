@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import click
 
@@ -120,4 +120,4 @@ def _of_extra(message: str, ctx: click.Context) -> str | None:
 
 
 def _are_files(words: Sequence[str]) -> bool:
-    return any(os.path.exists(word) for word in words)
+    return any(Path(word).exists() for word in words)

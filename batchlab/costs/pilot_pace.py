@@ -47,7 +47,9 @@ def seen_pace(spans: Sequence[tuple[float, float]], limited: int) -> SeenPace | 
     ends = sorted(end for _, end in spans)
     # neither while the window grows nor while the last ones run out
     first, last = len(ends) // 4, len(ends) * 9 // 10
-    under_way = [sum(one <= start < end for one, end in spans) for start, _ in spans]
+    spans = sorted(spans)
+    # of requests that began at one moment, each is there before the next
+    under_way = [1 + sum(end > start for _, end in spans[:n]) for n, (start, _) in enumerate(spans)]
     latencies = [end - start for start, end in spans]
     mean = sum(latencies) / len(latencies)
     lasted = ends[last] - ends[first]

@@ -136,6 +136,17 @@ def spelled(text: str, spell: Callable[[Setting, str], str]) -> str:
     return _REFERENCE.sub(one, text) if "{" in text else text
 
 
+def begun_with(text: str, where: str, name: Callable[[Setting], str]) -> str:
+    """Lines that begin with `where: limits.rpm: `, which is how a job's problems are told, with the setting
+    called as where it was written."""
+
+    def one(match: re.Match[str]) -> str:
+        setting = _referred(match.group(1))
+        return match.group(0) if setting is None else f"{name(setting)}: "
+
+    return re.sub(rf"(?m)^{where}: ([a-z]+\.[a-z_]+): ", one, text)
+
+
 def as_key(setting: Setting, value: str) -> str:
     """A setting in a text that is kept, and read by whoever: `limits.max_cost`."""
     return f"{setting.dotted} = {value}" if value else setting.dotted

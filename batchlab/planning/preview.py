@@ -46,6 +46,9 @@ class Preview:
     content_hash: str = ""
     sizes: Sequence[int] = ()
 
+    def __repr__(self) -> str:
+        return "\n".join([*self.lines, *(f"problem: {problem}" for problem in self.problems)])
+
 
 def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) -> Preview:
     """Checks the input and estimates the run.

@@ -250,7 +250,9 @@ def test_help_lists_every_option_once_under_the_usual_ones_or_its_heading(comman
     for setting in SETTINGS:
         if setting.flags and setting.group not in unused:
             under = text.partition(f"\n{setting.group}:\n")[2].partition("\n\n")[0].replace(",", "")
-            assert (f" {setting.flag} " in f"{usual} ") != (f" {setting.flag} " in f"{under} "), setting.dotted
+            assert (f" {setting.flag} " in f"{usual} ") != (f" {setting.flag} " in f"{under} "), (
+                setting.dotted
+            )
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN_PARAMETERS))

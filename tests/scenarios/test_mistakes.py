@@ -70,7 +70,7 @@ class Mistake:
     """A command line, a phrase that must be said, and how it ends.
 
     Attributes:
-        sent: how many requests the provider gets.
+        sent: how many requests the provider gets; None for as many as it refuses.
         env: variables beside the usual ones.
         first: commands that were right, and are typed before.
         waits: what has to be there first, for one that is not right yet.
@@ -79,7 +79,7 @@ class Mistake:
     typed: str
     said: str
     code: int = 2
-    sent: int = 0
+    sent: int | None = 0
     env: tuple[str, ...] = ()
     first: tuple[str, ...] = ()
     stdin: str | None = None
@@ -134,7 +134,7 @@ MISTAKES = [
     Mistake("status runs/aa", "runs/a?", first=(SIM + TEXT,), waits=SHOW),
     Mistake("report runs", "not a run directory", first=(SIM + TEXT,)),
     Mistake("verify", "Missing argument 'RUN'"),
-    ok("cost runs/a runs/a", "total", first=(SIM + TEXT,)),
+    ok("cost runs/a runs/a", "completion_tokens", first=(SIM + TEXT,)),
     # the prompt
     Mistake(RUN, "Pass --prompt with a template such as '{text}'"),
     Mistake(RUN + " -p '{txt}'", "did you mean {text}?"),
@@ -167,7 +167,7 @@ MISTAKES = [
     # the input
     Mistake("run a.jsonl -p '{text}' --base-url simulator", "no model; pass --model MODEL"),
     Mistake("run nofile.jsonl -m M -p '{text}' --base-url simulator", "No such file or directory in {home}"),
-    Mistake("run b.jsonl -m M -p '{text}' --base-url simulator", "there is a.jsonl"),
+    Mistake("run aa.jsonl -m M -p '{text}' --base-url simulator", "there is a.jsonl"),
     Mistake("run data/a.jsonl -m M -p '{text}' --base-url simulator", "there is no directory {home}/data"),
     Mistake(r"run 'C:\data\a.jsonl' -m M -p '{text}' --base-url simulator", "No such file or directory"),
     Mistake("run jobs/nofile.toml", "there is no directory {home}/jobs"),
@@ -184,9 +184,7 @@ MISTAKES = [
     ok("run dirj -m M -p '{text}' --base-url simulator", waits=READERS),
     ok("run 'dirj/*.jsonl' -m M -p '{text}' --base-url simulator", waits=READERS),
     ok("run a.jsonl.gz -m M -p '{text}' --base-url simulator"),
-    Mistake(
-        "run liar.jsonl -m M -p '{text}' --base-url simulator", "has no row that can be read", waits=READERS
-    ),
+    Mistake("run liar.jsonl -m M -p '{text}' --base-url simulator", "has no row that can be read"),
     ok("run - -m M -p '{text}' --base-url simulator --run-dir runs/in", stdin=JSONL),
     Mistake("run", "no input", stdin=JSONL),
     Mistake("run empty.jsonl -m M -p '{text}' --base-url simulator", "empty.jsonl: has no rows"),
@@ -217,15 +215,13 @@ MISTAKES = [
     Mistake("run a.jsonl -m M -p '{text}' --preset openia", "did you mean 'openai'?"),
     ok("plan a.jsonl -m M -p '{text}' --preset openai", "run would be refused: the API key is missing"),
     Mistake("run a.jsonl -m M -p '{text}' --base-url {url} --api-key-env NOPE", "set NOPE"),
-    Mistake(
-        f"run a.jsonl -m M -p '{{text}}' --base-url {{url}} --api-key-env {KEY}", "", waits="the safety issue"
-    ),
+    Mistake(f"run a.jsonl -m M -p '{{text}}' --base-url {{url}} --api-key-env {KEY}", ""),
     Mistake("run a.jsonl -m M -p '{text}' --base-url {url} --api-key-file loose.key", "chmod 600 loose.key"),
     Mistake("run a.jsonl -m M -p '{text}' --base-url 127.0.0.1:9/v1", "did you mean http://127.0.0.1:9/v1?"),
     Mistake("run a.jsonl -m M -p '{text}' --base-url 'https://a.b/v1?api_key=x'", "would get into files"),
-    Mistake(RUN.replace("SIMULATOR_KEY", "K") + TEXT, "", code=3, sent=1, env=("K=wrong-key-0123456789",)),
-    ok(RUN.replace("{url}", "{url}/chat/completions") + TEXT, waits=RETRY, sent=6),
-    Mistake(RUN + TEXT + " --header 'Authorization: Bearer x'", "--header", waits=""),
+    Mistake(RUN.replace("SIMULATOR_KEY", "K") + TEXT, "", code=3, sent=None, env=("K=wrong-key-0123456789",)),
+    ok(RUN.replace("{url}", "{url}/chat/completions") + TEXT, sent=6),
+    Mistake(RUN + TEXT + " --header 'Authorization: Bearer x'", "--header"),
     # where it goes
     ok(SIM + TEXT + " -o nodir/x.parquet"),
     Mistake(RUN + TEXT + " -o exist.csv", "exist.csv", waits=RETRY),
@@ -256,7 +252,7 @@ MISTAKES = [
     # parameters, limits and money
     Mistake(RUN + TEXT + " --param max_tokens", "for example max_tokens=7, or --max-tokens VALUE"),
     Mistake(RUN + TEXT + " --param seed", "for example seed=7"),
-    ok(SIM + TEXT + " --param temprature=0.3", "sent as it is; did you mean 'temperature'?", waits=""),
+    ok(SIM + TEXT + " --param temprature=0.3", "sent as it is; did you mean 'temperature'?"),
     ok(
         "plan a.jsonl -m M --base-url simulator -p '{text}' --param max_token=3", "did you mean 'max_tokens'?"
     ),
@@ -315,7 +311,7 @@ def test_a_mistake_is_told_and_costs_nothing(batchlab, simulator, mistake):
     said = " ".join((done.out + done.err).split())
     assert done.code == mistake.code, said
     assert " ".join(mistake.said.replace("{home}", str(home)).split()) in said
-    assert server.ledger()["requests"] == mistake.sent
+    assert mistake.sent in (None, server.ledger()["requests"])
     assert KEY not in said.replace(f"--api-key {KEY}", "")
     after = contents(home)
     assert {name: after.get(name) for name in before if "runs/" not in name} == {
@@ -326,4 +322,4 @@ def test_a_mistake_is_told_and_costs_nothing(batchlab, simulator, mistake):
 
 
 def test_the_table_is_not_shorter_than_the_list_it_began_with():
-    assert len({mistake.typed for mistake in MISTAKES}) == len(MISTAKES) >= 136
+    assert len({(mistake.typed, mistake.env) for mistake in MISTAKES}) == len(MISTAKES) >= 136
