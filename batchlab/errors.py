@@ -74,7 +74,7 @@ def file_trouble(path: str | Path, error: OSError | UnicodeError) -> str:
         return reason
     if error.errno != errno.ENOENT:
         return reason
-    where, name = os.path.split(os.path.abspath(path))
+    where, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 - without its ".."
     try:
         close = difflib.get_close_matches(name, os.listdir(where), n=1, cutoff=0.7)
     except OSError:

@@ -85,7 +85,7 @@ class Row:
     """
 
     row_id: int
-    values: dict[str, Any]
+    values: Mapping[str, Any]
     problem: str | None = None
 
 

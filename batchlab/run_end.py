@@ -68,6 +68,8 @@ class RunSummary:
         insecure: names of endpoints whose TLS certificates were not verified.
         output, errors_file: what was written beside the run directory, and the file of failed lines.
         left_out: rows without a final result, for which the output's format has no line.
+        quoted_cells, nulled_values: of the output, CSV cells that got a ' in front, and numbers that JSON
+            has no word for and that are null.
         limited, window: rate limits met by this invocation, and the requests it could have in flight
             when it ended.
         remote: URL of the run directory's copy.
@@ -91,6 +93,8 @@ class RunSummary:
     left_out: int = 0
     remote: str | None = None
     fail_on: tuple[str, ...] = ()
+    quoted_cells: int = 0
+    nulled_values: int = 0
 
     def __repr__(self) -> str:
         totals = self.totals

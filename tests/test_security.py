@@ -73,7 +73,7 @@ def test_what_a_provider_says_cannot_steer_the_terminal(simulator, rows_file, ba
 
 
 def test_a_cell_that_looks_like_a_formula_is_text_in_a_csv(simulator, batchlab, tmp_path):
-    formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '"=1', "\ufeff=1"]
+    formulas = ["=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", '"=1', "\ufeff=1"]
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in [*formulas, "1=1"]))
     assert batchlab(*job(simulator().base_url, rows)).code == 0

@@ -102,6 +102,7 @@ unknown finish reasons: 3 rows "odd"; kept as ok
 tokens: 0 prompt + 0 completion, 70 more paid and not kept (2 rows reported no usage)
 cost: $0.25 + $0.125 not kept and 2 rows of unknown cost
 results: runs/x/completions
+next: batchlab show runs/x --status failed,invalid
 to ask again for failed rows: batchlab retry runs/x
 invalid answers do not fit the schema (error_message says why); to ask again for them: \
 batchlab retry runs/x --only invalid

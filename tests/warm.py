@@ -67,10 +67,14 @@ class Warm:
             given.write((stdin or "").encode())
             given.seek(0)
             files = [0 if stdin is None else given.fileno(), out.fileno(), err.fileno()]
-            code = self._exit_code([[*words], str(cwd), dict(env)], files, timeout_s)
+            code = self.exit_code([[*words], str(cwd), dict(env)], files, timeout_s)
             return code, *(_text(file) for file in (out, err))
 
-    def _exit_code(self, request: list[object], files: list[int], timeout_s: float) -> int:
+    def exit_code(self, request: list[object], files: list[int], timeout_s: float) -> int:
+        """Runs a command, of words, directory and environment, on these three files.
+
+        The module that $WARM_FIRST names is imported in its process before the command begins.
+        """
         data = json.dumps(request).encode()
         socket.send_fds(self._line, [len(data).to_bytes(4, "big")], files)
         self._line.sendall(data)
@@ -138,6 +142,8 @@ if __name__ == "__main__":
     gc.freeze()  # what a collection would touch, each child would copy
     if (asked := _serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
         sys.argv = [str(Path(__file__).parents[1] / "batchlab/__main__.py"), *asked]
+        if first := os.environ.get("WARM_FIRST"):
+            importlib.import_module(first)
         from batchlab.cli import main
 
         main()

@@ -16,7 +16,7 @@ from typing import NoReturn
 import click
 
 from batchlab.cli.streams import outlive_the_terminal
-from batchlab.errors import EXIT_STOPPED, EXIT_USAGE, BatchlabError
+from batchlab.errors import EXIT_STOPPED, EXIT_USAGE, BatchlabError, UsageError
 from batchlab.version import __version__
 
 EPILOG = """\b
@@ -40,7 +40,12 @@ Example:
 _COMMANDS = {
     "run": ("run", "Run a job, or go on with it: the same command resumes."),
     "plan": ("run", "Check a job and estimate tokens, cost and time."),
-    "status": ("results", "How far RUN is: works while it runs, from another terminal."),
+    "show": ("showing", "Show answers of RUN: what was asked, what came, tokens and cost."),
+    "ls": (
+        "showing",
+        "List the runs under runs/, or in FOLDER: state, rows, cost and when, newest first.",
+    ),
+    "status": ("watching", "How far RUN is: works while it runs, from another terminal."),
     "verify": (
         "results",
         "Prove that RUN is whole: every input row has exactly one final state, every checksum holds.",
@@ -76,10 +81,10 @@ _COMMANDS = {
 }
 
 
-# how the overview groups them; what is in none of these comes last
+# how the overview groups them
 _SECTIONS = {
     "Start": ("run", "plan", "retry"),
-    "Look": ("status", "ls", "show", "verify", "export"),
+    "Look": ("show", "ls", "status", "verify", "export"),
     "Money": ("cost", "report"),
     "Set up": ("init", "check", "simulate", "explain-errors", "guide", "completion"),
 }
@@ -125,11 +130,19 @@ class _Overview(click.Group):
         """Writes every command with its whole summary."""
         del ctx
         width = max(map(len, _COMMANDS))
-        others = tuple(name for name in _COMMANDS if not any(name in names for names in _SECTIONS.values()))
-        for title, names in {**_SECTIONS, "Others": others}.items():
-            if there := [(name.ljust(width), _COMMANDS[name][1]) for name in names if name in _COMMANDS]:
-                with formatter.section(title):
-                    formatter.write_dl(there)
+        for title, names in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), _COMMANDS[name][1]) for name in names])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See click; a command that there is not by that name is told."""
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from batchlab.cli.habits import instead_of
+
+            raise UsageError(instead_of(args[0], _COMMANDS))
+        return super().resolve_command(ctx, args)
 
 
 @click.group(

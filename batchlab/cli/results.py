@@ -1,31 +1,16 @@
-"""`status`, `verify` and `export`: looking at a run without sending anything."""
+"""`verify` and `export`: proving a run, and taking its rows elsewhere."""
 
 from __future__ import annotations
 
 import click
 
-from batchlab.cli.completion import run_dirs
+from batchlab.cli.completion import run_dirs, statuses
 from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK
 from batchlab.job import FORMATS
+from batchlab.job.index import by_key
 
+_CSV_RAW = by_key("output")["csv_raw"]
 RUN = click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
-
-
-@click.command()
-@RUN
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def status(run_dir: str, *, as_json: bool) -> int:
-    """How far RUN is: works while it runs, from another terminal.
-
-    \b
-    Example:
-        batchlab status runs/quickstart
-    """
-    from batchlab.looking.status import run_status
-
-    report = run_status(run_dir)
-    click.echo(report.json() if as_json else "\n".join(report.lines()))
-    return EXIT_OK
 
 
 @click.command()
@@ -57,7 +42,7 @@ def verify(run_dir: str) -> int:
     required=True,
     metavar="FILE",
     type=click.Path(),
-    help="A .parquet, .csv or .jsonl file, or a directory (DIR/) for a Hugging Face data set.",
+    help="A .parquet, .csv or .jsonl file, a directory (DIR/) for a Hugging Face data set, or - for standard output.",
 )
 @click.option(
     "--to",
@@ -70,10 +55,27 @@ def verify(run_dir: str) -> int:
     type=click.Path(),
     help="Where openai-batch puts the lines of failed rows. [default: beside the others]",
 )
+@click.option(*_CSV_RAW.flags.split(), is_flag=True, help=_CSV_RAW.help)
 @click.option(
-    "--csv-raw", is_flag=True, help="Do not put ' before CSV cells that a spreadsheet would run as a formula."
+    "--status",
+    multiple=True,
+    metavar="STATUS",
+    shell_complete=statuses,
+    help="Only rows of this status: ok, truncated, filtered, invalid, failed, pending; repeatable.",
 )
-def export(run_dir: str, *, output: str, to: str | None, errors: str | None, csv_raw: bool) -> int:
+@click.option(
+    "--columns", metavar="NAME[,NAME]", default="", help="Only these columns, in this order. [default: all]"
+)
+def export(
+    run_dir: str,
+    *,
+    output: str,
+    to: str | None,
+    errors: str | None,
+    csv_raw: bool,
+    status: tuple[str, ...],
+    columns: str,
+) -> int:
     """Write the results of RUN somewhere else: one row per input row, in input order.
 
     Rows without a final result yet have the status `pending`; openai-batch leaves them out.
@@ -81,11 +83,23 @@ def export(run_dir: str, *, output: str, to: str | None, errors: str | None, csv
     \b
     Example:
         batchlab export runs/quickstart -o answers.csv
+        batchlab export runs/quickstart -o - --status ok --columns custom_id,completion
     """
     from batchlab.looking.output import export_run
+    from batchlab.looking.phrases import changed_in_output
 
-    written = export_run(run_dir, output, to=to, errors=errors, csv_raw=csv_raw)
-    click.echo(f"{written.rows} rows written to {output}{_errors_text(written.failed, errors)}", err=True)
+    names = [name.strip() for name in columns.split(",") if name.strip()]
+    try:
+        written = export_run(
+            run_dir, output, to=to, errors=errors, csv_raw=csv_raw, statuses=status, columns=names
+        )
+    except BrokenPipeError:  # whoever reads it has seen enough
+        return EXIT_OK
+    if output != "-":
+        said = f"{written.rows} rows written to {output}{_errors_text(written.failed, errors)}"
+        click.echo(said, err=True)
+    for line in changed_in_output(run_dir, output, quoted=written.quoted, nulled=written.nulled):
+        click.echo(line, err=True)
     if written.left_out:
         click.echo(f"{written.left_out} pending rows are left out: they have no result yet", err=True)
     return EXIT_OK

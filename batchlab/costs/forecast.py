@@ -7,12 +7,15 @@ bootstrap of so few rows is too narrow.
 
 from __future__ import annotations
 
+import bisect
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Protocol
 
+from batchlab.costs.lengths import Lengths, coarse
 from batchlab.costs.pilot_pace import SeenPace
 
 if TYPE_CHECKING:
@@ -93,20 +96,51 @@ class Forecast:
         return cls(**{**data, **ranges})
 
 
-def strata(sizes: Mapping[int, int], wanted: int, rng: random.Random) -> list[Stratum]:
-    """A stratified random sample of about `wanted` rows; `sizes` gives each row's prompt size."""
-    rows = sorted(sizes, key=lambda row: (sizes[row], row))
-    wanted = min(wanted, len(rows))
+class Sizes(Protocol):
+    """Rows and their prompt sizes, in row order, as often as they are asked for; a dict is one."""
+
+    def items(self) -> Iterable[tuple[int, int]]:
+        """(row, size) of each."""
+        ...
+
+
+def strata(sizes: Sizes, wanted: int, rng: random.Random) -> list[Stratum]:
+    """A stratified random sample of about `wanted` rows; `sizes` gives each row's prompt size.
+
+    Goes over the rows twice, and keeps none but those of the sample.
+    """
+    lengths = Lengths()
+    for _, size in sizes.items():  # noqa: PERF102 - no dict
+        lengths.add(size)
+    counts = lengths.counts()
+    # of the rows in order of size, and of row among equals: which place is next
+    places = dict(zip(counts, accumulate(counts.values(), initial=0), strict=False))
+    rows = sum(counts.values())
+    wanted = min(wanted, rows)
     count = max(1, min(MOST_STRATA, wanted // ROWS_A_STRATUM))
-    found = []
+    starts = [rows * number // count for number in range(count + 1)]
+    drawn: set[int] = set()
     for number in range(count):
-        group = rows[len(rows) * number // count : len(rows) * (number + 1) // count]
+        group = range(starts[number], starts[number + 1])
         share = wanted * (number + 1) // count - wanted * number // count
-        drawn = tuple(sorted(rng.sample(group, min(share, len(group)))))
-        found.append(
-            Stratum(len(group), sum(sizes[row] for row in group), drawn, tuple(sizes[row] for row in drawn))
+        drawn.update(rng.sample(group, min(share, len(group))))
+    sums, sampled = [0] * count, [list[tuple[int, int]]() for _ in range(count)]
+    for row, size in sizes.items():
+        place = places[coarse(size)]
+        places[coarse(size)] = place + 1
+        number = bisect.bisect_right(starts, place, hi=count) - 1
+        sums[number] += size
+        if place in drawn:
+            sampled[number].append((row, size))
+    return [
+        Stratum(
+            starts[number + 1] - starts[number],
+            sums[number],
+            tuple(row for row, _ in found),
+            tuple(size for _, size in found),
         )
-    return found
+        for number, found in enumerate(sampled)
+    ]
 
 
 def total_range(groups: Sequence[np.ndarray], rows: Sequence[int], more_variance: float = 0.0) -> Range:

@@ -18,9 +18,8 @@ def design_page() -> str:
     page = _PAGE.read_text(encoding="utf-8")
     for name, text in (("files", _files()), ("map", "\n".join(_map()))):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        page = re.sub(
-            f"{begin}.*{end}", lambda _, made=f"{begin}\n{text}\n{end}": made, page, flags=re.DOTALL
-        )
+        before, _, rest = page.partition(begin)
+        page = f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}"
     return page
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchlab.costs.tokens import BYTES_PER_TOKEN
-from batchlab.inputs.templates import RowFault, RowProblem, Template, compile_template, value_text
+from batchlab.inputs.templates import RowFault, Template, compile_template, value_text
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -55,18 +55,21 @@ def row_messages(value: Any, column: str, *, sparse: bool) -> list[Message]:
         sparse: objects come from Arrow structs, in which a key that is absent reads as null.
 
     Raises:
-        RowProblem: it is no list of messages.
+        RowFault: it is no list of messages, which is no reason to refuse the other rows.
     """
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise RowProblem(f"column {column!r} is text, but not a JSON list of messages") from None
+            raise RowFault(f"column {column!r} is text, but not a JSON list of messages") from None
+    if value is None:
+        raise RowFault(f"column {column!r} is null")
     if not isinstance(value, list) or not value:
-        raise RowProblem(f"column {column!r} is not a list of messages")
+        how = "; it is empty" if value == [] else ""
+        raise RowFault(f"column {column!r} is not a list of messages{how}")
     for message in value:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise RowProblem(f"column {column!r}: a message needs a role and content")
+            raise RowFault(f"column {column!r}: a message needs a role and content")
     # a column's structs have every field of every message; an absent one reads as null
     return [
         {
@@ -82,10 +85,7 @@ def history_of(value: Any, column: str, *, sparse: bool) -> list[Message]:
     """The earlier turns in a column; none where it is null or empty. Raises RowFault."""
     if value is None or value in ("", "[]", []):
         return []
-    try:
-        messages = row_messages(value, column, sparse=sparse)
-    except RowProblem as problem:
-        raise RowFault(str(problem)) from None
+    messages = row_messages(value, column, sparse=sparse)
     for message in messages:
         role, content = message["role"], message.get("content")
         if role not in ROLES:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from batchlab.costs.lengths import Lengths
 from batchlab.errors import InputError, UsageError
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.same_prompt import same_prompt_problems
 from batchlab.inputs.sources.batch_lines import LineNotes, OtherTask
 from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Source
+from batchlab.inputs.spill import BLOCK_ROWS, Spill
 from batchlab.inputs.templates import RowFault, RowProblem
 from batchlab.job import SHARD_ROWS, Job, output_format
 from batchlab.protocol.schema import top_properties
@@ -36,8 +37,8 @@ class Planned:
         notes: what is worth telling although nothing is wrong with it.
         max_tokens: the mean cap on completion tokens of the rows' own, or None when a row has none.
         prompt_bytes: UTF-8 bytes of all prompts together.
-        sizes: those of each row, and `hashes` 64 bits that are equal for equal requests (in this
-            process only), when details were asked for; 0 for a row that makes no request.
+        lengths: how many rows have prompts of so many UTF-8 bytes, as `costs.lengths` counts them, and
+            `repeated` how many ask exactly what an earlier row asks, when details were asked for.
     """
 
     plan: InputPlan
@@ -45,8 +46,8 @@ class Planned:
     problems: list[UsageError]
     problem_count: int
     prompt_bytes: int
-    sizes: array[int]
-    hashes: array[int]
+    lengths: dict[int, int]
+    repeated: int
     notes: list[str] = field(default_factory=list)
     max_tokens: int | None = None
 
@@ -76,11 +77,10 @@ class _Check:
     max_tokens: int = 0
     uncapped: int = 0
     requests: int = 0
-    ids: array[int] = field(default_factory=lambda: array("q"))
-    numbers: array[int] = field(default_factory=lambda: array("Q"))  # of the rows with those ids
-    sizes: array[int] = field(default_factory=lambda: array("q"))
-    hashes: array[int] = field(default_factory=lambda: array("q"))
-    measured: Callable[[dict[str, Any]], tuple[int, int]] = field(init=False)
+    ids: Spill = field(default_factory=lambda: Spill(3))  # two hashes of each, and its row's number
+    lengths: Lengths = field(default_factory=Lengths)
+    hashes: Spill = field(default_factory=lambda: Spill(1))  # equal for equal requests, in this process only
+    measured: Callable[[Mapping[str, Any]], tuple[int, int]] = field(init=False)
 
     def checker(self) -> CheckRow | None:
         """What is to look at each row."""
@@ -91,8 +91,9 @@ class _Check:
         self.measured = self.builder.measured
         return self._same_but_for_prompt
 
-    def _same_but_for_prompt(self, row_id: int, values: dict[str, Any], number: int) -> None:
+    def _same_but_for_prompt(self, row_id: int, values: Mapping[str, Any], number: int) -> None:
         """Half of the time of a large plan is spent here."""
+        del row_id
         try:
             size, identity = self.measured(values)
         except RowProblem as problem:
@@ -101,12 +102,15 @@ class _Check:
         self.prompt_bytes += size
         self.requests += 1
         if self.details:
-            if row_id != len(self.sizes):
-                self._fill(row_id)
-            self.sizes.append(size)
-            self.hashes.append(identity)
+            try:
+                self.lengths.exact[size] += 1
+            except IndexError:
+                self.lengths.add(size)
+            self.hashes.pending.append(identity)
+            if not self.requests % BLOCK_ROWS:
+                self.hashes.write_block()
 
-    def _any_row(self, row_id: int, values: dict[str, Any], number: int) -> None:
+    def _any_row(self, row_id: int, values: Mapping[str, Any], number: int) -> None:
         builder = self.builder
         assert builder is not None, "see checker"
         try:
@@ -119,8 +123,8 @@ class _Check:
                 size, identity = builder.measured(values)
                 cap = builder.max_tokens
             if self.with_ids:
-                self.ids.append(hash(builder.custom_id(row_id, values)))
-                self.numbers.append(number)
+                own_id = builder.custom_id(row_id, values)
+                self.ids.add(hash(own_id), hash(own_id + "\0"), number)
         except RowProblem as problem:
             self._refused(problem, number)
             return
@@ -131,15 +135,8 @@ class _Check:
         else:
             self.max_tokens += cap
         if self.details:
-            self._fill(row_id)
-            self.sizes.append(size)
-            self.hashes.append(identity)
-
-    def _fill(self, row_id: int) -> None:
-        """Rows before this one that are not among the sizes make no request."""
-        missing = [0] * (row_id - len(self.sizes))
-        self.sizes.extend(missing)
-        self.hashes.extend(missing)
+            self.lengths.add(size)
+            self.hashes.add(identity)
 
     def _refused(self, problem: RowProblem, number: int) -> None:
         if isinstance(problem, OtherTask):
@@ -153,6 +150,15 @@ class _Check:
             self.count += 1
             if len(self.problems) < SHOWN:
                 self.problems.append(InputError(self.source.path, str(problem), row=number))
+
+    def scanned(self, shard_rows: int, limit: int | None, on_progress: OnProgress | None) -> InputPlan:
+        """The source's plan, all its rows looked at."""
+        try:
+            return self.source.scan(shard_rows, on_progress=on_progress, check=self.checker(), limit=limit)
+        except BaseException:  # whatever it is, no file may stay open; it goes on its way
+            self.ids.close()
+            self.hashes.close()
+            raise
 
     def mean_cap(self) -> int | None:
         """The mean cap on completion tokens, None when a row has none."""
@@ -179,7 +185,7 @@ def plan_input(
     """One pass over the input: its plan, and every problem that would cost money or rows later.
 
     Args:
-        details: keep each row's prompt size and request hash, 16 bytes a row.
+        details: also count prompt sizes and repeated requests; 8 bytes a row on disk.
 
     Raises:
         InputError: the input cannot be read at all.
@@ -202,7 +208,7 @@ def plan_input(
         details=details,
     )
     shard_rows = job.output.shard_rows or SHARD_ROWS
-    plan = source.scan(shard_rows, on_progress=on_progress, check=check.checker(), limit=job.input.limit)
+    plan = check.scanned(shard_rows, job.input.limit, on_progress)
     builder: RequestBuilder | None = None
     if plan.rows == 0:
         problems = [InputError(source.path, "has no rows")]
@@ -223,7 +229,7 @@ def plan_input(
     if builder is not None and not builder.batch and job.request.task == "embeddings":
         vectors = VECTOR_COLUMNS[:1]
     plan = replace(plan, models=tuple(check.notes.models), vectors=vectors)
-    notes = check.notes.lines()
+    notes = [*source.notes, *check.notes.lines()]
     if check.fault_count:
         plan = replace(
             plan,
@@ -258,8 +264,8 @@ def plan_input(
         problems,
         len(problems) + hidden,
         check.prompt_bytes,
-        check.sizes,
-        check.hashes,
+        check.lengths.counts(),
+        _repeated(check.hashes) if details else 0,
         notes,
         check.mean_cap(),
     )
@@ -314,22 +320,37 @@ def _expand_problems(job: Job, plan: InputPlan) -> list[UsageError]:
     ]
 
 
+def _repeated(hashes: Spill) -> int:
+    """Rows whose request an earlier row makes too."""
+    import numpy as np
+
+    count = 0
+    for group in hashes.groups():
+        made = np.sort(group[:, 0])
+        count += int(np.count_nonzero(made[1:] == made[:-1]))
+    hashes.close()
+    return count
+
+
 def _duplicate_ids(source: Source, check: _Check, *, own_ids: bool) -> list[UsageError]:
-    """The first rows that share an id; 16 bytes a row, sorted."""
-    if len(check.ids) < 2:
+    """The first rows that share an id."""
+    if not check.with_ids:
         return []
     import numpy as np
 
-    ids = np.frombuffer(check.ids, dtype=np.int64)
-    ordered = np.sort(ids)
-    if not (ordered[1:] == ordered[:-1]).any():  # nearly always: 16 bytes a row, not 40
-        return []
-    order = np.argsort(ids, kind="stable")
-    same = np.flatnonzero(ids[order][1:] == ids[order][:-1])
-    pairs = sorted((check.numbers[order[index + 1]], check.numbers[order[index]]) for index in same)
+    pairs: list[tuple[int, int]] = []  # (second row, first row)
+    for group in check.ids.groups():
+        ordered = np.sort(group[:, 0])
+        if not (ordered[1:] == ordered[:-1]).any():  # nearly always, and faster than to sort whole records
+            continue
+        group = group[np.lexsort((group[:, 1], group[:, 0]))]
+        same = np.flatnonzero((group[1:, :2] == group[:-1, :2]).all(axis=1))
+        found = zip(group[same + 1, 2].tolist(), group[same, 2].tolist(), strict=True)
+        pairs = sorted([*pairs, *found])[:SHOWN]
+    check.ids.close()
     rows, name = ("lines", "custom_id") if own_ids else ("rows", "id")
     remedy = "Ids must be unique" + ("." if own_ids else "; leave {input.id} out to use row numbers.")
     return [
         InputError(source.path, f"{rows} {first} and {second} have the same {name}", remedy)
-        for second, first in pairs[:SHOWN]
+        for second, first in pairs
     ]

@@ -20,10 +20,12 @@ from batchlab.inputs.conversations import (
     with_history,
 )
 from batchlab.inputs.media import MediaColumns
+from batchlab.inputs.sources.arrow_files.rows import ArrowRow
 from batchlab.inputs.sources.batch_lines import COLUMNS as BATCH_COLUMNS
 from batchlab.inputs.sources.batch_lines import asked_bytes, body_of, custom_id_of, is_batch_line, task_of
-from batchlab.inputs.templates import RowProblem, Template, compile_template, load_j2, value_text
+from batchlab.inputs.templates import RowFault, RowProblem, Template, compile_template, load_j2, value_text
 from batchlab.job import Job, RequestJob
+from batchlab.job.params import param_problems
 from batchlab.protocol.schema import AnswerSchema
 from batchlab.records import ChatRequest, Row, completion_cap
 
@@ -84,7 +86,7 @@ class RequestBuilder:
         self._row_params = job.input.row_params
         self._model_column = job.input.model
         self._endpoint_column = job.input.endpoint
-        self._hosts = {one.name: b"\0" + one.host.encode() for one in job.endpoint}
+        self._hosts = {endpoint.name: b"\0" + endpoint.host.encode() for endpoint in job.endpoint}
         self._null_as = job.input.null_as
         self._history = request.history
         self._media_tokens = request.tokens_per_image
@@ -112,7 +114,6 @@ class RequestBuilder:
             )
         self._mode = self._chosen_mode(columns)
         self.batch = self._mode == "batch"
-        self._sparse = not job.input.json_lines
         if self.batch:
             self._refuse_parameters()
         elif self._mode == "messages" and self._history is not None:
@@ -160,7 +161,9 @@ class RequestBuilder:
         values, task = row.values, self._task
         if self.batch:
             task = task_of(values)
-            body = body_of(values, task=task, model=self._job.request.model, sparse=self._sparse)
+            body = body_of(
+                values, task=task, model=self._job.request.model, sparse=isinstance(values, ArrowRow)
+            )
             text_bytes = asked_bytes(task, body, self._media_tokens)
             messages = hashed = None
         elif task != "chat":
@@ -179,6 +182,8 @@ class RequestBuilder:
             body = body | self._own_params(values)
         if self._model_column is not None:
             body = body | self._own_model(values)
+        if self._row_params is not None or self.batch:
+            self._refuse_unsendable(body, values)
         # of an image, its hash is hashed
         told = None if hashed is messages else {**body, "messages": hashed}
         if self.schema is not None:
@@ -203,7 +208,7 @@ class RequestBuilder:
             task=task,
         )
 
-    def measured(self, values: dict[str, Any]) -> tuple[int, int]:
+    def measured(self, values: Mapping[str, Any]) -> tuple[int, int]:
         """`prompt_bytes` of what `build` would make, and a hash that equal requests share.
 
         For rows that do not vary: no body is made, and the id is not looked at (see `custom_id`).
@@ -219,6 +224,10 @@ class RequestBuilder:
             return size, hash(prompt)
         system = self._system.render(values)
         return size + _utf8_bytes(system), hash((system, prompt))
+
+    def prompt_bytes(self, row: Row) -> int:
+        """`prompt_bytes` of what `build` would make. Raises RowProblem as it does."""
+        return self.build(row).prompt_bytes if self.rows_vary else self.measured(row.values)[0]
 
     def custom_id(self, row_id: int, values: Mapping[str, Any]) -> str:
         """The row's id. Raises RowProblem when its column is null."""
@@ -314,13 +323,15 @@ class RequestBuilder:
     ) -> tuple[list[dict[str, Any]], int]:
         """The messages with the row's history among them, if it has one."""
         if self._history is not None:
-            history = history_of(values.get(self._history), self._history, sparse=self._sparse)
+            history = history_of(
+                values.get(self._history), self._history, sparse=isinstance(values, ArrowRow)
+            )
             messages = with_history(messages, history)
         return messages, message_bytes(messages, self._media_tokens)
 
     def _own_messages(self, values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
         name = self._job.request.messages_column
-        messages = row_messages(values.get(name), name, sparse=self._sparse)
+        messages = row_messages(values.get(name), name, sparse=isinstance(values, ArrowRow))
         if self._system is not None and not any(message["role"] == "system" for message in messages):
             messages.insert(0, _system(self._system.render(values)))
         return messages, message_bytes(messages, self._media_tokens)
@@ -334,6 +345,15 @@ class RequestBuilder:
         assert self._model_column is not None
         value = values.get(self._model_column)
         return {} if value is None or value == "" else {"model": value_text(value)}
+
+    def _refuse_unsendable(self, body: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Raises RowFault when the row's own parameters are none that its endpoint takes."""
+        job = self._job
+        bound = values.get(self._endpoint_column) if self._endpoint_column is not None else None
+        endpoints = [one for one in job.endpoint if one.name == bound] if bound else job.endpoint
+        problems = param_problems(body, endpoints, check=job.request.check_params)
+        if problems:
+            raise RowFault("; ".join(f"{name}: {problem}" for name, problem in problems))
 
     def _own_endpoint(self, values: Mapping[str, Any]) -> tuple[str | None, bytes]:
         """The endpoint a row is bound to, and the host that makes its request different from others."""

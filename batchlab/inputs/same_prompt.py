@@ -75,8 +75,8 @@ def _remedy(job: Job, written: str, column: str) -> str:
     if written.startswith("{") and re.search(r"[^\w\s{}]", written.replace(column, "")):
         return (
             f"It says {written}; here the column is {{{column}}}, and nothing more goes between the braces. "
-            f"For more, {{request.prompt_file}} names a Jinja2 template, which has {{{{ {column} | upper }}}} and "
-            "loops."
+            "For more, {request.prompt_file} names a Jinja2 template, which has "
+            f"{{{{ {column} | upper }}}} and loops."
         )
     return f"It says {written}; the column is {{{column}}}."
 

@@ -171,7 +171,9 @@ class _JinjaTemplate:
         rendered: list[str] = []
         size = 0
         try:
-            for piece in self._template.generate(values):
+            # a mapping of Arrow's has more columns than are asked for, which stay where they are
+            known = {name: values[name] for name in self.columns if name in values}
+            for piece in self._template.generate(known):
                 size += len(piece)
                 if size > MAX_RENDERED_CHARS:
                     raise RowProblem(f"the template renders to more than {MAX_RENDERED_CHARS:,} characters")

@@ -18,7 +18,7 @@ from typing import Any
 
 from batchlab.job.endpoint import DEFAULT_BASE_URL, SELF_STARTED, EndpointJob, endpoint_host
 from batchlab.job.index import SECTIONS, settings_of
-from batchlab.job.input import MEMORY, ROWS, InputJob
+from batchlab.job.input import INSIDE, MEMORY, ROWS, InputJob
 from batchlab.job.limits import ENGINES, START_WINDOW, Caps, EndpointLimits, LimitsJob
 from batchlab.job.output import ENDINGS, FAIL_ON, FORMATS, SHARD_ROWS, OutputJob, output_format
 from batchlab.job.price import PRICED_WAYS, PriceJob
@@ -31,6 +31,7 @@ __all__ = [
     "ENGINES",
     "FAIL_ON",
     "FORMATS",
+    "INSIDE",
     "MEMORY",
     "MIB",
     "PRICED_WAYS",
@@ -180,15 +181,17 @@ def _section(name: str, data: Any) -> Any:
 
 def default_run_dir(job: Job) -> str:
     """`runs/NAME` after the input, so that a command with another -o finds the run again."""
-    name = "stdin" if job.input.path == "-" else job.input.path.rstrip(f"/*{os.sep}")
+    path = job.input.path.partition(INSIDE)[0]
+    name = "stdin" if path == "-" else path.rstrip(f"/*{os.sep}")
     return str(Path("runs") / directory_name(Path(name).name.split(".")[0]))
 
 
 def directory_name(text: str) -> str:
     """`text` as the name of a directory on every system: no sign, word or length that one refuses."""
+    text = unicodedata.normalize("NFC", text)
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", text) or "run"
     if not text.isascii():  # signs of other scripts are no names on every system, and still tell two apart
-        digest = hashlib.blake2b(unicodedata.normalize("NFC", text).encode(), digest_size=4).hexdigest()
+        digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
         name = f"{name.strip('-') or 'run'}-{digest}"
     if name.upper() in _DEVICES:
         name += "-run"

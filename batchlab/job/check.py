@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from batchlab.job import (
     ENDINGS,
     FAIL_ON,
+    INSIDE,
     MEMORY,
     PRICED_WAYS,
     SELF_STARTED,
@@ -30,6 +31,7 @@ from batchlab.job import (
     output_format,
 )
 from batchlab.job.index import settings_of
+from batchlab.job.params import param_problems
 from batchlab.remote.urls import is_url, url_problem
 
 # what a run writes beside its directory
@@ -55,6 +57,7 @@ def job_problems(job: Job) -> list[str]:
     for section in ("input", "request", "limits", "output"):
         problems += _value_problems(section, getattr(job, section))
     problems += _task_problems(job.request)
+    problems += _param_problems(job)
     problems += _schema_problems(job)
     problems += _message_problems(job)
     problems += _limits_problems(job.limits)
@@ -121,6 +124,14 @@ def _schema_problems(job: Job) -> list[str]:
     return problems
 
 
+def _param_problems(job: Job) -> list[str]:
+    request = job.request
+    return [
+        f"request.{name}: {problem}"
+        for name, problem in param_problems(request.params, job.endpoint, check=request.check_params)
+    ]
+
+
 def _task_problems(request: RequestJob) -> list[str]:
     if request.task not in TASK_PATHS:
         return []  # its choices say it
@@ -138,7 +149,7 @@ def _lines_may_name_models(job: Job) -> bool:
     """Whether the input may be a batch file, whose bodies name their models; its first line will tell."""
     request = job.request
     return (
-        job.input.json_lines
+        job.input.may_be_batch_lines
         and request.prompt is None
         and request.prompt_file is None
         and not request.messages
@@ -229,7 +240,7 @@ def written_over(job: Job, others: Mapping[str, str] = MappingProxyType({})) -> 
         others: files beside the job's that must stay: what each is, and where.
     """
     read = {
-        "the input": "" if job.input.path.startswith(MEMORY) else job.input.path,
+        "the input": "" if job.input.path.startswith(MEMORY) else job.input.path.partition(INSIDE)[0],
         "the prompt file": job.request.prompt_file,
         "the schema": job.request.schema_from,
         **others,

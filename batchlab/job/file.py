@@ -185,7 +185,11 @@ def _endpoints_under(endpoints: list[dict[str, Any]], flags: Mapping[str, Any]) 
     if not given.keys() & {"base_url", "preset"}:
         return [endpoint | given for endpoint in endpoints]
     url = given.get("base_url") or _preset_url(given.get("preset"))
-    same = [one for one in endpoints if url and endpoint_host(_url_of(one)) == endpoint_host(str(url))]
+    same = [
+        endpoint
+        for endpoint in endpoints
+        if url and endpoint_host(_url_of(endpoint)) == endpoint_host(str(url))
+    ]
     # a key belongs to the host it was written beside, and so does all else
     return [{**(same[0] if same else {}), **given}]
 
@@ -350,5 +354,5 @@ def _with_whole_prices(job: Job) -> Job:
         ways = {way: whole(one) if isinstance(one, PriceJob) else one for way, one in ways.items()}
         return dataclasses.replace(price, output=output, models=models, **ways)
 
-    endpoints = tuple(dataclasses.replace(one, price=whole(one.price)) for one in job.endpoint)
+    endpoints = tuple(dataclasses.replace(endpoint, price=whole(endpoint.price)) for endpoint in job.endpoint)
     return dataclasses.replace(job, endpoint=endpoints, price=whole(job.price))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from batchlab.job.setting import MEDIA, Asks, at_least, setting
 
 ROWS = "rows"  # what a message calls input that has no path
+INSIDE = "::"  # between a file's path and what is meant inside of it: a sheet, a table, a query
 MEMORY = "memory:"  # an input path's beginning: rows of a program, in a file of the run directory
 
 
@@ -20,8 +21,9 @@ class InputJob:
         unit="ROWS",
         is_path=True,
         own_keyword="input",
-        help="Prompts: .jsonl, .ndjson, .csv, .tsv (also .gz, .jsonl.zst), .parquet, a directory or glob of "
-        "Parquet files, an s3://, gs://, az:// or hf:// URL of those, or - for standard input (JSONL).",
+        help="Prompts: .jsonl, .ndjson, .json, .csv, .tsv, .txt (also .gz, .zst, .bz2, .xz), .parquet, .arrow, "
+        ".feather, .xlsx, SQLite or DuckDB (FILE::TABLE, 'FILE::SELECT …'), a directory or glob of files, an "
+        "s3://, gs://, az:// or hf:// URL of those, or - for standard input (JSONL).",
     )
     id: str | None = setting(
         None,
@@ -31,7 +33,14 @@ class InputJob:
         help="Column for custom_id.",
     )
     delimiter: str | None = setting(
-        None, flags="--delimiter", unit="CHAR", shown=", or tab for .tsv", help="CSV delimiter."
+        None, flags="--delimiter", unit="CHAR", shown="found in the file", help="CSV delimiter."
+    )
+    encoding: str | None = setting(
+        None,
+        flags="--encoding",
+        unit="NAME",
+        shown="utf-8, or what a byte order mark says",
+        help="Encoding of a text file, such as windows-1252.",
     )
     quotes: bool = setting(
         True,
@@ -86,10 +95,12 @@ class InputJob:
     )
 
     @property
-    def json_lines(self) -> bool:
-        """Whether rows are JSON objects as written, and not cells or Arrow values."""
-        name = self.path.lower().removesuffix(".gz").removesuffix(".zst")
-        return self.path == "-" or name.endswith((".jsonl", ".ndjson"))
+    def may_be_batch_lines(self) -> bool:
+        """Whether rows may be lines of a batch file, by what the path tells: they are in JSON."""
+        name = self.path.lower()
+        return bool(name) and not any(
+            ending in name for ending in (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".pq")
+        )
 
     @property
     def shown_as(self) -> str:

@@ -67,6 +67,11 @@ class OutputJob:
         shown="beside the others",
         help="Where openai-batch puts the lines of failed rows.",
     )
+    csv_raw: bool = setting(
+        False,
+        flags="--csv-raw",
+        help="Do not put ' before CSV cells that a spreadsheet would run as a formula.",
+    )
     prefix: str = setting("", flags="--prefix", unit="TEXT", help="Put before the names of result columns.")
     expand: bool = setting(
         False,

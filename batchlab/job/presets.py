@@ -9,7 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which numbers a parameter takes, both ends included; None for no end."""
+
+    low: float | None = None
+    high: float | None = None
+    whole: bool = False
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with a value; None when nothing is, or there is none."""
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return "is no number"
+        if self.whole and not float(value).is_integer():
+            return "is no whole number"
+        below = self.low is not None and value < self.low
+        above = self.high is not None and value > self.high
+        return "is out of range" if below or above else None
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.low:g} or more" if self.low is not None else f"{self.high:g} or less"
+        return f"{self.low:g} to {self.high:g}" if self.low < self.high else f"{self.low:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +56,9 @@ class Preset:
         schema_mode: how it is best asked for answers that fit a schema: `json_schema` where a
             `response_format` of that type is enforced, else `json_object` or `prompt`.
         limits: what is known of its limits.
+        takes: what its API reference says of the numbers that parameters may be, by the name that users
+            write; a parameter of which it says nothing is not there.
+        most_stops: sequences that `stop` may list, where it says so.
         reasons_beyond_cap: reasoning comes on top of the completion tokens that a cap holds down, and is
             billed; seen in usage whose total is prompt + completion + reasoning.
     """
@@ -44,10 +74,21 @@ class Preset:
     queues: bool = False
     schema_mode: str = "json_schema"
     limits: str = ""
+    takes: Mapping[str, Span] = field(default_factory=dict)
+    most_stops: int | None = None
     reasons_beyond_cap: bool = False
 
 
 _COMPLETION_CAP = {"max_tokens": "max_completion_tokens"}
+# the numbers that OpenAI's API reference has for a chat, as the references of most others have them too
+_PENALTIES = {"presence_penalty": Span(-2, 2), "frequency_penalty": Span(-2, 2)}
+_SAMPLING = {"temperature": Span(0, 2), "top_p": Span(0, 1), **_PENALTIES}
+_SEVERAL = Span(1, 128, whole=True)  # choices
+_TOP_20 = Span(0, 20, whole=True)  # log probabilities
+_TOKENS = Span(1, whole=True)
+_OPENAI = {**_SAMPLING, "max_tokens": Span(0, whole=True), "n": _SEVERAL, "top_logprobs": _TOP_20}
+# parameters that services call otherwise
+SAME_NUMBERS = {"max_completion_tokens": "max_tokens", "random_seed": "seed"}
 
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
@@ -59,6 +100,8 @@ PRESETS: Mapping[str, Preset] = {
             host="modelslab.com",
             schema_mode="prompt",  # its API reference lists no response_format
             limits="5, 10 or 15 queued requests per account, by plan",
+            # docs.modelslab.com/llm-api/chat-completions
+            takes={**_SAMPLING, "max_tokens": _TOKENS},
         ),
         Preset(
             "openai",
@@ -67,6 +110,8 @@ PRESETS: Mapping[str, Preset] = {
             host="api.openai.com",
             renamed=_COMPLETION_CAP,  # reasoning models refuse max_tokens
             limits="requests and tokens a minute, by tier; stated in x-ratelimit headers",
+            takes=_OPENAI,  # platform.openai.com/docs/api-reference/chat/create
+            most_stops=4,
         ),
         Preset(
             "openrouter",
@@ -74,6 +119,8 @@ PRESETS: Mapping[str, Preset] = {
             "OPENROUTER_API_KEY",
             host="openrouter.ai",
             limits="20 requests a minute on :free models; by credits otherwise",
+            # openrouter.ai/docs/api-reference/parameters
+            takes={**_SAMPLING, "max_tokens": _TOKENS, "top_logprobs": _TOP_20},
         ),
         Preset(
             "together",
@@ -81,6 +128,7 @@ PRESETS: Mapping[str, Preset] = {
             "TOGETHER_API_KEY",
             host="together.xyz",
             limits="requests and tokens, by tier and model; stated in x-ratelimit headers",
+            takes={**_PENALTIES, "n": _SEVERAL},  # docs.together.ai/reference/chat-completions-1
         ),
         Preset(
             "groq",
@@ -90,6 +138,9 @@ PRESETS: Mapping[str, Preset] = {
             renamed=_COMPLETION_CAP,  # max_tokens is deprecated there
             schema_mode="json_object",  # json_schema is refused for most of its models
             limits="requests a day and tokens a minute, by model; stated in x-ratelimit headers",
+            # console.groq.com/docs/api-reference
+            takes={**_SAMPLING, "n": Span(1, 1, whole=True), "top_logprobs": _TOP_20},
+            most_stops=4,
         ),
         Preset(
             "deepseek",
@@ -98,6 +149,9 @@ PRESETS: Mapping[str, Preset] = {
             host="api.deepseek.com",
             schema_mode="json_object",  # the only type its guide "JSON Output" has
             limits="none stated; a busy server keeps the connection open",
+            # api-docs.deepseek.com/api/create-chat-completion
+            takes={**_SAMPLING, "max_tokens": _TOKENS, "top_logprobs": _TOP_20},
+            most_stops=16,
         ),
         Preset(
             "mistral",
@@ -108,6 +162,14 @@ PRESETS: Mapping[str, Preset] = {
             renamed={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
             stream_usage=False,  # it is sent unasked
             limits="requests a second and tokens a minute, by workspace",
+            # docs.mistral.ai/api
+            takes={
+                **_SAMPLING,
+                "temperature": Span(0, 1.5),
+                "max_tokens": Span(0, whole=True),
+                "n": Span(1, whole=True),
+                "seed": Span(0, whole=True),
+            },
         ),
         Preset(
             "fireworks",
@@ -115,6 +177,8 @@ PRESETS: Mapping[str, Preset] = {
             "FIREWORKS_API_KEY",
             host="api.fireworks.ai",
             limits="requests a minute, by account; grows with use",
+            # docs.fireworks.ai/api-reference/post-chatcompletions
+            takes={**_SAMPLING, "n": _SEVERAL},
         ),
         Preset(
             "xai",
@@ -122,6 +186,8 @@ PRESETS: Mapping[str, Preset] = {
             "XAI_API_KEY",
             host="api.x.ai",
             limits="requests a second and tokens a minute, by model and team",
+            # docs.x.ai/docs/api-reference
+            takes={**_SAMPLING, "n": _SEVERAL, "top_logprobs": Span(0, 8, whole=True)},
             reasons_beyond_cap=True,  # usage: total = prompt + completion + reasoning
         ),
         Preset(
@@ -130,6 +196,9 @@ PRESETS: Mapping[str, Preset] = {
             "GEMINI_API_KEY",
             host="generativelanguage.googleapis.com",
             limits="requests and tokens a minute, requests a day, by tier and model",
+            # ai.google.dev/api/generate-content, GenerationConfig
+            takes={**_SAMPLING, "n": Span(1, 8, whole=True)},
+            most_stops=5,
             reasons_beyond_cap=True,  # its thoughts are in the total only
         ),
         Preset(
@@ -140,6 +209,8 @@ PRESETS: Mapping[str, Preset] = {
             renamed=_COMPLETION_CAP,
             key_header="api-key",
             limits="requests and tokens a minute, by deployment; checked over 1 to 10 s",
+            takes=_OPENAI,  # learn.microsoft.com/azure/ai-foundry/openai/reference
+            most_stops=4,
         ),
         Preset(
             "ollama",
@@ -156,6 +227,14 @@ PRESETS: Mapping[str, Preset] = {
             free=True,
             queues=True,
             limits="--max-num-seqs requests at once; the rest wait in a queue",
+            # vllm/sampling_params.py
+            takes={
+                "temperature": Span(0),
+                "top_p": Span(0, 1),
+                **_PENALTIES,
+                "max_tokens": _TOKENS,
+                "n": Span(1, whole=True),
+            },
         ),
         Preset(
             "llama.cpp",

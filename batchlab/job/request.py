@@ -261,6 +261,12 @@ class RequestJob:
         check=at_least(1),
         help="Most tokens, as estimated, in one request for embeddings.",
     )
+    check_params: bool = setting(
+        True,
+        flags="--check-params/--no-check-params",
+        shown="on",
+        help="Refuse a temperature, top_p, penalty, cap and the like that the service says it does not take.",
+    )
     params: dict[str, Any] = setting(
         dict,
         unit="TABLE",

@@ -243,9 +243,9 @@ class Lender:
 
     def _lane_lease(self, worker: _Worker, lane: str, now: float) -> LaneLease:
         limits, has = self._terms.lanes[lane], worker.lanes[lane]
-        live = [one for one in self._workers.values() if now - one.seen < TTL_S]
+        live = [worker for worker in self._workers.values() if now - worker.seen < TTL_S]
         missing = max(0, self._expected - len(self._workers))
-        askers = [one for one in live if one.wanted(lane)]
+        askers = [worker for worker in live if worker.wanted(lane)]
         requests = Rate.of(limits.rpm, 1.0, PACE_S, missing + len(askers))
         largest = max((one.said(lane).largest_tokens for one in live), default=0.0)
         tokens = Rate.of(limits.tpm, largest, TOKEN_PACE_S, missing + len(askers))
@@ -288,7 +288,7 @@ class Lender:
             if cap is None:
                 continue
             left = cap - out[index]
-            wanted = [one.demand.wanted[index] for one in self._workers.values()]
+            wanted = [worker.demand.wanted[index] for worker in self._workers.values()]
             tight = tight or left < sum(wanted)
             need = demand.need[index] if demand.need is not None else 0.0
             kept = worker.allowance[index] - demand.spent[index] - demand.reserved[index]

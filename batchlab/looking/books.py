@@ -144,7 +144,7 @@ def input_table(run: RunView, shard: Shard, *, needed: bool) -> pa.Table:
 
 def prices_of(job: Job) -> PriceOf:
     """What a job's answers cost, each as what it was."""
-    books: dict[str, PriceBook] = {one.name: price_book(job, one) for one in job.endpoint}
+    books: dict[str, PriceBook] = {endpoint.name: price_book(job, endpoint) for endpoint in job.endpoint}
     tier = asked_tier(job.request.params)
 
     @cache

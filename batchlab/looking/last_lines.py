@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchlab.looking.phrases import cost_text, counted, duration, notes, tokens_text
+from batchlab.looking.phrases import changed_in_output, cost_text, counted, duration, notes, tokens_text
 from batchlab.run_end import RunSummary
 from batchlab.store.layout import PARTS
 
@@ -43,7 +43,14 @@ def last_lines(summary: RunSummary, command: str) -> list[str]:
         lines.append(
             f"left out: {counted(summary.left_out, 'pending row')} without a line in {summary.output}"
         )
+    if summary.output:
+        lines += changed_in_output(
+            summary.run_dir, summary.output, quoted=summary.quoted_cells, nulled=summary.nulled_values
+        )
     return lines + _next_lines(summary, command)
+
+
+NEXT = "next: "  # before it there is room for an answer
 
 
 def _next_lines(summary: RunSummary, command: str) -> list[str]:
@@ -51,6 +58,9 @@ def _next_lines(summary: RunSummary, command: str) -> list[str]:
     totals, lines = summary.totals, []
     if summary.stopped:
         return [f"why: {summary.message}", f"to go on: {command}"]
+    if totals.failed or totals.invalid:
+        only = ",".join(word for word in ("failed", "invalid") if getattr(totals, word))
+        lines.append(f"{NEXT}batchlab show {summary.run_dir} --status {only}")
     if totals.failed and totals.failed == totals.bad_input:
         lines.append("the failed rows were never sent: error_message says what is wrong with each")
     elif totals.failed:
@@ -64,5 +74,6 @@ def _next_lines(summary: RunSummary, command: str) -> list[str]:
     if came:
         lines.append(f"exit code {summary.exit_code}: fail_on names {' and '.join(came)}")
     if not totals.failed and not totals.invalid:
-        lines.append(f"next: batchlab verify {summary.run_dir}")
+        lines.append(f"{NEXT}batchlab show {summary.run_dir}")
+        lines.append(f"to prove that it is whole: batchlab verify {summary.run_dir}")
     return lines

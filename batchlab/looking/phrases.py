@@ -59,6 +59,23 @@ def cost_text(totals: Totals) -> str:
     return " and ".join([text, *unknown])
 
 
+def changed_in_output(run_dir: str, output: str, *, quoted: int, nulled: int) -> list[str]:
+    """What an output file holds otherwise than the run does, for a person."""
+    lines = []
+    if quoted:
+        lines.append(
+            f"made harmless: {counted(quoted, 'cell')} of {output} got a ' in front, as a spreadsheet would "
+            f"run them; as they are: batchlab export {run_dir} -o {output} --csv-raw"
+        )
+    if nulled:
+        are = "is" if nulled == 1 else "are"
+        lines.append(
+            f"not in JSON: {counted(nulled, 'number')} of {output} {are} NaN or infinite, and null there; a "
+            ".parquet file has them"
+        )
+    return lines
+
+
 def counted(count: int, word: str) -> str:
     """`1 row`, `2,000 rows`."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

@@ -20,18 +20,42 @@ def run_tables(run: RunView, source: Callable[[], Source]) -> Iterator[pa.Table]
     plan = run.manifest.plan
     # a batch file's ids are no input column of the parts: a pending row's is read from its line
     own_ids = "custom_id" in plan.columns and "custom_id" not in plan.schema.names
-    sealed = run.sealed()
+    sealed, inputs = run.sealed(), plan.schema
 
     def input_table(shard: Shard) -> pa.Table:
         return source().table(shard, plan)
 
     for shard in plan.shards:
-        tables = run.shard_tables(shard, partial(input_table, shard))
+        tables = (_as_planned(one, inputs) for one in run.shard_tables(shard, partial(input_table, shard)))
         if own_ids and shard.index not in sealed:
             ids = [row.values.get("custom_id") for row in source().rows(shard, plan)]
             yield from (_with_ids(table, ids) for table in tables)
         else:
             yield from tables
+
+
+def _as_planned(table: pa.Table, inputs: pa.Schema) -> pa.Table:
+    """The table with the input's columns and metadata as they were; Parquet keeps nearly all of that."""
+    fields, columns = [], []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        index = inputs.get_field_index(field.name)
+        planned = inputs.field(index) if index >= 0 else _without_field_id(field)
+        fields.append(planned)
+        columns.append(_as_type(column, planned.type))
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, metadata=inputs.metadata))
+
+
+def _without_field_id(field: pa.Field) -> pa.Field:
+    kept = {key: value for key, value in (field.metadata or {}).items() if key != b"PARQUET:field_id"}
+    return field.with_metadata(kept or None)
+
+
+def _as_type(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    if column.type.equals(wanted, check_metadata=True):
+        return column
+    if pa.types.is_dictionary(wanted) and not pa.types.is_dictionary(column.type):
+        column = column.cast(wanted.value_type).dictionary_encode()
+    return column.cast(wanted)
 
 
 def _with_ids(table: pa.Table, ids: list[Any]) -> pa.Table:

@@ -6,16 +6,19 @@ import contextlib
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from batchlab.costs.forecast import Forecast, Measured, Stratum, forecast, strata
 from batchlab.costs.pilot_pace import seen_pace
 from batchlab.errors import EXIT_USAGE, UsageError
+from batchlab.inputs.plan import Planned
+from batchlab.inputs.requests import RowProblem
+from batchlab.inputs.sources.opening import Source
 from batchlab.job import Job
 from batchlab.looking.phrases import counted, duration, money
-from batchlab.planning.preview import Preview, preview
+from batchlab.planning.preview import Preview, preview_and_plan
 from batchlab.records import Completion, Result
 from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.execute import execute
@@ -60,10 +63,10 @@ def pilot(job: Job, rows: int, options: RunOptions) -> Pilot:
         raise UsageError(f"a pilot of {rows}: too few rows to say anything; at least {LEAST_ROWS}.")
     if job.input.path == "-":
         raise UsageError("a pilot reads the input twice: pass a file, not standard input.")
-    seen = preview(job, details=True)
+    seen, planned, source = preview_and_plan(job)
     if seen.problems:
         return Pilot(seen.lines, seen.problems, None, EXIT_USAGE)
-    drawn = _drawn(job, seen, rows)
+    drawn = _drawn(job, seen, _Sizes(planned, source), rows)
     sampled = frozenset(row for stratum in drawn.strata for row in stratum.sampled)
     if not sampled:
         return Pilot([*seen.lines, "every row has a final result already"], [], None, 0)
@@ -80,7 +83,7 @@ def pilot(job: Job, rows: int, options: RunOptions) -> Pilot:
     return Pilot([seen.lines[0], *forecast_lines(made, drawn, found)], [], made, summary.exit_code)
 
 
-def _drawn(job: Job, seen: Preview, wanted: int) -> _Drawn:
+def _drawn(job: Job, seen: Preview, sizes: _Sizes, wanted: int) -> _Drawn:
     """The sample of an earlier pilot of the same size for the same job, or a new one."""
     path = Path(job.output.run_dir)
     settings = json.dumps(job.request_settings(), sort_keys=True)
@@ -92,15 +95,35 @@ def _drawn(job: Job, seen: Preview, wanted: int) -> _Drawn:
                 for one in data["strata"]
             )
             return _Drawn(wanted, seen.content_hash, settings, Totals.of(data["before"]), kept)
-    done: set[int] = set()
     before = Totals()
     if seen.done and is_run(path):
         store = RunView.open(path)
-        done = {result.row_id for result in store.all_results()}
+        sizes.done = {result.row_id for result in store.all_results()}
         before = store.totals()
-    sizes = {row: size for row, size in enumerate(seen.sizes) if row not in done}
     found = tuple(strata(sizes, wanted, random.Random(20_261)))
     return _Drawn(wanted, seen.content_hash, settings, before, found)
+
+
+class _Sizes:
+    """Prompt sizes of the job's rows that are not done, read from the input each time; 0 for a row that makes
+    no request."""
+
+    def __init__(self, planned: Planned, source: Source) -> None:
+        self._planned = planned
+        self._source = source
+        self.done: Set[int] = frozenset()
+
+    def items(self) -> Iterator[tuple[int, int]]:
+        """Row and size."""
+        builder, plan = self._planned.ready_builder, self._planned.plan
+        for shard in plan.shards:
+            for row in self._source.rows(shard, plan):
+                if row.row_id in self.done:
+                    continue
+                try:
+                    yield row.row_id, builder.prompt_bytes(row) if row.problem is None else 0
+                except RowProblem:
+                    yield row.row_id, 0
 
 
 def _keep(drawn: _Drawn, run_dir: Path) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from array import array
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -44,22 +42,25 @@ class Preview:
     estimate: Estimate | None
     done: int = 0
     content_hash: str = ""
-    sizes: Sequence[int] = ()
 
     def __repr__(self) -> str:
         return "\n".join([*self.lines, *(f"problem: {problem}" for problem in self.problems)])
 
 
-def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) -> Preview:
+def preview(job: Job, *, tokenizer: str | None = None) -> Preview:
     """Checks the input and estimates the run.
 
     Args:
-        details: keep each row's prompt size (UTF-8 bytes).
         tokenizer: a tokenizer.json to count prompt tokens with, over the first thousand rows.
 
     Raises:
         UsageError: the input cannot be read at all.
     """
+    return preview_and_plan(job, tokenizer=tokenizer)[0]
+
+
+def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview, Planned, Source]:
+    """A preview with what it was made of; the source is no longer there when the rows were piped."""
     with tempfile.TemporaryDirectory(prefix="batchlab-") as scratch:
         spool = Layout(Path(scratch)).stdin
         if job.input.path == "-":
@@ -84,7 +85,7 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
     if done:
         lines.append(f"run {job.output.run_dir}: {done:,} rows have a final result already")
     lines += planned.notes
-    doubled = _duplicates(planned.hashes)
+    doubled = planned.repeated
     if doubled and not job.output.dedupe:
         lines.append(
             f"duplicates: {doubled:,} rows ask exactly what an earlier row asks; each is sent and paid"
@@ -94,7 +95,7 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
         lines.append(
             f"{count:,} problems; nothing would be sent" if planned.problems else f"{count:,} malformed rows"
         )
-        return Preview(plan.rows, lines, problems[: 2 * SHOWN_PROBLEMS], None)
+        return Preview(plan.rows, lines, problems[: 2 * SHOWN_PROBLEMS], None), planned, source
     together = _together(job, planned)
     estimated = partial(
         estimate,
@@ -110,7 +111,7 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
     )
     to_send = plan.rows - done - sum(one.rows for one in saved)
     left_bytes = planned.prompt_bytes * (plan.rows - done) // max(plan.rows, 1)
-    left = Counter(planned.sizes)
+    left = Counter(planned.lengths)
     for one in saved:
         worth = estimated(rows=one.rows, prompt_bytes=one.prompt_bytes, lengths=one.lengths)
         lines.append(_saved_line(one, worth))
@@ -127,8 +128,7 @@ def preview(job: Job, *, details: bool = False, tokenizer: str | None = None) ->
     lines.append(f"price: {known}{hint}")
     lines += misspelt_notes(job.request.params)
     lines += [f"run would be refused: {problem}" for problem in refusals(job, planned)]
-    sizes = planned.sizes if details else ()
-    return Preview(plan.rows, lines, [], forecast, done, plan.content_hash, sizes)
+    return Preview(plan.rows, lines, [], forecast, done, plan.content_hash), planned, source
 
 
 def _savings(job: Job, planned: Planned, source: Source) -> list[Saved]:
@@ -191,14 +191,6 @@ def _together(job: Job, planned: Planned) -> dict[str, int]:
     if job.request.task != "embeddings" or planned.ready_builder.batch:
         return {}
     return {"batch_rows": job.request.batch_rows, "batch_tokens": job.request.batch_tokens}
-
-
-def _duplicates(hashes: array[int]) -> int:
-    """Rows whose request an earlier row makes too."""
-    import numpy as np
-
-    made = np.sort(np.frombuffer(hashes, dtype=np.int64))
-    return int(np.count_nonzero((made[1:] == made[:-1]) & (made[1:] != 0)))
 
 
 def _done_rows(job: Job, planned: Planned) -> int:

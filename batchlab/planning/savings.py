@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +11,15 @@ import numpy as np
 from batchlab.inputs.plan import Planned
 from batchlab.inputs.requests import RowProblem
 from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.spill import Spill
+from batchlab.records import ChatRequest, Completion
 from batchlab.runner.prepare import is_repeatable
-from batchlab.runner.reusing import OldRun, hashes_of, short_hash
+from batchlab.runner.reusing import OldRun
+
+# what a record stands for: a row that is to be sent, one at temperature 0, one of those that is answered
+# already, and an answer of an older run
+_SENT, _AT_ZERO, _ANSWERED, _REUSED = range(4)
+_KINDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +49,14 @@ def savings(
 ) -> list[Saved]:
     """What each older run, and then sending identical requests once, would save.
 
-    Reads the input once more, and all of the older runs. Memory: 17 bytes a row of the input, 8 an
-    answer of an older run.
+    Reads the input once more, and all of the older runs. On disk: 16 bytes a row of the input and an answer
+    of an older run.
 
     Args:
         done: rows that have a result already.
     """
+    spill = Spill(2)  # a request's hash, and what is known of it
     builder, plan = planned.ready_builder, planned.plan
-    made, sizes, zero = array("Q"), array("Q"), bytearray()
-    answered = array("Q")  # requests at temperature 0 that the run itself has asked already
     for shard in plan.shards:
         for row in source.rows(shard, plan):
             try:
@@ -59,32 +65,40 @@ def savings(
                 request = None
             if request is None:
                 continue
-            at_zero = is_repeatable(request)
-            if row.row_id in done:
-                if at_zero:
-                    answered.append(short_hash(request.request_hash))
-                continue
-            made.append(short_hash(request.request_hash))
-            sizes.append(request.prompt_bytes)
-            zero.append(at_zero)
-    hashes, bytes_each = np.array(made, dtype=np.uint64), np.array(sizes, dtype=np.int64)
-    left = np.ones(len(hashes), dtype=bool)
-    found = []
-    for run in runs:
-        there = left & np.isin(hashes, hashes_of(run.answers()))
-        found.append(Saved(f"reuse of {run.path}", _lengths(bytes_each[there])))
+            kind = _AT_ZERO if is_repeatable(request) else _SENT
+            if row.row_id not in done:
+                spill.add(_signed_hash(request), request.prompt_bytes * _KINDS + kind)
+            elif kind == _AT_ZERO:
+                spill.add(_signed_hash(request), _ANSWERED)
+    for number, run in enumerate(runs):
+        for answer in run.answers():
+            spill.add(_signed_hash(answer), number * _KINDS + _REUSED)
+    lengths = [Counter[int]() for _ in (*runs, "dedupe")]
+    for group in spill.groups():
+        for counts, sizes in zip(lengths, _saved_sizes(group, len(runs), dedupe=dedupe), strict=True):
+            counts.update(sizes.tolist())
+    spill.close()
+    found = [Saved(f"reuse of {run.path}", counts) for run, counts in zip(runs, lengths, strict=False)]
+    return [*found, Saved("dedupe", lengths[-1])] if dedupe else found
+
+
+def _saved_sizes(group: np.ndarray, runs: int, *, dedupe: bool) -> list[np.ndarray]:
+    """The sizes of those rows of a group that each older run saves, and then those that are twins."""
+    hashes, known, kinds = group[:, 0], group[:, 1] // _KINDS, group[:, 1] % _KINDS
+    is_row = kinds <= _AT_ZERO
+    made, sizes, at_zero = hashes[is_row], known[is_row], kinds[is_row] == _AT_ZERO
+    left, found = np.ones(len(made), dtype=bool), []
+    for number in range(runs):
+        there = left & np.isin(made, hashes[(kinds == _REUSED) & (known == number)])
+        found.append(sizes[there])
         left &= ~there
-    if dedupe:
-        at_zero_left = np.flatnonzero(left & (np.array(zero, dtype=np.uint8) == 1))
-        _, first = np.unique(hashes[at_zero_left], return_index=True)
-        again = np.ones(len(at_zero_left), dtype=bool)
-        again[first] = False
-        gone = np.isin(hashes[at_zero_left], np.concatenate([hashes[~left], np.array(answered, np.uint64)]))
-        twins = at_zero_left[again | gone]
-        found.append(Saved("dedupe", _lengths(bytes_each[twins])))
-    return found
+    twins = np.flatnonzero(left & at_zero) if dedupe else np.zeros(0, dtype=np.int64)
+    _, first = np.unique(made[twins], return_index=True)
+    again = np.ones(len(twins), dtype=bool)
+    again[first] = False
+    gone = np.isin(made[twins], np.concatenate([made[~left], hashes[kinds == _ANSWERED]]))
+    return [*found, sizes[twins[again | gone]]]
 
 
-def _lengths(sizes: np.ndarray) -> Mapping[int, int]:
-    values, rows = np.unique(sizes, return_counts=True)
-    return dict(zip(values.tolist(), rows.tolist(), strict=True))
+def _signed_hash(value: ChatRequest | Completion) -> int:
+    return int.from_bytes(value.request_hash[:8], "little", signed=True)

@@ -7,7 +7,6 @@ to install, and what it said last is still there when the notebook is opened aga
 from __future__ import annotations
 
 import html
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
 
+from batchlab.finite import strict_json
 from batchlab.progress.line import SEPARATOR, bar_fields, line_fields, line_within, tail
 from batchlab.progress.speed import Rates, Speed
 from batchlab.progress.terminal import columns, erased, is_dumb, width, with_trouble_in_red
@@ -208,7 +208,7 @@ class _Json(_Base):
 
     def message(self, text: str) -> None:
         """See `Progress`."""
-        print(json.dumps({"message": text}), file=self._stream, flush=True)
+        print(strict_json({"message": text}), file=self._stream, flush=True)
 
     def __exit__(self, *_: object) -> None:
         if self._last is not None:
@@ -216,7 +216,7 @@ class _Json(_Base):
 
     def _write(self, state: RunState) -> None:
         line = {**_as_json(state), **asdict(self._speed.rates(state))}
-        print(json.dumps(line), file=self._stream, flush=True)
+        print(strict_json(line), file=self._stream, flush=True)
 
 
 def _as_json(state: RunState) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import orjson
 
+from batchlab.finite import json_and_nulls
 from batchlab.protocol.redact import printable, redact, without_surrogates
 from batchlab.records import Usage
 
@@ -68,17 +68,9 @@ def json_text(value: Any) -> str | None:
     except (TypeError, ValueError):
         pass
     try:
-        return json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"))
+        return json_and_nulls(value, separators=(",", ":"))[0]
     except (TypeError, ValueError, RecursionError):
         return None
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return {key: _finite(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def text_of(value: Any) -> str | None:

@@ -19,6 +19,7 @@ from batchlab.store.disk.files import private_dir
 from batchlab.store.layout import CHECKSUMS, DIRECTORIES, HISTORY, MANIFEST, part_key
 from batchlab.store.manifest import Manifest
 from batchlab.store.parts import PartFile
+from batchlab.store.standing import Standing
 from batchlab.store.view import RunView
 
 _COPIED = (CHECKSUMS, HISTORY)  # what is small, and read whole
@@ -90,6 +91,14 @@ class RemoteRun(RunView):
     def lock_holder(self) -> int | None:
         """See `RunView.lock_holder`."""
         return super().lock_holder() if self._driver is None else self._driver.lock_holder()
+
+    def is_left_locked(self) -> bool:
+        """See `RunView.is_left_locked`."""
+        return super().is_left_locked() if self._driver is None else self._driver.is_left_locked()
+
+    def last_standing(self) -> Standing | None:
+        """See `RunView.last_standing`."""
+        return super().last_standing() if self._driver is None else self._driver.last_standing()
 
     def _parts(self) -> set[int]:
         return self._numbers

@@ -13,9 +13,11 @@ from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, Job, output_format
 from batchlab.job.parameter_names import misspelt_notes
+from batchlab.looking.cards import answer_line
 from batchlab.looking.export import Target, check_target
-from batchlab.looking.last_lines import last_lines
+from batchlab.looking.last_lines import NEXT, last_lines
 from batchlab.looking.output import write_output
+from batchlab.looking.show import first_answer
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import conversation, open_progress
 from batchlab.progress.terminal import with_trouble_in_red
@@ -28,6 +30,7 @@ from batchlab.runner.mirroring import brought_up_to_date
 from batchlab.runner.pilot_forecast import outcome_lines, saved_forecast
 from batchlab.runner.prepare import Prepared, prepare
 from batchlab.runner.run_options import DEFAULT, RunOptions
+from batchlab.store.view import RunView
 
 
 def execute(job: Job, options: RunOptions = DEFAULT) -> RunSummary:
@@ -75,13 +78,16 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
                 prepared.store.publisher.speak_by(run.message)
                 summary = run.to_end()
             summary = brought_up_to_date(prepared.store, summary, say)
-            if options.only is not None and summary.stopped in {None, StopReason.PILOT}:
+            is_pilot = options.only is not None and summary.stopped in {None, StopReason.PILOT}
+            if not is_pilot:
+                summary = write_output(job, prepared.store, prepared.source, summary)
+            run.ended(summary)
+            if is_pilot:
                 return summary  # a pilot speaks for itself
-            summary = write_output(job, prepared.store, prepared.source, summary)
+            answer = _answer_of(prepared.store, summary, options)
     if not options.closing_lines:
         return summary
-    for line in last_lines(summary, options.command or f"batchlab run (run directory {summary.run_dir})"):
-        say(line)
+    _say_end(summary, options, answer, say)
     if summary.stopped is None:
         made = saved_forecast(prepared.store.path, prepared.plan.content_hash)
         compared = outcome_lines(made, summary.totals, summary.input_rows)
@@ -90,6 +96,23 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
         for line in compared:
             say(line)
     return summary
+
+
+def _answer_of(run: RunView, summary: RunSummary, options: RunOptions) -> str:
+    """One answer of a run that has finished, for who watches its end; "" if nobody does, or there is none."""
+    if summary.stopped is not None or options.quiet or not options.closing_lines:
+        return ""
+    row = first_answer(run)
+    return answer_line(row, conversation()) if row is not None else ""
+
+
+def _say_end(summary: RunSummary, options: RunOptions, answer: str, say: Callable[[str], None]) -> None:
+    """Says the last lines, with an answer before what to type next: it is to be seen, and in no log."""
+    for line in last_lines(summary, options.command or f"batchlab run (run directory {summary.run_dir})"):
+        if answer and line.startswith(NEXT):
+            _speaker(options.quiet)(answer)
+            answer = ""
+        say(line)
 
 
 def _nothing_taken_over(_: Prepared) -> int:

@@ -38,6 +38,7 @@ from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.prepare import Prepared
 from batchlab.runner.run_options import RunOptions
 from batchlab.runner.signals import Signals
+from batchlab.runner.standing import Teller
 from batchlab.store.asking import AskAgain
 from batchlab.store.history import History
 from batchlab.store.locked import LockedRun
@@ -80,6 +81,7 @@ class Invocation:
         self._doubled = 0  # rows that get the answer of another row
         self._copied = RunningTotals()  # those that have it
         self._history = History(prepared.store.path)
+        self._teller = Teller(prepared.store.path)
         self._started = time.monotonic()
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
@@ -126,11 +128,16 @@ class Invocation:
             elapsed_s=time.monotonic() - self._started,
         )
         self._history.update(self._state)
+        self._teller.update(self._state)
         self._watchers.update(self._state)
         if self.forecast is None:
             self.forecast = self._first_rows.forecast(self._state)
         if self._progress is not None:
             self._progress.update(self._state)
+
+    def ended(self, summary: RunSummary) -> None:
+        """Leaves word of how it ended, for who looks later."""
+        self._teller.end(self._state, summary)
 
     def message(self, text: str) -> None:
         """Says one line to the person who runs it."""

@@ -1,12 +1,12 @@
-"""`--on-end COMMAND`: somebody is told that a run has ended. Whatever comes of it, the run's own end stays."""
+"""`--on-end COMMAND`: somebody is told that a run has ended. Whatever comes of it, the run's end stays."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Callable
 
+from batchlab.finite import strict_json
 from batchlab.run_end import RunSummary
 
 MOST_S = 60.0  # a notification that hangs may not keep a shell script waiting
@@ -32,10 +32,10 @@ def tell(command: str, summary: RunSummary, say: Callable[[str], None]) -> None:
         "MESSAGE": summary.message,
     }
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S602 - the user's own line: pipes and variables are why it is given
             command,
-            shell=True,  # it is the user's own line: pipes and variables are why it is given
-            input=json.dumps(summary.stated()).encode(),
+            shell=True,
+            input=strict_json(summary.stated()).encode(),
             env={**os.environ, **{f"BATCHLAB_{name}": value for name, value in told.items()}},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -24,6 +24,7 @@ from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
 from batchlab.job import Job, default_run_dir
+from batchlab.job.index import as_key, spelled
 from batchlab.records import ChatRequest, Row
 from batchlab.remote.urls import is_url
 from batchlab.runner.mirroring import brought_home, follow_at_url, refuse_other_url, taken_over
@@ -159,7 +160,7 @@ def plan_or_refuse(
         if job.input.strict:
             raise UsageError("\n".join(lines))
         for line in lines:
-            say(line)
+            say(spelled(line, as_key))
         count = f"{plan.malformed_count:,}"
         say(f"{count} malformed rows will be recorded as failed (bad_input); strict refuses to start")
     return planned
@@ -263,7 +264,7 @@ def _input_identity(job: Job) -> tuple[Any, ...]:
     """What decides the rows and columns of a run's parts, beside the content of the input."""
     own, output = job.input, job.output
     columns = (output.prefix, output.expand, output.expand_prefix if output.expand else "")
-    return (own.id, own.delimiter, own.quotes, own.limit, *columns)
+    return (own.id, own.delimiter, own.quotes, own.encoding, own.limit, *columns)
 
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

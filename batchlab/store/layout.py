@@ -9,6 +9,7 @@
     stdin.jsonl          what came through standard input
     input-HASH.parquet   rows that a program held (.jsonl where they are no table)
     history.jsonl        how the run went over time (`history`)
+    standing.json        how it stands, every second, and how it ended (`standing`)
     pilot.json           the sample that a pilot sent
     forecast.json        what it said of the whole run
     report.html          the page of `batchlab report`
@@ -166,6 +167,11 @@ class Layout:
     def history(self) -> Path:
         """How the run went over time."""
         return self.root / HISTORY
+
+    @property
+    def standing(self) -> Path:
+        """How the run stands, for other terminals, and how it ended."""
+        return self.root / "standing.json"
 
     @property
     def pilot(self) -> Path:

@@ -48,7 +48,7 @@ def part_schema(
         vectors: which of the columns for embeddings there are.
     """
     results = (field.with_name(prefix + field.name) for field in [*result_schema(), *vector_fields(vectors)])
-    return pa.schema([*input_schema, *results, *(expanded or ())])
+    return pa.schema([*input_schema, *results, *(expanded or ())], metadata=input_schema.metadata)
 
 
 def write_part(
@@ -149,12 +149,22 @@ def stated_totals(path: PartFile) -> tuple[Totals, Collection[str]]:
         raise CorruptRun(f"{path}: not a part of batchlab: its footer holds no totals.") from error
 
 
-def part_tables(path: PartFile, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """A part's rows, some at a time, every page's checksum verified. Raises CorruptRun."""
+def part_tables(
+    path: PartFile,
+    columns: Sequence[str] | None = None,
+    *,
+    groups: Sequence[int] | None = None,
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[pa.Table]:
+    """A part's rows, some at a time, every page's checksum verified. Raises CorruptRun.
+
+    Args:
+        groups: numbers of the row groups to read, as `group_rows` counts them; all when None.
+    """
     with open_part(path) as part:
         try:
             with _store_trouble(path):
-                for batch in part.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+                for batch in part.iter_batches(batch_size=batch_rows, row_groups=groups, columns=columns):
                     yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
             raise CorruptRun(f"{path}: damaged ({_first_line(error)}).") from error
@@ -174,12 +184,34 @@ def part_results(path: PartFile, prefix: str, vectors: Sequence[str] = ()) -> It
             yield result_of_columns(row, kept)
 
 
-def whole_tables(path: PartFile, prefix: str) -> Iterator[pa.Table]:
-    """A part's rows with every result column that there is now, some at a time. Raises CorruptRun."""
-    return _with_later_columns(path, prefix, None)
+def whole_tables(
+    path: PartFile, prefix: str, *, groups: Sequence[int] | None = None, batch_rows: int = BATCH_ROWS
+) -> Iterator[pa.Table]:
+    """A part's rows with every result column that there is now, some at a time; see `part_tables`."""
+    return _with_later_columns(path, prefix, None, groups=groups, batch_rows=batch_rows)
 
 
-def _with_later_columns(path: PartFile, prefix: str, columns: list[str] | None) -> Iterator[pa.Table]:
+def group_rows(path: PartFile) -> list[int]:
+    """How many rows each row group of a part has. Raises CorruptRun."""
+    with open_part(path) as part:
+        return [part.metadata.row_group(number).num_rows for number in range(part.num_row_groups)]
+
+
+def column_names(path: PartFile) -> list[str]:
+    """The columns of a part. Raises CorruptRun."""
+    with open_part(path) as part:
+        names: list[str] = part.schema_arrow.names
+        return names
+
+
+def _with_later_columns(
+    path: PartFile,
+    prefix: str,
+    columns: list[str] | None,
+    *,
+    groups: Sequence[int] | None = None,
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[pa.Table]:
     """A part's rows, nulls in the result columns that were added since it was written.
 
     Args:
@@ -187,7 +219,7 @@ def _with_later_columns(path: PartFile, prefix: str, columns: list[str] | None) 
     """
     names = [prefix + name for name in RESULT_COLUMNS]
     lacking: list[str] | None = None
-    for table in part_tables(path, columns):
+    for table in part_tables(path, columns, groups=groups, batch_rows=batch_rows):
         if _results_of(table, names) != names:
             lacking = _lacking(path) if lacking is None else lacking
             if columns is not None:  # what else has such a name is a column of the input

@@ -13,11 +13,12 @@ from typing import Any, Self
 from batchlab.arrow import pa
 from batchlab.records import Failure, Result, Shard
 from batchlab.store.checksums import Checksums
-from batchlab.store.disk.run_lock import lock_holder
+from batchlab.store.disk.run_lock import is_left_locked, lock_holder
 from batchlab.store.layout import Layout, part_numbers
 from batchlab.store.manifest import Manifest, read_manifest
 from batchlab.store.parts import PartFile, part_results, part_totals, whole_tables, with_results
 from batchlab.store.replay import OpenResults, open_results
+from batchlab.store.standing import Standing, read_standing
 from batchlab.totals import Totals, sum_of
 
 ROLL_IS_OLD_S = 30.0
@@ -61,6 +62,14 @@ class RunView:
     def lock_holder(self) -> int | None:
         """pid of the process that works here now, None when there is none."""
         return lock_holder(self.path)
+
+    def is_left_locked(self) -> bool:
+        """Whether who worked here last was killed, or lost its machine; asked while nobody does."""
+        return is_left_locked(self.path)
+
+    def last_standing(self) -> Standing | None:
+        """How the run said it stands, or stood when it ended; None when it never said."""
+        return read_standing(self.path)
 
     def roll(self) -> dict[str, Any] | None:
         """Who works on which shards, as `LockedRun.write_roll` wrote it last, if that is recent."""

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from batchlab.costs.forecast import Forecast, Measured, forecast, strata, total_range
+from batchlab.costs.forecast import Forecast, Measured, Stratum, forecast, strata, total_range
 from batchlab.costs.pilot_pace import SeenPace, seen_pace
 from tests.proofs.costs.coverage import JOBS, coverage
 
@@ -145,3 +145,39 @@ def test_random_latencies_are_no_queue_and_few_requests_no_pace():
         assert seen is not None
         assert not seen.queues
     assert seen_pace(spans[:5], 0) is None
+
+
+def sampled_from_a_list(sizes: dict[int, int], wanted: int, rng: random.Random) -> list[Stratum]:
+    """What `strata` does, with all rows held and sorted."""
+    rows = sorted(sizes, key=lambda row: (sizes[row], row))
+    wanted = min(wanted, len(rows))
+    count = max(1, min(5, wanted // 8))
+    found = []
+    for number in range(count):
+        group = rows[len(rows) * number // count : len(rows) * (number + 1) // count]
+        share = wanted * (number + 1) // count - wanted * number // count
+        drawn = tuple(sorted(rng.sample(group, min(share, len(group)))))
+        found.append(
+            Stratum(len(group), sum(sizes[row] for row in group), drawn, tuple(sizes[row] for row in drawn))
+        )
+    return found
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40, 999])
+@pytest.mark.parametrize("wanted", [1, 10, 39, 200])
+@pytest.mark.parametrize("largest", [1, 30, 60_000])
+def test_the_sample_is_that_of_a_sorted_list_without_one(rows, wanted, largest):
+    rng = random.Random(rows * wanted * largest)
+    sizes = {row: rng.randint(0, largest) for row in range(rows)}
+
+    assert strata(sizes, wanted, random.Random(3)) == sampled_from_a_list(sizes, wanted, random.Random(3))
+
+
+def test_prompts_of_megabytes_are_of_the_largest_group():
+    sizes = {row: 10 if row % 2 else 1_000_000 + row for row in range(100)}
+
+    first, *_, last = strata(sizes, 40, random.Random(3))
+
+    assert set(first.sizes) == {10}
+    assert min(last.sizes) >= 1_000_000
+    assert sum(one.size for one in strata(sizes, 40, random.Random(3))) == sum(sizes.values())

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import shlex
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import termios
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +24,11 @@ import pytest
 
 from batchlab.endpoints.simulator.server import Provider
 from tests.conftest import CANARY, ROOT, environment
+from tests.warm import FORKS, Warm
 
 _KEY = re.compile(r"(?m)^(export )?(\w+_API_KEY)=\S+")
+RUN_S = 240
+STAGE = ROOT / "tests" / "guide" / "stage"
 KEYS = {None, f"Bearer {CANARY}"}
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _ADDRESS = re.compile(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?")
@@ -51,7 +58,7 @@ class Stage:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
+            timeout=RUN_S,
         )
         assert done.returncode == code, done.stdout
         assert "Traceback" not in done.stdout, done.stdout
@@ -84,7 +91,7 @@ class Stage:
     def serves(self, text: str, words: str) -> None:
         """Runs a command that ends by Ctrl-C, until it has said `words`."""
         with subprocess.Popen(
-            ["bash", "-c", f"exec {self.local(text)}"],
+            ["bash", "-c", f"exec {self.local(text)}".replace("batchlab", "python -m batchlab", 1)],
             cwd=self.home,
             env=self.env,
             stdout=subprocess.PIPE,
@@ -101,8 +108,41 @@ class Stage:
             assert words in said, said
 
 
+def _answer(listener: socket.socket, warm: Warm) -> None:
+    """Runs, one after another, the commands that `warm_command.py` asks for."""
+    while True:
+        try:
+            line, _ = listener.accept()
+        except OSError:  # closed: the test has ended
+            return
+        with line:
+            head, files, _, _ = socket.recv_fds(line, 4, 3)
+            request = json.loads(line.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
+            code = warm.exit_code(request, files, RUN_S)
+            for file in files:
+                os.close(file)
+            line.sendall(code.to_bytes(4, "big", signed=True))
+
+
 @pytest.fixture
-def stage(tmp_path: Path, simulator, monkeypatch) -> Stage:
+def command(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """How a block's shell calls batchlab: in a process that is forked, where that can be."""
+    if not FORKS:
+        yield f"{shlex.quote(sys.executable)} -m batchlab"
+        return
+    path = tmp_path / "warm"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        answering = threading.Thread(target=_answer, args=(listener, request.getfixturevalue("warm")))
+        answering.start()
+        yield shlex.join([sys.executable, "-S", "-E", str(STAGE / "warm_command.py"), str(path)])
+        listener.shutdown(socket.SHUT_RDWR)
+        answering.join()
+
+
+@pytest.fixture
+def stage(tmp_path: Path, simulator, command: str, monkeypatch) -> Stage:
     # a server of the reader's own asks for no key
     monkeypatch.setattr(
         Provider, "_authorized", lambda _, request: request.headers.get("Authorization") in KEYS
@@ -116,13 +156,14 @@ def stage(tmp_path: Path, simulator, monkeypatch) -> Stage:
     for job in (home / "jobs").glob("*.toml"):
         text = job.read_text(encoding="utf-8")
         job.write_text(text.replace("https://modelslab.com", f"http://127.0.0.1:{port}"), encoding="utf-8")
-    for name, words in {"batchlab": "-m batchlab", "python": ""}.items():
+    for name, words in {"batchlab": command, "python": shlex.quote(sys.executable)}.items():
         script = programs / name
-        script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {words} "$@"\n')
+        script.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
         script.chmod(0o755)
     env = environment(
         PATH=f"{programs}:{os.environ['PATH']}",
-        PYTHONPATH=f"{ROOT / 'tests' / 'guide' / 'stage'}:{ROOT}",
+        PYTHONPATH=f"{STAGE}:{ROOT}",
+        WARM_FIRST="tests.guide.stage.sitecustomize",
         HOME=str(home),
         TMUX_TMPDIR=str(tmp_path),
         SHELF=str(tmp_path / "shelf"),

@@ -21,16 +21,15 @@ from batchlab.guide import page, topics
 from batchlab.job import default_run_dir
 from batchlab.result_columns import RESULT_COLUMNS
 from tests.conftest import ROOT
-from tests.guide.blocks import BLOCKS, PAGES, commands_of, outside_blocks
+from tests.guide.blocks import BLOCKS, PAGES, WRITTEN, commands_of, outside_blocks
 
 README = ROOT / "README.md"
-WRITTEN = [one for one in PAGES if one.name not in {"README.md", "settings.md"}]
 LINK = re.compile(r"\[[^\]]*\]\(([^)]+)\)")
 FOREIGN = {"--no-deps", "--help"}  # of other programs, and of all
 PROMISES = [f"P{number}" for number in range(1, 9)]
 
 pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-written = pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
+written = pytest.mark.parametrize("path", WRITTEN[1:], ids=lambda path: path.name)
 
 
 def prose(path: Path) -> str:
@@ -94,6 +93,15 @@ def test_what_a_page_names_exists(path):
         assert (ROOT / name).exists(), name
     for module in re.findall(r"python -m (tests[\w.]*\w)", text):
         assert importlib.util.find_spec(module), module
+
+
+def test_each_of_the_readme_s_two_commands_needs_nothing_but_a_clone():
+    """`.ci/run` runs both; here, that neither needs the other to have been run."""
+    alone = {block.said("ci") and block.text.split(" && ")[0] for block in BLOCKS if block.said("ci")}
+    names = re.findall(r"^<!-- ci:(\w+) -->$", README.read_text(), re.MULTILINE)
+
+    assert names == ["quickstart", "test"]
+    assert alone == {"python3 -m venv .venv"}
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))

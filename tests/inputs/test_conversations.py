@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
 import pytest
 
 from batchlab.errors import UsageError
 from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.sources.arrow_files.rows import arrow_rows
 from batchlab.inputs.templates import RowFault
 from batchlab.job.file import job_from
 from batchlab.records import Row
@@ -71,10 +73,10 @@ def test_a_row_may_have_no_history(nothing):
 def test_parts_of_an_arrow_history_lose_their_absent_fields():
     part = {"type": "text", "text": "hi", "image_url": None}
     made = builder(prompt="{q}", history="past", path="x.parquet")
+    batch = pa.RecordBatch.from_pylist([{"q": "now", "past": [{"role": "user", "content": [part]}]}])
+    (values,) = arrow_rows(batch)
 
-    assert messages(made, past=[{"role": "user", "content": [part]}])[0]["content"] == [
-        {"type": "text", "text": "hi"}
-    ]
+    assert made.build(Row(0, values)).body["messages"][0]["content"] == [{"type": "text", "text": "hi"}]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from batchlab.inputs.plan import plan_input
 from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.inputs.sources import jsonl
 from batchlab.inputs.sources.column_types import settled, widened
-from batchlab.inputs.sources.jsonl import parse_line
+from batchlab.inputs.sources.json_files import lines as jsonl
+from batchlab.inputs.sources.json_files.values import parse_line
 from batchlab.inputs.sources.opening import open_source
 from batchlab.inputs.sources.source import InputPlan
 from batchlab.job.file import job_from
@@ -105,7 +105,7 @@ def test_where_a_block_ends_makes_no_difference(tmp_path, monkeypatch, block, li
         assert again.plan.shards == whole.plan.shards
         assert (again.plan.types, again.plan.malformed) == (whole.plan.types, whole.plan.malformed)
         assert again.plan.content_hash == whole.plan.content_hash
-        assert list(again.sizes) == list(whole.sizes)
+        assert again.lengths == whole.lengths
         # what is said is the same, but for the file's name
         assert [str(one).split(": ", 1)[1] for one in again.problems] == [
             str(one).split(": ", 1)[1] for one in whole.problems

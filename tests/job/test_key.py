@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.job.file import job_from
+from batchlab.job.file import job_from, load_job
 from batchlab.job.key import Secret, find_key
 
 KEY = "canary-0123456789"
@@ -103,3 +103,104 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path):
 
     assert key is not None
     assert key.reveal() == KEY
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "https://provider.example/v1/chat/completions",
+        "https://provider.example/v1/chat/completions/",
+        " https://provider.example/v1/completions ",
+        "https://provider.example/v1/embeddings",
+    ],
+)
+def test_an_address_may_have_a_task_s_path_at_its_end(written):
+    """As a provider's page shows it, and as `curl` takes it."""
+    assert job(written).base_url == "https://provider.example/v1"
+
+
+def test_what_follows_an_address_stays():
+    assert (
+        job("https://p.example/v1/chat/completions?api-version=1").base_url
+        == "https://p.example/v1?api-version=1"
+    )
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "0.0.0.0:8000",
+        "[::1]:8000",
+        "127.0.1.1",
+        "192.168.1.20:8000",
+        "10.0.0.3",
+        "gpu-box:8000",
+        "box.local",
+        "[fd00::2]",
+    ],
+)
+def test_an_address_of_the_user_s_own_needs_no_key(host):
+    assert find_key(job(f"http://{host}/v1"), {}) is None
+
+
+@pytest.mark.parametrize("host", ["api.example.com", "8.8.8.8", "[2606:4700::1111]"])
+def test_an_address_of_the_world_needs_one(host):
+    with pytest.raises(UsageError, match="no API key named"):
+        find_key(job(f"https://{host}/v1"), {})
+
+
+@pytest.mark.parametrize("name", ["sk-1234567890abcdef", "gsk_abcdefghij0123456789XYZ", "two words", ""])
+def test_a_key_in_the_place_of_its_variable_is_not_echoed(name):
+    with pytest.raises(UsageError, match="name of a variable") as told:
+        job("https://provider.example/v1", api_key_env=name)
+    assert not name or name not in str(told.value)
+
+
+def test_another_service_s_key_is_pointed_out():
+    with pytest.raises(UsageError, match="endpoint.preset=openai") as told:
+        find_key(job(), {"OPENAI_API_KEY": KEY})
+    assert KEY not in str(told.value)
+
+
+def test_a_private_env_file_has_the_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f'# ours\nexport MODELSLAB_API_KEY="{KEY}"  # the night\n')
+    (tmp_path / ".env").chmod(0o600)
+
+    found = find_key(job(), {})
+
+    assert found is not None
+    assert found.reveal() == KEY
+    assert find_key(job(), {"MODELSLAB_API_KEY": "of-the-environment"}).reveal() == "of-the-environment"
+    with pytest.raises(UsageError, match="is missing"):
+        find_key(job(env_file=False), {})
+
+
+def test_an_env_file_that_others_can_read_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f"MODELSLAB_API_KEY={KEY}\n")
+    (tmp_path / ".env").chmod(0o644)
+
+    with pytest.raises(UsageError, match="chmod 600") as told:
+        find_key(job(), {})
+    assert KEY not in str(told.value)
+
+
+def test_the_env_file_beside_a_job_file_is_read(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "job.toml").write_text('[input]\npath = "r.jsonl"\n[request]\nmodel = "m"\n')
+    (tmp_path / "work" / ".env").write_text(f"MODELSLAB_API_KEY={KEY}\n")
+    (tmp_path / "work" / ".env").chmod(0o600)
+    monkeypatch.chdir(tmp_path)
+
+    loaded = load_job("work/job.toml")
+
+    assert find_key(loaded.endpoint[0], {}).reveal() == KEY
+    assert KEY not in str(loaded.to_dict())
+
+
+def test_a_ca_bundle_without_certificates_is_refused(tmp_path):
+    (tmp_path / "company.pem").write_text("this is no certificate\n")
+    for named, problem in (("company.pem", "holds no certificates"), ("absent.pem", "cannot be read")):
+        with pytest.raises(UsageError, match=problem):
+            job("https://provider.example/v1", ca_bundle=str(tmp_path / named))

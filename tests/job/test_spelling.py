@@ -28,7 +28,12 @@ OTHERS = {
     "--head",  # Ray's
     "--max-num-seqs",  # vLLM's
     "--parallel",  # llama.cpp's
-    "--only",  # in a whole command to type next
+    "--headless",  # LibreOffice's
+    "--convert-to",
+    "--to",  # pandoc's
+    "--wrap",
+    "--long",  # zstd's
+    *("--only", "--csv-raw"),  # in a whole command to type next
 }
 REFERENCE = re.compile(r"\{+(\w+\.\w+)(=[^{}]*)?\}+")
 

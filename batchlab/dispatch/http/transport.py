@@ -8,7 +8,6 @@ of decoded bytes (194 kB of gzip can become 200 MB).
 from __future__ import annotations
 
 import errno
-import json
 import re
 import ssl
 import time
@@ -26,6 +25,7 @@ from batchlab.dispatch.departures import Departures
 from batchlab.dispatch.http.answers import AnswerReader
 from batchlab.dispatch.http.opening import connector_to, wire_to
 from batchlab.dispatch.http.wire import Wire
+from batchlab.finite import json_and_nulls
 from batchlab.job import TASK_PATHS, LimitsJob
 from batchlab.job.key import Secret
 from batchlab.job.presets import UNKNOWN, Preset
@@ -277,7 +277,7 @@ def encoded(body: dict[str, object]) -> bytes:
     try:
         return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        return json_and_nulls(body, separators=(",", ":"))[0].encode()
 
 
 def _rejects_stream_options(outcome: Outcome) -> bool:

@@ -6,13 +6,14 @@ as JSON text and marked "batchlab.json", so that an export can write the JSON it
 
 from __future__ import annotations
 
-import json
+import base64
 from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import orjson
 
 from batchlab.arrow import pa
+from batchlab.finite import json_and_nulls
 
 MAX_STRUCT_FIELDS = 256
 MAX_DEPTH = 40  # Arrow reads no schema that is nested deeper than 64
@@ -21,10 +22,11 @@ EXACT_FLOAT = 2**53
 
 JSON_MARK = {b"batchlab.json": b"1"}
 
-# null · bool · int · float · str · json, or a list ("list", item), or a struct {name: kind}
+# null · bool · int · float · str · bytes · json, or a list ("list", item), or a struct {name: kind}
 Kind: TypeAlias = "str | tuple[str, Kind] | dict[str, Kind]"
 
-_SCALARS = {bool: "bool", int: "int", float: "float", str: "str"}
+# bytes come from databases only
+_SCALARS = {bool: "bool", int: "int", float: "float", str: "str", bytes: "bytes"}
 _PLAIN = frozenset({*_SCALARS, type(None)})
 _BOTH = {
     ("int", "float"): "float",
@@ -93,6 +95,8 @@ def arrow_type(kind: Kind) -> pa.DataType:
         return pa.list_(arrow_type(kind[1]))
     if isinstance(kind, dict):
         return pa.struct([pa.field(name, arrow_type(inner)) for name, inner in kind.items()])
+    if kind == "bytes":
+        return pa.large_binary()
     return {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}.get(kind, pa.large_string())
 
 
@@ -104,6 +108,11 @@ def schema_of(kinds: Mapping[str, Kind]) -> pa.Schema:
             for name, kind in kinds.items()
         ]
     )
+
+
+def kind_of_key(kind: Kind, value: str | int | None) -> Kind:
+    """The narrowest kind that holds both `kind` and what a folder's name says."""
+    return settled(widened(kind, value))
 
 
 def kind_of_json(data: Any) -> Kind:
@@ -176,4 +185,8 @@ def json_text(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except (TypeError, ValueError):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+        return json_and_nulls(value, separators=(",", ":"), default=_as_text)[0]
+
+
+def _as_text(value: Any) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)

@@ -19,6 +19,7 @@ import orjson
 
 from batchlab.arrow import pa, pc
 from batchlab.errors import InputError
+from batchlab.finite import finite
 from batchlab.inputs.sources.column_types import (
     JSON_MARK,
     Kind,
@@ -130,7 +131,7 @@ def json_row(row: Any, number: int) -> bytes:
         return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE, default=str)
     except TypeError:  # an integer of more than 64 bits, or half of a surrogate pair
         try:
-            return (json.dumps(values, ensure_ascii=True, default=str) + "\n").encode()
+            return (json.dumps(finite(values)[0], ensure_ascii=True, default=str) + "\n").encode()
         except (TypeError, ValueError) as error:
             raise InputError(ROWS, f"cannot be written as JSON: {error}", row=number) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -19,8 +19,27 @@ SHOWN = 20  # malformed lines kept for the report
 RACY_S = 2.0  # a file written this shortly before it was read may change again within one time stamp
 
 OnProgress = Callable[[int, int | None], None]
-CheckRow = Callable[[int, dict[str, Any], int], None]  # row_id, values, number as an editor shows it
+CheckRow = Callable[[int, Mapping[str, Any], int], None]  # row_id, values, number as an editor shows it
 InputFile: TypeAlias = Path | RemoteFile
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a job says of how its input is to be read, beside its path.
+
+    Attributes:
+        delimiter: of CSV cells; found in the file when None.
+        quotes: whether CSV cells may be quoted.
+        encoding: of a text file; UTF-8, or what its byte order mark says, when None.
+        inside: what is meant inside of the file, after `::` in its path: a sheet, a table, a query.
+        notes: what is worth telling of how its files were found.
+    """
+
+    delimiter: str | None = None
+    quotes: bool = True
+    encoding: str | None = None
+    inside: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +141,14 @@ class InputPlan:
 
 
 class Source(Protocol):
-    """An input that can be read again and again, a shard at a time, without being held."""
+    """An input that can be read again and again, a shard at a time, without being held.
+
+    Attributes:
+        notes: what is worth telling of how it is read; those of a pass are there after it.
+    """
 
     path: str
+    notes: list[str]
 
     def peek(self) -> tuple[str, ...]:
         """Columns as far as the start of the input tells; () when it has no rows."""
@@ -223,7 +247,7 @@ def file_size(path: InputFile) -> int:
 
 
 def files_unchanged(paths: Sequence[InputFile], plan: InputPlan, *, racy_ok: bool) -> bool:
-    """See `Source.unchanged`.
+    """What `Source.unchanged` asks, of these files.
 
     Raises:
         InputError: a store cannot be asked. That is no sign of a change.

@@ -20,12 +20,13 @@ from batchlab.job import ENDINGS, FORMATS
 from batchlab.looking.export.dataset import DatasetDirectory, refuse_foreign
 from batchlab.looking.export.files import CsvFile, JsonLinesFile, ParquetFile
 from batchlab.looking.export.openai_batch import BatchFile
-from batchlab.looking.export.staging import cannot_write
+from batchlab.looking.export.staging import STANDARD_OUTPUT, cannot_write
 from batchlab.remote.bucket import check_bucket
 from batchlab.remote.storage import StorageError, put_file
 from batchlab.remote.urls import is_url
+from batchlab.result_columns import RESULT_COLUMNS
 
-__all__ = ["Exported", "Target", "Writer", "check_target", "export_tables"]
+__all__ = ["STANDARD_OUTPUT", "Exported", "Target", "Writer", "check_target", "export_tables"]
 
 
 class Writer(Protocol):
@@ -49,10 +50,10 @@ class Target:
     """Where rows go, and how.
 
     Attributes:
-        path: a path or, but for a data set, a URL; `errors` too.
+        path: a path or, but for a data set, a URL; `errors` too. `-` is standard output.
         format: one of `job.FORMATS`; None when nothing tells.
         errors, prefix, model, own_ids, task: see `openai_batch.BatchFile`.
-        csv_raw: see `files.CsvFile`.
+        csv_raw: `raw` of `files.CsvFile`.
     """
 
     path: str
@@ -73,11 +74,15 @@ class Exported:
         rows: rows or lines, those of failed rows among them.
         failed: lines of failed rows; 0 for a table, in which they are rows like any other.
         left_out: rows without a final result, for which a batch file has no line.
+        quoted: cells of a CSV file that got a ' in front; see `files.CsvFile`.
+        nulled: numbers that JSON has no word for and that are null; see `files.JsonLinesFile`.
     """
 
     rows: int
     failed: int = 0
     left_out: int = 0
+    quoted: int = 0
+    nulled: int = 0
 
 
 def check_target(target: Target) -> None:
@@ -88,6 +93,8 @@ def check_target(target: Target) -> None:
             f"{target.path}: unknown output format; use an ending of {', '.join(ENDINGS)}, "
             "a / for a Hugging Face data set, or {output.to}."
         )
+    if target.path == STANDARD_OUTPUT and target.format not in {"csv", "jsonl"}:
+        raise UsageError(f"-: standard output takes jsonl or csv; write {target.format} to a file.")
     if target.errors is not None and target.format != "openai-batch":
         raise UsageError(
             f"{{output.errors}} {target.errors}: only {{output.to=openai-batch}} has a file of errors."
@@ -130,8 +137,14 @@ def _export(target: Target, tables: Callable[[], Iterator[pa.Table]]) -> Exporte
     stream = tables()
     table: pa.Table | None = next(stream)
     assert table is not None, "a run has at least one table"
-    # one schema for all: dictionary columns of different parts have different dictionaries
-    schema = pa.schema([_undictionaried(field) for field in table.schema])
+    # One schema for all. The words of result columns are plain text outside, and in a data set all words are:
+    # `datasets` reads no dictionaries.
+    ours = _our_columns(table.schema, target.prefix)
+    fields = [
+        _undictionaried(field) if target.format == "hf" or field.name in ours else field
+        for field in table.schema
+    ]
+    schema = pa.schema(fields, metadata=table.schema.metadata)
     try:
         writer = _writer(target, schema)
     except OSError as error:
@@ -149,7 +162,9 @@ def _export(target: Target, tables: Callable[[], Iterator[pa.Table]]) -> Exporte
     writer.commit()
     if isinstance(writer, BatchFile):
         return Exported(rows - writer.left_out, writer.failed, writer.left_out)
-    return Exported(rows)
+    if isinstance(writer, CsvFile):
+        return Exported(rows, quoted=writer.quoted, nulled=writer.nulled)
+    return Exported(rows, nulled=writer.nulled if isinstance(writer, JsonLinesFile) else 0)
 
 
 def _writer(target: Target, schema: pa.Schema) -> Writer:
@@ -158,9 +173,9 @@ def _writer(target: Target, schema: pa.Schema) -> Writer:
         case "parquet":
             return ParquetFile(path, schema)
         case "csv":
-            return CsvFile(path, schema, raw=target.csv_raw)
+            return CsvFile(path, schema, raw=target.csv_raw, prefix=target.prefix)
         case "jsonl":
-            return JsonLinesFile(path, schema)
+            return JsonLinesFile(path, schema, prefix=target.prefix)
         case "hf":
             return DatasetDirectory(path, schema)
         case _:
@@ -172,6 +187,12 @@ def _writer(target: Target, schema: pa.Schema) -> Writer:
                 own_ids=target.own_ids,
                 task=target.task,
             )
+
+
+def _our_columns(schema: pa.Schema, prefix: str) -> set[str]:
+    """Names of the columns that are results, or are made of them."""
+    made = [field.name for field in schema if b"batchlab.parsed" in (field.metadata or {})]
+    return {*(prefix + name for name in RESULT_COLUMNS), *made}
 
 
 def _undictionaried(field: pa.Field) -> pa.Field:

@@ -39,7 +39,7 @@ class DatasetDirectory:
 
     def __init__(self, path: Path, schema: pa.Schema, *, shard_bytes: int = SHARD_BYTES) -> None:
         refuse_foreign(path)
-        self._schema = pa.schema([_plain_binary(field) for field in schema])
+        self._schema = pa.schema([_plain_binary(field) for field in schema], metadata=schema.metadata)
         self._staged = StagedDirectory(path)
         self._data = self._staged.tmp / "data"
         self._data.mkdir()

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 from pathlib import Path
 from typing import Any
 
 from batchlab.arrow import pa, pq
-from batchlab.looking.export.staging import StagedFile
+from batchlab.finite import json_and_nulls
+from batchlab.looking.export.formulas import is_formula
+from batchlab.looking.export.plain import plain_columns
+from batchlab.looking.export.staging import staged
 
-# A cell that starts like a formula is run by a spreadsheet that opens the file (OWASP, "CSV Injection").
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+OUR_TIMES = ("started_at", "finished_at")  # of the results: in ISO 8601, with a T
 
 
 class _OneFile:
     """How a file in the making ends: its writer is closed, then it takes its place or is gone."""
 
     def __init__(self, path: Path) -> None:
-        self._staged = StagedFile(path)
+        self._staged = staged(path)
 
     def _close(self) -> None:
         raise NotImplementedError
@@ -35,14 +38,25 @@ class _OneFile:
 
 
 class _TextFile(_OneFile):
-    """In UTF-8."""
+    """In UTF-8.
 
-    def __init__(self, path: Path, *, newline: str) -> None:
+    Attributes:
+        nulled: numbers that JSON has no word for, NaN and the infinite ones, and that are null.
+    """
+
+    def __init__(self, path: Path, *, prefix: str, newline: str) -> None:
         super().__init__(path)
         self._file = self._staged.tmp.open("w", encoding="utf-8", newline=newline)
+        self._our_times = [prefix + name for name in OUR_TIMES]
+        self.nulled = 0
 
     def _close(self) -> None:
         self._file.close()
+
+    def _json(self, value: Any) -> str:
+        text, nulled = json_and_nulls(value, default=_plain)
+        self.nulled += nulled
+        return text
 
 
 class ParquetFile(_OneFile):
@@ -63,19 +77,24 @@ class ParquetFile(_OneFile):
 
 
 class JsonLinesFile(_TextFile):
-    """One JSON object a row."""
+    """One JSON object a row.
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        super().__init__(path, newline="\n")
+    Args:
+        prefix: of the result columns.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, *, prefix: str = "") -> None:
+        super().__init__(path, prefix=prefix, newline="\n")
         self._json_columns = _json_columns(schema)
 
     def write(self, table: pa.Table) -> None:
         """See `Writer.write`."""
-        for row in table.to_pylist():
-            for name in self._json_columns:
-                if row[name] is not None:
-                    row[name] = json.loads(row[name])
-            self._file.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
+        columns = plain_columns(table, self._our_times)
+        for index in self._json_columns:
+            columns[index] = [_parsed(value) for value in columns[index]]
+        names = table.column_names
+        for row in zip(*columns, strict=True):
+            self._file.write(self._json(dict(zip(names, row, strict=True))) + "\n")
 
 
 class CsvFile(_TextFile):
@@ -83,33 +102,56 @@ class CsvFile(_TextFile):
 
     Args:
         raw: leave cells that a spreadsheet would run as a formula as they are.
+        prefix: of the result columns.
+
+    Attributes:
+        quoted: cells that got a ' in front, so that a spreadsheet takes them for text.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, *, raw: bool) -> None:
-        super().__init__(path, newline="")
+    def __init__(self, path: Path, schema: pa.Schema, *, raw: bool, prefix: str = "") -> None:
+        super().__init__(path, prefix=prefix, newline="")
         self._csv = csv.writer(self._file)
         self._raw = raw
-        self._csv.writerow([self._cell(name) for name in schema.names])
+        self._times = [_is_time(field.type) for field in schema]
+        self.quoted = 0
+        self._csv.writerow([self._cell(name, is_time=False) for name in schema.names])
 
     def write(self, table: pa.Table) -> None:
         """See `Writer.write`."""
-        for row in table.to_pylist():
-            self._csv.writerow([self._cell(value) for value in row.values()])
+        for row in zip(*plain_columns(table, self._our_times), strict=True):
+            self._csv.writerow(
+                [self._cell(value, is_time=is_time) for value, is_time in zip(row, self._times, strict=True)]
+            )
 
-    def _cell(self, value: Any) -> Any:
+    def _cell(self, value: Any, *, is_time: bool) -> Any:
         if isinstance(value, str):
-            safe = self._raw or not value.lstrip("\ufeff\"'").startswith(_FORMULA)
-            return value if safe else f"'{value}"
+            if self._raw or is_time or not is_formula(value):
+                return value
+            self.quoted += 1
+            return f"'{value}"
         if value is None or isinstance(value, bool | int | float):
             return value
-        if isinstance(value, dict | list):
-            return json.dumps(value, ensure_ascii=False, default=_plain)
-        return _plain(value)
+        return self._json(value) if isinstance(value, dict | list) else _plain(value)
 
 
-def _json_columns(schema: pa.Schema) -> list[str]:
-    """Input columns whose values are carried as JSON text, to be written as the JSON they were."""
-    return [field.name for field in schema if (field.metadata or {}).get(b"batchlab.json") == b"1"]
+def _json_columns(schema: pa.Schema) -> list[int]:
+    """Which input columns carry their values as JSON text, to be written as the JSON they were."""
+    marks = [(field.metadata or {}).get(b"batchlab.json") for field in schema]
+    return [index for index, mark in enumerate(marks) if mark == b"1"]
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    """Whether a column's texts are times, of which some begin with a sign: years before the first."""
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return _is_time(kind.value_type)
+    return bool(pa.types.is_temporal(kind))
+
+
+def _parsed(value: Any) -> Any:
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, RecursionError):  # text that is no JSON is itself
+            return json.loads(value)
+    return value
 
 
 def _plain(value: Any) -> Any:

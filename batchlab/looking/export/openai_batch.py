@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 
 from batchlab.arrow import pa
+from batchlab.finite import json_and_nulls
 from batchlab.inputs.sources.batch_lines import TASKS
 from batchlab.looking.export.staging import StagedFile
 from batchlab.result_columns import VECTOR_COLUMNS
@@ -112,7 +113,7 @@ class BatchFile:
                     self.left_out += 1
                 case "failed":
                     self.failed += 1
-                    self._errors.write(orjson.dumps(self._failed_line(row)) + b"\n")
+                    self._errors.write(_dumps(self._failed_line(row)) + b"\n")
                 case _:
                     self._file.write(_dumps(self._answered_line(row, task, found, encoded)) + b"\n")
 
@@ -301,7 +302,5 @@ def _dumps(line: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:  # a provider's usage or tool call with a number past 64 bits
-        text = json.dumps(
-            line, ensure_ascii=False, separators=(",", ":"), default=lambda array: array.tolist()
-        )
+        text, _ = json_and_nulls(line, separators=(",", ":"), default=lambda array: array.tolist())
         return text.encode()

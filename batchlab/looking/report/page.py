@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import asdict
@@ -14,6 +13,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from batchlab.finite import json_and_nulls
 from batchlab.looking.report import plots
 from batchlab.looking.report.data import ReportData, RowView
 
@@ -51,7 +51,7 @@ def page(data: ReportData) -> str:
         distributions=drawn,
         by=by,
         statuses=sorted({row.status for row in data.sample}),
-        sample=Markup(json.dumps(sample, ensure_ascii=False).translate(_IN_SCRIPT)),  # noqa: S704
+        sample=Markup(json_and_nulls(sample)[0].translate(_IN_SCRIPT)),  # noqa: S704
     )
     return _STEERING.sub("\ufffd", text)
 

@@ -1,6 +1,7 @@
 """A block's commands stay on this machine: services answer at $GUIDE_ENDPOINT, `s3://` is a folder.
 
-Python imports this at its start in every process that has this folder on its path.
+Python imports this at its start in every process that has this folder on its path, and a warm process
+(`tests/warm.py`) before each command.
 """
 
 from __future__ import annotations

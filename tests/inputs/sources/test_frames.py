@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.errors import InputError
+from batchlab.inputs.sources.arrow_files.parquet import ParquetSource
+from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.frames import arrow_table, frame_table, index_columns, json_row, table_digest
-from batchlab.inputs.sources.parquet import ParquetSource
+from batchlab.inputs.sources.source import Reading
 from batchlab.inputs.templates import value_text
 
 
@@ -23,7 +25,7 @@ def prompt_values(frame: pd.DataFrame, tmp_path) -> list[dict]:
     """The rows as a template sees them, after the way through a Parquet file."""
     path = tmp_path / "rows.parquet"
     pq.write_table(frame_table(frame), path)
-    source = ParquetSource([path], "rows")
+    source = ParquetSource([DataFile(path)], "rows", Reading())
     plan = source.scan(10_000)
     return [row.values for row in source.rows(plan.shards[0], plan)]
 

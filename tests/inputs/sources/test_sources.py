@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchlab.errors import InputError
-from batchlab.inputs.sources import jsonl as jsonl_reader
+from batchlab.inputs.sources import hashing
 from batchlab.inputs.sources.opening import open_source, spool_stdin
 from batchlab.inputs.sources.source import InputPlan
 
@@ -244,13 +244,14 @@ def test_a_ragged_or_broken_csv_line_is_that_row_s_problem_only(tmp_path, conten
     [
         ("x.csv", b"a,a\n1,2\n", "two columns are named 'a'"),
         ("x.csv", b"", "no header line"),
-        ("x.csv", "a,b\nna\xefve,x\n".encode("cp1252"), "not UTF-8"),
+        ("x.csv", "na\xefve,b\na,x\n".encode("cp1252"), "not UTF-8"),
         ("x.jsonl.gz", b"not gzip", "damaged"),
         ("x.jsonl.gz", gzip.compress(jsonl(ROWS) * 100)[:-20], "cut-off"),
         ("x.jsonl.zst", b"not zstd", "damaged"),
         ("x.parquet", b"PAR1 no", "not a Parquet file"),
-        ("x.xlsx", b"", "unknown kind of input"),
-        ("x.parquet.gz", b"", "unknown kind of input"),
+        ("x.xlsx", b"", "is empty"),
+        ("x.parquet.gz", b"", "is empty"),
+        ("x.weird", b"", "unknown kind of input"),
     ],
 )
 def test_an_input_that_cannot_be_read_is_one_line_with_its_name(tmp_path, name, content, said):
@@ -295,7 +296,7 @@ def test_no_reader_holds_the_file(tmp_path, monkeypatch):
     """Ten times the rows, the same memory."""
     import tracemalloc
 
-    monkeypatch.setattr(jsonl_reader, "HASH_BYTES", 1)
+    monkeypatch.setattr(hashing, "HASH_BYTES", 1)
 
     def peak(rows: int, name: str) -> int:
         path = tmp_path / name

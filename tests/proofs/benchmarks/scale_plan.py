@@ -4,8 +4,8 @@
 
 Measured, with a fabricated plan, fabricated parts (empty files) and their records: the size of the
 plan, the memory of a process that holds it, the time to open and list a run and to sum its totals up,
-and what a renewal of a lease costs the lender. Computed from that and from what a row is assumed to
-be: the rest, which says so.
+and what a renewal of a lease costs the lender; and the memory of `batchlab plan` over tiny rows, which
+takes some minutes. Computed from that and from what a row is assumed to be: the rest, which says so.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ from batchlab.store.view import RunView
 from batchlab.totals import Totals
 from tests.conftest import environment
 from tests.proofs.arguments import options, table_head, table_row
+from tests.proofs.benchmarks.startup import finished
 
 CASES = {"10 M rows": (10**7, 10_000), "1 B rows": (10**9, 50_000)}
 ROW_IN, RECORD, ROW_OUT = 3_000, 1_500, 400  # bytes: a prompt, its journal records, its row in a part (zstd)
 RATES = (600, 10_000)  # requests a second
 WORKERS = 20
+PLANNED = (2_000_000, 20_000_000)  # rows of JSON Lines, 37 bytes each
 
 HOLDS = """
 import sys
@@ -129,6 +131,16 @@ def computed(rows: int, shard_rows: int) -> dict[str, str]:
     }
 
 
+def plan_mb(rows: int) -> float:
+    """The most memory (MB) that `batchlab plan` takes for so many rows with ids of their own."""
+    with tempfile.TemporaryDirectory(prefix="batchlab-scale-") as folder:
+        path = Path(folder) / "rows.jsonl"
+        with path.open("w") as file:
+            file.writelines(f'{{"id":{n},"text":"row {n * 7919 % rows}"}}\n' for n in range(rows))
+        command = [sys.executable, "-m", "batchlab", "plan", str(path), "-m", "m", "-p", "{text}"]
+        return finished([*command, "--id-column", "id"])[1]
+
+
 def main() -> None:
     """Prints the table."""
     options(__doc__)
@@ -139,6 +151,14 @@ def main() -> None:
             table_row(what, *(both[which][what] for both in found.values()), kind)
     few, many = renewal_us(WORKERS), renewal_us(200)
     table_row(f"CPU of a renewal, {WORKERS} and 200 workers", f"{few:.0f} µs", f"{many:.0f} µs", "measured")
+    few_mb, many_mb = map(plan_mb, PLANNED)
+    million, millions = (rows // 10**6 for rows in PLANNED)
+    table_row(
+        f"memory of `batchlab plan`, {million} M and {millions} M rows",
+        f"{few_mb:.0f} MB",
+        f"{many_mb:.0f} MB",
+        "measured",
+    )
 
 
 if __name__ == "__main__":

@@ -466,7 +466,7 @@ def _input_file(rng: random.Random, name: str, sample: bytes, **more: Any) -> No
         path.write_bytes(mutated(sample, rng))
         job = job_from({"input": {"path": str(path), **more}, "request": {"model": "m", "prompt": "{text}"}})
         try:
-            source = open_source(str(path), delimiter=None, quotes=True, spool=path)
+            source = open_source(str(path), encoding=job.input.encoding)
             planned = plan_input(job, source)
             if planned.problems:
                 return
@@ -507,6 +507,103 @@ def parquet(rng: random.Random) -> None:
     _input_file(rng, "rows.parquet", _PARQUET[0])
 
 
+def json_document(rng: random.Random) -> None:
+    """Any bytes as a list, as one object with a list, and as objects over several lines."""
+    rows = rng.choice((ROWS, {"version": 1, "data": ROWS, "more": {"n": [1]}}))
+    text = json.dumps(rows, indent=rng.choice((None, 1)))
+    if rng.random() < 0.3:
+        text = "\n".join(json.dumps(row, indent=1) for row in ROWS)
+    _input_file(rng, rng.choice(("rows.json", "rows.jsonl", "rows.txt")), text.encode())
+
+
+def text_lines(rng: random.Random) -> None:
+    """Any bytes as prompts, a line each."""
+    _input_file(rng, "rows.txt", "a\n\n b \r\né\n{text}\n".encode())
+
+
+_PACKED: dict[str, bytes] = {}
+
+
+def packed(rng: random.Random) -> None:
+    """Any bytes as a compressed file of one or two streams."""
+    if not _PACKED:
+        import bz2
+        import gzip
+        import lzma
+
+        import zstandard
+
+        lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+        for name, pack in {
+            "gz": gzip.compress,
+            "zst": zstandard.compress,
+            "bz2": bz2.compress,
+            "xz": lzma.compress,
+        }.items():
+            _PACKED[name] = pack(lines) + pack(lines)
+    name = rng.choice(list(_PACKED))
+    _input_file(rng, f"rows.jsonl.{name}", _PACKED[name])
+
+
+def encoded(rng: random.Random) -> None:
+    """Any bytes in an encoding that a mark or the job names."""
+    sample = "text,n\nçé🧣,1\nb,2\n"
+    encoding = rng.choice(("utf-16", "utf-32", "utf-16-le", "windows-1252", "shift-jis"))
+    own = {} if encoding in ("utf-16", "utf-32") else {"encoding": encoding}
+    _input_file(rng, "rows.csv", sample.encode(encoding, "replace"), **own)
+
+
+_ARROW: list[bytes] = []
+
+
+def arrow(rng: random.Random) -> None:
+    """Any bytes as an Arrow file or stream."""
+    if not _ARROW:
+        import pyarrow as pa
+
+        table = pa.Table.from_pylist(FLAT)
+        for make in (pa.ipc.new_file, pa.ipc.new_stream):
+            sink = io.BytesIO()
+            with make(sink, table.schema) as writer:
+                writer.write_table(table, max_chunksize=4)
+            _ARROW.append(sink.getvalue())
+    _input_file(rng, "rows.arrow", rng.choice(_ARROW))
+
+
+_SHEET: list[bytes] = []
+
+
+def sheet(rng: random.Random) -> None:
+    """Any bytes as an Excel workbook."""
+    if not _SHEET:
+        import openpyxl
+
+        book = openpyxl.Workbook()
+        for row in [["text", "n"], *([one["text"], one["n"]] for one in ROWS)]:
+            book.active.append(row)
+        sink = io.BytesIO()
+        book.save(sink)
+        _SHEET.append(sink.getvalue())
+    _input_file(rng, "rows.xlsx", _SHEET[0])
+
+
+_SQLITE: list[bytes] = []
+
+
+def sqlite(rng: random.Random) -> None:
+    """Any bytes as a database."""
+    if not _SQLITE:
+        import sqlite3
+
+        connection = sqlite3.connect(":memory:")
+        connection.execute("CREATE TABLE rows (text, n)")
+        connection.executemany("INSERT INTO rows VALUES (?, ?)", [(one["text"], one["n"]) for one in ROWS])
+        connection.commit()
+        _SQLITE.append(connection.serialize())
+        connection.close()
+    _input_file(rng, "rows.db", _SQLITE[0])
+
+
 TARGETS: dict[str, tuple[Target, int]] = {
     "sse": (sse, 1_000_000),
     "usage": (usage, 1_000_000),
@@ -517,6 +614,13 @@ TARGETS: dict[str, tuple[Target, int]] = {
     "jsonl": (jsonl, 100_000),
     "delimited": (delimited, 100_000),
     "parquet": (parquet, 100_000),
+    "json": (json_document, 100_000),
+    "text": (text_lines, 100_000),
+    "packed": (packed, 100_000),
+    "encoded": (encoded, 100_000),
+    "arrow": (arrow, 100_000),
+    "sheet": (sheet, 100_000),
+    "sqlite": (sqlite, 100_000),
 }
 
 

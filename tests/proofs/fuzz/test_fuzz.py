@@ -6,7 +6,10 @@ import pytest
 
 from tests.proofs.fuzz.run import TARGETS, in_process
 
-CASES = {"jsonl": 600, "delimited": 600, "parquet": 600}
+CASES = dict.fromkeys(
+    ("jsonl", "delimited", "parquet", "json", "text", "packed", "encoded", "arrow", "sqlite"), 600
+)
+CASES["sheet"] = 100
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -1,0 +1,1 @@
+"""Formats that are Arrow tables from the start: Parquet, Arrow files and streams."""

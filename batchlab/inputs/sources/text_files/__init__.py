@@ -1,0 +1,1 @@
+"""Text: CSV, TSV and plain lines, in any encoding, compressed or not."""

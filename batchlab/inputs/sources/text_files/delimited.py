@@ -1,0 +1,370 @@
+"""CSV and TSV. Every column is text, exactly as written; an empty cell is "", not null."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, TypeAlias
+
+from batchlab.errors import InputError
+from batchlab.inputs.sources.column_types import Kind, kind_of_key
+from batchlab.inputs.sources.files import DataFile
+from batchlab.inputs.sources.records import Pass, RecordSource
+from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Reading
+from batchlab.inputs.sources.text_files.compression import read_errors
+from batchlab.inputs.sources.text_files.dialect import Dialect, dialect_of
+from batchlab.inputs.sources.text_files.file import HEAD_BYTES, TextFile
+from batchlab.records import Row, Shard
+
+REPORT_EVERY = 5_000
+MAX_FIELD_BYTES = 256 * 1024 * 1024
+HASH_ROWS = 500
+MANY_LINES = 10  # of one record: then it is worth looking whether they are records of their own
+MOST_LINES = 200_000  # of one record, quoted or not
+NO_UTF8 = (
+    "not UTF-8 text; if the file is in another encoding, name it, for example {input.encoding=windows-1252}"
+)
+NO_QUOTES = "if quotes are plain text, pass {input.quotes=false}"
+
+
+# cells, and what is wrong with them, from an offset and the line of that number on
+_Record: TypeAlias = "tuple[int, int, list[str], str | None]"
+
+
+@dataclass(slots=True)
+class _Lines:
+    """Decoded lines for the csv module, counting the bytes and lines it has taken.
+
+    Attributes:
+        first: number of the first line of the record that is being read.
+        no_text: why one of its lines could not be decoded.
+        inner: of its lines, those after the first, while they are few.
+    """
+
+    file: BinaryIO
+    shown_as: str
+    offset: int = 0
+    number: int = 0
+    seen: Callable[[bytes], None] | None = None
+    first: int = field(default=1, init=False)
+    no_text: str | None = field(default=None, init=False)
+    inner: list[str] = field(default_factory=list, init=False)
+
+    def __iter__(self) -> Iterator[str]:
+        seen = self.seen
+        for line in self.file:
+            self.offset += len(line)
+            self.number += 1
+            if seen is not None:
+                seen(line)
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                text = self._replaced(line, error)
+            if self.number > self.first:
+                self._inside(text)
+            elif self.number == 1:
+                text = text.removeprefix("\ufeff")
+            yield text
+
+    def _replaced(self, line: bytes, error: UnicodeDecodeError) -> str:
+        self.no_text = self.no_text or (
+            f"byte {error.start + 1} ({line[error.start]:#04x}) of line {self.number} is {NO_UTF8}"
+        )
+        return line.decode("utf-8", "replace")
+
+    def _inside(self, text: str) -> None:
+        """Takes note of a record's second line, and of those that follow."""
+        if len(self.inner) == MOST_LINES:
+            raise _stray(self.shown_as, self.first, self.number, "have not ended yet")
+        self.inner.append(text)
+
+
+class _Digest:
+    """The hash of lines, made of many together.
+
+    Attributes:
+        see: takes the next line.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._lines: list[bytes] = []
+        self.see = self._lines.append
+
+    def flush(self) -> None:
+        """Hashes the lines so far, and lets go of them."""
+        self._digest.update(b"".join(self._lines))
+        self._lines.clear()
+
+    def hexdigest(self) -> str:
+        """Of all lines so far."""
+        self.flush()
+        return self._digest.hexdigest()
+
+
+def _stray(shown_as: str, first: int, last: int, why: str) -> InputError:
+    """A quote that opens a cell which takes many lines for its own."""
+    return InputError(
+        shown_as,
+        f"lines {first} to {last} would be one row of {last - first + 1:,} lines, because of a quote that "
+        f"opens in line {first}: they {why}",
+        f'Close the quote, or write it twice (""); {NO_QUOTES}.',
+        row=first,
+    )
+
+
+class DelimitedSource(RecordSource):
+    """Rows of CSV or TSV files with a header line. Quoted cells may hold line ends."""
+
+    def __init__(self, files: Sequence[DataFile], shown_as: str, reading: Reading) -> None:
+        super().__init__(files, shown_as, reading)
+        self._texts = [
+            TextFile.at(one.file, str(one) if len(files) > 1 else shown_as, reading.encoding) for one in files
+        ]
+        self._quotes = reading.quotes
+        given = _checked(shown_as, reading.delimiter)
+        self._dialects = [
+            Dialect(given) if given is not None else self._dialect(one, text)
+            for one, text in zip(files, self._texts, strict=True)
+        ]
+        csv.field_size_limit(MAX_FIELD_BYTES)
+
+    def peek(self) -> tuple[str, ...]:
+        """The headers' names, and the folders' keys."""
+        return tuple(self._kinds())
+
+    def scan(
+        self,
+        shard_rows: int,
+        *,
+        on_progress: OnProgress | None = None,
+        check: CheckRow | None = None,
+        limit: int | None = None,
+    ) -> InputPlan:
+        """See `Source.scan`."""
+        digest = _Digest()
+        scan = Pass(shard_rows, check, limit, several=len(self._files) > 1)
+        tally = _Tally()
+        kinds = self._kinds()
+        for number, (one, text) in enumerate(zip(self._files, self._texts, strict=True)):
+            scan.begin(number, one)
+            total = text.total if len(self._files) == 1 else None
+            lines = _Lines(text.open(), text.shown_as, seen=digest.see)
+            with lines.file, read_errors(text.shown_as):
+                records = self._records(number, lines)
+                names = self._header(text, records)
+                tally.lines -= 1
+                self._take(scan, records, names, lines, digest, tally, on_progress, total)
+            tally.lines += lines.number
+        found = [
+            f"{text.shown_as}: {dialect.described()}"
+            for text, dialect in zip(self._texts, self._dialects, strict=True)
+            if dialect.found
+        ]
+        self._tell(
+            [*(text.described() for text in self._texts), *found, *tally.described(self.path, scan.rows)]
+        )
+        return scan.builder.plan(scan.rows, kinds, digest.hexdigest(), [one.file for one in self._files])
+
+    def _take(
+        self,
+        scan: Pass,
+        records: Iterator[_Record],
+        names: tuple[str, ...],
+        lines: _Lines,
+        digest: _Digest,
+        tally: _Tally,
+        on_progress: OnProgress | None,
+        total: int | None,
+    ) -> None:
+        """Takes in the rows of one file."""
+        check, width, shard_rows = scan.checker(), len(names), scan.builder.shard_rows
+        rows, most = scan.rows, scan.most
+        for offset, number, cells, problem in records:
+            if rows >= most:
+                break
+            if rows % shard_rows == 0:
+                scan.builder.positions.append(scan.bookmark({"offset": offset, "line": number}))
+            if lines.number != number:
+                tally.see(number, lines.number)
+            if problem is None and len(cells) != width:
+                problem = _misfit(width, cells)
+            if problem is not None:
+                scan.bad(number, problem, rows)
+            elif check is not None:
+                check(rows, dict(zip(names, cells, strict=True)), number)
+            rows += 1
+            if rows % HASH_ROWS == 0:
+                digest.flush()
+                if on_progress is not None and rows % REPORT_EVERY == 0:
+                    on_progress(lines.offset, total)
+        scan.rows = rows
+
+    def _read(self, shard: Shard, plan: InputPlan) -> Iterator[Row]:
+        first, row_id = shard.position.get("file", 0), shard.first_row
+        several = len(self._files) > 1
+        for number in range(first, len(self._files)):
+            text, keys = self._texts[number], self._files[number].keys
+            if number > first or several:
+                lines = _Lines(text.open(), text.shown_as)
+                with lines.file, read_errors(text.shown_as):
+                    names = self._header(text, self._records(number, lines))
+                start, line = lines.offset, lines.number + 1
+            if number == first:
+                start, line = shard.position["offset"], shard.position["line"]
+                if not several:
+                    names = plan.columns[: len(plan.columns) - len(keys)] if keys else plan.columns
+            lines = _Lines(text.open(start), text.shown_as, offset=start, number=line - 1)
+            with lines.file:
+                for _, _, cells, problem in self._records(number, lines, width=len(names)):
+                    if problem is None and len(cells) != len(names):
+                        problem = _misfit(len(names), cells)
+                    values: dict[str, Any] = {}
+                    if problem is None:
+                        values = dict(zip(names, cells, strict=True))
+                        if keys:
+                            values = {**keys, **values}
+                    yield Row(row_id, values, problem)
+                    row_id += 1
+
+    def _kinds(self) -> dict[str, Kind]:
+        """The columns of all files in order of first appearance, then those of the folders' names."""
+        kinds: dict[str, Kind] = {}
+        for number, text in enumerate(self._texts):
+            lines = _Lines(text.open(), text.shown_as)
+            with lines.file, read_errors(text.shown_as):
+                kinds |= dict.fromkeys(self._header(text, self._records(number, lines)), "str")
+        own = frozenset(kinds)
+        for one in self._files:
+            for name, value in one.keys.items():
+                if name not in own:
+                    kinds[name] = kind_of_key(kinds.get(name, "null"), value)
+        return kinds
+
+    def _dialect(self, one: DataFile, text: TextFile) -> Dialect:
+        head = text.head()
+        name = one.file.name.lower()
+        if b"\n" not in head and head.count(b"\r") > 1:
+            raise InputError(
+                text.shown_as,
+                "its lines end in CR alone, as on old Macs",
+                f"Convert it: tr '\\r' '\\n' < {text.shown_as} > rows.csv.",
+            )
+        usual = "\t" if any(ending in name for ending in (".tsv", ".tab")) else ","
+        return dialect_of(
+            head.decode("utf-8", "replace"), usual=usual, quotes=self._quotes, whole=len(head) < HEAD_BYTES
+        )
+
+    def _records(self, number: int, lines: _Lines, *, width: int = 0) -> Iterator[_Record]:
+        """The records of a file; blank lines are skipped.
+
+        Args:
+            width: how many cells they have; 0 at the header, which says it.
+
+        Raises InputError where one record has the lines of many.
+        """
+        dialect = self._dialects[number]
+        decoded = iter(lines)
+        if dialect.skip and not width:
+            next(decoded, None)
+        reader = csv.reader(
+            decoded,
+            delimiter=dialect.delimiter,
+            quoting=csv.QUOTE_MINIMAL if self._quotes else csv.QUOTE_NONE,
+            strict=True,
+        )
+        while True:
+            offset, first = lines.offset, lines.number + 1
+            lines.first = first
+            problem = None
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                cells, problem = [], f"not valid CSV ({error}); {NO_QUOTES}"
+            if lines.inner or lines.no_text is not None:
+                if lines.inner:
+                    problem = self._looked_at(lines, first, width, dialect.delimiter, problem)
+                    lines.inner.clear()
+                problem, lines.no_text = problem or lines.no_text, None
+            if cells or problem is not None:
+                width = width or len(cells)
+                yield offset, first, cells, problem
+
+    def _looked_at(
+        self, lines: _Lines, first: int, width: int, delimiter: str, problem: str | None
+    ) -> str | None:
+        """What is wrong with a record of several lines.
+
+        A quote that only one end of a cell has takes in the lines up to the next quote, or to the end.
+        """
+        last, inner = lines.number, lines.inner
+        if problem is not None:
+            if len(inner) >= MANY_LINES:
+                raise _stray(lines.shown_as, first, last, f"are {problem.split('; if')[0]}")
+            return f"{problem} (lines {first} to {last})"
+        if width > 1 and len(inner) >= MANY_LINES:
+            alike = sum(line.count(delimiter) == width - 1 for line in inner)
+            if alike >= 0.8 * len(inner):
+                raise _stray(lines.shown_as, first, last, f"look like rows of {width} cells each")
+        return None
+
+    def _header(self, text: TextFile, records: Iterator[_Record]) -> tuple[str, ...]:
+        first = next(records, None)
+        if first is None:
+            raise InputError(text.shown_as, "has no header line and no rows")
+        _, number, names, problem = first
+        if problem is not None:
+            raise InputError(text.shown_as, problem, row=number)
+        seen: set[str] = set()
+        for name in names:
+            if name in seen:
+                raise InputError(text.shown_as, f"two columns are named {name!r}", "Rename one.", row=number)
+            seen.add(name)
+        return tuple(names)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Lines and the rows they made: who looks at a file counts its lines."""
+
+    lines: int = 0
+    records: int = 0
+    longest: tuple[int, int] = (0, 0)
+
+    def see(self, first: int, last: int) -> None:
+        """A row of several lines."""
+        self.records += 1
+        if last - first > self.longest[1] - self.longest[0]:
+            self.longest = first, last
+
+    def described(self, shown_as: str, rows: int) -> list[str]:
+        """For a person; nothing where each row is a line."""
+        if not self.records:
+            return []
+        first, last = self.longest
+        several = "1 row has" if self.records == 1 else f"{self.records:,} rows have"
+        longest = f"(the longest: lines {first} to {last})"
+        return [f"{shown_as}: {self.lines:,} lines are {rows:,} rows: {several} several lines {longest}"]
+
+
+def _misfit(width: int, cells: list[str]) -> str:
+    return f"{len(cells)} cells, but the header has {width}"
+
+
+def _checked(path: str, delimiter: str | None) -> str | None:
+    """The delimiter of a job. Raises InputError unless it is one character."""
+    if delimiter is None:
+        return None
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise InputError(
+            path,
+            f"the delimiter {delimiter!r} is not one character",
+            "Write {input.delimiter=;} or {input.delimiter=tab}.",
+        )
+    return delimiter

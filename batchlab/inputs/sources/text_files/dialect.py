@@ -1,0 +1,81 @@
+"""How a delimited file separates its cells, where nobody says it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+
+CANDIDATES = (",", ";", "\t", "|")
+NAMES = {"\t": "tab"}
+LOOK_RECORDS = 50
+_SEP_LINE = re.compile(r"\ufeff?sep=(.)\r?\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What was found.
+
+    Attributes:
+        skip: the first line says the delimiter and is no header: Excel's `sep=;`.
+        found: the delimiter is not the usual one of such a file; to be said.
+    """
+
+    delimiter: str
+    skip: bool = False
+    found: bool = False
+
+    def described(self) -> str:
+        """For a person."""
+        name = NAMES.get(self.delimiter, self.delimiter)
+        return f"cells are taken to be separated by {name}, as the header and the first rows have it"
+
+
+def dialect_of(head: str, *, usual: str, quotes: bool, whole: bool) -> Dialect:
+    """The delimiter that gives the first records of a file as many cells as its header.
+
+    The usual one is kept unless another one fits the header and every record, and it does not.
+
+    Args:
+        head: the beginning of the file.
+        whole: there is nothing beyond it.
+    """
+    said = _SEP_LINE.match(head)
+    if said is not None:
+        return Dialect(said[1], skip=True, found=said[1] != usual)
+    shapes = {one: _shape(head, one, quotes=quotes, whole=whole) for one in (usual, *CANDIDATES)}
+    if shapes[usual] > 1:
+        return Dialect(usual)
+    fitting = [one for one in CANDIDATES if shapes[one] > 1]
+    if not fitting:
+        return Dialect(usual)
+    return Dialect(max(fitting, key=lambda one: shapes[one]), found=True)
+
+
+def _shape(head: str, delimiter: str, *, quotes: bool, whole: bool) -> int:
+    """How many cells the header and every one of the first records have; 0 when they differ."""
+    text = io.StringIO(head.removeprefix("\ufeff"), newline="")
+    reader = csv.reader(
+        text, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE, strict=True
+    )
+    records: list[list[str]] = []
+    ended = False
+    try:
+        for record in reader:
+            if record:
+                records.append(record)
+            if len(records) > LOOK_RECORDS:
+                break
+        else:
+            ended = True
+    except csv.Error:
+        pass
+    if ended and not whole and len(records) > 1:
+        records.pop()  # which the look may have cut
+    if not records:
+        return 0
+    cells = len(records[0])
+    odd = sum(len(record) != cells for record in records)
+    # one ragged record among many is that record's trouble
+    return cells if odd * 10 <= len(records) and all(records[0]) else 0
