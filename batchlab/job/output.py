@@ -70,7 +70,6 @@ class OutputJob:
     overwrite: bool = setting(
         False,
         flags="--overwrite",
-        group=FILES,
         help="Replace an output file that another program or run has written; what this run wrote is replaced anyway.",
     )
     csv_raw: bool = setting(
