@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchlab.cli.completion import run_dirs
-from batchlab.cli.options import JobCommand, job_of, job_options
+from batchlab.cli.options import JobCommand, PlanCommand, job_of, job_options
 from batchlab.cli.shell import this_command
 from batchlab.cli.spelling import in_flags
 from batchlab.errors import EXIT_OK, EXIT_USAGE
@@ -39,7 +39,8 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
 
     \b
     Example:
-        batchlab run -i sample_data/tickets.csv -m MODEL -p "One word, the topic of: {body}" --base-url simulator
+        batchlab run sample_data/tickets.csv -m any-model \\
+          -p "One word, the topic of: {body}" --base-url simulator
     """
     from batchlab.arrow import without_pandas
     from batchlab.runner.execute import execute
@@ -49,7 +50,7 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
     return execute(job, _options(progress, quiet=quiet, fresh=fresh)).exit_code
 
 
-@click.command(cls=JobCommand)
+@click.command(cls=PlanCommand)
 @job_options
 @click.option(
     "--pilot",
@@ -80,7 +81,8 @@ def plan(
 
     \b
     Example:
-        batchlab plan jobs/summarize.toml
+        batchlab plan sample_data/tickets.csv -m any-model \\
+          -p "One word, the topic of: {body}" --base-url simulator
     """
     job = job_of(job_file, options)
     if pilot is not None:
@@ -88,7 +90,7 @@ def plan(
 
         found = run_pilot(job, pilot, _options(progress, quiet=quiet))
         for line in found.lines:
-            click.echo(line)
+            click.echo(in_flags(line))
         for problem in found.problems:
             click.echo(f"batchlab: {in_flags(problem)}", err=True)
         return found.exit_code
@@ -96,7 +98,7 @@ def plan(
 
     report = preview(job, tokenizer=tokenizer)
     for line in report.lines:
-        click.echo(line)
+        click.echo(in_flags(line))
     for problem in report.problems:
         click.echo(f"batchlab: {in_flags(problem)}", err=True)
     return EXIT_USAGE if report.problems else EXIT_OK

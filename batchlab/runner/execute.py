@@ -13,6 +13,7 @@ from batchlab.costs.pricing import price_book
 from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, Job, output_format
+from batchlab.job.parameter_names import misspelt_notes
 from batchlab.looking import own_files
 from batchlab.looking.cards import answer_line
 from batchlab.looking.export import Target, check_target
@@ -142,11 +143,20 @@ def _nothing_taken_over(_: Prepared) -> int:
 def _check_before(job: Job, say: Callable[[str], None]) -> None:
     """Says what is known of prices; raises UsageError for what can be refused without the input."""
     refuse_cluster(job)
-    output, asked = job.output, job.request.model
+    output = job.output
     if not output.overwrite:
         own_files.refuse_others(Path(output.run_dir), (output.file, output.errors))
     if output.file is not None and (to := output_format(output.file, output.to, batch=False)):
         check_target(Target(output.file, to))
+    for note in misspelt_notes(job.request.params):
+        say(note)
+    for line in refuse_unpayable(job):
+        say(line)
+
+
+def refuse_unpayable(job: Job) -> list[str]:
+    """What is to be said of unknown prices; raises UsageError when a cap or a hedge needs one."""
+    lines, asked = [], job.request.model
     for endpoint in job.endpoint:
         tariff, price_source = price_book(job, endpoint).find(asked)
         price = tariff.at(time.time()) if tariff is not None else None
@@ -160,7 +170,8 @@ def _check_before(job: Job, say: Callable[[str], None]) -> None:
             )
         if price is None and asked:
             at = f" at {endpoint.name}" if len(job.endpoint) > 1 else ""
-            say(f"price of {asked}{at}: unknown ({price_source}); the cost columns will be null")
+            lines.append(f"price of {asked}{at}: unknown ({price_source}); the cost columns will be null")
+    return lines
 
 
 def _say_unpriced(job: Job, models: Sequence[str], say: Callable[[str], None]) -> None:

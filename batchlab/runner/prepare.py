@@ -33,7 +33,7 @@ from batchlab.runner.losses import settle_losses
 from batchlab.runner.mirroring import brought_home, follow_at_url, refuse_other_url, taken_over
 from batchlab.store.disk.files import private_dir
 from batchlab.store.generations import Generation
-from batchlab.store.layout import Layout, is_run
+from batchlab.store.layout import Layout, foreign_files, is_run
 from batchlab.store.locked import LockedRun
 from batchlab.store.manifest import FORMAT, Manifest, plan_digest
 
@@ -107,6 +107,7 @@ def _reopened(
 def _created(
     job: Job, path: Path, *, say: Say, on_scan: Callable[[int, int | None], None] | None
 ) -> Prepared:
+    refuse_foreign_directory(job, path)
     piped, spool = job.input.path == "-", Layout(path).stdin
     if piped:
         private_dir(path)
@@ -125,6 +126,24 @@ def _created(
                 path.rmdir()
         raise
     return Prepared(store, source, plan, planned.ready_builder)
+
+
+def refuse_foreign_directory(job: Job, path: Path) -> None:
+    """Raises UsageError if a new run would begin among files that are somebody's."""
+    output = job.output
+    if path.is_file():
+        raise UsageError(
+            f"{path}: is a file, and a run is a directory. Pass {{output.run_dir}} with another name."
+        )
+    written = (output.file, output.errors, output.log_file, output.metrics_file)
+    own = {Path(name).absolute() for name in written if name and not is_url(name)}
+    foreign = [name for name in foreign_files(path) if (path / name).absolute() not in own]
+    if foreign:
+        more = f" and {len(foreign) - 1:,} more" if len(foreign) > 1 else ""
+        raise UsageError(
+            f"{path}: holds files that are no run's: {foreign[0]}{more}. "
+            f"Pass {{output.run_dir={path / 'run'}}}, or leave it out."
+        )
 
 
 def plan_or_refuse(
@@ -217,7 +236,7 @@ def _resumed(
             f"{store.path}: holds the answers for {before.input.path}. "
             f"Pass {{output.run_dir}} to name another directory for {job.input.path}."
         )
-    changed = _changed_settings(manifest.settings, job.request_settings())
+    changed = changed_settings(manifest.settings, job.request_settings())
     # The parts that exist were cut at this size; a new value counts for new runs only.
     job = dataclasses.replace(
         job,
@@ -281,7 +300,7 @@ def _input_identity(job: Job) -> tuple[Any, ...]:
     return (own.id, own.delimiter, own.quotes, own.encoding, own.limit, *columns)
 
 
-def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """(name, before, now) of the settings that differ."""
     rows = []
     for name in sorted(before.keys() | now.keys()):

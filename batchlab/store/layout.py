@@ -54,6 +54,10 @@ TOKEN = "token"  # noqa: S105 - the name of a file
 SIGN, RECORDS = "lease.json", "checksums"  # at a URL only
 
 DIRECTORIES = (JOURNALS, PARTS)  # that every run has
+# what may be in a run directory before the run is: rows that were put there, and what a crash left
+_BEFORE_A_RUN = re.compile(
+    r"lock|journal|completions|workers|next|ready|previous|stdin\.jsonl|input-[0-9a-f]+\.\w+|[\w.-]+\.tmp|\..*"
+)
 OF_A_GENERATION = (*DIRECTORIES, CHECKSUMS)  # what a new one replaces, beside run.json
 
 _PART = re.compile(r"part-(\d+)\.parquet")
@@ -310,3 +314,11 @@ class Layout:
 def is_run(path: Path) -> bool:
     """Whether there is a run in a directory."""
     return Layout(path).manifest.is_file()
+
+
+def foreign_files(path: Path) -> list[str]:
+    """Names in a directory that is to hold a new run, and that no run has put there; none where it is not."""
+    try:
+        return sorted(entry.name for entry in path.iterdir() if not _BEFORE_A_RUN.fullmatch(entry.name))
+    except OSError:
+        return []
