@@ -55,6 +55,8 @@ def test_ids_make_no_file_names(simulator, batchlab, tmp_path):
         "completions",
         "checksums.log",
         "history.jsonl",
+        "written.json",
+        "standing.json",
         "part-000000.parquet",
     }
 
