@@ -91,7 +91,7 @@ def ok(typed: str, said: str = "", *, sent: int | None = None, **more) -> Mistak
     return Mistake(typed, said, code=0, sent=(6 if "{url}" in typed else 0) if sent is None else sent, **more)
 
 
-READERS, RETRY, SHOW = "the input issue", "retry, -n, -o and headers", "show, ls and status"
+RETRY = "retry, -n, -o and headers"
 TEXT = " -p '{text}'"
 
 MISTAKES = [
@@ -121,17 +121,17 @@ MISTAKES = [
     Mistake("run --file a.jsonl -m M", "-i FILE names the rows"),
     Mistake(RUN + TEXT + " --system-prompt Brief.", "-s TEXT is the system message"),
     Mistake("report runs/x --open", "open it in a browser"),
-    Mistake("resume runs/x", "same command", waits=SHOW),
-    Mistake("models", "check --list", waits=SHOW),
-    Mistake("tail runs/x", "batchlab status RUN", waits=SHOW),
-    Mistake("list", "batchlab ls", waits=SHOW),
-    Mistake("a.jsonl", "batchlab run a.jsonl", waits=SHOW),
-    ok("ls", waits=SHOW),
-    Mistake("show runs/x", "not a run directory", waits=SHOW),
-    Mistake("status", "no run under runs/", waits=SHOW),
+    Mistake("resume runs/x", "same command"),
+    Mistake("models", "check --list"),
+    Mistake("tail runs/x", "batchlab status RUN"),
+    Mistake("list", "batchlab ls"),
+    Mistake("a.jsonl", "batchlab run a.jsonl"),
+    ok("ls"),
+    Mistake("show runs/x", "not a run directory"),
+    Mistake("status", "no run under runs/"),
     Mistake("status runs/x", "not a run directory"),
-    Mistake("status runs", "holds runs", first=(SIM + TEXT,), waits=SHOW),
-    Mistake("status runs/aa", "runs/a?", first=(SIM + TEXT,), waits=SHOW),
+    Mistake("status runs", "holds runs", first=(SIM + TEXT,)),
+    Mistake("status runs/aa", "runs/a?", first=(SIM + TEXT,)),
     Mistake("report runs", "not a run directory", first=(SIM + TEXT,)),
     Mistake("verify", "Missing argument 'RUN'"),
     ok("cost runs/a runs/a", "completion_tokens", first=(SIM + TEXT,)),
@@ -175,14 +175,15 @@ MISTAKES = [
     Mistake("run night.toml a.jsonl", "The rows are one file"),
     Mistake("run night.toml -i", "requires an argument"),
     Mistake("run dirj/1.jsonl dirj/2.jsonl -m M -p '{text}' --base-url simulator", "a glob in quotes"),
-    ok("run arr.json -m M -p '{text}' --base-url simulator", waits=READERS),
-    Mistake("run arr1.jsonl -m M -p '{text}' --base-url simulator", "JSON array", waits=READERS),
-    Mistake("run obj.json -m M -p '{text}' --base-url simulator", "obj.json"),
-    ok("run p.txt -m M -p '{text}' --base-url simulator", waits=READERS),
+    ok("run arr.json -m M -p '{text}' --base-url simulator"),
+    ok("run arr1.jsonl -m M -p '{text}' --base-url simulator"),
+    ok("run obj.json -m M -p '{text}' --base-url simulator", "the rows are the list 'rows'"),
+    Mistake("run p.txt -m M -p '{text}' --base-url simulator", "columns: prompt."),
+    ok("run p.txt -m M --base-url simulator"),
     Mistake("run x.xlsx -m M -p '{text}' --base-url simulator", "x.xlsx"),
     Mistake("run p.pkl -m M -p '{text}' --base-url simulator", "p.pkl"),
-    ok("run dirj -m M -p '{text}' --base-url simulator", waits=READERS),
-    ok("run 'dirj/*.jsonl' -m M -p '{text}' --base-url simulator", waits=READERS),
+    ok("run dirj -m M -p '{text}' --base-url simulator"),
+    ok("run 'dirj/*.jsonl' -m M -p '{text}' --base-url simulator"),
     ok("run a.jsonl.gz -m M -p '{text}' --base-url simulator"),
     Mistake("run liar.jsonl -m M -p '{text}' --base-url simulator", "has no row that can be read"),
     ok("run - -m M -p '{text}' --base-url simulator --run-dir runs/in", stdin=JSONL),
@@ -191,9 +192,9 @@ MISTAKES = [
     Mistake("run empty -m M -p '{text}' --base-url simulator", "empty: no"),
     Mistake("run bad.jsonl -m M -p '{text}' --base-url simulator -q", "", code=1),
     Mistake("run bad.jsonl -m M -p '{text}' --base-url simulator --strict", "bad.jsonl:7:"),
-    ok("run utf16.csv -m M -p '{text}' --base-url simulator", waits=READERS),
-    Mistake("run latin.csv -m M -p '{text}' --base-url simulator", "is not UTF-8 text"),
-    Mistake("run semi.csv -m M -p '{text}' --base-url simulator", "';'", waits=READERS),
+    ok("run utf16.csv -m M -p '{text}' --base-url simulator"),
+    Mistake("run latin.csv -m M -p '{text}' --base-url simulator", "is not UTF-8 text", code=1),
+    ok("run semi.csv -m M -p '{text}' --base-url simulator"),
     Mistake(
         "run named.csv -m M -p '{text}' --base-url simulator", "Pass --prefix, for example --prefix out_"
     ),
@@ -206,7 +207,7 @@ MISTAKES = [
     Mistake("run above.toml --base-url simulator", "stands above all sections"),
     Mistake("run broken.toml", "not valid TOML"),
     Mistake("run night.toml -i a.jsonl --run-dir", "requires an argument"),
-    ok("init job.toml", "Next"),
+    ok("init job.toml", "next: batchlab plan job.toml"),
     Mistake("init night.toml", "exists already"),
     # the endpoint and its key
     Mistake("run a.jsonl -m M -p '{text}'", "set MODELSLAB_API_KEY"),
