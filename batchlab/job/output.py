@@ -67,6 +67,11 @@ class OutputJob:
         shown="beside the others",
         help="Where openai-batch puts the lines of failed rows.",
     )
+    overwrite: bool = setting(
+        False,
+        flags="--overwrite",
+        help="Replace an output file that another program or run has written; what this run wrote is replaced anyway.",
+    )
     csv_raw: bool = setting(
         False,
         flags="--csv-raw",
@@ -108,6 +113,11 @@ class OutputJob:
         group=MONEY,
         help="Send identical requests once and copy the answer; only those with temperature 0 and for embeddings.",
     )
+    accept_lost_parts: bool = setting(
+        False,
+        flags="--accept-lost-parts",
+        help="Ask again for rows whose paid results are gone from the run directory; their cost stays in its books.",
+    )
     metrics_file: str | None = setting(
         None,
         flags="--metrics-file",
@@ -129,6 +139,14 @@ class OutputJob:
         flags="--otel",
         group=WATCHING,
         help="Send OpenTelemetry spans as the OTEL_* variables say; needs pip install 'batchlab[otel]'.",
+    )
+    on_end: str | None = setting(
+        None,
+        flags="--on-end",
+        unit="COMMAND",
+        group=WATCHING,
+        help="Run this by the shell when the run ends or stops: the summary is JSON on its standard input, "
+        "and in variables such as BATCHLAB_EXIT_CODE.",
     )
     fail_on: tuple[str, ...] = setting(
         (),

@@ -73,6 +73,7 @@ WRITTEN = {
     "endpoint.base_url": "http://127.0.0.1:7/v1",
     "endpoint.preset": "groq",
     "endpoint.ca_bundle": certifi.where(),
+    "endpoint.headers": "x-tenant: blue",
     "endpoint.price": {"input": 1.0, "output": 1.0},
     "request.messages": [{"role": "user", "content": "{text}"}],
     "request.schema": OBJECT,
