@@ -50,7 +50,10 @@ _COMMANDS = {
         "results",
         "Prove that RUN is whole: every input row has exactly one final state, every checksum holds.",
     ),
-    "retry": ("run", "Ask again for the rows of RUN that failed."),
+    "retry": (
+        "run",
+        "Ask again for the rows of RUN that failed, or whose answers are truncated, filtered, empty or invalid.",
+    ),
     "export": ("results", "Write the results of RUN somewhere else: one row per input row, in input order."),
     "cost": (
         "money",

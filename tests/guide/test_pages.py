@@ -137,7 +137,7 @@ def test_no_two_commands_of_readme_manual_and_help_share_a_run_directory(monkeyp
     """A reader runs them one after another in one clone: the second would be refused."""
     monkeypatch.chdir(ROOT)
     texts = {str(block): block.text for block in BLOCKS if block.language == "bash"}
-    texts |= {f"{name} --help": command.help or "" for name, command in cli.commands.items()}
+    texts |= {f"{name} --help": f"{command.help}\n{command.epilog}" for name, command in cli.commands.items()}
     asked: dict[Path, tuple[str, object]] = {}
     for where, text in texts.items():
         for line in commands_of(text):
