@@ -187,7 +187,8 @@ class ArrowSource:
             if len(schemas) == 1:
                 schemas = [(self.path, schemas[0][1])]
             schema = keys_schema(united(schemas), [one.keys for one in self._files])
-            self._found = schema if self.storable else storable(schema, self.path)
+            with damage(self._files[0].file, "damaged file"):  # a name inside of a type may be no text either
+                self._found = schema if self.storable else storable(schema, self.path)
         return self._found
 
     def _batches(self, one: DataFile, skip: int) -> Iterator[tuple[pa.RecordBatch, dict[int, str]]]:

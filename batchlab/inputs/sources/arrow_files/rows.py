@@ -111,6 +111,11 @@ def python_values(array: pa.Array) -> list[Any]:
         return [_one(array.slice(index, 1)) for index in range(len(array))]
 
 
+def python_texts(array: pa.Array) -> list[str | None]:
+    """Something for each of the array's values that tells it from others."""
+    return [None if value is None else repr(value) for value in python_values(array)]
+
+
 def _is_plain_extension(kind: pa.DataType) -> bool:
     """Whether Python values of an extension type are worth more than those of its storage: UUIDs."""
     return str(kind.extension_name) == "arrow.uuid"

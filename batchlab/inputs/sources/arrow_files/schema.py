@@ -108,6 +108,13 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
+def _with_plain_values(kind: pa.DataType) -> pa.DataType:
+    """A dictionary stays one; polars' are of string views."""
+    if not pa.types.is_dictionary(kind):
+        return _plain(kind)
+    return pa.dictionary(kind.index_type, _plain(kind.value_type), ordered=kind.ordered)
+
+
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
@@ -123,7 +130,7 @@ def storable(schema: pa.Schema, shown_as: str) -> pa.Schema:
 
 
 def _storable(field: pa.Field, shown_as: str) -> pa.Field:
-    for kind in dict.fromkeys((field.type, _plain(field.type))):
+    for kind in dict.fromkeys((field.type, _with_plain_values(field.type), _plain(field.type))):
         target = pa.BufferOutputStream()
         with contextlib.suppress(pa.ArrowException, NotImplementedError):
             is_extension = isinstance(kind, pa.BaseExtensionType)
@@ -166,6 +173,16 @@ def _cast(array: pa.Array, field: pa.Field, shown_as: str) -> pa.Array:
     try:
         if pa.types.is_run_end_encoded(array.type):
             array = pc.run_end_decode(array)
+        if pa.types.is_dictionary(array.type):
+            plain = array.dictionary.cast(_plain(array.type.value_type))
+            ordered = array.type.ordered
+            array = pa.DictionaryArray.from_arrays(array.indices, plain, ordered=ordered)
+            if pa.types.is_dictionary(field.type):
+                indices, values = (
+                    array.indices.cast(field.type.index_type),
+                    plain.cast(field.type.value_type),
+                )
+                return pa.DictionaryArray.from_arrays(indices, values, ordered=field.type.ordered)
         if isinstance(field.type, pa.BaseExtensionType) and isinstance(array.type, pa.BaseExtensionType):
             return field.type.wrap_array(array.storage.cast(field.type.storage_type))
         return array.cast(field.type)

@@ -91,8 +91,11 @@ def _shape(head: str, delimiter: str, *, quotes: bool, whole: bool) -> int:
         return 0
     cells = len(records[0])
     odd = sum(len(record) != cells for record in records)
+    names = list(records[0])
+    while len(names) > 2 and not names[-1]:  # a spreadsheet's empty columns
+        names.pop()
     # one ragged record among many is that record's trouble
-    return cells if odd * 10 <= len(records) and all(records[0]) else 0
+    return cells if odd * 10 <= len(records) and all(names) else 0
 
 
 def _records(head: str, delimiter: str, *, quotes: bool, whole: bool) -> list[list[str]]:
