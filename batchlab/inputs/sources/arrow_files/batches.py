@@ -17,6 +17,7 @@ from batchlab.inputs.sources.arrow_files.schema import (
     storable,
     united,
     without_rows,
+    writable,
 )
 from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.source import (
@@ -165,7 +166,7 @@ class ArrowSource:
         """See `Source.table`."""
         schema = plan.schema
         batches = [
-            pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
+            fitted(batch, schema, {}, self.path)  # a plan of an earlier batchlab may have other types
             for batch, _ in self._shard_batches(shard)
         ]
         return pa.Table.from_batches(batches, schema=schema)
@@ -188,7 +189,7 @@ class ArrowSource:
                 schemas = [(self.path, schemas[0][1])]
             schema = keys_schema(united(schemas), [one.keys for one in self._files])
             with damage(self._files[0].file, "damaged file"):  # a name inside of a type may be no text either
-                self._found = schema if self.storable else storable(schema, self.path)
+                self._found = writable(schema) if self.storable else storable(schema, self.path)
         return self._found
 
     def _batches(self, one: DataFile, skip: int) -> Iterator[tuple[pa.RecordBatch, dict[int, str]]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from batchlab.arrow import pa, pc, pq
 from batchlab.errors import InputError
+from batchlab.inputs.sources.arrow_files.recast import recast, without_inner_views
 
 # what Arrow's own readers add, which is about the file and not about the column
 _OF_THE_FILE = (b"PARQUET:field_id",)
@@ -22,6 +23,14 @@ def cleaned(schema: pa.Schema) -> pa.Schema:
         ],
         metadata=_without_file(schema.metadata),
     )
+
+
+def writable(schema: pa.Schema) -> pa.Schema:
+    """The schema in types of which a part can be written."""
+    if not any(field.type.num_fields for field in schema):
+        return schema
+    fields = [field.with_type(without_inner_views(field.type)) for field in schema]
+    return pa.schema(fields, metadata=schema.metadata)
 
 
 def _without_file(metadata: Mapping[bytes, bytes] | None) -> dict[bytes, bytes] | None:
@@ -126,7 +135,7 @@ def storable(schema: pa.Schema, shown_as: str) -> pa.Schema:
     Raises:
         InputError: a column has a type that Parquet does not hold.
     """
-    return pa.schema([_storable(field, shown_as) for field in schema], metadata=schema.metadata)
+    return writable(pa.schema([_storable(field, shown_as) for field in schema], metadata=schema.metadata))
 
 
 def _storable(field: pa.Field, shown_as: str) -> pa.Field:
@@ -185,7 +194,7 @@ def _cast(array: pa.Array, field: pa.Field, shown_as: str) -> pa.Array:
                 return pa.DictionaryArray.from_arrays(indices, values, ordered=field.type.ordered)
         if isinstance(field.type, pa.BaseExtensionType) and isinstance(array.type, pa.BaseExtensionType):
             return field.type.wrap_array(array.storage.cast(field.type.storage_type))
-        return array.cast(field.type)
+        return recast(array, field.type)
     except (pa.ArrowException, NotImplementedError, TypeError) as error:
         raise InputError(
             shown_as,
