@@ -58,6 +58,13 @@ def fail_on_words(_ctx: click.Context, _param: click.Parameter, incomplete: str)
     ]
 
 
+def statuses(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The states that a row may have."""
+    from batchlab.looking.conditions import STATUSES
+
+    return [CompletionItem(word) for word in STATUSES if word.startswith(incomplete)]
+
+
 def run_dirs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Run directories that begin with what is typed, under runs/ when that is nothing; else any directory."""
     typed = Path(incomplete or "runs/")
@@ -73,5 +80,5 @@ def run_dirs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
         for entry in entries
         if entry.name.startswith(begin) and is_run(where / entry.name)
     ]
-    # the shell itself offers directories, on the way to runs that are elsewhere
-    return [CompletionItem(name) for name in found] or [CompletionItem(incomplete, type="dir")]
+    # the shell itself offers job files, and directories on the way to runs that are elsewhere
+    return [CompletionItem(name) for name in found] or [CompletionItem(incomplete, type="file")]

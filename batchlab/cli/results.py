@@ -1,11 +1,11 @@
-"""`status`, `verify` and `export`: looking at a run without sending anything."""
+"""`verify` and `export`: proving a run, and taking its rows elsewhere."""
 
 from __future__ import annotations
 
 import click
 
-from batchlab.cli.completion import run_dirs
-from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK
+from batchlab.cli.completion import run_dirs, statuses
+from batchlab.errors import EXIT_OK
 from batchlab.job import FORMATS
 from batchlab.job.index import by_key
 
@@ -15,27 +15,11 @@ RUN = click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete
 
 @click.command()
 @RUN
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def status(run_dir: str, *, as_json: bool) -> int:
-    """How far RUN is: works while it runs, from another terminal.
-
-    \b
-    Example:
-        batchlab status runs/quickstart
-    """
-    from batchlab.looking.status import run_status
-
-    report = run_status(run_dir)
-    click.echo(report.json() if as_json else "\n".join(report.lines()))
-    return EXIT_OK
-
-
-@click.command()
-@RUN
 def verify(run_dir: str) -> int:
     """Prove that RUN is whole: every input row has exactly one final state, every checksum holds.
 
-    Exit code 1 when it is not; each problem is one line.
+    Exit code 0 when it is finished and whole; 3 when it is whole so far, and rows are pending; 1 when
+    something is damaged or lost: each problem is one line.
 
     \b
     Example:
@@ -48,7 +32,7 @@ def verify(run_dir: str) -> int:
         click.echo(line)
     for problem in report.problems:
         click.echo(f"batchlab: {problem}", err=True)
-    return EXIT_FAILED_ROWS if report.problems else EXIT_OK
+    return report.exit_code
 
 
 @click.command()
@@ -59,7 +43,7 @@ def verify(run_dir: str) -> int:
     required=True,
     metavar="FILE",
     type=click.Path(),
-    help="A .parquet, .csv or .jsonl file, or a directory (DIR/) for a Hugging Face data set.",
+    help="A .parquet, .csv or .jsonl file, a directory (DIR/) for a Hugging Face data set, or - for standard output.",
 )
 @click.option(
     "--to",
@@ -73,7 +57,28 @@ def verify(run_dir: str) -> int:
     help="Where openai-batch puts the lines of failed rows. [default: beside the others]",
 )
 @click.option(*_CSV_RAW.flags.split(), is_flag=True, help=_CSV_RAW.help)
-def export(run_dir: str, *, output: str, to: str | None, errors: str | None, csv_raw: bool) -> int:
+@click.option(
+    "--status",
+    multiple=True,
+    metavar="STATUS",
+    shell_complete=statuses,
+    help="Only rows of this status: ok, truncated, filtered, invalid, failed, pending; repeatable.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file that RUN did not write.")
+@click.option(
+    "--columns", metavar="NAME[,NAME]", default="", help="Only these columns, in this order. [default: all]"
+)
+def export(
+    run_dir: str,
+    *,
+    output: str,
+    to: str | None,
+    errors: str | None,
+    csv_raw: bool,
+    overwrite: bool,
+    status: tuple[str, ...],
+    columns: str,
+) -> int:
     """Write the results of RUN somewhere else: one row per input row, in input order.
 
     Rows without a final result yet have the status `pending`; openai-batch leaves them out.
@@ -81,12 +86,28 @@ def export(run_dir: str, *, output: str, to: str | None, errors: str | None, csv
     \b
     Example:
         batchlab export runs/quickstart -o answers.csv
+        batchlab export runs/quickstart -o - --status ok --columns custom_id,completion
     """
     from batchlab.looking.output import export_run
     from batchlab.looking.phrases import changed_in_output
 
-    written = export_run(run_dir, output, to=to, errors=errors, csv_raw=csv_raw)
-    click.echo(f"{written.rows} rows written to {output}{_errors_text(written.failed, errors)}", err=True)
+    names = [name.strip() for name in columns.split(",") if name.strip()]
+    try:
+        written = export_run(
+            run_dir,
+            output,
+            to=to,
+            errors=errors,
+            csv_raw=csv_raw,
+            overwrite=overwrite,
+            statuses=status,
+            columns=names,
+        )
+    except BrokenPipeError:  # whoever reads it has seen enough
+        return EXIT_OK
+    if output != "-":
+        said = f"{written.rows} rows written to {output}{_errors_text(written.failed, errors)}"
+        click.echo(said, err=True)
     for line in changed_in_output(run_dir, output, quoted=written.quoted, nulled=written.nulled):
         click.echo(line, err=True)
     if written.left_out:

@@ -31,8 +31,11 @@ class _Lasting(io.TextIOWrapper):
             self._give_up()
             super().flush()
 
+    gone = False
+
     def _give_up(self) -> None:
         """Puts the null device in the descriptor's place: what the buffer holds goes there, too."""
+        self.gone = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
         os.close(nowhere)
@@ -54,6 +57,11 @@ def outlive_the_terminal() -> None:
                 os.close(opened)
     sys.stdout = _lasting(sys.stdout, 1)
     sys.stderr = _lasting(sys.stderr, 2)
+
+
+def is_heard(stream: TextIO) -> bool:
+    """Whether anybody may still read what is written to `stream`."""
+    return not (isinstance(stream, _Lasting) and stream.gone)
 
 
 def _lasting(stream: TextIO | None, number: int) -> TextIO:

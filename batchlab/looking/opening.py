@@ -1,19 +1,25 @@
-"""Finding the run that a path or a URL names, and the input that it had."""
+"""Finding the run that a path, a URL or a job file names, and the input that it had."""
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from batchlab.errors import InputError, UsageError
 from batchlab.inputs.sources.opening import Source, source_of
+from batchlab.job.file import load_job
 from batchlab.remote.remote_run import RemoteRun
 from batchlab.remote.urls import checked_url, is_url, local_dir_of
-from batchlab.store.layout import MANIFEST, is_run
+from batchlab.store.layout import MANIFEST, Layout, is_run
 from batchlab.store.view import RunView
+
+RUNS = "runs"  # where a run is that was given no directory
 
 
 def run_at(path: str | Path) -> RunView | None:
     """The run at `path`, for reading; None when there is none. Another process may hold its lock.
+
+    A job file names the run that it describes.
 
     At a URL: the local directory that the run is kept in, if this machine has it, because it
     knows the rows of open shards too; else what is at the URL. That, too, while the workers of a
@@ -22,6 +28,7 @@ def run_at(path: str | Path) -> RunView | None:
     Raises:
         UsageError: it cannot be read, or a later version wrote it; CorruptRun: its run.json is none.
     """
+    path = place_of(path)
     if is_url(str(path)):
         url = checked_url(str(path))
         local = Path(local_dir_of(url))
@@ -35,8 +42,68 @@ def open_run(path: str | Path) -> RunView:
     """The run at `path`, for reading. Raises UsageError when there is none; see `run_at`."""
     run = run_at(path)
     if run is None:
-        raise UsageError(f"{path}: not a run directory (no {MANIFEST}). Runs are usually under runs/.")
+        raise UsageError(_no_run(str(path), place_of(path)))
     return run
+
+
+def place_of(path: str | Path) -> str | Path:
+    """Where a run is: `path` itself, or what it says if it is a job file. Raises UsageError for a bad one."""
+    if not names_a_job(path):
+        return path
+    output = load_job(path).output
+    # of a run at a URL, its run_dir is where this machine keeps the journal
+    if output.remote and output.run_dir == local_dir_of(output.remote):
+        return output.remote
+    return output.run_dir
+
+
+def names_a_job(path: str | Path) -> bool:
+    """Whether `path` is, or is meant to be, a job file."""
+    return not is_url(str(path)) and Path(path).suffix == ".toml" and not Path(path).is_dir()
+
+
+def run_names(folder: Path) -> list[Path]:
+    """The runs right inside a folder, by name. Raises OSError when it cannot be read."""
+    return sorted(path for path in folder.iterdir() if is_run(path))
+
+
+def newest_run(folder: str = RUNS) -> str:
+    """The run in `folder` that was worked on last. Raises UsageError when there is none."""
+    try:
+        found = run_names(Path(folder))
+    except OSError:
+        found = []
+    if not found:
+        raise UsageError(f"no run under {folder}/ here: name one, or a job file.")
+    return str(max(found, key=worked_on))
+
+
+def worked_on(run: Path) -> float:
+    """Unix seconds when something was last written into a run directory by who works on the run."""
+    layout = Layout(run)
+    times = [layout.manifest, layout.lock, layout.standing, layout.checksums, layout.journals, layout.parts]
+    # the report and other files of those who only look say nothing
+    return max((path.stat().st_mtime for path in times if path.exists()), default=0.0)
+
+
+def _no_run(path: str, place: str | Path) -> str:
+    """What to say of a place without a run."""
+    if names_a_job(path):
+        return f"{path}: its run has not begun: {place} is not a run directory. Begin it: batchlab run {path}"
+    said = f"{path}: not a run directory (no {MANIFEST})."
+    folder = Path(path)
+    if is_url(path):
+        return said
+    try:
+        if folder.is_dir() and run_names(folder):
+            return f"{said} It holds runs: batchlab ls {path} lists them."
+        beside = folder.parent if len(folder.parts) > 1 else Path(RUNS)
+        names = [found.name for found in run_names(beside)]
+    except OSError:
+        names = []
+    if close := difflib.get_close_matches(folder.name, names, n=1):
+        return f"{said} Did you mean {beside / close[0]}?"
+    return f"{said} Runs are usually under {RUNS}/: batchlab ls lists them."
 
 
 def input_of(run: RunView) -> Source:

@@ -3,41 +3,71 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from functools import cache
 
+from batchlab.arrow import pa
 from batchlab.errors import EXIT_STOPPED, UsageError
 from batchlab.inputs.requests import request_mode
 from batchlab.inputs.sources.opening import InputPlan, Source
 from batchlab.job import Job, output_format
 from batchlab.job.index import as_key, spelled
-from batchlab.looking.export import Exported, Target, export_tables
+from batchlab.looking import own_files
+from batchlab.looking.conditions import checked_statuses
+from batchlab.looking.export import STANDARD_OUTPUT, Exported, Target, export_tables
 from batchlab.looking.opening import open_run, unchanged_input
+from batchlab.looking.picking import picked
 from batchlab.looking.tables import run_tables
 from batchlab.run_end import RunSummary, StopReason
 from batchlab.store.view import RunView
 
 
 def export_run(
-    path: str, output: str, *, to: str | None = None, errors: str | None = None, csv_raw: bool = False
+    path: str,
+    output: str,
+    *,
+    to: str | None = None,
+    errors: str | None = None,
+    csv_raw: bool = False,
+    overwrite: bool = False,
+    statuses: Sequence[str] = (),
+    columns: Sequence[str] = (),
 ) -> Exported:
-    """Writes the rows of a run to a file or a data set directory.
+    """Writes the rows of a run to a file, a data set directory, or standard output (`-`).
 
     Args:
+        statuses: states of the rows to write, several in a text joined by commas; all without any.
+        columns: names of the columns to write, in that order; all without any.
         to: one of `job.FORMATS`; by default what the name of `output` and the run's input say.
         errors: file for the lines of failed rows, with the format `openai-batch`.
+        overwrite: replace a file that the run did not write.
         csv_raw: as the setting; that of the run's job counts too.
     """
     run = open_run(path)
     source = cache(lambda: unchanged_input(run))
     job, plan = run.manifest.job, run.manifest.plan
     target = _target(job, plan, output, to=to, errors=errors, csv_raw=csv_raw or job.output.csv_raw)
-    return export_tables(target, lambda: run_tables(run, source))
+    wanted = checked_statuses(statuses)
+    if columns and target.format == "openai-batch":
+        raise UsageError("--columns: openai-batch has fields of its own; pass --to jsonl for columns.")
+    beside = (None if output == STANDARD_OUTPUT else output, errors)
+    if not overwrite:
+        own_files.refuse_others(run.path, beside)
+
+    def tables() -> Iterator[pa.Table]:
+        return picked(run_tables(run, source), statuses=wanted, columns=columns, prefix=target.prefix)
+
+    exported = export_tables(target, tables)
+    own_files.note(run.path, beside)
+    return exported
 
 
 def _target(
     job: Job, plan: InputPlan, output: str, *, to: str | None, errors: str | None, csv_raw: bool
 ) -> Target:
     batch = request_mode(job.request, plan.columns) == "batch"
+    if output == STANDARD_OUTPUT:
+        to = to or "jsonl"
     return Target(
         output,
         output_format(output, to, batch=batch),
@@ -55,7 +85,11 @@ def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) ->
     output = job.output
     if output.file is None or summary.stopped in {StopReason.DISK, StopReason.INPUT}:
         return summary
+    if summary.stopped is not None and not summary.totals.answered:
+        return summary  # there is nothing to read in it
     try:
+        if not output.overwrite:  # it may have come while the run went on
+            own_files.refuse_others(run.path, (output.file, output.errors))
         written = export_tables(
             _target(
                 job,
@@ -73,6 +107,7 @@ def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) ->
         return dataclasses.replace(
             summary, stopped=StopReason.OUTPUT, message=spelled(str(error), as_key), exit_code=EXIT_STOPPED
         )
+    own_files.note(run.path, (output.file, output.errors))
     return dataclasses.replace(
         summary,
         output=output.file,

@@ -1,69 +1,172 @@
-"""How far a run is."""
+"""How far a run is, and who works on it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from batchlab.finite import strict_json
 from batchlab.looking.opening import open_run
 from batchlab.looking.phrases import cost_text, notes, tokens_text
+from batchlab.looking.stages import FRESH_S, Stage, current_standing, end_code, stage_of
+from batchlab.progress.line import line_fields
+from batchlab.progress.speed import Rates
 from batchlab.run_state import RunState
+from batchlab.store.losses import find_losses, loss_text
+from batchlab.store.standing import Standing
+from batchlab.store.view import RunView
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a run is, and who works on it."""
+    """How far a run is, and who works on it.
+
+    Attributes:
+        run_dir: where it is.
+        state: rows and totals; while it runs, as its process said last, also its window.
+        stopped: what the run said when it stopped early, "" if nothing.
+        errors: failed rows by error class.
+        workers: who works on which shards, when several do; see `engines.foreman.roll`.
+        standing: what its process says of its pace; None when none works, or it has not said yet.
+        exit_code: what its end means; 0 while it runs.
+        losses: what is gone from its directory, and would be paid again; not looked for while it runs.
+    """
 
     run_dir: str
     state: RunState
+    stage: Stage
     running_pid: int | None
-    errors: dict[str, int]
-    # who works on which shards, when several do; see `engines.foreman.roll`
+    errors: Mapping[str, int]
     workers: dict[str, Any] | None = None
+    stopped: str = ""
+    standing: Standing | None = None
+    exit_code: int = 0
+    losses: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """For a person."""
         totals, pending = self.state.totals, self.state.pending
-        stage = f"running (pid {self.running_pid})" if self.running_pid else "not running"
-        if not pending and not self.running_pid:
-            stage = "finished"
         rows = f"{totals.answered:,} answered + {totals.failed:,} failed + {pending:,} pending"
-        lines = [f"{self.run_dir}: {stage}", f"rows: {self.state.rows:,} = {rows}"]
+        lines = [self.headline(), f"rows: {self.state.rows:,} = {rows}"]
         states = {name: getattr(totals, name) for name in ("truncated", "filtered", "invalid")}
         if some := [f"{count:,} {name}" for name, count in states.items() if count]:
             lines.append(f"of the answered: {', '.join(some)}")
         lines += notes(totals)
+        if self.standing is not None:
+            lines.append(f"now: {' · '.join(self.pace())}")
         lines.append(f"tokens: {tokens_text(totals)}")
         lines.append(f"cost: {cost_text(totals)}")
+        lines += [f"lost: {text}" for text in self.losses]
         if self.workers is not None:
             lines += _worker_lines(self.workers)
         lines += [f"failed with {name}: {count:,}" for name, count in self.errors.items()]
+        if self.stage in {Stage.STOPPED, Stage.CRASHED}:
+            lines.append(
+                "to go on: the same batchlab run, from the same directory; it pays for nothing twice"
+            )
         return lines
+
+    def headline(self) -> str:
+        """Which run, and what it is doing."""
+        match self.stage:
+            case Stage.RUNNING:
+                since = f" since {_clock(self.standing.began)}" if self.standing is not None else ""
+                said = f"running (pid {self.running_pid}){since}"
+            case Stage.STOPPED:
+                said = f"not running: stopped{f', {self.stopped}' if self.stopped else ''}"
+            case Stage.CRASHED:
+                said = "not running: cut off, its process or its machine went down"
+            case _:
+                said = "finished"
+        return f"{self.run_dir}: {said}"
+
+    def pace(self) -> list[str]:
+        """What the run's own progress line says, part by part, the counts of rows left out."""
+        return [field.text for field in line_fields(self.now(), self.rates())][2:]
+
+    def now(self) -> RunState:
+        """How it stands by its own word, or by what is stored."""
+        return self.state if self.standing is None else self.standing.state
+
+    def rates(self) -> Rates:
+        """Its pace by its own word; none when it is not known, or too old to be one."""
+        if self.standing is None or not self.standing.rates or time.time() - self.standing.at > FRESH_S:
+            return Rates(0.0, 0.0, None)
+        known = {field.name for field in fields(Rates)}
+        return Rates(**{name: value for name, value in self.standing.rates.items() if name in known})
 
     def json(self) -> str:
         """For a program: money that is not known is null."""
+        standing = self.standing
         return strict_json(
             {
                 "run_dir": self.run_dir,
                 "input_rows": self.state.rows,
                 "totals": self.state.totals.stated(),
                 "running_pid": self.running_pid,
-                "errors": self.errors,
+                "errors": dict(self.errors),
+                "losses": list(self.losses),
                 "workers": self.workers,
                 "pending": self.state.pending,
+                "stage": self.stage.value,
+                "stopped": self.stopped or None,
+                "now": None
+                if standing is None
+                else {
+                    "at": standing.at,
+                    "began": standing.began,
+                    "window": standing.state.window,
+                    "in_flight": standing.state.in_flight,
+                    "why": standing.state.why,
+                    "paused": standing.state.paused,
+                    **standing.rates,
+                },
             }
         )
 
 
 def run_status(path: str) -> Status:
-    """How far the run at `path` is. Raises UsageError if there is none."""
+    """How far the run at `path` is, by what it has stored. Raises UsageError if there is none."""
     run = open_run(path)
     totals = run.totals()
     errors = run.error_counts() if totals.failed else {}
+    return _status(run, RunState(rows=run.manifest.plan.rows, earlier=totals), errors)
+
+
+def glance(path: str) -> Status:
+    """The same for who looks every second: of a run that says how it stands, only that is read."""
+    run = open_run(path)
+    standing = current_standing(run, run.lock_holder())
+    if standing is not None and standing.ended is None:
+        return _status(run, standing.state, {})
+    return run_status(path)
+
+
+def _status(run: RunView, state: RunState, errors: Mapping[str, int]) -> Status:
     holder = run.lock_holder()
-    state = RunState(rows=run.manifest.plan.rows, earlier=totals)
-    return Status(path, state, holder, errors, run.roll() if holder else None)
+    stage = stage_of(run, holder, state.pending)
+    standing = current_standing(run, holder)
+    last = run.last_standing()
+    return Status(
+        run.place,
+        state,
+        stage,
+        holder,
+        errors,
+        workers=run.roll() if holder else None,
+        losses=() if holder else tuple(loss_text(loss) for loss in find_losses(run)),
+        stopped=last.ended.message if stage is Stage.STOPPED and last is not None and last.ended else "",
+        standing=standing if standing is not None and standing.ended is None else None,
+        exit_code=0 if stage is Stage.RUNNING else end_code(run, stage, state.totals),
+    )
+
+
+def _clock(at: float) -> str:
+    """`23:10`, with its day when that is another."""
+    form = "%H:%M" if time.strftime("%F", time.localtime(at)) == time.strftime("%F") else "%Y-%m-%d %H:%M"
+    return time.strftime(form, time.localtime(at))
 
 
 def _worker_lines(roll: dict[str, Any]) -> list[str]:

@@ -19,6 +19,12 @@ def printable(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
     return line if len(line) <= max_chars else f"{line[: max_chars - 1]}…"
 
 
+def printable_lines(text: str) -> list[str]:
+    """`text` as lines that are safe in a terminal: indents and blank lines stay, tabs become blanks."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return [_SURROGATE.sub("\ufffd", _UNPRINTABLE.sub(" ", line.expandtabs(4))).rstrip() for line in lines]
+
+
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` without the given secrets and without anything that looks like an API key."""
     for secret in secrets:

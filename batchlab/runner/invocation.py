@@ -23,7 +23,7 @@ from batchlab.errors import (
     BatchlabError,
     UsageError,
 )
-from batchlab.job import SELF_STARTED, Job
+from batchlab.job import Job
 from batchlab.job.index import as_key, spelled
 from batchlab.looking.phrases import counted
 from batchlab.observe.facts import EndpointAddress, RunFacts
@@ -32,12 +32,14 @@ from batchlab.progress import Progress
 from batchlab.records import Completion, Shard
 from batchlab.run_end import RunStopped, RunSummary, StopReason, code_of
 from batchlab.run_state import RunState
+from batchlab.runner.asked_again import asked_again
 from batchlab.runner.crews import crew_for
 from batchlab.runner.first_rows import EarlyForecast, FirstRows
 from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.prepare import Prepared
 from batchlab.runner.run_options import RunOptions
 from batchlab.runner.signals import Signals
+from batchlab.runner.standing import Teller
 from batchlab.store.asking import AskAgain
 from batchlab.store.history import History
 from batchlab.store.locked import LockedRun
@@ -80,6 +82,7 @@ class Invocation:
         self._doubled = 0  # rows that get the answer of another row
         self._copied = RunningTotals()  # those that have it
         self._history = History(prepared.store.path)
+        self._teller = Teller(prepared.store.path)
         self._started = time.monotonic()
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
@@ -93,12 +96,7 @@ class Invocation:
             job=work.job,
             before=work.before,
             addresses=tuple(EndpointAddress.of(at.job, at.base_url) for at in work.endpoints),
-            # the word that our own simulator takes for a key is none, and is in its name
-            secrets=tuple(
-                endpoint.key.reveal()
-                for endpoint in work.endpoints
-                if endpoint.key is not None and endpoint.job.host not in SELF_STARTED
-            ),
+            secrets=tuple(one for endpoint in work.endpoints for one in endpoint.secrets),
         )
 
     def opening_lines(self) -> list[str]:
@@ -108,6 +106,19 @@ class Invocation:
         lines = [schema.described()] if schema is not None else []
         if before := totals.rows - self._reused:
             lines.append(f"resuming: {before:,} of {counted(rows, 'row')} have a final result")
+        if self._options.retry is not None:
+            lines.append(asked_again(self._work, self._options.retry))
+        elif failed := totals.failed - totals.bad_input:
+            asked = "is" if failed == 1 else "are"
+            lines.append(
+                f"{counted(failed, 'row')} failed before, and {asked} asked again by "
+                f"batchlab retry {self._work.run.path} only"
+            )
+        if self._work.job.input.limit == rows:
+            lines.append(
+                f"the run has the first {counted(rows, 'row')} of the input; a start without the limit adds "
+                "the others, and pays for none of these again"
+            )
         if self._in_flight_before:
             count = counted(self._in_flight_before, "request")
             lines.append(f"an earlier run was cut off with {count} in flight, which may be billed twice")
@@ -126,11 +137,16 @@ class Invocation:
             elapsed_s=time.monotonic() - self._started,
         )
         self._history.update(self._state)
+        self._teller.update(self._state)
         self._watchers.update(self._state)
         if self.forecast is None:
             self.forecast = self._first_rows.forecast(self._state)
         if self._progress is not None:
             self._progress.update(self._state)
+
+    def ended(self, summary: RunSummary) -> None:
+        """Leaves word of how it ended, for who looks later."""
+        self._teller.end(self._state, summary)
 
     def message(self, text: str) -> None:
         """Says one line to the person who runs it."""
@@ -256,8 +272,8 @@ def shards_to_run(store: LockedRun, shards: list[Shard], retry: AskAgain | None)
     sealed = store.sealed()
     if retry is None:
         return [shard for shard in shards if shard.index not in sealed]
-    failed = store.shards_with_failures()
-    return [shard for shard in shards if shard.index not in sealed or shard.index in failed]
+    wanted = store.shards_to_ask(retry)
+    return [shard for shard in shards if shard.index not in sealed or shard.index in wanted]
 
 
 def _stopped_by(error: BaseException) -> tuple[StopReason, str]:

@@ -36,6 +36,7 @@ from batchlab.totals import Totals
 
 PartFile: TypeAlias = Path | RemoteFile
 
+_OF_FORMAT_1 = frozenset({"cut_off", "endpoint"})  # which its first parts lack
 BATCH_ROWS = 2_000  # rows held as Python values while a part is written or read
 
 
@@ -149,12 +150,22 @@ def stated_totals(path: PartFile) -> tuple[Totals, Collection[str]]:
         raise CorruptRun(f"{path}: not a part of batchlab: its footer holds no totals.") from error
 
 
-def part_tables(path: PartFile, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """A part's rows, some at a time, every page's checksum verified. Raises CorruptRun."""
+def part_tables(
+    path: PartFile,
+    columns: Sequence[str] | None = None,
+    *,
+    groups: Sequence[int] | None = None,
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[pa.Table]:
+    """A part's rows, some at a time, every page's checksum verified. Raises CorruptRun.
+
+    Args:
+        groups: numbers of the row groups to read, as `group_rows` counts them; all when None.
+    """
     with open_part(path) as part:
         try:
             with _store_trouble(path):
-                for batch in part.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+                for batch in part.iter_batches(batch_size=batch_rows, row_groups=groups, columns=columns):
                     yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
             raise CorruptRun(f"{path}: damaged ({_first_line(error)}).") from error
@@ -174,12 +185,34 @@ def part_results(path: PartFile, prefix: str, vectors: Sequence[str] = ()) -> It
             yield result_of_columns(row, kept)
 
 
-def whole_tables(path: PartFile, prefix: str) -> Iterator[pa.Table]:
-    """A part's rows with every result column that there is now, some at a time. Raises CorruptRun."""
-    return _with_later_columns(path, prefix, None)
+def whole_tables(
+    path: PartFile, prefix: str, *, groups: Sequence[int] | None = None, batch_rows: int = BATCH_ROWS
+) -> Iterator[pa.Table]:
+    """A part's rows with every result column that there is now, some at a time; see `part_tables`."""
+    return _with_later_columns(path, prefix, None, groups=groups, batch_rows=batch_rows)
 
 
-def _with_later_columns(path: PartFile, prefix: str, columns: list[str] | None) -> Iterator[pa.Table]:
+def group_rows(path: PartFile) -> list[int]:
+    """How many rows each row group of a part has. Raises CorruptRun."""
+    with open_part(path) as part:
+        return [part.metadata.row_group(number).num_rows for number in range(part.num_row_groups)]
+
+
+def column_names(path: PartFile) -> list[str]:
+    """The columns of a part. Raises CorruptRun."""
+    with open_part(path) as part:
+        names: list[str] = part.schema_arrow.names
+        return names
+
+
+def _with_later_columns(
+    path: PartFile,
+    prefix: str,
+    columns: list[str] | None,
+    *,
+    groups: Sequence[int] | None = None,
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[pa.Table]:
     """A part's rows, nulls in the result columns that were added since it was written.
 
     Args:
@@ -187,9 +220,9 @@ def _with_later_columns(path: PartFile, prefix: str, columns: list[str] | None) 
     """
     names = [prefix + name for name in RESULT_COLUMNS]
     lacking: list[str] | None = None
-    for table in part_tables(path, columns):
+    for table in part_tables(path, columns, groups=groups, batch_rows=batch_rows):
         if _results_of(table, names) != names:
-            lacking = _lacking(path) if lacking is None else lacking
+            lacking = _lacking(path, prefix) if lacking is None else lacking
             if columns is not None:  # what else has such a name is a column of the input
                 table = table.select(
                     [name for name in table.column_names if name.removeprefix(prefix) not in lacking]
@@ -217,11 +250,17 @@ def _with_nulls(table: pa.Table, name: str, prefix: str) -> pa.Table:
     return table.add_column(table.column_names.index(before) + 1, field, nulls)
 
 
-def _lacking(path: PartFile) -> list[str]:
+def _lacking(path: PartFile, prefix: str) -> list[str]:
     """Result columns, in order, that were added since the part was written."""
     with open_part(path) as part:
         text = (part.metadata.metadata or {}).get(b"batchlab.format", b"")
+        present: list[str] = part.schema_arrow.names
     written_as = int(text) if text.isdigit() else FORMAT
+    if written_as == 1 and prefix + RESULT_COLUMNS[0] in present:
+        own = present[present.index(prefix + RESULT_COLUMNS[0]) :]
+        early = {name for name in _OF_FORMAT_1 if prefix + name not in own}
+        later = early.union(columns_since(written_as))
+        return [name for name in RESULT_COLUMNS if name in later]
     return columns_since(written_as)
 
 

@@ -85,8 +85,9 @@ def offered(home: Path, monkeypatch, capsys) -> Callable[[str], list[str]]:
         ("batchlab verify runs/rev", ["plain,runs/reviews"]),
         ("batchlab report runs/", ["plain,runs/replies", "plain,runs/reviews"]),
         ("batchlab cost runs/replies runs/rev", ["plain,runs/reviews"]),
-        ("batchlab retry else", ["dir,else"]),
-        ("batchlab export nowhere/", ["dir,nowhere/"]),
+        ("batchlab retry else", ["file,else"]),
+        ("batchlab export nowhere/", ["file,nowhere/"]),
+        ("batchlab show runs/replies --status tr", ["plain,truncated"]),
         ("batchlab completion z", ["plain,zsh"]),
     ],
 )

@@ -20,13 +20,13 @@ from batchlab.job import ENDINGS, FORMATS
 from batchlab.looking.export.dataset import DatasetDirectory, refuse_foreign
 from batchlab.looking.export.files import CsvFile, JsonLinesFile, ParquetFile
 from batchlab.looking.export.openai_batch import BatchFile
-from batchlab.looking.export.staging import cannot_write
+from batchlab.looking.export.staging import STANDARD_OUTPUT, cannot_write
 from batchlab.remote.bucket import check_bucket
 from batchlab.remote.storage import StorageError, put_file
 from batchlab.remote.urls import is_url
 from batchlab.result_columns import RESULT_COLUMNS
 
-__all__ = ["Exported", "Target", "Writer", "check_target", "export_tables"]
+__all__ = ["STANDARD_OUTPUT", "Exported", "Target", "Writer", "check_target", "export_tables"]
 
 
 class Writer(Protocol):
@@ -50,7 +50,7 @@ class Target:
     """Where rows go, and how.
 
     Attributes:
-        path: a path or, but for a data set, a URL; `errors` too.
+        path: a path or, but for a data set, a URL; `errors` too. `-` is standard output.
         format: one of `job.FORMATS`; None when nothing tells.
         errors, prefix, model, own_ids, task: see `openai_batch.BatchFile`.
         csv_raw: `raw` of `files.CsvFile`.
@@ -93,6 +93,8 @@ def check_target(target: Target) -> None:
             f"{target.path}: unknown output format; use an ending of {', '.join(ENDINGS)}, "
             "a / for a Hugging Face data set, or {output.to}."
         )
+    if target.path == STANDARD_OUTPUT and target.format not in {"csv", "jsonl"}:
+        raise UsageError(f"-: standard output takes jsonl or csv; write {target.format} to a file.")
     if target.errors is not None and target.format != "openai-batch":
         raise UsageError(
             f"{{output.errors}} {target.errors}: only {{output.to=openai-batch}} has a file of errors."

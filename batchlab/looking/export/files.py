@@ -12,7 +12,7 @@ from batchlab.arrow import pa, pq
 from batchlab.finite import json_and_nulls
 from batchlab.looking.export.formulas import is_formula
 from batchlab.looking.export.plain import plain_columns
-from batchlab.looking.export.staging import StagedFile
+from batchlab.looking.export.staging import staged
 
 OUR_TIMES = ("started_at", "finished_at")  # of the results: in ISO 8601, with a T
 
@@ -21,7 +21,7 @@ class _OneFile:
     """How a file in the making ends: its writer is closed, then it takes its place or is gone."""
 
     def __init__(self, path: Path) -> None:
-        self._staged = StagedFile(path)
+        self._staged = staged(path)
 
     def _close(self) -> None:
         raise NotImplementedError

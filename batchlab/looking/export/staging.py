@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
+from typing import TextIO, cast
 
 from batchlab.errors import UsageError
 from batchlab.store.disk.files import fsync_dir
+
+STANDARD_OUTPUT = "-"
 
 
 class StagedFile:
@@ -27,6 +31,31 @@ class StagedFile:
     def discard(self) -> None:
         """Leaves what is at its place as it was."""
         self.tmp.unlink(missing_ok=True)
+
+
+class StandardOutput:
+    """Standard output in the place of a `StagedFile`: what is written is gone to whoever reads it."""
+
+    def __init__(self) -> None:
+        self.tmp = self
+
+    def open(self, mode: str, *, encoding: str, newline: str) -> TextIO:
+        """Opens it as `Path.open` does. Whatever the terminal's encoding, the product is in `encoding`."""
+        return cast("TextIO", open(os.dup(sys.stdout.fileno()), mode, encoding=encoding, newline=newline))
+
+    def commit(self) -> None:
+        """Nothing is left to do."""
+
+    def discard(self) -> None:
+        """Nothing can be taken back."""
+
+
+def staged(path: Path) -> StagedFile | StandardOutput:
+    """Where a file that is to be at `path` is written."""
+    if str(path) == STANDARD_OUTPUT:
+        sys.stdout.flush()
+        return StandardOutput()
+    return StagedFile(path)
 
 
 class StagedDirectory:

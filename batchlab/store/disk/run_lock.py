@@ -86,6 +86,14 @@ def lock_holder(run: Path) -> int | None:
     return None
 
 
+def is_left_locked(run: Path) -> bool:
+    """Whether the last one who worked on a run ended without giving up its lock; asked while none does."""
+    try:
+        return bool(Layout(run).lock.read_bytes().strip())
+    except OSError:
+        return False
+
+
 def _who() -> bytes:
     who = {"pid": os.getpid(), "host": platform.node(), "start": time.strftime("%Y-%m-%d %H:%M:%S")}
     return json.dumps(who).encode()

@@ -1,0 +1,180 @@
+"""The runs of a folder, newest first, each in a line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchlab.errors import BatchlabError, UsageError
+from batchlab.looking.opening import RUNS, worked_on
+from batchlab.looking.phrases import money
+from batchlab.looking.stages import current_standing, stage_of
+from batchlab.progress.terminal import width
+from batchlab.protocol.redact import printable
+from batchlab.remote.urls import is_url
+from batchlab.run_state import RunState
+from batchlab.store.layout import is_run
+from batchlab.store.view import RunView
+
+NARROW = 80  # columns from which on there is room for the year and for failed rows
+_DAMAGED = "damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One run of a folder.
+
+    Attributes:
+        stage: a `stages.Stage`, or `damaged`.
+        at: Unix seconds when it was last worked on.
+        done: rows with a final result; None of a damaged run, as `rows` and `cost_usd` are.
+        problem: what is wrong with a damaged run, in one line.
+    """
+
+    run: str
+    stage: str
+    at: float
+    done: int | None = None
+    rows: int | None = None
+    failed: int | None = None
+    cost_usd: float | None = None
+    problem: str = ""
+
+    def json(self) -> dict[str, Any]:
+        """For a program."""
+        return {
+            "run": self.run,
+            "state": self.stage,
+            "at": self.at,
+            "done": self.done,
+            "rows": self.rows,
+            "failed": self.failed,
+            "cost_usd": self.cost_usd,
+            "problem": self.problem or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a folder holds.
+
+    Attributes:
+        foreign: names of its directories that are no runs.
+    """
+
+    folder: str
+    runs: Sequence[Listed]
+    foreign: Sequence[str] = ()
+
+    def lines(self, room: int | None) -> list[str]:
+        """A table for a person; `room` columns wide at most, if that is given."""
+        short = room is not None and room < NARROW
+        rows = [_cells(one, short=short) for one in self.runs]
+        if not rows:
+            return []
+        table = [("RUN", "STATE", "ROWS", "COST", "WHEN"), *rows]
+        wide = [max(width(row[column]) for row in table) for column in range(5)]
+        if room is not None:
+            wide[0] = min(wide[0], max(12, room - sum(wide[1:]) - 2 * 4))
+        return [_line(row, wide) for row in table]
+
+    def notes(self) -> list[str]:
+        """What is wrong, or no run at all."""
+        said = [one.problem for one in self.runs if one.problem]
+        if self.foreign:
+            names = ", ".join(printable(name, 40) for name in self.foreign[:5])
+            more = f" and {len(self.foreign) - 5:,} more" if len(self.foreign) > 5 else ""
+            said.append(f"no runs, and left out: {names}{more}")
+        if not self.runs:
+            said.insert(
+                0, f"no run under {self.folder}; batchlab run makes one under {RUNS}/ where it is called"
+            )
+        return said
+
+
+def runs_in(folder: str | None) -> Listing:
+    """The runs of a folder; of `runs/` when None. A run itself is listed alone.
+
+    Raises:
+        UsageError: there is no such folder, or it cannot be read.
+    """
+    where = Path(folder if folder is not None else RUNS)
+    if folder is not None and is_url(folder):
+        raise UsageError(
+            f"{folder}: ls lists a folder of this machine; batchlab status {folder}/NAME looks at one run."
+        )
+    if is_run(where):
+        return Listing(str(where), [_listed(where)])
+    try:
+        inside = sorted(path for path in where.iterdir() if path.is_dir())
+    except FileNotFoundError:
+        if folder is None:
+            return Listing(f"{RUNS}/", [])
+        raise UsageError(f"{folder}: there is no such folder.") from None
+    except OSError as error:
+        raise UsageError(f"{where}: cannot be read: {error.strerror}.") from error
+    found = [_listed(path) for path in inside if _may_be_run(path)]
+    listed = sorted(found, key=lambda one: (-one.at, one.run))
+    foreign = [path.name for path in inside if not _may_be_run(path) and not path.name.startswith(".")]
+    return Listing(str(where), listed, foreign)
+
+
+def _may_be_run(path: Path) -> bool:
+    try:
+        return is_run(path)
+    except OSError:  # a directory of somebody else
+        return False
+
+
+def _listed(path: Path) -> Listed:
+    try:
+        at = worked_on(path)
+    except OSError:
+        at = 0.0
+    try:
+        run = RunView.open(path)
+        holder = run.lock_holder()
+        standing = current_standing(run, holder)
+        rows = run.manifest.plan.rows
+        state = RunState(rows=rows, earlier=run.totals()) if standing is None else standing.state
+        return Listed(
+            run=str(path),
+            stage=stage_of(run, holder, state.pending).value,
+            at=at,
+            done=state.totals.rows,
+            rows=rows,
+            failed=state.totals.failed,
+            cost_usd=state.totals.spent_usd,
+        )
+    except (BatchlabError, OSError) as error:
+        said = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+        problem = printable(said, 200)
+        return Listed(str(path), _DAMAGED, at, problem=problem)
+
+
+def _cells(one: Listed, *, short: bool) -> tuple[str, str, str, str, str]:
+    rows = "" if one.rows is None else f"{one.done:,}/{one.rows:,}"
+    if one.failed and not short:
+        rows += f", {one.failed:,} failed"
+    cost = "" if one.done is None else money(one.cost_usd)
+    at = time.strftime("%m-%d %H:%M" if short else "%Y-%m-%d %H:%M", time.localtime(one.at)) if one.at else ""
+    return printable(one.run), one.stage, rows, cost, at
+
+
+def _line(cells: Sequence[str], wide: Sequence[int]) -> str:
+    """One line of the table; a name that is too long loses its middle."""
+    name = cells[0]
+    while width(name) > wide[0]:
+        half = (len(name) - 1) // 2
+        name = name[: half - 1] + "…" + name[half + 1 :] if "…" not in name else _narrower(name)
+    padded = name + " " * (wide[0] - width(name))
+    others = [f"{cells[1]:{wide[1]}}", f"{cells[2]:>{wide[2]}}", f"{cells[3]:>{wide[3]}}", cells[4]]
+    return "  ".join([padded, *others]).rstrip()
+
+
+def _narrower(name: str) -> str:
+    before, _, after = name.partition("…")
+    return f"{before}…{after[1:]}" if len(after) >= len(before) else f"{before[:-1]}…{after}"

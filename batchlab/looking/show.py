@@ -1,0 +1,323 @@
+"""Some rows of a run, whatever its state: what was asked, what was answered, and what it took.
+
+Memory is bounded by a shard that is not sealed, and by a few rows of a part: of sealed shards only the
+columns that choose rows are read as a whole, and then the groups of rows that hold chosen ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from batchlab.arrow import pa, pc
+from batchlab.errors import BatchlabError, UsageError
+from batchlab.inputs.requests import RequestBuilder, RowProblem
+from batchlab.looking.conditions import Condition, status_mask
+from batchlab.looking.opening import unchanged_input
+from batchlab.records import Row, Shard
+from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
+from batchlab.store.parts import (
+    BATCH_ROWS,
+    PartFile,
+    column_names,
+    group_rows,
+    part_schema,
+    part_tables,
+    whole_tables,
+)
+from batchlab.store.view import RunView
+
+FEW_ROWS = 100  # of a part that are held whole at a time: an input may have images in its columns
+SHOWN_NUMBERS = 6  # of an embedding
+_ANSWERED_EARLY = 3  # shards that are looked into for one answer
+_INPUT_GONE = "input"  # the column that stands for an input which cannot be read
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows to show; of what is not named, all. Rows without a result only where they are named.
+
+    Attributes:
+        ranges: first and last row_id of each; None: to the end.
+        ids: custom_ids.
+    """
+
+    ranges: Sequence[tuple[int, int | None]] = ()
+    ids: frozenset[str] = frozenset()
+    statuses: frozenset[str] = frozenset()
+    conditions: Sequence[Condition] = ()
+
+    @property
+    def pending_too(self) -> bool:
+        """Whether rows that have no result yet are asked for."""
+        return "pending" in self.statuses if self.statuses else bool(self.ranges or self.ids)
+
+    def touches(self, shard: Shard) -> bool:
+        """Whether a shard may hold one of the rows."""
+        if self.ids or not self.ranges:
+            return True
+        last = shard.first_row + shard.rows - 1
+        return any(first <= last and (to is None or to >= shard.first_row) for first, to in self.ranges)
+
+    def columns(self, prefix: str) -> list[str]:
+        """The columns that tell which rows are meant."""
+        names = [prefix + "row_id", prefix + "status"]
+        names += [prefix + "custom_id"] if self.ids else []
+        return list(dict.fromkeys([*names, *(one.column for one in self.conditions)]))
+
+    def places(self, table: pa.Table, prefix: str) -> list[int]:
+        """Where in a table the rows are that are meant."""
+        mask = pa.chunked_array([pa.array([True] * table.num_rows, type=pa.bool_())])
+        if self.statuses:
+            mask = pc.and_(mask, status_mask(table, prefix + "status", self.statuses))
+        elif not self.pending_too:
+            mask = pc.and_(mask, pc.invert(status_mask(table, prefix + "status", frozenset({"pending"}))))
+        if self.ranges or self.ids:
+            mask = pc.and_(mask, self._named(table, prefix))
+        for condition in self.conditions:
+            mask = pc.and_(mask, condition.mask(table))
+        places: list[int] = pc.indices_nonzero(mask).to_pylist()
+        return places
+
+    def _named(self, table: pa.Table, prefix: str) -> pa.ChunkedArray:
+        row = table[prefix + "row_id"]
+        named = pa.chunked_array([pa.array([False] * table.num_rows, type=pa.bool_())])
+        for first, last in self.ranges:
+            inside = pc.greater_equal(row, first)
+            inside = inside if last is None else pc.and_(inside, pc.less_equal(row, last))
+            named = pc.or_(named, inside)
+        if self.ids:
+            known = pa.array(sorted(self.ids), type=pa.string())
+            named = pc.or_(named, pc.is_in(table[prefix + "custom_id"].cast(pa.string()), value_set=known))
+        return named
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRow:
+    """One row, as it came.
+
+    Attributes:
+        asked: (who, what) of each message, or of each text of another request; () when it is not known.
+        as_sent: False when what would be asked now is not what was: a template file has changed.
+        answer: the completion, or what stands for it: tool calls, an embedding's first numbers.
+        inputs: the row's own columns.
+        results: the result columns by their bare names.
+    """
+
+    row_id: int
+    custom_id: str
+    status: str
+    asked: tuple[tuple[str, str], ...]
+    as_sent: bool
+    answer: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
+
+    def json(self) -> dict[str, Any]:
+        """For a program: the input columns, what was asked, and each result that there is."""
+        asked = [{"role": who, "content": text} for who, text in self.asked]
+        results = {name: value for name, value in self.results.items() if value is not None}
+        return {**results, "asked": asked, "input": dict(self.inputs)}
+
+
+class Asked:
+    """What rows of a run were asked, made again from its job and their columns."""
+
+    def __init__(self, run: RunView) -> None:
+        job, plan = run.manifest.job, run.manifest.plan
+        self._own_ids = "custom_id" in plan.columns
+        self._json = [one.name for one in plan.schema if (one.metadata or {}).get(b"batchlab.json") == b"1"]
+        self._builder: RequestBuilder | None = None
+        self.problem = ""
+        try:
+            self._builder = RequestBuilder(job, plan.columns, look_only=True)
+        except UsageError as error:  # a file that the job names is gone
+            self.problem = str(error)
+
+    def of(
+        self, row_id: int, inputs: Mapping[str, Any], results: Mapping[str, Any]
+    ) -> tuple[tuple[tuple[str, str], ...], bool]:
+        """See `ShownRow.asked` and `ShownRow.as_sent`."""
+        if self._builder is None:
+            return (), True
+        values = dict(inputs)
+        if self._own_ids:
+            values.setdefault("custom_id", results.get("custom_id"))
+        for name in self._json:
+            if isinstance(values.get(name), str):
+                values[name] = json.loads(values[name])
+        try:
+            request = self._builder.build(Row(row_id, values))
+        except (RowProblem, KeyError, ValueError):
+            return (), True
+        known = results.get("request_hash")
+        # an image that is only looked at has no hash
+        as_sent = known in (None, request.request_hash) or self._builder.media is not None
+        return tuple(_asked_texts(request.body)), as_sent
+
+
+def shown_rows(run: RunView, wanted: Wanted, asked: Asked | None = None) -> Iterator[ShownRow]:
+    """The rows that are meant, in the order of the input.
+
+    Args:
+        asked: makes what was asked; without it that is not told.
+
+    Raises:
+        CorruptRun: a part or a journal is damaged.
+    """
+    prefix, schema = run.manifest.prefix, run_schema(run)
+    results = {prefix + name: name for name in (*RESULT_COLUMNS, *run.manifest.vectors)}
+    for shard in run.manifest.plan.shards:
+        if not wanted.touches(shard):
+            continue
+        for table in _chosen(run, shard, wanted, schema):
+            # row by row: what a table of wide rows takes as Python values is many times what it is
+            for place in range(table.num_rows):
+                [values] = table.slice(place, 1).to_pylist()
+                yield _shown(values, results, asked)
+
+
+def run_schema(run: RunView) -> pa.Schema:
+    """The columns of a run's rows, as `shown_rows` chooses among them."""
+    manifest = run.manifest
+    return part_schema(manifest.plan.schema, manifest.prefix, manifest.expanded, manifest.vectors)
+
+
+def first_answer(run: RunView) -> ShownRow | None:
+    """A row with a good answer, near the beginning; None when there is none, or it cannot be read."""
+    wanted, schema = Wanted(statuses=frozenset({"ok"})), run_schema(run)
+    results = {run.manifest.prefix + name: name for name in RESULT_COLUMNS}
+    try:
+        for shard in run.manifest.plan.shards[:_ANSWERED_EARLY]:
+            for table in _chosen(run, shard, wanted, schema, batch_rows=1):
+                for place in range(table.num_rows):
+                    [values] = table.slice(place, 1).to_pylist()
+                    row = _shown(values, results, None)
+                    if row.answer.strip():
+                        return row
+    except (BatchlabError, OSError, pa.ArrowException):  # the run has ended well, and this is an extra
+        return None
+    return None
+
+
+def _shown(values: Mapping[str, Any], results: Mapping[str, str], asked: Asked | None) -> ShownRow:
+    found: dict[str, Any] = {bare: values.get(name) for name, bare in results.items()}
+    inputs = {name: value for name, value in values.items() if name not in results and name != _INPUT_GONE}
+    texts, as_sent = ((), True) if asked is None else asked.of(found["row_id"], inputs, found)
+    status = found["status"]
+    return ShownRow(
+        row_id=found["row_id"],
+        custom_id=str(found["custom_id"] if found["custom_id"] is not None else found["row_id"]),
+        status=status,
+        asked=texts,
+        as_sent=as_sent or status in {"pending", "failed"},
+        answer=_answer(found),
+        inputs=inputs,
+        results=found,
+    )
+
+
+def _chosen(
+    run: RunView, shard: Shard, wanted: Wanted, schema: pa.Schema, batch_rows: int = FEW_ROWS
+) -> Iterator[pa.Table]:
+    """The rows of a shard that are meant, some at a time."""
+    prefix = run.manifest.prefix
+    if shard.index in run.sealed():
+        yield from _chosen_of_part(run.part(shard.index), prefix, wanted, schema, batch_rows)
+    elif shard.index in run.unsealed() or wanted.pending_too:
+        for table in run.shard_tables(shard, partial(_input_table, run, shard)):
+            whole = _with_all(table, schema)
+            if places := wanted.places(whole, prefix):
+                yield table.take(places)
+
+
+def _chosen_of_part(
+    path: PartFile, prefix: str, wanted: Wanted, schema: pa.Schema, batch_rows: int
+) -> Iterator[pa.Table]:
+    counts, there = group_rows(path), set(column_names(path))
+    columns = [name for name in wanted.columns(prefix) if name in there]
+    places: list[int] = []
+    read = 0
+    for table in part_tables(path, columns):
+        places += [read + place for place in wanted.places(_with_all(table, schema), prefix)]
+        read += table.num_rows
+    first = 0
+    for group, count in enumerate(counts):
+        inside = [place - first for place in places if first <= place < first + count]
+        first += count
+        if not inside:
+            continue
+        before = 0
+        for table in whole_tables(path, prefix, groups=[group], batch_rows=min(batch_rows, BATCH_ROWS)):
+            here = [place - before for place in inside if before <= place < before + table.num_rows]
+            before += table.num_rows
+            if here:
+                yield table.take(here)
+            if before > inside[-1]:
+                break
+
+
+def _with_all(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with nulls for what it lacks: an older part, or an input that is gone."""
+    for one in schema:
+        if one.name not in table.column_names:
+            table = table.append_column(one.name, pa.nulls(table.num_rows, type=_plain(one.type)))
+    return table
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _input_table(run: RunView, shard: Shard) -> pa.Table:
+    """A shard's input columns; one that says nothing when the input has gone or is another now."""
+    try:
+        with contextlib.closing(unchanged_input(run)) as source:
+            return source.table(shard, run.manifest.plan)
+    except UsageError:
+        return pa.table({_INPUT_GONE: pa.nulls(shard.rows)})
+
+
+def _answer(results: Mapping[str, Any]) -> str:
+    """What a row was answered, as text."""
+    for name in ("completion", "refusal", "tool_calls"):
+        if results[name]:
+            return str(results[name])
+    for name in VECTOR_COLUMNS:
+        vector = results.get(name)
+        if vector:
+            several = name != VECTOR_COLUMNS[0]
+            first = vector[0] if several else vector
+            numbers = ", ".join(f"{number:.4f}" for number in first[:SHOWN_NUMBERS])
+            head = f"{len(vector)} embeddings, the first of " if several else ""
+            return f"{head}{len(first)} dimensions: {numbers}, …"
+    return ""
+
+
+def _asked_texts(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Who says what in a request's body."""
+    for message in body.get("messages") or ():
+        yield str(message.get("role", "?")), _content_text(message.get("content"))
+    for name in ("prompt", "input"):
+        asked = body.get(name)
+        for text in asked if isinstance(asked, list) else [asked]:
+            if text is not None:
+                yield name, text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+
+
+def _content_text(content: Any) -> str:
+    """A message's content as text; what is none is named in brackets."""
+    if isinstance(content, str) or content is None:
+        return content or ""
+    parts = content if isinstance(content, list) else [content]
+    said = [
+        part["text"]
+        if isinstance(part, dict) and isinstance(part.get("text"), str)
+        else f"[{part.get('type', '?') if isinstance(part, dict) else type(part).__name__}]"
+        for part in parts
+    ]
+    return "\n".join(said)

@@ -1,0 +1,52 @@
+"""What a run is doing: it runs, it is done, it was stopped in order, or it was cut off."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from batchlab.errors import EXIT_STOPPED
+from batchlab.run_end import code_of
+from batchlab.store.standing import Standing
+from batchlab.store.view import RunView
+from batchlab.totals import Totals
+
+FRESH_S = 15.0  # a run that has not said for longer how it stands is busy, or waits for its disk
+
+
+class Stage(StrEnum):
+    """The word for it, in tables and in JSON."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+
+
+def stage_of(run: RunView, holder: int | None, pending: int) -> Stage:
+    """What a run is doing.
+
+    Args:
+        holder: pid of who works on it; see `RunView.lock_holder`.
+        pending: rows without a final result.
+    """
+    if holder is not None:
+        return Stage.RUNNING
+    if not pending:
+        return Stage.FINISHED
+    return Stage.CRASHED if run.is_left_locked() else Stage.STOPPED
+
+
+def current_standing(run: RunView, holder: int | None) -> Standing | None:
+    """What the process that works on a run says of how it stands; None when it has not said yet."""
+    standing = run.last_standing()
+    return standing if standing is not None and holder is not None and standing.pid == holder else None
+
+
+def end_code(run: RunView, stage: Stage, totals: Totals) -> int:
+    """The exit code that the end of a run means: what its command ended with, as far as that is known."""
+    if stage is Stage.FINISHED:
+        return code_of(totals, run.manifest.job.output.fail_on)
+    standing = run.last_standing()
+    if stage is Stage.STOPPED and standing is not None and standing.ended is not None:
+        return standing.ended.exit_code or EXIT_STOPPED
+    return EXIT_STOPPED

@@ -1,0 +1,92 @@
+"""How a run stands, for who looks from another terminal: `standing.json`, replaced every second. Losing it
+loses no result.
+
+It has `at` and `began` (Unix seconds), the `pid` of who wrote it, `state` as `run_state.RunState` has it,
+`rates` as `progress.speed.Rates` has them, and `ended` once this invocation has: `stopped` (why, null when
+it finished), `message` and `exit_code`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from batchlab.finite import strict_json
+from batchlab.run_state import RunState
+from batchlab.store.disk.files import FILE_MODE, moved
+from batchlab.store.layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an invocation of a run ended.
+
+    Attributes:
+        stopped: why it stopped early, a `run_end.StopReason`; None if every row is final.
+        message: one line for a person when `stopped` is set.
+    """
+
+    stopped: str | None
+    message: str
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a run stood when it said so last.
+
+    Attributes:
+        at, began: Unix seconds: of this, and when the invocation began.
+        pid: of the process that said it.
+        rates: what `progress.speed.Rates` says, by name.
+    """
+
+    at: float
+    began: float
+    pid: int
+    state: RunState
+    rates: Mapping[str, Any] = field(default_factory=dict)
+    ended: Ended | None = None
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """What the file says. Raises LookupError, TypeError or ValueError when it is another's."""
+        ended = data.get("ended")
+        return cls(
+            at=float(data["at"]),
+            began=float(data["began"]),
+            pid=int(data["pid"]),
+            state=RunState.of(data["state"]),
+            rates=dict(data["rates"]),
+            ended=Ended(**ended) if ended is not None else None,
+        )
+
+
+def write_standing(run_dir: Path, standing: Standing) -> None:
+    """Replaces `standing.json` of a run. A disk that refuses is no trouble of the run's."""
+    path = Layout(run_dir).standing
+    tmp = path.with_suffix(".tmp")
+    with contextlib.suppress(OSError):
+        descriptor = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(strict_json(dataclasses.asdict(standing)))
+        moved(tmp, path)
+
+
+def read_standing(run_dir: Path) -> Standing | None:
+    """What a run said last of how it stands; None when it never did."""
+    with contextlib.suppress(OSError, LookupError, TypeError, ValueError, AttributeError):
+        return Standing.of(json.loads(Layout(run_dir).standing.read_bytes()))
+    return None
+
+
+def now(state: RunState, rates: Mapping[str, Any], *, began: float, ended: Ended | None = None) -> Standing:
+    """How a run of this process stands at this moment."""
+    return Standing(time.time(), began, os.getpid(), state, rates, ended)
