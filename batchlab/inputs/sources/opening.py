@@ -80,7 +80,9 @@ def _readable(path: str) -> None:
         if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode) or path in _STDIN_PATHS:
             given = "" if path in _STDIN_PATHS else f" < {shlex.quote(path)}"
             raise InputError(
-                path, "can be read only once, and a resume reads it again", f"Use {{input.path=-}}{given}."
+                path,
+                "can be read only once, and a resume reads it again",
+                f"Put it into a file first; JSON Lines may be given by {{input.path=-}}{given}.",
             )
         with Path(path).open("rb"):
             pass

@@ -255,10 +255,10 @@ def test_what_can_be_read_only_once_is_refused_and_not_waited_for(tmp_path):
     said = refused(tmp_path / "x.jsonl")
 
     assert (
-        f"can be read only once, and a resume reads it again. Use {{input.path=-}} < {tmp_path}/x.jsonl."
+        f"can be read only once, and a resume reads it again. Put it into a file first; JSON Lines may be given by {{input.path=-}} < {tmp_path}/x.jsonl."
         in said
     )
-    with pytest.raises(InputError, match="Use {input.path=-}"):
+    with pytest.raises(InputError, match="may be given by {input.path=-}"):
         open_source("/dev/stdin")
 
 
