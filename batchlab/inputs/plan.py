@@ -212,8 +212,9 @@ def plan_input(
     builder: RequestBuilder | None = None
     if plan.rows == 0:
         problems = [InputError(source.path, "has no rows")]
-    elif not plan.columns:
-        problems = [InputError(source.path, "has no row that can be read")]
+    elif not plan.columns or plan.malformed_count == plan.rows:
+        number, problem = plan.malformed[0] if plan.malformed else (None, "no columns")
+        problems = [InputError(source.path, f"no row can be read; the first: {problem}", row=number)]
     elif draft is not None:
         try:
             builder = RequestBuilder(job, plan.columns)

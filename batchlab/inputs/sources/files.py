@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import filterfalse
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeAlias
 from urllib.parse import unquote
@@ -68,11 +69,21 @@ def files_of_glob(pattern: str) -> list[DataFile]:
     fixed = fixed[: next(index for index, part in enumerate(fixed) if is_glob(part))]
     asked = any(_is_hidden(part) for part in PurePath(pattern).parts[len(fixed) :])
     found: list[str] = []
-    for name in glob.glob(pattern, recursive=True):  # noqa: PTH207 - a string stays as it was written
+    for name in glob.glob(_with_literals(pattern), recursive=True):  # noqa: PTH207 - a string stays as it was written
         if not asked and any(_is_hidden(part) for part in Path(name).parts[len(fixed) :]):
             continue
         found += _walk(Path(name), pattern) if Path(name).is_dir() else [name]
     return _with_keys([Path(name) for name in sorted(set(found), key=_order)], fixed)
+
+
+def _with_literals(pattern: str) -> str:
+    """The pattern with its first folders as they are where they are there: `[2026] answers/*.csv`."""
+    parts = PurePath(pattern).parts
+    for count in range(len(parts) - 1, 0, -1):
+        start = os.path.join(*parts[:count])
+        if not {"*", "?"} & set(start) and os.path.isdir(start):  # noqa: PTH112
+            return os.path.join(glob.escape(start), *parts[count:])
+    return pattern
 
 
 def files_at_url(url: str) -> list[DataFile] | None:
@@ -97,8 +108,13 @@ def _order(name: str) -> tuple[str, ...]:
 
 
 def _is_hidden(name: str) -> bool:
-    """As Hadoop's listing has it; a folder that is a key may begin with an underscore."""
-    return name.startswith(".") or (name.startswith("_") and "=" not in name)
+    """As Hadoop's listing has it, and what Windows and Office leave behind; a folder that is a key may
+    begin with an underscore."""
+    return (
+        name.startswith((".", "~$"))
+        or (name.startswith("_") and "=" not in name)
+        or name.lower() in {"thumbs.db", "desktop.ini"}
+    )
 
 
 def _walk(root: Path, shown_as: str) -> list[str]:
@@ -106,10 +122,23 @@ def _walk(root: Path, shown_as: str) -> list[str]:
         raise unreadable(str(error.filename or shown_as), error) from error
 
     found = []
-    for folder, folders, names in os.walk(root, onerror=refuse):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
+    ways = {str(root): frozenset({os.path.realpath(root)})}  # where a folder really is, and those it is in
+    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
+        way, kept = ways.pop(folder), []
+        for name in filterfalse(_is_hidden, folders):
+            path = os.path.join(folder, name)
+            real = os.path.realpath(path)
+            if not any(Path(one).is_relative_to(real) for one in way):  # a link back would never end
+                kept.append(name)
+                ways[path] = way | {real}
+        folders[:] = kept
         found += [os.path.join(folder, name) for name in names if not _is_hidden(name)]
-    return [name for name in found if os.path.isfile(name)]  # noqa: PTH113
+    # a link to what is gone stays: reading it says so
+    return [name for name in found if os.path.isfile(name) or _is_dangling(name)]  # noqa: PTH113
+
+
+def _is_dangling(name: str) -> bool:
+    return os.path.islink(name) and not os.path.exists(name)  # noqa: PTH110, PTH114
 
 
 def _refuse_logged(path: str, root: Path) -> None:

@@ -23,7 +23,7 @@ from batchlab.inputs.sources.json_files.document import JsonSource
 from batchlab.inputs.sources.json_files.items import CutOffError, Item, json_items
 from batchlab.inputs.sources.json_files.lines import JsonlSource
 from batchlab.inputs.sources.refusals import foreign
-from batchlab.inputs.sources.source import InputFile, Reading, Source, file_size
+from batchlab.inputs.sources.source import AGAIN, InputFile, Reading, Source, file_size
 from batchlab.inputs.sources.tables.duck import MAGIC as DUCK_MAGIC
 from batchlab.inputs.sources.tables.duck import MAGIC_OFFSET, DuckSource
 from batchlab.inputs.sources.tables.sheet import SheetSource
@@ -122,22 +122,34 @@ def format_of(file: InputFile, shown_as: str, encoding: str | None = None) -> Fo
     raw = head_of(file, shown_as, None)
     packing = packing_of(raw)
     if packing is None and packed is not None and raw and not _as_if_unpacked(raw, named):
-        raise InputError(shown_as, f"damaged file: it is not {packed.name}", "Copy or download it again.")
+        raise InputError(shown_as, f"damaged file: it is not {packed.name}", AGAIN)
     head = raw if packing is None else head_of(file, shown_as, packing)
-    binary = _binary(file, head, shown_as)
+    if packing is not None and (again := packing_of(head)) is not None:
+        raise InputError(
+            shown_as,
+            f"is a {again.name} file inside of a {packing.name} file",
+            f"Unpack it first: {packing.command} {shlex.quote(shown_as)}.",
+        )
+    binary = _binary(None if packing is not None else file, head, shown_as)
     if binary is not None:
         if packing is not None:
             raise InputError(
                 shown_as,
-                f"is a {binary.name} file inside of a {packing.name} file",
+                f"is {_a(binary.name)} file inside of a {packing.name} file",
                 f"Unpack it first: {packing.command} {shlex.quote(shown_as)}.",
             )
         return binary
     if named is not TEXT or not head.startswith(b"<"):  # a prompt may well begin like a page
         foreign(file, head, shown_as, by_ending=named is None)
     if named is not None and named.magic:
-        problem = f"not a {named.name} file" if head else "is empty"
-        raise InputError(shown_as, problem, "Copy or download it again.")
+        problem, remedy = f"not {_a(named.name)} file", AGAIN
+        if not head:
+            problem = "is empty"
+        elif _is_text(head):
+            problem, remedy = f"is text, and no {named.name} file", "Name it .csv, .jsonl or .txt, as it is."
+        raise InputError(shown_as, problem, remedy)
+    if head and not head.strip(b"\0"):
+        raise InputError(shown_as, "holds nothing but zero bytes: its content was lost", AGAIN)
     if encoding is None and encoding_by_mark(head) is None and (guess := unmarked_utf16(head)) is not None:
         raise InputError(
             shown_as, "is UTF-16 text without a mark that says so", f"Pass {guess} as {{input.encoding}}."
@@ -154,12 +166,27 @@ def _as_if_unpacked(head: bytes, named: Format | None) -> bool:
     return b"\0" not in head
 
 
-def _binary(file: InputFile, head: bytes, shown_as: str) -> Format | None:
+def _a(name: str) -> str:
+    return f"{'an' if name[0] in 'AE' else 'a'} {name}"
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.end < len(head):  # and not only a character that the look has cut
+            return False
+        text = head[: error.start].decode("utf-8")
+    return text.replace("\t", "").replace("\r", "").replace("\n", "").isprintable()
+
+
+def _binary(file: InputFile | None, head: bytes, shown_as: str) -> Format | None:
+    """The format that `head` begins; `file` is None where it is packed, and not looked into."""
     if head.startswith(ENCRYPTED):
         raise InputError(shown_as, "is an encrypted Parquet file", "Write it again without encryption.")
     for one in FORMATS:
         if any(head[one.magic_at :].startswith(magic) for magic in one.magic):
-            return one if one is not XLSX or _is_workbook(file) else None
+            return one if one is not XLSX or file is None or _is_workbook(file) else None
     return None
 
 
@@ -175,7 +202,7 @@ def _is_workbook(file: InputFile) -> bool:
 def _of_text(named: Format | None, head: bytes, shown_as: str) -> Format:
     """Which of the formats of text a file has, as its ending may not say all."""
     start = _start(head)
-    lines = [line for line in head.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
+    lines = [line for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
     if named is None and start not in (b"{", b"["):
         raise InputError(shown_as, "unknown kind of input", f"Use {SUPPORTED}.")
     if named in (CSV, TEXT):

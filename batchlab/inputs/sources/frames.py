@@ -20,6 +20,8 @@ import orjson
 from batchlab.arrow import pa, pc
 from batchlab.errors import InputError
 from batchlab.finite import finite
+from batchlab.inputs.sources.arrow_files.rows import python_texts
+from batchlab.inputs.sources.arrow_files.schema import fitted, storable
 from batchlab.inputs.sources.column_types import (
     JSON_MARK,
     Kind,
@@ -44,7 +46,7 @@ _TYPED = (bytes, date, time, timedelta, Decimal)
 def frame_table(frame: pd.DataFrame) -> pa.Table:
     """The columns of a pandas frame, and its index when that says more than the position.
 
-    Categories become their values; a column of objects becomes what its values are, JSON text when
+    Categories stay dictionaries; a column of objects becomes what its values are, JSON text when
     no type holds them all. Index levels follow the columns, under their names or
     `__index_level_N__`; `INDEX_KEY` in the schema's metadata lists them.
 
@@ -75,30 +77,46 @@ def frame_table(frame: pd.DataFrame) -> pa.Table:
 
 
 def arrow_table(data: Any) -> pa.Table:
-    """An Arrow table, or whatever says that it is one (`__arrow_c_stream__`), without categories.
+    """What is an Arrow table, or says that it is one (`__arrow_c_stream__`), in types that Parquet has.
 
     Raises:
-        InputError: it is none, or two columns have one name.
+        InputError: it is none, two columns have one name, or Parquet has no type for one of them.
     """
     try:
         table = pa.table(data)
-    except (pa.ArrowException, TypeError) as error:
+    except (pa.ArrowException, TypeError, NotImplementedError) as error:
+        if hasattr(data, "__arrow_c_stream__") and "non-struct" not in str(error):  # and no single column
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise InputError(
+                ROWS, f"cannot become an Arrow table ({reason})", "Cast that column to text first."
+            ) from error
         problem = f"type {type(data).__name__} is no table"
         raise InputError(ROWS, problem, 'A Series becomes one by frame[["column"]].') from error
     _check_names(table.column_names)
-    columns = [_decoded(column) for column in table.columns]
-    fields = [pa.field(field.name, column.type) for field, column in zip(table.schema, columns, strict=True)]
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+    schema = storable(table.schema, ROWS)
+    if table.schema.equals(schema):
+        return table
+    batches = [fitted(batch, schema, {}, ROWS) for batch in table.to_batches()]
+    return pa.Table.from_batches(batches, schema=schema)
 
 
 def table_digest(table: pa.Table) -> bytes:
-    """16 bytes that tell a table's names, types and values from others'."""
+    """16 bytes that tell a table's names, types and values from others'.
+
+    A dictionary counts as its values do: runs are found again by what batchlab said when it decoded them.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for field in table.schema:
-        digest.update(f"{field.name}\0{field.type}\0".encode())
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        digest.update(f"{field.name}\0{kind}\0".encode())
     digest.update((table.schema.metadata or {}).get(INDEX_KEY, b""))
     for batch in table.to_batches(max_chunksize=DIGEST_ROWS):
-        digest.update(orjson.dumps(batch.to_pylist(), default=str, option=orjson.OPT_NON_STR_KEYS))
+        try:
+            text = orjson.dumps(batch.to_pylist(), default=str, option=orjson.OPT_NON_STR_KEYS)
+        except (ValueError, OverflowError, TypeError, KeyError, NotImplementedError):
+            # Python does not hold one of them: a year past 9999, a zone that is not known here
+            text = json_text([python_texts(column) for column in batch.columns]).encode()
+        digest.update(text)
     return digest.digest()
 
 
@@ -142,12 +160,6 @@ def _check_names(names: list[str]) -> None:
             raise InputError(ROWS, f"two columns are named {name!r}", "Rename one.")
 
 
-def _decoded(column: Any) -> Any:
-    if pa.types.is_dictionary(column.type):
-        return pc.cast(column, column.type.value_type)
-    return column
-
-
 def _column(name: str, series: pd.Series[Any]) -> tuple[pa.Field, pa.Array]:
     """One column in a type that Parquet keeps."""
     if series.dtype != object:
@@ -157,10 +169,10 @@ def _column(name: str, series: pd.Series[Any]) -> tuple[pa.Field, pa.Array]:
             pass  # no type of Arrow's; its values may have one
         else:
             array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-            array = _decoded(array)
             if pa.types.is_floating(array.type):
                 array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
-            if not isinstance(array.type, pa.BaseExtensionType):
+            kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+            if not isinstance(kind, pa.BaseExtensionType):
                 return pa.field(name, array.type), array
     values = [_plain_or_refuse(name, value, row) for row, value in enumerate(series, 1)]
     return _objects(name, values)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import stat
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from batchlab.remote.urls import checked_url, is_url
 __all__ = ["InputPlan", "Source", "open_source", "source_of", "spool_stdin"]
 
 STDIN = "<stdin>"
+_STDIN_PATHS = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
 
 def open_source(
@@ -71,9 +74,20 @@ def open_source(
 
 
 def _readable(path: str) -> None:
+    """Raises InputError for what cannot be read, or not as often as a run and its resumes read it."""
     try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode) or path in _STDIN_PATHS:
+            given = "" if path in _STDIN_PATHS else f" < {shlex.quote(path)}"
+            raise InputError(
+                path,
+                "can be read only once, and a resume reads it again",
+                f"Put it into a file first; JSON Lines may be given by {{input.path=-}}{given}.",
+            )
         with Path(path).open("rb"):
             pass
+    except ValueError as error:  # a zero byte
+        raise InputError(repr(path), "is no path") from error
     except OSError as error:
         raise unreadable(path, error) from error
 

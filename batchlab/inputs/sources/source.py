@@ -16,6 +16,7 @@ from batchlab.records import Row, Shard
 from batchlab.remote.storage import RemoteFile, StorageError
 
 SHOWN = 20  # malformed lines kept for the report
+AGAIN = "Copy or download it again."  # what to do about a file that is not whole
 RACY_S = 2.0  # a file written this shortly before it was read may change again within one time stamp
 
 OnProgress = Callable[[int, int | None], None]
@@ -242,8 +243,13 @@ def file_stat(path: InputFile) -> dict[str, Any]:
 
 
 def file_size(path: InputFile) -> int:
-    """Bytes of a file."""
-    return path.size if isinstance(path, RemoteFile) else path.stat().st_size
+    """Bytes of a file. Raises InputError."""
+    if isinstance(path, RemoteFile):
+        return path.size
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise unreadable(str(path), error) from error
 
 
 def files_unchanged(paths: Sequence[InputFile], plan: InputPlan, *, racy_ok: bool) -> bool:

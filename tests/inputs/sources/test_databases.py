@@ -142,7 +142,7 @@ def test_damage_is_one_line(tmp_path):
 
     assert "x.db: SQLite: " in refused(tmp_path / "x.db")
     assert "y.duckdb: DuckDB: " in refused(tmp_path / "y.duckdb")
-    assert "z.db: not a SQLite file" in refused(tmp_path / "z.db")
+    assert "z.db: is text, and no SQLite file. Name it .csv, .jsonl or .txt" in refused(tmp_path / "z.db")
     assert "is CSV, which has nothing inside" in refused(_csv(tmp_path))
 
 

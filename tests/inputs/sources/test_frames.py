@@ -124,11 +124,47 @@ def test_the_digest_tells_values_names_types_and_index_apart():
     assert table_digest(tables[0]) == table_digest(frame_table(pd.DataFrame({"a": [1, 2]})))
 
 
-def test_an_arrow_table_keeps_its_values_without_categories():
-    table = arrow_table(pa.table({"a": pa.array(["x", None, "x"]).dictionary_encode()}))
+def test_the_digest_of_categories_is_that_of_their_values():
+    """A run of an earlier batchlab, which had the values, is found again."""
+    frame = pd.DataFrame({"a": pd.Categorical(["x", None, "y"])})
 
-    assert table.column("a").type == pa.string()
-    assert table.column("a").to_pylist() == ["x", None, "x"]
+    assert table_digest(frame_table(frame)) == table_digest(frame_table(frame.astype(object)))
+
+
+def test_what_python_does_not_hold_has_a_digest():
+    far = [
+        pa.table({"a": pa.array([moment], pa.int64()).cast(pa.timestamp("ms"))})
+        for moment in (2**60, 2**60 + 1)
+    ]
+
+    assert table_digest(arrow_table(far[0])) != table_digest(arrow_table(far[1]))
+    assert table_digest(arrow_table(far[0])) == table_digest(arrow_table(far[0]))
+
+
+def test_an_arrow_table_keeps_its_types_and_metadata():
+    schema = pa.schema(
+        [pa.field("a", pa.dictionary(pa.int8(), pa.string()), metadata={"k": "v"})], metadata={"mine": "yes"}
+    )
+    given = pa.table([pa.array(["x", None, "x"]).dictionary_encode().cast(schema[0].type)], schema=schema)
+
+    assert arrow_table(given).equals(given, check_metadata=True)
+
+
+def test_types_that_parquet_does_not_have_become_those_it_has_or_are_refused():
+    views = pa.array(["x", None, "y"]).dictionary_encode()
+    views = pa.DictionaryArray.from_arrays(views.indices, views.dictionary.cast(pa.string_view()))
+    runs = pa.RunEndEncodedArray.from_arrays([2, 3], ["x", "y"])
+
+    found = arrow_table(pa.table({"views": views, "runs": runs}))
+
+    assert pa.types.is_dictionary(found.schema.field("views").type)
+    assert found.to_pydict() == {"views": ["x", None, "y"], "runs": ["x", "x", "y"]}
+    interval = pa.table({"a": pa.array([(1, 2, 3)], pa.month_day_nano_interval())})
+    with pytest.raises(InputError, match="column 'a' is month_day_nano_interval, which Parquet"):
+        arrow_table(interval)
+
+
+def test_what_is_no_table_of_arrow_s_is_refused():
     with pytest.raises(InputError, match="two columns are named 'a'"):
         arrow_table(pa.table([[1], [2]], names=["a", "a"]))
     with pytest.raises(InputError, match="type Series is no table"):

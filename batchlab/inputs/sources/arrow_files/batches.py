@@ -17,9 +17,11 @@ from batchlab.inputs.sources.arrow_files.schema import (
     storable,
     united,
     without_rows,
+    writable,
 )
 from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.source import (
+    AGAIN,
     CheckRow,
     InputFile,
     InputPlan,
@@ -38,16 +40,17 @@ HASH_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
-def damage(path: InputFile, what: str) -> Iterator[None]:
+def damage(path: InputFile, what: str, remedy: str = AGAIN) -> Iterator[None]:
     """Whatever Arrow finds wrong with a file becomes an InputError."""
     try:
         yield
     except (pa.ArrowException, UnicodeDecodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(str(path), f"{what} ({reason})") from error
+        raise InputError(str(path), f"{what} ({reason.rstrip('.! ')})", remedy) from error
     except OSError as error:
         if error.errno is None:  # Arrow's own, about the content
-            raise InputError(str(path), f"{what} ({str(error).splitlines()[0]})") from error
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(str(path), f"{what} ({reason.rstrip('.! ')})", remedy) from error
         raise unreadable(str(path), error) from error
 
 
@@ -59,6 +62,7 @@ class ArrowSource:
     """
 
     storable = True  # whether every type of such a file can be written to a part
+    trouble = ("damaged file", AGAIN)  # what a value is that Arrow finds wrong, and what to do
 
     def __init__(self, files: Sequence[DataFile], shown_as: str, reading: Reading) -> None:
         self.path = shown_as
@@ -162,7 +166,7 @@ class ArrowSource:
         """See `Source.table`."""
         schema = plan.schema
         batches = [
-            pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
+            fitted(batch, schema, {}, self.path)  # a plan of an earlier batchlab may have other types
             for batch, _ in self._shard_batches(shard)
         ]
         return pa.Table.from_batches(batches, schema=schema)
@@ -184,7 +188,8 @@ class ArrowSource:
             if len(schemas) == 1:
                 schemas = [(self.path, schemas[0][1])]
             schema = keys_schema(united(schemas), [one.keys for one in self._files])
-            self._found = schema if self.storable else storable(schema, self.path)
+            with damage(self._files[0].file, "damaged file"):  # a name inside of a type may be no text either
+                self._found = writable(schema) if self.storable else storable(schema, self.path)
         return self._found
 
     def _batches(self, one: DataFile, skip: int) -> Iterator[tuple[pa.RecordBatch, dict[int, str]]]:
@@ -197,7 +202,7 @@ class ArrowSource:
             try:
                 batch.validate(full=True)  # text that is no UTF-8, offsets that point outside
             except pa.ArrowInvalid:
-                with damage(one.file, "damaged file"):
+                with damage(one.file, *self.trouble):
                     bad = no_text_rows(batch)
                 batch = without_rows(batch, bad)
             if not batch.schema.equals(schema, check_metadata=True):

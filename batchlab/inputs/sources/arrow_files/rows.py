@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchlab.arrow import pa, pc
+from batchlab.inputs.sources.arrow_files.recast import recast
 from batchlab.inputs.sources.column_types import JSON_MARK
 from batchlab.inputs.templates import RowFault
 
@@ -106,9 +107,14 @@ def python_values(array: pa.Array) -> list[Any]:
         if not has_nanoseconds(array.type):
             return list(array.to_pylist())
         # whole microseconds are what they would be in a column of microseconds
-        return list(array.cast(_retyped(array.type, _in_microseconds)).to_pylist())
+        return list(recast(array, _retyped(array.type, _in_microseconds)).to_pylist())
     except _TROUBLE:
         return [_one(array.slice(index, 1)) for index in range(len(array))]
+
+
+def python_texts(array: pa.Array) -> list[str | None]:
+    """Something for each of the array's values that tells it from others."""
+    return [None if value is None else repr(value) for value in python_values(array)]
 
 
 def _is_plain_extension(kind: pa.DataType) -> bool:
@@ -122,7 +128,7 @@ def _one(array: pa.Array) -> Any:
     for convert in (_in_microseconds if exact else None, _as_text):
         try:
             kind = array.type if convert is None else _retyped(array.type, convert)
-            return (array if convert is None else array.cast(kind)).to_pylist()[0]
+            return recast(array, kind).to_pylist()[0]
         except _TROUBLE as error:
             problem = str(error).splitlines()[0] if str(error) else type(error).__name__
     return _Unreadable(f"a value of type {array.type} cannot be read ({problem})")

@@ -8,6 +8,7 @@ from typing import Any
 
 from batchlab.arrow import pa, pc, pq
 from batchlab.errors import InputError
+from batchlab.inputs.sources.arrow_files.recast import recast, without_inner_views
 
 # what Arrow's own readers add, which is about the file and not about the column
 _OF_THE_FILE = (b"PARQUET:field_id",)
@@ -22,6 +23,14 @@ def cleaned(schema: pa.Schema) -> pa.Schema:
         ],
         metadata=_without_file(schema.metadata),
     )
+
+
+def writable(schema: pa.Schema) -> pa.Schema:
+    """The schema in types of which a part can be written."""
+    if not any(field.type.num_fields for field in schema):
+        return schema
+    fields = [field.with_type(without_inner_views(field.type)) for field in schema]
+    return pa.schema(fields, metadata=schema.metadata)
 
 
 def _without_file(metadata: Mapping[bytes, bytes] | None) -> dict[bytes, bytes] | None:
@@ -108,6 +117,13 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
+def _with_plain_values(kind: pa.DataType) -> pa.DataType:
+    """A dictionary stays one; polars' are of string views."""
+    if not pa.types.is_dictionary(kind):
+        return _plain(kind)
+    return pa.dictionary(kind.index_type, _plain(kind.value_type), ordered=kind.ordered)
+
+
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
@@ -119,11 +135,11 @@ def storable(schema: pa.Schema, shown_as: str) -> pa.Schema:
     Raises:
         InputError: a column has a type that Parquet does not hold.
     """
-    return pa.schema([_storable(field, shown_as) for field in schema], metadata=schema.metadata)
+    return writable(pa.schema([_storable(field, shown_as) for field in schema], metadata=schema.metadata))
 
 
 def _storable(field: pa.Field, shown_as: str) -> pa.Field:
-    for kind in dict.fromkeys((field.type, _plain(field.type))):
+    for kind in dict.fromkeys((field.type, _with_plain_values(field.type), _plain(field.type))):
         target = pa.BufferOutputStream()
         with contextlib.suppress(pa.ArrowException, NotImplementedError):
             is_extension = isinstance(kind, pa.BaseExtensionType)
@@ -166,9 +182,19 @@ def _cast(array: pa.Array, field: pa.Field, shown_as: str) -> pa.Array:
     try:
         if pa.types.is_run_end_encoded(array.type):
             array = pc.run_end_decode(array)
+        if pa.types.is_dictionary(array.type):
+            plain = array.dictionary.cast(_plain(array.type.value_type))
+            ordered = array.type.ordered
+            array = pa.DictionaryArray.from_arrays(array.indices, plain, ordered=ordered)
+            if pa.types.is_dictionary(field.type):
+                indices, values = (
+                    array.indices.cast(field.type.index_type),
+                    plain.cast(field.type.value_type),
+                )
+                return pa.DictionaryArray.from_arrays(indices, values, ordered=field.type.ordered)
         if isinstance(field.type, pa.BaseExtensionType) and isinstance(array.type, pa.BaseExtensionType):
             return field.type.wrap_array(array.storage.cast(field.type.storage_type))
-        return array.cast(field.type)
+        return recast(array, field.type)
     except (pa.ArrowException, NotImplementedError, TypeError) as error:
         raise InputError(
             shown_as,

@@ -7,7 +7,10 @@ from typing import Any
 
 import orjson
 
+from batchlab.finite import is_finite
+
 NOT_JSON = "not JSON"  # how a problem begins that is one of the text's syntax
+TOO_LARGE = "holds a number that is larger than any that can be read"  # 1e999, which would be infinite
 
 
 def parse_line(line: bytes) -> tuple[dict[str, Any], str | None]:
@@ -27,6 +30,8 @@ def read_object(text: bytes) -> tuple[dict[str, Any], str | None, bool]:
         try:
             # what orjson refuses but JSON allows, such as an escaped lone surrogate
             found = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
+            if not is_finite(found):
+                return {}, TOO_LARGE, False
             value = _cleaned(found)
             replaced = value != found
         except UnicodeDecodeError as error:
@@ -45,7 +50,8 @@ def exact(value: dict[str, Any], line: bytes) -> tuple[dict[str, Any], str | Non
     try:
         for item in value.values():
             if type(item) is not str and _is_rounded(item):
-                return json.loads(line), None
+                found = json.loads(line)
+                return (found, None) if is_finite(found) else ({}, TOO_LARGE)
     except RecursionError:
         return {}, "nested too deeply"
     return value, None

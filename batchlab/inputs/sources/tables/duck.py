@@ -23,6 +23,7 @@ class DuckSource(ArrowSource):
     """Rows of a table or a query."""
 
     storable = False
+    trouble = ("holds a value that Arrow does not", "Cast its column to text in a query.")
 
     def __init__(self, files: Sequence[DataFile], shown_as: str, reading: Reading) -> None:
         path = files[0].file
@@ -98,14 +99,16 @@ class DuckSource(ArrowSource):
                     raise InputError(self.path, "the query gives no rows", "Write a SELECT.")
                 yield relation.to_arrow_reader(BATCH_ROWS)
         except duckdb.Error as error:
-            raise InputError(self.path, f"DuckDB: {str(error).splitlines()[0]}") from error
+            raise InputError(self.path, f"DuckDB: {str(error).splitlines()[0].rstrip('.! ')}") from error
 
     def _table(self, connection: Any) -> str:
-        table = self._inside
-        if not table:
-            found = connection.execute(
-                "SELECT table_name FROM information_schema.tables WHERE table_catalog = current_database() "
-                "AND table_schema = current_schema() ORDER BY 1"
-            ).fetchall()
-            table = chosen_table([str(name) for (name,) in found], self.path)
-        return f"SELECT * FROM {quoted(table)}"  # noqa: S608 - quoted
+        found = connection.execute(
+            "SELECT table_schema = current_schema(), table_schema, table_name FROM information_schema.tables "
+            "WHERE table_catalog = current_database() ORDER BY NOT 1, 2, 3"
+        ).fetchall()
+        names = {
+            name if usual else f"{schema}.{name}": f"{quoted(schema)}.{quoted(name)}"
+            for usual, schema, name in found
+        }
+        table = self._inside or chosen_table(list(names), self.path)
+        return f"SELECT * FROM {names.get(table, quoted(table))}"  # noqa: S608 - quoted

@@ -36,6 +36,7 @@ _DAMAGE = (
     zlib.error,
     lzma.LZMAError,
 )
+_ERRORS = {"#N/A", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#SPILL!", "#CALC!"}
 LOOK_ROWS = 100  # in which a sheet that is not empty has a cell
 
 
@@ -68,7 +69,7 @@ class SheetSource(RecordSource):
         digest = hashlib.blake2b(digest_size=16)
         with self._opened() as rows:
             header = self._header(rows)
-            unnamed = 0
+            unnamed = errors = 0
             used = {index for index, _ in header}
             digest.update(json_text([name for _, name in header]).encode())
             types.see(dict.fromkeys(name for _, name in header))
@@ -76,6 +77,7 @@ class SheetSource(RecordSource):
                 if scan.full:
                     break
                 values = _values(header, cells)
+                errors += any(value in _ERRORS for value in values.values() if type(value) is str)
                 unnamed += any(cell is not None and index not in used for index, cell in enumerate(cells))
                 digest.update(json_text(values).encode())
                 if not types.knows(values):
@@ -84,7 +86,8 @@ class SheetSource(RecordSource):
                 if on_progress is not None and scan.rows % REPORT_EVERY == 0:
                     on_progress(scan.rows, None)
         left_out = f"{self.path}: {unnamed:,} rows have cells in columns without a name, which are left out"
-        self._tell([left_out if unnamed else None])
+        wrong = f"{self.path}: {errors:,} rows have cells that hold an error of Excel's, such as #N/A"
+        self._tell([left_out if unnamed else None, wrong if errors else None])
         return scan.builder.plan(
             scan.rows, types.kinds(), digest.hexdigest(), [one.file for one in self._files]
         )

@@ -14,7 +14,16 @@ from batchlab.errors import InputError
 from batchlab.inputs.sources.column_types import ColumnTypes, json_text
 from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.records import Pass, RecordSource
-from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Reading, file_stat
+from batchlab.inputs.sources.source import (
+    AGAIN,
+    CheckRow,
+    InputPlan,
+    OnProgress,
+    Reading,
+    file_size,
+    file_stat,
+    unreadable,
+)
 from batchlab.records import Row, Shard
 
 if TYPE_CHECKING:
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"SQLite format 3\0"
 REPORT_EVERY = 5_000
+_PAGE_BYTES = [1 << power for power in range(9, 17)]
 # a writer's log may hold what the file itself does not have yet
 _BESIDE = ("-wal",)
 _QUERY = re.compile(r"\s*(select|with|values|from|table)\b", re.IGNORECASE)
@@ -141,6 +151,7 @@ class SqliteSource(RecordSource):
     def _connected(self) -> Iterator[sqlite3.Connection]:
         import sqlite3  # not for a run over JSON Lines
 
+        _refuse_cut(self._path, self.path, alone=len(self._files) == 1)
         try:
             # a shard's rows may be asked for in one thread, and its columns in another, which seals it
             connection = sqlite3.connect(
@@ -161,7 +172,13 @@ class SqliteSource(RecordSource):
                 "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' "
                 "ORDER BY name"
             )
-            table = chosen_table([str(name) for (name,) in found], self.path)
+            names = [str(name) for (name,) in found]
+            if not names and len(self._files) == 1 and _header_of(self._path)[18:19] == b"\x02":
+                log = f"{self._path.name}-wal"
+                raise InputError(
+                    self.path, f"has no table: they may be in its log, {log}", "Copy that beside it, too."
+                )
+            table = chosen_table(names, self.path)
         return connection.execute(f"SELECT * FROM {quoted(table)}")  # noqa: S608 - quoted
 
     def _names(self, cursor: sqlite3.Cursor) -> tuple[str, ...]:
@@ -194,6 +211,32 @@ def _values(names: Sequence[str], cells: Sequence[Any]) -> tuple[dict[str, Any],
 
 def _hash(digest: hashlib.blake2b, cells: Sequence[Any]) -> None:
     digest.update(json_text([[type(cell).__name__, cell] for cell in cells]).encode())
+
+
+def _header_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(100)
+    except OSError as error:
+        raise unreadable(str(path), error) from error
+
+
+def _refuse_cut(path: Path, shown_as: str, *, alone: bool) -> None:
+    """Raises InputError where a database has fewer pages than its header says: SQLite reads some of the
+    values of such a file as null. (https://sqlite.org/fileformat.html, section 1.3.)
+
+    Args:
+        alone: there is no writer's log, which may hold the others.
+    """
+    header = _header_of(path)
+    page, changed, pages, valid_for = (
+        int.from_bytes(header[start:stop], "big") for start, stop in ((16, 18), (24, 28), (28, 32), (92, 96))
+    )
+    page_bytes = 65_536 if page == 1 else page
+    if page_bytes not in _PAGE_BYTES:
+        return  # SQLite says what is wrong with it
+    if alone and changed == valid_for and file_size(path) < pages * page_bytes:
+        raise InputError(shown_as, "cut-off SQLite file: it ends before its last page", AGAIN)
 
 
 def _besides(path: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.records import Pass, RecordSource
 from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Reading
 from batchlab.inputs.sources.text_files.compression import read_errors
-from batchlab.inputs.sources.text_files.dialect import Dialect, dialect_of
+from batchlab.inputs.sources.text_files.dialect import Dialect, dialect_of, with_ends
 from batchlab.inputs.sources.text_files.file import HEAD_BYTES, TextFile
 from batchlab.records import Row, Shard
 
@@ -127,8 +127,7 @@ class DelimitedSource(RecordSource):
         self._quotes = reading.quotes
         given = _checked(shown_as, reading.delimiter)
         self._dialects = [
-            Dialect(given) if given is not None else self._dialect(one, text)
-            for one, text in zip(files, self._texts, strict=True)
+            self._dialect(one, text, given) for one, text in zip(files, self._texts, strict=True)
         ]
         csv.field_size_limit(MAX_FIELD_BYTES)
 
@@ -155,14 +154,20 @@ class DelimitedSource(RecordSource):
             lines = _Lines(text.open(), text.shown_as, seen=digest.see)
             with lines.file, read_errors(text.shown_as):
                 records = self._records(number, lines)
-                names = self._header(text, records)
+                names = self._header(number, records)
                 tally.lines -= 1
-                self._take(scan, records, names, lines, digest, tally, on_progress, total)
+                checked = _checked_cells(records, names, self._dialects[number].spare)
+                self._take(scan, checked, names, lines, digest, tally, on_progress, total)
             tally.lines += lines.number
         found = [
             f"{text.shown_as}: {dialect.described()}"
             for text, dialect in zip(self._texts, self._dialects, strict=True)
             if dialect.found
+        ]
+        found += [
+            f"{text.shown_as}: {left_out}"
+            for text, dialect in zip(self._texts, self._dialects, strict=True)
+            if (left_out := dialect.left_out()) is not None
         ]
         self._tell(
             [*(text.described() for text in self._texts), *found, *tally.described(self.path, scan.rows)]
@@ -181,7 +186,7 @@ class DelimitedSource(RecordSource):
         total: int | None,
     ) -> None:
         """Takes in the rows of one file."""
-        check, width, shard_rows = scan.checker(), len(names), scan.builder.shard_rows
+        check, shard_rows = scan.checker(), scan.builder.shard_rows
         rows, most = scan.rows, scan.most
         for offset, number, cells, problem in records:
             if rows >= most:
@@ -190,8 +195,6 @@ class DelimitedSource(RecordSource):
                 scan.builder.positions.append(scan.bookmark({"offset": offset, "line": number}))
             if lines.number != number:
                 tally.see(number, lines.number)
-            if problem is None and len(cells) != width:
-                problem = _misfit(width, cells)
             if problem is not None:
                 scan.bad(number, problem, rows)
             elif check is not None:
@@ -211,7 +214,7 @@ class DelimitedSource(RecordSource):
             if number > first or several:
                 lines = _Lines(text.open(), text.shown_as)
                 with lines.file, read_errors(text.shown_as):
-                    names = self._header(text, self._records(number, lines))
+                    names = self._header(number, self._records(number, lines))
                 start, line = lines.offset, lines.number + 1
             if number == first:
                 start, line = shard.position["offset"], shard.position["line"]
@@ -219,9 +222,9 @@ class DelimitedSource(RecordSource):
                     names = plan.columns[: len(plan.columns) - len(keys)] if keys else plan.columns
             lines = _Lines(text.open(start), text.shown_as, offset=start, number=line - 1)
             with lines.file:
-                for _, _, cells, problem in self._records(number, lines, width=len(names)):
-                    if problem is None and len(cells) != len(names):
-                        problem = _misfit(len(names), cells)
+                dialect = self._dialects[number]
+                records = self._records(number, lines, width=len(names) + dialect.unnamed)
+                for _, _, cells, problem in _checked_cells(records, names, dialect.spare):
                     values: dict[str, Any] = {}
                     if problem is None:
                         values = dict(zip(names, cells, strict=True))
@@ -236,7 +239,7 @@ class DelimitedSource(RecordSource):
         for number, text in enumerate(self._texts):
             lines = _Lines(text.open(), text.shown_as)
             with lines.file, read_errors(text.shown_as):
-                kinds |= dict.fromkeys(self._header(text, self._records(number, lines)), "str")
+                kinds |= dict.fromkeys(self._header(number, self._records(number, lines)), "str")
         own = frozenset(kinds)
         for one in self._files:
             for name, value in one.keys.items():
@@ -244,9 +247,10 @@ class DelimitedSource(RecordSource):
                     kinds[name] = kind_of_key(kinds.get(name, "null"), value)
         return kinds
 
-    def _dialect(self, one: DataFile, text: TextFile) -> Dialect:
+    def _dialect(self, one: DataFile, text: TextFile, given: str | None) -> Dialect:
         head = text.head()
         name = one.file.name.lower()
+        whole = len(head) < HEAD_BYTES
         if b"\n" not in head and head.count(b"\r") > 1:
             raise InputError(
                 text.shown_as,
@@ -254,9 +258,12 @@ class DelimitedSource(RecordSource):
                 f"Convert it: tr '\\r' '\\n' < {text.shown_as} > rows.csv.",
             )
         usual = "\t" if any(ending in name for ending in (".tsv", ".tab")) else ","
-        return dialect_of(
-            head.decode("utf-8", "replace"), usual=usual, quotes=self._quotes, whole=len(head) < HEAD_BYTES
-        )
+        start = head.decode("utf-8", "replace")
+        if given is not None:
+            dialect = Dialect(given)
+        else:
+            dialect = dialect_of(start, usual=usual, quotes=self._quotes, whole=whole)
+        return with_ends(dialect, start, quotes=self._quotes, whole=whole)
 
     def _records(self, number: int, lines: _Lines, *, width: int = 0) -> Iterator[_Record]:
         """The records of a file; blank lines are skipped.
@@ -285,7 +292,7 @@ class DelimitedSource(RecordSource):
             except StopIteration:
                 return
             except csv.Error as error:
-                cells, problem = [], f"not valid CSV ({error}); {NO_QUOTES}"
+                cells, problem = [], _not_csv(error)
             if lines.inner or lines.no_text is not None:
                 if lines.inner:
                     problem = self._looked_at(lines, first, width, dialect.delimiter, problem)
@@ -313,17 +320,19 @@ class DelimitedSource(RecordSource):
                 raise _stray(lines.shown_as, first, last, f"look like rows of {width} cells each")
         return None
 
-    def _header(self, text: TextFile, records: Iterator[_Record]) -> tuple[str, ...]:
+    def _header(self, number: int, records: Iterator[_Record]) -> tuple[str, ...]:
+        text = self._texts[number]
         first = next(records, None)
         if first is None:
             raise InputError(text.shown_as, "has no header line and no rows")
-        _, number, names, problem = first
+        _, line, names, problem = first
         if problem is not None:
-            raise InputError(text.shown_as, problem, row=number)
+            raise InputError(text.shown_as, problem, row=line)
+        names = names[: len(names) - self._dialects[number].unnamed]
         seen: set[str] = set()
         for name in names:
             if name in seen:
-                raise InputError(text.shown_as, f"two columns are named {name!r}", "Rename one.", row=number)
+                raise InputError(text.shown_as, f"two columns are named {name!r}", "Rename one.", row=line)
             seen.add(name)
         return tuple(names)
 
@@ -352,8 +361,25 @@ class _Tally:
         return [f"{shown_as}: {self.lines:,} lines are {rows:,} rows: {several} several lines {longest}"]
 
 
-def _misfit(width: int, cells: list[str]) -> str:
-    return f"{len(cells)} cells, but the header has {width}"
+def _checked_cells(records: Iterator[_Record], names: Sequence[str], spare: int) -> Iterator[_Record]:
+    """The records, and whether they have as many cells as the header has; `spare` empty ones are left out."""
+    width = len(names)
+    for record in records:
+        offset, number, cells, problem = record
+        if problem is None and len(cells) != width:
+            if width < len(cells) <= width + spare and not any(cells[width:]):
+                record = offset, number, cells[:width], None
+            else:
+                record = offset, number, cells, f"{len(cells)} cells, but the header has {width}"
+        elif cells and cells[0][:1] == "\ufeff" and [cells[0][1:], *cells[1:]] == [*names]:
+            record = offset, number, cells, "the header again: two files were put one after the other"
+        yield record
+
+
+def _not_csv(error: csv.Error) -> str:
+    if "new-line character" in str(error):
+        return "not valid CSV (a CR that ends no line is in a cell without quotes)"
+    return f"not valid CSV ({error}); {NO_QUOTES}"
 
 
 def _checked(path: str, delimiter: str | None) -> str | None:
