@@ -18,6 +18,7 @@ from batchlab.errors import BatchlabError, UsageError
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.looking.conditions import Condition, status_mask
 from batchlab.looking.opening import unchanged_input
+from batchlab.looking.tables import row_at
 from batchlab.records import Row, Shard
 from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
 from batchlab.store.parts import (
@@ -177,7 +178,7 @@ def shown_rows(run: RunView, wanted: Wanted, asked: Asked | None = None) -> Iter
         for table in _chosen(run, shard, wanted, schema):
             # row by row: what a table of wide rows takes as Python values is many times what it is
             for place in range(table.num_rows):
-                [values] = table.slice(place, 1).to_pylist()
+                values = row_at(table, place)
                 yield _shown(values, results, asked)
 
 
@@ -195,7 +196,7 @@ def first_answer(run: RunView) -> ShownRow | None:
         for shard in run.manifest.plan.shards[:_ANSWERED_EARLY]:
             for table in _chosen(run, shard, wanted, schema, batch_rows=1):
                 for place in range(table.num_rows):
-                    [values] = table.slice(place, 1).to_pylist()
+                    values = row_at(table, place)
                     row = _shown(values, results, None)
                     if row.answer.strip():
                         return row

@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any
 
 from batchlab.arrow import pa, pc
+from batchlab.inputs.sources.arrow_files.rows import arrow_rows
 from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.templates import RowFault
 from batchlab.records import Shard
 from batchlab.store.view import RunView
 
@@ -32,6 +34,19 @@ def run_tables(run: RunView, source: Callable[[], Source]) -> Iterator[pa.Table]
             yield from (_with_ids(table, ids) for table in tables)
         else:
             yield from tables
+
+
+def row_at(table: pa.Table, index: int) -> dict[str, Any]:
+    """One row's values, as a prompt of the run was made of them; what cannot be read says so in its place."""
+    [row] = arrow_rows(table.slice(index, 1).combine_chunks().to_batches()[0])
+
+    def value(name: str) -> Any:
+        try:
+            return row[name]
+        except RowFault as fault:
+            return f"({fault})"
+
+    return {name: value(name) for name in row}
 
 
 def _as_planned(table: pa.Table, inputs: pa.Schema) -> pa.Table:

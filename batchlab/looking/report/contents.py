@@ -19,6 +19,7 @@ from batchlab.looking.books import input_table, prices_of, run_frame
 from batchlab.looking.phrases import cost_text, counted, duration, finish_text
 from batchlab.looking.report.cost import WORDS, cost_table, prepared
 from batchlab.looking.report.data import ErrorView, ReportData, RowView
+from batchlab.looking.tables import row_at
 from batchlab.records import Row
 from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
 from batchlab.store.history import history_lines
@@ -247,7 +248,7 @@ def _texts(run: RunView, job: Job, wanted: Sequence[int]) -> dict[int, tuple[str
         for first, table in tables:
             for row in rows:
                 if first <= row < first + table.num_rows:
-                    [values] = table.slice(row - first, 1).to_pylist()
+                    values = row_at(table, row - first)
                     found[row] = (
                         _prompt(builder, row, values),
                         _answer(values, job.output.prefix, plan.vectors),
