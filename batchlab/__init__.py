@@ -53,6 +53,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """What completion offers: the public names, loaded or not."""
+    return sorted({*__all__, "__doc__", "__version__"})
+
+
 def __getattr__(name: str) -> Any:
     """The public names, loaded when first used (PEP 562)."""
     if name not in _HOME:

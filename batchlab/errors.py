@@ -13,6 +13,11 @@ Exit codes: 0 every row answered · 1 finished, some rows failed · 2 nothing wa
 
 from __future__ import annotations
 
+import difflib
+import errno
+import os
+from pathlib import Path
+
 EXIT_OK = 0
 EXIT_FAILED_ROWS = 1
 EXIT_USAGE = 2
@@ -58,3 +63,20 @@ class InputError(UsageError):
 
 class CorruptRun(BatchlabError):
     """Stored results fail their checksums, and not as a crash would leave them."""
+
+
+def file_trouble(path: str | Path, error: OSError | UnicodeError) -> str:
+    """Why a file that a person named cannot be read, as `No such file or directory in /data; ...`."""
+    if not isinstance(error, OSError):
+        return "it is not UTF-8 text"
+    reason = error.strerror or type(error).__name__
+    if "://" in str(path):
+        return reason
+    if error.errno != errno.ENOENT:
+        return reason
+    where, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 - without its ".."
+    try:
+        close = difflib.get_close_matches(name, os.listdir(where), n=1, cutoff=0.7)
+    except OSError:
+        return f"{reason}: there is no directory {where}"
+    return f"{reason} in {where}" + (f"; there is {close[0]}" if close else "")

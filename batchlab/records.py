@@ -295,3 +295,12 @@ Result: TypeAlias = Completion | Failure
 def is_replaceable(result: Result) -> bool:
     """Whether a later result of the same row takes its place: it failed, or does not fit the schema."""
     return isinstance(result, Failure) or result.status == "invalid"
+
+
+def is_wanting(result: Result) -> bool:
+    """Whether a retry may ask again for the row: it is replaceable, or its answer is cut off, filtered or
+    empty. Such an answer was paid for, and gives way to one that a retry brought, and to nothing else."""
+    if is_replaceable(result):
+        return True
+    assert isinstance(result, Completion)
+    return result.status in {"truncated", "filtered"} or result.error_class == "empty"

@@ -96,6 +96,19 @@ class RunSummary:
     quoted_cells: int = 0
     nulled_values: int = 0
 
+    def __repr__(self) -> str:
+        totals = self.totals
+        words = ("ok", "truncated", "filtered", "invalid", "failed")
+        counts = [f"{count:,} {word}" for word in words if (count := getattr(totals, word))]
+        counts += [f"{self.pending:,} pending"] if self.pending else []
+        spent = "cost unknown" if self.spent_usd is None else f"${self.spent_usd:.6f}"
+        end = "done" if self.stopped is None else f"stopped, {self.stopped.value} ({self.message})"
+        return (
+            f"<RunSummary {end}: {self.input_rows:,} rows = {' + '.join(counts) or 'none'}; "
+            f"{totals.prompt_tokens:,} prompt + {totals.completion_tokens:,} completion tokens; {spent}; "
+            f"{self.elapsed_s:.1f} s; {self.run_dir}>"
+        )
+
     @property
     def pending(self) -> int:
         """Rows without a final result."""

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from batchlab.totals import Totals
 
+LAST_ERROR_CHARS = 200
 FORECAST_ROWS = 20  # fewer say nothing about the cost of the others
 
 
@@ -21,6 +22,7 @@ class Attempts:
     hedged: int = 0
     limited: int = 0  # answers that were rate limits
     errors: int = 0  # attempts that failed by the provider's trouble
+    last_error: str = ""  # the words of the last attempt that was not answered, without secrets
 
     def __add__(self, other: Attempts) -> Attempts:
         return Attempts(
@@ -29,6 +31,7 @@ class Attempts:
             self.hedged + other.hedged,
             self.limited + other.limited,
             self.errors + other.errors,
+            other.last_error or self.last_error,
         )
 
 
@@ -40,10 +43,11 @@ class RunState:
         rows: of the input.
         earlier: totals before this invocation; `added` is what it has added to them.
         synced: results of this invocation that are synced to disk.
-        reopened: rows that had failed, or an invalid answer, and are asked again.
+        reopened: rows that had a result, and are asked again.
         copies: rows that get, or have, the answer to an identical request, unpaid, as far as known.
         window: requests that may be in flight; `why` says what holds it down, "" if nothing.
         paused: whether a rate limit or an outage holds everything back.
+        silent_s: how long an outage has lasted, 0 without one.
         oldest: custom_id and age (s) of the rows on their way, oldest first, once no other is to begin.
         out: each endpoint that is not used any more, and why.
         elapsed_s: since the invocation began.
@@ -60,6 +64,7 @@ class RunState:
     in_flight: int = 0
     why: str = ""
     paused: bool = False
+    silent_s: float = 0.0
     oldest: Sequence[tuple[str, float]] = ()
     out: Mapping[str, str] = field(default_factory=dict)
     elapsed_s: float = 0.0
@@ -150,6 +155,7 @@ def together(shares: Sequence[RunState]) -> RunState:
         in_flight=sum(share.in_flight for share in shares),
         why=next((share.why for share in shares if share.why), ""),
         paused=bool(shares) and all(share.paused for share in shares),
+        silent_s=min((share.silent_s for share in shares), default=0.0),
         oldest=sorted(oldest, key=lambda one: -one[1]),
         out={name: why for share in shares for name, why in share.out.items()},
         elapsed_s=max((share.elapsed_s for share in shares), default=0.0),

@@ -163,6 +163,17 @@ class Totals:
         """Whether all that is `unpriced` are answers of which no usage was reported."""
         return not self.waste_without_cost and 0 < self.rows_without_cost <= self.rows_without_usage
 
+    def as_waste(self) -> Totals:
+        """The same as paid and not kept: of rows whose results are lost. Nothing is less than 0."""
+        return Totals(
+            attempts=max(0, self.attempts),
+            cut_off=max(0, self.cut_off),
+            wasted_prompt_tokens=max(0, self.prompt_tokens + self.wasted_prompt_tokens),
+            wasted_completion_tokens=max(0, self.completion_tokens + self.wasted_completion_tokens),
+            waste_without_cost=max(0, self.unpriced),
+            cost_wasted_usd=max(0.0, self.cost_usd + self.cost_wasted_usd),
+        )
+
     @property
     def _priced(self) -> int:
         """Rows that were billed for their answers, at a known cost."""

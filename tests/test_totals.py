@@ -10,6 +10,7 @@ import pytest
 
 from batchlab.arrow import pa
 from batchlab.looking.last_lines import last_lines
+from batchlab.looking.not_ok import Cause
 from batchlab.looking.phrases import finish_text, notes
 from batchlab.records import Completion, Reply, Timing
 from batchlab.result_columns import RESULT_COLUMNS
@@ -92,20 +93,29 @@ def test_the_end_of_a_run_says_what_the_states_do_not():
     )  # fmt: skip
     summary = RunSummary("runs/x", 100, totals, 120, 12.34, exit_code=1, fail_on=("truncated", "empty"))
 
+    why = [Cause("timeout", None, 4, ""), Cause("context_length", 400, 3, "too long"),
+           Cause("odd", None, 2, "!"), Cause("server", 500, 1, "")]  # fmt: skip
+
     assert (
-        last_lines(summary, "batchlab run job.toml")
+        last_lines(summary, "batchlab run job.toml", why, 200)
         == """\
 done: 100 rows = 80 ok + 5 truncated + 3 filtered + 2 invalid + 10 failed (120 requests in 12.3 s)
-also: 5 cut off (raise max_tokens, or set retry_truncated) · 3 empty (paid, without content; \
-retry_empty asks again)
 unknown finish reasons: 3 rows "odd"; kept as ok
 tokens: 0 prompt + 0 completion, 70 more paid and not kept (2 rows reported no usage)
 cost: $0.25 + $0.125 not kept and 2 rows of unknown cost
 results: runs/x/completions
-next: batchlab show runs/x --status failed,invalid
+5 cut off by max_tokens 200; to ask them with more: batchlab retry runs/x --only truncated --max-tokens 400
+3 filtered by the provider; to ask them again: batchlab retry runs/x --only filtered
+3 empty (paid, without content); to ask them again: batchlab retry runs/x --only empty
+4 rows failed by timeout: no answer in time; raise timeout, or ask again with a lower concurrency
+3 rows failed by context_length 400 ("too long"): too long for the model; shorten them, or ask one with \
+a longer context
+2 rows failed by odd ("!")
+1 failed by other causes: error_class and error_message have them
 to ask again for failed rows: batchlab retry runs/x
 invalid answers do not fit the schema (error_message says why); to ask again for them: \
 batchlab retry runs/x --only invalid
+next: batchlab show runs/x --status failed,invalid
 exit code 1: fail_on names 5 truncated and 3 empty""".splitlines()
     )
     assert notes(Totals(rows=9, ok=9)) == []

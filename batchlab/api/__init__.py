@@ -243,7 +243,11 @@ def plan(job: JobLike | Rows = None, **keywords: Any) -> Preview:
 
 
 def _in_keywords(report: Preview) -> Preview:
-    return dataclasses.replace(report, problems=[in_keywords(problem) for problem in report.problems])
+    return dataclasses.replace(
+        report,
+        lines=[in_keywords(line) for line in report.lines],
+        problems=[in_keywords(problem) for problem in report.problems],
+    )
 
 
 def load(run_dir: str | Path) -> pd.DataFrame:

@@ -6,15 +6,19 @@ import json
 from types import TracebackType
 
 from batchlab.errors import BatchlabError
-from batchlab.job.index import COLUMNS, FRESH, keyword_of, spelled
+from batchlab.job.index import COLUMNS, FRESH, begun_with, keyword_of, spelled
 from batchlab.job.request import PARAMETERS
 from batchlab.job.setting import Setting
 from batchlab.run_end import RunStopped, RunSummary
 
 
 def in_keywords(text: str) -> str:
-    """A message with each `{limits.max_cost}` as `max_cost=`."""
-    return spelled(text, _as_keyword)
+    """A message with each `{limits.max_cost}` as `max_cost=`, and the setting that it begins with."""
+    return begun_with(spelled(text, _as_keyword), "batchlab", _as_name)
+
+
+def _as_name(setting: Setting) -> str:
+    return setting.name if setting in PARAMETERS else keyword_of(setting.dotted)
 
 
 def _as_keyword(setting: Setting, value: str) -> str:

@@ -7,6 +7,7 @@ of a command only its line in the table below.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Iterator, MutableMapping
@@ -19,13 +20,19 @@ from batchlab.errors import EXIT_STOPPED, EXIT_USAGE, BatchlabError, UsageError
 from batchlab.version import __version__
 
 EPILOG = """\b
-Exit codes: 0 every row answered; truncated, filtered and empty answers too, unless --fail-on
-            1 finished, some rows failed or are invalid, or are what --fail-on names
-            2 nothing was sent · 3 stopped early, resumable · 129/130/143 interrupted, resumable
+Exit codes:
+    0  every row has an answer (cut off, filtered or empty
+       ones too, unless --fail-on)
+    1  finished; rows failed or are invalid
+    2  nothing was sent: the message says why
+    3  stopped early; the same command goes on
+    129, 130, 143  interrupted; the same command goes on
 
 \b
 Example:
-    batchlab run jobs/quickstart.toml
+    batchlab init          a job to start from
+    batchlab plan job.toml
+    batchlab run job.toml
 """
 
 
@@ -74,6 +81,15 @@ _COMMANDS = {
 }
 
 
+# how the overview groups them
+_SECTIONS = {
+    "Start": ("run", "plan", "retry"),
+    "Look": ("show", "ls", "status", "verify", "export"),
+    "Money": ("cost", "report"),
+    "Set up": ("init", "check", "simulate", "explain-errors", "guide", "completion"),
+}
+
+
 class _Commands(MutableMapping[str, click.Command]):
     """The commands by name; a command is imported when it is looked up."""
 
@@ -83,7 +99,7 @@ class _Commands(MutableMapping[str, click.Command]):
     def __getitem__(self, name: str) -> click.Command:
         if name not in self._loaded:
             module = importlib.import_module(f"batchlab.cli.{_COMMANDS[name][0]}")
-            self._loaded[name] = getattr(module, name.replace("-", "_"))
+            self._loaded[name] = _with_example_last(getattr(module, name.replace("-", "_")))
         return self._loaded[name]
 
     def __setitem__(self, name: str, command: click.Command) -> None:
@@ -99,20 +115,24 @@ class _Commands(MutableMapping[str, click.Command]):
         return len({**_COMMANDS, **self._loaded})
 
 
+def _with_example_last(command: click.Command) -> click.Command:
+    """The command, whose help ends in the example of its docstring: below the options, where the eye is."""
+    text, found, example = inspect.cleandoc(command.help or "").partition("\b\nExample:")
+    if found:
+        command.help, command.epilog = text.rstrip(), f"{found}{example}"
+    return command
+
+
 class _Overview(click.Group):
     """The group of all commands; its help is printed without importing one of them."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """See click."""
+        """Writes every command with its whole summary."""
         del ctx
-        width = formatter.width - 6 - max(map(len, _COMMANDS))
-        with formatter.section("Commands"):
-            formatter.write_dl(
-                [
-                    (name, click.Command(name, help=_COMMANDS[name][1]).get_short_help_str(width))
-                    for name in sorted(_COMMANDS)
-                ]
-            )
+        width = max(map(len, _COMMANDS))
+        for title, names in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), _COMMANDS[name][1]) for name in names])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -158,6 +178,10 @@ def main() -> NoReturn:
     try:
         code = cli.main(prog_name="batchlab", standalone_mode=False)
     except click.ClickException as error:
+        if isinstance(error, click.UsageError):
+            from batchlab.cli.mistakes import remedied
+
+            error = remedied(error)
         error.show()
         code = error.exit_code
     except BatchlabError as error:

@@ -131,7 +131,8 @@ def _price(text: str) -> tuple[str, Price]:
     default="",
     help="Show cost by these columns too. [default: those with few values]",
 )
-def report(run_dir: str, *, output: str | None, by: str) -> int:
+@click.option("--overwrite", is_flag=True, help="Replace a file that RUN did not write.")
+def report(run_dir: str, *, output: str | None, by: str, overwrite: bool) -> int:
     """Write one HTML page about RUN: cost, throughput, distributions, errors, a sample of its rows.
 
     It opens from disk without a network. It holds prompts and answers: share it as you would share them.
@@ -142,5 +143,5 @@ def report(run_dir: str, *, output: str | None, by: str) -> int:
     """
     from batchlab.looking.report.write import write_report
 
-    click.echo(write_report(run_dir, output, _names(by)))
+    click.echo(write_report(run_dir, output, _names(by), overwrite=overwrite))
     return EXIT_OK

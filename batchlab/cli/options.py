@@ -20,12 +20,39 @@ from batchlab.job import Job
 from batchlab.job.file import job_from, load_job
 from batchlab.job.index import all_settings
 from batchlab.job.request import PARAMETERS
-from batchlab.job.setting import ASKED, GROUPS, Setting
+from batchlab.job.setting import (
+    GROUPS,
+    INPUT,
+    LIMITS,
+    MACHINES,
+    MEDIA,
+    MONEY,
+    OUTPUT,
+    PROMPT,
+    SCHEMA,
+    WATCHING,
+    Setting,
+)
 from batchlab.job.values import listed_words
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OWN = "Of this command"  # what a command's help calls the options that are no settings
+# what a command's help calls the options that most need, and those that are no settings
+_USUAL, _OWN = "What most runs need", "Of this command"
+_USUAL_SETTINGS = (
+    "input.path",
+    "input.limit",
+    "request.model",
+    "request.prompt",
+    "request.max_tokens",
+    "endpoint.preset",
+    "endpoint.base_url",
+    "endpoint.api_key_env",
+    "limits.concurrency",
+    "limits.max_cost",
+    "output.file",
+    "output.run_dir",
+)
 
 # what a TAB offers for a setting that says so
 COMPLETIONS = {
@@ -47,36 +74,57 @@ class _WholeNumberOrWord(click.ParamType[Any]):
 
 
 class _SettingOption(click.Option):
-    """An option of a setting, which knows its group."""
+    """An option of a setting, which knows its group, and whether most runs need it."""
 
-    def __init__(self, *args: Any, group: str, **more: Any) -> None:
+    def __init__(self, *args: Any, group: str, usual: bool = False, **more: Any) -> None:
         super().__init__(*args, **more)
         self.group = group
+        self.usual = usual
 
 
 class JobCommand(click.Command):
-    """A command over a job: its help lists the options under the settings' groups, its own ones last."""
+    """A command over a job: its help has the usual options first, its own ones, then groups of the others."""
+
+    unused: tuple[str, ...] = ()  # groups that change nothing in what it does: taken, and not shown
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """See click."""
-        groups: dict[str, list[tuple[str, str]]] = {name: [] for name in (*GROUPS, _OWN)}
+        """Writes the options, group by group."""
+        groups: dict[str, list[tuple[str, str]]] = {name: [] for name in (_USUAL, _OWN, *GROUPS)}
         for param in self.get_params(ctx):
-            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None:
-                groups[getattr(param, "group", _OWN)].append(record)
+            if not isinstance(param, click.Option) or (record := param.get_help_record(ctx)) is None:
+                continue
+            group, usual = (param.group, param.usual) if isinstance(param, _SettingOption) else (_OWN, False)
+            if group not in self.unused:
+                groups[_USUAL if usual else group].append(record)
         for name, records in groups.items():
             if records:
                 with formatter.section(name):
-                    formatter.write_dl(records)
+                    formatter.write_dl(records, col_max=formatter.width // 3)
+        if self.unused:
+            formatter.write_paragraph()
+            formatter.write_text(
+                f"Every option of 'batchlab run' is taken; those that change nothing in {self.name} are not "
+                "listed."
+            )
+
+
+class PlanCommand(JobCommand):
+    """`plan`, which writes nothing that anybody watches."""
+
+    unused = (MACHINES, WATCHING)
+
+
+class CheckCommand(JobCommand):
+    """`check`, which reads no rows and keeps no results."""
+
+    unused = (INPUT, LIMITS, MONEY, OUTPUT, SCHEMA, MEDIA, MACHINES, WATCHING)
 
 
 def job_options(command: F) -> F:
     """Adds the JOB argument and every option that describes a job."""
-    options = [_option(setting) for setting in _settings()]
-    at = next(
-        n for n, setting in enumerate(_settings()) if setting.group not in GROUPS[: GROUPS.index(ASKED) + 1]
-    )
     param = "Any further request parameter; repeatable."
-    options.insert(at, _made("--param", multiple=True, metavar="K=JSON", help=param, group=ASKED))
+    options = [_made("--param", multiple=True, metavar="K=JSON", help=param, group=PROMPT)]
+    options += [_option(setting) for setting in _settings()]
     for option in reversed(options):
         command = option(command)
     return click.argument("job_file", metavar="[JOB.toml | ROWS]", required=False, type=click.Path())(command)
@@ -98,7 +146,10 @@ def job_of(
     for pair in options.get("param", ()):
         name, found, text = pair.partition("=")
         if not found or not name:
-            raise UsageError(f"--param {pair}: expected NAME=JSON, for example seed=7.")
+            own = next((one.flag for one in PARAMETERS if one.name == name), None)
+            instead = f", or {own} VALUE" if own else ""
+            example = name if name.isidentifier() else "seed"
+            raise UsageError(f"--param {pair}: expected NAME=JSON, for example {example}=7{instead}.")
         try:
             params[name] = json.loads(text)
         except ValueError:
@@ -108,6 +159,11 @@ def job_of(
     if job_file is None:
         return job_from({}, flags, where="command line")
     if Path(job_file).suffix != ".toml":
+        if " " in job_file.strip() and not Path(job_file).exists() and flags["request.prompt"] is None:
+            raise UsageError(
+                f"{job_file!r}: no such file of rows. If it is the prompt, pass it by {{request.prompt}}, and a "
+                "file with a row for each request before it."
+            )
         if flags["input.path"] is not None:
             raise UsageError(
                 f"{job_file}: a job file ends in .toml, and the input is {flags['input.path']} already; keep one."
@@ -117,9 +173,15 @@ def job_of(
 
 
 def _settings() -> list[Setting]:
-    """The settings that have flags, group by group."""
-    found = [setting for setting in (*all_settings(), *PARAMETERS) if setting.flags]
-    return sorted(found, key=lambda setting: GROUPS.index(setting.group))
+    """The settings that have flags, as help lists them."""
+    return sorted((setting for setting in (*all_settings(), *PARAMETERS) if setting.flags), key=_place)
+
+
+def _place(setting: Setting) -> tuple[int, int]:
+    """Where help has a setting: among the usual ones, in their order, or in its group."""
+    if setting.dotted in _USUAL_SETTINGS:
+        return 0, _USUAL_SETTINGS.index(setting.dotted)
+    return 1, GROUPS.index(setting.group)
 
 
 def _parameter(setting: Setting) -> str:
@@ -139,6 +201,7 @@ def _option(setting: Setting) -> Callable[[F], F]:
         _parameter(setting),
         help=in_flags(text),
         group=setting.group,
+        usual=setting.dotted in _USUAL_SETTINGS,
         default=None,
         envvar=setting.envvar,
         show_envvar=setting.envvar is not None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from batchlab.cli.completion import run_dirs, statuses
-from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK
+from batchlab.errors import EXIT_OK
 from batchlab.job import FORMATS
 from batchlab.job.index import by_key
 
@@ -18,7 +18,8 @@ RUN = click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete
 def verify(run_dir: str) -> int:
     """Prove that RUN is whole: every input row has exactly one final state, every checksum holds.
 
-    Exit code 1 when it is not; each problem is one line.
+    Exit code 0 when it is finished and whole; 3 when it is whole so far, and rows are pending; 1 when
+    something is damaged or lost: each problem is one line.
 
     \b
     Example:
@@ -31,7 +32,7 @@ def verify(run_dir: str) -> int:
         click.echo(line)
     for problem in report.problems:
         click.echo(f"batchlab: {problem}", err=True)
-    return EXIT_FAILED_ROWS if report.problems else EXIT_OK
+    return report.exit_code
 
 
 @click.command()
@@ -63,6 +64,7 @@ def verify(run_dir: str) -> int:
     shell_complete=statuses,
     help="Only rows of this status: ok, truncated, filtered, invalid, failed, pending; repeatable.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace a file that RUN did not write.")
 @click.option(
     "--columns", metavar="NAME[,NAME]", default="", help="Only these columns, in this order. [default: all]"
 )
@@ -73,6 +75,7 @@ def export(
     to: str | None,
     errors: str | None,
     csv_raw: bool,
+    overwrite: bool,
     status: tuple[str, ...],
     columns: str,
 ) -> int:
@@ -91,7 +94,14 @@ def export(
     names = [name.strip() for name in columns.split(",") if name.strip()]
     try:
         written = export_run(
-            run_dir, output, to=to, errors=errors, csv_raw=csv_raw, statuses=status, columns=names
+            run_dir,
+            output,
+            to=to,
+            errors=errors,
+            csv_raw=csv_raw,
+            overwrite=overwrite,
+            statuses=status,
+            columns=names,
         )
     except BrokenPipeError:  # whoever reads it has seen enough
         return EXIT_OK

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchlab.cli.completion import run_dirs
-from batchlab.cli.options import JobCommand, job_of, job_options
+from batchlab.cli.options import JobCommand, PlanCommand, job_of, job_options
 from batchlab.cli.shell import this_command
 from batchlab.cli.spelling import in_flags
 from batchlab.errors import EXIT_OK, EXIT_USAGE
@@ -39,7 +39,8 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
 
     \b
     Example:
-        batchlab run -i sample_data/tickets.csv -m MODEL -p "One word, the topic of: {body}" --base-url simulator
+        batchlab run sample_data/tickets.csv -m any-model \\
+          -p "One word, the topic of: {body}" --base-url simulator
     """
     from batchlab.arrow import without_pandas
     from batchlab.runner.execute import execute
@@ -49,7 +50,7 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
     return execute(job, _options(progress, quiet=quiet, fresh=fresh)).exit_code
 
 
-@click.command(cls=JobCommand)
+@click.command(cls=PlanCommand)
 @job_options
 @click.option(
     "--pilot",
@@ -80,7 +81,8 @@ def plan(
 
     \b
     Example:
-        batchlab plan jobs/summarize.toml
+        batchlab plan sample_data/tickets.csv -m any-model \\
+          -p "One word, the topic of: {body}" --base-url simulator
     """
     job = job_of(job_file, options)
     if pilot is not None:
@@ -88,7 +90,7 @@ def plan(
 
         found = run_pilot(job, pilot, _options(progress, quiet=quiet))
         for line in found.lines:
-            click.echo(line)
+            click.echo(in_flags(line))
         for problem in found.problems:
             click.echo(f"batchlab: {in_flags(problem)}", err=True)
         return found.exit_code
@@ -96,7 +98,7 @@ def plan(
 
     report = preview(job, tokenizer=tokenizer)
     for line in report.lines:
-        click.echo(line)
+        click.echo(in_flags(line))
     for problem in report.problems:
         click.echo(f"batchlab: {in_flags(problem)}", err=True)
     return EXIT_USAGE if report.problems else EXIT_OK
@@ -107,28 +109,53 @@ def plan(
 @click.option(
     "--only",
     multiple=True,
-    metavar="CODE",
-    help="Only failures of this error_class or HTTP status; 'invalid' for answers that do not fit the schema; repeatable.",
+    metavar="WORD[,WORD]",
+    help="Only these: truncated, filtered, empty or invalid answers, failures of an error_class or an HTTP status; "
+    "repeatable.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Ask these rows with this max_tokens; the run keeps its own.",
 )
 @click.option(
     "-c", "--concurrency", type=int, metavar="N", help="Most requests in flight. [default: as the run]"
 )
+@click.option("--overwrite", is_flag=True, help="Replace the run's output file though it has changed.")
 @PROGRESS
 @QUIET
-def retry(run_dir: str, *, only: tuple[str, ...], concurrency: int | None, progress: str, quiet: bool) -> int:
-    """Ask again for the rows of RUN that failed. A good answer is never asked for again.
+def retry(
+    run_dir: str,
+    *,
+    only: tuple[str, ...],
+    max_tokens: int | None,
+    concurrency: int | None,
+    overwrite: bool,
+    progress: str,
+    quiet: bool,
+) -> int:
+    """Ask again for the rows of RUN that failed, or whose answers are truncated, filtered, empty or invalid.
+
+    A good answer is never asked for again. One that is not good stays unless a better one comes: a row that
+    fails this time keeps what it had. What the old answer cost is then in the books as not kept.
 
     \b
     Example:
         batchlab retry runs/quickstart --only timeout --only 500
+        batchlab retry runs/quickstart --only truncated --max-tokens 400
     """
     from batchlab.arrow import without_pandas
     from batchlab.runner.retry_failed import retry_run
+    from batchlab.store.asking import AskAgain
 
     without_pandas()
 
     options = _options(progress, quiet=quiet)
-    return retry_run(run_dir, options, only=only, concurrency=concurrency).exit_code
+    words = tuple(one.strip() for word in only for one in word.split(",") if one.strip())
+    again = AskAgain(words, max_tokens=max_tokens)
+    done = retry_run(run_dir, options, retry=again, concurrency=concurrency, overwrite=overwrite)
+    return done.exit_code
 
 
 def _options(progress: str, *, quiet: bool, fresh: bool = False) -> RunOptions:

@@ -2,78 +2,52 @@
 
 from __future__ import annotations
 
-import json
-import textwrap
-from pathlib import Path
 from typing import Any
 
 import click
 
-from batchlab.cli.options import JobCommand, job_of, job_options
+from batchlab.cli.completion import preset_names
+from batchlab.cli.options import CheckCommand, job_of, job_options
 from batchlab.errors import EXIT_OK, UsageError
-from batchlab.job import DEFAULT_BASE_URL
-from batchlab.job.index import as_key, by_key, spelled
-from batchlab.job.request import PARAMETERS
-
-# what a new job file has, with values to start from
-_STARTING: dict[str, dict[str, Any]] = {
-    "input": {"path": "sample_data/reviews.jsonl", "id": "review_id"},
-    "endpoint": {"base_url": DEFAULT_BASE_URL, "api_key_env": "MODELSLAB_API_KEY"},
-    "request": {
-        "model": "Qwen/Qwen2.5-VL-72B-Instruct-together",
-        "system": "You are a careful editor.",
-        "prompt": "Summarize in one sentence: {text}",
-        "max_tokens": 256,
-        "temperature": 0.2,
-    },
-    "limits": {"concurrency": 64, "max_cost": 20.0, "deadline": "8h"},
-    "price": {"input": 0.20, "output": 0.60},
-    "output": {"run_dir": "runs/{stem}", "file": "{stem}.parquet"},
-}
-_LEFT_OUT = {"limits.max_cost", "limits.deadline", "price.input", "price.output"}  # commented out
-
-
-def job_template(path: str) -> str:
-    """A job file to start from: a few settings with values, and of each what its declaration says."""
-    lines = [f"# batchlab run {path}", "# every setting: batchlab guide settings"]
-    parameters = {setting.key: setting for setting in PARAMETERS}
-    for section, values in _STARTING.items():
-        out = all(f"{section}.{key}" in _LEFT_OUT for key in values)
-        lines += ["", f"{'# ' if out else ''}[{section}]"]
-        for key, value in values.items():
-            setting = by_key(section).get(key) or parameters[key]
-            said = spelled(setting.help, as_key)
-            lines += textwrap.wrap(said, 100, initial_indent="# ", subsequent_indent="# ")
-            text = json.dumps(
-                value.replace("{stem}", Path(path).stem) if isinstance(value, str) else value,
-                ensure_ascii=False,
-            )
-            lines.append(f"{'# ' if f'{section}.{key}' in _LEFT_OUT else ''}{key} = {text}")
-    return "\n".join(lines) + "\n"
 
 
 @click.command()
-@click.argument("path", metavar="[FILE]", default="job.toml", type=click.Path(dir_okay=False))
-def init(path: str) -> int:
+@click.argument("path", metavar="[JOB.toml]", default="job.toml", type=click.Path(dir_okay=False))
+@click.option(
+    "-i",
+    "--input",
+    "rows",
+    metavar="ROWS",
+    type=click.Path(),
+    help="Your file of rows: the job is made for its columns. [default: a sample of eight, which is copied]",
+)
+@click.option("-m", "--model", metavar="MODEL", help="Model name, sent as written.")
+@click.option("--base-url", metavar="URL", help="Endpoint. [default: simulator, or ModelsLab with a model]")
+@click.option(
+    "--preset",
+    metavar="NAME",
+    shell_complete=preset_names,
+    help="A known service: batchlab check --list shows them.",
+)
+def init(path: str, *, rows: str | None, model: str | None, base_url: str | None, preset: str | None) -> int:
     """Write a job file to start from; never over an existing one.
+
+    It is made for the columns of your rows: the prompt uses the one that looks like the text. Without
+    any, it is a rehearsal over a sample, which needs no key and no network.
 
     \b
     Example:
-        batchlab init my-job.toml
+        batchlab init
+        batchlab init my.toml -i my.csv -m gpt-5-mini --preset openai
     """
-    target = Path(path)
-    try:
-        with target.open("x", encoding="utf-8") as file:
-            file.write(job_template(path))
-    except FileExistsError:
-        raise UsageError(f"{path} exists already. Name another file: batchlab init NAME.toml") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot write the job file: {error.strerror}.") from error
-    click.echo(f"wrote {path}. Next: batchlab plan {path}")
+    from batchlab.planning.starting import Wanted, start
+
+    for line in start(path, rows, Wanted(model, base_url, preset)):
+        click.echo(line)
     return EXIT_OK
 
 
-@click.command(cls=JobCommand)
+@click.command(cls=CheckCommand)
 @job_options
 @click.option("--list", "show_presets", is_flag=True, help="Print the known services and send nothing.")
 def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from batchlab.job.index import spelled
+from batchlab.job.index import begun_with, spelled
 from batchlab.job.setting import Setting
 
 
 def in_flags(text: str) -> str:
-    """A message with each `{limits.max_cost}` as `--max-cost`."""
-    return spelled(text, as_flag)
+    """A message with each `{limits.max_cost}` as `--max-cost`, and the setting that it begins with."""
+    return begun_with(spelled(text, as_flag), "command line", as_flag)
 
 
 def as_flag(setting: Setting, value: str = "") -> str:

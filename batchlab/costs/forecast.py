@@ -16,6 +16,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batchlab.costs.lengths import Lengths, coarse
+from batchlab.costs.pilot_pace import SeenPace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,15 +181,16 @@ def forecast(
     measured: Mapping[int, Measured],
     *,
     concurrency: int,
-    window: int,
+    seen: SeenPace | None,
     rpm: float | None,
     tpm: float | None,
 ) -> Forecast:
     """The rows of all strata together.
 
     Args:
-        window: requests in flight that the provider let us have at the end of the sample; as
-            `concurrency` when it never refused.
+        concurrency: most requests in flight that the run may have.
+        seen: how many the sample had, and whether the provider held it to that; None when it was too small
+            to tell. What was not held may go as fast as the run may, or no faster than the sample.
     """
     import numpy as np
 
@@ -223,11 +225,13 @@ def forecast(
     busy = ranged(values_of("latency_s"))
     longest = _longest([one.latency_s for one in every], sum(rows))
     slots = min(concurrency, sum(rows))
+    slowest = min(float(slots), seen.at_once) if seen is not None else float(slots)
+    is_held = seen is not None and seen.is_held and slowest < slots
+    quickest = slowest if is_held else float(slots)
+    by = seen.described() if seen is not None and is_held else f"concurrency {concurrency}"
     candidates = {
-        f"concurrency {concurrency}": Range(
-            busy.low / slots,
-            busy.middle / slots + longest / 4,
-            busy.high / max(1, min(slots, window)) + longest,
+        by: Range(
+            busy.low / quickest, busy.middle / quickest + longest / 4, busy.high / max(1, slowest) + longest
         )
     }
     if rpm:

@@ -36,7 +36,7 @@ from batchlab.errors import BatchlabError
 from batchlab.job import LimitsJob
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Result
 from batchlab.run_end import RunStopped, StopReason
-from batchlab.run_state import Attempts
+from batchlab.run_state import LAST_ERROR_CHARS, Attempts
 
 WORKERS_PER_SLOT = 4  # rows in back-off hold a worker: at 10 % retries 16 workers took 3x as long as 64
 ODD_ATTEMPTS = 2  # of a row that failed in an earlier pass while others were answered
@@ -342,6 +342,7 @@ class Pool:
         kind = error.outcome.kind
         self._attempts.limited += kind is OutcomeClass.WAIT
         self._attempts.errors += kind in {OutcomeClass.PAUSE, OutcomeClass.RETRY}
+        self._attempts.last_error = error.outcome.message[:LAST_ERROR_CHARS]
         now, lane = time.monotonic(), grant.lane
         verdict = lane.health.judged(
             error.outcome,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from batchlab.costs.pricing import PriceBook
 from batchlab.dispatch.http.transport import HttpTransport
-from batchlab.job import EndpointJob, Job
-from batchlab.job.key import Secret
+from batchlab.job import SELF_STARTED, EndpointJob, Job
+from batchlab.job.key import Header, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Endpoint:
 
     Attributes:
         note: tells a person what was started for it, if anything.
+        headers: the user's own.
     """
 
     job: EndpointJob
@@ -24,6 +25,15 @@ class Endpoint:
     key: Secret | None
     prices: PriceBook
     note: str = ""
+    headers: tuple[Header, ...] = ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What may be shown nowhere. The word that our own simulator takes for a key is none, and is in its
+        name."""
+        key = None if self.job.host in SELF_STARTED else self.key
+        own = () if key is None else (key.reveal(),)
+        return own + tuple(one for header in self.headers for one in header.hidden)
 
 
 def transport_to(
@@ -42,6 +52,7 @@ def transport_to(
     return HttpTransport(
         endpoint.base_url,
         key=endpoint.key,
+        headers=endpoint.headers,
         limits=job.limits,
         task=job.request.task,
         stream=job.request.stream if stream is None else stream,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
 from batchlab.dispatch.grouping import Groups
+from batchlab.dispatch.longer import with_max_tokens
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.observer import RowWatch
 from batchlab.engines.share import Share
@@ -16,7 +17,8 @@ from batchlab.job import RequestJob
 from batchlab.job.index import as_key, spelled
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage
 from batchlab.run_end import RunStopped
-from batchlab.store.shard import OpenShard, RetryRule
+from batchlab.store.asking import AskAgain
+from batchlab.store.shard import OpenShard
 from batchlab.store.working import WorkingRun
 
 
@@ -35,7 +37,7 @@ class ShardFeed:
         *,
         stop: StopSignal,
         on_complete: Callable[[OpenShard], None],
-        retry: RetryRule | None = None,
+        retry: AskAgain | None = None,
         hand_out: Callable[[Result], None] | None = None,
         watch: RowWatch | None = None,
     ) -> None:
@@ -73,7 +75,7 @@ class ShardFeed:
                 try:
                     if row.problem is not None:
                         raise RowProblem(row.problem)
-                    request = work.builder.build(row)
+                    request = self._as_asked(work.builder.build(row), opened)
                 except RowProblem as problem:
                     self.emit(_bad_input(row.row_id, problem))
                     continue
@@ -85,6 +87,13 @@ class ShardFeed:
                 if self._watch is not None:
                     self._watch.begun(request)
                 yield request
+
+    def _as_asked(self, request: ChatRequest, opened: OpenShard) -> ChatRequest:
+        """The row's request as a retry asks it, if it is one of those that are asked again."""
+        most = self._retry.max_tokens if self._retry is not None else None
+        if most is None or not opened.asks_again(request.row_id):
+            return request
+        return with_max_tokens(request, most)
 
     def sent(self, row_id: int, attempt: int) -> None:
         self._work.run.check_disk()

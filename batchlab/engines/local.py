@@ -29,7 +29,7 @@ from batchlab.job import EndpointLimits
 from batchlab.records import Failure, Result, Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.asking import AskAgain
-from batchlab.store.shard import OpenShard, RetryRule
+from batchlab.store.shard import OpenShard
 from batchlab.store.working import WorkingRun
 from batchlab.totals import Totals
 
@@ -66,7 +66,7 @@ class LocalEngine:
         self._sealer = Sealer()
 
     async def run(
-        self, work: Work[WorkingRun], stop: StopSignal, *, retry: RetryRule | None, shards: Sequence[Shard]
+        self, work: Work[WorkingRun], stop: StopSignal, *, retry: AskAgain | None, shards: Sequence[Shard]
     ) -> None:
         """Runs `shards`, then gives rows that failed by the provider's trouble one more pass.
 
@@ -74,22 +74,29 @@ class LocalEngine:
         """
         again = await self.first_pass(work, stop, retry=retry, shards=shards)
         if again and not stop.is_set:
-            await self.last_pass(work, stop, again)
+            await self.last_pass(work, stop, again, retry=retry)
 
     async def first_pass(
-        self, work: Work[WorkingRun], stop: StopSignal, *, retry: RetryRule | None, shards: Iterable[Shard]
+        self, work: Work[WorkingRun], stop: StopSignal, *, retry: AskAgain | None, shards: Iterable[Shard]
     ) -> list[tuple[Shard, Totals]]:
         """Brings `shards` to their parts. Returns those with rows that are worth one more try."""
         return await self._pass(work, stop, shards, None, retry)
 
     async def last_pass(
-        self, work: Work[WorkingRun], stop: StopSignal, again: Sequence[tuple[Shard, Totals]]
+        self,
+        work: Work[WorkingRun],
+        stop: StopSignal,
+        again: Sequence[tuple[Shard, Totals]],
+        *,
+        retry: AskAgain | None,
     ) -> None:
         """Asks once more for the rows that failed by the provider's trouble."""
         rows = sum(totals.retryable_failed for _, totals in again)
         self._observer.message(f"one more try for {rows} rows that failed by the provider's trouble")
         shards = [shard for shard, _ in again]
-        await self._pass(work, stop, shards, LAST_PASS_CONCURRENCY, AskAgain(retryable=True))
+        most = retry.max_tokens if retry is not None else None
+        once_more = AskAgain(retryable=True, max_tokens=most)
+        await self._pass(work, stop, shards, LAST_PASS_CONCURRENCY, once_more)
 
     async def _pass(
         self,
@@ -97,7 +104,7 @@ class LocalEngine:
         stop: StopSignal,
         shards: Iterable[Shard],
         most: int | None,
-        retry: RetryRule | None,
+        retry: AskAgain | None,
     ) -> list[tuple[Shard, Totals]]:
         """One pass over `shards`, with at most `most` requests in flight at each endpoint.
 

@@ -16,7 +16,7 @@ import msgspec
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.stop import StopSignal
 from batchlab.job import Job
-from batchlab.job.key import Secret
+from batchlab.job.key import Header, Secret
 from batchlab.lending.messages import Demand, Lease, Pause
 from batchlab.records import Outcome
 from batchlab.run_end import StopReason
@@ -43,10 +43,12 @@ class RunAt(msgspec.Struct, frozen=True):
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where an endpoint of the job is now, and its key, which shows itself on the wire alone."""
+    """Where an endpoint of the job is now, its key and the user's headers: they show themselves on the wire
+    alone."""
 
     base_url: str
     key: Secret | None
+    headers: tuple[Header, ...] = ()
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from batchlab.dispatch.lanes import Lanes
+from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.pool import Pool
 from batchlab.run_state import Attempts, RunState
 from batchlab.store.working import WorkingRun
@@ -50,9 +50,15 @@ class Share:
         self._standing = RunState(
             window=sum(lane.controller.window for lane in used),
             in_flight=sum(lane.controller.in_flight for lane in lanes),
-            why=", ".join(why if alone else f"{name} {why}" for name, why in whys.items() if why),
+            why=", ".join(why if alone else f"{name}: {why}" for name, why in whys.items() if why),
+            silent_s=min((_silent_s(lane, now) for lane in used), default=0.0),
             paused=bool(used) and all(lane.controller.gate_until > now for lane in used),
             oldest=pool.rows.oldest(now),
             out={lane.name: lane.out.message for lane in lanes if lane.out is not None},
         )
         return self.state()
+
+
+def _silent_s(lane: Lane, now: float) -> float:
+    """How long the lane's endpoint has been out; 0 when it is not."""
+    return lane.controller.silent_s(now) if lane.controller.is_out else 0.0

@@ -17,6 +17,9 @@ Message = dict[str, Any]
 class Conversation:
     """The `[[request.messages]]` of a job: a template each, in order.
 
+    Attributes:
+        columns: those that any of them uses.
+
     Raises:
         UsageError: a template names an unknown column.
     """
@@ -38,6 +41,7 @@ class Conversation:
             )
             for index, message in enumerate(written)
         ]
+        self.columns = frozenset[str]().union(*(template.columns for _, template in self._messages))
 
     def messages(self, values: Mapping[str, Any]) -> list[Message]:
         """The messages for one row. Raises RowProblem."""

@@ -10,6 +10,7 @@ from typing import Any
 from batchlab.costs.lengths import Lengths
 from batchlab.errors import InputError, UsageError
 from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.same_prompt import same_prompt_problems
 from batchlab.inputs.sources.batch_lines import LineNotes, OtherTask
 from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Source
 from batchlab.inputs.spill import BLOCK_ROWS, Spill
@@ -223,6 +224,7 @@ def plan_input(
             if check.fault_count and not check.requests and not problems:
                 problems += [InputError(source.path, text, row=row) for row, text in check.faults]
             problems += _output_problems(job, batch=builder.batch)
+            problems += same_prompt_problems(job, builder, plan.rows, plan.columns)
     vectors = check.notes.vectors
     if builder is not None and not builder.batch and job.request.task == "embeddings":
         vectors = VECTOR_COLUMNS[:1]

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from batchlab.errors import UsageError
+from batchlab.inputs.column_names import example_column
 from batchlab.inputs.conversations import (
     Conversation,
     history_of,
@@ -146,6 +147,15 @@ class RequestBuilder:
         if strict:
             self._check_columns(columns)
 
+    @property
+    def uses_columns(self) -> bool:
+        """Whether anything of a request comes from its row."""
+        by_row = (self._row_params, self._model_column, self._endpoint_column, self._history, self.media)
+        if self._mode != "template" or any(part is not None for part in by_row):
+            return True
+        templates = (self._prompt, self._system, self._conversation)
+        return any(template.columns for template in templates if template is not None)
+
     def build(self, row: Row) -> ChatRequest:
         """The row's request. Raises RowProblem when the row does not make one."""
         values, task = row.values, self._task
@@ -244,7 +254,7 @@ class RequestBuilder:
         raise UsageError(
             f"{self._job.input.shown_as}: no {wanted} column; "
             f"found: {', '.join(columns) or 'none'}. Pass {{request.prompt}} with a template such as "
-            f"'{{{columns[0] if columns else 'column'}}}'."
+            f"'{{{example_column(columns)}}}'."
         )
 
     def _refuse_parameters(self) -> None:

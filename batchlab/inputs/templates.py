@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from batchlab.errors import UsageError
+from batchlab.errors import UsageError, file_trouble
 from batchlab.inputs.sources.column_types import json_text
 
 MAX_RENDERED_CHARS = 4 * 1024 * 1024  # per row; a template can multiply a value without end
@@ -140,7 +140,7 @@ def load_j2(path: Path, *, null_as: str | None = None) -> Template:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        reason = file_trouble(path, error)
         raise UsageError(f"{path}: cannot read the template: {reason}.") from error
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True

@@ -163,6 +163,7 @@ def _section(name: str, data: Any) -> Any:
                     **one,
                     "price": _section("price", one["price"]),
                     "env_from": tuple(one.get("env_from", ())),
+                    "headers": tuple(one.get("headers", ())),
                 }
             )
             for one in data

@@ -83,7 +83,9 @@ def _price_problems(where: str, price: PriceJob) -> list[str]:
     """What is wrong with a price and those inside it."""
     problems = _value_problems("price", price, where)
     if (price.input is None) != (price.output is None):
-        problems.append(f"{where}: needs both input and output (USD per 1M tokens)")
+        missing = "price.output" if price.output is None else "price.input"
+        remedy = f"; pass {{{missing}=USD}} too" if where == "price" else ""
+        problems.append(f"{where}: needs both input and output (USD per 1M tokens){remedy}")
     for way in PRICED_WAYS:
         other = getattr(price, way)
         if isinstance(other, PriceJob):
@@ -296,8 +298,9 @@ def _endpoint_problems(endpoint: EndpointJob) -> list[str]:
                 "api_key_env"
             )
         elif parts.scheme not in {"http", "https"} or not parts.hostname:
+            near = "" if "://" in endpoint.base_url else f"; did you mean http://{endpoint.base_url}?"
             problems.append(
-                f"endpoint.base_url: {endpoint.base_url!r} is no http(s) URL, 'simulator' or 'local'"
+                f"endpoint.base_url: {endpoint.base_url!r} is no http(s) URL, 'simulator' or 'local'{near}"
             )
         elif parts.username is not None or parts.password is not None:
             problems.append(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from batchlab.job.headers import header_lines
 from batchlab.job.presets import Preset, preset_of
 from batchlab.job.price import PriceJob
 from batchlab.job.setting import Asks, positive, setting
@@ -144,7 +145,17 @@ class EndpointJob:
         is_path=True,
         help="Certificates (PEM) to trust instead of the system's.",
     )
-    trust_env: bool = setting(False, help="Go through the proxy that the environment names.")
+    headers: tuple[str, ...] = setting(
+        (),
+        flags="--header",
+        unit="NAME=VALUE",
+        read=header_lines,
+        help="A header more with each request, such as 'x-tenant: blue'; a secret by its variable, as env:NAME. "
+        "Repeatable.",
+    )
+    trust_env: bool = setting(
+        False, flags="--trust-env", help="Go through the proxy that HTTPS_PROXY or HTTP_PROXY names."
+    )
     model: str | None = setting(None, unit="MODEL", help="This endpoint's name for {request.model}.")
     weight: float | None = setting(
         None,

@@ -17,7 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from batchlab.errors import UsageError
+from batchlab.errors import UsageError, file_trouble
 from batchlab.job import (
     DEFAULT_BASE_URL,
     PRICED_WAYS,
@@ -60,7 +60,7 @@ def load_job(path: str | Path, flags: Mapping[str, Any] | None = None) -> Job:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        reason = file_trouble(path, error)
         raise UsageError(f"{path}: cannot read the job file: {reason}.") from error
     try:
         data = tomllib.loads(text)

@@ -46,7 +46,7 @@ COLUMNS = Setting(
 NEAR = 0.8  # of a word to a setting's name, as difflib has it: above, it is that name misspelt
 # parameters of well-known services that are near a setting's name, and are none of ours misspelt
 _PARAMETERS_NEAR = frozenset(
-    "cache files max_images max_new_tokens min_tokens mode top_a top_k top_n".split()
+    "cache files max_images max_new_tokens min_tokens mode safe_prompt top_a top_k top_n".split()
 )
 _REFERENCE = re.compile(r"\{([a-z]+\.[a-z_]+)(?:=([^{}]*))?\}")
 
@@ -134,6 +134,17 @@ def spelled(text: str, spell: Callable[[Setting, str], str]) -> str:
         return match.group(0) if setting is None else spell(setting, match.group(2) or "")
 
     return _REFERENCE.sub(one, text) if "{" in text else text
+
+
+def begun_with(text: str, where: str, name: Callable[[Setting], str]) -> str:
+    """Lines that begin with `where: limits.rpm: `, which is how a job's problems are told, with the setting
+    called as where it was written."""
+
+    def one(match: re.Match[str]) -> str:
+        setting = _referred(match.group(1))
+        return match.group(0) if setting is None else f"{name(setting)}: "
+
+    return re.sub(rf"(?m)^{where}: ([a-z]+\.[a-z_]+): ", one, text)
 
 
 def as_key(setting: Setting, value: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchlab.job.setting import FILES, Asks, at_least, setting
+from batchlab.job.setting import MEDIA, Asks, at_least, setting
 
 ROWS = "rows"  # what a message calls input that has no path
 INSIDE = "::"  # between a file's path and what is meant inside of it: a sheet, a table, a query
@@ -19,7 +19,6 @@ class InputJob:
         "",
         flags="-i --input --input-file",
         unit="ROWS",
-        group=FILES,
         is_path=True,
         own_keyword="input",
         help="Prompts: .jsonl, .ndjson, .json, .csv, .tsv, .txt (also .gz, .zst, .bz2, .xz), .parquet, .arrow, "
@@ -80,6 +79,7 @@ class InputJob:
     allow_files_under: str | None = setting(
         None,
         flags="--allow-files-under",
+        group=MEDIA,
         unit="DIR",
         is_path=True,
         shown="none is read",

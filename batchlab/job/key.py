@@ -6,13 +6,17 @@ import os
 import stat
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, EndpointJob
 from batchlab.job.endpoint import is_private, is_this_machine
-from batchlab.job.presets import PRESETS, belongs, key_owner
+from batchlab.job.headers import FROM_ENV, is_authorization, split
+from batchlab.job.presets import PRESETS, key_owner
+
+SHORTEST_SECRET = 8
 
 
 class Secret:
@@ -33,6 +37,59 @@ class Secret:
     __str__ = __repr__
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header of the user's own, with its value.
+
+    Attributes:
+        is_secret: the value came from a variable, and is shown nowhere.
+        scheme: word that stands before the value, such as `Bearer`.
+    """
+
+    name: str
+    value: Secret
+    is_secret: bool
+    scheme: str = ""
+
+    @property
+    def text(self) -> str:
+        """What is sent."""
+        return f"{self.scheme} {self.value.reveal()}".strip()
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """What of it may be shown nowhere; a value too short to be a secret would be all over the answers."""
+        value = self.value.reveal()
+        return (value,) if self.is_secret and len(value) >= SHORTEST_SECRET else ()
+
+
+def find_headers(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> tuple[Header, ...]:
+    """The endpoint's own headers, with the values of the variables that they name.
+
+    Raises:
+        UsageError: a variable is not set, holds what no header can, belongs to another host, or its value
+            would travel unencrypted.
+    """
+    hostname = urlsplit(endpoint.base_url).hostname or ""
+    found = []
+    for line in endpoint.headers:
+        name, written = split(line)
+        named = FROM_ENV.fullmatch(written)
+        if named is None:
+            found.append(Header(name, Secret(written), is_secret=False))
+            continue
+        scheme, variable = named.groups()
+        _refuse_of_others(variable, hostname)
+        value = (environ.get(variable) or _key_in_env_files(endpoint.env_from, variable)[0] or "").strip()
+        if not value:
+            raise UsageError(f"{{endpoint.headers}} {name}: the variable {variable} is not set.")
+        if not value.isascii() or not value.isprintable():
+            raise UsageError(f"{{endpoint.headers}} {name}: {variable} holds what no header can carry.")
+        _refuse_in_the_open(endpoint)
+        found.append(Header(name, Secret(value), is_secret=True, scheme=scheme or ""))
+    return tuple(found)
+
+
 def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> Secret | None:
     """The key for an endpoint; None for one of the user's own that needs none.
 
@@ -44,7 +101,6 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
         return None
     url = urlsplit(endpoint.base_url)
     hostname = url.hostname or ""
-    loopback = is_this_machine(hostname)
     if endpoint.api_key_file:
         value: str | None = _key_in_file(Path(endpoint.api_key_file))
         source = endpoint.api_key_file
@@ -54,22 +110,19 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
     else:
         source = endpoint.api_key_env or endpoint.service.key_env
         if not source:
-            if is_private(hostname):
+            if is_private(hostname) or any(map(is_authorization, endpoint.headers)):
                 return None
             raise UsageError(
                 f"no API key named for {hostname}. "
                 "Pass {endpoint.api_key_env=NAME} (or {endpoint.api_key_file=FILE})."
             )
-        owner = key_owner(source)
-        if owner and not loopback and not belongs(hostname, owner):
-            raise UsageError(
-                f"{source} belongs to {owner} and is not sent to {hostname}. "
-                "Put that host's key in another variable and pass {endpoint.api_key_env=NAME}."
-            )
+        _refuse_of_others(source, hostname)
         value, shared = environ.get(source), ""
         if not value:
             value, shared = _key_in_env_files(endpoint.env_from, source)
         if not value and endpoint.service.free and not endpoint.api_key_env:
+            return None
+        if not value and not endpoint.api_key_env and any(map(is_authorization, endpoint.headers)):
             return None
         if not value and shared:
             raise UsageError(f"{shared}: holds {source}, and others can read it. Run: chmod 600 {shared}")
@@ -79,11 +132,28 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
                 + _other_key(endpoint, environ)
             )
     key = _checked(value or "", source)
-    if url.scheme == "http" and not loopback and not endpoint.allow_http:
+    _refuse_in_the_open(endpoint)
+    return key
+
+
+def _refuse_of_others(variable: str, hostname: str) -> None:
+    """Raises UsageError when the key in a well-known variable is not for that host."""
+    owner = key_owner(variable)
+    if owner and not is_this_machine(hostname) and not owner.owns(hostname):
+        raise UsageError(
+            f"{variable} belongs to {owner.host} and is not sent to {hostname}. "
+            "Put that host's key in another variable and pass {endpoint.api_key_env=NAME}."
+        )
+
+
+def _refuse_in_the_open(endpoint: EndpointJob) -> None:
+    """Raises UsageError when a secret would travel unencrypted to another machine."""
+    url = urlsplit(endpoint.base_url)
+    hostname = url.hostname or ""
+    if url.scheme == "http" and not is_this_machine(hostname) and not endpoint.allow_http:
         raise UsageError(
             f"the key would travel unencrypted to http://{hostname}. Use https, or {{endpoint.allow_http}}."
         )
-    return key
 
 
 def _other_key(endpoint: EndpointJob, environ: Mapping[str, str]) -> str:

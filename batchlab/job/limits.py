@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from batchlab.job.setting import MIB, at_least, not_negative, positive, setting
+from batchlab.job.setting import MACHINES, MIB, MONEY, at_least, not_negative, positive, setting
 from batchlab.job.values import deadline_s
 
 ENGINES = ("local", "processes", "ray")
@@ -67,6 +67,7 @@ class LimitsJob:
     engine: str | None = setting(
         None,
         flags="--engine",
+        group=MACHINES,
         unit="engine",
         choices=ENGINES,
         shown="local, or processes with {limits.processes}",
@@ -76,6 +77,7 @@ class LimitsJob:
     ray_address: str | None = setting(
         None,
         flags="--ray-address",
+        group=MACHINES,
         unit="HEAD:PORT",
         shown="RAY_ADDRESS, else this machine's, else one is started",
         help="Ray cluster for {limits.engine} ray, which needs pip install 'batchlab[ray]'.",
@@ -83,6 +85,7 @@ class LimitsJob:
     journal_flush_s: float = setting(
         5.0,
         flags="--journal-flush",
+        group=MACHINES,
         unit="TIME",
         check=at_least(MIN_FLUSH_S, " s"),
         help="With {limits.engine} ray and a {output.run_dir} at a URL: how often workers put their journals "
@@ -91,6 +94,7 @@ class LimitsJob:
     processes: int | str | None = setting(
         None,
         flags="--processes",
+        group=MACHINES,
         unit="N|auto",
         shown="1",
         help="Processes of this machine, or of each node with {limits.engine} ray, that share the run and all "
@@ -110,6 +114,7 @@ class LimitsJob:
     max_cost: float | None = setting(
         None,
         flags="--max-cost",
+        group=MONEY,
         unit="USD",
         check=positive,
         help="Never spend more, counting what is in flight; needs a known price.",
@@ -117,6 +122,7 @@ class LimitsJob:
     max_tokens_total: float | None = setting(
         None,
         flags="--max-tokens-total",
+        group=MONEY,
         unit="N",
         check=positive,
         help="Never use more tokens in all, counting what is in flight.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchlab.job.setting import ANSWERS, FILES, WATCHING, at_least, setting
+from batchlab.job.setting import MONEY, SCHEMA, WATCHING, at_least, setting
 from batchlab.job.values import listed_words
 
 SHARD_ROWS = 10_000  # ~8 MB parts at 800 B a row
@@ -31,7 +31,6 @@ class OutputJob:
         "",
         flags="--run-dir",
         unit="DIR",
-        group=FILES,
         is_path=True,
         complete="runs",
         shown="runs/NAME",
@@ -41,14 +40,12 @@ class OutputJob:
         None,
         flags="--remote",
         unit="URL",
-        group=FILES,
         help="Copy each finished part of the run directory to this URL.",
     )
     file: str | None = setting(
         None,
         flags="-o --output --output-file",
         unit="FILE",
-        group=FILES,
         is_path=True,
         own_keyword="output",
         help="Also write one .parquet, .csv or .jsonl file at the end, here or at a URL, or a Hugging Face data "
@@ -58,7 +55,6 @@ class OutputJob:
         None,
         flags="--to",
         unit="format",
-        group=FILES,
         choices=FORMATS,
         shown="by its ending; openai-batch for the .jsonl of a batch file",
         help="Format of the output.",
@@ -67,10 +63,14 @@ class OutputJob:
         None,
         flags="--errors",
         unit="FILE",
-        group=FILES,
         is_path=True,
         shown="beside the others",
         help="Where openai-batch puts the lines of failed rows.",
+    )
+    overwrite: bool = setting(
+        False,
+        flags="--overwrite",
+        help="Replace an output file that another program or run has written; what this run wrote is replaced anyway.",
     )
     csv_raw: bool = setting(
         False,
@@ -81,14 +81,14 @@ class OutputJob:
     expand: bool = setting(
         False,
         flags="--expand/--no-expand",
-        group=ANSWERS,
+        group=SCHEMA,
         help="Also a typed column for each top-level property of the schema.",
     )
     expand_prefix: str = setting(
         "",
         flags="--expand-prefix",
         unit="TEXT",
-        group=ANSWERS,
+        group=SCHEMA,
         help="Put before the names of those columns.",
     )
     shard_rows: int | None = setting(
@@ -102,6 +102,7 @@ class OutputJob:
     reuse: tuple[str, ...] = setting(
         (),
         flags="--reuse",
+        group=MONEY,
         unit="RUN",
         is_path=True,
         help="Take over the ok answers that another run has to identical requests, unpaid; repeatable.",
@@ -109,7 +110,13 @@ class OutputJob:
     dedupe: bool = setting(
         False,
         flags="--dedupe/--no-dedupe",
+        group=MONEY,
         help="Send identical requests once and copy the answer; only those with temperature 0 and for embeddings.",
+    )
+    accept_lost_parts: bool = setting(
+        False,
+        flags="--accept-lost-parts",
+        help="Ask again for rows whose paid results are gone from the run directory; their cost stays in its books.",
     )
     metrics_file: str | None = setting(
         None,
@@ -132,6 +139,14 @@ class OutputJob:
         flags="--otel",
         group=WATCHING,
         help="Send OpenTelemetry spans as the OTEL_* variables say; needs pip install 'batchlab[otel]'.",
+    )
+    on_end: str | None = setting(
+        None,
+        flags="--on-end",
+        unit="COMMAND",
+        group=WATCHING,
+        help="Run this by the shell when the run ends or stops: the summary is JSON on its standard input, "
+        "and in variables such as BATCHLAB_EXIT_CODE.",
     )
     fail_on: tuple[str, ...] = setting(
         (),

@@ -48,6 +48,7 @@ class Preset:
         key_env: variable that usually holds the key.
         host: the key's owner; the key is sent to this host and its subdomains only. None for a
             server of the user's own, whose key is optional.
+        hosts: others of the same owner.
         renamed: request parameter as users write it, to the name this service takes.
         key_header: header that carries the key; `Authorization` carries it as a Bearer token.
         stream_usage: whether `stream_options.include_usage` is understood.
@@ -67,6 +68,7 @@ class Preset:
     base_url: str | None
     key_env: str
     host: str | None = None
+    hosts: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     key_header: str = "Authorization"
     stream_usage: bool = True
@@ -77,6 +79,11 @@ class Preset:
     takes: Mapping[str, Span] = field(default_factory=dict)
     most_stops: int | None = None
     reasons_beyond_cap: bool = False
+
+    def owns(self, hostname: str) -> bool:
+        """Whether a host is one of the service's, or a subdomain of one."""
+        owners = (self.host, *self.hosts) if self.host else ()
+        return any(hostname == owner or hostname.endswith(f".{owner}") for owner in owners)
 
 
 _COMPLETION_CAP = {"max_tokens": "max_completion_tokens"}
@@ -206,6 +213,8 @@ PRESETS: Mapping[str, Preset] = {
             None,
             "AZURE_OPENAI_API_KEY",
             host="openai.azure.com",
+            # resources of AI Services and Foundry, and of the US government's cloud, have the same paths and key
+            hosts=("cognitiveservices.azure.com", "services.ai.azure.com", "openai.azure.us"),
             renamed=_COMPLETION_CAP,
             key_header="api-key",
             limits="requests and tokens a minute, by deployment; checked over 1 to 10 s",
@@ -251,20 +260,15 @@ PRESETS: Mapping[str, Preset] = {
 UNKNOWN = Preset("", None, "")
 
 
-def belongs(hostname: str, owner: str) -> bool:
-    """Whether a host is `owner` or one of its subdomains."""
-    return hostname == owner or hostname.endswith(f".{owner}")
-
-
 def preset_of(name: str | None, base_url: str) -> Preset:
     """The named preset, else the one whose host `base_url` has, else `UNKNOWN`."""
     if name is not None:
         return PRESETS[name]
     hostname = urlsplit(base_url).hostname or ""
-    hosted = (preset for preset in PRESETS.values() if preset.host and belongs(hostname, preset.host))
-    return next(hosted, UNKNOWN)
+    return next((preset for preset in PRESETS.values() if preset.owns(hostname)), UNKNOWN)
 
 
-def key_owner(variable: str) -> str | None:
-    """The host that the key in a well-known variable belongs to."""
-    return next((preset.host for preset in PRESETS.values() if preset.key_env == variable), None)
+def key_owner(variable: str) -> Preset | None:
+    """The service that the key in a well-known variable belongs to; None for one of the user's own."""
+    named = (preset for preset in PRESETS.values() if preset.key_env == variable and preset.host)
+    return next(named, None)

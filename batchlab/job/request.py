@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchlab.job.setting import (
-    ANSWERS,
-    ASKED,
+    MEDIA,
     MIB,
+    PROMPT,
+    SCHEMA,
     Asks,
     Setting,
     at_least,
@@ -31,7 +32,7 @@ PARAMETERS = (
         type=int,
         flags="--max-tokens",
         unit="N",
-        group=ASKED,
+        group=PROMPT,
         help="Most completion tokens a row.",
     ),
     Setting(
@@ -40,7 +41,7 @@ PARAMETERS = (
         type=float,
         flags="--temperature",
         unit="T",
-        group=ASKED,
+        group=PROMPT,
         help="Sampling temperature.",
     ),
     Setting(
@@ -49,7 +50,7 @@ PARAMETERS = (
         type=float,
         flags="--top-p",
         unit="P",
-        group=ASKED,
+        group=PROMPT,
         help="Nucleus sampling.",
     ),
 )
@@ -109,6 +110,11 @@ class RequestJob:
         is_path=True,
         help="Jinja2 template of the user message, instead of {request.prompt}.",
     )
+    same_prompt: bool = setting(
+        False,
+        flags="--same-prompt",
+        help="Send it although it uses no column, and all rows ask the same.",
+    )
     messages: list[dict[str, str]] = setting(
         list,
         unit="MESSAGES",
@@ -127,6 +133,7 @@ class RequestJob:
     image: list[str] = setting(
         list,
         flags="--image-column",
+        group=MEDIA,
         unit="COLUMN",
         read=columns,
         asks=Asks.IF_SET,
@@ -135,6 +142,7 @@ class RequestJob:
     audio: list[str] = setting(
         list,
         flags="--audio-column",
+        group=MEDIA,
         unit="COLUMN",
         read=columns,
         asks=Asks.IF_SET,
@@ -144,6 +152,7 @@ class RequestJob:
     image_detail: str | None = setting(
         None,
         flags="--image-detail",
+        group=MEDIA,
         unit="LEVEL",
         asks=Asks.IF_SET,
         shown="not sent",
@@ -152,6 +161,7 @@ class RequestJob:
     image_max_side: int | None = setting(
         None,
         flags="--image-max-side",
+        group=MEDIA,
         unit="PIXELS",
         check=at_least(1),
         asks=Asks.IF_SET,
@@ -161,6 +171,7 @@ class RequestJob:
     max_image_bytes: int = setting(
         20 * MIB,
         flags="--max-image-bytes",
+        group=MEDIA,
         unit="BYTES",
         check=at_least(1),
         help="Largest image, before base64; a larger one fails its row.",
@@ -168,6 +179,7 @@ class RequestJob:
     max_audio_bytes: int = setting(
         20 * MIB,
         flags="--max-audio-bytes",
+        group=MEDIA,
         unit="BYTES",
         check=at_least(1),
         help="Largest sound, before base64; a larger one fails its row.",
@@ -202,7 +214,7 @@ class RequestJob:
         flags="--schema",
         unit="FILE",
         is_path=True,
-        group=ANSWERS,
+        group=SCHEMA,
         asks=Asks.WITH_SCHEMA,
         help="JSON Schema that answers must fit: a file, or module:Model of a Pydantic model. Fills the column "
         "parsed.",
@@ -212,7 +224,7 @@ class RequestJob:
         None,
         flags="--schema-mode",
         unit="mode",
-        group=ANSWERS,
+        group=SCHEMA,
         choices=SCHEMA_MODES,
         asks=Asks.WITH_SCHEMA,
         shown="by service",
@@ -221,7 +233,7 @@ class RequestJob:
     schema_strict: bool | None = setting(
         None,
         flags="--schema-strict/--no-schema-strict",
-        group=ANSWERS,
+        group=SCHEMA,
         asks=Asks.WITH_SCHEMA,
         shown="where the schema allows it",
         help="Whether response_format says strict.",
@@ -230,7 +242,7 @@ class RequestJob:
         2,
         flags="--schema-retries",
         unit="N",
-        group=ANSWERS,
+        group=SCHEMA,
         check=not_negative,
         help="Correction turns for an answer that does not fit: the model is shown what is wrong.",
     )

@@ -23,24 +23,26 @@ Check: TypeAlias = "Callable[[Any], str | None]"  # what is wrong with a value, 
 MIB = 1024 * 1024
 
 # groups of settings
-FILES = "Input and output"
-ROWS = "How rows are read"
-ASKED = "What is asked"
-ANSWERS = "Answers that fit a schema"
+INPUT = "Input"
+PROMPT = "Prompt and parameters"
 ENDPOINT = "Endpoint"
-LIMITS = "Limits"
-PRICES = "Prices, in USD per 1M tokens"
-RESULTS = "Results"
+LIMITS = "Limits and retries"
+MONEY = "Money (prices in USD per 1M tokens)"
+OUTPUT = "Output"
+SCHEMA = "Answers that fit a schema"
+MEDIA = "Images, sounds and other files of rows"
+MACHINES = "Several processes and machines"
 WATCHING = "For machines that watch"
-GROUPS = (FILES, ASKED, ENDPOINT, LIMITS, PRICES, ANSWERS, ROWS, RESULTS, WATCHING)  # as --help has them
+# as --help has them
+GROUPS = (INPUT, PROMPT, ENDPOINT, LIMITS, MONEY, OUTPUT, SCHEMA, MEDIA, MACHINES, WATCHING)
 # the group of a section's settings that name none
 _SECTION_GROUPS = {
-    "input": ROWS,
+    "input": INPUT,
     "endpoint": ENDPOINT,
-    "request": ASKED,
+    "request": PROMPT,
     "limits": LIMITS,
-    "price": PRICES,
-    "output": RESULTS,
+    "price": MONEY,
+    "output": OUTPUT,
 }
 
 

@@ -73,6 +73,11 @@ class LeasedController:
         """What the lease says; after it has lapsed, that of nothing."""
         return self._lease
 
+    @property
+    def is_out(self) -> bool:
+        """Whether there is an outage, that this worker or another has met."""
+        return self._controller.is_out
+
     def why(self, now: float) -> str:
         """Why the window is what it is; of a lease that is short nothing is said."""
         return self._controller.why(now)

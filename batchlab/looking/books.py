@@ -18,6 +18,7 @@ from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.looking.opening import run_at, unchanged_input
 from batchlab.looking.report.cost import (
+    LOST,
     NUMBERS,
     WAYS,
     WORDS,
@@ -31,6 +32,7 @@ from batchlab.records import Shard
 from batchlab.remote.storage import filesystem, store_errors
 from batchlab.remote.urls import checked_url, is_url, scheme_of
 from batchlab.result_columns import RESULT_COLUMNS
+from batchlab.store.lost import lost_records
 from batchlab.store.parts import part_tables
 from batchlab.store.view import RunView
 
@@ -71,7 +73,7 @@ def cost_of(
     for path in paths:
         run = run_at(path)
         if run is not None:
-            frames.append(run_frame(run, by))
+            frames += [run_frame(run, by), *_lost_frame(run)]
             books.append(prices_of(run.manifest.job))
         else:
             frames.append(_foreign_frame(path, by, columns or {}))
@@ -126,6 +128,18 @@ def run_frame(run: RunView, by: Sequence[str] = (), *, more: Sequence[str] = ())
         named = plan.models[0] if len(plan.models) == 1 else "?"
         frame["model"] = frame["model"].fillna(job.request.model or named)
     return frame.assign(run=run.path.name)
+
+
+def _lost_frame(run: RunView) -> list[pd.DataFrame]:
+    """What a run has paid for results that were lost and given up; none when there are no such."""
+    sums = [record["totals"] for record in lost_records(run.layout)]
+    waste = ("attempts", "cut_off", "wasted_prompt_tokens", "wasted_completion_tokens")
+    rows = [
+        {name: getattr(one, name) for name in waste}
+        | {"status": LOST, "run": run.path.name, "cost_wasted_usd": one.wasted_usd}
+        for one in sums
+    ]
+    return [pd.DataFrame(rows)] if rows else []
 
 
 def input_table(run: RunView, shard: Shard, *, needed: bool) -> pa.Table:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from batchlab.looking.not_ok import Cause, what_to_do
 from batchlab.looking.phrases import changed_in_output, cost_text, counted, duration, notes, tokens_text
 from batchlab.run_end import RunSummary
 from batchlab.store.layout import PARTS
 
 
-def last_lines(summary: RunSummary, command: str) -> list[str]:
-    """What happened, what it cost, where it is, and what to type next."""
+def last_lines(
+    summary: RunSummary, command: str, why: Sequence[Cause] = (), max_tokens: int | None = None
+) -> list[str]:
+    """What happened, what it cost, where it is, and what to type next.
+
+    Args:
+        why: rows failed, the commonest cause first.
+        max_tokens: what answers were allowed, if that was the same for all.
+    """
     totals = summary.totals
     counts = [f"{totals.ok:,} ok"]
     counts += [
@@ -25,7 +35,7 @@ def last_lines(summary: RunSummary, command: str) -> list[str]:
     head = "stopped" if summary.stopped else "done"
     sent = f"{counted(summary.sent, 'request')} in {duration(summary.elapsed_s)}"
     lines = [f"{head}: {counted(summary.input_rows, 'row')} = {' + '.join(counts)} ({sent})"]
-    lines += notes(totals)
+    lines += notes(totals)[-1:] if totals.unknown_finish else []
     lines.append(f"tokens: {tokens_text(totals)}")
     lines.append(f"cost: {cost_text(totals)}")
     if totals.reused:
@@ -47,29 +57,20 @@ def last_lines(summary: RunSummary, command: str) -> list[str]:
         lines += changed_in_output(
             summary.run_dir, summary.output, quoted=summary.quoted_cells, nulled=summary.nulled_values
         )
-    return lines + _next_lines(summary, command)
+    if summary.stopped:
+        return [*lines, f"why: {summary.message}", f"to go on: {command}"]
+    return lines + what_to_do(summary, why, max_tokens) + _next_lines(summary)
 
 
 NEXT = "next: "  # before it there is room for an answer
 
 
-def _next_lines(summary: RunSummary, command: str) -> list[str]:
-    """Why it ended so, and what to type."""
+def _next_lines(summary: RunSummary) -> list[str]:
+    """What to look at, and why it ended so."""
     totals, lines = summary.totals, []
-    if summary.stopped:
-        return [f"why: {summary.message}", f"to go on: {command}"]
     if totals.failed or totals.invalid:
         only = ",".join(word for word in ("failed", "invalid") if getattr(totals, word))
         lines.append(f"{NEXT}batchlab show {summary.run_dir} --status {only}")
-    if totals.failed and totals.failed == totals.bad_input:
-        lines.append("the failed rows were never sent: error_message says what is wrong with each")
-    elif totals.failed:
-        lines.append(f"to ask again for failed rows: batchlab retry {summary.run_dir}")
-    if totals.invalid:
-        lines.append(
-            "invalid answers do not fit the schema (error_message says why); to ask again for them: "
-            f"batchlab retry {summary.run_dir} --only invalid"
-        )
     came = [f"{count:,} {word}" for word in summary.fail_on if (count := getattr(totals, word))]
     if came:
         lines.append(f"exit code {summary.exit_code}: fail_on names {' and '.join(came)}")

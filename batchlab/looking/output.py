@@ -12,6 +12,7 @@ from batchlab.inputs.requests import request_mode
 from batchlab.inputs.sources.opening import InputPlan, Source
 from batchlab.job import Job, output_format
 from batchlab.job.index import as_key, spelled
+from batchlab.looking import own_files
 from batchlab.looking.conditions import checked_statuses
 from batchlab.looking.export import STANDARD_OUTPUT, Exported, Target, export_tables
 from batchlab.looking.opening import open_run, unchanged_input
@@ -28,6 +29,7 @@ def export_run(
     to: str | None = None,
     errors: str | None = None,
     csv_raw: bool = False,
+    overwrite: bool = False,
     statuses: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> Exported:
@@ -38,6 +40,7 @@ def export_run(
         columns: names of the columns to write, in that order; all without any.
         to: one of `job.FORMATS`; by default what the name of `output` and the run's input say.
         errors: file for the lines of failed rows, with the format `openai-batch`.
+        overwrite: replace a file that the run did not write.
         csv_raw: as the setting; that of the run's job counts too.
     """
     run = open_run(path)
@@ -47,11 +50,16 @@ def export_run(
     wanted = checked_statuses(statuses)
     if columns and target.format == "openai-batch":
         raise UsageError("--columns: openai-batch has fields of its own; pass --to jsonl for columns.")
+    beside = (None if output == STANDARD_OUTPUT else output, errors)
+    if not overwrite:
+        own_files.refuse_others(run.path, beside)
 
     def tables() -> Iterator[pa.Table]:
         return picked(run_tables(run, source), statuses=wanted, columns=columns, prefix=target.prefix)
 
-    return export_tables(target, tables)
+    exported = export_tables(target, tables)
+    own_files.note(run.path, beside)
+    return exported
 
 
 def _target(
@@ -77,7 +85,11 @@ def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) ->
     output = job.output
     if output.file is None or summary.stopped in {StopReason.DISK, StopReason.INPUT}:
         return summary
+    if summary.stopped is not None and not summary.totals.answered:
+        return summary  # there is nothing to read in it
     try:
+        if not output.overwrite:  # it may have come while the run went on
+            own_files.refuse_others(run.path, (output.file, output.errors))
         written = export_tables(
             _target(
                 job,
@@ -95,6 +107,7 @@ def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) ->
         return dataclasses.replace(
             summary, stopped=StopReason.OUTPUT, message=spelled(str(error), as_key), exit_code=EXIT_STOPPED
         )
+    own_files.note(run.path, (output.file, output.errors))
     return dataclasses.replace(
         summary,
         output=output.file,

@@ -14,6 +14,7 @@ from batchlab.looking.stages import FRESH_S, Stage, current_standing, end_code, 
 from batchlab.progress.line import line_fields
 from batchlab.progress.speed import Rates
 from batchlab.run_state import RunState
+from batchlab.store.losses import find_losses, loss_text
 from batchlab.store.standing import Standing
 from batchlab.store.view import RunView
 
@@ -30,6 +31,7 @@ class Status:
         workers: who works on which shards, when several do; see `engines.foreman.roll`.
         standing: what its process says of its pace; None when none works, or it has not said yet.
         exit_code: what its end means; 0 while it runs.
+        losses: what is gone from its directory, and would be paid again; not looked for while it runs.
     """
 
     run_dir: str
@@ -41,6 +43,7 @@ class Status:
     stopped: str = ""
     standing: Standing | None = None
     exit_code: int = 0
+    losses: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """For a person."""
@@ -55,6 +58,7 @@ class Status:
             lines.append(f"now: {' · '.join(self.pace())}")
         lines.append(f"tokens: {tokens_text(totals)}")
         lines.append(f"cost: {cost_text(totals)}")
+        lines += [f"lost: {text}" for text in self.losses]
         if self.workers is not None:
             lines += _worker_lines(self.workers)
         lines += [f"failed with {name}: {count:,}" for name, count in self.errors.items()]
@@ -103,6 +107,7 @@ class Status:
                 "totals": self.state.totals.stated(),
                 "running_pid": self.running_pid,
                 "errors": dict(self.errors),
+                "losses": list(self.losses),
                 "workers": self.workers,
                 "pending": self.state.pending,
                 "stage": self.stage.value,
@@ -151,6 +156,7 @@ def _status(run: RunView, state: RunState, errors: Mapping[str, int]) -> Status:
         holder,
         errors,
         workers=run.roll() if holder else None,
+        losses=() if holder else tuple(loss_text(loss) for loss in find_losses(run)),
         stopped=last.ended.message if stage is Stage.STOPPED and last is not None and last.ended else "",
         standing=standing if standing is not None and standing.ended is None else None,
         exit_code=0 if stage is Stage.RUNNING else end_code(run, stage, state.totals),

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK, EXIT_STOPPED
 from batchlab.looking.opening import open_run
 from batchlab.store.verify import verify
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` says: lines for a person, and every problem found."""
+    """What `verify` says: lines for a person, every problem found, and the rows without a result."""
 
     lines: list[str]
     problems: list[str]
+    pending: int
+
+    @property
+    def exit_code(self) -> int:
+        """0 of a run that is finished and whole, so that `verify && upload` ships no half."""
+        if self.problems:
+            return EXIT_FAILED_ROWS
+        return EXIT_STOPPED if self.pending else EXIT_OK
 
 
 def verify_run(path: str) -> Verification:
@@ -33,6 +42,11 @@ def verify_run(path: str) -> Verification:
     problems = list(report.problems)
     if totals.rows + report.pending != plan.rows:
         problems.append(f"{plan.rows:,} rows in, but {totals.rows + report.pending:,} accounted for")
-    if not problems:
+    if not problems and report.pending:
+        lines.append(
+            f"whole so far: {totals.rows:,} of {plan.rows:,} rows have one state, {report.pending:,} are "
+            "pending; checksums and totals hold. The run is not finished: run the same command to go on"
+        )
+    elif not problems:
         lines.append("verified: every input row has exactly one state; checksums and totals hold")
-    return Verification(lines, problems)
+    return Verification(lines, problems, report.pending)

@@ -17,7 +17,7 @@ from batchlab.job.presets import PRESETS
 from batchlab.protocol.embeddings import ITEM_BYTES, vector_bytes
 from batchlab.protocol.limits import RateHeaders
 from batchlab.records import ChatRequest
-from batchlab.runner.endpoints import started_endpoints
+from batchlab.runner.endpoints import started_endpoints, unused_proxy
 
 PROMPT = "Reply with the word: ready"
 _QUESTION: Mapping[str, dict[str, object]] = {
@@ -51,6 +51,8 @@ def check_endpoint(job: Job) -> EndpointCheck:
             service = endpoint.job.service.name
             lines.append(f"endpoint: {endpoint.base_url}{f' ({service})' if service else ''}")
             lines.append(f"key: {'present' if endpoint.key else 'none needed'}")
+            if unused := unused_proxy(endpoint.job):
+                lines.append(unused)
             limits = "not stated"
             for stream in (False,) if job.request.task == "embeddings" else (False, True):
                 answer, line = asyncio.run(_one(job, endpoint, stream=stream))

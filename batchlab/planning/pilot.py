@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from batchlab.costs.forecast import Forecast, Measured, Stratum, forecast, strata
+from batchlab.costs.pilot_pace import seen_pace
 from batchlab.errors import EXIT_USAGE, UsageError
 from batchlab.inputs.plan import Planned
 from batchlab.inputs.requests import RowProblem
@@ -21,7 +22,7 @@ from batchlab.planning.preview import Preview, preview_and_plan
 from batchlab.records import Completion, Result
 from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.execute import execute
-from batchlab.runner.pilot_forecast import save_forecast
+from batchlab.runner.pilot_forecast import save_forecast, saved_forecast
 from batchlab.runner.run_options import RunOptions
 from batchlab.store.disk.files import atomic_write
 from batchlab.store.layout import Layout, is_run
@@ -76,6 +77,8 @@ def pilot(job: Job, rows: int, options: RunOptions) -> Pilot:
     path = Path(job.output.run_dir)
     found = {result.row_id: result for result in RunView.open(path).all_results() if result.row_id in sampled}
     made = _forecast(job, drawn, found, summary)
+    if not summary.sent and (before := saved_forecast(path, seen.content_hash)) is not None:
+        made = before  # its rows are done rows: how the provider took them was seen then
     save_forecast(path, made, seen.content_hash)
     return Pilot([seen.lines[0], *forecast_lines(made, drawn, found)], [], made, summary.exit_code)
 
@@ -134,7 +137,7 @@ def _forecast(job: Job, drawn: _Drawn, found: dict[int, Result], summary: RunSum
         drawn.strata,
         {row: _measured(result, together) for row, result in found.items()},
         concurrency=limits.concurrency,
-        window=limits.concurrency if not summary.limited else summary.window,
+        seen=seen_pace(_spans(found), summary.limited),
         rpm=limits.rpm * len(found) / max(1, len(together)) if limits.rpm else None,
         tpm=limits.tpm,
     )
@@ -148,6 +151,16 @@ def _forecast(job: Job, drawn: _Drawn, found: dict[int, Result], summary: RunSum
         made.duration_s,
         made.bound_by,
     )
+
+
+def _spans(found: Mapping[int, Result]) -> list[tuple[float, float]]:
+    """When each request of the sample was sent and answered."""
+    requests = {_request_of(result): result.timing for result in found.values()}
+    return [
+        (timing.finished_at - timing.latency_ms / 1_000, timing.finished_at)
+        for timing in requests.values()
+        if timing is not None
+    ]
 
 
 def _rows_together(found: Mapping[int, Result]) -> Counter[float | int]:

@@ -20,6 +20,8 @@ from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.sources.batch_lines import asked_texts, media_count
 from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
 from batchlab.job import Job
+from batchlab.job.parameter_names import misspelt_notes
+from batchlab.planning.refusals import refusals
 from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines, refuse_undedupable
 from batchlab.store.layout import Layout, is_run
 from batchlab.store.view import RunView
@@ -40,6 +42,9 @@ class Preview:
     estimate: Estimate | None
     done: int = 0
     content_hash: str = ""
+
+    def __repr__(self) -> str:
+        return "\n".join([*self.lines, *(f"problem: {problem}" for problem in self.problems)])
 
 
 def preview(job: Job, *, tokenizer: str | None = None) -> Preview:
@@ -121,6 +126,8 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
         known = prices.described(model, now, tier)
     hint = "; set [price] input and output to know the cost" if tariff is None else ""
     lines.append(f"price: {known}{hint}")
+    lines += misspelt_notes(job.request.params)
+    lines += [f"run would be refused: {problem}" for problem in refusals(job, planned)]
     return Preview(plan.rows, lines, [], forecast, done, plan.content_hash), planned, source
 
 

@@ -18,6 +18,7 @@ from batchlab.finite import strict_json
 from batchlab.progress.line import SEPARATOR, bar_fields, line_fields, line_within, tail
 from batchlab.progress.speed import Rates, Speed
 from batchlab.progress.terminal import columns, erased, is_dumb, width, with_trouble_in_red
+from batchlab.protocol.redact import printable, redact
 from batchlab.run_state import RunState
 
 __all__ = ["Progress", "conversation", "notebook_display", "open_progress"]
@@ -234,6 +235,8 @@ def _as_json(state: RunState) -> dict[str, Any]:
         "window": state.window,
         "in_flight": state.in_flight,
         "why": state.why,
+        "silent_s": round(state.silent_s, 1),
+        "last_error": printable(redact(state.attempts.last_error)),
         "elapsed_s": state.elapsed_s,
         "oldest": tail(state),
         "copied": totals.reused,

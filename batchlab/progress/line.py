@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from batchlab.progress.speed import Rates
 from batchlab.progress.terminal import width
-from batchlab.protocol.redact import printable
+from batchlab.protocol.redact import printable, redact
 from batchlab.run_state import RunState
 from batchlab.totals import Totals
 
 TAIL_ROWS, NAME_CHARS = 3, 40  # the oldest of the last rows are named, in so many characters
+ERROR_CHARS = 80  # of the last error
 TAIL_AGE_S = 5.0  # the last rows are named when the oldest is at least this old
 LONG_S = 600.0  # a run that takes longer has its end named by the clock
 SEPARATOR = " · "
@@ -45,7 +46,6 @@ def line_fields(state: RunState, rates: Rates) -> list[Field]:
     totals, left = state.totals, state.rows - state.saved
     saved = f"{state.saved:,}/{state.rows:,}"
     fields = [Field(saved, saved, _SAVED)]
-    failed = f"{totals.failed:,} failed" if totals.failed else ""
     others = {
         "truncated": totals.truncated,
         "filtered": totals.filtered,
@@ -55,15 +55,17 @@ def line_fields(state: RunState, rates: Rates) -> list[Field]:
         "retried": state.attempts.retried,
     }
     counts = [f"{totals.ok:,} ok", *(f"{count:,} {name}" for name, count in others.items() if count)]
-    fields.append(Field(", ".join(counts), failed, _FAILED if failed else _SPARE))
+    bad = ", ".join(f"{count:,} {name}" for name, count in others.items() if count and name != "retried")
+    fields.append(Field(", ".join(counts), bad, _FAILED if bad else _SPARE))
     if state.oldest and state.oldest[0][1] >= TAIL_AGE_S:
         rows = [f"{name} {clock_time(age)}" for name, age in tail(state)]
         fields.append(Field(f"waiting for {', '.join(rows)}", rows[0], _WAITING))
-    limit = f"limit {state.window}"
+    at_once = f"{state.window:,} at once"
     if state.why:
-        fields.append(Field(f"{limit} {state.why}", state.why.partition(" (")[0], _WHY))
+        waits = state.paused or state.silent_s > 0
+        fields.append(Field(state.why if waits else f"{at_once}, {state.why}", _short(state.why), _WHY))
     else:
-        fields.append(Field(limit, limit, _SPARE))
+        fields.append(Field(at_once, at_once, _SPARE))
     if rates.eta_s is not None and left > 0:
         end = time.strftime("%H:%M", time.localtime(time.time() + rates.eta_s))
         time_left = f"{clock_time(rates.eta_s)} left"
@@ -74,7 +76,15 @@ def line_fields(state: RunState, rates: Rates) -> list[Field]:
     fields.append(Field(rows_per_s, rows_per_s, _SPARE))
     tokens_per_s = f"{rates.tokens_per_s:,.0f} tokens/s"
     fields.append(Field(tokens_per_s, tokens_per_s, _SPARE))
+    error = state.attempts.last_error
+    if error and (state.why or totals.failed) and error not in state.why:
+        fields.append(Field(f"last error: {printable(redact(error), ERROR_CHARS)}", "", _SPARE))
     return fields
+
+
+def _short(why: str) -> str:
+    """Why it is slow, without the provider's own words."""
+    return why.partition(" (")[0].replace(" by the provider", "").replace(" for the provider", "")
 
 
 def line_within(fields: Sequence[Field], room: int | None, separator: str = SEPARATOR) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from batchlab.run_state import RunState
 
+PATIENCE_S = 5.0  # a pause without a row that takes longer leaves no pace to go by
 RATE_WINDOW_S = 30.0  # rows/s and tokens/s are those of the last half minute
 
 
@@ -14,7 +15,8 @@ RATE_WINDOW_S = 30.0  # rows/s and tokens/s are those of the last half minute
 class Rates:
     """Rows and tokens a second of late, the seconds left at that pace, and what all rows will cost.
 
-    `eta_s` and `final_cost_usd` are None while they are not known.
+    `eta_s` and `final_cost_usd` are None while they are not known; so is `eta_s` while nothing comes because
+    the provider does not answer: it would grow by the second.
     """
 
     rows_per_s: float
@@ -28,6 +30,7 @@ class Speed:
 
     def __init__(self) -> None:
         self._points: deque[tuple[float, int, int]] = deque()
+        self._came_at, self._saved = 0.0, -1  # when the last row came, and how many had
 
     def rates(self, state: RunState) -> Rates:
         totals = state.totals
@@ -35,10 +38,13 @@ class Speed:
         self._points.append((state.elapsed_s, state.saved, tokens))
         while len(self._points) > 2 and state.elapsed_s - self._points[0][0] > RATE_WINDOW_S:
             self._points.popleft()
+        if state.saved != self._saved:
+            self._came_at, self._saved = state.elapsed_s, state.saved
+        waits = state.silent_s > 0 or (state.paused and state.elapsed_s - self._came_at > PATIENCE_S)
         began, saved, tokens_then = self._points[0]
         seconds = state.elapsed_s - began
         if seconds <= 0:
             return Rates(0.0, 0.0, None, state.final_usd)
         rows = max(0.0, (state.saved - saved) / seconds)
-        eta = (state.rows - state.saved) / rows if rows else None
+        eta = (state.rows - state.saved) / rows if rows and not waits else None
         return Rates(rows, max(0.0, (tokens - tokens_then) / seconds), eta, state.final_usd)

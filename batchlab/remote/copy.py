@@ -1,7 +1,7 @@
 """A run's copy at a URL: run.json, checksums.log and the sealed parts, and what it is known to have.
 
-What is confirmed is noted in `uploaded.log`. A part is put where there is none; another version of it only
-when it is ours, of before failed rows were asked again.
+What is confirmed is noted in `uploaded.log`, which is copied, too: what it names must be there. A part is put
+where there is none; another version of it only when it is ours, of before failed rows were asked again.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from batchlab.store.journal import JournalScan, encode
 from batchlab.store.layout import (
     CHECKSUMS,
     HISTORY,
+    LOST,
     MANIFEST,
     PARTS,
     PREVIOUS,
+    UPLOADED,
     Layout,
     part_name,
     part_number,
@@ -109,8 +111,15 @@ class Copy:
             self._with_pieces.discard(index)
 
     def put_checksums(self) -> None:
-        """Brings checksums.log to the URL, as it is now."""
+        """Brings checksums.log to the URL, as it is now, and what was given up."""
         self._put_log(CHECKSUMS)
+        if self._layout.lost.exists():
+            self._put_log(LOST)
+
+    def put_uploaded(self) -> None:
+        """Tells there what has come there: of these parts none may be missing."""
+        if self._layout.uploaded.exists():
+            self._put_log(UPLOADED)
 
     def put_extras(self) -> None:
         """Brings there what is small, and nothing rests on."""
@@ -129,6 +138,10 @@ class Copy:
                 self.upload(path)
         self._depot.push_journals()
         self._with_pieces = {piece.shard for piece in self._depot.pieces()}
+
+    def came(self) -> set[str]:
+        """Names of the parts that have come to the URL, as a copy of its own `uploaded.log` says."""
+        return set(self._uploaded())
 
     def brought(self, index: int, digest: str) -> None:
         """A shard's part has come from there."""
@@ -152,7 +165,7 @@ class Copy:
         for file in below(f"{self.url}/{PARTS}"):
             move(str(file), f"{kept}/{PARTS}/{file.name}")
         self._depot.clear(lambda url, name: move(url, f"{kept}/{name}"))
-        for name in (CHECKSUMS, MANIFEST):
+        for name in (CHECKSUMS, UPLOADED, MANIFEST):
             with contextlib.suppress(NotThereError):
                 put_bytes(f"{kept}/{name}", get_bytes(f"{self.url}/{name}"))
 
@@ -165,10 +178,14 @@ class Copy:
         self._have[part] = digest
 
     def _uploaded(self) -> dict[str, str]:
-        """The digest with which each part was uploaded last."""
-        last: dict[str, str] = {}
-        with contextlib.suppress(FileNotFoundError):
-            for record in JournalScan(self._layout.uploaded).records():
-                if record.data.get("url") == self.url:
-                    last[str(record.data["part"])] = str(record.data["blake2b"])
-        return last
+        return uploaded_digests(self._layout, self.url)
+
+
+def uploaded_digests(layout: Layout, url: str) -> dict[str, str]:
+    """The digest with which each part was uploaded last, as `uploaded.log` of a directory says."""
+    last: dict[str, str] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for record in JournalScan(layout.uploaded).records():
+            if record.data.get("url") == url:
+                last[str(record.data.get("part"))] = str(record.data.get("blake2b"))
+    return last

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from batchlab.errors import BatchlabError, UsageError
+from batchlab.errors import BatchlabError, CorruptRun, UsageError
 from batchlab.remote.copy import Copy
 from batchlab.remote.depot import Depot, manifest_at
 from batchlab.remote.presence import Presence, refuse_live
@@ -28,8 +28,19 @@ from batchlab.remote.storage import NotThereError, StorageError, get_bytes, put_
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.checksums import ChecksumLog
 from batchlab.store.disk.files import atomic_write, private_dir
-from batchlab.store.layout import CHECKSUMS, DIRECTORIES, MANIFEST, Layout
+from batchlab.store.layout import (
+    CHECKSUMS,
+    DIRECTORIES,
+    LOST,
+    MANIFEST,
+    UPLOADED,
+    Layout,
+    part_key,
+    part_number,
+)
+from batchlab.store.losses import find_losses, give_up, loss_text
 from batchlab.store.manifest import Manifest, Ownership, write_manifest
+from batchlab.store.view import RunView
 from batchlab.totals import Totals
 
 MANY = 3  # parts that are left for the end: more take long enough to be announced
@@ -88,9 +99,9 @@ class Mirror:
     def bring(self, index: int) -> None:
         """See `Publisher`: what there is of the shard is in the run's directory."""
 
-    def note(self, part: str, digest: str, totals: Totals) -> None:
+    def note(self, part: str, digest: str, size: int, totals: Totals) -> None:
         """See `Publisher`."""
-        ChecksumLog(self._run).note(part, digest, totals)
+        ChecksumLog(self._run).note(part, digest, size, totals)
 
     def sealed(self, index: int) -> None:
         """See `Publisher`: the thread uploads the part."""
@@ -184,14 +195,27 @@ class Mirror:
         self._copy.put_extras()
         self._presence.end()
 
-    def restore(self, manifest: Manifest) -> int:
+    def bring_back(self, index: int) -> bool:
+        """Brings a shard's part into the directory, if the copy has it as it was noted.
+
+        Raises StorageError.
+        """
+        try:
+            return self._depot.bring_part(index) is not None
+        except CorruptRun:
+            return False
+
+    def restore(self, manifest: Manifest, *, accept: bool = False) -> int:
         """Makes the local directory from the copy, for a run that another machine began.
 
         Returns the number of sealed parts. run.json comes last: without it the directory is no
         run yet, and the next try starts over. Rows that workers of a cluster had are brought too.
 
+        Args:
+            accept: go on without parts that were there, and are lost.
+
         Raises:
-            UsageError: the store refuses; CorruptRun: a part is not the one that was uploaded.
+            UsageError: the store refuses, or a part is lost; CorruptRun: one is not that which was uploaded.
         """
         layout = Layout(self._run)
         with _as_usage():
@@ -202,17 +226,43 @@ class Mirror:
             self._depot.await_workers(self._say)
             with contextlib.suppress(NotThereError):
                 atomic_write(layout.checksums, get_bytes(f"{self.url}/{CHECKSUMS}"))
+            for name in (LOST, UPLOADED):
+                with contextlib.suppress(NotThereError):
+                    atomic_write(self._run / name, get_bytes(f"{self.url}/{name}"))
             found = self._depot.parts()
             for index in sorted(found):
                 digest = self._depot.bring_part(index)
                 if digest is not None:
                     self._copy.brought(index, digest)
             self.gather()
+            self._settle(manifest, accept=accept)
             mine = owned(manifest)
             # The URL first: a machine that dies in between has taken nothing over, but has told the other.
             put_bytes(f"{self.url}/{MANIFEST}", mine.to_bytes())
             write_manifest(self._run, mine)
         return len(found)
+
+    def _settle(self, manifest: Manifest, *, accept: bool) -> None:
+        """What another machine had, and has not come here, is given up; not what was at the URL, and is lost.
+
+        Raises UsageError.
+        """
+        run = RunView(self._run, manifest)
+        losses = find_losses(run)
+        came = {part_key(index) for name in self._copy.came() if (index := part_number(name)) is not None}
+        lost = [loss for loss in losses if loss.name in came]
+        if lost and not accept:
+            lines = [f"{self.url}: was there, and is lost; nothing was sent."]
+            lines += [f"  {loss_text(loss)}" for loss in lost[:MANY]]
+            lines.append(
+                "Restore it from a backup; or run the job with {output.accept_lost_parts} to ask its rows "
+                "again: what was paid stays in the books."
+            )
+            raise UsageError("\n".join(lines))
+        if losses:
+            give_up(run, losses)
+            for loss in losses:
+                self._say(f"not here: {loss_text(loss)}; asked again, and its cost stays in the books")
 
     def take_back(self) -> None:
         """Brings what workers of an earlier driver have left, once they can write no more.
@@ -258,6 +308,7 @@ class Mirror:
             for path in waiting:
                 self._presence.beat()
                 self._copy.upload(path)
+            self._copy.put_uploaded()
 
 
 def owned(manifest: Manifest, *, remote: str | None = None) -> Manifest:

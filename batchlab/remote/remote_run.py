@@ -13,16 +13,27 @@ from pathlib import Path
 from typing import Any, Self
 
 from batchlab.errors import UsageError
+from batchlab.remote.copy import uploaded_digests
 from batchlab.remote.depot import Depot, manifest_at
 from batchlab.remote.storage import NotThereError, RemoteFile, StorageError, get_bytes
+from batchlab.store.checksums import Noted
 from batchlab.store.disk.files import private_dir
-from batchlab.store.layout import CHECKSUMS, DIRECTORIES, HISTORY, MANIFEST, part_key
+from batchlab.store.layout import (
+    CHECKSUMS,
+    DIRECTORIES,
+    HISTORY,
+    LOST,
+    MANIFEST,
+    UPLOADED,
+    part_key,
+    part_number,
+)
 from batchlab.store.manifest import Manifest
 from batchlab.store.parts import PartFile
 from batchlab.store.standing import Standing
 from batchlab.store.view import RunView
 
-_COPIED = (CHECKSUMS, HISTORY)  # what is small, and read whole
+_COPIED = (CHECKSUMS, LOST, UPLOADED, HISTORY)  # what is small, and read whole
 
 
 class RemoteRun(RunView):
@@ -99,6 +110,20 @@ class RemoteRun(RunView):
     def last_standing(self) -> Standing | None:
         """See `RunView.last_standing`."""
         return super().last_standing() if self._driver is None else self._driver.last_standing()
+
+    def noted(self) -> Noted:
+        """What must be at the URL: a part that has come there. Others, and journals, are elsewhere."""
+        noted = super().noted()
+        came = uploaded_digests(self.layout, self.url)
+        noted.left.clear()
+        for name in [*noted.parts]:
+            if name not in came and part_number(name) not in self._numbers:
+                del noted.parts[name]
+        return noted
+
+    def part_sizes(self) -> dict[int, int | None]:
+        """See `RunView.part_sizes`."""
+        return dict.fromkeys(sorted(self._numbers))
 
     def _parts(self) -> set[int]:
         return self._numbers

@@ -133,13 +133,13 @@ class Segments:
         with self._io:
             self._pieces.flush(index)
 
-    def note(self, part: str, digest: str, totals: Totals) -> None:
+    def note(self, part: str, digest: str, size: int, totals: Totals) -> None:
         """A shard's part is about to be published here. Its journals are whole by now.
 
         Raises:
             RunStopped: the store takes nothing; the shard is not sealed.
         """
-        record = checksum_record(part, digest, totals)
+        record = checksum_record(part, digest, size, totals)
         self._insist(lambda: self.flush(part_number(part)))
         self._insist(lambda: self._depot.note(record))
         ChecksumLog(self._run).append(record)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
+
+from yarl import URL
 
 from batchlab.costs.pricing import price_book
+from batchlab.dispatch.http.proxies import proxy_for
 from batchlab.engines.endpoint import Endpoint
 from batchlab.errors import UsageError
-from batchlab.job import EndpointJob, Job
-from batchlab.job.key import Secret, find_key
+from batchlab.job import SELF_STARTED, EndpointJob, Job
+from batchlab.job.endpoint import is_this_machine
+from batchlab.job.key import Secret, find_headers, find_key
 
 
 @contextlib.contextmanager
@@ -22,9 +27,10 @@ def started_endpoints(job: Job) -> Iterator[list[Endpoint]]:
     with contextlib.ExitStack() as stack:
         # every key is looked for before anything starts
         keys = [find_key(endpoint) for endpoint in job.endpoint]
+        headers = [find_headers(endpoint) for endpoint in job.endpoint]
         yield [
-            stack.enter_context(_started(job, endpoint, key))
-            for endpoint, key in zip(job.endpoint, keys, strict=True)
+            replace(stack.enter_context(_started(job, endpoint, key)), headers=own)
+            for endpoint, key, own in zip(job.endpoint, keys, headers, strict=True)
         ]
 
 
@@ -59,3 +65,17 @@ def _started(job: Job, endpoint: EndpointJob, key: Secret | None) -> Iterator[En
                 model.stop()
         case _:
             yield Endpoint(endpoint, endpoint.base_url, key, prices)
+
+
+def unused_proxy(endpoint: EndpointJob) -> str:
+    """What to say of a proxy that the environment names for an endpoint, and that is not used; else ""."""
+    url = URL(endpoint.base_url)
+    if endpoint.host in SELF_STARTED or endpoint.trust_env or is_this_machine(url.host or ""):
+        return ""
+    proxy = proxy_for(url)
+    if proxy is None:
+        return ""
+    return (
+        f"proxy: {url.scheme.upper()}_PROXY names {proxy.url} for {url.host}, and is not used; "
+        "with trust_env requests go through it"
+    )

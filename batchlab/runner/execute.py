@@ -7,25 +7,31 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from batchlab.costs.pricing import price_book
 from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, Job, output_format
+from batchlab.job.parameter_names import misspelt_notes
+from batchlab.looking import own_files
 from batchlab.looking.cards import answer_line
 from batchlab.looking.export import Target, check_target
 from batchlab.looking.last_lines import NEXT, last_lines
+from batchlab.looking.not_ok import causes
 from batchlab.looking.output import write_output
 from batchlab.looking.show import first_answer
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import conversation, open_progress
 from batchlab.progress.terminal import with_trouble_in_red
+from batchlab.records import completion_cap
 from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.crews import refuse_cluster
 from batchlab.runner.descriptors import within_descriptors
-from batchlab.runner.endpoints import started_endpoints
+from batchlab.runner.endpoints import started_endpoints, unused_proxy
 from batchlab.runner.invocation import Invocation
 from batchlab.runner.mirroring import brought_up_to_date
+from batchlab.runner.on_end import tell
 from batchlab.runner.pilot_forecast import outcome_lines, saved_forecast
 from batchlab.runner.prepare import Prepared, prepare
 from batchlab.runner.run_options import DEFAULT, RunOptions
@@ -42,6 +48,8 @@ def execute(job: Job, options: RunOptions = DEFAULT) -> RunSummary:
     with watching(job, _speaker(options.quiet)) as watchers:
         summary = _execute(job, watchers, options)
         watchers.ended(summary)
+        if job.output.on_end and options.only is None:
+            tell(job.output.on_end, summary, watchers.message)
     return summary
 
 
@@ -58,8 +66,11 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
         for started in endpoints:
             if started.note:
                 say(f"endpoint: {started.note}")
+            if unused := unused_proxy(started.job):
+                say(unused)
         prepared = prepare(job, fresh=options.fresh, say=say)
         with contextlib.closing(prepared.store), contextlib.closing(prepared.source):
+            own_files.begin(prepared.store.path)
             reused = taken_over(prepared)
             if options.on_start is not None:
                 options.on_start(prepared.store)
@@ -76,6 +87,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
                 run.show(shown)
                 prepared.store.publisher.speak_by(run.message)
                 summary = run.to_end()
+            prepared.store.note_left()
             summary = brought_up_to_date(prepared.store, summary, say)
             is_pilot = options.only is not None and summary.stopped in {None, StopReason.PILOT}
             if not is_pilot:
@@ -84,9 +96,12 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
             if is_pilot:
                 return summary  # a pilot speaks for itself
             answer = _answer_of(prepared.store, summary, options)
+            failed = options.closing_lines and summary.stopped is None and summary.totals.failed
+            why = causes(prepared.store) if failed else []
     if not options.closing_lines:
         return summary
-    _say_end(summary, options, answer, say)
+    command = options.command or f"batchlab run (run directory {summary.run_dir})"
+    _say_end(last_lines(summary, command, why, _max_tokens(job, options)), options, answer, say)
     if summary.stopped is None:
         made = saved_forecast(prepared.store.path, prepared.plan.content_hash)
         compared = outcome_lines(made, summary.totals, summary.input_rows)
@@ -97,6 +112,13 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
     return summary
 
 
+def _max_tokens(job: Job, options: RunOptions) -> int | None:
+    """What answers were allowed, where the same for all."""
+    asked = options.retry.max_tokens if options.retry is not None else None
+    own = completion_cap(job.request.params) if job.input.row_params is None else None
+    return asked or own
+
+
 def _answer_of(run: RunView, summary: RunSummary, options: RunOptions) -> str:
     """One answer of a run that has finished, for who watches its end; "" if nobody does, or there is none."""
     if summary.stopped is not None or options.quiet or not options.closing_lines:
@@ -105,9 +127,9 @@ def _answer_of(run: RunView, summary: RunSummary, options: RunOptions) -> str:
     return answer_line(row, conversation()) if row is not None else ""
 
 
-def _say_end(summary: RunSummary, options: RunOptions, answer: str, say: Callable[[str], None]) -> None:
+def _say_end(lines: Sequence[str], options: RunOptions, answer: str, say: Callable[[str], None]) -> None:
     """Says the last lines, with an answer before what to type next: it is to be seen, and in no log."""
-    for line in last_lines(summary, options.command or f"batchlab run (run directory {summary.run_dir})"):
+    for line in lines:
         if answer and line.startswith(NEXT):
             _speaker(options.quiet)(answer)
             answer = ""
@@ -121,9 +143,20 @@ def _nothing_taken_over(_: Prepared) -> int:
 def _check_before(job: Job, say: Callable[[str], None]) -> None:
     """Says what is known of prices; raises UsageError for what can be refused without the input."""
     refuse_cluster(job)
-    output, asked = job.output, job.request.model
+    output = job.output
+    if not output.overwrite:
+        own_files.refuse_others(Path(output.run_dir), (output.file, output.errors))
     if output.file is not None and (to := output_format(output.file, output.to, batch=False)):
         check_target(Target(output.file, to))
+    for note in misspelt_notes(job.request.params):
+        say(note)
+    for line in refuse_unpayable(job):
+        say(line)
+
+
+def refuse_unpayable(job: Job) -> list[str]:
+    """What is to be said of unknown prices; raises UsageError when a cap or a hedge needs one."""
+    lines, asked = [], job.request.model
     for endpoint in job.endpoint:
         tariff, price_source = price_book(job, endpoint).find(asked)
         price = tariff.at(time.time()) if tariff is not None else None
@@ -137,7 +170,8 @@ def _check_before(job: Job, say: Callable[[str], None]) -> None:
             )
         if price is None and asked:
             at = f" at {endpoint.name}" if len(job.endpoint) > 1 else ""
-            say(f"price of {asked}{at}: unknown ({price_source}); the cost columns will be null")
+            lines.append(f"price of {asked}{at}: unknown ({price_source}); the cost columns will be null")
+    return lines
 
 
 def _say_unpriced(job: Job, models: Sequence[str], say: Callable[[str], None]) -> None:

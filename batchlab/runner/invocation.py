@@ -23,7 +23,7 @@ from batchlab.errors import (
     BatchlabError,
     UsageError,
 )
-from batchlab.job import SELF_STARTED, Job
+from batchlab.job import Job
 from batchlab.job.index import as_key, spelled
 from batchlab.looking.phrases import counted
 from batchlab.observe.facts import EndpointAddress, RunFacts
@@ -32,6 +32,7 @@ from batchlab.progress import Progress
 from batchlab.records import Completion, Shard
 from batchlab.run_end import RunStopped, RunSummary, StopReason, code_of
 from batchlab.run_state import RunState
+from batchlab.runner.asked_again import asked_again
 from batchlab.runner.crews import crew_for
 from batchlab.runner.first_rows import EarlyForecast, FirstRows
 from batchlab.runner.interrupt import Interrupt
@@ -95,12 +96,7 @@ class Invocation:
             job=work.job,
             before=work.before,
             addresses=tuple(EndpointAddress.of(at.job, at.base_url) for at in work.endpoints),
-            # the word that our own simulator takes for a key is none, and is in its name
-            secrets=tuple(
-                endpoint.key.reveal()
-                for endpoint in work.endpoints
-                if endpoint.key is not None and endpoint.job.host not in SELF_STARTED
-            ),
+            secrets=tuple(one for endpoint in work.endpoints for one in endpoint.secrets),
         )
 
     def opening_lines(self) -> list[str]:
@@ -110,6 +106,19 @@ class Invocation:
         lines = [schema.described()] if schema is not None else []
         if before := totals.rows - self._reused:
             lines.append(f"resuming: {before:,} of {counted(rows, 'row')} have a final result")
+        if self._options.retry is not None:
+            lines.append(asked_again(self._work, self._options.retry))
+        elif failed := totals.failed - totals.bad_input:
+            asked = "is" if failed == 1 else "are"
+            lines.append(
+                f"{counted(failed, 'row')} failed before, and {asked} asked again by "
+                f"batchlab retry {self._work.run.path} only"
+            )
+        if self._work.job.input.limit == rows:
+            lines.append(
+                f"the run has the first {counted(rows, 'row')} of the input; a start without the limit adds "
+                "the others, and pays for none of these again"
+            )
         if self._in_flight_before:
             count = counted(self._in_flight_before, "request")
             lines.append(f"an earlier run was cut off with {count} in flight, which may be billed twice")
@@ -263,8 +272,8 @@ def shards_to_run(store: LockedRun, shards: list[Shard], retry: AskAgain | None)
     sealed = store.sealed()
     if retry is None:
         return [shard for shard in shards if shard.index not in sealed]
-    failed = store.shards_with_failures()
-    return [shard for shard in shards if shard.index not in sealed or shard.index in failed]
+    wanted = store.shards_to_ask(retry)
+    return [shard for shard in shards if shard.index not in sealed or shard.index in wanted]
 
 
 def _stopped_by(error: BaseException) -> tuple[StopReason, str]:

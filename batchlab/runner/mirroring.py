@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from batchlab.errors import EXIT_INTERRUPTED, EXIT_STOPPED, BatchlabError, UsageError
 from batchlab.remote.mirror import Mirror, owned, problem_of
+from batchlab.remote.storage import StorageError
 from batchlab.remote.urls import local_dir_of
 from batchlab.run_end import RunStopped, RunSummary, StopReason
 from batchlab.store.disk.files import private_dir
 from batchlab.store.disk.run_lock import RunLock
 from batchlab.store.layout import is_run
 from batchlab.store.locked import LockedRun
+from batchlab.store.losses import Loss
 
 Say = Callable[[str], None]
 
 
-def taken_over(path: Path, url: str, say: Say) -> None:
+def taken_over(path: Path, url: str, say: Say, *, accept: bool = False) -> None:
     """Makes the run directory at `path` from its copy at `url`, if there is one.
 
     Its sealed parts are what another machine, or a lost directory, has left of the run.
 
     Raises:
-        UsageError: the store refuses, or another process is at the directory.
+        UsageError: the store refuses, a part is lost there and that is not accepted, or another process is
+            at the directory.
     """
     mirror = Mirror(path, url, say)
     manifest = mirror.manifest()
@@ -34,7 +37,7 @@ def taken_over(path: Path, url: str, say: Say) -> None:
     try:
         if is_run(path):
             return
-        parts = mirror.restore(manifest)
+        parts = mirror.restore(manifest, accept=accept)
     finally:
         lock.release()
     say(
@@ -57,6 +60,28 @@ def brought_home(store: LockedRun, say: Say) -> None:
     if theirs is not None and theirs.owner == store.manifest.owner:
         mirror.take_back()  # else `follow_at_url` refuses
         say(f"what workers had left at {url} is in {store.path}")
+
+
+def brought_back(store: LockedRun, losses: Sequence[Loss], say: Say) -> list[Loss]:
+    """Brings lost parts from the run's copy at a URL, as far as it has them. Returns what is lost still.
+
+    Raises UsageError: the store refuses.
+    """
+    url, left = store.manifest.remote, list(losses)
+    if url is None:
+        return left
+    mirror = Mirror(store.path, url, say)
+    theirs = mirror.manifest()
+    if theirs is None or theirs.owner != store.manifest.owner:
+        return left
+    for loss in losses:
+        try:
+            if loss.is_part and not (store.path / loss.name).exists() and mirror.bring_back(loss.shard):
+                left.remove(loss)
+                say(f"{store.path / loss.name} was gone; brought back from {url}")
+        except StorageError as error:
+            raise UsageError(f"{problem_of(error)}.") from error
+    return left
 
 
 def refuse_other_url(store: LockedRun, before: str | None, now: str | None) -> None:

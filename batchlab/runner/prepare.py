@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from batchlab.arrow import pa
 from batchlab.costs.pricing import price_book
 from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.engines.sizing import merged, planned_shard_rows
@@ -25,14 +26,16 @@ from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
 from batchlab.job import Job, default_run_dir
 from batchlab.job.index import as_key, spelled
+from batchlab.looking.phrases import counted
 from batchlab.records import ChatRequest, Row
 from batchlab.remote.urls import is_url
+from batchlab.runner.losses import settle_losses
 from batchlab.runner.mirroring import brought_home, follow_at_url, refuse_other_url, taken_over
 from batchlab.store.disk.files import private_dir
 from batchlab.store.generations import Generation
-from batchlab.store.layout import Layout, is_run
+from batchlab.store.layout import Layout, foreign_files, is_run
 from batchlab.store.locked import LockedRun
-from batchlab.store.manifest import Manifest
+from batchlab.store.manifest import FORMAT, Manifest, plan_digest
 
 SHOWN_PROBLEMS = 20
 SHOWN_CHARS = 500  # of a changed setting
@@ -59,14 +62,16 @@ def prepare(
         UsageError: the input has problems, the request settings changed without `fresh`, the
             directory is not writable or in use by another process. Nothing was sent.
     """
-    path = Path(job.output.run_dir)
+    path, accept = Path(job.output.run_dir), job.output.accept_lost_parts
+    # said of this invocation, not of those that go on from its run.json
+    job = dataclasses.replace(job, output=dataclasses.replace(job.output, accept_lost_parts=False))
     if job.output.remote is not None and not is_run(path):
-        taken_over(path, job.output.remote, say)
+        taken_over(path, job.output.remote, say, accept=accept)
     new = not is_run(path)
     if new:
         prepared = _created(job, path, say=say, on_scan=on_scan)
     else:
-        prepared = _reopened(job, path, fresh=fresh, say=say, on_scan=on_scan)
+        prepared = _reopened(job, path, fresh=fresh, accept=accept, say=say, on_scan=on_scan)
     try:
         follow_at_url(prepared.store, job.output.remote, say)
     except BaseException:  # whatever it is, neither the lock nor a refused run may stay behind
@@ -78,13 +83,20 @@ def prepare(
 
 
 def _reopened(
-    job: Job, path: Path, *, fresh: bool, say: Say, on_scan: Callable[[int, int | None], None] | None
+    job: Job,
+    path: Path,
+    *,
+    fresh: bool,
+    accept: bool,
+    say: Say,
+    on_scan: Callable[[int, int | None], None] | None,
 ) -> Prepared:
     store = LockedRun.open(path)
     try:
         if job.input.path == "-":
             spool_stdin(store.layout.stdin)
         brought_home(store, say)
+        settle_losses(store, accept=accept, say=say)
         source = source_of(job.input, store.layout.stdin)
         return _resumed(job, store, source, fresh=fresh, say=say, on_scan=on_scan)
     except BaseException:  # whatever it is, the lock must not stay behind; it goes on its way
@@ -95,6 +107,7 @@ def _reopened(
 def _created(
     job: Job, path: Path, *, say: Say, on_scan: Callable[[int, int | None], None] | None
 ) -> Prepared:
+    refuse_foreign_directory(job, path)
     piped, spool = job.input.path == "-", Layout(path).stdin
     if piped:
         private_dir(path)
@@ -113,6 +126,24 @@ def _created(
                 path.rmdir()
         raise
     return Prepared(store, source, plan, planned.ready_builder)
+
+
+def refuse_foreign_directory(job: Job, path: Path) -> None:
+    """Raises UsageError if a new run would begin among files that are somebody's."""
+    output = job.output
+    if path.is_file():
+        raise UsageError(
+            f"{path}: is a file, and a run is a directory. Pass {{output.run_dir}} with another name."
+        )
+    written = (output.file, output.errors, output.log_file, output.metrics_file)
+    own = {Path(name).absolute() for name in written if name and not is_url(name)}
+    foreign = [name for name in foreign_files(path) if (path / name).absolute() not in own]
+    if foreign:
+        more = f" and {len(foreign) - 1:,} more" if len(foreign) > 1 else ""
+        raise UsageError(
+            f"{path}: holds files that are no run's: {foreign[0]}{more}. "
+            f"Pass {{output.run_dir={path / 'run'}}}, or leave it out."
+        )
 
 
 def plan_or_refuse(
@@ -205,7 +236,7 @@ def _resumed(
             f"{store.path}: holds the answers for {before.input.path}. "
             f"Pass {{output.run_dir}} to name another directory for {job.input.path}."
         )
-    changed = _changed_settings(manifest.settings, job.request_settings())
+    changed = changed_settings(manifest.settings, job.request_settings())
     # The parts that exist were cut at this size; a new value counts for new runs only.
     job = dataclasses.replace(
         job,
@@ -218,20 +249,41 @@ def _resumed(
     if changed and not fresh and store.totals().rows:
         raise UsageError(_settings_refusal(store, changed, plan))
     same_input = _input_identity(before) == _input_identity(job)
-    if same_input and not changed and not job.reads_files and source.unchanged(plan):
+    noted = store.noted().plan  # unknown of an earlier version's run
+    intact = noted in (None, plan_digest(plan)) and (manifest.format == FORMAT or _fits(store, source))
+    if same_input and not changed and not job.reads_files and intact and source.unchanged(plan):
         refuse_unpriced(job, plan)
         builder = RequestBuilder(job, plan.columns)
         refuse_undedupable(job, builder)
         return Prepared(store, source, plan, builder)
     planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)
     generation, ownership = manifest.generation, manifest.ownership
-    if same_input and not changed and planned.plan.content_hash == plan.content_hash:
+    if not intact:
+        say(f"{store.path}: the plan in run.json cannot be gone on with; the input was read again")
+    is_same = planned.plan.content_hash == plan.content_hash if intact else plan_digest(planned.plan) == noted
+    if same_input and not changed and is_same:
         # the same rows in a touched or moved file
         store.write_manifest(Manifest.of(job, planned.plan, generation=generation, ownership=ownership))
     else:
         manifest = Manifest.of(job, planned.plan, generation=generation + 1, ownership=ownership)
         _new_generation(store, source, planned, manifest, say)
     return Prepared(store, source, planned.plan, planned.ready_builder)
+
+
+def _fits(store: LockedRun, source: Source) -> bool:
+    """Whether the rows that are left can be written as a plan of an earlier format says.
+
+    Found out before they are paid: an earlier version read some values otherwise.
+    """
+    plan, sealed = store.manifest.plan, store.sealed()
+    try:
+        if source.unchanged(plan):
+            for shard in plan.shards:
+                if shard.index not in sealed:
+                    source.table(shard, plan)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def _is_other_file(before: str, now: str) -> bool:
@@ -248,7 +300,7 @@ def _input_identity(job: Job) -> tuple[Any, ...]:
     return (own.id, own.delimiter, own.quotes, own.encoding, own.limit, *columns)
 
 
-def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """(name, before, now) of the settings that differ."""
     rows = []
     for name in sorted(before.keys() | now.keys()):
@@ -297,10 +349,33 @@ def _new_generation(store: LockedRun, source: Source, planned: Planned, manifest
                 _requests(source.rows(shard, plan), builder),
                 partial(source.table, shard, plan),
             )
-        kept = generation.kept
+        generation.compare()
+        was_whole = store.totals().rows >= store.manifest.plan.rows
         generation.commit()
-    left = plan.rows - kept
-    say(f"the job changed: {kept:,} of {plan.rows:,} rows are answered and kept; {left:,} to send")
+    for line in _changes(
+        generation, plan.rows, was_whole=was_whole, is_limited=manifest.job.input.limit is not None
+    ):
+        say(line)
+
+
+def _changes(generation: Generation, rows: int, *, was_whole: bool, is_limited: bool) -> list[str]:
+    """What a changed job keeps, and what is to be sent for it."""
+    kept, failed, edited = generation.kept, generation.failed, generation.edited
+    left = rows - kept - failed
+    others = [(left - edited, "new" if was_whole else "new or not sent yet"), (edited, "edited")]
+    kinds = ", ".join(f"{count:,} {word}" for count, word in others if count)
+    lines = [
+        f"the job changed: {kept:,} of {rows:,} rows are answered and kept; {left:,} to send"
+        + (f" ({kinds})" if kinds else "")
+        + (f"; {failed:,} failed before" if failed else "")
+    ]
+    if gone := generation.gone:
+        why = f"beyond the {rows:,} of the limit" if is_limited else "no longer in the input"
+        lines.append(
+            f"{counted(gone, 'answered row')} {why}: kept in previous/, and when the input has such rows "
+            "again, nothing is paid for them"
+        )
+    return lines
 
 
 def _requests(rows: Iterator[Row], builder: RequestBuilder) -> Iterator[ChatRequest]:

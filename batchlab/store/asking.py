@@ -4,29 +4,56 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from batchlab.protocol.outcomes.table import TABLE
 from batchlab.records import Completion, Result
+from batchlab.totals import Totals
+
+ANSWERS = ("truncated", "filtered", "empty", "invalid")  # that were paid for, and are asked again when named
+_ERROR_CLASSES = sorted(
+    {line.error_class for line in TABLE} | {"bad_input", "client_error", "dimensions", "refusal", "schema"}
+)
+_STATUSES = range(100, 600)
 
 
 @dataclass(frozen=True, slots=True)
 class AskAgain:
-    """A rule over failed and invalid results; one of `RetryRule`.
+    """A rule over results that are not good answers; one of `RetryRule`.
 
     Attributes:
-        only: failures with one of these error classes or statuses; when empty, all that were sent.
-            A malformed input line was not: it would fail the same way. An answer that does not fit
-            the schema was paid for; it is asked again, and then counts as waste, only if `only` has
-            `invalid` or its error class.
+        only: kinds of answers, of `ANSWERS`, and failures by error class or HTTP status; when empty, all
+            failures that were sent. A malformed input line was not: it would fail the same way.
         retryable: failures by the provider's trouble, and no others.
+        max_tokens: what these rows are asked with, instead of the run's own.
     """
 
     only: tuple[str, ...] = ()
     retryable: bool = False
+    max_tokens: int | None = None
 
     def __call__(self, result: Result) -> bool:
         if isinstance(result, Completion):
-            return not self.retryable and ("invalid" in self.only or result.error_class in self.only)
+            return not self.retryable and (result.status in self.only or result.error_class in self.only)
         if self.retryable:
             return result.retryable
         if self.only:
             return result.error_class in self.only or str(result.error_code) in self.only
         return result.error_class != "bad_input"
+
+    def may_be_among(self, totals: Totals) -> bool:
+        """Whether rows with these totals may have one to ask again."""
+        if any(getattr(totals, word) for word in ANSWERS if word in self.only):
+            return True
+        names_failures = not self.only or any(word not in ANSWERS for word in self.only)
+        return names_failures and bool(totals.failed or totals.invalid)
+
+
+def unknown_word(only: tuple[str, ...]) -> str | None:
+    """What is wrong with the words of a retry; None when each may name rows."""
+    for word in only:
+        known = word in ANSWERS or word in _ERROR_CLASSES or (word.isdigit() and int(word) in _STATUSES)
+        if not known:
+            return (
+                f"no rows are called {word!r}. The words are {', '.join(ANSWERS)}, "
+                f"HTTP statuses such as 429, and the error classes {', '.join(_ERROR_CLASSES)}."
+            )
+    return None

@@ -9,17 +9,19 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
 from batchlab.arrow import pa
-from batchlab.records import ChatRequest, Completion, Shard
-from batchlab.store.disk.files import atomic_write, fsync_dir, private_dir
+from batchlab.records import ChatRequest, Completion, Failure, Result, Shard
+from batchlab.store.checksums import ChecksumLog, plan_record
+from batchlab.store.disk.files import fsync_dir, private_dir
 from batchlab.store.journal import decode, result_of, result_record
 from batchlab.store.layout import DIRECTORIES, Layout
 from batchlab.store.locked import LockedRun
-from batchlab.store.manifest import Manifest
+from batchlab.store.manifest import Manifest, plan_digest
 from batchlab.store.view import RunView
 from batchlab.store.working import WorkingRun
 
@@ -29,6 +31,9 @@ class Generation:
 
     Attributes:
         kept: rows whose answer is taken over.
+        failed: rows that had failed, and whose request is unchanged: they stay so until a retry.
+        edited: other rows, of whose names one had a result to another request. Known from `compare` on.
+        gone: rows of the generation before that were answered, and are not among these any more; as well.
     """
 
     def __init__(self, run: LockedRun, manifest: Manifest) -> None:
@@ -38,26 +43,27 @@ class Generation:
         self._committed = False
         self._next: WorkingRun | None = None
         self._answers: sqlite3.Connection | None = None
-        self.kept = 0
+        self.kept = self.failed = self.edited = self.gone = 0
 
     def __enter__(self) -> Self:
         shutil.rmtree(self._layout.root, ignore_errors=True)
         private_dir(self._layout.root)
         for name in DIRECTORIES:
             private_dir(self._layout.root / name)
-        atomic_write(self._layout.checksums, b"")
+        ChecksumLog(self._layout.root).append(plan_record(plan_digest(self._manifest.plan)))
         self._next = WorkingRun(self._layout.root, self._manifest)
         # On disk, because a changed input may be as large as the data set; temporary, so not synced.
         self._answers = sqlite3.connect(self._layout.answers, isolation_level=None)
         self._answers.execute("PRAGMA journal_mode=OFF")
         self._answers.execute("PRAGMA synchronous=OFF")
         self._answers.execute(
-            "CREATE TABLE answer (hash BLOB, sent INTEGER, record BLOB, "
+            "CREATE TABLE answer (hash BLOB, sent INTEGER, record BLOB, name TEXT, is_of_now INTEGER, "
             "used INTEGER DEFAULT 0, UNIQUE (hash, sent))"
         )
+        self._answers.execute("CREATE TABLE other (name TEXT)")
         self._answers.execute("BEGIN")
         self._answers.executemany(
-            "INSERT OR IGNORE INTO answer (hash, sent, record) VALUES (?, ?, ?)", self._old_answers()
+            "INSERT OR IGNORE INTO answer VALUES (?, ?, ?, ?, ?, 0)", self._old_answers()
         )
         self._answers.execute("CREATE INDEX by_hash ON answer (hash, used)")
         return self
@@ -86,13 +92,31 @@ class Generation:
         opened = self._next.open_shard(shard)
         for request in requests:
             answer = self._take(request.request_hash)
-            if answer is not None:
-                opened.append(dataclasses.replace(answer, row_id=request.row_id, custom_id=request.custom_id))
+            if answer is None:
+                self._note(request.custom_id)
+                continue
+            opened.append(dataclasses.replace(answer, row_id=request.row_id, custom_id=request.custom_id))
+            if isinstance(answer, Failure):
+                self.failed += 1
+            else:
                 self.kept += 1
         if opened.complete:
             opened.seal(input_table())
         else:
             opened.close()
+
+    def compare(self) -> None:
+        """Finds out what became of the rows that are not kept, once all shards are added."""
+        assert self._answers is not None, "used outside its context"
+        self._answers.execute("CREATE INDEX by_name ON answer (name, used)")
+        self.edited = self._count(
+            "SELECT count(*) FROM other WHERE "
+            "EXISTS (SELECT 1 FROM answer WHERE answer.name = other.name AND used = 0)"
+        )
+        self.gone = self._count(
+            "SELECT count(*) FROM answer WHERE used = 0 AND sent >= 0 AND is_of_now "
+            "AND name NOT IN (SELECT name FROM other)"
+        )
 
     def commit(self) -> None:
         """Makes this the run's generation."""
@@ -106,22 +130,45 @@ class Generation:
         self._run.take_next(self._manifest)
         self._committed = True
 
-    def _old_answers(self) -> Iterator[tuple[bytes, int, bytes]]:
-        """Answers of this and of earlier generations, the newest first.
+    def _old_answers(self) -> Iterator[tuple[bytes, int, bytes, str, bool]]:
+        """Answers of this and of earlier generations, the newest first; then the failures.
 
         An answer that several generations hold is told by when its request was sent (µs), and
-        counts once.
+        counts once. A failure has no such time: it counts as often as in the newest generation that
+        knows the request.
         """
         layout = self._run.layout
         runs: list[RunView] = [self._run]
         runs += [RunView.open(layout.previous(number)) for number in layout.generations_before()]
+        failures: list[tuple[bytes, int, bytes, str, bool]] = []
+        known: set[bytes] = set()  # requests that have failed in a newer generation
         for run in runs:
+            is_of_now, found = run is self._run, Counter[bytes]()
             for result in run.all_results():
-                if isinstance(result, Completion) and result.request_hash:
+                asked = result.request_hash
+                if not asked:
+                    continue
+                if isinstance(result, Completion):
                     sent_us = round(result.timing.started_at * 1e6)
-                    yield result.request_hash, sent_us, result_record(result)
+                    yield asked, sent_us, result_record(result), result.custom_id, is_of_now
+                elif asked not in known:
+                    found[asked] += 1
+                    record = result_record(result)
+                    failures.append((asked, -found[asked], record, result.custom_id, is_of_now))
+            known |= found.keys()
+        yield from failures
 
-    def _take(self, request_hash: bytes) -> Completion | None:
+    def _note(self, name: str) -> None:
+        """A row of that name has no answer to its request."""
+        assert self._answers is not None, "used outside its context"
+        self._answers.execute("INSERT INTO other VALUES (?)", (name,))
+
+    def _count(self, query: str) -> int:
+        assert self._answers is not None, "used outside its context"
+        (count,) = self._answers.execute(query).fetchone()
+        return int(count)
+
+    def _take(self, request_hash: bytes) -> Result | None:
         assert self._answers is not None, "used outside its context"
         found = self._answers.execute(
             "UPDATE answer SET used = 1 WHERE rowid = "
@@ -129,5 +176,4 @@ class Generation:
             (request_hash,),
         ).fetchall()
         data = decode(found[0][0]) if found else None
-        result = result_of(data) if data is not None else None
-        return result if isinstance(result, Completion) else None
+        return result_of(data) if data is not None else None

@@ -5,7 +5,8 @@ a short one; being text, `cut -d' ' -f3-` recovers the JSON by hand.
 
     {"t": "sent", "row": 7, "attempt": 1}        a request left; "rows": [7, 8] when it carried several
     {"t": "back", "row": 7, "usage": {...}, "usd": 0.1}  it came back without a final result
-    {"t": "completion" | "failure", "v": {...}}  the row's final result
+    {"t": "completion" | "failure", "v": {...}}  the row's final result; with "retried": true it takes the
+                                                 place of a cut off, filtered or empty answer
 """
 
 from __future__ import annotations
@@ -65,8 +66,12 @@ def back_together_record(row_ids: Sequence[int]) -> bytes:
     return encode(orjson.dumps({"t": "back", "rows": row_ids}))
 
 
-def result_record(result: Result) -> bytes:
-    """The row's final result. Raises TypeError when it holds what JSON cannot; see `storable`."""
+def result_record(result: Result, *, retried: bool = False) -> bytes:
+    """The row's final result. Raises TypeError when it holds what JSON cannot; see `storable`.
+
+    Args:
+        retried: it takes the place of an answer that the row has.
+    """
     kind = "failure"
     if isinstance(result, Completion):
         kind, usage = "completion", result.reply.usage
@@ -79,7 +84,8 @@ def result_record(result: Result) -> bytes:
             or (usage.reasoning_tokens or 0) > MAX_COUNT
         ):
             raise TypeError("a count beyond 64 bits")  # JSON would hold some that no part can
-    return encode(orjson.dumps({"t": kind, "v": result}, default=_hex))
+    record = {"t": kind, "v": result, "retried": True} if retried else {"t": kind, "v": result}
+    return encode(orjson.dumps(record, default=_hex))
 
 
 def _hex(value: object) -> str:
@@ -145,6 +151,11 @@ class Record:
     length: int
     data: dict[str, Any]
 
+    @property
+    def is_retried(self) -> bool:
+        """Whether its result takes the place of an answer that its row has had."""
+        return self.data.get("retried") is True
+
 
 @dataclass(slots=True)
 class JournalScan:
@@ -198,8 +209,13 @@ def decode(line: bytes) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def repaired_records(path: Path) -> Iterator[Record]:
+def repaired_records(
+    path: Path, *, lost: str = "rows whose record was lost will be asked, and paid, once more"
+) -> Iterator[Record]:
     """A journal's good records. A torn tail is cut off; damage before a good record is set aside.
+
+    Args:
+        lost: what becomes of a record that was lost.
 
     Raises:
         CorruptRun: after the last record, when there was damage that no crash leaves behind. The
@@ -217,8 +233,7 @@ def repaired_records(path: Path) -> Iterator[Record]:
         where = ", ".join(f"{length} bytes at {offset}" for offset, length in scan.damaged[:5])
         raise CorruptRun(
             f"{path}: damaged ({where}), and not as a crash would leave it. "
-            f"The damaged file is kept as {kept.name}. Run the same command again to go on: "
-            "rows whose record was lost will be asked, and paid, once more."
+            f"The damaged file is kept as {kept.name}. Run the same command again to go on: {lost}."
         )
     if scan.torn_bytes:
         file = AppendFile(path)

@@ -4,7 +4,9 @@
     lock                 who works here now (`disk.run_lock`)
     journal/             one file a shard and attempt; deleted when the shard is sealed (`journal`)
     completions/         one Parquet part a sealed shard, named by its number (`parts`)
-    checksums.log        each part's BLAKE2b and totals, written before the part is published (`checksums`)
+    checksums.log        each part's BLAKE2b and totals, written before the part is published, and what else
+                         must be there (`checksums`)
+    lost.log             what is gone all the same, and was given up (`lost`)
     ballast              space set aside for answers in flight when the disk is full (`disk.ballast`)
     stdin.jsonl          what came through standard input
     input-HASH.parquet   rows that a program held (.jsonl where they are no table)
@@ -12,6 +14,7 @@
     standing.json        how it stands, every second, and how it ended (`standing`)
     pilot.json           the sample that a pilot sent
     forecast.json        what it said of the whole run
+    written.json         the files beside the directory that it has written (`looking.own_files`)
     report.html          the page of `batchlab report`
     workers.json         who works on the shards, while several processes or machines do
     workers/NAME.lock    held by a worker of a cluster as long as it lives (`disk.fence`)
@@ -40,6 +43,8 @@ from pathlib import Path
 
 MANIFEST = "run.json"
 CHECKSUMS = "checksums.log"
+LOST = "lost.log"
+UPLOADED = "uploaded.log"
 HISTORY = "history.jsonl"
 REPORT = "report.html"
 JOURNALS, PARTS = "journal", "completions"
@@ -49,6 +54,10 @@ TOKEN = "token"  # noqa: S105 - the name of a file
 SIGN, RECORDS = "lease.json", "checksums"  # at a URL only
 
 DIRECTORIES = (JOURNALS, PARTS)  # that every run has
+# what may be in a run directory before the run is: rows that were put there, and what a crash left
+_BEFORE_A_RUN = re.compile(
+    r"lock|journal|completions|workers|next|ready|previous|stdin\.jsonl|input-[0-9a-f]+\.\w+|[\w.-]+\.tmp|\..*"
+)
 OF_A_GENERATION = (*DIRECTORIES, CHECKSUMS)  # what a new one replaces, beside run.json
 
 _PART = re.compile(r"part-(\d+)\.parquet")
@@ -64,7 +73,9 @@ def part_name(index: int) -> str:
 def part_number(name: str) -> int | None:
     """The shard whose part has that file name; None for another file."""
     found = _PART.fullmatch(name)
-    return None if found is None else int(found[1])
+    if found is None or name != part_name(int(found[1])):
+        return None
+    return int(found[1])
 
 
 def part_numbers(names: Iterable[str]) -> set[int]:
@@ -115,7 +126,8 @@ class JournalName:
         found = _JOURNAL.fullmatch(file_name)
         if found is None:
             return None
-        return cls(int(found[1]), int(found[2]), found[3] or "", int(found[4] or 0))
+        name = cls(int(found[1]), int(found[2]), found[3] or "", int(found[4] or 0))
+        return name if name.file_name == file_name else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +162,11 @@ class Layout:
         return self.root / CHECKSUMS
 
     @property
+    def lost(self) -> Path:
+        """The log of what is gone and was given up."""
+        return self.root / LOST
+
+    @property
     def ballast(self) -> Path:
         """The space set aside."""
         return self.root / "ballast"
@@ -180,6 +197,11 @@ class Layout:
         return self.root / "forecast.json"
 
     @property
+    def written(self) -> Path:
+        """Which files beside the directory are the run's."""
+        return self.root / "written.json"
+
+    @property
     def roll(self) -> Path:
         """Who works on the shards, for other processes to show."""
         return self.root / "workers.json"
@@ -202,7 +224,7 @@ class Layout:
     @property
     def uploaded(self) -> Path:
         """What the copy at a URL is known to have."""
-        return self.root / "uploaded.log"
+        return self.root / UPLOADED
 
     @property
     def attempt(self) -> Path:
@@ -292,3 +314,11 @@ class Layout:
 def is_run(path: Path) -> bool:
     """Whether there is a run in a directory."""
     return Layout(path).manifest.is_file()
+
+
+def foreign_files(path: Path) -> list[str]:
+    """Names in a directory that is to hold a new run, and that no run has put there; none where it is not."""
+    try:
+        return sorted(entry.name for entry in path.iterdir() if not _BEFORE_A_RUN.fullmatch(entry.name))
+    except OSError:
+        return []

@@ -11,11 +11,12 @@ from typing import Any, Self
 from batchlab.errors import UsageError
 from batchlab.records import Shard
 from batchlab.run_end import RunStopped
-from batchlab.store.checksums import ChecksumLog
+from batchlab.store.checksums import ChecksumLog, left_record, plan_record
 from batchlab.store.disk.files import disk_errors, moved, private_dir
 from batchlab.store.disk.run_lock import RunLock
 from batchlab.store.layout import DIRECTORIES, is_run
-from batchlab.store.manifest import Manifest, read_manifest, write_manifest
+from batchlab.store.lost import lost_totals
+from batchlab.store.manifest import Manifest, plan_digest, read_manifest, write_manifest
 from batchlab.store.publisher import Here, RunPublisher
 from batchlab.store.shard import OpenShard, RetryRule
 from batchlab.store.swap import finish_swap, swap_in, swap_pending
@@ -90,6 +91,8 @@ class LockedRun(WorkingRun):
         if swap_pending(self.path):
             finish_swap(self.path)
             self.manifest = read_manifest(self.path)
+        for name in DIRECTORIES:  # a copy may have left out the empty ones
+            private_dir(self.path / name)
         for leftover in self.layout.leftovers():
             leftover.unlink()
         ChecksumLog(self.path).repair()
@@ -116,6 +119,9 @@ class LockedRun(WorkingRun):
         """Replaces run.json. Raises RunStopped (disk)."""
         write_manifest(self.path, manifest)
         self.manifest = manifest
+        digest = plan_digest(manifest.plan)
+        if self.noted().plan != digest:
+            ChecksumLog(self.path).append(plan_record(digest))
 
     def take_next(self, manifest: Manifest) -> None:
         """Makes what was built in `next/` the run's generation (`generations`)."""
@@ -142,7 +148,7 @@ class LockedRun(WorkingRun):
         Journals are read once: the first of the shards opened here are what `open_shard` gives next, so
         `retry` must be the same.
         """
-        sums, in_flight = self._sealed_sums(), 0
+        sums, in_flight = self._sealed_sums() + lost_totals(self.layout), 0
         open_shards = self.unsealed()
         for shard in shards:
             if shard.index in open_shards:
@@ -154,6 +160,16 @@ class LockedRun(WorkingRun):
                 else:
                     opened.close()
         return sums, in_flight
+
+    def note_left(self) -> None:
+        """Notes how the open shards are left: nobody works on them, and all is synced.
+
+        Raises RunStopped (disk).
+        """
+        shards = sorted(self.unsealed())
+        if shards:
+            records = (left_record(self.layout, index, self.shard_books(index)[0]) for index in shards)
+            ChecksumLog(self.path).append(*records)
 
     def let_go(self) -> None:
         """Other processes will open the shards: those that `standing` has opened are closed."""

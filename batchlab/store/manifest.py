@@ -1,11 +1,13 @@
 """run.json: what a run is, as it was when this generation of it began. Read and checked here alone.
 
-Format 2 is written. Format 1 had Arrow types for every kind of input; runs of both go on.
+Format 2 is written. Format 1 had Arrow types for every kind of input, and at first one endpoint, whose prices
+were the job's; runs of both go on.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -22,6 +24,8 @@ from batchlab.arrow import pa
 from batchlab.errors import CorruptRun, UsageError
 from batchlab.inputs.sources.source import InputPlan
 from batchlab.job import Job
+from batchlab.job.presets import PRESETS
+from batchlab.result_columns import VECTOR_COLUMNS
 from batchlab.store.columns.expanded import expanded_schema, of_text, to_text
 from batchlab.store.disk.files import atomic_write
 from batchlab.store.layout import Layout
@@ -150,6 +154,7 @@ class Manifest:
             raise UsageError(
                 f"{where}: written by a newer batchlab (format {data['format']}). Upgrade to read it."
             )
+        data = _upgraded(data)
         problem = _problem(data, _STORED, "")
         if problem is not None:
             writer = data.get("batchlab")
@@ -159,7 +164,7 @@ class Manifest:
                 )
             raise CorruptRun(f"{where}: not a run of batchlab: {problem}.")
         try:
-            return cls(
+            read = cls(
                 job=Job.from_dict(data["job"]),
                 settings=data["settings"],
                 plan=InputPlan.from_json(data["plan"]),
@@ -176,6 +181,15 @@ class Manifest:
             )
         except (LookupError, TypeError, ValueError) as error:  # within what the table below says no more of
             raise CorruptRun(f"{where}: not a run of batchlab ({type(error).__name__}: {error}).") from error
+        if (problem := _contradiction(read)) is not None:
+            raise CorruptRun(f"{where}: not a run of batchlab: {problem}.")
+        return read
+
+
+def plan_digest(plan: InputPlan) -> str:
+    """16 bytes in hex that tell a plan from others; where and when its input was read does not count."""
+    told = {name: value for name, value in plan.to_json().items() if name not in ("stat", "scanned_at")}
+    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def read_manifest(run: Path) -> Manifest:
@@ -226,6 +240,35 @@ _STORED = {
     "host": (str,),
     "taken": (float,),
 }
+
+
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier version wrote, as it is written now."""
+    job = data.get("job")
+    if data.get("format", 1) == 1 and isinstance(job, dict) and isinstance(job.get("endpoint"), dict):
+        return {**data, "job": {**job, "endpoint": [{**job["endpoint"], "price": {}}]}}
+    return data
+
+
+def _contradiction(read: Manifest) -> str | None:
+    """What cannot be, in a few words, although each value is of its type; None when nothing is."""
+    plan = read.plan
+    try:
+        _ = plan.names_out, read.expanded
+    except (ValueError, OSError, EOFError) as error:  # what Arrow and base64 raise of what they cannot read
+        return f"plan.schema or expanded is none ({(str(error).splitlines() or ['unreadable'])[0]})"
+    presets = [one.preset for one in read.job.endpoint]
+    checks = {
+        "generation is less than 1": read.generation < 1,
+        "format is less than 1": read.format < 1,
+        "job.endpoint names none": not read.job.endpoint,
+        "job.endpoint.preset is no service": not {*presets} <= {None, *PRESETS},
+        "plan.shards do not add up to plan.rows": sum(shard.rows for shard in plan.shards) != plan.rows,
+        "plan.shards has one without rows": any(shard.rows < 1 for shard in plan.shards),
+        "plan.malformed_count is not possible": not 0 <= plan.malformed_count <= plan.rows,
+        "plan.vectors names other columns": not set(plan.vectors) <= set(VECTOR_COLUMNS),
+    }
+    return next((text for text, is_so in checks.items() if is_so), None)
 
 
 def _problem(value: Any, wanted: Any, where: str) -> str | None:

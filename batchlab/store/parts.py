@@ -36,6 +36,7 @@ from batchlab.totals import Totals
 
 PartFile: TypeAlias = Path | RemoteFile
 
+_OF_FORMAT_1 = frozenset({"cut_off", "endpoint"})  # which its first parts lack
 BATCH_ROWS = 2_000  # rows held as Python values while a part is written or read
 
 
@@ -221,7 +222,7 @@ def _with_later_columns(
     lacking: list[str] | None = None
     for table in part_tables(path, columns, groups=groups, batch_rows=batch_rows):
         if _results_of(table, names) != names:
-            lacking = _lacking(path) if lacking is None else lacking
+            lacking = _lacking(path, prefix) if lacking is None else lacking
             if columns is not None:  # what else has such a name is a column of the input
                 table = table.select(
                     [name for name in table.column_names if name.removeprefix(prefix) not in lacking]
@@ -249,11 +250,17 @@ def _with_nulls(table: pa.Table, name: str, prefix: str) -> pa.Table:
     return table.add_column(table.column_names.index(before) + 1, field, nulls)
 
 
-def _lacking(path: PartFile) -> list[str]:
+def _lacking(path: PartFile, prefix: str) -> list[str]:
     """Result columns, in order, that were added since the part was written."""
     with open_part(path) as part:
         text = (part.metadata.metadata or {}).get(b"batchlab.format", b"")
+        present: list[str] = part.schema_arrow.names
     written_as = int(text) if text.isdigit() else FORMAT
+    if written_as == 1 and prefix + RESULT_COLUMNS[0] in present:
+        own = present[present.index(prefix + RESULT_COLUMNS[0]) :]
+        early = {name for name in _OF_FORMAT_1 if prefix + name not in own}
+        later = early.union(columns_since(written_as))
+        return [name for name in RESULT_COLUMNS if name in later]
     return columns_since(written_as)
 
 

@@ -25,7 +25,7 @@ class Publisher(Protocol):
         """
         ...
 
-    def note(self, part: str, digest: str, totals: Totals) -> None:
+    def note(self, part: str, digest: str, size: int, totals: Totals) -> None:
         """Records a part that is about to be published. Raises RunStopped (disk, storage)."""
         ...
 
@@ -93,9 +93,9 @@ class Here:
     def bring(self, index: int) -> None:
         """All of it is here."""
 
-    def note(self, part: str, digest: str, totals: Totals) -> None:
+    def note(self, part: str, digest: str, size: int, totals: Totals) -> None:
         """See `Publisher`."""
-        self._checksums.note(part, digest, totals)
+        self._checksums.note(part, digest, size, totals)
 
     def sealed(self, index: int) -> None:
         """It stays where it is."""

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from batchlab.records import Completion, Failure, Result, Usage, is_replaceable
+from batchlab.records import Completion, Failure, Result, Usage, is_replaceable, is_wanting
 from batchlab.store.journal import JournalScan, result_of
 from batchlab.store.layout import Layout
 from batchlab.store.manifest import Manifest
@@ -26,6 +26,7 @@ class Earlier:
         wasted_prompt_tokens, wasted_completion_tokens: of answers that were paid and not kept.
         cost_usd: what these cost; None when the price is not known.
         ended: what the row has counted for beside these, if it has ended before and is asked again.
+        kept: the answer that it has had, if it has one: it stays unless a retry brings another.
     """
 
     attempts: int = 0
@@ -34,16 +35,19 @@ class Earlier:
     wasted_completion_tokens: int = 0
     cost_usd: float | None = 0.0
     ended: Totals = field(default_factory=Totals)
+    kept: Completion | None = None
 
     @classmethod
     def of(cls, result: Result) -> Earlier:
-        """That of a row which has ended, and is asked again: what it was answered is not kept."""
+        """That of a row which has ended, and is asked again."""
+        if isinstance(result, Completion):
+            return cls(ended=totals_of([result]), kept=result)
         before = totals_of([result])
         earlier = cls(
             attempts=result.attempts,
             cut_off=result.cut_off,
-            wasted_prompt_tokens=before.wasted_prompt_tokens + before.prompt_tokens,
-            wasted_completion_tokens=before.wasted_completion_tokens + before.completion_tokens,
+            wasted_prompt_tokens=before.wasted_prompt_tokens,
+            wasted_completion_tokens=before.wasted_completion_tokens,
             cost_usd=before.whole_usd,
         )
         earlier.ended = before - earlier.counted()
@@ -66,8 +70,28 @@ class Earlier:
             waste_without_cost=int(self.cost_usd is None),
         )
 
-    def added_to(self, result: R) -> R:
-        """The row's final result, with what came before it in its books."""
+    def final(self, result: Result) -> Result:
+        """The row's result, now that its requests have come to this one: with all that was paid for it."""
+        if self.kept is None:
+            return self._added_to(result)
+        if isinstance(result, Failure):  # an answer that was paid for does not give way to none
+            return Earlier._spent_on(result)._added_to(self._added_to(self.kept))
+        return Earlier._spent_on(self.kept)._added_to(self._added_to(result))
+
+    @classmethod
+    def _spent_on(cls, result: Result) -> Earlier:
+        """What the requests for a result have come to that is not kept."""
+        before = totals_of([result])
+        return cls(
+            attempts=result.attempts,
+            cut_off=result.cut_off,
+            wasted_prompt_tokens=before.wasted_prompt_tokens + before.prompt_tokens,
+            wasted_completion_tokens=before.wasted_completion_tokens + before.completion_tokens,
+            cost_usd=before.whole_usd,
+        )
+
+    def _added_to(self, result: R) -> R:
+        """A result, with what came before it in its books."""
         prompt, completion = self.wasted_prompt_tokens, self.wasted_completion_tokens
         cost = self.cost_usd
         if result.wasted_prompt_tokens is not None or result.wasted_completion_tokens is not None:
@@ -91,20 +115,20 @@ class Found:
 
     def __init__(self) -> None:
         self._sums = RunningTotals()
-        self._rows: dict[int, Result | None] = {}  # those that a later result replaces
+        self._rows: dict[int, Totals] = {}  # of those that a later result may replace
 
     def add(self, result: Result) -> None:
-        """One more; it replaces a failed or an invalid one of the same row."""
-        before = self._rows.get(result.row_id)
+        """One more; it replaces what the same row has had."""
+        before = self._rows.pop(result.row_id, None)
         if before is not None:
-            self._sums.change(Totals() - totals_of([before]))
-        self._rows[result.row_id] = result if is_replaceable(result) else None
+            self._sums.change(Totals() - before)
+        if is_wanting(result):
+            self._rows[result.row_id] = totals_of([result])
         self._sums.count(result)
 
     def totals(self, replay: Replay) -> Totals:
-        """The sums, with what requests of rows that have no final result have come to."""
-        pending = (one.counted() for row, one in replay.earlier.items() if row not in self._rows)
-        return self._sums.totals + sum_of(pending)
+        """The sums, with what requests that brought no result have come to."""
+        return self._sums.totals + sum_of(one.counted() for one in replay.earlier.values())
 
 
 @dataclass(slots=True)
@@ -112,13 +136,15 @@ class Replay:
     """Reads records in the order in which they were written.
 
     Attributes:
-        earlier: of the rows that have no final result yet.
+        earlier: of the rows that have no final result yet, or have had requests since.
+        reopened: rows that have a result, and are to be asked again.
         in_flight: rows whose last request was sent and has not come back, each with the number of that
             request: several rows may share one.
     """
 
     earlier: dict[int, Earlier] = field(default_factory=dict)
     in_flight: dict[int, int] = field(default_factory=dict)
+    reopened: set[int] = field(default_factory=set)
     _sent: int = 0
 
     @property
@@ -148,12 +174,14 @@ class Replay:
         elif (result := result_of(record)) is not None:
             self.in_flight.pop(result.row_id, None)
             self.earlier.pop(result.row_id, None)
+            self.reopened.discard(result.row_id)
             return result
         return None
 
     def reopen(self, result: Result) -> None:
         """The row has failed or was answered in vain, and is to be asked again."""
         self.earlier[result.row_id] = Earlier.of(result)
+        self.reopened.add(result.row_id)
 
     def end(self) -> None:
         """There are no more records: what is in flight never comes back."""
@@ -167,7 +195,7 @@ class OpenResults:
 
     Attributes:
         by_row: final results by row_id.
-        replay: what requests of the other rows have come to.
+        replay: what requests that brought none of them have come to.
     """
 
     by_row: dict[int, Result]
@@ -175,8 +203,13 @@ class OpenResults:
 
     def totals(self) -> Totals:
         """Sums over the results, and what was sent and paid for rows without one."""
-        pending = (one.counted() for row, one in self.replay.earlier.items() if row not in self.by_row)
-        return totals_of(self.by_row.values()) + sum_of(pending)
+        found = self.by_row
+        others = (
+            one.counted()
+            for row, one in self.replay.earlier.items()
+            if row not in found or is_wanting(found[row])
+        )
+        return totals_of(found.values()) + sum_of(others)
 
 
 def open_results(layout: Layout, index: int, manifest: Manifest) -> OpenResults:
@@ -196,7 +229,7 @@ def open_results(layout: Layout, index: int, manifest: Manifest) -> OpenResults:
                 if result is None:
                     continue
                 old = results.get(result.row_id)
-                if old is None or is_replaceable(old):
+                if old is None or is_replaceable(old) or (record.is_retried and is_wanting(old)):
                     results[result.row_id] = result
     replay.end()
     return OpenResults(results, replay)

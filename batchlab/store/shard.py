@@ -6,11 +6,11 @@ import contextlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun
-from batchlab.records import Result, Shard, Usage, is_replaceable
+from batchlab.records import Result, Shard, Usage, is_replaceable, is_wanting
 from batchlab.run_end import RunStopped
 from batchlab.store.columns.results import values_of
 from batchlab.store.disk.ballast import Ballast
@@ -25,6 +25,7 @@ from batchlab.store.journal import (
     back_together_record,
     decode,
     repaired_records,
+    result_of,
     result_record,
     sent_record,
     sent_together_record,
@@ -37,9 +38,9 @@ from batchlab.store.publisher import Publisher
 from batchlab.store.replay import Found, Replay
 from batchlab.totals import RunningTotals, Totals
 
-RetryRule = Callable[[Result], bool]  # asked about failed and invalid results only
+RetryRule = Callable[[Result], bool]  # asked about results that `is_wanting` only
 
-_PENDING, _FAILED, _ANSWERED = 0, 1, 2
+_PENDING, _FAILED, _WANTING, _ANSWERED = 0, 1, 2, 3
 
 
 class _Journals:
@@ -86,15 +87,33 @@ class _Journals:
 
     def result_at(self, number: int, offset: int, length: int) -> ResultValues:
         """The result that was written there. Raises CorruptRun when it is there no more."""
+        return cast("ResultValues", self._data_at(number, offset, length)["v"])
+
+    def recorded_at(self, number: int, offset: int, length: int) -> Result:
+        """The same, read whole. Raises CorruptRun when it is there no more."""
+        result = result_of(self._data_at(number, offset, length))
+        assert result is not None, "what was written there was a result"
+        return result
+
+    def _data_at(self, number: int, offset: int, length: int) -> dict[str, Any]:
         file = self._files[number]
         data = decode(file.read(offset, length))
         if data is None or data.get("t") not in RESULT_KINDS:
             raise CorruptRun(f"{file.path}: changed while the run was going on.")
-        return cast("ResultValues", data["v"])
+        return data
 
     def has_others(self) -> bool:
         """Whether another process has begun a journal of this shard since this one opened it."""
         return bool(set(self._layout.journal_files(self._shard)) - {file.path for file in self._files})
+
+    def sync(self) -> None:
+        """Makes all that is in them durable, of earlier processes as well. Raises RunStopped (disk)."""
+        for file in self._files:
+            with disk_errors(file.path):
+                if file is not self._writing:
+                    file.sync()
+        if self._writing is not None:
+            self._group.flush()
 
     def close(self) -> None:
         """Syncs what was written, and closes all. Raises RunStopped (disk)."""
@@ -134,7 +153,7 @@ class _Rows:
     """What is known of each row of a shard, and where its result is: a few bytes a row.
 
     Attributes:
-        state: of each row, one of `_PENDING`, `_FAILED` and `_ANSWERED`.
+        state: of each row, one of `_PENDING`, `_FAILED`, `_WANTING` and `_ANSWERED`.
         final: how many have a result.
     """
 
@@ -145,12 +164,18 @@ class _Rows:
         self._offset = array("q", [0]) * count
         self._length = array("q", [0]) * count
 
-    def mark(self, index: int, result: Result) -> None:
-        """The row has this result; it takes the place of a failed or an invalid one, never of a good one."""
-        if self.state[index] == _ANSWERED:
-            return
-        self.final += self.state[index] == _PENDING
-        self.state[index] = _FAILED if is_replaceable(result) else _ANSWERED
+    def mark(self, index: int, result: Result, *, retried: bool) -> bool:
+        """The row has this result, and returns whether it counts: it takes the place of a failed or an
+        invalid one, of a cut off, filtered or empty one if a retry brought it, and never of a good one."""
+        state = self.state[index]
+        if state == _ANSWERED or (state == _WANTING and not retried):
+            return False
+        self.final += state == _PENDING
+        if is_replaceable(result):
+            self.state[index] = _FAILED
+        else:
+            self.state[index] = _WANTING if is_wanting(result) else _ANSWERED
+        return True
 
     def put(self, index: int, file: int, offset: int, length: int) -> None:
         """The row's result is there in the journals."""
@@ -167,17 +192,14 @@ class OpenShard:
     """One shard's results so far.
 
     Records are taken, and written by the next `flush` in the order they came, with one write.
-    A result replaces a failed or an invalid one, never a good one. Positions are kept, not results: memory
-    is a few bytes a row.
+    A result replaces a failed or an invalid one, never a good one; a cut off, filtered or empty one is asked
+    again and replaced by a retry only. Positions are kept, not results: memory is a few bytes a row.
 
     Args:
         root: the run directory.
         publisher: where its part goes once it is sealed.
         fence: whether this process may still write.
-        retry: which failures are asked again.
-
-    Attributes:
-        reopened: rows with a failed or invalid result that are to be asked again.
+        retry: which results are asked again.
         found: the totals of what the shard had when it was opened.
         in_flight: requests of earlier processes that have neither come back nor been asked again.
     """
@@ -204,16 +226,19 @@ class OpenShard:
         self._queued: list[tuple[bytes, int | None]] = []
         self._part = layout.part(shard.index)
         self._had_part = self._part.exists()
-        self.reopened = 0
         replay, found = Replay(), Found()
         if self._had_part:
             self._read_part(replay, found, retry)
         for path in layout.journal_files(shard.index):
             self._read_journal(path, replay, found, retry)
         replay.end()
+        for row in [row for row in replay.earlier if self._rows.state[row - shard.first_row] == _ANSWERED]:
+            del replay.earlier[row]  # of a process that had been given up: it has the answer of another one
         self._earlier = replay.earlier
+        self._reopened = frozenset(replay.reopened)
         self.in_flight = replay.requests_in_flight
         self.found = found.totals(replay)
+        self._settle()
 
     @property
     def complete(self) -> bool:
@@ -228,6 +253,15 @@ class OpenShard:
     def done(self, row_id: int) -> bool:
         """Whether the row has a final result."""
         return self._rows.state[row_id - self.shard.first_row] != _PENDING
+
+    @property
+    def reopened(self) -> int:
+        """Rows that had a result when the shard was opened, and are asked again."""
+        return len(self._reopened)
+
+    def asks_again(self, row_id: int) -> bool:
+        """Whether the row had a result when the shard was opened, and is asked again."""
+        return row_id in self._reopened
 
     def append_sent(self, row_id: int, attempt: int) -> None:
         """Records that a request for the row leaves after the next `flush`."""
@@ -260,21 +294,41 @@ class OpenShard:
         """
         earlier = self._earlier.pop(result.row_id, None)
         if earlier is not None:
-            result = earlier.added_to(result)
-        index = result.row_id - self.shard.first_row
-        # a failure that comes after an answer is written, and counts for nothing
-        try:
-            record = result_record(result)
-        except TypeError:  # an odd byte in one answer
-            result = storable(result)
-            record = result_record(result)
-        self._queue(record, -1 if self._rows.state[index] == _ANSWERED else index)
-        self._rows.mark(index, result)
+            result = earlier.final(result)
+        result = self._take(result, retried=earlier is not None and earlier.kept is not None)
         if totals is not None:
             totals.count(result)
             if earlier is not None:
                 totals.change(Totals() - earlier.counted())
         return result
+
+    def _take(self, result: Result, *, retried: bool) -> Result:
+        """Queues the record of a row's result. Returns the result as it is recorded."""
+        try:
+            record = result_record(result, retried=retried)
+        except TypeError:  # an odd byte in one answer
+            result = storable(result)
+            record = result_record(result, retried=retried)
+        index = result.row_id - self.shard.first_row
+        # one that comes after an answer which stays is written, and counts for nothing
+        counts = self._rows.mark(index, result, retried=retried)
+        self._queue(record, index if counts else -1)
+        return result
+
+    def _settle(self) -> None:
+        """Rows that have a result, and have had requests since, of a retry that was cut off."""
+        first = self.shard.first_row
+        left = {row for row in self._earlier if self._rows.state[row - first] != _PENDING}
+        if not left:
+            return
+        results: dict[int, Result] = {}
+        if self._had_part and any(self._rows.place(row - first) is None for row in left):
+            old = part_results(self._part, self._manifest.prefix, self._manifest.vectors)
+            results = {result.row_id: result for result in old if result.row_id in left}
+        for row in sorted(left):
+            place = self._rows.place(row - first)
+            result = results[row] if place is None else self._journals.recorded_at(*place)
+            self._take(self._earlier.pop(row).final(result), retried=True)
 
     def flush(self) -> None:
         """Writes what was taken: on disk when this returns. Raises RunStopped (disk)."""
@@ -329,11 +383,13 @@ class OpenShard:
             mark=self._fence.mark,
         )
         self._fence.leave_if(self._journals.has_others)
-        self._publisher.note(self._part.name, file_digest(tmp), totals)
+        # a part that was noted and is not there is lost, unless the journals have all of it
+        self._journals.sync()
+        self._note(tmp, totals)
         if not self._fence.publish(tmp, self._part, replaces=self._had_part):
             # an attempt that had been given up was faster after all: its part is complete, and stays
             totals = part_totals(self._part)
-            self._publisher.note(self._part.name, file_digest(self._part), totals)
+            self._note(self._part, totals)
         self.close()
         self._journals.delete()
         self._publisher.sealed(self.shard.index)
@@ -344,17 +400,19 @@ class OpenShard:
         self.flush()
         self._journals.close()
 
+    def _note(self, file: Path, totals: Totals) -> None:
+        self._publisher.note(self._part.name, file_digest(file), file.stat().st_size, totals)
+
     def _queue(self, record: bytes, index: int | None = None) -> None:
         """Takes a record; `index` is the row whose result it holds, -1 when that is not to be kept."""
         self._queued.append((record, index))
 
     def _read_part(self, replay: Replay, found: Found, retry: RetryRule | None) -> None:
         for result in part_results(self._part, self._manifest.prefix, self._manifest.vectors):
-            if retry is not None and is_replaceable(result) and retry(result):
-                self.reopened += 1
+            if retry is not None and is_wanting(result) and retry(result):
                 replay.reopen(result)
             else:
-                self._rows.mark(result.row_id - self.shard.first_row, result)
+                self._rows.mark(result.row_id - self.shard.first_row, result, retried=False)
                 found.add(result)
 
     def _read_journal(self, path: Path, replay: Replay, found: Found, retry: RetryRule | None) -> None:
@@ -363,11 +421,13 @@ class OpenShard:
             if result is None:
                 continue
             index = result.row_id - self.shard.first_row
-            if not self._had_part and retry is not None and is_replaceable(result) and retry(result):
-                self.reopened += 1
+            if not 0 <= index < self.shard.rows:
+                raise CorruptRun(
+                    f"{path}: holds a result for row {result.row_id}, which is not in its shard."
+                )
+            if not self._had_part and retry is not None and is_wanting(result) and retry(result):
                 replay.reopen(result)
-            elif self._rows.state[index] != _ANSWERED:
-                self._rows.mark(index, result)
+            elif self._rows.mark(index, result, retried=record.is_retried):
                 found.add(result)
                 self._rows.put(index, number, record.offset, record.length)
 

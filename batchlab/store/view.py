@@ -12,9 +12,11 @@ from typing import Any, Self
 
 from batchlab.arrow import pa
 from batchlab.records import Failure, Result, Shard
-from batchlab.store.checksums import Checksums
+from batchlab.store.asking import AskAgain
+from batchlab.store.checksums import Checksums, Noted, damaged
 from batchlab.store.disk.run_lock import is_left_locked, lock_holder
-from batchlab.store.layout import Layout, part_numbers
+from batchlab.store.layout import Layout, part_number, part_numbers
+from batchlab.store.lost import lost_totals
 from batchlab.store.manifest import Manifest, read_manifest
 from batchlab.store.parts import PartFile, part_results, part_totals, whole_tables, with_results
 from batchlab.store.replay import OpenResults, open_results
@@ -83,9 +85,26 @@ class RunView:
         """Where a sealed shard's part is read from."""
         return self.layout.part(index)
 
-    def digests(self) -> dict[str, list[str]]:
-        """Every digest a part ever had, by its name, the last noted last."""
-        return self._checksums.digests()
+    def noted(self) -> Noted:
+        """What `checksums.log` says must be there."""
+        return self._checksums.noted()
+
+    def damaged_notes(self) -> list[str]:
+        """What is damaged in `checksums.log` and `lost.log`, in a few words each."""
+        return [
+            f"{path}: {length} damaged bytes at {offset}"
+            for path in (self.layout.checksums, self.layout.lost)
+            for offset, length in damaged(path)
+        ]
+
+    def part_sizes(self) -> dict[int, int | None]:
+        """Numbers of the parts that are there, each with its bytes; None where that takes a request."""
+        sizes: dict[int, int | None] = {}
+        for path in self.layout.part_files():
+            with contextlib.suppress(FileNotFoundError):
+                if (index := part_number(path.name)) is not None:
+                    sizes[index] = path.stat().st_size
+        return sizes
 
     def sealed(self) -> set[int]:
         """Numbers of the shards that are done."""
@@ -96,8 +115,12 @@ class RunView:
         return self.layout.with_journals()
 
     def totals(self) -> Totals:
-        """Sums over all final results: what was noted of sealed shards, journals of open ones."""
-        return self._sealed_sums() + sum_of(self.shard_books(index)[0] for index in sorted(self.unsealed()))
+        """Sums over all final results: what was noted of sealed shards, journals of open ones.
+
+        What was given up as lost is in them as paid and not kept.
+        """
+        opened = sum_of(self.shard_books(index)[0] for index in sorted(self.unsealed()))
+        return self._sealed_sums() + opened + lost_totals(self.layout)
 
     def shard_books(self, index: int) -> tuple[Totals, int]:
         """A shard's totals so far, and how many of its requests are in flight, or were at a crash."""
@@ -106,9 +129,9 @@ class RunView:
         opened = self.open_results(index)
         return opened.totals(), len(opened.replay.in_flight)
 
-    def shards_with_failures(self) -> set[int]:
-        """Numbers of the sealed shards in which a row has failed or has an invalid answer."""
-        return {index for index, totals in self._part_totals() if totals.failed or totals.invalid}
+    def shards_to_ask(self, retry: AskAgain) -> set[int]:
+        """Numbers of the sealed shards that may have rows to ask again, by their totals."""
+        return {index for index, totals in self._part_totals() if retry.may_be_among(totals)}
 
     def error_counts(self) -> dict[str, int]:
         """Failed rows by error class, most frequent first; reads every result."""

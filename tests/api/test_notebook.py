@@ -87,6 +87,7 @@ def test_the_notebook_in_jobs_runs_and_is_kept_without_outputs(kernel, tmp_path)
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
 
+    kernel.run("import os; os.mkdir('jobs'); os.chdir('jobs')")  # Jupyter starts it beside the notebook
     ran = [kernel.run("".join(cell["source"])) for cell in cells]
 
     assert [cell.error for cell in ran] == [None] * len(cells)
@@ -97,7 +98,7 @@ def test_the_notebook_in_jobs_runs_and_is_kept_without_outputs(kernel, tmp_path)
     assert run.updates > 0
     assert bar["text/plain"].startswith("100% 24/24")
     assert '<progress value="24" max="24"' in bar["text/html"]
-    assert "run directory: runs/df-" in run.streams["stdout"]
+    assert "run directory: ../runs/notebook" in run.streams["stdout"]
     assert ran[3].streams["stdout"].startswith("24 rows, $0.00")
     assert "resuming: 24 of 24 rows have a final result" in ran[4].streams["stdout"]
     assert len([*tmp_path.glob("runs/*")]) == 1

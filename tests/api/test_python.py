@@ -195,7 +195,7 @@ def test_a_run_that_stops_early_raises_and_the_same_call_goes_on(ask):
         ([1], {}, "rows:1: type int is no row."),
         (5, {}, "type int is no rows"),
         (frame_of(2), {"concurency": 3}, "no keyword 'concurency'; did you mean 'concurrency'?"),
-        (frame_of(2), {"concurrency": 0}, "limits.concurrency: must be at least 1"),
+        (frame_of(2), {"concurrency": 0}, "concurrency: must be at least 1"),
         (frame_of(2), {"input": "x.csv"}, "both rows and input= are given"),
         (frame_of(2), {"run_dir": "file/run"}, "cannot be written"),
         ("rows.csv", {}, "rows.csv: a job file ends in .toml. To read rows from it, pass input='rows.csv'."),
@@ -480,3 +480,24 @@ def test_the_guide_s_example_gives_a_row_for_each_of_the_file(home):
 
     assert (home / "topics.parquet").exists()
     assert len(names["answers"]) == names["summary"].totals.ok + names["summary"].totals.truncated
+
+
+def test_what_is_returned_reads_as_a_person_would_say_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    question = {"model": "m", "prompt": "Say {text}", "base_url": "simulator"}
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+
+    plan = batchlab.plan([{"text": "a"}, {"text": "b"}], **question)
+    summary = batchlab.run(input="rows.jsonl", progress="none", **question)
+
+    assert repr(plan).startswith("input: rows: 2 rows, columns text\nto send: 2 requests\n")
+    assert repr(summary).startswith("<RunSummary done: 2 rows = 2 ok; ")
+    assert repr(summary).endswith(" s; runs/rows>")
+
+
+def test_a_problem_names_the_keyword(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(batchlab.UsageError, match=r"^concurrency: must be at least 1$"):
+        batchlab.run(["a"], model="m", base_url="simulator", concurrency=0)
+    plan = batchlab.plan(["a"], model="m", base_url="simulator", max_cost=1.0)
+    assert any("Pass price_in= and price_out=" in line for line in plan.lines), plan.lines

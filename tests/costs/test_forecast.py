@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from batchlab.costs.forecast import Forecast, Measured, Stratum, forecast, strata, total_range
+from batchlab.costs.pilot_pace import SeenPace, seen_pace
 from tests.proofs.costs.coverage import JOBS, coverage
 
 
@@ -38,7 +39,7 @@ def test_a_sample_of_all_rows_leaves_nothing_open():
     found = strata(sizes, 12, random.Random(1))
     measured = {row: Measured(10, row, 0.5, 1.0) for row in range(12)}
 
-    made = forecast(found, measured, concurrency=4, window=4, rpm=None, tpm=None)
+    made = forecast(found, measured, concurrency=4, seen=None, rpm=None, tpm=None)
 
     assert (made.completion_tokens.low, made.completion_tokens.high) == (66, 66)
     assert made.cost_usd is not None
@@ -56,16 +57,16 @@ def test_one_row_without_a_price_makes_the_cost_unknown():
     found = strata(dict.fromkeys(range(20), 4), 10, random.Random(1))
     measured = {row: Measured(1, 1, None, 1.0) for row in range(20)}
 
-    assert forecast(found, measured, concurrency=4, window=4, rpm=None, tpm=None).cost_usd is None
+    assert forecast(found, measured, concurrency=4, seen=None, rpm=None, tpm=None).cost_usd is None
 
 
 def test_the_time_is_bound_by_whatever_is_slowest():
     found = strata(dict.fromkeys(range(600), 4), 60, random.Random(1))
     measured = {row: Measured(100, 100, 0.0, 1.0) for row in range(600)}
 
-    fast = forecast(found, measured, concurrency=100, window=100, rpm=None, tpm=None)
-    paced = forecast(found, measured, concurrency=100, window=100, rpm=60, tpm=None)
-    metered = forecast(found, measured, concurrency=100, window=100, rpm=None, tpm=6_000)
+    fast = forecast(found, measured, concurrency=100, seen=None, rpm=None, tpm=None)
+    paced = forecast(found, measured, concurrency=100, seen=None, rpm=60, tpm=None)
+    metered = forecast(found, measured, concurrency=100, seen=None, rpm=None, tpm=6_000)
 
     assert fast.duration_s.low == pytest.approx(6.0)
     assert fast.bound_by == "concurrency 100"
@@ -84,7 +85,7 @@ def test_one_huge_prompt_that_was_not_sampled_is_in_the_forecast():
         for row in sizes
     }
 
-    made = forecast(found, measured, concurrency=4, window=4, rpm=None, tpm=None)
+    made = forecast(found, measured, concurrency=4, seen=None, rpm=None, tpm=None)
 
     assert made.cost_usd is not None
     truth = sum(one.cost_usd or 0 for one in measured.values())
@@ -94,6 +95,56 @@ def test_one_huge_prompt_that_was_not_sampled_is_in_the_forecast():
         <= sum(one.prompt_tokens for one in measured.values())
         <= made.prompt_tokens.high
     )
+
+
+def spans_of(parallel: int, rows: int, *, at_once: int, latency_s: float = 1.0) -> list[tuple[float, float]]:
+    """Requests of a client that has `at_once` in flight, at a server that works on `parallel` and queues the rest."""
+    free, out, spans = [0.0] * parallel, [0.0] * at_once, []
+    for _ in range(rows):
+        out.sort()
+        free.sort()
+        sent = out.pop(0)
+        done = max(sent, free.pop(0)) + latency_s
+        free.append(done)
+        out.append(done)
+        spans.append((sent, done))
+    return spans
+
+
+def test_a_provider_that_refuses_holds_the_run_to_the_pace_that_was_seen():
+    found = strata(dict.fromkeys(range(600), 4), 60, random.Random(1))
+    measured = {row: Measured(100, 100, 0.0, 1.0) for row in range(600)}
+    seen = SeenPace(5.0, limited=12)
+
+    held = forecast(found, measured, concurrency=64, seen=seen, rpm=None, tpm=None)
+    free = forecast(found, measured, concurrency=64, seen=SeenPace(5.0), rpm=None, tpm=None)
+
+    assert held.duration_s.middle == pytest.approx(120, rel=0.01)
+    assert held.bound_by == "the provider: about 5 at once; the pilot met 12 rate limits"
+    assert free.bound_by == "concurrency 64"
+    assert free.duration_s.low == pytest.approx(600 / 64)
+    assert free.duration_s.high >= 120  # it may be held later: no slower than the sample
+
+
+@pytest.mark.parametrize(("parallel", "at_once"), [(4, 4), (4, 40), (2, 16), (16, 16)])
+def test_the_pace_is_the_server_s_however_many_are_sent(parallel, at_once):
+    spans = spans_of(parallel, 60, at_once=at_once)
+    seen = seen_pace(spans, 0)
+    assert seen is not None
+
+    mean = sum(end - start for start, end in spans) / len(spans)
+    assert seen.at_once / mean == pytest.approx(parallel, rel=0.25)  # rows a second
+    assert seen.queues == (at_once > parallel)
+
+
+def test_random_latencies_are_no_queue_and_few_requests_no_pace():
+    rng = random.Random(5)
+    for _ in range(50):
+        spans = [(n / 10, n / 10 + rng.lognormvariate(0, 0.6)) for n in range(40)]
+        seen = seen_pace(spans, 0)
+        assert seen is not None
+        assert not seen.queues
+    assert seen_pace(spans[:5], 0) is None
 
 
 def sampled_from_a_list(sizes: dict[int, int], wanted: int, rng: random.Random) -> list[Stratum]:

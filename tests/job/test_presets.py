@@ -46,7 +46,14 @@ def test_a_server_of_ones_own_needs_no_key(name):
 
 def test_a_service_is_known_by_its_host():
     assert preset_of(None, "https://api.groq.com/openai/v1").name == "groq"
-    assert preset_of(None, "https://mine.openai.azure.com/openai/v1").name == "azure"
+    for host in (
+        "openai.azure.com",
+        "cognitiveservices.azure.com",
+        "services.ai.azure.com",
+        "openai.azure.us",
+    ):
+        assert preset_of(None, f"https://mine.{host}/openai/v1").name == "azure"
+    assert preset_of(None, "https://models.inference.ai.azure.com").name == ""  # GitHub's, with its token
     assert preset_of(None, "https://evil-api.groq.com.example/v1").name == ""
 
 

@@ -15,7 +15,7 @@ import pytest
 import batchlab.api
 from batchlab.api.keywords import job_of
 from batchlab.cli import cli
-from batchlab.cli.options import COMPLETIONS
+from batchlab.cli.options import _USUAL, COMPLETIONS
 from batchlab.cli.options import job_of as job_of_options
 from batchlab.errors import UsageError
 from batchlab.guide import page
@@ -33,6 +33,7 @@ from batchlab.job.index import (
     settings_of,
     spelled,
 )
+from batchlab.job.parameter_names import KNOWN_PARAMETERS
 from batchlab.job.request import PARAMETERS
 from batchlab.job.setting import GROUPS, Asks, Setting
 from tests.conftest import ROOT
@@ -72,6 +73,7 @@ WRITTEN = {
     "endpoint.base_url": "http://127.0.0.1:7/v1",
     "endpoint.preset": "groq",
     "endpoint.ca_bundle": certifi.where(),
+    "endpoint.headers": "x-tenant: blue",
     "endpoint.price": {"input": 1.0, "output": 1.0},
     "request.messages": [{"role": "user", "content": "{text}"}],
     "request.schema": OBJECT,
@@ -243,32 +245,20 @@ def test_every_field_of_a_section_declares_a_setting():
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "check"])
-def test_help_lists_every_option_under_its_heading(command):
+def test_help_lists_every_option_once_under_the_usual_ones_or_its_heading(command):
     text = cli.commands[command].get_help(click.Context(cli.commands[command], terminal_width=4_000))
-    headings = [line.rstrip(":") for line in text.splitlines() if line.endswith(":") and line[0] != " "]
+    unused = cli.commands[command].unused
+    usual = text.partition(f"\n{_USUAL}:\n")[2].partition("\n\n")[0].replace(",", "")
 
-    assert headings[:-1] == list(GROUPS)
     for setting in SETTINGS:
-        if setting.flags:
-            under = text.partition(f"\n{setting.group}:\n")[2].partition("\n\n")[0]
-            assert f" {setting.flag}" in under.replace(",", ""), setting.dotted
+        if setting.flags and setting.group not in unused:
+            under = text.partition(f"\n{setting.group}:\n")[2].partition("\n\n")[0].replace(",", "")
+            assert (f" {setting.flag} " in f"{usual} ") != (f" {setting.flag} " in f"{under} "), (
+                setting.dotted
+            )
 
 
-# of services and servers in use; none is ours misspelt
-PARAMETERS_OF_PROVIDERS = """
-    best_of chat_template_kwargs dimensions echo enable_thinking encoding_format extra_body frequency_penalty
-    guided_choice guided_json guided_regex ignore_eos include_reasoning input_type keep_alive length_penalty
-    logit_bias logprobs max_completion_tokens max_new_tokens max_output_tokens max_tokens metadata min_p min_tokens
-    mirostat modalities n num_ctx parallel_tool_calls plugins prediction presence_penalty priority
-    prompt_cache_key prompt_logprobs provider random_seed reasoning reasoning_effort reasoning_format
-    repetition_penalty response_format route safe_prompt safety_identifier search_parameters seed service_tier
-    skip_special_tokens stop stop_token_ids store stream_options structured_outputs suffix temperature thinking
-    tool_choice tools top_a top_k top_logprobs top_p transforms truncate truncate_prompt_tokens typical_p user
-    verbosity web_search_options
-""".split()  # fmt: skip
-
-
-@pytest.mark.parametrize("name", PARAMETERS_OF_PROVIDERS)
+@pytest.mark.parametrize("name", sorted(KNOWN_PARAMETERS))
 def test_a_parameter_of_a_provider_goes_to_it(name):
     assert job_from({**BASE, "request": {**BASE["request"], name: 1}}).request.params == {name: 1}
     assert job_of(BASE, {name: 1}).request.params == {name: 1}

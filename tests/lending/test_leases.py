@@ -317,7 +317,8 @@ def test_a_pause_that_one_meets_closes_the_gate_of_the_others_and_an_answer_ends
     probe = mine.try_acquire(20.0, 1, 1)
     mine.unreachable(probe, 20.1)
     other.pause(20.1, told[-1])
-    assert "outage" in other.why(20.2)
+    assert "waiting for the provider" in other.why(20.2)
+    assert other.is_out
     mine.succeeded(mine.try_acquire(30.0, 1, 1), 30.1, 2)
     assert up[-1] is True
     other.resume(30.1)

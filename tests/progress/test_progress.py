@@ -10,7 +10,7 @@ import pytest
 
 from batchlab.progress import open_progress
 from batchlab.progress.line import bar_fields, line_fields, line_within
-from batchlab.progress.speed import Rates
+from batchlab.progress.speed import Rates, Speed
 from batchlab.progress.terminal import width
 from batchlab.run_state import Attempts, RunState
 from batchlab.totals import Totals
@@ -37,13 +37,14 @@ def state(saved: int = 10, *, totals: Mapping[str, float] | None = None, **field
 
 def test_the_line_says_how_far_how_well_how_fast_and_what_holds_it_back():
     fields = bar_fields(
-        state(totals={"failed": 1}, attempts=Attempts(retried=2), why="↓ 429"), Rates(2.0, 100.0, 45.0)
+        state(totals={"failed": 1}, attempts=Attempts(retried=2), why="slowed by the provider (429)"),
+        Rates(2.0, 100.0, 45.0),
     )
 
     assert fields == [
         "10/100",
         "10 ok, 1 failed, 2 retried",
-        "limit 5 ↓ 429",
+        "5 at once, slowed by the provider (429)",
         "0:45 left",
         "$0.5000",
         "2.0 rows/s",
@@ -112,7 +113,7 @@ def test_the_bar_fits_the_terminal(columns):
     out = io.StringIO()
     with open_progress("bar", 100, out) as progress:
         progress._columns = lambda: columns
-        progress.update(state(why="paused 12 s (429, Retry-After)", elapsed_s=1.0))
+        progress.update(state(why="waiting 12 s as asked by the provider (429)", elapsed_s=1.0))
 
     assert all(len(line) < columns for line in out.getvalue().replace("\n", "\r").split("\r"))
     assert " 10%" in out.getvalue()
@@ -124,10 +125,13 @@ def test_the_bar_fits_the_terminal(columns):
     [
         (
             None,
-            "10/100 · 10 ok, 1 failed, 2 retried · limit 5 ↓ 429 · 0:45 left · $0.5000 · 2.0 rows/s · 100 tokens/s",
+            "10/100 · 10 ok, 1 failed, 2 retried · 5 at once, slowed by the provider (429) · 0:45 left · $0.5000 · 2.0 rows/s · 100 tokens/s",
         ),
-        (78, "10/100 · 10 ok, 1 failed, 2 retried · limit 5 ↓ 429 · 0:45 left · $0.5000"),
-        (60, "10/100 · 1 failed · ↓ 429 · 0:45 left · $0.50"),
+        (
+            99,
+            "10/100 · 10 ok, 1 failed, 2 retried · 5 at once, slowed by the provider (429) · 0:45 left · $0.5000",
+        ),
+        (60, "10/100 · 1 failed · slowed · 0:45 left · $0.50"),
         (35, "1 failed · 0:45 left · $0.50"),
         (20, "1 failed · $0.50"),
         (10, "1 failed"),
@@ -136,7 +140,8 @@ def test_the_bar_fits_the_terminal(columns):
 )
 def test_where_there_is_little_room_failures_cost_and_the_end_stay(room, line):
     fields = line_fields(
-        state(totals={"failed": 1}, attempts=Attempts(retried=2), why="↓ 429"), Rates(2.0, 100.0, 45.0)
+        state(totals={"failed": 1}, attempts=Attempts(retried=2), why="slowed by the provider (429)"),
+        Rates(2.0, 100.0, 45.0),
     )
 
     assert line_within(fields, room) == line
@@ -155,3 +160,51 @@ def test_no_progress_says_nothing():
         progress.message("x")
 
     assert out.getvalue() == ""
+
+
+def outage(seconds: float, **fields) -> RunState:
+    return state(
+        why=f"waiting for the provider, {seconds:.0f} s so far (errors only: overloaded)",
+        paused=True, silent_s=seconds, elapsed_s=100.0 + seconds,
+        attempts=Attempts(errors=3, last_error="503 the model is overloaded, sk-abcdefghijkl"), **fields,
+    )  # fmt: skip
+
+
+def test_in_an_outage_no_end_is_foretold_and_the_line_says_who_is_waited_for():
+    speed = Speed()
+    speed.rates(state(0, elapsed_s=90.0))
+    before = speed.rates(state(10, elapsed_s=100.0))
+    during = [speed.rates(outage(float(second))) for second in range(1, 20)]
+
+    assert before.eta_s == 90.0
+    assert {rates.eta_s for rates in during} == {None}
+    assert speed.rates(state(20, elapsed_s=125.0)).eta_s is not None
+    line = " · ".join(bar_fields(outage(7.0), during[-1]))
+    assert "waiting for the provider, 7 s so far (errors only: overloaded)" in line
+    assert "last error: 503 the model is overloaded, ****" in line
+    assert "at once" not in line
+    assert "left" not in line
+
+
+def test_a_long_pause_that_was_asked_for_foretells_no_end_and_a_short_one_does():
+    speed = Speed()
+    speed.rates(state(0, elapsed_s=90.0))
+    ends = [speed.rates(state(10, elapsed_s=float(at), paused=True)).eta_s for at in (100, 104, 106, 130)]
+
+    assert [end is not None for end in ends] == [True, True, False, False]
+
+
+def test_answers_that_are_not_ok_are_counted_by_name_where_there_is_little_room_too():
+    fields = line_fields(state(totals={"ok": 7, "truncated": 2, "empty": 1}), Rates(1.0, 9.0, 90.0))
+
+    assert line_within(fields, 42) == "2 truncated, 1 empty · 1:30 left · $0.50"
+
+
+def test_json_says_the_last_error_without_a_key():
+    out = io.StringIO()
+    with open_progress("json", 100, out, clock=Clock()) as progress:
+        progress.update(outage(3.0))
+
+    said = json.loads(out.getvalue().splitlines()[0])
+    assert (said["silent_s"], said["eta_s"]) == (3.0, None)
+    assert said["last_error"] == "503 the model is overloaded, ****"

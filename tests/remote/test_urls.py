@@ -8,6 +8,8 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -243,3 +245,87 @@ def test_rows_of_a_program_may_have_their_run_directory_at_a_url(memory, simulat
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert list(load("basics://data/runs/rows")["completion"]) == list(frame["completion"])
+
+
+@pytest.fixture
+def copied(memory, simulator, tmp_path, monkeypatch):
+    """A finished run of 50 rows in three parts, with a copy at a URL, its job and the provider."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIMULATOR_KEY", CANARY)
+    rows = [{"text": f"The {n}th remark."} for n in range(50)]
+    memory.pipe_file("/data/in.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    provider = simulator()
+    job = described(provider.base_url, run_dir="basics://data/runs/x")
+    assert execute(job, RunOptions(progress="none", quiet=True)).exit_code == 0
+    return job, provider
+
+
+def elsewhere(tmp_path, monkeypatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+
+def test_a_part_that_is_gone_here_is_brought_back_from_the_url(copied, capfd):
+    job, provider = copied
+    part = Path(local_dir_of("basics://data/runs/x")) / "completions/part-000001.parquet"
+    good = part.read_bytes()
+    part.unlink()
+    assert verify_run("basics://data/runs/x").exit_code == 1
+
+    again = execute(job, RunOptions(progress="none"))
+
+    assert (again.exit_code, again.sent) == (0, 0)
+    assert "was gone; brought back from basics://data/runs/x" in capfd.readouterr().err
+    assert part.read_bytes() == good
+    assert verify_run("basics://data/runs/x").exit_code == 0
+    assert provider.ledger()["billed"] == 50
+
+
+def test_a_part_that_is_gone_at_the_url_is_refused_there_until_its_loss_is_accepted(
+    copied, memory, tmp_path, monkeypatch
+):
+    job, provider = copied
+    memory.rm("/data/runs/x/completions/part-000001.parquet")
+    elsewhere(tmp_path, monkeypatch)
+
+    verified = verify_run("basics://data/runs/x")
+    assert verified.exit_code == 1
+    assert "basics://data/runs/x/completions/part-000001.parquet: gone (20 rows" in verified.problems[0]
+    with pytest.raises(UsageError, match="part-000001.parquet: gone"):
+        execute(job, RunOptions(progress="none", quiet=True))
+    assert provider.ledger()["billed"] == 50
+    accepted = replace(job, output=replace(job.output, accept_lost_parts=True))
+    done = execute(accepted, RunOptions(progress="none", quiet=True))
+
+    assert (done.exit_code, done.sent, done.totals.rows) == (0, 20, 50)
+    assert done.totals.wasted_completion_tokens > 0
+    (tmp_path / "third").mkdir()
+    monkeypatch.chdir(tmp_path / "third")  # its loss is in the books at the URL, too
+    assert run_status("basics://data/runs/x").state.totals == done.totals
+    assert verify_run("basics://data/runs/x").exit_code == 0
+
+
+def test_a_part_that_had_not_come_to_the_url_is_asked_again_elsewhere_and_said(
+    copied, memory, tmp_path, monkeypatch, capfd
+):
+    job, _ = copied
+    memory.rm("/data/runs/x/completions/part-000002.parquet")
+    memory.rm("/data/runs/x/uploaded.log")  # as if that machine was lost before it was uploaded
+    elsewhere(tmp_path, monkeypatch)
+    assert verify_run("basics://data/runs/x").exit_code == 3
+
+    done = execute(job, RunOptions(progress="none"))
+
+    assert (done.exit_code, done.sent) == (0, 10)
+    assert "not here: completions/part-000002.parquet: gone (10 rows" in capfd.readouterr().err
+    assert done.totals.wasted_completion_tokens > 0
+
+
+def test_a_part_that_is_gone_at_the_url_comes_there_again_from_here(copied, memory):
+    job, provider = copied
+    memory.rm("/data/runs/x/completions/part-000001.parquet")
+
+    assert execute(job, RunOptions(progress="none", quiet=True)).exit_code == 0
+
+    assert memory.exists("/data/runs/x/completions/part-000001.parquet")
+    assert provider.ledger()["billed"] == 50

@@ -15,6 +15,7 @@ import pytest
 from batchlab.errors import UsageError
 from batchlab.records import ChatRequest, Shard, Usage
 from batchlab.result_columns import RESULT_COLUMNS, columns_since
+from batchlab.store.asking import AskAgain
 from batchlab.store.generations import Generation
 from batchlab.store.journal import encode
 from batchlab.store.locked import LockedRun
@@ -23,7 +24,7 @@ from batchlab.store.swap import swap_pending
 from batchlab.store.verify import verify
 from batchlab.store.view import RunView
 from batchlab.store.working import WorkingRun
-from batchlab.totals import RunningTotals, Totals, totals_of
+from batchlab.totals import RunningTotals, totals_of
 from tests.store.manifests import manifest
 from tests.store.shard_results import shard_results
 
@@ -140,7 +141,7 @@ def test_the_totals_of_sealed_shards_are_known_without_opening_a_part(run):
     run.layout.part(0).write_bytes(b"not read")
 
     assert run.totals() == expected
-    assert run.shards_with_failures() == {0}
+    assert run.shards_to_ask(AskAgain()) == {0}
 
 
 def test_a_run_whose_log_has_no_totals_takes_them_from_the_footers(run):
@@ -188,9 +189,7 @@ def test_where_a_run_goes_on_is_what_a_reader_sees_of_it(run, retry):
 
     totals, in_flight = run.standing(shards, retry=retry)
 
-    # a reader knows no retry rule: to it row 5 has failed, and the request that was cut off is nobody's
-    asked_again = Totals(attempts=1, cut_off=1) if retry is not None else Totals()
-    assert totals == run.totals() + asked_again
+    assert totals == run.totals()
     assert in_flight == 1 + 4
     for shard in shards[2:]:
         again = run.open_shard(shard, retry=retry)
@@ -211,6 +210,120 @@ def test_a_later_answer_replaces_a_failure_but_never_an_answer(run):
 
     texts = [result.reply.completion for result in part_results(run.layout.part(0), "")]
     assert texts == ["at last", "answer", "answer", "answer", "answer"]
+
+
+def half(row: int, **more):
+    """A row whose answer was cut off."""
+    return replace(completion(row), status="truncated", **more)
+
+
+ONLY_TRUNCATED = AskAgain(("truncated",), max_tokens=400)
+
+
+def test_a_cut_off_answer_is_replaced_by_a_retry_that_names_it_and_its_cost_is_waste(run):
+    filled(run, results=[half(0, cost_usd=0.5), failure(1), *(completion(row) for row in range(2, 5))])
+    before = run.totals()
+    assert run.shards_to_ask(AskAgain()) == run.shards_to_ask(ONLY_TRUNCATED) == {0}
+    assert run.shards_to_ask(AskAgain(("empty",))) == set()
+    assert run.open_shard(SHARD, retry=AskAgain()).reopened == 1  # the failed one
+
+    opened = run.open_shard(SHARD, retry=ONLY_TRUNCATED)
+    assert [opened.asks_again(row) for row in range(5)] == [True, False, False, False, False]
+    running = RunningTotals()
+    opened.append_sent(0, 1)
+    opened.append(completion(0, "whole"), running)
+    opened.seal(INPUT)
+
+    after = run.totals()
+    stored = next(part_results(run.layout.part(0), ""))
+    assert (stored.status, stored.reply.completion) == ("ok", "whole")
+    assert (stored.attempts, stored.cost_wasted_usd) == (half(0).attempts + completion(0).attempts, 0.5)
+    assert (after.truncated, after.ok, after.failed) == (0, 4, 1)
+    assert after.wasted_completion_tokens == half(0).reply.usage.completion_tokens
+    assert before + running.totals == after
+
+
+def test_a_row_that_fails_when_it_is_asked_again_keeps_the_answer_that_was_paid(run):
+    filled(run, results=[half(0, cost_usd=0.5), *(completion(row) for row in range(1, 5))])
+    before = run.totals()
+    paid = replace(failure(0), wasted_completion_tokens=3, wasted_prompt_tokens=0, cost_wasted_usd=0.25)
+
+    opened = run.open_shard(SHARD, retry=ONLY_TRUNCATED)
+    running = RunningTotals()
+    opened.append_sent(0, 1)
+    opened.append(paid, running)
+    opened.close()
+    read = run.open_results(0)
+    run.open_shard(SHARD).seal(INPUT)
+
+    stored = next(part_results(run.layout.part(0), ""))
+    assert (stored.status, stored.cost_usd, stored.cost_wasted_usd) == ("truncated", 0.5, 0.25)
+    assert stored.attempts == half(0).attempts + paid.attempts
+    assert stored.wasted_completion_tokens == 3
+    assert read.by_row[0] == stored
+    assert run.totals() == before + running.totals == read.totals()
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+@pytest.mark.parametrize("was_answered", [True, False])
+def test_a_retry_that_is_killed_leaves_the_truth_and_is_not_gone_on_with_by_a_plain_run(
+    run, is_sealed, was_answered
+):
+    usage = Usage(prompt_tokens=7, completion_tokens=4, total_tokens=11)
+    results = [half(0, cost_usd=0.5), *(completion(row) for row in range(1, 5))]
+    if is_sealed:
+        filled(run, results=results)
+    else:
+        opened = run.open_shard(SHARD)
+        for result in results:
+            opened.append(result)
+        opened.close()
+
+    opened = run.open_shard(SHARD, retry=ONLY_TRUNCATED)
+    opened.append_sent(0, 1)
+    opened.append_back(0, usage, 0.25)
+    opened.append_sent(0, 2)
+    if was_answered:
+        opened.append(replace(completion(0, "whole"), attempts=2, wasted_prompt_tokens=7,
+                              wasted_completion_tokens=4, cost_wasted_usd=0.25))  # fmt: skip
+    opened.close()  # and no more
+    journals = {path: path.read_bytes() for path in run.layout.journal_files(0)}
+    seen = run.totals()
+
+    again = run.open_shard(SHARD)
+    assert again.complete
+    assert (again.reopened, again.found) == (0, seen)
+    again.seal(INPUT)
+
+    stored = next(part_results(run.layout.part(0), ""))
+    assert run.totals() == part_totals(run.layout.part(0)) == seen
+    assert stored.status == ("ok" if was_answered else "truncated")
+    assert stored.attempts == half(0).attempts + 2
+    assert stored.cost_wasted_usd == (0.75 if was_answered else 0.25)
+    assert stored.cut_off == (0 if was_answered else 1)
+    if was_answered:  # the part was published, and a crash left the journal
+        for path, content in journals.items():
+            path.write_bytes(content)
+        run.open_shard(SHARD).seal(INPUT)
+        assert next(part_results(run.layout.part(0), "")) == stored
+
+
+def test_a_retry_after_one_that_was_killed_asks_what_is_not_answered_yet(run):
+    filled(run, results=[half(0), half(1), *(completion(row) for row in range(2, 5))])
+    opened = run.open_shard(SHARD, retry=ONLY_TRUNCATED)
+    opened.append(completion(0, "whole"))
+    opened.append_sent(1, 1)
+    opened.close()
+
+    again = run.open_shard(SHARD, retry=ONLY_TRUNCATED)
+    assert [again.done(row) for row in range(5)] == [True, False, True, True, True]
+    assert again.reopened == 1
+    stored = again.append(completion(1, "whole, too"))
+    again.seal(INPUT)
+
+    assert (stored.cut_off, stored.attempts) == (1, half(1).attempts + 1 + completion(1).attempts)
+    assert run.totals() == part_totals(run.layout.part(0))
+    assert run.totals().truncated == 0
 
 
 def test_a_crash_between_publishing_a_part_and_deleting_its_journal_is_harmless(run):
@@ -269,12 +382,12 @@ def test_what_must_not_be_called_is_not_there(run):
     view = RunView.open(run.path)
 
     assert view.totals().rows == 6
-    assert (view.sealed(), view.unsealed(), view.shards_with_failures()) == ({0}, {1}, set())
+    assert (view.sealed(), view.unsealed(), view.shards_to_ask(AskAgain())) == ({0}, {1}, set())
     assert [len(list(view.shard_results(index))) for index in (0, 1, 2)] == [5, 1, 0]
     assert len(list(view.all_results())) == 6
     assert [table.num_rows for table in view.shard_tables(SHARD, lambda: INPUT)] == [5]
     assert (view.error_counts(), view.lock_holder(), view.roll()) == ({}, os.getpid(), None)
-    assert list(view.digests()) == [view.part(0).name]
+    assert list(view.noted().parts) == [view.part(0).name]
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
 
     def offers(kind: type) -> set[str]:

@@ -11,7 +11,7 @@ import errno
 import re
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any, Protocol, Self
@@ -27,7 +27,7 @@ from batchlab.dispatch.http.opening import connector_to, wire_to
 from batchlab.dispatch.http.wire import Wire
 from batchlab.finite import json_and_nulls
 from batchlab.job import TASK_PATHS, LimitsJob
-from batchlab.job.key import Secret
+from batchlab.job.key import Header, Secret
 from batchlab.job.presets import UNKNOWN, Preset
 from batchlab.protocol.limits import RateHeaders, rate_limits
 from batchlab.protocol.outcomes.classify import TransportFault, classify
@@ -86,6 +86,7 @@ class HttpTransport:
         task: what most requests ask for, one of `job.TASK_PATHS`.
         service: how the service behind `base_url` spells parameters and takes its key.
         model: (as requests name it, as this endpoint does); None when they agree.
+        headers: the user's own; they win over ours.
         write: called before requests leave; see `departures.Departures`.
         say: told, in a line, what goes another way than it was meant to.
     """
@@ -95,6 +96,7 @@ class HttpTransport:
         base_url: str,
         *,
         key: Secret | None,
+        headers: Sequence[Header] = (),
         limits: LimitsJob,
         task: str = "chat",
         stream: bool = False,
@@ -110,6 +112,9 @@ class HttpTransport:
         self._base = URL(base_url)
         self._task = task
         self._key = key
+        self._own_headers = headers
+        own = [one for header in headers for one in header.hidden]
+        self._hidden = own if key is None else [key.reveal(), *own]
         self._limits = limits
         self._stream = stream
         self._include_usage = stream and service.stream_usage
@@ -168,7 +173,9 @@ class HttpTransport:
             header = self._service.key_header
             bearer = "Bearer " if header == "Authorization" else ""
             headers[header] = f"{bearer}{self._key.reveal()}"
-        return headers
+        own = {one.name: one.text for one in self._own_headers}
+        taken = {name.lower() for name in own}
+        return {name: value for name, value in headers.items() if name.lower() not in taken} | own
 
     def _tls(self) -> ssl.SSLContext | bool:
         """What certificates are verified against; False only when the user said so."""
@@ -232,9 +239,9 @@ class HttpTransport:
         return body
 
     def _redacted(self, outcome: Outcome) -> Outcome:
-        if self._key is None:
+        keys = self._hidden
+        if not keys:
             return outcome
-        keys = [self._key.reveal()]
         raw = outcome.error_raw
         return replace(
             outcome,
@@ -245,28 +252,32 @@ class HttpTransport:
 
     def _without_key(self, reply: Reply) -> Reply:
         """The reply as it is, but for one that echoes the key."""
-        if self._key is None:
+        if not self._hidden:
             return reply
-        key = self._key.reveal()
         echoed: dict[str, Any] = {
-            name: text.replace(key, "****")
+            name: self._without_secrets(text)
             for name, text in zip(_TEXTS, _texts_of(reply), strict=True)
-            if text is not None and key in text
+            if text is not None and any(one in text for one in self._hidden)
         }
         if (usage := self._usage_without_key(reply.usage)) is not reply.usage:
             echoed["usage"] = usage
         return replace(reply, **echoed) if echoed else reply
 
     def _usage_without_key(self, usage: Usage | None) -> Usage | None:
-        if usage is None or usage.raw is None or self._key is None or self._key.reveal() not in usage.raw:
+        if usage is None or usage.raw is None or not any(one in usage.raw for one in self._hidden):
             return usage
-        return replace(usage, raw=usage.raw.replace(self._key.reveal(), "****"))
+        return replace(usage, raw=self._without_secrets(usage.raw))
+
+    def _without_secrets(self, text: str) -> str:
+        for one in self._hidden:
+            text = text.replace(one, "****")
+        return text
 
     def _request_id(self, headers: Mapping[str, str]) -> str | None:
         found = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)
         if found is None:
             return None
-        return id_of(found if self._key is None else redact(found, [self._key.reveal()]))
+        return id_of(redact(found, self._hidden) if self._hidden else found)
 
 
 def encoded(body: dict[str, object]) -> bytes:

@@ -27,6 +27,7 @@ from batchlab.job.limits import EndpointLimits
 from batchlab.protocol.limits import RateHeaders
 
 PROBE_CUTS = 4  # after so many cuts without an answer between them, one probe at a time
+_ASKED = ", Retry-After"  # the end of a reason: the provider has said how long
 WORDS = 120  # characters of the last answer that an outage shows
 GROWTH_USE = 0.8  # grow only when at least this much of the window was in use
 LIMIT_CAP_S = 8.0  # longest pause of our own after rate limits; a Retry-After is honoured in full
@@ -102,17 +103,17 @@ class RateController:
 
     def why(self, now: float) -> str:
         """Why the window is what it is, for the progress line; "" when nothing holds it back."""
-        is_out = self._breaker.is_open
-        if now < self._gate:
-            what = "outage, next probe in" if is_out else "paused"
-            if self._held is not None and not is_out:
-                what = "refused, second look in"
-            return f"{what} {self._gate - now:.0f} s ({self._reason})"
-        if is_out:
-            return f"outage, probing ({self._reason})"
+        wait, reason = self._gate - now, f" ({self._reason})" if self._reason else ""
+        if self._breaker.is_open:
+            return f"waiting for the provider, {_lasting(self.silent_s(now))} so far{reason}"
         if self._held is not None:
-            return f"refused, looking again ({self._reason})"
-        return f"↓ {self._reason}" if now < self._window.ceiling.until else ""
+            return f"refused, asking again {f'in {wait:.0f} s' if wait > 0 else 'now'}{reason}"
+        if wait > 0:
+            asked = self._reason.removesuffix(_ASKED)
+            if asked != self._reason:
+                return f"waiting {wait:.0f} s as asked by the provider ({asked})"
+            return f"waiting {wait:.0f} s, slowed by the provider{reason}"
+        return f"slowed by the provider{reason}" if now < self._window.ceiling.until else ""
 
     def silent_s(self, now: float) -> float:
         """Seconds since the first trouble after the last answer; 0.0 when all is well."""
@@ -211,7 +212,7 @@ class RateController:
             self._asks = True
             return True
         self._breaker.trouble(now)
-        self._reason = str(status) if retry_after_s is None else f"{status}, Retry-After"
+        self._reason = str(status) if retry_after_s is None else f"{status}{_ASKED}"
         if is_out and words:
             self._reason = f"{self._reason}: {words[:WORDS]}"
         if news and (is_out or not again):
@@ -316,3 +317,11 @@ class RateController:
         self._window.restart()
         self._gate = max(self._gate, now + interval)
         self._reason = f"{why}: {words[:WORDS]}" if words else why
+
+
+def _lasting(seconds: float) -> str:
+    """`45 s`, `3 min`, `2 h 05 min`."""
+    minutes = int(seconds) // 60
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

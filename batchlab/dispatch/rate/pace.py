@@ -26,6 +26,11 @@ class Controller(Protocol):
         """When a pause ends."""
         ...
 
+    @property
+    def is_out(self) -> bool:
+        """Whether there is an outage."""
+        ...
+
     def why(self, now: float) -> str:
         """Why the window is what it is; "" when nothing holds it back."""
         ...

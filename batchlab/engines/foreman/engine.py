@@ -68,7 +68,10 @@ class Foreman:
         )
         again = sorted(shift.books.again.items())
         await last.last_pass(
-            work, stop, [(work.plan.shards[index], Totals(retryable_failed=rows)) for index, rows in again]
+            work,
+            stop,
+            [(work.plan.shards[index], Totals(retryable_failed=rows)) for index, rows in again],
+            retry=retry,
         )
 
     def _begin(self, work: Work[LockedRun], retry: AskAgain | None) -> Begin:
@@ -78,7 +81,9 @@ class Foreman:
             index=0,
             workers=self._crew.size,
             run=RunAt(work.job, str(work.run.path.absolute()), str(work.run.layout.stdin.absolute())),
-            endpoints=tuple(Address(endpoint.base_url, endpoint.key) for endpoint in work.endpoints),
+            endpoints=tuple(
+                Address(endpoint.base_url, endpoint.key, endpoint.headers) for endpoint in work.endpoints
+            ),
             answered=work.before.totals.answered > 0,
             retry=retry,
             span=self._span,

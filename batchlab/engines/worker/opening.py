@@ -37,7 +37,7 @@ def opened_work(begin: Begin, stop: StopSignal) -> Iterator[Work[WorkingRun]]:
     plan = run.manifest.plan
     source = _source(begin.run, run.manifest)
     endpoints = tuple(
-        Endpoint(endpoint, address.base_url, address.key, price_book(job, endpoint))
+        Endpoint(endpoint, address.base_url, address.key, price_book(job, endpoint), headers=address.headers)
         for endpoint, address in zip(job.endpoint, begin.endpoints, strict=True)
     )
     with contextlib.closing(source), contextlib.closing(run):

@@ -38,7 +38,6 @@ from batchlab.engines.worker.opening import opened_work
 from batchlab.engines.worker.parent import Parent
 from batchlab.engines.worker.terms import LeasedTerms
 from batchlab.errors import BatchlabError, UsageError
-from batchlab.job import SELF_STARTED
 from batchlab.lending.messages import HASTE_S, PERIOD_S, Lease
 from batchlab.observe.facts import EndpointAddress
 from batchlab.observe.watchers import Watchers, worker_watch
@@ -128,11 +127,7 @@ class _Session:
             loop.call_soon_threadsafe(partial(self._parent.tell, Said(text)))
 
         addresses = [EndpointAddress.of(at.job, at.base_url) for at in self._work.endpoints]
-        secrets = tuple(
-            endpoint.key.reveal()
-            for endpoint in self._work.endpoints
-            if endpoint.key is not None and endpoint.job.host not in SELF_STARTED
-        )
+        secrets = tuple(one for endpoint in self._work.endpoints for one in endpoint.secrets)
         return worker_watch(job, begin.span, addresses, secrets, say)
 
     def _shards(self) -> Iterator[Shard]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from batchlab.arrow import pa
-from batchlab.errors import InputError
+from batchlab.errors import InputError, file_trouble
 from batchlab.inputs.sources.column_types import Kind, kind_of_json, schema_of
 from batchlab.records import Row, Shard
 from batchlab.remote.storage import RemoteFile, StorageError
@@ -266,4 +266,4 @@ def files_unchanged(paths: Sequence[InputFile], plan: InputPlan, *, racy_ok: boo
 
 def unreadable(path: str, error: OSError) -> InputError:
     """The one line for a file that cannot be opened or read."""
-    return InputError(path, f"cannot be read: {error.strerror or type(error).__name__}")
+    return InputError(path, f"cannot be read: {file_trouble(path, error)}")

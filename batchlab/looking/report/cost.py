@@ -36,6 +36,7 @@ class PriceOf(Protocol):
 WAYS: Mapping[str, str] = {"batch-api": "batch", "flex": "flex"}  # of a what-if
 MINUTE_S = 60.0  # no price changes within one
 TOTAL = "total"
+LOST = "lost"  # the status of what stands for paid results that a run has lost: no row, only its waste
 
 TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 NUMBERS = (
@@ -219,13 +220,14 @@ def _saved(price: Price, rows: pd.DataFrame) -> pd.Series:
 
 
 def _sums(rows: pd.DataFrame) -> dict[str, float]:
-    answered = rows["status"] != "failed"
+    lost = rows["status"] == LOST
+    answered = (rows["status"] != "failed") & ~lost
     silent = rows["prompt_tokens"].isna() & rows["completion_tokens"].isna()
     wasted = rows["wasted_prompt_tokens"].fillna(0) + rows["wasted_completion_tokens"].fillna(0) > 0
     # whether a cost is known is for `Totals` to say, of these rows as of a run
     totals = Totals(
-        rows=len(rows),
-        failed=int((~answered).sum()),
+        rows=len(rows) - int(lost.sum()),
+        failed=int((rows["status"] == "failed").sum()),
         reused=int(rows["reused"].sum()),
         rows_without_cost=int((answered & rows["cost_usd"].isna()).sum()),
         waste_without_cost=int((wasted & rows["cost_wasted_usd"].isna()).sum()),

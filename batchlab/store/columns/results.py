@@ -89,7 +89,7 @@ def result_columns(
         "status": [values.get("status", "failed") if values else "pending" for values in rows],
         "usage_raw": [usage.get("raw") for usage in usages],
         "attempts": [min(values["attempts"], MAX_INT16) if values else None for values in rows],
-        "cut_off": [min(values["cut_off"], MAX_INT16) if values else None for values in rows],
+        "cut_off": [min(values.get("cut_off", 0), MAX_INT16) if values else None for values in rows],
         "request_hash": [bytes.fromhex(values.get("request_hash", "")) or None for values in rows],
         "started_at": [_micros(timing.get("started_at")) for timing in timings],
         "finished_at": [_micros(timing.get("finished_at")) for timing in timings],
@@ -187,7 +187,11 @@ def result_of_columns(row: dict[str, Any], vectors: tuple[str, ...] | None) -> R
             queue_ms=row["queue_ms"],
             ttft_ms=row["ttft_ms"],
         )
-    common: dict[str, Any] = {"request_hash": row["request_hash"] or b"", "timing": timing}
+    common: dict[str, Any] = {
+        "request_hash": row["request_hash"] or b"",
+        "timing": timing,
+        "cut_off": row["cut_off"] or 0,
+    }
     if row["status"] == "failed":
         return Failure(**_fields_in(Failure, row) | common)
     usage = Usage(raw=row["usage_raw"], **{name: row[name] for name in _OF_USAGE})

@@ -73,9 +73,7 @@ def job(draw: Draw, seed: int, rows: int, pilot: int) -> dict[str, tuple[bool, f
         for stratum in found
         for row in stratum.sampled
     }
-    said: Forecast = forecast(
-        found, measured, concurrency=CONCURRENCY, window=CONCURRENCY, rpm=None, tpm=None
-    )
+    said: Forecast = forecast(found, measured, concurrency=CONCURRENCY, seen=None, rpm=None, tpm=None)
     assert said.cost_usd is not None
     truths = {
         "prompt tokens": (said.prompt_tokens, float(prompts.sum())),

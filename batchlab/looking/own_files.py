@@ -1,0 +1,75 @@
+"""Files that a run has written beside its directory: it may replace these, and no others.
+
+`written.json` has the path of each as the system knows it, with its size and time (ns) when it was written. A
+file that has changed since is somebody else's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from batchlab.errors import UsageError
+from batchlab.remote.urls import is_url
+from batchlab.store.disk.files import atomic_write
+from batchlab.store.layout import Layout, is_run
+from batchlab.store.manifest import read_manifest
+
+
+def begin(root: Path) -> None:
+    """From now on the run says which files it has written; those of an earlier version are its own."""
+    if not Layout(root).written.exists():
+        note(root, _written_before(root))
+
+
+def note(root: Path, paths: Iterable[str | None]) -> None:
+    """The run has just written these. A directory that cannot be written to has no such list."""
+    written = dict(_written(root) or {})
+    for path in paths:
+        if path and not is_url(path) and (state := _state(path)) is not None:
+            written[os.path.realpath(path)] = state
+    with contextlib.suppress(OSError):
+        atomic_write(Layout(root).written, json.dumps(written).encode())
+
+
+def refuse_others(root: Path, paths: Iterable[str | None]) -> None:
+    """Raises UsageError when one of the files is there, and the run did not write it."""
+    written = _written(root)
+    own = set() if written is not None else {os.path.realpath(path) for path in _written_before(root)}
+    for path in paths:
+        if not path or is_url(path) or (state := _state(path)) is None:
+            continue
+        real = os.path.realpath(path)
+        if real in own or (written is not None and written.get(real) == state):
+            continue
+        known = written is not None and real in written
+        what = "has changed since this run wrote it" if known else "is there, and this run did not write it"
+        raise UsageError(f"{path}: {what}. Pass {{output.overwrite}} to replace it, or name another file.")
+
+
+def _written_before(root: Path) -> list[str]:
+    """What the job names as output, of a run that was begun by a version without such a list."""
+    if not is_run(root):
+        return []
+    output = read_manifest(root).job.output
+    return [path for path in (output.file, output.errors) if path]
+
+
+def _written(root: Path) -> Mapping[str, list[int]] | None:
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(Layout(root).written.read_bytes())
+        return found if isinstance(found, dict) else {}
+    return None
+
+
+def _state(path: str) -> list[int] | None:
+    """Size and time of a file; None where there is none, or nothing to lose, as with /dev/stdout."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns] if stat.S_ISREG(found.st_mode) else None

@@ -1,0 +1,83 @@
+"""What a retry is about to ask, said before it does: how many rows, and what they may cost."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+from batchlab.costs.price import HOUR_S
+from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.dispatch.longer import with_max_tokens
+from batchlab.dispatch.rate.worst_case import WorstCase
+from batchlab.engines.work import Work
+from batchlab.inputs.requests import RowProblem
+from batchlab.looking.phrases import counted, money
+from batchlab.records import ChatRequest, Completion, Result, is_wanting
+from batchlab.store.asking import AskAgain
+from batchlab.store.locked import LockedRun
+
+MOST_READ = 10_000  # requests whose cost is reckoned; the others are taken to cost the same
+
+
+def asked_again(work: Work[LockedRun], retry: AskAgain) -> str:
+    """One line: the rows that are asked again, by what became of them, and what that costs at most."""
+    wanted = dict(_wanted(work, retry))
+    if not wanted:
+        return "retry: no row is to be asked again"
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in Counter(wanted.values()).most_common())
+    line = f"retry: {counted(len(wanted), 'row')} asked again ({kinds})"
+    if retry.max_tokens is not None:
+        line += f" with max_tokens {retry.max_tokens:,}"
+    most, is_capped = _most_usd(work, retry, wanted)
+    if most is None:
+        return f"{line}; what that costs is not known"
+    return f"{line}; {'at most' if is_capped else 'about'} {money(most)}"
+
+
+def _wanted(work: Work[LockedRun], retry: AskAgain) -> Iterator[tuple[int, str]]:
+    for index in sorted(work.run.shards_to_ask(retry) | work.run.unsealed()):
+        for result in work.run.shard_results(index):
+            if is_wanting(result) and retry(result):
+                yield result.row_id, _kind(result)
+
+
+def _kind(result: Result) -> str:
+    if not isinstance(result, Completion):
+        return "failed"
+    return result.status if result.status != "ok" else "empty"
+
+
+def _most_usd(work: Work[LockedRun], retry: AskAgain, wanted: dict[int, str]) -> tuple[float | None, bool]:
+    """The most that one answer for each of the rows may cost, None when a price is not known; and whether
+    each has a max_tokens, without which it is a guess."""
+    worst, now, sums, read, is_capped = WorstCase(), time.time(), 0.0, 0, True
+    for request in _requests(work, retry, wanted):
+        tokens = estimated_prompt_tokens(request.prompt_bytes)
+        each = [
+            endpoint.prices.ceiling(request, now, HOUR_S + work.job.limits.timeout_s)
+            for endpoint in work.endpoints
+            if request.endpoint in (None, endpoint.job.name)
+        ]
+        if None in each or not each:
+            return None, is_capped
+        is_capped = is_capped and request.max_tokens is not None
+        sums += max(worst.reservation(tokens, request.max_tokens, one).worst_usd for one in each)
+        read += 1
+        if read == MOST_READ:
+            break
+    return (sums * len(wanted) / read if read else 0.0), is_capped
+
+
+def _requests(work: Work[LockedRun], retry: AskAgain, wanted: dict[int, str]) -> Iterator[ChatRequest]:
+    for shard in work.plan.shards:
+        if not any(shard.first_row <= row < shard.first_row + shard.rows for row in wanted):
+            continue
+        for row in work.source.rows(shard, work.plan):
+            if row.row_id not in wanted or row.problem is not None:
+                continue
+            try:
+                request = work.builder.build(row)
+            except RowProblem:
+                continue  # it fails again, unsent
+            yield request if retry.max_tokens is None else with_max_tokens(request, retry.max_tokens)
