@@ -20,8 +20,9 @@ from tests.scenarios.test_run import job
 
 
 @pytest.fixture
-def running(simulator, rows_file, tmp_path):
+def running(batchlab, simulator, rows_file, tmp_path):
     """A run that takes its time."""
+    batchlab("--version")  # whoever looks is not to come late
     server = simulator(queue_cap=4, latency_median_s=0.2)
     words = job(server.base_url, rows_file(160), "-c", "4", "--price-in", "1", "--price-out", "1")
     with subprocess.Popen(command(*words), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL) as run:

@@ -12,7 +12,7 @@ from tests.conftest import Finished, ended_here, environment
 
 @pytest.fixture
 def batchlab(
-    batchlab: Callable[..., Finished], tmp_path: Path, monkeypatch, capsys
+    batchlab: Callable[..., Finished], tmp_path: Path, monkeypatch, capfd
 ) -> Callable[..., Finished]:
     """As the fixture it stands for, which it has as `process`."""
     monkeypatch.chdir(tmp_path)
@@ -21,7 +21,7 @@ def batchlab(
         with monkeypatch.context() as patch:
             for name, value in environment(**env).items():
                 patch.setenv(name, value)
-            return ended_here(patch, capsys, words)
+            return ended_here(patch, capfd, words)
 
     run.process = batchlab
     return run
