@@ -51,8 +51,7 @@ def export_run(
     if columns and target.format == "openai-batch":
         raise UsageError("--columns: openai-batch has fields of its own; pass --to jsonl for columns.")
     beside = (None if output == STANDARD_OUTPUT else output, errors)
-    if not overwrite:
-        own_files.refuse_others(run.path, beside)
+    own_files.refuse_others(run.path, beside, overwrite=overwrite)
 
     def tables() -> Iterator[pa.Table]:
         return picked(run_tables(run, source), statuses=wanted, columns=columns, prefix=target.prefix)
@@ -88,8 +87,8 @@ def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) ->
     if summary.stopped is not None and not summary.totals.answered:
         return summary  # there is nothing to read in it
     try:
-        if not output.overwrite:  # it may have come while the run went on
-            own_files.refuse_others(run.path, (output.file, output.errors))
+        # it may have come while the run went on
+        own_files.refuse_others(run.path, (output.file, output.errors), overwrite=output.overwrite)
         written = export_tables(
             _target(
                 job,

@@ -10,12 +10,12 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from batchlab.errors import UsageError
 from batchlab.remote.urls import is_url
-from batchlab.store.disk.files import atomic_write
+from batchlab.store.disk.files import atomic_write, special_kind
 from batchlab.store.layout import Layout, is_run
 from batchlab.store.manifest import read_manifest
 
@@ -36,8 +36,26 @@ def note(root: Path, paths: Iterable[str | None]) -> None:
         atomic_write(Layout(root).written, json.dumps(written).encode())
 
 
-def refuse_others(root: Path, paths: Iterable[str | None]) -> None:
-    """Raises UsageError when one of the files is there, and the run did not write it."""
+def refuse_special(paths: Iterable[str | None]) -> None:
+    """Raises UsageError when one of the files is a device, a pipe or a socket.
+
+    A file is written beside its place and then renamed into it: whoever names /dev/null, as root, would
+    have a plain file there, and with it a machine that no longer works.
+    """
+    for path in paths:
+        if path and not is_url(path) and (kind := special_kind(path)) is not None:
+            raise UsageError(f"{path}: is {kind}, which a file would take the place of. Name another file.")
+
+
+def refuse_others(root: Path, paths: Sequence[str | None], *, overwrite: bool) -> None:
+    """Raises UsageError when one of the files is there, and the run did not write it.
+
+    Args:
+        overwrite: only what can be no file is refused.
+    """
+    refuse_special(paths)
+    if overwrite:
+        return
     written = _written(root)
     own = set() if written is not None else {os.path.realpath(path) for path in _written_before(root)}
     for path in paths:
@@ -67,7 +85,7 @@ def _written(root: Path) -> Mapping[str, list[int]] | None:
 
 
 def _state(path: str) -> list[int] | None:
-    """Size and time of a file; None where there is none, or nothing to lose, as with /dev/stdout."""
+    """Size and time of a file; None where there is none."""
     try:
         found = os.stat(path)
     except OSError:

@@ -18,6 +18,7 @@ from batchlab.errors import UsageError
 from batchlab.observe.facts import RunFacts
 from batchlab.run_end import RunSummary, StopReason
 from batchlab.run_state import RunState
+from batchlab.store.disk.files import special_kind
 from batchlab.totals import Totals
 from batchlab.version import __version__
 
@@ -250,6 +251,8 @@ class MetricsFile:
     def _check(self) -> None:
         """Finds out before anything is paid whether the file can be written."""
         try:
+            if (kind := special_kind(self._path)) is not None:
+                raise UsageError(f"{self._path}: is {kind}, and no metrics file. Name another file.")
             with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
                 begin = file.read(len(_OURS))
                 if begin and begin != _OURS:

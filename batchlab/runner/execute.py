@@ -144,8 +144,7 @@ def _check_before(job: Job, say: Callable[[str], None]) -> None:
     """Says what is known of prices; raises UsageError for what can be refused without the input."""
     refuse_cluster(job)
     output = job.output
-    if not output.overwrite:
-        own_files.refuse_others(Path(output.run_dir), (output.file, output.errors))
+    own_files.refuse_others(Path(output.run_dir), (output.file, output.errors), overwrite=output.overwrite)
     if output.file is not None and (to := output_format(output.file, output.to, batch=False)):
         check_target(Target(output.file, to))
     for note in misspelt_notes(job.request.params):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import socket
 import sys
 
 import pytest
@@ -86,8 +87,28 @@ def test_every_way_to_write_a_file_keeps_to_it(at, here, tmp_path):
     for words in (["export", "run", "-o", "new.csv"], ["report", "run", "-o", "new.html"], ["report", "run"]):
         assert [here(*words).code, here(*words).code] == [0, 0], words
         assert here(*words, "--overwrite").code == 0
-    assert here("export", "run", "-o", "/dev/null", "--to", "csv").code in {0, 2}
     assert here("retry", "run", "--progress", "none").code == 0
+
+
+@pytest.mark.parametrize("words", [(), ("--overwrite",)])
+@pytest.mark.parametrize("kind", ["a pipe", "a socket"])
+def test_what_is_no_file_is_not_replaced_by_one(at, here, tmp_path, kind, words):
+    """As root, `-o /dev/null` would put a file in the place of the device."""
+    assert at().code == 0
+    special = tmp_path / "special.csv"
+    if kind == "a pipe":
+        os.mkfifo(special)
+    else:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(special))
+    before = special.stat()
+
+    tried = [at("-o", "special.csv", *words), here("export", "run", "-o", "special.csv", *words)]
+    tried += [here("report", "run", "-o", "special.csv", *words), at("--metrics-file", "special.csv")]
+
+    assert [done.code for done in tried] == [2, 2, 2, 2]
+    assert all(f"special.csv: is {kind}" in done.err for done in tried)
+    assert (special.stat().st_mode, special.stat().st_ino) == (before.st_mode, before.st_ino)
 
 
 def test_a_file_that_came_while_the_run_went_on_stays_and_the_rows_are_there(at, here, tmp_path):

@@ -28,8 +28,8 @@ def write_report(path: str, output: str | None, by: Sequence[str] = (), *, overw
         UsageError: there is no run, no such column, or the page cannot be written.
     """
     run = open_run(path)
-    if output is not None and not overwrite:
-        own_files.refuse_others(run.path, (output,))
+    if output is not None:
+        own_files.refuse_others(run.path, (output,), overwrite=overwrite)
     is_beside = output is not None
     if output is None:
         output = f"{run.place}/{REPORT}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import sys
 import threading
 import time
@@ -154,6 +155,17 @@ def write_at(descriptor: int, data: bytes, offset: int) -> None:
 def _make_private(descriptor: int) -> None:
     if hasattr(os, "fchmod"):  # Windows has it from Python 3.13 on; there a user's files are his own
         os.fchmod(descriptor, FILE_MODE)
+
+
+def special_kind(path: str | Path) -> str | None:
+    """What a path is that is neither a file nor a directory; None for these, and where nothing is."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return None
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 def atomic_write(path: Path, data: bytes) -> None:
