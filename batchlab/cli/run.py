@@ -39,7 +39,7 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
 
     \b
     Example:
-        batchlab run sample_data/tickets.csv -m any-model \\
+        batchlab run sample_data/tickets.csv -m MODEL \\
           -p "One word, the topic of: {body}" --base-url simulator
     """
     from batchlab.arrow import without_pandas
@@ -81,7 +81,7 @@ def plan(
 
     \b
     Example:
-        batchlab plan sample_data/tickets.csv -m any-model \\
+        batchlab plan sample_data/tickets.csv -m MODEL \\
           -p "One word, the topic of: {body}" --base-url simulator
     """
     job = job_of(job_file, options)

@@ -185,11 +185,8 @@ def _output_problems(output: OutputJob) -> list[str]:
         )
     if output.to is not None and not output.file:
         problems.append("output.to: needs an output file; pass {output.file=FILE}")
-    if output.errors is not None:
-        if not output.file:
-            problems.append("output.errors: needs an output file; pass {output.file=FILE}")
-        elif _is_within(output.errors, output.file):
-            problems.append("output.errors: is the output file; leave it out to have errors there")
+    if output.errors is not None and not output.file:
+        problems.append("output.errors: needs an output file; pass {output.file=FILE}")
     return problems
 
 

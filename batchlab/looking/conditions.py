@@ -69,22 +69,22 @@ def condition_of(text: str, schema: pa.Schema, prefix: str) -> Condition:
     found = _CONDITION.fullmatch(text)
     if found is None:
         raise UsageError(
-            f"--where {text}: expected COLUMN=VALUE, or !=, <, <=, >, >= or ~ (has the text) in place of =."
+            f"condition {text}: expected COLUMN=VALUE, or !=, <, <=, >, >= or ~ (has the text) in place of =."
         )
     name, sign, value = found["column"], found["sign"].replace("==", "="), found["value"]
-    column = column_named(name, schema.names, prefix, where="--where")
+    column = column_named(name, schema.names, prefix, where="condition")
     kind = schema.field(column).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if value == "" and sign in {"=", "!="}:
         return Condition(column, sign, None)
     if sign == "~":
         if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            raise UsageError(f"--where {text}: {name} holds {kind}, which has no text to look for.")
+            raise UsageError(f"condition {text}: {name} holds {kind}, which has no text to look for.")
         return Condition(column, sign, value)
     try:
         return Condition(column, sign, _value(value, kind))
     except ValueError as error:
-        raise UsageError(f"--where {text}: {name} holds {error}.") from None
+        raise UsageError(f"condition {text}: {name} holds {error}.") from None
 
 
 def column_named(name: str, names: Sequence[str], prefix: str, *, where: str) -> str:
@@ -107,7 +107,7 @@ def checked_statuses(words: Sequence[str]) -> frozenset[str]:
         if word not in STATUSES:
             close = difflib.get_close_matches(word, STATUSES, n=1)
             near = f"did you mean {close[0]}?" if close else f"there are {', '.join(STATUSES)}."
-            raise UsageError(f"--status {word}: no status of a row; {near}")
+            raise UsageError(f"status {word}: no status of a row; {near}")
     return frozenset(named)
 
 

@@ -49,7 +49,9 @@ def export_run(
     target = _target(job, plan, output, to=to, errors=errors, csv_raw=csv_raw or job.output.csv_raw)
     wanted = checked_statuses(statuses)
     if columns and target.format == "openai-batch":
-        raise UsageError("--columns: openai-batch has fields of its own; pass --to jsonl for columns.")
+        raise UsageError(
+            "columns: openai-batch has fields of its own; name another format, such as jsonl, for columns."
+        )
     beside = (None if output == STANDARD_OUTPUT else output, errors)
     own_files.refuse_others(run.path, beside, overwrite=overwrite)
 

@@ -19,7 +19,7 @@ def picked(
         if statuses:
             table = table.filter(status_mask(table, prefix + "status", statuses))
         if columns:
-            names = [column_named(name, table.column_names, prefix, where="--columns") for name in columns]
+            names = [column_named(name, table.column_names, prefix, where="columns") for name in columns]
             # what the schema says of a frame's index or features may be of columns that are left out
             table = table.select(list(dict.fromkeys(names))).replace_schema_metadata(None)
         yield table

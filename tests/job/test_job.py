@@ -193,7 +193,10 @@ def test_a_job_file_that_cannot_be_read_is_one_line(tmp_path, content, message):
         ({"file": "x", "to": "openai"}, "output.to: no format 'openai'; did you mean 'openai-batch'"),
         ({"file": "x.txt"}, "output.file: 'x.txt' must end in .parquet, .csv, .jsonl or /"),
         ({"to": "csv"}, "output.to: needs an output file"),
-        ({"file": "x.jsonl", "errors": "./x.jsonl"}, "output.errors: is the output file"),
+        (
+            {"file": "x.jsonl", "errors": "./x.jsonl"},
+            "output.errors: './x.jsonl' would be written over output.file",
+        ),
         ({"errors": "e.jsonl"}, "output.errors: needs an output file"),
     ],
 )

@@ -33,7 +33,7 @@ OTHERS = {
     "--to",  # pandoc's
     "--wrap",
     "--long",  # zstd's
-    *("--only", "--max-tokens", "--csv-raw", "--list"),  # in a whole command to type next
+    *("--only", "--max-tokens", "--csv-raw", "--list", "--status"),  # in a whole command to type next
 }
 REFERENCE = re.compile(r"\{+(\w+\.\w+)(=[^{}]*)?\}+")
 

@@ -153,7 +153,7 @@ def test_a_log_that_cannot_be_opened_is_refused_before_anything_is_sent(
         "request": {"model": "m"},
         "output": {"log_file": "a", "metrics_file": "./a"},
     }
-    with pytest.raises(UsageError, match=r"output\.log_file: 'a' is output\.metrics_file too"):
+    with pytest.raises(UsageError, match=r"output\.log_file: 'a' would be written over output\.metrics_file"):
         job_from(same)
     assert server.ledger()["requests"] == 0
 

@@ -166,7 +166,9 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_sent(
         MetricsFile(str(tmp_path), print)
     with pytest.raises(UsageError, match="not a metrics file of batchlab"):
         MetricsFile(str(tmp_path / "notes.txt"), print)
-    with pytest.raises(UsageError, match=r"output\.metrics_file: 'rows\.jsonl' is input\.path too"):
+    with pytest.raises(
+        UsageError, match=r"output\.metrics_file: 'rows\.jsonl' would be written over the input"
+    ):
         job_from(
             {
                 "input": {"path": "rows.jsonl"},
