@@ -176,9 +176,9 @@ def test_a_port_that_never_answers_is_given_up(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--engine", "local", "--processes", "2"), "limits.engine: local is one process, and processes = 2"),
-        (("--journal-flush", "0.01s"), "limits.journal_flush: must be at least 0.1 s"),
-        (("--ray-address", "head:6379"), "limits.ray_address: is for the engine ray; pass --engine ray"),
+        (("--engine", "local", "--processes", "2"), "--engine: local is one process, and processes = 2"),
+        (("--journal-flush", "0.01s"), "--journal-flush: must be at least 0.1 s"),
+        (("--ray-address", "head:6379"), "--ray-address: is for the engine ray; pass --engine ray"),
         (
             ("--engine", "ray", "--remote", "hf://datasets/me/run"),
             "--engine ray: workers write to hf://datasets/me/run every few seconds",

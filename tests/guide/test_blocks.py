@@ -34,6 +34,7 @@ def test_every_block_says_its_language_and_its_notes_are_known():
         assert all(reason for reason in block.said("not run")), str(block)
 
 
+@pytest.mark.proof  # a minute of commands: a step of its own in CI
 @those("bash")
 def test_a_block_of_commands_runs(block: Block, stage):
     for program in block.said("needs"):

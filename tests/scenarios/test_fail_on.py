@@ -96,7 +96,7 @@ def test_words_come_as_a_list_or_with_commas(value, taken):
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("trunc", "output.fail_on: no answers are called 'trunc'; the words are truncated, filtered, empty"),
+        ("trunc", "--fail-on: no answers are called 'trunc'; the words are truncated, filtered, empty"),
         ("invalid", "invalid rows always make the exit code 1; the words are truncated, filtered, empty"),
         ("empty,failed", "failed rows always make the exit code 1; the words are"),
     ],

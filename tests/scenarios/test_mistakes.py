@@ -182,7 +182,9 @@ MISTAKES = [
     ok("run dirj -m M -p '{text}' --base-url simulator"),
     ok("run 'dirj/*.jsonl' -m M -p '{text}' --base-url simulator"),
     ok("run a.jsonl.gz -m M -p '{text}' --base-url simulator"),
-    Mistake("run liar.jsonl -m M -p '{text}' --base-url simulator", "has no row that can be read"),
+    Mistake(
+        "run liar.jsonl -m M -p '{text}' --base-url simulator", "no row can be read; the first: not JSON"
+    ),
     ok("run - -m M -p '{text}' --base-url simulator --run-dir runs/in", stdin=JSONL),
     Mistake("run", "no input", stdin=JSONL),
     Mistake("run empty.jsonl -m M -p '{text}' --base-url simulator", "empty.jsonl: has no rows"),
@@ -190,7 +192,10 @@ MISTAKES = [
     Mistake("run bad.jsonl -m M -p '{text}' --base-url simulator -q", "", code=1),
     Mistake("run bad.jsonl -m M -p '{text}' --base-url simulator --strict", "bad.jsonl:7:"),
     ok("run utf16.csv -m M -p '{text}' --base-url simulator"),
-    Mistake("run latin.csv -m M -p '{text}' --base-url simulator", "is not UTF-8 text", code=1),
+    Mistake(
+        "run latin.csv -m M -p '{text}' --base-url simulator",
+        "is not UTF-8 text; if the file is in another encoding",
+    ),
     ok("run semi.csv -m M -p '{text}' --base-url simulator"),
     Mistake(
         "run named.csv -m M -p '{text}' --base-url simulator", "Pass --prefix, for example --prefix out_"

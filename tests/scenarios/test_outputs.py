@@ -103,8 +103,8 @@ def test_cells_that_got_a_quote_are_counted_at_the_end_and_left_alone_when_asked
 
     for command in (
         words(server, rows, "-p", "About {text}", "-o", "raw.csv", "--csv-raw", "--run-dir", "raw"),
-        ["export", "runs/rows", "-o", "raw.csv", "--csv-raw"],
-        ["export", "raw", "-o", "raw.csv"],  # as its job says
+        ["export", "runs/rows", "-o", "raw.csv", "--csv-raw", "--overwrite"],
+        ["export", "raw", "-o", "raw.csv", "--overwrite"],  # as its job says
     ):
         done = here(*command)
         assert done.code == 0

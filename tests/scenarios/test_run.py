@@ -433,7 +433,8 @@ def test_status_verify_and_export_of_an_unfinished_run(batchlab, simulator, rows
         wait_for(lambda: server.ledger()["billed"] >= 15)
         first.kill()
 
-    assert batchlab("verify", "runs/rows").code == 0
+    verified = batchlab("verify", "runs/rows")
+    assert (verified.code, "whole so far" in verified.out) == (3, True)
     exported = batchlab("export", "runs/rows", "-o", "part.jsonl")
     assert exported.code == 0, exported.err
     rows_out = [json.loads(line) for line in (tmp_path / "part.jsonl").read_text().splitlines()]
