@@ -201,6 +201,9 @@ def test_workers_the_budgets_keeper_and_a_node_are_lost_and_every_row_is_answere
 
     process = started(on_cluster(server, rows, cluster), tmp_path)
     wait_for(lambda: final_rows(tmp_path) >= 100)
+    # who works is written every two seconds, the first time before anybody has come
+    at_work = r"worker \d\.\d \(.*\): shards .*; lease of \d+ in flight"
+    wait_for(lambda: len(re.findall(at_work, batchlab("status", "runs/rows").out)) == 2)
     status = batchlab("status", "runs/rows").out
     assert not command_lines_with_key()
     os.kill(workers()[0], signal.SIGKILL)
@@ -217,7 +220,7 @@ def test_workers_the_budgets_keeper_and_a_node_are_lost_and_every_row_is_answere
     assert "Traceback" not in said
     assert "ray: 2 workers on 2 nodes" in said
     assert re.search(r"shards: \d+ sealed \+ \d+ open \+ \d+ waiting", status), status
-    assert len(re.findall(r"worker \d\.\d \(.*\): shards .*; lease of \d+ in flight", status)) == 2, status
+    assert len(re.findall(at_work, status)) == 2, status
     assert "by SIGKILL" in said
     assert "out of reach with its node" in said
     assert "the budget's keeper was lost; a new one asks every worker what it has" in said
