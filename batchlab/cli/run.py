@@ -110,8 +110,8 @@ def plan(
     "--only",
     multiple=True,
     metavar="WORD[,WORD]",
-    help="Only these: truncated, filtered, empty or invalid answers, failures of an error_class or an HTTP status; "
-    "repeatable.",
+    help="Only these: truncated, filtered, empty or invalid answers, failed rows, those of an error_class or an "
+    "HTTP status; repeatable. [default: failed]",
 )
 @click.option(
     "--max-tokens",

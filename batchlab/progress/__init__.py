@@ -111,7 +111,7 @@ class _Bar(_Base):
             self._bar.sp = self._bar.status_printer(self._stream)  # else it pads to the old length
         self._drawn_columns, self._drawn_width = columns, taken + width(text)
         self._bar.bar_format = bar_format
-        self._bar.n = min(state.saved, state.rows)
+        self._bar.n = min(state.totals.rows, state.rows)
         self._bar.total = state.rows
         self._bar.set_description_str(with_trouble_in_red(text, self._stream), refresh=False)
         self._bar.refresh()

@@ -46,8 +46,9 @@ def bar_fields(state: RunState, rates: Rates) -> list[str]:
 def line_fields(state: RunState, rates: Rates) -> list[Field]:
     """The parts of the progress line, from left to right."""
     totals, left = state.totals, state.rows - state.saved
-    saved = f"{state.saved:,}/{state.rows:,}"
-    fields = [Field(saved, saved, _SAVED)]
+    # those that the words beside it count: a few may not be synced to disk yet
+    done = f"{min(totals.rows, state.rows):,}/{state.rows:,}"
+    fields = [Field(done, done, _SAVED)]
     others = {
         "truncated": totals.truncated,
         "filtered": totals.filtered,

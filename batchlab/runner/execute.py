@@ -113,8 +113,9 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
 
 
 def _max_tokens(job: Job, options: RunOptions) -> int | None:
-    """What answers were allowed, where the same for all."""
-    asked = options.retry.max_tokens if options.retry is not None else None
+    """What answers that were cut off were allowed, where the same for all."""
+    retry = options.retry
+    asked = retry.max_tokens if retry is not None and "truncated" in retry.only else None
     own = completion_cap(job.request.params) if job.input.row_params is None else None
     return asked or own
 

@@ -12,6 +12,7 @@ ANSWERS = ("truncated", "filtered", "empty", "invalid")  # that were paid for, a
 _ERROR_CLASSES = sorted(
     {line.error_class for line in TABLE} | {"bad_input", "client_error", "dimensions", "refusal", "schema"}
 )
+FAILED = "failed"  # all failures that were sent, as when nothing is named
 _STATUSES = range(100, 600)
 
 
@@ -20,8 +21,8 @@ class AskAgain:
     """A rule over results that are not good answers; one of `RetryRule`.
 
     Attributes:
-        only: kinds of answers, of `ANSWERS`, and failures by error class or HTTP status; when empty, all
-            failures that were sent. A malformed input line was not: it would fail the same way.
+        only: kinds of answers, of `ANSWERS`, and failures by error class or HTTP status, or `FAILED`; when
+            empty, all failures that were sent. A malformed input line was not: it would fail the same way.
         retryable: failures by the provider's trouble, and no others.
         max_tokens: what these rows are asked with, instead of the run's own.
     """
@@ -35,9 +36,10 @@ class AskAgain:
             return not self.retryable and (result.status in self.only or result.error_class in self.only)
         if self.retryable:
             return result.retryable
-        if self.only:
-            return result.error_class in self.only or str(result.error_code) in self.only
-        return result.error_class != "bad_input"
+        named = {result.error_class, str(result.error_code)}
+        if result.error_class == "bad_input":
+            return "bad_input" in self.only
+        return not self.only or FAILED in self.only or not named.isdisjoint(self.only)
 
     def may_be_among(self, totals: Totals) -> bool:
         """Whether rows with these totals may have one to ask again."""
@@ -50,10 +52,10 @@ class AskAgain:
 def unknown_word(only: tuple[str, ...]) -> str | None:
     """What is wrong with the words of a retry; None when each may name rows."""
     for word in only:
-        known = word in ANSWERS or word in _ERROR_CLASSES or (word.isdigit() and int(word) in _STATUSES)
+        known = word in (FAILED, *ANSWERS, *_ERROR_CLASSES) or (word.isdigit() and int(word) in _STATUSES)
         if not known:
             return (
-                f"no rows are called {word!r}. The words are {', '.join(ANSWERS)}, "
+                f"no rows are called {word!r}. The words are {FAILED}, {', '.join(ANSWERS)}, "
                 f"HTTP statuses such as 429, and the error classes {', '.join(_ERROR_CLASSES)}."
             )
     return None

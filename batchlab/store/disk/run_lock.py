@@ -48,7 +48,9 @@ class RunLock:
             os.close(descriptor)
             if error.errno not in HELD:
                 raise UsageError(f"{run}: cannot be locked: {os.strerror(error.errno or 0)}.") from error
-            raise UsageError(f"{run}: in use by {_holder_text(holder)}. Wait for it, or stop it.") from None
+            raise UsageError(
+                f"{run}: in use by {_holder_text(holder)}. Wait for it, or stop it: `kill` ends it in order."
+            ) from None
         try:
             await_orphans(run)
             with disk_errors(run):
