@@ -47,7 +47,8 @@ class BridgeLink:
     def join(self, join: Join) -> Joined:
         """Has the bridge join a cluster. Raises UsageError when it cannot."""
         where = f"{{limits.ray_address={join.address}}}" if join.address else "ray"
-        self._control.sendall(line(join))
+        with contextlib.suppress(ConnectionError):  # it has ended already: there is no answer
+            self._control.sendall(line(join))
         with self._said, self._control.makefile("rb") as file:
             connected = self._answer(file.readline, where, INIT_S)
             assert isinstance(connected, Connected)
@@ -94,6 +95,8 @@ class BridgeLink:
             data = read()
         except TimeoutError:
             raise UsageError(f"{where}: no Ray cluster answered within {wait_s:g} s.") from None
+        except ConnectionError:  # it ended before it had read what it was asked
+            data = b""
         if not data.endswith(b"\n"):
             self._said.seek(0)
             words = self._said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
