@@ -106,8 +106,10 @@ class Job:
             self,
             limits=dataclasses.replace(self.limits, concurrency=lower(self.limits.concurrency)),
             endpoint=tuple(
-                dataclasses.replace(one, concurrency=one.concurrency and lower(one.concurrency))
-                for one in self.endpoint
+                dataclasses.replace(
+                    endpoint, concurrency=endpoint.concurrency and lower(endpoint.concurrency)
+                )
+                for endpoint in self.endpoint
             ),
         )
 

@@ -172,12 +172,13 @@ def _clock(at: float) -> str:
 def _worker_lines(roll: dict[str, Any]) -> list[str]:
     shards = roll["shards"]
     lines = [f"shards: {shards['sealed']:,} sealed + {shards['open']:,} open + {shards['waiting']:,} waiting"]
-    for one in roll["workers"]:
-        numbers = ", ".join(map(str, one["shards"])) or "none"
-        rate = "" if one["requests_per_s"] is None else f", {one['requests_per_s']:.1f} requests/s"
-        heard = "not yet" if one["silent_s"] is None else f"{one['silent_s']:.1f} s before"
+    for worker in roll["workers"]:
+        numbers = ", ".join(map(str, worker["shards"])) or "none"
+        rate = "" if worker["requests_per_s"] is None else f", {worker['requests_per_s']:.1f} requests/s"
+        heard = "not yet" if worker["silent_s"] is None else f"{worker['silent_s']:.1f} s before"
         lines.append(
-            f"worker {one['name']} ({one['place']}): shards {numbers}; lease of {one['permits']:,} in flight"
-            f"{rate}; {one['in_flight']:,} in flight, {one['saved']:,} rows saved; heard {heard}"
+            f"worker {worker['name']} ({worker['place']}): shards {numbers}; "
+            f"lease of {worker['permits']:,} in flight"
+            f"{rate}; {worker['in_flight']:,} in flight, {worker['saved']:,} rows saved; heard {heard}"
         )
     return lines

@@ -203,7 +203,7 @@ class _Unpacked(io.RawIOBase):
                 )
         try:
             found = self._stream.feed(data, most)
-        except Exception as error:
+        except Exception as error:  # whichever library's it is; `_problem` gives back any other
             raise self._problem(error) from error
         self._began = self._began or bool(found)
         if not self._packing.bounded:
