@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.endpoint import Endpoint
 from batchlab.engines.local import LocalEngine
@@ -202,7 +203,8 @@ class Invocation:
 
             engine = Foreman(self, crew, watch=watch, span=self._watchers.span)
         else:
-            terms = OwnTerms(work.job.limits.caps, spent_of(work.before.totals))
+            budget = Budget(work.job.limits.caps, spent=spent_of(work.before.totals))
+            terms = OwnTerms(budget)
             share = Share(work.before, work.run)
             engine = LocalEngine(self, terms, share, watch=watch, taker=self._options.taker)
         if work.job.output.dedupe and work.only is None:

@@ -147,9 +147,9 @@ class BatchService:
             found += [one for one in states if one.created_at is None or one.created_at >= since]
             older = any(one.created_at is not None and one.created_at < since for one in states)
             if not states or older or self.dialect.page is None or states[-1].id == last:
-                break
+                return found
             last = states[-1].id
-        return found
+        raise self._odd(f"the list of batches is longer than {MOST_PAGES} pages")
 
     async def _page(self, query: dict[str, str]) -> list[Json]:
         data = await self._patiently(lambda: self._json("GET", self.dialect.batches, query=query))
