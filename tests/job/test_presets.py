@@ -12,7 +12,7 @@ from batchlab.job.presets import PRESETS, preset_of
 
 NAMES = (
     "modelslab openai openrouter together groq deepseek mistral fireworks xai gemini azure "
-    "ollama vllm llama.cpp".split()
+    "ollama vllm llama.cpp anthropic alibaba siliconflow moonshot deepinfra".split()
 )
 
 
