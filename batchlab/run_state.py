@@ -34,6 +34,16 @@ class Attempts:
             other.last_error or self.last_error,
         )
 
+    def __sub__(self, other: Attempts) -> Attempts:
+        return Attempts(
+            self.sent - other.sent,
+            self.retried - other.retried,
+            self.hedged - other.hedged,
+            self.limited - other.limited,
+            self.errors - other.errors,
+            self.last_error,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BatchStanding:

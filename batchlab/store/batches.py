@@ -56,6 +56,7 @@ class Batch:
         ordered_at: of the last order that was sent.
         is_cancelled: by us.
         phase: how it ended.
+        answered, failed: rows that have a result by it.
     """
 
     key: str
@@ -78,6 +79,7 @@ class Batch:
     files: tuple[str, ...] = ()
     ended_at: float = 0.0
     answered: int = 0
+    failed: int = 0
 
     @property
     def lines(self) -> int:
@@ -256,7 +258,8 @@ def _after(batch: Batch, kind: str, record: Mapping[str, Any]) -> Batch:
                 batch, step=Step.ENDED, phase=str(record.get("phase") or ""), files=files, ended_at=at
             )
         case "merged":
-            return replace(batch, step=Step.MERGED, answered=int(record.get("answered") or 0))
+            answered, failed = (int(record.get(name) or 0) for name in ("answered", "failed"))
+            return replace(batch, step=Step.MERGED, answered=answered, failed=failed)
         case "unmerged":
             return replace(batch, step=Step.CREATED if batch.id else Step.DROPPED)
         case "dropped":

@@ -170,6 +170,11 @@ class Layout:
         return self.root / LOST
 
     @property
+    def batches(self) -> Path:
+        """The log of the batches that services have of the run."""
+        return self.root / BATCHES
+
+    @property
     def batch_files(self) -> Path:
         """The folder of what is on its way to and from a batch API."""
         return self.root / "batches"

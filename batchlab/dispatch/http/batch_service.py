@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -24,7 +25,7 @@ from batchlab.dispatch.http.transport import fault_of
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.stop import StopSignal
 from batchlab.job import LimitsJob
-from batchlab.protocol.batches.dialect import BatchState, Dialect, Json, Order
+from batchlab.protocol.batches.dialect import BatchState, Dialect, Json, Order, batches_in, file_id_in
 from batchlab.protocol.outcomes.classify import TransportFault, classify
 from batchlab.protocol.outcomes.facts import FaultKind
 from batchlab.protocol.values import ReplyProblem, parse_json
@@ -60,7 +61,10 @@ class BatchService:
         self._limits = limits
         self._stop = stop
         self._session: aiohttp.ClientSession | None = None
-        self._headers = access.headers_with({"Accept": "application/json", **dialect.headers})
+        reached = access
+        if dialect.key_header is not None:
+            reached = replace(access, service=replace(access.service, key_header=dialect.key_header))
+        self._headers = reached.headers_with({"Accept": "application/json", **dialect.headers})
 
     async def __aenter__(self) -> Self:
         limits = self._limits
@@ -80,15 +84,14 @@ class BatchService:
     async def upload(self, lines: Path) -> str:
         """Uploads a file of lines; its id."""
         assert self.dialect.files is not None, "asked of a service that takes lines with the order"
-        path = self.dialect.files
+        path = self.dialect.upload or self.dialect.files
 
         async def once() -> str:
             with lines.open("rb") as file:
-                form = aiohttp.FormData()
-                form.add_field("purpose", self.dialect.purpose)
+                form = aiohttp.FormData({"purpose": self.dialect.purpose, **self.dialect.form})
                 form.add_field("file", file, filename=lines.name, content_type="application/jsonl")
                 data = await self._json("POST", path, data=form)
-            if not isinstance(found := data.get("id"), str) or not found:
+            if (found := file_id_in(data)) is None:
                 raise self._odd("the upload was answered without an id")
             return found
 
@@ -127,7 +130,9 @@ class BatchService:
         )
 
     async def cancel(self, batch: str) -> None:
-        """Asks the service to end a batch; one that has ended is left as it is."""
+        """Asks the service to end a batch; one that has ended, or cannot be ended, is left as it is."""
+        if not self.dialect.cancels:
+            return
         try:
             await self._patiently(lambda: self._json("POST", f"{self.dialect.batches}/{batch}/cancel"))
         except ApiError as error:
@@ -152,9 +157,10 @@ class BatchService:
         raise self._odd(f"the list of batches is longer than {MOST_PAGES} pages")
 
     async def _page(self, query: dict[str, str]) -> list[Json]:
-        data = await self._patiently(lambda: self._json("GET", self.dialect.batches, query=query))
-        listed = data.get("data")
-        return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+        reply = await self._patiently(
+            lambda: self._value("GET", self.dialect.batches, query=query, headers=None, data=None, once=False)
+        )
+        return batches_in(reply)
 
     async def fetch(self, file: str, to: Path) -> None:
         """Downloads a file of results; what was there before gives way."""
@@ -191,6 +197,23 @@ class BatchService:
         once: bool = False,
     ) -> Json:
         """The JSON object that a call is answered with."""
+        found = await self._value(method, path, data=data, query=query, headers=headers, once=once)
+        if not isinstance(found, dict):
+            odd = self._odd(f"{method} {path} was answered without a JSON object")
+            raise UncertainOrder(odd.outcome) if once else odd
+        return found
+
+    async def _value(
+        self,
+        method: str,
+        path: str,
+        *,
+        data: Any,
+        query: dict[str, str] | None,
+        headers: dict[str, str] | None,
+        once: bool,
+    ) -> Any:
+        """The JSON value that a call is answered with; None for what is none."""
         async with self._call(method, path, data=data, query=query, headers=headers, once=once) as response:
             try:
                 body = await _bounded(response, MOST_STATE_BYTES)
@@ -198,14 +221,9 @@ class BatchService:
                 raise self._fault(error, once=once) from error
             if not 200 <= response.status < 300:
                 raise self._refused(response, body[:65536])
-            try:
-                found = parse_json(body)
-            except ReplyProblem:
-                found = None
-            if not isinstance(found, dict):
-                odd = self._odd(f"{method} {path} was answered with {response.status} and no JSON object")
-                raise UncertainOrder(odd.outcome) if once else odd
-            return found
+            with contextlib.suppress(ReplyProblem):
+                return parse_json(body)
+            return None
 
     @contextlib.asynccontextmanager
     async def _call(
@@ -273,7 +291,11 @@ class BatchService:
             sleep=self._sleep,
             reraise=True,
         )
-        return await retrying(call)
+
+        async def again() -> T:  # tenacity awaits what it sees to be a coroutine function, and nothing else
+            return await call()
+
+        return await retrying(again)
 
     async def _sleep(self, seconds: float) -> None:
         """Waits; raises Stopped at once when the run stops."""

@@ -1,11 +1,11 @@
-"""One batch from its order to its results in the journal. It may be left at any instant, and taken up again."""
+"""One batch from its order to its results. It may be left at any instant, and taken up again."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.ordering import Ordering
 from batchlab.engines.batch_api.results import write_inline
 from batchlab.engines.batch_api.waiting import next_look_s
-from batchlab.protocol.batches.dialect import BatchState, Phase
+from batchlab.protocol.batches.dialect import BatchState, Phase, line_of
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import BatchStanding
 from batchlab.store.batches import Batch, BatchLog, Step
@@ -161,8 +161,8 @@ class Life:
         if state.lacks_room:
             self._log.dropped(batch, "no room")
             raise NoRoom
-        bad = {one.line: one.message for one in state.problems if one.line is not None}
-        said = "; ".join(one.message for one in state.problems[:3]) or "no reason given"
+        bad = {line: one for one in state.problems if (line := line_of(one)) is not None}
+        said = "; ".join(state.problems[:3]) or "no reason given"
         self._log.dropped(batch, said[:500])
         if bad and len(bad) < batch.lines:
             raise BadLines(bad)
@@ -220,22 +220,22 @@ class Life:
             return RunStopped(StopReason.BATCH, f"{message}. It is given up: go on to ask its rows again.")
         return RunStopped(
             StopReason.BATCH,
-            f"{message}. To ask its rows again, and pay for them again, go on with {{output.accept_lost_parts}}.",
+            f"{message}. To ask its rows, and pay for them, again: go on with {{output.accept_lost_parts}}.",
         )
 
     async def take_back(self, out: Out) -> None:
         """Asks the service to end the batch; what it has answered by then is kept."""
         if out.batch.is_cancelled or out.batch.id is None or out.batch.step is not Step.CREATED:
             return
-        out.batch = self._log.cancelling(out.batch)
-        await out.lane.service.cancel(out.batch.id)
+        there, out.batch = out.batch.id, self._log.cancelling(out.batch)
+        await out.lane.service.cancel(there)
         out.wake.set()
 
     async def sleep(self, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Waits, until `wake` is set if there is one; raises Stopped at once when the run stops."""
-        waits = [asyncio.ensure_future(self._stop.wait())]
+        waits = [asyncio.create_task(_true_after(self._stop.wait()))]
         if wake is not None:
-            waits.append(asyncio.ensure_future(wake.wait()))
+            waits.append(asyncio.create_task(_true_after(wake.wait())))
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -245,3 +245,8 @@ class Life:
                     await one
         if self._stop.is_set:
             raise Stopped
+
+
+async def _true_after(wait: Awaitable[object]) -> bool:
+    await wait
+    return True

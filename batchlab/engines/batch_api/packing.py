@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,7 @@ class Packing:
     """Packs a shard for one lane, as far as the money reaches.
 
     Args:
-        room: the most that all its batches may cost together; None without a cap.
-        asked: the request for a row, with a correction turn where its answer did not fit.
+        covers: whether there is money for so much, all its batches together.
 
     Attributes:
         packed: what may be ordered; `failed` are rows that cannot be asked at all.
@@ -82,7 +82,6 @@ class Packing:
         correction: Correction | None,
         worst_case: WorstCase,
         covers: Callable[[Money], bool],
-        at: float,
     ) -> None:
         self._work = work
         self._lane = lane
@@ -91,7 +90,7 @@ class Packing:
         self._correction = correction
         self._worst_case = worst_case
         self._covers = covers
-        self._at = at
+        self._at = time.time()
         self._boxes: dict[tuple[str, str], _Box] = {}
         self._spent = NOTHING
         self.packed: list[Packed] = []

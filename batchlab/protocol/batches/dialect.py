@@ -7,12 +7,15 @@ for all. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 Json: TypeAlias = Mapping[str, Any]
+
+_LINE = re.compile(r"line (\d{1,9}): ")
 
 
 class Phase(StrEnum):
@@ -178,6 +181,12 @@ class Dialect:
     kept_s: float | None = None
     price_share: float = 0.5
     remarks: tuple[str, ...] = ()
+
+
+def line_of(problem: str) -> int | None:
+    """The number of the line that a problem of a batch is about, from 1; None for one of the whole batch."""
+    found = _LINE.match(problem)
+    return int(found[1]) if found else None
 
 
 def file_id_in(reply: Any) -> str | None:
