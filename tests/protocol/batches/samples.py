@@ -154,6 +154,8 @@ STATES = [
     ("openai", "a time in words", batch(created_at="2024-08-20T18:37:24Z"), Phase.COMPLETED, {"created_at": 1724179044.0}),
     ("openai", "errors that are a text", batch(status="failed", errors="file is empty"), Phase.FAILED, {"problems": ("file is empty",)}),
     ("azure", "queue full", batch(status="failed", errors={"object": "list", "data": [AZURE_LIMIT]}), Phase.FAILED, {"lacks_room": True}),
+    # MicrosoftDocs/azure-ai-docs, includes/batch/batch-rest.md
+    ("azure", "just ordered", batch(status="Validating", created_at="2024-07-19T17:13:57.2491382+00:00", metadata=None, output_file_id=None, error_file_id=None, request_counts={"total": None, "completed": None, "failed": None}), Phase.WAITING, {"created_at": 1721409237.249138, "total": None, "done": None}),
     ("azure", "empty ids of files", batch(output_file_id="", error_file_id=""), Phase.COMPLETED, {"files": ()}),
     ("groq", "in progress", batch(status="in_progress", request_counts={"total": 3, "completed": 1, "failed": 0}), Phase.RUNNING, {"total": 3, "done": 1}),
     # docs.siliconflow.cn api-reference/batch/create-batch
