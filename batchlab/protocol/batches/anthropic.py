@@ -109,7 +109,7 @@ ANTHROPIC = Dialect(
     kept_s=29 * 86_400.0,
     remarks=(
         "half the price of live calls; most batches end within an hour; what takes more than 24 expires",
-        "asked as Messages: max_tokens has to be set; what those have not (n, logprobs, seed, ...) is refused",
+        "asked as Messages: max_tokens has to be set; what it has not (n, logprobs, seed, ...) is refused",
         "batches have no labels: one whose order may have been lost is not sent again unseen",
         "results are kept for 29 days",
     ),

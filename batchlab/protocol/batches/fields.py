@@ -14,7 +14,7 @@ from batchlab.protocol.usage import count
 from batchlab.protocol.values import ReplyProblem, id_of, parse_json
 
 MAX_PROBLEM_CHARS = 500
-MAX_PROBLEMS = 100  # a file of 50,000 bad lines has one for each
+MAX_PROBLEMS = 10_000  # a file of 50,000 bad lines has one for each, in words of the service
 NOTHING: Mapping[str, Any] = {}
 
 

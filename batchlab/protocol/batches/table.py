@@ -8,8 +8,8 @@ from batchlab.protocol.batches.anthropic import ANTHROPIC
 from batchlab.protocol.batches.dialect import Dialect
 from batchlab.protocol.batches.mistral import MISTRAL
 from batchlab.protocol.batches.openai import OPENAI
+from batchlab.protocol.batches.openai_like import ALIBABA, AZURE, DEEPINFRA, GROQ, MOONSHOT, SILICONFLOW
 from batchlab.protocol.batches.openrouter import OPENROUTER
-from batchlab.protocol.batches.services import ALIBABA, AZURE, DEEPINFRA, GROQ, MOONSHOT, SILICONFLOW
 from batchlab.protocol.batches.together import TOGETHER
 
 # by the name of the service's preset

@@ -1,8 +1,10 @@
 """Services whose batch API is OpenAI's but for what stands here.
 
 Sources, by service:
-- Azure: learn.microsoft.com azure/foundry/openai/how-to/batch and azure/foundry/reference/rest (create and
-  get a batch), paths below `/openai/v1`; its question 2285577 (`token_limit_exceeded` at 30,000 tokens).
+- Azure: MicrosoftDocs/azure-ai-docs `openai/how-to/batch.md` (100,000 lines, a file of errors that may be
+  empty) and `includes/batch/batch-rest.md` (states with a capital, times in ISO 8601); learn.microsoft.com
+  azure/foundry/reference/rest (paths below `/openai/v1`); its question 2285577 (`token_limit_exceeded` at
+  30,000 tokens).
 - Groq: groq-python `types/batch_create_params.py`; its guide says 200 MB where the SDK says 100.
 - Alibaba: alibabacloud.com model-studio/openai-compatible-batch-file-input and batch-inference.
 - SiliconFlow: docs.siliconflow.cn userguide/guides/batch and api-reference/batch.
@@ -28,11 +30,13 @@ MAX_NAME_CHARS, MAX_DESCRIPTION_CHARS = 100, 200
 AZURE = replace(
     OPENAI,
     name="azure",
+    limits=BatchLimits(lines=100_000, inputs=50_000, tasks=frozenset({"chat", "embeddings"})),
     visible_s=600.0,  # an upload is imported first, which may take minutes
     remarks=(
         "half the price of live calls; the model is a deployment of the type Global Batch or Data Zone Batch",
         "answered within 24 hours as a rule; a late batch does not expire, so it may take longer",
         "the tokens that may be queued are limited by deployment, for some to 30,000",
+        "a resource holds 500 files for batches: delete those that are done with",
         "what was answered before a batch is cancelled is kept, and billed",
     ),
 )
