@@ -99,7 +99,7 @@ class RunState:
     silent_s: float = 0.0
     oldest: Sequence[tuple[str, float]] = ()
     out: Mapping[str, str] = field(default_factory=dict)
-    batches: Sequence[BatchStanding] = ()
+    batches: tuple[BatchStanding, ...] = ()
     elapsed_s: float = 0.0
 
     @classmethod
@@ -112,7 +112,7 @@ class RunState:
                 "added": Totals.of(data["added"]),
                 "attempts": Attempts(**data["attempts"]),
                 "oldest": [(str(name), float(age)) for name, age in data["oldest"]],
-                "batches": [BatchStanding(**one) for one in data.get("batches", ())],
+                "batches": tuple(BatchStanding(**one) for one in data.get("batches", ())),
             }
         )
 

@@ -48,8 +48,8 @@ def refuse_lanes(job: Job) -> None:
         lane = job.limits_at(endpoint).lane
         if dialect_of(job, endpoint) is None and lane == "batch":
             raise UsageError(
-                f"{{limits.lane=batch}}: no batch API of {endpoint.name} is known. Leave {{limits.lane}} out, "
-                "or name the service whose API it has: {endpoint.batch_api}."
+                f"{{limits.lane=batch}}: no batch API of {endpoint.name} is known. Leave {{limits.lane}} "
+                "out, or name the service whose API it has: {endpoint.batch_api}."
             )
 
 
@@ -63,8 +63,8 @@ def has_batches(job: Job, run: LockedRun) -> bool:
         endpoint = next((one for one in job.endpoint if one.name == batch.endpoint), None)
         if endpoint is None or dialect_of(job, endpoint) is None:
             raise UsageError(
-                f"{run.place}: a batch of {batch.lines:,} rows is out at {batch.endpoint}, which the job does "
-                f"not name any more. Take it home first: batchlab collect {run.place}; or give it up: "
+                f"{run.place}: a batch of {batch.lines:,} rows is out at {batch.endpoint}, which the job "
+                f"does not name any more. Take it home first: batchlab collect {run.place}; or give it up: "
                 f"batchlab cancel {run.place}."
             )
     return bool(out) or any(job.limits_at(endpoint).lane in BY_BATCH for endpoint in job.endpoint)

@@ -141,7 +141,7 @@ class _Session:
         return RunState(
             added=self._totals.totals,
             attempts=dataclasses.replace(self._attempts),
-            batches=[one.standing() for one in self._out.values()],
+            batches=tuple(one.standing() for one in self._out.values()),
         )
 
     async def run(self) -> None:
