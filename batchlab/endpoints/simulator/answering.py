@@ -153,6 +153,8 @@ class Answering:
         if request.body.get("service_tier") is not None and options.tier_echo != "none":
             served = request.tier if request.tier != BATCH else "default"
             echo = served if options.tier_echo == "served" else "default"
+        if request.tier == BATCH and request.kind.batch_tier:
+            echo = request.kind.batch_tier
         told = None if options.cache_tokens is None else written
         reply = reply.served(tier=echo, cached_tokens=cached, cache_write_tokens=told)
         seen = not request.streams or request.wants_usage

@@ -22,12 +22,13 @@ from batchlab.endpoints.simulator.answering import (
     refusal,
 )
 from batchlab.endpoints.simulator.batches.desk import Desk
-from batchlab.endpoints.simulator.batches.routes import BatchRoutes
+from batchlab.endpoints.simulator.batches.routes import mount_batches
 from batchlab.endpoints.simulator.faults import chance
 from batchlab.endpoints.simulator.faults.drafts import JSON_TYPE
 from batchlab.endpoints.simulator.kinds import KINDS, Kind
 from batchlab.endpoints.simulator.ledger import Ledger
 from batchlab.endpoints.simulator.limits import Limit
+from batchlab.endpoints.simulator.messages import MESSAGES
 from batchlab.endpoints.simulator.options import SimulatorOptions
 from batchlab.endpoints.simulator.replies import lognormal
 from batchlab.endpoints.simulator.validation import error_body
@@ -71,9 +72,8 @@ class Provider:
     def application(self) -> web.Application:
         """The aiohttp application that serves it."""
         app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors_as_json])
-        batches = BatchRoutes(lambda: self.desk, self._options, self._authorized)
         for prefix in PREFIXES:
-            for kind in KINDS:
+            for kind in (*KINDS, MESSAGES):
                 app.router.add_post(f"{prefix}/{kind.path}", partial(self._served, kind))
             app.router.add_get(f"{prefix}/models", self._models)
             app.router.add_get(f"{prefix}/models/{{name:.+}}", self._model)
@@ -81,7 +81,7 @@ class Provider:
             app.router.add_get(f"{prefix}/simulator/batches", self._batches)
             app.router.add_post(f"{prefix}/simulator/clock", self._forward)
             app.router.add_post(f"{prefix}/simulator/reset", self._reset)
-            batches.mount(app, prefix)
+            mount_batches(app, prefix, lambda: self.desk, self._options, self._authorized)
         app.router.add_get("/health", self._health)
         return app
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from batchlab.endpoints.simulator.batches.faults import BatchFault
 from batchlab.endpoints.simulator.batches.files import Lines, StoredFile
@@ -151,6 +150,7 @@ class Batch:
         problems: why it was refused, once it was looked at.
         enqueued: prompt tokens that it has waiting until it ends.
         closed: whether its results are written.
+        requests: that came inline with it.
     """
 
     id: str
@@ -173,7 +173,7 @@ class Batch:
     output: StoredFile | None = None
     errors: StoredFile | None = None
     closed: bool = False
-    asked: dict[str, Any] = field(default_factory=dict)
+    requests: int = 0
     deleted: bool = False
 
     def stage(self, now: float) -> Stage:

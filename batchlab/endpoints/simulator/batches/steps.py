@@ -13,6 +13,7 @@ from batchlab.endpoints.simulator.batches.desk import Desk
 from batchlab.endpoints.simulator.batches.faults import BatchFault
 from batchlab.endpoints.simulator.batches.files import NotFound, TooLarge
 from batchlab.endpoints.simulator.faults.drafts import JSON_TYPE
+from batchlab.endpoints.simulator.messages import messages_error
 from batchlab.endpoints.simulator.options import SimulatorOptions
 from batchlab.endpoints.simulator.wire import End, Sent, Wire, send
 
@@ -45,21 +46,12 @@ def mistral_error(refused: Refused) -> dict[str, Any]:
     return {**said, "code": refused.code}
 
 
-_ANTHROPIC_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    529: "overloaded_error",
-}
-
-
 def anthropic_error(refused: Refused) -> dict[str, Any]:
-    """Anthropic's (anthropic `types/shared/error_response.py`)."""
-    usual = "api_error" if refused.status >= 500 else "invalid_request_error"
-    said = {"type": _ANTHROPIC_TYPES.get(refused.status, usual), "message": refused.message}
-    return {"type": "error", "error": said, "request_id": "req_simulated"}
+    """Anthropic's, as its live calls have it."""
+    said: dict[str, Any] = json.loads(
+        messages_error(refused.status, json.dumps(openai_error(refused)).encode())
+    )
+    return said
 
 
 def openrouter_error(refused: Refused) -> dict[str, Any]:
