@@ -7,6 +7,7 @@ Source: mistralai 3.7 `client/jobs.py`, `client/models/batchjob.py`, `createbatc
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -20,6 +21,9 @@ from batchlab.endpoints.simulator.batches.wiring import id_of, json_object, kind
 
 NAME = "mistral"
 MOST_PAGE = 100
+_QUERY = frozenset(
+    "page page_size model agent_id metadata created_after created_by_me status order_by".split()
+)
 WORDS = {
     Stage.VALIDATING: "QUEUED",
     Stage.IN_PROGRESS: "RUNNING",
@@ -90,8 +94,8 @@ class MistralRoutes:
         jobs = self._desk.listed(frozenset({NAME}))
         wanted = asked.getall("status", [])
         jobs = [one for one in jobs if not wanted or WORDS[one.shown(now)] in wanted]
-        if "metadata" in asked:
-            jobs = [one for one in jobs if _has(one.metadata, asked["metadata"])]
+        labels = _labels(asked)
+        jobs = [one for one in jobs if labels.items() <= (one.metadata or {}).items()]
         try:
             number, size = int(asked.get("page", 0)), min(int(asked.get("page_size", MOST_PAGE)), MOST_PAGE)
         except ValueError:
@@ -152,10 +156,13 @@ def job_object(batch: Batch, now: float) -> dict[str, Any]:
     }
 
 
-def _has(metadata: dict[str, str] | None, asked: str) -> bool:
-    """Whether a job's metadata hold what a list asks for, a JSON object in the query."""
+def _labels(asked: Mapping[str, str]) -> dict[str, Any]:
+    """The metadata that a list asks for: JSON by that name, or what its client makes of it, a name each."""
+    labels: dict[str, Any] = {name: value for name, value in asked.items() if name not in _QUERY}
     try:
-        wanted = json.loads(asked)
+        given = json.loads(asked.get("metadata", "{}"))
     except ValueError:
-        return False
-    return isinstance(wanted, dict) and wanted.items() <= (metadata or {}).items()
+        given = None
+    if not isinstance(given, dict):
+        raise Refused(422, "metadata: must be an object", "invalid_request", "metadata")
+    return {**labels, **given}

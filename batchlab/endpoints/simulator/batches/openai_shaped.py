@@ -17,7 +17,7 @@ from batchlab.endpoints.simulator.batches.desk import Desk
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from batchlab.endpoints.simulator.batches.files import NotFound, StoredFile
 from batchlab.endpoints.simulator.batches.jobs import Batch, Stage
-from batchlab.endpoints.simulator.batches.steps import READ_BYTES, Refused, Steps, page
+from batchlab.endpoints.simulator.batches.steps import READ_BYTES, STRUCK, Refused, Steps, page
 from batchlab.endpoints.simulator.batches.wiring import (
     id_of,
     iso,
@@ -83,7 +83,7 @@ class OpenAIRoutes:
         if purpose != options.spoken.purpose:
             said = f"'{purpose}' is not one of ['{options.spoken.purpose}'] - 'purpose'"
             raise Refused(400, said, "invalid_value", "purpose")
-        fault = request.get("batch_fault")
+        fault = request.get(STRUCK)
         hidden_s = desk.hidden_s(fault if fault is not None and fault.kind == "batch_file_hidden" else None)
         file = desk.add_file(*received, fields.get("file_name", name), purpose, hidden_s=hidden_s)
         return web.json_response(_file_object(file))

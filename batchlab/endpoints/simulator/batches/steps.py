@@ -19,6 +19,7 @@ from batchlab.endpoints.simulator.wire import End, Sent, Wire, send
 
 Act = Callable[[], Awaitable[web.StreamResponse]]
 READ_BYTES = 1 << 18
+STRUCK = web.RequestKey("batch_fault", BatchFault)  # what befalls a call, for who takes it
 
 
 class Refused(Exception):
@@ -86,7 +87,7 @@ class Steps:
         if fault is not None and fault.kind in ("batch_error", "batch_reset"):
             return await self._broken(request, fault)
         if fault is not None:
-            request["batch_fault"] = fault
+            request[STRUCK] = fault
         try:
             if not self.options.batch.entitled or (fault is not None and fault.kind == "batch_not_entitled"):
                 # Groq's code; it comes at the upload, before anything is created
