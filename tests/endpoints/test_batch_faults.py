@@ -366,3 +366,12 @@ def test_wrong_options_are_refused(simulator, wrong):
 
 def test_every_kind_says_what_it_does():
     assert all(BatchFault(kind) and text for kind, text in BATCH_FAULTS.items())
+
+
+def test_faults_of_batches_may_stand_among_the_others(simulator):
+    server = simulator(faults=[{"kind": "batch_not_entitled"}, {"kind": "http_400", "rows": ["<bad>"]}])
+    with client_of(server) as client:
+        with pytest.raises(openai.PermissionDeniedError):
+            submitted(client, lines_of(TEN))
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(model="m", messages=[{"role": "user", "content": "<bad>"}])
