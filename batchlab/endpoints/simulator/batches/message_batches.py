@@ -16,7 +16,7 @@ from batchlab.endpoints.simulator.batches.desk import Desk
 from batchlab.endpoints.simulator.batches.dialects import DAY_S, DIALECTS
 from batchlab.endpoints.simulator.batches.files import NotFound
 from batchlab.endpoints.simulator.batches.jobs import Batch, Stage
-from batchlab.endpoints.simulator.batches.steps import Refused, Steps, page
+from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, Refused, Steps, page
 from batchlab.endpoints.simulator.batches.wiring import inline_body, iso, route, spooled
 from batchlab.endpoints.simulator.messages import MESSAGES
 
@@ -66,7 +66,7 @@ class MessageBatchRoutes:
         return web.json_response(self._object(request, batch))
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         batches = self._desk.listed(frozenset({NAME}))
         ids = [one.id for one in batches]
         if (before := request.query.get("before_id")) in ids:
@@ -77,11 +77,11 @@ class MessageBatchRoutes:
         return web.json_response({"data": data, "has_more": more, "first_id": first, "last_id": last})
 
     async def _state(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         return web.json_response(self._object(request, self._batch(request)))
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         batch = self._batch(request)
         if batch.shown(self._desk.now()).ended:
             raise Refused(400, f"Batch {batch.id} has already ended.")
@@ -89,7 +89,7 @@ class MessageBatchRoutes:
         return web.json_response({**self._object(request, batch), "processing_status": "canceling"})
 
     async def _results(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         batch, now = self._batch(request), self._desk.now()
         if not batch.shown(now).ended:
             raise Refused(404, f"Batch {batch.id} has not ended.")
@@ -98,7 +98,7 @@ class MessageBatchRoutes:
         return web.FileResponse(batch.output.path, headers={"Content-Type": "application/x-jsonl"})
 
     async def _delete(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         batch = self._batch(request)
         if not batch.shown(self._desk.now()).ended:
             raise Refused(400, f"Batch {batch.id} has not ended.")

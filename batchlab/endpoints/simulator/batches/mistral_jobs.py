@@ -16,7 +16,7 @@ from batchlab.endpoints.simulator.batches.desk import Desk
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS, HOUR_S
 from batchlab.endpoints.simulator.batches.files import NotFound
 from batchlab.endpoints.simulator.batches.jobs import Batch, Stage
-from batchlab.endpoints.simulator.batches.steps import Refused, Steps
+from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, Refused, Steps
 from batchlab.endpoints.simulator.batches.wiring import id_of, json_object, kind_of, past, route, spooled
 
 NAME = "mistral"
@@ -89,7 +89,7 @@ class MistralRoutes:
         return web.json_response(job_object(batch, desk.now()))
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         now, asked = self._desk.now(), request.query
         jobs = self._desk.listed(frozenset({NAME}))
         wanted = asked.getall("status", [])
@@ -109,11 +109,11 @@ class MistralRoutes:
         return web.json_response({"object": "list", "data": data, "total": len(jobs)})
 
     async def _state(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         return web.json_response(job_object(self._batch(request), self._desk.now()))
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         batch = self._batch(request)
         if batch.shown(self._desk.now()).ended:
             raise Refused(409, "The job has ended.", "invalid_state")

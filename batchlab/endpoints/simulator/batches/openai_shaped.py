@@ -17,7 +17,7 @@ from batchlab.endpoints.simulator.batches.desk import Desk
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from batchlab.endpoints.simulator.batches.files import NotFound, StoredFile
 from batchlab.endpoints.simulator.batches.jobs import Batch, Stage
-from batchlab.endpoints.simulator.batches.steps import READ_BYTES, STRUCK, Refused, Steps, page
+from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, READ_BYTES, STRUCK, Refused, Steps, page
 from batchlab.endpoints.simulator.batches.wiring import (
     id_of,
     iso,
@@ -96,7 +96,7 @@ class OpenAIRoutes:
         return web.json_response(listed(data, more=more))
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         return web.json_response(_file_object(self._found(request.match_info["id"])))
 
     async def _delete_file(self, request: web.Request) -> web.StreamResponse:
@@ -138,7 +138,7 @@ class OpenAIRoutes:
         return web.json_response({"job": made, "warning": None} if self._name == "together" else made)
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         batches = self._desk.listed(frozenset({self._name}))
         if self._name == "together":
             return web.json_response(list(map(self._object, batches)))
@@ -150,11 +150,11 @@ class OpenAIRoutes:
         return web.json_response(listed(data, more=more))
 
     async def _state(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         return web.json_response(self._object(self._batch(request)))
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         batch = self._batch(request)
         stage = batch.shown(self._desk.now())
         if stage.ended:

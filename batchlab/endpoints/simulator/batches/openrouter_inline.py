@@ -16,7 +16,7 @@ from aiohttp import web
 from batchlab.endpoints.simulator.batches.desk import Desk
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from batchlab.endpoints.simulator.batches.jobs import Batch, Stage
-from batchlab.endpoints.simulator.batches.steps import Refused, Steps, page
+from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, Refused, Steps, page
 from batchlab.endpoints.simulator.batches.wiring import inline_body, kind_of, listed, route, spooled, window_s
 
 NAME = "openrouter"
@@ -71,14 +71,14 @@ class OpenRouterRoutes:
         return web.json_response(self._object(batch), status=202)
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         batches = self._desk.listed(frozenset({NAME}))
         shown, more = page(request, [one.id for one in batches], cursor="after", usual=20, most=100)
         data = [{**self._object(one), "results": None} for one in batches[shown]]
         return web.json_response(listed(data, more=more))
 
     async def _state(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         batch = self._batch(request)
         made = self._object(batch)
         if not batch.closed or batch.output is None:
@@ -87,7 +87,7 @@ class OpenRouterRoutes:
         return await _streamed(request, batch, json.dumps(made).encode())
 
     async def _results(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         batch = self._batch(request)
         if not batch.closed or batch.output is None:
             raise Refused(409, "The batch has no results yet.")
@@ -99,7 +99,7 @@ class OpenRouterRoutes:
         return web.json_response(said)
 
     async def _delete(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         batch = self._batch(request)
         if not batch.shown(self._desk.now()).ended:
             raise Refused(409, "The batch is still in progress.")

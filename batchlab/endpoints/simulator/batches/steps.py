@@ -19,6 +19,7 @@ from batchlab.endpoints.simulator.wire import End, Sent, Wire, send
 
 Act = Callable[[], Awaitable[web.StreamResponse]]
 READ_BYTES = 1 << 18
+PATIENCE_S = 1.0  # for what is due on the batches, before a call is answered
 STRUCK = web.RequestKey("batch_fault", BatchFault)  # what befalls a call, for who takes it
 
 
