@@ -122,7 +122,7 @@ class SimulatorHandle:
 
     def ledger(self) -> dict:
         """What it received and billed; see the simulator's ledger."""
-        with urlopen(f"{self.base_url}/simulator/ledger", timeout=10) as response:
+        with urlopen(f"{self.base_url}/simulator/ledger", timeout=60) as response:
             return json.load(response)
 
     def batches(self) -> dict:

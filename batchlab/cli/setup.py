@@ -98,7 +98,18 @@ def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
     "--fault",
     multiple=True,
     metavar="KIND=RATE",
-    help="A fault and how often, e.g. http_503=0.05; repeatable.",
+    help="A fault and how often, e.g. http_503=0.05, batch_expires=0.1; repeatable.",
+)
+@click.option(
+    "--batch-seconds",
+    default="lognormal:median=2,p90=10",
+    show_default=True,
+    metavar="S",
+    help="How long a batch takes: seconds, or a distribution.",
+)
+@click.option("--batch-dialect", default="openai", show_default=True, metavar="NAME", help="Whose batch API.")
+@click.option(
+    "--flex-shortage", type=float, default=0.0, metavar="SHARE", help="Share of flex requests answered 429."
 )
 @click.option(
     "--ledger", metavar="FILE", type=click.Path(), help="Append a JSON line for each request that was billed."
@@ -113,6 +124,9 @@ def simulate(
     latency: float,
     seed: int,
     fault: tuple[str, ...],
+    batch_seconds: str,
+    batch_dialect: str,
+    flex_shortage: float,
     ledger: str | None,
 ) -> int:
     """Serve the chat-completions contract on this machine until Ctrl-C: a provider to rehearse with.
@@ -144,6 +158,8 @@ def simulate(
                 "seed": seed,
                 "faults": faults,
                 "ledger_path": ledger,
+                "batch": {"seconds": batch_seconds, "dialect": batch_dialect},
+                "flex_shortage": flex_shortage,
             }
         )
     except ValueError as error:

@@ -96,6 +96,29 @@ def test_a_tier_that_is_not_offered_is_refused(provider):
     assert server.ledger()["billed"] == 0
 
 
+@pytest.mark.parametrize(("status", "code"), [(429, "resource_unavailable"), (498, "capacity_exceeded")])
+def test_a_share_of_flex_is_refused_by_the_hour_and_not_charged(provider, status, code):
+    clock = Clock()
+    hours = [{"from": "02:00", "to": "03:00", "share": 0.5}]
+    server = provider(clock, flex_shortage=hours, flex_refusal=status)
+    came = [ask(server.base_url, chat(f"Why? {n}", service_tier="flex")) for n in range(40)]
+    ask(server.base_url, chat("Why?"))
+    clock.at_s += 3_600
+    assert ask(server.base_url, chat("Why? 0", service_tier="flex")).status == 200
+
+    refused = [one for one in came if one.status != 200]
+    assert 10 < len(refused) < 30
+    assert {(one.status, one.json["error"]["code"]) for one in refused} == {(status, code)}
+    assert server.ledger()["billed"] == 42 - len(refused)
+
+
+def test_a_model_without_flex_is_refused_as_at_azure(provider):
+    server = provider(flex_models=["other"])
+    assert ask(server.base_url, chat("Why?", service_tier="flex")).status == 400
+    assert ask(server.base_url, chat("Why?", model="other", service_tier="flex")).status == 200
+    assert ask(server.base_url, chat("Why?")).status == 200
+
+
 def test_flex_without_room_is_refused_and_not_charged(provider):
     server = provider(flex_slots=1, latency_median_s=0.5, latency_sigma=0.0)
     came = []
@@ -207,6 +230,10 @@ def test_faulty_answers_that_were_paid_are_in_the_books_with_their_price(provide
         ({"price": {**PRICE, "hours": [{"from": "9", "to": "10:00", "factor": 1}]}}, "HH:MM"),
         ({"tier_echo": "maybe"}, "tier_echo must be one of"),
         ({"starts_at": "soon"}, "starts_at must be a time"),
+        ({"flex_shortage": 2}, "flex_shortage must be a share"),
+        ({"flex_shortage": [{"from": "1"}]}, "flex_shortage must be a share"),
+        ({"flex_refusal": 500}, "flex_refusal must be 429 or 498"),
+        ({"batch": {"seconds": "soon"}}, "batch.seconds: 'soon' is neither"),
         ({"flex_slots": 0}, "flex_slots must be a number above 0"),
     ],
 )

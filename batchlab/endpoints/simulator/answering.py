@@ -114,6 +114,9 @@ class Answering:
         if request.tier not in (*options.tiers, *kind.tiers, BATCH):
             message = f"Unsupported service_tier: {request.tier}"
             return refusal(400, error_body(message, code="unsupported_value"), kind)
+        if request.tier == "flex" and options.flex_models and body["model"] not in options.flex_models:
+            message = f"The model '{body['model']}' does not support service_tier flex."
+            return refusal(400, error_body(message, code="unsupported_value"), kind)
         if longest + (body.get("max_tokens") or 0) > options.context_tokens:
             message = f"This model's maximum context length is {options.context_tokens} tokens."
             return refusal(400, error_body(message, code="context_length_exceeded"), kind)
@@ -153,6 +156,8 @@ class Answering:
         if request.body.get("service_tier") is not None and options.tier_echo != "none":
             served = request.tier if request.tier != BATCH else "default"
             echo = served if options.tier_echo == "served" else "default"
+        if request.tier == BATCH and request.kind.batch_tier:
+            echo = request.kind.batch_tier
         told = None if options.cache_tokens is None else written
         reply = reply.served(tier=echo, cached_tokens=cached, cache_write_tokens=told)
         seen = not request.streams or request.wants_usage

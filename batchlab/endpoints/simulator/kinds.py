@@ -60,6 +60,7 @@ class Kind:
         cached: whether beginnings of its prompts are kept in the cache.
         tiers: that it knows beside those on offer.
         headers: that it demands.
+        batch_tier: what a line of a batch says it was served in, asked or not; empty when only if asked.
         envelope: an error object of OpenAI's in this kind's own, of status and body.
     """
 
@@ -71,6 +72,7 @@ class Kind:
     cached: bool = False
     tiers: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
+    batch_tier: str = ""
     envelope: Callable[[int, bytes], bytes] = _as_it_is
 
 

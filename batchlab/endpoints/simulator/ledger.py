@@ -16,6 +16,7 @@ class Ledger:
     """Counts; per request content only a number each, so memory grows by ~100 bytes a distinct row.
 
     Attributes:
+        requests: live calls, and lines of batches that were worked on.
         unseen_prompt_tokens, unseen_completion_tokens, unseen_usd: of answers whose usage the client is not
             told, or cannot read; they are among the others.
         usd: by the provider's price list; 0 without one.

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
+from batchlab.endpoints.simulator.batches.faults import BATCH_FAULTS, BatchFault
 from batchlab.endpoints.simulator.batches.options import BatchOptions
 from batchlab.endpoints.simulator.faults import Fault
-from batchlab.endpoints.simulator.tariff import Tariff
+from batchlab.endpoints.simulator.tariff import Hours, Tariff
 
 _ECHOES = ("served", "default", "none")
+_REFUSALS = (429, 498)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,10 @@ class SimulatorOptions:
         ledger_path: a JSON line for each billed request is appended there.
         tiers: service tiers on offer; another one is refused with a 400. `auto` is `default`.
         tier_echo: what a reply says of its tier, when one was asked for: `served`, `default` for any, `none`.
-        flex_slots: most flex requests at once; the next is refused with a 429, not charged. None for no end.
+        flex_slots: most flex requests at once; the next is refused, not charged. None for no end.
+        flex_shortage: share of the flex requests that are refused all the same, by the hour (UTC).
+        flex_refusal: status of such a refusal: 429, as at OpenAI, or 498, as at Groq.
+        flex_models: that have a flex tier; another is refused with a 400, as at Azure. All when empty.
         price: what is charged, see `tariff.Tariff`; None charges nothing.
         cache_tokens: shortest beginning of a prompt that is kept in the cache; None keeps none.
         cache_ttl_s: for how long.
@@ -58,6 +63,9 @@ class SimulatorOptions:
     tiers: tuple[str, ...] = ("default", "flex", "priority")
     tier_echo: str = "served"
     flex_slots: int | None = None
+    flex_shortage: tuple[Hours, ...] = ()
+    flex_refusal: int = 429
+    flex_models: tuple[str, ...] = ()
     price: Tariff | None = None
     cache_tokens: int | None = None
     cache_ttl_s: float = 300.0
@@ -81,17 +89,21 @@ class SimulatorOptions:
         if unknown:
             raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known))}")
         values = dict(data)
-        for name in ("models", "refused", "tiers"):
+        for name in ("models", "refused", "tiers", "flex_models"):
             if name in values:
                 values[name] = tuple(values[name])
         if values.get("price") is not None and not isinstance(values["price"], Tariff):
             values["price"] = Tariff.of(values["price"])
-        values["batch"] = BatchOptions.from_dict(values.get("batch", {}))
+        values["flex_shortage"] = _shortage(values.get("flex_shortage", ()))
+        values["batch"] = BatchOptions.from_dict(values.get("batch", {})).with_faults(
+            [one for one in values.get("faults", ()) if _of_batches(one)]
+        )
         if values.get("price") is not None:
             values["price"] = values["price"].with_batch(values["batch"].spoken.share)
         values["faults"] = tuple(
             fault if isinstance(fault, Fault) else Fault.from_dict(fault)
             for fault in values.get("faults", ())
+            if not _of_batches(fault)
         )
         for name in (
             "latency_median_s",
@@ -111,8 +123,30 @@ class SimulatorOptions:
         made = cls(**values)
         if made.tier_echo not in _ECHOES:
             raise ValueError(f"tier_echo must be one of {', '.join(_ECHOES)}")
+        if made.flex_refusal not in _REFUSALS:
+            raise ValueError("flex_refusal must be 429 or 498")
         try:
             _ = made.starts_at_s
         except (TypeError, ValueError):
             raise ValueError("starts_at must be a time such as 2026-11-27T03:00:00Z") from None
         return made
+
+
+def _of_batches(fault: Any) -> bool:
+    """Whether a fault is one of the batch API's."""
+    return isinstance(fault, BatchFault) or (isinstance(fault, Mapping) and fault.get("kind") in BATCH_FAULTS)
+
+
+def _shortage(data: Any) -> tuple[Hours, ...]:
+    """From a share for all hours, or a list of `from`, `to` (HH:MM), `share`. Raises ValueError, one line."""
+    if isinstance(data, int | float) and not isinstance(data, bool):
+        data = ({"from": "00:00", "to": "24:00", "share": data},)
+    try:
+        hours = tuple(
+            one if isinstance(one, Hours) else Hours.of({**one, "factor": one["share"]}) for one in data
+        )
+    except (KeyError, TypeError):
+        hours = (Hours(0, 0, -1.0),)
+    if not all(0 <= one.factor <= 1 for one in hours):
+        raise ValueError("flex_shortage must be a share from 0 to 1, or a list of from, to, share")
+    return hours

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -22,12 +23,13 @@ from batchlab.endpoints.simulator.answering import (
     refusal,
 )
 from batchlab.endpoints.simulator.batches.desk import Desk
-from batchlab.endpoints.simulator.batches.routes import BatchRoutes
+from batchlab.endpoints.simulator.batches.routes import mount_batches
 from batchlab.endpoints.simulator.faults import chance
 from batchlab.endpoints.simulator.faults.drafts import JSON_TYPE
 from batchlab.endpoints.simulator.kinds import KINDS, Kind
 from batchlab.endpoints.simulator.ledger import Ledger
 from batchlab.endpoints.simulator.limits import Limit
+from batchlab.endpoints.simulator.messages import MESSAGES
 from batchlab.endpoints.simulator.options import SimulatorOptions
 from batchlab.endpoints.simulator.replies import lognormal
 from batchlab.endpoints.simulator.validation import error_body
@@ -71,9 +73,8 @@ class Provider:
     def application(self) -> web.Application:
         """The aiohttp application that serves it."""
         app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors_as_json])
-        batches = BatchRoutes(lambda: self.desk, self._options, self._authorized)
         for prefix in PREFIXES:
-            for kind in KINDS:
+            for kind in (*KINDS, MESSAGES):
                 app.router.add_post(f"{prefix}/{kind.path}", partial(self._served, kind))
             app.router.add_get(f"{prefix}/models", self._models)
             app.router.add_get(f"{prefix}/models/{{name:.+}}", self._model)
@@ -81,7 +82,7 @@ class Provider:
             app.router.add_get(f"{prefix}/simulator/batches", self._batches)
             app.router.add_post(f"{prefix}/simulator/clock", self._forward)
             app.router.add_post(f"{prefix}/simulator/reset", self._reset)
-            batches.mount(app, prefix)
+            mount_batches(app, prefix, lambda: self.desk, self._options, self._authorized)
         app.router.add_get("/health", self._health)
         return app
 
@@ -174,11 +175,8 @@ class Provider:
         if options.queue_cap is not None and self._queued >= options.queue_cap:
             message = "You have reached the limit of queued requests. Please wait for them to finish."
             return refusal(429, json.dumps({"status": "error", "message": message}).encode())
-        if request.tier == "flex" and options.flex_slots is not None and self._flex >= options.flex_slots:
-            # OpenAI's guide to flex processing: "429 Resource Unavailable", not charged
-            return refusal(
-                429, error_body("Resource Unavailable", "resource_unavailable", "resource_unavailable")
-            )
+        if request.tier == "flex" and self._flex_is_short(request):
+            return refusal(*_FLEX_REFUSALS[options.flex_refusal])
         most = (request.body.get("max_tokens") or 0) * (request.body.get("n") or 1)
         tokens = float(request.prompt_tokens + most)
         waits = [
@@ -197,6 +195,14 @@ class Provider:
         if self._tokens is not None:
             self._tokens.take(tokens)
         return None
+
+    def _flex_is_short(self, request: Request) -> bool:
+        """Whether there is no room for a flex request, by those at work and by the hour."""
+        options, now = self._options, datetime.fromtimestamp(self._clock(), UTC)
+        if options.flex_slots is not None and self._flex >= options.flex_slots:
+            return True
+        share = next((hours.factor for hours in options.flex_shortage if hours.hold(now)), 0.0)
+        return chance(options.seed, b"flex", request.content, request.attempt) < share
 
     def _latency_s(self, content: bytes, attempt: int) -> float:
         options = self._options
@@ -221,6 +227,11 @@ class Provider:
         return bearer or key in (request.headers.get("x-api-key"), request.headers.get("api-key"))
 
 
+# OpenAI's guide to flex processing ("429 Resource Unavailable", not charged); Groq's, which is quick
+_FLEX_REFUSALS = {
+    429: (429, error_body("Resource Unavailable", "resource_unavailable", "resource_unavailable")),
+    498: (498, error_body("Flex tier capacity exceeded.", "capacity_exceeded", "capacity_exceeded")),
+}
 _KEY_REFUSED = error_body("Incorrect API key provided.", code="invalid_api_key")
 
 

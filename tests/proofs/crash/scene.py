@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchlab.endpoints.simulator.server import _content
+from batchlab.endpoints.simulator.answering import content_of
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.job.file import job_from
 from batchlab.records import Row
@@ -157,4 +157,4 @@ def _contents(texts: list[str], base_url: str) -> list[str]:
     )
     builder = RequestBuilder(job, ["text"])
     bodies = (builder.build(Row(number, {"text": text})).body for number, text in enumerate(texts))
-    return [_content(b"", body).hex() for body in bodies]
+    return [content_of(b"", body).hex() for body in bodies]

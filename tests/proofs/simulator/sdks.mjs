@@ -57,6 +57,29 @@ await assert.rejects(async () => {
 }, /upstream failed/);
 say("an error in mid-stream is raised");
 
+const line = (n) => ({
+  custom_id: `row-${n}`,
+  method: "POST",
+  url: "/v1/chat/completions",
+  body: asked(`Why ${n}, in Node?`),
+});
+const rows = [...Array(20).keys()].map((n) => JSON.stringify(line(n))).join("\n");
+const file = await client.files.create({ file: new File([rows], "rows.jsonl"), purpose: "batch" });
+const how = { input_file_id: file.id, endpoint: "/v1/chat/completions", completion_window: "24h" };
+let batch = await client.batches.create({ ...how, metadata: { run: "node" } });
+assert.equal((await client.batches.cancel((await client.batches.create(how)).id)).status, "cancelling");
+for (let n = 0; n < 100 && batch.status !== "completed"; n++) {
+  await new Promise((done) => setTimeout(done, 100));
+  batch = await client.batches.retrieve(batch.id);
+}
+assert.deepEqual([batch.request_counts.completed, batch.metadata.run], [20, "node"]);
+const answers = (await (await client.files.content(batch.output_file_id)).text()).trim().split("\n").map((one) => JSON.parse(one));
+assert.equal(new Set(answers.map((one) => one.custom_id)).size, 20);
+const listed = [];
+for await (const one of client.batches.list({ limit: 1 })) listed.push(one.id);
+assert.ok(listed.includes(batch.id));
+say("files, batches: created, cancelled, polled, listed, downloaded");
+
 // Not a promise of ours: this SDK reads on after [DONE] (openai-node 2317), so a connection that is held
 // open keeps it, and one that ends without its last chunk is an error to it. The text came all the same.
 let last = null;

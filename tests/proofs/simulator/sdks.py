@@ -1,4 +1,4 @@
-"""The official OpenAI SDKs, for Python and for Node, as clients of the simulator.
+"""The official SDKs of OpenAI, for Python and for Node, and of Anthropic, as clients of the simulator.
 
     python -m tests.proofs.simulator.sdks
 
@@ -8,10 +8,13 @@ half is left out, and said to be. Prints a line for each thing that was tried, a
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import openai
 import pytest
@@ -32,6 +35,7 @@ OPTIONS = {
     "api_key": "simulator",
     "models": [MODEL],
     "hang_s": 3.0,
+    "batch": {"seconds": 0.5},
     "faults": [
         {"kind": "rate_limit_ms", "rows": ["<limit>"], "times": 2},
         {"kind": "tools_usual", "rows": ["<two tools>"], "times": 0},
@@ -90,6 +94,59 @@ def python_lines(base_url: str) -> list[str]:
         assert client.embeddings.create(model=MODEL, input=["a", "b"], dimensions=8).data[1].index == 1
         assert client.completions.create(model=MODEL, prompt="Once", max_tokens=5).choices[0].text
         said.append("embeddings, completions")
+        said += _batches(client)
+    return said
+
+
+def _batches(client: openai.OpenAI) -> list[str]:
+    """Files and batches."""
+    lines = [
+        {
+            "custom_id": f"row-{n}",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": _asked(f"Why {n}?"),
+        }
+        for n in range(20)
+    ]
+    content = "\n".join(map(json.dumps, lines)).encode()
+    file = client.files.create(file=("rows.jsonl", content), purpose="batch")
+    how = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": {"run": "sdk"}}
+    batch = client.batches.create(input_file_id=file.id, **how)
+    second = client.batches.cancel(client.batches.create(input_file_id=file.id, **how).id)
+    assert second.status == "cancelling"
+    for _ in range(100):
+        if (batch := client.batches.retrieve(batch.id)).status == "completed":
+            break
+        time.sleep(0.1)
+    answers = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
+    assert {one["custom_id"] for one in answers} == {line["custom_id"] for line in lines}
+    assert [one.id for one in client.batches.list(limit=1)] == [second.id, batch.id]
+    assert client.files.delete(file.id).deleted
+    return ["files, batches: created, cancelled, polled, listed, downloaded"]
+
+
+def anthropic_lines(base_url: str) -> list[str]:
+    """What Anthropic's SDK did, a line each; one line that says why it was left out, without it."""
+    try:
+        import anthropic
+    except ImportError:
+        return ["anthropic: left out, it is not installed"]
+    root = "{0.scheme}://{0.netloc}".format(urlsplit(base_url))
+    said = [f"python anthropic {anthropic.__version__}"]
+    asked = {**_asked("Why does ice float?"), "max_tokens": 20}
+    with anthropic.Anthropic(base_url=root, api_key="simulator", max_retries=0) as client:
+        assert client.messages.create(**asked).content[0].text
+        said.append("a message")
+        batch = client.messages.batches.create(requests=[{"custom_id": "a", "params": asked}])
+        for _ in range(100):
+            if (batch := client.messages.batches.retrieve(batch.id)).processing_status == "ended":
+                break
+            time.sleep(0.1)
+        results = list(client.messages.batches.results(batch.id))
+        assert [(one.custom_id, one.result.type) for one in results] == [("a", "succeeded")]
+        assert client.messages.batches.delete(batch.id).type == "message_batch_deleted"
+        said.append("message batches: created, polled, read, deleted")
     return said
 
 
@@ -125,7 +182,7 @@ def main() -> None:
     options(__doc__)
     wrong = []
     with simulating(**OPTIONS) as server:
-        for lines in (python_lines, node_lines):
+        for lines in (python_lines, anthropic_lines, node_lines):
             try:
                 print("\n  ".join(lines(server.base_url)))
             except (AssertionError, openai.OpenAIError, pytest.fail.Exception) as error:

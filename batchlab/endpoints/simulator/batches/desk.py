@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import random
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -39,7 +39,7 @@ class Desk:
         self.batches: dict[str, Batch] = {}
         self.faults = BatchFaultPlan(options.batch.faults, seed=options.seed, struck=self._struck)
         self._writers: dict[str, tuple[ResultWriter, ResultWriter]] = {}
-        self._working = asyncio.Lock()
+        self._work: asyncio.Future[None] | None = None
         self._made = 0
 
     def _struck(self, kind: str) -> None:
@@ -109,18 +109,29 @@ class Desk:
                 shown.append(batch)
         return shown
 
-    async def settle(self) -> None:
-        """Does what is due on every batch by now."""
-        async with self._working:
-            for batch in list(self.batches.values()):
-                if not batch.closed:
-                    await self._advance(batch, self.now())
+    async def settle(self, *, at_most_s: float | None = None) -> None:
+        """Does what is due on every batch by now; what is not done in time goes on behind the call."""
+        ends_s = None if at_most_s is None else time.monotonic() + at_most_s
+        if self._work is not None and not self._work.done():
+            await asyncio.wait({self._work}, timeout=at_most_s)  # it may have begun before what is due now
+        if self._work is None or self._work.done():
+            self._work = asyncio.ensure_future(self._settle())
+            left_s = None if ends_s is None else max(0.0, ends_s - time.monotonic())
+            await asyncio.wait({self._work}, timeout=left_s)
+        if self._work.done():
+            self._work.result()
+
+    async def _settle(self) -> None:
+        for batch in list(self.batches.values()):
+            if not batch.closed:
+                await self._advance(batch, self.now())
 
     async def _advance(self, batch: Batch, now: float) -> None:
         if now < batch.times.begins and now < batch.times.cancelled:
             return
-        if batch.lines is None:
+        if not batch.looked_at:
             await self._look_at(batch)
+            batch.looked_at = True
         stage = batch.stage(now)
         await self._answer(batch, batch.times.finished(len(batch.order), now))
         if stage.ended:
@@ -202,7 +213,7 @@ class Desk:
         tally.expired += result.gone == "expired"
         tally.cancelled += result.gone == "cancelled"
         if result.good:
-            used = json.loads(result.body).get("usage") or {}
+            used = result.usage
             tally.prompt_tokens += used.get("prompt_tokens", used.get("input_tokens", 0))
             tally.completion_tokens += used.get("completion_tokens", used.get("output_tokens", 0))
             tally.cached_tokens += (used.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
@@ -269,6 +280,8 @@ class Desk:
 
     def close(self) -> None:
         """Closes and removes all files."""
+        if self._work is not None:
+            self._work.cancel()
         for batch in self.batches.values():
             if batch.lines is not None:
                 batch.lines.close()

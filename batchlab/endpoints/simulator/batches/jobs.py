@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from batchlab.endpoints.simulator.batches.faults import BatchFault
 from batchlab.endpoints.simulator.batches.files import Lines, StoredFile
@@ -150,7 +149,9 @@ class Batch:
         answered: how many of them are.
         problems: why it was refused, once it was looked at.
         enqueued: prompt tokens that it has waiting until it ends.
+        looked_at: whether its lines were.
         closed: whether its results are written.
+        requests: that came inline with it.
     """
 
     id: str
@@ -172,8 +173,9 @@ class Batch:
     entries: list[Entry] = field(default_factory=list)
     output: StoredFile | None = None
     errors: StoredFile | None = None
+    looked_at: bool = False
     closed: bool = False
-    asked: dict[str, Any] = field(default_factory=dict)
+    requests: int = 0
     deleted: bool = False
 
     def stage(self, now: float) -> Stage:
@@ -183,8 +185,10 @@ class Batch:
     def shown(self, now: float) -> Stage:
         """How far it is for who asks: it has not ended before its results are there."""
         stage = self.stage(now)
-        if not stage.ended or self.closed:
+        if self.closed:
             return stage
-        if stage is Stage.CANCELLED:
+        if stage in (Stage.CANCELLING, Stage.CANCELLED):
             return Stage.CANCELLING
-        return Stage.VALIDATING if self.lines is None else Stage.FINALIZING
+        if not self.looked_at:
+            return Stage.VALIDATING
+        return Stage.FINALIZING if stage.ended else stage

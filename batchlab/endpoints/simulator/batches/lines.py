@@ -39,7 +39,7 @@ def refused_lines(
 ) -> Iterator[None]:
     """Looks at every line, a step each, and notes in the batch what is wrong, and what it has waiting.
 
-    The codes are OpenAI's, as they stand in `errors.data` of batches that people asked about.
+    The codes are OpenAI's, as they stand in the errors of batches that people asked about.
     """
     seen: set[int] = set()
     inputs = 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS, Dialect
@@ -85,6 +85,10 @@ class BatchOptions:
     def spoken(self) -> Dialect:
         """The dialect's data."""
         return DIALECTS[self.dialect]
+
+    def with_faults(self, more: Sequence[Any]) -> BatchOptions:
+        """The same with more faults, from plain data. Raises ValueError, one line."""
+        return replace(self, faults=(*self.faults, *map(BatchFault.from_dict, more)))
 
     @classmethod
     def from_dict(cls, data: Any) -> BatchOptions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +15,7 @@ GONE = {
     "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
     "cancelled": ("batch_cancelled", "This request was not executed, as the batch was cancelled."),
 }
+_BROKEN = b'{"error": {"message": "The server had an error.", "type": "server_error", "code": null}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class LineResult:
         status: of the answer; 0 where the line was never asked.
         body: the answer's JSON text.
         gone: `expired` or `cancelled`, where it was never asked.
+        usage: that the answer states.
     """
 
     custom_id: str
@@ -33,6 +35,7 @@ class LineResult:
     body: bytes
     gone: str = ""
     usd: float | None = None
+    usage: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
@@ -44,15 +47,22 @@ class LineResult:
         """From an answer; what is no JSON, or nothing at all, is an error of the server's."""
         wire = outcome.wire
         body, status = b"".join(wire.pieces), wire.status
+        whole = not wire.silent and wire.length in (None, len(body))
         try:
-            whole = not wire.silent and (wire.length is None or wire.length == len(body))
-            valid = whole and isinstance(json.loads(body), dict)
+            said = json.loads(body) if whole else None
         except ValueError:
-            valid = False
-        if not valid:
-            status = 500
-            body = b'{"error": {"message": "The server had an error.", "type": "server_error", "code": null}}'
-        return cls(custom_id, request_id, status, body, usd=outcome.usd)
+            said = None
+        if not isinstance(said, dict):
+            return cls(custom_id, request_id, 500, _BROKEN, usd=outcome.usd)
+        usage = said.get("usage")
+        return cls(
+            custom_id,
+            request_id,
+            status,
+            body,
+            usd=outcome.usd,
+            usage=usage if isinstance(usage, dict) else {},
+        )
 
 
 def openai_line(result: LineResult) -> bytes:

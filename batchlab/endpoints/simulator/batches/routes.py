@@ -7,22 +7,37 @@ from collections.abc import Callable
 from aiohttp import web
 
 from batchlab.endpoints.simulator.batches.desk import Desk
-from batchlab.endpoints.simulator.batches.openai import OpenAIRoutes
-from batchlab.endpoints.simulator.batches.steps import Steps
+from batchlab.endpoints.simulator.batches.message_batches import MessageBatchRoutes
+from batchlab.endpoints.simulator.batches.mistral_jobs import MistralRoutes
+from batchlab.endpoints.simulator.batches.openai_shaped import OpenAIRoutes
+from batchlab.endpoints.simulator.batches.openrouter_inline import OpenRouterRoutes
+from batchlab.endpoints.simulator.batches.steps import (
+    Steps,
+    anthropic_error,
+    mistral_error,
+    openrouter_error,
+)
+from batchlab.endpoints.simulator.messages import VERSION_HEADER
 from batchlab.endpoints.simulator.options import SimulatorOptions
 
 
-class BatchRoutes:
-    """Every service's routes, over one desk."""
+def mount_batches(
+    app: web.Application,
+    prefix: str,
+    desk: Callable[[], Desk],
+    options: SimulatorOptions,
+    authorized: Callable[[web.Request], bool],
+) -> None:
+    """Adds every service's routes under a prefix, over one desk.
 
-    def __init__(
-        self,
-        desk: Callable[[], Desk],
-        options: SimulatorOptions,
-        authorized: Callable[[web.Request], bool],
-    ) -> None:
-        self._openai = OpenAIRoutes(Steps(desk, options, authorized))
-
-    def mount(self, app: web.Application, prefix: str) -> None:
-        """Adds them under a prefix."""
-        self._openai.mount(app, prefix)
+    `/batches` is OpenRouter's under /api/v1, else that of the dialect in the options; `/batch/jobs` and
+    `/messages/batches` are nobody else's, and always there.
+    """
+    own = mistral_error if options.batch.dialect == "mistral" else None
+    plain = Steps(desk, options, authorized) if own is None else Steps(desk, options, authorized, own)
+    OpenAIRoutes(plain).mount(app, prefix)
+    MistralRoutes(Steps(desk, options, authorized, mistral_error)).mount(app, prefix)
+    OpenRouterRoutes(Steps(desk, options, authorized, openrouter_error)).mount(app, prefix)
+    MessageBatchRoutes(Steps(desk, options, authorized, anthropic_error, (VERSION_HEADER,))).mount(
+        app, prefix
+    )

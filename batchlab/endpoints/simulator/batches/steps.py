@@ -13,11 +13,14 @@ from batchlab.endpoints.simulator.batches.desk import Desk
 from batchlab.endpoints.simulator.batches.faults import BatchFault
 from batchlab.endpoints.simulator.batches.files import NotFound, TooLarge
 from batchlab.endpoints.simulator.faults.drafts import JSON_TYPE
+from batchlab.endpoints.simulator.messages import messages_error
 from batchlab.endpoints.simulator.options import SimulatorOptions
 from batchlab.endpoints.simulator.wire import End, Sent, Wire, send
 
 Act = Callable[[], Awaitable[web.StreamResponse]]
 READ_BYTES = 1 << 18
+PATIENCE_S = 1.0  # for what is due on the batches, before a call is answered
+STRUCK = web.RequestKey("batch_fault", BatchFault)  # what befalls a call, for who takes it
 
 
 class Refused(Exception):
@@ -45,21 +48,12 @@ def mistral_error(refused: Refused) -> dict[str, Any]:
     return {**said, "code": refused.code}
 
 
-_ANTHROPIC_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    529: "overloaded_error",
-}
-
-
 def anthropic_error(refused: Refused) -> dict[str, Any]:
-    """Anthropic's (anthropic `types/shared/error_response.py`)."""
-    usual = "api_error" if refused.status >= 500 else "invalid_request_error"
-    said = {"type": _ANTHROPIC_TYPES.get(refused.status, usual), "message": refused.message}
-    return {"type": "error", "error": said, "request_id": "req_simulated"}
+    """Anthropic's, as its live calls have it."""
+    said: dict[str, Any] = json.loads(
+        messages_error(refused.status, json.dumps(openai_error(refused)).encode())
+    )
+    return said
 
 
 def openrouter_error(refused: Refused) -> dict[str, Any]:
@@ -94,7 +88,7 @@ class Steps:
         if fault is not None and fault.kind in ("batch_error", "batch_reset"):
             return await self._broken(request, fault)
         if fault is not None:
-            request["batch_fault"] = fault
+            request[STRUCK] = fault
         try:
             if not self.options.batch.entitled or (fault is not None and fault.kind == "batch_not_entitled"):
                 # Groq's code; it comes at the upload, before anything is created

@@ -8,22 +8,27 @@ Sources: openai 3.57 `types/batch.py`, `types/file_object.py`, `resources/files.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import BodyPartReader, web
 
 from batchlab.endpoints.simulator.batches.desk import Desk
-from batchlab.endpoints.simulator.batches.dialects import DIALECTS, HOUR_S
+from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from batchlab.endpoints.simulator.batches.files import NotFound, StoredFile
 from batchlab.endpoints.simulator.batches.jobs import Batch, Stage
-from batchlab.endpoints.simulator.batches.steps import READ_BYTES, Refused, Steps, page
-from batchlab.endpoints.simulator.kinds import KINDS, Kind
-
-MOST_METADATA, MOST_KEY, MOST_VALUE = 16, 64, 512
-_WINDOW = re.compile(r"(\d+)([hd])")
+from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, READ_BYTES, STRUCK, Refused, Steps, page
+from batchlab.endpoints.simulator.batches.wiring import (
+    id_of,
+    iso,
+    json_object,
+    kind_of,
+    listed,
+    metadata_of,
+    past,
+    route,
+    window_s,
+)
 
 
 class OpenAIRoutes:
@@ -39,26 +44,23 @@ class OpenAIRoutes:
 
     def mount(self, app: web.Application, prefix: str) -> None:
         """Adds the routes of files, and of batches unless they are another's."""
-        add, take = app.router.add_route, self._steps.take
-
-        def route(method: str, path: str, step: str, act: Any) -> None:
-            async def served(request: web.Request) -> web.StreamResponse:
-                return await take(step, request, lambda: act(request))
-
-            add(method, prefix + path, served)
-
-        route("POST", "/files", "upload", self._upload)
-        route("POST", "/files/upload", "upload", self._upload)  # Together's
-        route("GET", "/files", "list", self._files)
-        route("GET", "/files/{id}", "state", self._file)
-        route("DELETE", "/files/{id}", "delete", self._delete_file)
-        route("GET", "/files/{id}/content", "download", self._content)
-        if self._name == "openrouter":
-            return
-        route("POST", "/batches", "create", self._create)
-        route("GET", "/batches", "list", self._list)
-        route("GET", "/batches/{id}", "state", self._state)
-        route("POST", "/batches/{id}/cancel", "cancel", self._cancel)
+        routes = [
+            ("POST", "/files", "upload", self._upload),
+            ("POST", "/files/upload", "upload", self._upload),  # Together's
+            ("GET", "/files", "list", self._files),
+            ("GET", "/files/{id}", "state", self._file),
+            ("DELETE", "/files/{id}", "delete", self._delete_file),
+            ("GET", "/files/{id}/content", "download", self._content),
+        ]
+        if self._name != "openrouter" and prefix != "/api/v1":
+            routes += [
+                ("POST", "/batches", "create", self._create),
+                ("GET", "/batches", "list", self._list),
+                ("GET", "/batches/{id}", "state", self._state),
+                ("POST", "/batches/{id}/cancel", "cancel", self._cancel),
+            ]
+        for method, path, step, act in routes:
+            route(app, self._steps, method, prefix + path, step, act)
 
     async def _upload(self, request: web.Request) -> web.StreamResponse:
         if not request.content_type.startswith("multipart/"):
@@ -81,7 +83,7 @@ class OpenAIRoutes:
         if purpose != options.spoken.purpose:
             said = f"'{purpose}' is not one of ['{options.spoken.purpose}'] - 'purpose'"
             raise Refused(400, said, "invalid_value", "purpose")
-        fault = request.get("batch_fault")
+        fault = request.get(STRUCK)
         hidden_s = desk.hidden_s(fault if fault is not None and fault.kind == "batch_file_hidden" else None)
         file = desk.add_file(*received, fields.get("file_name", name), purpose, hidden_s=hidden_s)
         return web.json_response(_file_object(file))
@@ -91,10 +93,10 @@ class OpenAIRoutes:
         files = [one for one in self._desk.files.listed(self._desk.now()) if purpose in (None, one.purpose)]
         shown, more = page(request, [one.id for one in files], cursor="after", usual=10_000, most=10_000)
         data = list(map(_file_object, files[shown]))
-        return web.json_response(_listed(data, more))
+        return web.json_response(listed(data, more=more))
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         return web.json_response(_file_object(self._found(request.match_info["id"])))
 
     async def _delete_file(self, request: web.Request) -> web.StreamResponse:
@@ -136,7 +138,7 @@ class OpenAIRoutes:
         return web.json_response({"job": made, "warning": None} if self._name == "together" else made)
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         batches = self._desk.listed(frozenset({self._name}))
         if self._name == "together":
             return web.json_response(list(map(self._object, batches)))
@@ -145,14 +147,14 @@ class OpenAIRoutes:
             {**self._object(one), "metadata": None} if "batch_no_metadata" in one.fates else self._object(one)
             for one in batches[shown]
         ]
-        return web.json_response(_listed(data, more))
+        return web.json_response(listed(data, more=more))
 
     async def _state(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         return web.json_response(self._object(self._batch(request)))
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
-        await self._desk.settle()
+        await self._desk.settle(at_most_s=PATIENCE_S)
         batch = self._batch(request)
         stage = batch.shown(self._desk.now())
         if stage.ended:
@@ -190,16 +192,16 @@ def openai_object(batch: Batch, now: float) -> dict[str, Any]:
         "input_file_id": batch.input.id,
         "completion_window": batch.window,
         "status": stage.value,
-        "output_file_id": _id(batch.output),
-        "error_file_id": _id(batch.errors),
+        "output_file_id": id_of(batch.output),
+        "error_file_id": id_of(batch.errors),
         "created_at": int(times.created),
-        "in_progress_at": _past(times.begins, now) if stage is not Stage.FAILED else None,
+        "in_progress_at": past(times.begins, now) if stage is not Stage.FAILED else None,
         "expires_at": None if times.expires == math.inf else int(times.expires),
-        "finalizing_at": _past(times.ends, now) if stage in (Stage.FINALIZING, Stage.COMPLETED) else None,
+        "finalizing_at": past(times.ends, now) if stage in (Stage.FINALIZING, Stage.COMPLETED) else None,
         "completed_at": int(times.closes) if stage is Stage.COMPLETED else None,
         "failed_at": int(times.begins) if stage is Stage.FAILED else None,
         "expired_at": int(times.expires) if stage is Stage.EXPIRED else None,
-        "cancelling_at": _past(times.cancelling, now),
+        "cancelling_at": past(times.cancelling, now),
         "cancelled_at": int(times.cancelled) if stage is Stage.CANCELLED else None,
         "request_counts": {
             "total": 0 if stage in (Stage.VALIDATING, Stage.FAILED) else tally.total,
@@ -232,15 +234,15 @@ def _together_object(batch: Batch, now: float) -> dict[str, Any]:
         "input_file_id": batch.input.id,
         "file_size_bytes": batch.input.size,
         "status": stage.value.upper(),
-        "job_deadline": _iso(times.created if times.expires == math.inf else times.expires),
-        "created_at": _iso(times.created),
+        "job_deadline": iso(times.created if times.expires == math.inf else times.expires),
+        "created_at": iso(times.created),
         "endpoint": f"/v1/{batch.kind.path}",
         "progress": 100.0 * done / tally.total if tally.total else 0.0,
         "model_id": batch.model,
-        "output_file_id": _id(batch.output),
-        "error_file_id": _id(batch.errors),
+        "output_file_id": id_of(batch.output),
+        "error_file_id": id_of(batch.errors),
         "error": "; ".join(one.message for one in batch.problems) if stage is Stage.FAILED else None,
-        "completed_at": _iso(ended[stage]) if stage in ended else None,
+        "completed_at": iso(ended[stage]) if stage in ended else None,
     }
 
 
@@ -271,70 +273,6 @@ def _file_object(file: StoredFile) -> dict[str, Any]:
     }
 
 
-def _listed(data: list[dict[str, Any]], more: bool) -> dict[str, Any]:
-    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-    return {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": more}
-
-
 async def _pieces(part: BodyPartReader) -> AsyncIterator[bytes]:
     while piece := await part.read_chunk(READ_BYTES):
         yield piece
-
-
-async def json_object(request: web.Request) -> dict[str, Any]:
-    """The body of a call. Raises Refused."""
-    try:
-        body = await request.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise Refused(400, "The request body must be a JSON object.", "invalid_request")
-    return body
-
-
-def kind_of(endpoint: Any, kinds: tuple[str, ...]) -> Kind:
-    """What a batch asks for, of `/v1/chat/completions` and the like. Raises Refused."""
-    for kind in KINDS:
-        if kind.path in kinds and isinstance(endpoint, str) and endpoint.removeprefix("/v1/") == kind.path:
-            return kind
-    known = ", ".join(f"/v1/{path}" for path in kinds)
-    raise Refused(400, f"'endpoint' must be one of {known}.", "invalid_value", "endpoint")
-
-
-def window_s(window: str, hours: tuple[float, float]) -> float:
-    """Seconds of `24h` or `7d`. Raises Refused."""
-    found = _WINDOW.fullmatch(window)
-    asked = 0.0 if found is None else int(found[1]) * (24.0 if found[2] == "d" else 1.0)
-    if not hours[0] <= asked <= hours[1]:
-        said = f"'completion_window' must be from {hours[0]:g}h to {hours[1]:g}h."
-        raise Refused(400, said, "invalid_value", "completion_window")
-    return asked * HOUR_S
-
-
-def metadata_of(body: dict[str, Any]) -> dict[str, str] | None:
-    """The metadata of a call, within OpenAI's limits (`types/batch_create_params.py`). Raises Refused."""
-    given = body.get("metadata")
-    if given is None:
-        return None
-    fits = isinstance(given, dict) and len(given) <= MOST_METADATA
-    if not fits or not all(
-        len(key) <= MOST_KEY and isinstance(value, str) and len(value) <= MOST_VALUE
-        for key, value in given.items()
-    ):
-        said = (
-            f"'metadata' may hold {MOST_METADATA} pairs of text, {MOST_KEY} and {MOST_VALUE} characters long."
-        )
-        raise Refused(400, said, "invalid_value", "metadata")
-    return dict(given)
-
-
-def _id(file: StoredFile | None) -> str | None:
-    return None if file is None else file.id
-
-
-def _past(at_s: float, now: float) -> int | None:
-    return int(at_s) if at_s <= now else None
-
-
-def _iso(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s, UTC).isoformat().replace("+00:00", "Z")
