@@ -320,6 +320,34 @@ def test_what_was_submitted_twice_is_in_the_books(provider):
     assert {line["content"] for line in books["batches"][0]["lines"]} == set(books["billed_twice"])
 
 
+def test_what_waits_in_two_batches_was_submitted_twice_and_what_expired_was_not(provider):
+    server, clock = provider({"kind": "batch_expires", "first": 1, "share": 0.5})
+    with client_of(server) as client:
+        first = ended(client, clock)
+        again = list(results(client, first.error_file_id))
+        texts = [TEN[int(name[4:])] for name in again]
+        submitted(client, lines_of(texts))
+        assert server.batches()["submitted_twice"] == {}
+        submitted(client, lines_of(TEN[:3]))
+        books = server.batches()
+
+    assert len(books["submitted_twice"]) == 3
+    assert [line["status"] for line in books["batches"][2]["lines"]] == ["waiting"] * 3
+
+
+def test_a_batch_is_charged_at_the_hour_of_its_creation(simulator):
+    clock = Clock()
+    hours = [{"from": "02:00", "to": "03:00", "factor": 0.5}]
+    spent = []
+    for price in (PRICE, {**PRICE, "hours": hours}):
+        server = simulator(clock=clock, price=price, batch={"seconds": 100})
+        clock.at_s = Clock().at_s
+        with client_of(server) as client:
+            ended(client, clock, seconds=7_200)
+        spent.append(server.ledger()["usd"])
+    assert spent[1] == pytest.approx(spent[0] / 2, abs=1e-12)
+
+
 def test_metadata_have_limits(provider):
     server, _ = provider()
     with client_of(server) as client:

@@ -162,3 +162,17 @@ def test_embeddings_and_completions_go_through_a_batch(simulator, url, more, fie
         batch = client.batches.retrieve(batch.id)
         body = results(client, batch.output_file_id)["a"]["response"]["body"]
     assert body[field]
+
+
+@pytest.mark.parametrize("dialect", ["mistral", "anthropic"])
+def test_a_service_with_other_paths_has_no_batches_of_openais(simulator, dialect):
+    server = simulator(batch={"dialect": dialect})
+    assert ask(server.base_url, b"", "/batches", method="GET").status == 404
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/openai/v1", "/api/v7/llm", ""])
+def test_every_address_of_chat_has_files_and_batches(simulator, prefix):
+    server = simulator(batch={"seconds": 0})
+    root = server.base_url.removesuffix("/api/v7/llm")
+    for path in ("/files", "/batches"):
+        assert ask(root + prefix, b"", path, method="GET").json["object"] == "list"

@@ -122,8 +122,12 @@ class Answering:
             return refusal(400, error_body(message, code="context_length_exceeded"), kind)
         return None
 
-    def answered(self, request: Request, headers: dict[str, str]) -> Outcome:
-        """The answer, as it is or as a fault makes it; what is charged is booked."""
+    def answered(self, request: Request, headers: dict[str, str], *, at_s: float | None = None) -> Outcome:
+        """The answer, as it is or as a fault makes it; what is charged is booked, at `at_s` or now.
+
+        A batch is charged at the hour of its creation, whenever somebody looks at it.
+        """
+        at_s = self._clock() if at_s is None else at_s
         fault = self._plan.struck(
             Strikable(
                 request.body,
@@ -139,11 +143,11 @@ class Answering:
         reply, bill = self._charged(request, reply)
         if fault is None:
             self.ledger.answered += 1
-            usd = self._booked(request.content, bill)
+            usd = self._booked(request.content, bill, at_s)
             return Outcome(_good(request, reply, headers), usd=usd, billed=True)
         self.ledger.by_fault[fault.kind] += 1
         draft = self._spoilt(request, reply, bill, fault, headers)
-        usd = None if draft.bill is None else self._booked(request.content, draft.bill, fault.kind)
+        usd = None if draft.bill is None else self._booked(request.content, draft.bill, at_s, fault.kind)
         return Outcome(draft.wire(), draft.delay_s, usd, draft.bill is not None)
 
     def _charged(self, request: Request, reply: Answered) -> tuple[Answered, Bill]:
@@ -163,9 +167,9 @@ class Answering:
         seen = not request.streams or request.wants_usage
         return reply, Bill(reply.prompt_tokens, reply.completion_tokens, cached, written, request.tier, seen)
 
-    def _booked(self, content: bytes, bill: Bill, fault: str = "") -> float | None:
+    def _booked(self, content: bytes, bill: Bill, at_s: float, fault: str = "") -> float | None:
         price = self._options.price
-        usd = None if price is None else price.usd(bill, self._clock())
+        usd = None if price is None else price.usd(bill, at_s)
         self.ledger.bill(content, bill, usd, fault=fault)
         return usd
 

@@ -22,6 +22,7 @@ from batchlab.endpoints.simulator.answering import (
     parsed,
     refusal,
 )
+from batchlab.endpoints.simulator.batches.books import books
 from batchlab.endpoints.simulator.batches.desk import Desk
 from batchlab.endpoints.simulator.batches.routes import mount_batches
 from batchlab.endpoints.simulator.faults import chance
@@ -114,7 +115,7 @@ class Provider:
 
     async def _batches(self, _: web.Request) -> web.Response:
         await self.desk.settle()
-        return web.json_response(self.desk.books())
+        return web.json_response(books(self.desk, self.ledger.bills))
 
     async def _forward(self, request: web.Request) -> web.Response:
         self._ahead_s += float((await request.json()).get("forward_s", 0))

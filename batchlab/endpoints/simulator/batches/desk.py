@@ -7,9 +7,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from batchlab.endpoints.simulator.answering import Answering, Outcome, content_of, whole_numbers
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS, Dialect
@@ -141,7 +139,7 @@ class Desk:
         """Validates a batch and counts what it asks for."""
         dialect, options = DIALECTS[batch.dialect], self._options
         batch.lines = Lines(batch.input.path)
-        most = dialect.max_lines if options.batch.max_lines is None else options.batch.max_lines
+        most = options.batch.most_lines(batch.dialect)
         looked = refused_lines(batch, batch.lines, dialect, models=options.models, most=most)
         for count, _ in enumerate(looked):
             if count % SLICE == 0:
@@ -199,7 +197,7 @@ class Desk:
             said = error_body("The server had an error.", "server_error", "server_error")
             outcome = Outcome(Wire(status=status, pieces=(batch.kind.envelope(status, said),)))
         else:
-            outcome = self._answering.answered(asked, {})
+            outcome = self._answering.answered(asked, {}, at_s=batch.times.created)
         result = LineResult.of(line.custom_id, request_id, outcome)
         entry = Entry(line.custom_id, content.hex(), str(result.status), outcome.billed, outcome.usd)
         self._note(batch, result, entry)
@@ -254,29 +252,6 @@ class Desk:
         if "batch_results_gone" in batch.fates:
             file.gone_s = file.created_s
         return file
-
-    def books(self) -> dict[str, Any]:
-        """Every batch with each of its lines, and what was charged more than once."""
-        now = self.now()
-        bills = self._answering.ledger.bills
-        return {
-            "batches": [
-                {
-                    "id": batch.id,
-                    "dialect": batch.dialect,
-                    "state": batch.shown(now).value,
-                    "created_at": batch.times.created,
-                    "model": batch.model,
-                    "metadata": batch.metadata,
-                    "input_file_id": batch.input.id,
-                    **asdict(batch.tally),
-                    "billed": sum(entry.billed for entry in batch.entries),
-                    "lines": [asdict(entry) for entry in batch.entries],
-                }
-                for batch in self.batches.values()
-            ],
-            "billed_twice": {content.hex(): count for content, count in bills.items() if count > 1},
-        }
 
     def close(self) -> None:
         """Closes and removes all files."""

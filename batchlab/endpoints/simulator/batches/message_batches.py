@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from batchlab.endpoints.simulator.batches.desk import Desk
-from batchlab.endpoints.simulator.batches.dialects import DAY_S, DIALECTS
+from batchlab.endpoints.simulator.batches.dialects import DAY_S
 from batchlab.endpoints.simulator.batches.files import NotFound
 from batchlab.endpoints.simulator.batches.jobs import Batch, Stage
 from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, Refused, Steps, page
@@ -47,15 +47,15 @@ class MessageBatchRoutes:
             route(app, self._steps, method, prefix + path, step, act)
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
-        dialect, desk, options = DIALECTS[NAME], self._desk, self._steps.options.batch
-        body = await inline_body(request, options.max_bytes or dialect.max_bytes)
+        desk, options = self._desk, self._steps.options.batch
+        body = await inline_body(request, options.most_bytes(NAME))
         requests = body.get("requests")
         unknown = next((name for name in body if name != "requests"), None)
         if unknown is not None:
             raise Refused(400, f"{unknown}: Extra inputs are not permitted")
         if not isinstance(requests, list) or not requests:
             raise Refused(400, "requests: at least one request is required")
-        most = options.max_lines or dialect.max_lines
+        most = options.most_lines(NAME)
         if len(requests) > most:
             raise Refused(400, f"requests: at most {most} requests")
         _check_names(requests)

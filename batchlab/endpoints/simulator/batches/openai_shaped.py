@@ -30,6 +30,9 @@ from batchlab.endpoints.simulator.batches.wiring import (
     window_s,
 )
 
+OTHERS = ("mistral", "openrouter", "anthropic")  # whose batches have other paths, or another shape
+OPENROUTER_PREFIX = "/api/v1"
+
 
 class OpenAIRoutes:
     """`/files` and `/batches` in the dialect of the options."""
@@ -52,7 +55,7 @@ class OpenAIRoutes:
             ("DELETE", "/files/{id}", "delete", self._delete_file),
             ("GET", "/files/{id}/content", "download", self._content),
         ]
-        if self._name != "openrouter" and prefix != "/api/v1":
+        if self._name not in OTHERS and prefix != OPENROUTER_PREFIX:
             routes += [
                 ("POST", "/batches", "create", self._create),
                 ("GET", "/batches", "list", self._list),
@@ -66,7 +69,7 @@ class OpenAIRoutes:
         if not request.content_type.startswith("multipart/"):
             raise Refused(400, "The file must come as multipart/form-data.", "invalid_request")
         options, desk = self._steps.options.batch, self._desk
-        most = options.spoken.max_bytes if options.max_bytes is None else options.max_bytes
+        most = options.most_bytes(self._name)
         fields: dict[str, str] = {}
         received, name = None, "file"
         async for part in await request.multipart():

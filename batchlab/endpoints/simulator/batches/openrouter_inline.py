@@ -16,11 +16,11 @@ from aiohttp import web
 from batchlab.endpoints.simulator.batches.desk import Desk
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from batchlab.endpoints.simulator.batches.jobs import Batch, Stage
+from batchlab.endpoints.simulator.batches.openai_shaped import OPENROUTER_PREFIX
 from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, Refused, Steps, page
 from batchlab.endpoints.simulator.batches.wiring import inline_body, kind_of, listed, route, spooled, window_s
 
 NAME = "openrouter"
-PREFIX = "/api/v1"
 
 
 class OpenRouterRoutes:
@@ -35,7 +35,7 @@ class OpenRouterRoutes:
 
     def mount(self, app: web.Application, prefix: str) -> None:
         """Adds its routes, where another service has not the same."""
-        if prefix != PREFIX and self._steps.options.batch.dialect != NAME:
+        if prefix != OPENROUTER_PREFIX and self._steps.options.batch.dialect != NAME:
             return
         for method, path, step, act in (
             ("POST", "/batches", "create", self._create),
@@ -47,8 +47,8 @@ class OpenRouterRoutes:
             route(app, self._steps, method, prefix + path, step, act)
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
-        dialect, desk = DIALECTS[NAME], self._desk
-        body = await inline_body(request, dialect.max_bytes)
+        dialect, desk, options = DIALECTS[NAME], self._desk, self._steps.options.batch
+        body = await inline_body(request, options.most_bytes(NAME))
         names, requests = list(body), body.get("requests")
         if not isinstance(requests, list) or not requests:
             raise Refused(400, "requests: must be an array of requests")
@@ -56,8 +56,8 @@ class OpenRouterRoutes:
             raise Refused(400, "endpoint and model must appear before requests")
         if "metadata" in body:
             raise Refused(400, "Unrecognized key: metadata")
-        if len(requests) > dialect.max_lines:
-            raise Refused(400, f"requests: at most {dialect.max_lines}")
+        if len(requests) > options.most_lines(NAME):
+            raise Refused(400, f"requests: at most {options.most_lines(NAME)}")
         kind = kind_of(body["endpoint"], dialect.kinds)
         window = str(body.get("completion_window", "24h"))
         batch = desk.create(

@@ -86,6 +86,14 @@ class BatchOptions:
         """The dialect's data."""
         return DIALECTS[self.dialect]
 
+    def most_lines(self, dialect: str) -> int:
+        """Requests that a batch of a service may have."""
+        return DIALECTS[dialect].max_lines if self.max_lines is None else self.max_lines
+
+    def most_bytes(self, dialect: str) -> int:
+        """Bytes that its requests may have."""
+        return DIALECTS[dialect].max_bytes if self.max_bytes is None else self.max_bytes
+
     def with_faults(self, more: Sequence[Any]) -> BatchOptions:
         """The same with more faults, from plain data. Raises ValueError, one line."""
         return replace(self, faults=(*self.faults, *map(BatchFault.from_dict, more)))

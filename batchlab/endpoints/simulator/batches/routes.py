@@ -15,6 +15,7 @@ from batchlab.endpoints.simulator.batches.steps import (
     Steps,
     anthropic_error,
     mistral_error,
+    openai_error,
     openrouter_error,
 )
 from batchlab.endpoints.simulator.messages import VERSION_HEADER
@@ -33,9 +34,8 @@ def mount_batches(
     `/batches` is OpenRouter's under /api/v1, else that of the dialect in the options; `/batch/jobs` and
     `/messages/batches` are nobody else's, and always there.
     """
-    own = mistral_error if options.batch.dialect == "mistral" else None
-    plain = Steps(desk, options, authorized) if own is None else Steps(desk, options, authorized, own)
-    OpenAIRoutes(plain).mount(app, prefix)
+    files_error = mistral_error if options.batch.dialect == "mistral" else openai_error
+    OpenAIRoutes(Steps(desk, options, authorized, files_error)).mount(app, prefix)
     MistralRoutes(Steps(desk, options, authorized, mistral_error)).mount(app, prefix)
     OpenRouterRoutes(Steps(desk, options, authorized, openrouter_error)).mount(app, prefix)
     MessageBatchRoutes(Steps(desk, options, authorized, anthropic_error, (VERSION_HEADER,))).mount(
