@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import compress
 
 EXACT = 65_536  # bytes: sizes below are counted each, larger ones together with those within 0.1 %
 _KEPT_BITS = 11
@@ -38,5 +39,5 @@ class Lengths:
 
     def counts(self) -> dict[int, int]:
         """The number of prompts by `coarse` size, smallest first."""
-        small = {size: count for size, count in enumerate(self.exact) if count}
+        small = {size: self.exact[size] for size in compress(range(EXACT), self.exact)}
         return small | dict(sorted(self._larger.items()))

@@ -21,6 +21,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -646,34 +647,46 @@ def fuzz(name: str, first: int, cases: int) -> list[str]:
     return problems
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a process has come: the next case, what went wrong since it last told, its most memory (MB)."""
+
+    next: int
+    problems: list[str]
+    peak_mb: float
+
+
 def _process(name: str, first: int, cases: int, pipe: Any) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     done = 0
     while done < cases:
         step = min(500, cases - done)
-        pipe.send((first + done, fuzz(name, first + done, step)))
+        problems = fuzz(name, first + done, step)
         done += step
+        pipe.send(Progress(first + done, problems, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
     pipe.close()
 
 
-def in_process(name: str, first: int, cases: int) -> list[str]:
-    """`fuzz` in a process with a memory limit; a process that dies is a problem too."""
+def in_process(name: str, first: int, cases: int) -> tuple[list[str], float]:
+    """What `fuzz` finds in a process with a memory limit, whose death is a problem too, and its most memory."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(target=_process, args=(name, first, cases, theirs))
     process.start()
     theirs.close()
     problems: list[str] = []
-    reached = first
+    reached = Progress(first, [], 0.0)
     while True:
         try:
-            reached, found = ours.recv()
+            reached = ours.recv()
         except EOFError:
             break
-        problems += found
+        problems += reached.problems
     process.join()
     if process.exitcode:
-        problems.append(f"{name}: the process died with {process.exitcode} in the 500 cases after {reached}")
-    return problems
+        problems.append(
+            f"{name}: the process died with {process.exitcode} in the 500 cases from {reached.next} on"
+        )
+    return problems, reached.peak_mb
 
 
 def main() -> None:
@@ -688,9 +701,12 @@ def main() -> None:
     for name, (_, usual) in TARGETS.items():
         if given.only in (None, name):
             cases, began = given.cases or usual, time.monotonic()
-            problems = in_process(name, given.first, cases)
+            problems, peak_mb = in_process(name, given.first, cases)
             took = time.monotonic() - began
-            print(f"{name}: {cases:,} cases, problems {len(problems)} ({took:.0f} s)", flush=True)
+            print(
+                f"{name}: {cases:,} cases, problems {len(problems)} ({took:.0f} s, at most {peak_mb:.0f} MB)",
+                flush=True,
+            )
             found += [f"{name}: {problem}" for problem in problems]
     ended(found)
 
