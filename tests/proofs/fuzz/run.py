@@ -9,6 +9,7 @@ its number: `--only TARGET --first N --cases 1` repeats it.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -27,6 +28,7 @@ from types import FrameType
 from typing import Any
 
 from batchlab.errors import BatchlabError
+from batchlab.job import Job
 from batchlab.records import Outcome
 from tests.proofs.arguments import Option, ended, one_of, options
 
@@ -457,25 +459,39 @@ def journal(rng: random.Random) -> None:
         result_of(record.data)
 
 
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """This process's own, in memory where that can be had; it is gone when the process ends."""
+    return tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+
+
+@functools.cache
+def _job_of(path: Path, **more: Any) -> Job:
+    """Made once, as it is the file that changes: it was a quarter of a case's time."""
+    from batchlab.job.file import job_from
+
+    return job_from({"input": {"path": str(path), **more}, "request": {"model": "m", "prompt": "{text}"}})
+
+
 def _input_file(rng: random.Random, name: str, sample: bytes, **more: Any) -> None:
     from batchlab.inputs.plan import plan_input
     from batchlab.inputs.sources.opening import open_source
-    from batchlab.job.file import job_from
 
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        path = Path(folder) / name
-        path.write_bytes(mutated(sample, rng))
-        job = job_from({"input": {"path": str(path), **more}, "request": {"model": "m", "prompt": "{text}"}})
-        try:
-            source = open_source(str(path), encoding=job.input.encoding)
-            planned = plan_input(job, source)
-            if planned.problems:
-                return
-            for shard in planned.plan.shards:
-                rows = list(source.rows(shard, planned.plan))
-                assert len(rows) == shard.rows == source.table(shard, planned.plan).num_rows
-        except BatchlabError:
-            pass
+    path = Path(_folder().name) / name
+    path.write_bytes(mutated(sample, rng))
+    job = _job_of(path, **more)
+    try:
+        source = open_source(str(path), encoding=job.input.encoding)
+        planned = plan_input(job, source)
+        if planned.problems:
+            return
+        for shard in planned.plan.shards:
+            rows = list(source.rows(shard, planned.plan))
+            assert len(rows) == shard.rows == source.table(shard, planned.plan).num_rows
+    except BatchlabError:
+        pass
+    finally:
+        path.unlink()
 
 
 ROWS = [{"text": f"row {n}", "n": n, "x": [1, {"a": None}], "é": 1.5} for n in range(6)]
