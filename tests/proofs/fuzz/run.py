@@ -21,6 +21,7 @@ import struct
 import tempfile
 import time
 import traceback
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -473,12 +474,12 @@ def _job_of(path: Path, **more: Any) -> Job:
     return job_from({"input": {"path": str(path), **more}, "request": {"model": "m", "prompt": "{text}"}})
 
 
-def _input_file(rng: random.Random, name: str, sample: bytes, **more: Any) -> None:
+def _input_file(rng: random.Random, name: str, sample: bytes, *, changes: bool = True, **more: Any) -> None:
     from batchlab.inputs.plan import plan_input
     from batchlab.inputs.sources.opening import open_source
 
     path = Path(_folder().name) / name
-    path.write_bytes(mutated(sample, rng))
+    path.write_bytes(mutated(sample, rng) if changes else sample)
     job = _job_of(path, **more)
     try:
         source = open_source(str(path), encoding=job.input.encoding)
@@ -601,7 +602,17 @@ def sheet(rng: random.Random) -> None:
         sink = io.BytesIO()
         book.save(sink)
         _SHEET.append(sink.getvalue())
-    _input_file(rng, "rows.xlsx", _SHEET[0])
+    if rng.random() < 0.5:  # a change of the archive's bytes is nearly always one that its checksums tell
+        _input_file(rng, "rows.xlsx", _SHEET[0])
+        return
+    sink = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(_SHEET[0])) as whole, zipfile.ZipFile(sink, "w") as changed:
+        names = whole.namelist()
+        chosen = rng.choice([name for name in names if "/_rels/" in name or "worksheets" in name] or names)
+        chosen = rng.choice((chosen, rng.choice(names)))
+        for name in names:
+            changed.writestr(name, mutated(whole.read(name), rng) if name == chosen else whole.read(name))
+    _input_file(rng, "rows.xlsx", sink.getvalue(), changes=False)
 
 
 _SQLITE: list[bytes] = []
