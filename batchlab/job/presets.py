@@ -46,6 +46,18 @@ class Span:
         return f"{self.low:g} to {self.high:g}" if self.low < self.high else f"{self.low:g}"
 
 
+# What services take that say nothing else. Those that check (OpenAI, Azure, Mistral, Fireworks, xAI, vLLM) all
+# refuse what is beyond; llama.cpp (tools/server/server-task.cpp) and Ollama (openai/openai.go) do not check,
+# so that their presets have no numbers. 0 is a top_p to OpenAI and Mistral, and a max_tokens to OpenAI's
+# completions and Mistral; -1 is no cap to llama.cpp, which is found at any address.
+_ANYWHERE = {
+    "temperature": Span(0),
+    "top_p": Span(0, 1),
+    "max_tokens": Span(-1, whole=True),
+    "n": Span(1, whole=True),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Preset:
     """One service.
@@ -83,7 +95,7 @@ class Preset:
     queues: bool = False
     schema_mode: str = "json_schema"
     limits: str = ""
-    takes: Mapping[str, Span] = field(default_factory=dict)
+    takes: Mapping[str, Span] = field(default_factory=lambda: _ANYWHERE)
     most_stops: int | None = None
     reasons_beyond_cap: bool = False
 
@@ -94,16 +106,6 @@ class Preset:
 
 
 _COMPLETION_CAP = {"max_tokens": "max_completion_tokens"}
-# What services take that say nothing else. Those that check (OpenAI, Azure, Mistral, Fireworks, xAI, vLLM) all
-# refuse what is beyond; llama.cpp (tools/server/server-task.cpp) and Ollama (openai/openai.go) do not check,
-# so that their presets have no numbers. 0 is a top_p to OpenAI and Mistral, and a max_tokens to OpenAI's
-# completions and Mistral; -1 is no cap to llama.cpp, which is found at any address.
-_ANYWHERE = {
-    "temperature": Span(0),
-    "top_p": Span(0, 1),
-    "max_tokens": Span(-1, whole=True),
-    "n": Span(1, whole=True),
-}
 _PENALTIES = {"presence_penalty": Span(-2, 2), "frequency_penalty": Span(-2, 2)}
 _SAMPLING = {**_ANYWHERE, "temperature": Span(0, 2), **_PENALTIES}
 _SEVERAL = Span(1, 128, whole=True)  # choices
@@ -285,6 +287,7 @@ PRESETS: Mapping[str, Preset] = {
             free=True,
             queues=True,
             limits="OLLAMA_NUM_PARALLEL requests at once",
+            takes={},
         ),
         Preset(
             "vllm",
@@ -313,12 +316,60 @@ PRESETS: Mapping[str, Preset] = {
             free=True,
             queues=True,
             limits="--parallel requests at once; the rest wait in a queue",
+            takes={},
+        ),
+        Preset(
+            "anthropic",
+            "https://api.anthropic.com/v1",
+            "ANTHROPIC_API_KEY",
+            host="api.anthropic.com",
+            schema_mode="prompt",  # response_format is passed over
+            limits="requests and tokens a minute, in and out, by tier and model",
+            # platform.claude.com/docs/en/api/openai-sdk; a higher temperature is taken for 1
+            takes={**_ANYWHERE, "temperature": Span(0, 1), "n": Span(1, 1, whole=True)},
+        ),
+        # Of the ranges that these take, no reference was at hand: `_ANYWHERE`'s.
+        Preset(
+            "alibaba",
+            "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",  # Singapore
+            "DASHSCOPE_API_KEY",
+            host="dashscope-intl.aliyuncs.com",
+            # Beijing, and the hosts that workspaces have of their own
+            hosts=("dashscope.aliyuncs.com", "maas.aliyuncs.com"),
+            schema_mode="json_object",
+            limits="requests and tokens a minute, by model",
+        ),
+        Preset(
+            "siliconflow",
+            "https://api.siliconflow.cn/v1",
+            "SILICONFLOW_API_KEY",
+            host="api.siliconflow.cn",
+            hosts=("api.siliconflow.com",),
+            schema_mode="json_object",
+            limits="requests and tokens a minute, by model and level",
+        ),
+        Preset(
+            "moonshot",
+            "https://api.moonshot.ai/v1",
+            "MOONSHOT_API_KEY",
+            host="api.moonshot.ai",
+            hosts=("api.moonshot.cn",),
+            schema_mode="json_object",
+            limits="requests at once, requests and tokens a minute, by tier",
+        ),
+        Preset(
+            "deepinfra",
+            "https://api.deepinfra.com/v1/openai",
+            "DEEPINFRA_TOKEN",
+            host="api.deepinfra.com",
+            schema_mode="json_object",
+            limits="requests at once, by model",
         ),
     )
 }
 
 # An endpoint no row is about.
-UNKNOWN = Preset("", None, "", takes=_ANYWHERE)
+UNKNOWN = Preset("", None, "")
 
 
 def preset_of(name: str | None, base_url: str) -> Preset:
