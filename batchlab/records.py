@@ -125,9 +125,9 @@ class ChatRequest:
 
 def completion_cap(body: Mapping[str, Any]) -> int | None:
     """Most completion tokens that a request's body allows for, over all its `n` choices; None
-    without a cap."""
+    without a cap, as llama.cpp writes by -1."""
     cap = body.get("max_tokens", body.get("max_completion_tokens"))
-    if not isinstance(cap, int) or isinstance(cap, bool):
+    if not isinstance(cap, int) or isinstance(cap, bool) or cap < 0:
         return None
     choices = body.get("n")
     return cap * choices if type(choices) is int and choices > 1 else cap

@@ -10,8 +10,9 @@ from batchlab.job.endpoint import EndpointJob
 from batchlab.job.presets import PRESETS, SAME_NUMBERS, Preset
 
 SHOWN_CHARS = 40  # of a value
-# what it states for itself, and refuses as it does, are the numbers of the service that it stands for
-_SIMULATED = PRESETS["modelslab"]
+# what the simulator states for itself, and refuses as it does, are the numbers of the service that it stands
+# for; the model that batchlab starts is served by llama.cpp
+_STARTED = {"simulator": PRESETS["modelslab"], "local": PRESETS["llama.cpp"]}
 
 
 def param_problems(
@@ -30,7 +31,7 @@ def param_problems(
     ]
     taken = {name for name, _ in found}
     for endpoint in endpoints if check else ():
-        service = _SIMULATED if endpoint.host == "simulator" else endpoint.service
+        service = _STARTED.get(endpoint.host, endpoint.service)
         for name, problem in _unlike(params, service):
             if name not in taken:
                 taken.add(name)
@@ -45,7 +46,8 @@ def _unlike(params: Mapping[str, Any], service: Preset) -> list[tuple[str, str]]
         span = service.takes.get(name) or service.takes.get(SAME_NUMBERS.get(name, ""))
         if span is not None and (problem := span.problem(value)) is not None:
             shown = repr(value)[:SHOWN_CHARS]
-            found.append((name, f"{shown} {problem}: {service.name} takes {span}"))
+            who = f"{service.name} takes" if service.name else "services take"
+            found.append((name, f"{shown} {problem}: {who} {span}"))
     stops = params.get("stop")
     if service.most_stops is not None and isinstance(stops, list) and len(stops) > service.most_stops:
         found.append(("stop", f"{len(stops)} sequences: {service.name} takes {service.most_stops}"))

@@ -15,11 +15,16 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which numbers a parameter takes, both ends included; None for no end."""
+    """Which numbers a parameter takes; None for no end.
+
+    Attributes:
+        above_low: `low` itself is not taken; `high` is.
+    """
 
     low: float | None = None
     high: float | None = None
     whole: bool = False
+    above_low: bool = False
 
     def problem(self, value: Any) -> str | None:
         """What is wrong with a value; None when nothing is, or there is none."""
@@ -29,14 +34,28 @@ class Span:
             return "is no number"
         if self.whole and not float(value).is_integer():
             return "is no whole number"
-        below = self.low is not None and value < self.low
+        below = self.low is not None and (value < self.low or (self.above_low and value == self.low))
         above = self.high is not None and value > self.high
         return "is out of range" if below or above else None
 
     def __str__(self) -> str:
+        if self.above_low:
+            return f"more than {self.low:g}" + (f", up to {self.high:g}" if self.high is not None else "")
         if self.low is None or self.high is None:
             return f"{self.low:g} or more" if self.low is not None else f"{self.high:g} or less"
         return f"{self.low:g} to {self.high:g}" if self.low < self.high else f"{self.low:g}"
+
+
+# What services take that say nothing else. Those that check (OpenAI, Azure, Mistral, Fireworks, xAI, vLLM) all
+# refuse what is beyond; llama.cpp (tools/server/server-task.cpp) and Ollama (openai/openai.go) do not check,
+# so that their presets have no numbers. 0 is a top_p to OpenAI and Mistral, and a max_tokens to OpenAI's
+# completions and Mistral; -1 is no cap to llama.cpp, which is found at any address.
+_ANYWHERE = {
+    "temperature": Span(0),
+    "top_p": Span(0, 1),
+    "max_tokens": Span(-1, whole=True),
+    "n": Span(1, whole=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +76,8 @@ class Preset:
         schema_mode: how it is best asked for answers that fit a schema: `json_schema` where a
             `response_format` of that type is enforced, else `json_object` or `prompt`.
         limits: what is known of its limits.
-        takes: what its API reference says of the numbers that parameters may be, by the name that users
-            write; a parameter of which it says nothing is not there.
+        takes: the numbers that parameters may be, by the name that users write: what its API reference or
+            its source says, read in the place that stands beside each, and `_ANYWHERE` for the rest.
         most_stops: sequences that `stop` may list, where it says so.
         reasons_beyond_cap: reasoning comes on top of the completion tokens that a cap holds down, and is
             billed; seen in usage whose total is prompt + completion + reasoning.
@@ -76,7 +95,7 @@ class Preset:
     queues: bool = False
     schema_mode: str = "json_schema"
     limits: str = ""
-    takes: Mapping[str, Span] = field(default_factory=dict)
+    takes: Mapping[str, Span] = field(default_factory=lambda: _ANYWHERE)
     most_stops: int | None = None
     reasons_beyond_cap: bool = False
 
@@ -87,13 +106,21 @@ class Preset:
 
 
 _COMPLETION_CAP = {"max_tokens": "max_completion_tokens"}
-# the numbers that OpenAI's API reference has for a chat, as the references of most others have them too
 _PENALTIES = {"presence_penalty": Span(-2, 2), "frequency_penalty": Span(-2, 2)}
-_SAMPLING = {"temperature": Span(0, 2), "top_p": Span(0, 1), **_PENALTIES}
+_SAMPLING = {**_ANYWHERE, "temperature": Span(0, 2), **_PENALTIES}
 _SEVERAL = Span(1, 128, whole=True)  # choices
 _TOP_20 = Span(0, 20, whole=True)  # log probabilities
 _TOKENS = Span(1, whole=True)
-_OPENAI = {**_SAMPLING, "max_tokens": Span(0, whole=True), "n": _SEVERAL, "top_logprobs": _TOP_20}
+_TOP_P_ABOVE_0 = Span(0, 1, above_low=True)
+# openai openapi (2026-08), CreateChatCompletionRequest: temperature 0-2, top_p 0-1, penalties -2-2, n 1-128,
+# top_logprobs 0-20, stop up to 4; CreateCompletionRequest: max_tokens 0 or more, best_of 0-20
+_OPENAI = {
+    **_SAMPLING,
+    "max_tokens": Span(0, whole=True),
+    "n": _SEVERAL,
+    "top_logprobs": _TOP_20,
+    "best_of": _TOP_20,
+}
 # parameters that services call otherwise
 SAME_NUMBERS = {"max_completion_tokens": "max_tokens", "random_seed": "seed"}
 
@@ -117,7 +144,7 @@ PRESETS: Mapping[str, Preset] = {
             host="api.openai.com",
             renamed=_COMPLETION_CAP,  # reasoning models refuse max_tokens
             limits="requests and tokens a minute, by tier; stated in x-ratelimit headers",
-            takes=_OPENAI,  # platform.openai.com/docs/api-reference/chat/create
+            takes=_OPENAI,
             most_stops=4,
         ),
         Preset(
@@ -126,8 +153,19 @@ PRESETS: Mapping[str, Preset] = {
             "OPENROUTER_API_KEY",
             host="openrouter.ai",
             limits="20 requests a minute on :free models; by credits otherwise",
-            # openrouter.ai/docs/api-reference/parameters
-            takes={**_SAMPLING, "max_tokens": _TOKENS, "top_logprobs": _TOP_20},
+            # openrouter.ai/docs/api-reference/parameters: temperature 0-2, top_p 0-1, penalties -2-2, top_k 0 or
+            # more, repetition_penalty 0-2, min_p and top_a 0-1, max_tokens 1 or more; openrouter openapi
+            # (2026-08), ChatRequest: top_logprobs 0-20, stop up to 4
+            takes={
+                **_SAMPLING,
+                "max_tokens": _TOKENS,
+                "top_logprobs": _TOP_20,
+                "top_k": Span(0, whole=True),
+                "repetition_penalty": Span(0, 2),
+                "min_p": Span(0, 1),
+                "top_a": Span(0, 1),
+            },
+            most_stops=4,
         ),
         Preset(
             "together",
@@ -135,7 +173,9 @@ PRESETS: Mapping[str, Preset] = {
             "TOGETHER_API_KEY",
             host="together.xyz",
             limits="requests and tokens, by tier and model; stated in x-ratelimit headers",
-            takes={**_PENALTIES, "n": _SEVERAL},  # docs.together.ai/reference/chat-completions-1
+            # together openapi (2026-04), ChatCompletionRequest: n 1-128, penalties -2-2, min_p 0-1. It speaks of a
+            # temperature "from 0-1", and refuses none above.
+            takes={**_ANYWHERE, **_PENALTIES, "n": _SEVERAL, "min_p": Span(0, 1)},
         ),
         Preset(
             "groq",
@@ -145,7 +185,8 @@ PRESETS: Mapping[str, Preset] = {
             renamed=_COMPLETION_CAP,  # max_tokens is deprecated there
             schema_mode="json_object",  # json_schema is refused for most of its models
             limits="requests a day and tokens a minute, by model; stated in x-ratelimit headers",
-            # console.groq.com/docs/api-reference
+            # groq-python (2026-08), completion_create_params.py: temperature 0-2, penalties -2-2, only n=1,
+            # top_logprobs 0-20, stop up to 4
             takes={**_SAMPLING, "n": Span(1, 1, whole=True), "top_logprobs": _TOP_20},
             most_stops=4,
         ),
@@ -156,8 +197,9 @@ PRESETS: Mapping[str, Preset] = {
             host="api.deepseek.com",
             schema_mode="json_object",  # the only type its guide "JSON Output" has
             limits="none stated; a busy server keeps the connection open",
-            # api-docs.deepseek.com/api/create-chat-completion
-            takes={**_SAMPLING, "max_tokens": _TOKENS, "top_logprobs": _TOP_20},
+            # api-docs.deepseek.com/api/create-chat-completion: temperature 0-2, top_p up to 1, penalties -2-2,
+            # top_logprobs 0-20, stop up to 16
+            takes={**_SAMPLING, "top_logprobs": _TOP_20},
             most_stops=16,
         ),
         Preset(
@@ -169,12 +211,12 @@ PRESETS: Mapping[str, Preset] = {
             renamed={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
             stream_usage=False,  # it is sent unasked
             limits="requests a second and tokens a minute, by workspace",
-            # docs.mistral.ai/api
+            # mistral openapi (2026-08), ChatCompletionRequest: temperature 0-1.5, top_p 0-1, penalties -2-2,
+            # max_tokens and random_seed 0 or more, n 1 or more
             takes={
                 **_SAMPLING,
                 "temperature": Span(0, 1.5),
                 "max_tokens": Span(0, whole=True),
-                "n": Span(1, whole=True),
                 "seed": Span(0, whole=True),
             },
         ),
@@ -184,8 +226,17 @@ PRESETS: Mapping[str, Preset] = {
             "FIREWORKS_API_KEY",
             host="api.fireworks.ai",
             limits="requests a minute, by account; grows with use",
-            # docs.fireworks.ai/api-reference/post-chatcompletions
-            takes={**_SAMPLING, "n": _SEVERAL},
+            # fireworks python-sdk (2026-07), completion_create_params.py: temperature and repetition_penalty 0-2,
+            # top_p and min_p 0-1, top_k 0-100, penalties -2-2, n 1-128, top_logprobs 0-5, stop up to 4
+            takes={
+                **_SAMPLING,
+                "n": _SEVERAL,
+                "top_logprobs": Span(0, 5, whole=True),
+                "top_k": Span(0, 100, whole=True),
+                "min_p": Span(0, 1),
+                "repetition_penalty": Span(0, 2),
+            },
+            most_stops=4,
         ),
         Preset(
             "xai",
@@ -193,8 +244,15 @@ PRESETS: Mapping[str, Preset] = {
             "XAI_API_KEY",
             host="api.x.ai",
             limits="requests a second and tokens a minute, by model and team",
-            # docs.x.ai/docs/api-reference
-            takes={**_SAMPLING, "n": _SEVERAL, "top_logprobs": Span(0, 8, whole=True)},
+            # docs.x.ai/docs/api-reference: temperature 0-2, top_p above 0, penalties -2-2, top_logprobs 0-8, stop
+            # up to 4; xai-proto, chat.proto: n up to 128
+            takes={
+                **_SAMPLING,
+                "top_p": _TOP_P_ABOVE_0,
+                "n": _SEVERAL,
+                "top_logprobs": Span(0, 8, whole=True),
+            },
+            most_stops=4,
             reasons_beyond_cap=True,  # usage: total = prompt + completion + reasoning
         ),
         Preset(
@@ -203,8 +261,9 @@ PRESETS: Mapping[str, Preset] = {
             "GEMINI_API_KEY",
             host="generativelanguage.googleapis.com",
             limits="requests and tokens a minute, requests a day, by tier and model",
-            # ai.google.dev/api/generate-content, GenerationConfig
-            takes={**_SAMPLING, "n": Span(1, 8, whole=True)},
+            # ai.google.dev/api/generate-content, GenerationConfig: temperature 0-2, stopSequences up to 5;
+            # googleapis/python-genai (2026-08), types.py: penalties -2-2. The 8 candidates of older pages are gone.
+            takes=_SAMPLING,
             most_stops=5,
             reasons_beyond_cap=True,  # its thoughts are in the total only
         ),
@@ -218,7 +277,7 @@ PRESETS: Mapping[str, Preset] = {
             renamed=_COMPLETION_CAP,
             key_header="api-key",
             limits="requests and tokens a minute, by deployment; checked over 1 to 10 s",
-            takes=_OPENAI,  # learn.microsoft.com/azure/ai-foundry/openai/reference
+            takes=_OPENAI,  # azure-rest-api-specs, AzureOpenAI/inference 2024-10-21: as OpenAI's
             most_stops=4,
         ),
         Preset(
@@ -228,6 +287,7 @@ PRESETS: Mapping[str, Preset] = {
             free=True,
             queues=True,
             limits="OLLAMA_NUM_PARALLEL requests at once",
+            takes={},
         ),
         Preset(
             "vllm",
@@ -236,13 +296,17 @@ PRESETS: Mapping[str, Preset] = {
             free=True,
             queues=True,
             limits="--max-num-seqs requests at once; the rest wait in a queue",
-            # vllm/sampling_params.py
+            # vllm/sampling_params.py, _verify_args: top_p above 0, penalties -2-2, max_tokens and n 1 or more,
+            # min_p 0-1, top_k -1 or more, repetition_penalty above 0. Its newest takes no temperature above 2,
+            # others do.
             takes={
-                "temperature": Span(0),
-                "top_p": Span(0, 1),
+                **_ANYWHERE,
                 **_PENALTIES,
+                "top_p": _TOP_P_ABOVE_0,
                 "max_tokens": _TOKENS,
-                "n": Span(1, whole=True),
+                "min_p": Span(0, 1),
+                "top_k": Span(-1, whole=True),
+                "repetition_penalty": Span(0, above_low=True),
             },
         ),
         Preset(
@@ -252,6 +316,7 @@ PRESETS: Mapping[str, Preset] = {
             free=True,
             queues=True,
             limits="--parallel requests at once; the rest wait in a queue",
+            takes={},
         ),
         Preset(
             "anthropic",
@@ -261,9 +326,9 @@ PRESETS: Mapping[str, Preset] = {
             schema_mode="prompt",  # response_format is passed over
             limits="requests and tokens a minute, in and out, by tier and model",
             # platform.claude.com/docs/en/api/openai-sdk; a higher temperature is taken for 1
-            takes={"temperature": Span(0, 1), "n": Span(1, 1, whole=True)},
+            takes={**_ANYWHERE, "temperature": Span(0, 1), "n": Span(1, 1, whole=True)},
         ),
-        # Of the ranges that these take, no reference was at hand.
+        # Of the ranges that these take, no reference was at hand: `_ANYWHERE`'s.
         Preset(
             "alibaba",
             "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",  # Singapore
@@ -303,7 +368,7 @@ PRESETS: Mapping[str, Preset] = {
     )
 }
 
-# An endpoint no row is about: sent as written.
+# An endpoint no row is about.
 UNKNOWN = Preset("", None, "")
 
 

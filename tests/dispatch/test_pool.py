@@ -283,6 +283,7 @@ async def test_when_all_ask_for_weeks_the_run_stops_with_the_time_to_come_back()
         ({"max_tokens": 10, "n": "3"}, 10, 20),
         ({"n": 3}, None, None),
         ({"max_tokens": True, "n": 3}, None, None),
+        ({"max_tokens": -1, "n": 3}, None, None),  # no cap, to llama.cpp
     ],
 )
 def test_a_request_s_worst_case_counts_all_its_choices(body, cap, more):

@@ -13,22 +13,25 @@ import batchlab
 from batchlab.errors import UsageError
 from batchlab.job.file import job_from
 from batchlab.job.params import param_problems
-from batchlab.job.presets import PRESETS, SAME_NUMBERS
+from batchlab.job.presets import PRESETS, SAME_NUMBERS, UNKNOWN
 
 NAN, INF = float("nan"), float("inf")
 URL = {"azure": {"base_url": "https://mine.openai.azure.com/openai/v1"}}
 
 
 def job(preset: str | None, **params):
+    """A job with such parameters; of a service that is no preset without one."""
     endpoint = {"preset": preset, **URL.get(preset, {})} if preset else {"base_url": "http://127.0.0.1:9/v1"}
     request = {"model": "m", "prompt": "{text}", **params}
     return job_from({"input": {"path": "rows.csv"}, "request": request, "endpoint": endpoint})
 
 
-SPANS = [(preset, name, span) for preset in PRESETS.values() for name, span in preset.takes.items()]
+SERVICES = [*PRESETS.values(), UNKNOWN]
+SPANS = [(preset, name, span) for preset in SERVICES for name, span in preset.takes.items()]
+IDS = [f"{preset.name or 'unknown'}-{name}" for preset, name, _ in SPANS]
 
 
-@pytest.mark.parametrize(("preset", "name", "span"), SPANS, ids=lambda one: getattr(one, "name", one))
+@pytest.mark.parametrize(("preset", "name", "span"), SPANS, ids=IDS)
 def test_the_ends_of_what_a_service_takes_are_taken_and_what_is_beyond_is_refused(preset, name, span):
     names = [name, *(other for other, same in SAME_NUMBERS.items() if same == name)]
     step = 1 if span.whole else 0.001
@@ -36,11 +39,16 @@ def test_the_ends_of_what_a_service_takes_are_taken_and_what_is_beyond_is_refuse
         for end, beyond in ((span.low, -step), (span.high, step)):
             if end is None:
                 continue
-            job(preset.name, params={word: end})
+            if beyond < 0 and span.above_low:
+                job(preset.name, params={word: end + 1e-9})
+                beyond = 0
+            else:
+                job(preset.name, params={word: end})
             with pytest.raises(UsageError) as refused:
                 job(preset.name, params={word: end + beyond})
             said = str(refused.value)
-            assert f"request.{word}: {end + beyond!r} is out of range: {preset.name} takes" in said
+            who = f"{preset.name} takes" if preset.name else "services take"
+            assert f"request.{word}: {end + beyond!r} is out of range: {who} {span};" in said
             assert "{request.check_params=false} sends it" in said
             job(preset.name, params={word: end + beyond}, check_params=False)
         with pytest.raises(UsageError, match=f"request.{word}: 'much' is no number"):
@@ -60,6 +68,7 @@ def test_the_seed_s_numbers():
         "presence_penalty": "-2 to 2",
         "frequency_penalty": "-2 to 2",
         "max_tokens": "1 or more",
+        "n": "1 or more",
     }
 
 
@@ -70,8 +79,32 @@ def test_more_sequences_than_a_service_takes_are_refused():
         job("openai", stop=list("abcde"))
 
 
-def test_of_a_service_that_nobody_knows_nothing_is_refused():
-    job(None, temperature=9, top_p=7, max_tokens=-1)
+def test_of_a_service_that_nobody_knows_what_none_takes_is_refused():
+    assert {name: str(span) for name, span in UNKNOWN.takes.items()} == {
+        "temperature": "0 or more",
+        "top_p": "0 to 1",
+        "max_tokens": "-1 or more",
+        "n": "1 or more",
+    }
+    job(None, temperature=9, top_p=0, max_tokens=-1, frequency_penalty=7, stop=list("abcdefgh"))
+
+
+@pytest.mark.parametrize("preset", [preset for preset in PRESETS.values() if preset.takes])
+def test_a_service_s_own_numbers_are_none_that_no_service_takes(preset):
+    """A preset never knows less than is known of a service that is none."""
+    for name, widest in UNKNOWN.takes.items():
+        span = preset.takes[name]
+        assert widest.low <= span.low
+        assert widest.high is None or span.high <= widest.high
+        assert span.whole == widest.whole
+
+
+@pytest.mark.parametrize("endpoint", [{"preset": "llama.cpp"}, {"preset": "ollama"}, {"base_url": "local"}])
+def test_servers_that_check_nothing_are_sent_anything(endpoint):
+    request = {"model": "m", "prompt": "{text}", "temperature": -1, "top_p": 2, "max_tokens": -1, "n": 0}
+    job_from({"input": {"path": "rows.csv"}, "request": request, "endpoint": endpoint})
+    with pytest.raises(UsageError, match="NaN"):
+        job_from({"input": {"path": "rows.csv"}, "request": {**request, "top_p": NAN}, "endpoint": endpoint})
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -129,7 +162,8 @@ OWN = [{"temperature": 1}, {"temperature": 5}, {"top_p": -0.1}, {"max_tokens": 0
 
 def outcome(path: str) -> list[tuple[str, str | None]]:
     frame = batchlab.load(path)
-    return list(zip(frame["status"], frame["error_class"], strict=True))
+    errors = (error if isinstance(error, str) else None for error in frame["error_class"])
+    return list(zip(frame["status"], errors, strict=True))
 
 
 def bad(*rows: int) -> list[tuple[str, object]]:
@@ -149,9 +183,7 @@ def test_a_row_with_such_a_parameter_of_its_own_fails_unsent_and_is_said_before_
     assert "rows.jsonl:2: temperature: 5 is out of range: modelslab takes 0 to 2" in done.err
     assert "3 malformed rows will be recorded as failed (bad_input)" in done.err
     assert done.err.index("3 malformed rows") < done.err.index("done: 5 rows")
-    found = [(status, None if error is not error or not isinstance(error, str) else error) for status, error in
-             outcome("runs/rows")]  # fmt: skip
-    assert found == bad(1, 2, 3)
+    assert outcome("runs/rows") == bad(1, 2, 3)
     assert server.ledger()["requests"] == 2
     strict = here(
         *words("run", server, rows, "-p", "{text}", "--row-params", "own", "--strict", "--run-dir", "s")
@@ -189,3 +221,45 @@ def test_a_line_of_a_batch_file_is_looked_at_too(here, simulator, tmp_path):
     assert done.code == 1
     assert "rows.jsonl:4: max_tokens: 0 is out of range: modelslab takes 1 or more" in done.err
     assert server.ledger()["requests"] == 2
+
+
+NOWHERE = [{"temperature": -0.1}, {"top_p": 1.01}, {"top_p": -1}, {"max_tokens": -2}, {"n": 0}, {"n": 1.5},
+           {"max_completion_tokens": -2}]  # fmt: skip
+
+
+@pytest.mark.parametrize("own", NOWHERE, ids=str)
+def test_what_no_service_takes_is_an_error_of_the_job_and_its_row_s_failure_at_any_address(
+    here, simulator, tmp_path, own
+):
+    [(name, value)] = own.items()
+    lines = tmp_path / "lines.jsonl"
+    bodies = [{"model": "sim", "messages": [{"role": "user", "content": "t"}], **more} for more in ({}, own)]
+    head = {"method": "POST", "url": "/v1/chat/completions"}
+    lines.write_text(
+        "".join(json.dumps({"custom_id": f"r{n}", **head, "body": b}) + "\n" for n, b in enumerate(bodies))
+    )
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": "t", "own": more}) + "\n" for more in ({}, own)))
+    server = simulator()
+    at = ["-m", "sim", "--base-url", server.base_url, "--api-key-env", "SIMULATOR_KEY", "--progress", "none"]
+    template = [str(rows), *at, "-p", "{text}"]
+
+    job_s = here("run", *template, "--param", f"{name}={value}", "--run-dir", "job")
+    row_s = here("run", *template, "--row-params", "own", "--run-dir", "row")
+    line_s = here("run", str(lines), *at, "--run-dir", "line")
+
+    assert (job_s.code, row_s.code, line_s.code) == (2, 1, 1)
+    told = f"{name}: {value} is "
+    assert told.replace("_", "-") in job_s.err.replace("_", "-")  # by its flag, where it has one
+    assert "services take" in job_s.err
+    assert "--no-check-params sends it" in job_s.err
+    assert f"rows.jsonl:2: {told}" in row_s.err
+    assert f"lines.jsonl:2: {told}" in line_s.err
+    for run in ("row", "line"):
+        assert outcome(run) == [("ok", None), ("failed", "bad_input")]
+    assert server.ledger()["requests"] == 2
+
+    lifted = here("run", *template, "--row-params", "own", "--run-dir", "lifted", "--no-check-params")
+
+    assert lifted.code in {0, 1}
+    assert server.ledger()["requests"] >= 4

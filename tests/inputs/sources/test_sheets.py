@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import zipfile
 
 import pyarrow as pa
@@ -64,6 +65,21 @@ def test_cells_without_a_column_s_name_are_told(tmp_path):
 
     assert table.to_pylist() == [{"prompt": "a", "n": 1}, {"prompt": "b", "n": 2}]
     assert "1 rows have cells in columns without a name" in notes[0]
+
+
+def test_what_the_library_warns_of_is_not_said(tmp_path):
+    """Other people's writers leave the default style out, which is a line of Python's on standard error."""
+    whole, path = book(tmp_path / "whole.xlsx", S=[["prompt"], ["a"]]), tmp_path / "x.xlsx"
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name == "xl/styles.xml":
+                data = re.sub(rb"<cellStyles.*</cellStyles>", b"", data)
+            new.writestr(name, data)
+    with pytest.warns(UserWarning, match="no default style"):
+        openpyxl.load_workbook(path, read_only=True)
+
+    assert [row.values["prompt"] for row in read(path)[2]] == ["a"]
 
 
 def test_bad_workbooks_are_one_line(tmp_path):

@@ -9,6 +9,7 @@ its number: `--only TARGET --first N --cases 1` repeats it.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -20,12 +21,15 @@ import struct
 import tempfile
 import time
 import traceback
+import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from batchlab.errors import BatchlabError
+from batchlab.job import Job
 from batchlab.records import Outcome
 from tests.proofs.arguments import Option, ended, one_of, options
 
@@ -456,25 +460,39 @@ def journal(rng: random.Random) -> None:
         result_of(record.data)
 
 
-def _input_file(rng: random.Random, name: str, sample: bytes, **more: Any) -> None:
-    from batchlab.inputs.plan import plan_input
-    from batchlab.inputs.sources.opening import open_source
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """This process's own, in memory where that can be had; it is gone when the process ends."""
+    return tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+
+
+@functools.cache
+def _job_of(path: Path, **more: Any) -> Job:
+    """Made once, as it is the file that changes: it was a quarter of a case's time."""
     from batchlab.job.file import job_from
 
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        path = Path(folder) / name
-        path.write_bytes(mutated(sample, rng))
-        job = job_from({"input": {"path": str(path), **more}, "request": {"model": "m", "prompt": "{text}"}})
-        try:
-            source = open_source(str(path), encoding=job.input.encoding)
-            planned = plan_input(job, source)
-            if planned.problems:
-                return
-            for shard in planned.plan.shards:
-                rows = list(source.rows(shard, planned.plan))
-                assert len(rows) == shard.rows == source.table(shard, planned.plan).num_rows
-        except BatchlabError:
-            pass
+    return job_from({"input": {"path": str(path), **more}, "request": {"model": "m", "prompt": "{text}"}})
+
+
+def _input_file(rng: random.Random, name: str, sample: bytes, *, changes: bool = True, **more: Any) -> None:
+    from batchlab.inputs.plan import plan_input
+    from batchlab.inputs.sources.opening import open_source
+
+    path = Path(_folder().name) / name
+    path.write_bytes(mutated(sample, rng) if changes else sample)
+    job = _job_of(path, **more)
+    try:
+        source = open_source(str(path), encoding=job.input.encoding)
+        planned = plan_input(job, source)
+        if planned.problems:
+            return
+        for shard in planned.plan.shards:
+            rows = list(source.rows(shard, planned.plan))
+            assert len(rows) == shard.rows == source.table(shard, planned.plan).num_rows
+    except BatchlabError:
+        pass
+    finally:
+        path.unlink()
 
 
 ROWS = [{"text": f"row {n}", "n": n, "x": [1, {"a": None}], "é": 1.5} for n in range(6)]
@@ -584,7 +602,17 @@ def sheet(rng: random.Random) -> None:
         sink = io.BytesIO()
         book.save(sink)
         _SHEET.append(sink.getvalue())
-    _input_file(rng, "rows.xlsx", _SHEET[0])
+    if rng.random() < 0.5:  # a change of the archive's bytes is nearly always one that its checksums tell
+        _input_file(rng, "rows.xlsx", _SHEET[0])
+        return
+    sink = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(_SHEET[0])) as whole, zipfile.ZipFile(sink, "w") as changed:
+        names = whole.namelist()
+        chosen = rng.choice([name for name in names if "/_rels/" in name or "worksheets" in name] or names)
+        chosen = rng.choice((chosen, rng.choice(names)))
+        for name in names:
+            changed.writestr(name, mutated(whole.read(name), rng) if name == chosen else whole.read(name))
+    _input_file(rng, "rows.xlsx", sink.getvalue(), changes=False)
 
 
 _SQLITE: list[bytes] = []
@@ -646,34 +674,46 @@ def fuzz(name: str, first: int, cases: int) -> list[str]:
     return problems
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a process has come: the next case, what went wrong since it last told, its most memory (MB)."""
+
+    next: int
+    problems: list[str]
+    peak_mb: float
+
+
 def _process(name: str, first: int, cases: int, pipe: Any) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     done = 0
     while done < cases:
         step = min(500, cases - done)
-        pipe.send((first + done, fuzz(name, first + done, step)))
+        problems = fuzz(name, first + done, step)
         done += step
+        pipe.send(Progress(first + done, problems, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
     pipe.close()
 
 
-def in_process(name: str, first: int, cases: int) -> list[str]:
-    """`fuzz` in a process with a memory limit; a process that dies is a problem too."""
+def in_process(name: str, first: int, cases: int) -> tuple[list[str], float]:
+    """What `fuzz` finds in a process with a memory limit, whose death is a problem too, and its most memory."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(target=_process, args=(name, first, cases, theirs))
     process.start()
     theirs.close()
     problems: list[str] = []
-    reached = first
+    reached = Progress(first, [], 0.0)
     while True:
         try:
-            reached, found = ours.recv()
+            reached = ours.recv()
         except EOFError:
             break
-        problems += found
+        problems += reached.problems
     process.join()
     if process.exitcode:
-        problems.append(f"{name}: the process died with {process.exitcode} in the 500 cases after {reached}")
-    return problems
+        problems.append(
+            f"{name}: the process died with {process.exitcode} in the 500 cases from {reached.next} on"
+        )
+    return problems, reached.peak_mb
 
 
 def main() -> None:
@@ -688,9 +728,12 @@ def main() -> None:
     for name, (_, usual) in TARGETS.items():
         if given.only in (None, name):
             cases, began = given.cases or usual, time.monotonic()
-            problems = in_process(name, given.first, cases)
+            problems, peak_mb = in_process(name, given.first, cases)
             took = time.monotonic() - began
-            print(f"{name}: {cases:,} cases, problems {len(problems)} ({took:.0f} s)", flush=True)
+            print(
+                f"{name}: {cases:,} cases, problems {len(problems)} ({took:.0f} s, at most {peak_mb:.0f} MB)",
+                flush=True,
+            )
             found += [f"{name}: {problem}" for problem in problems]
     ended(found)
 

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import lzma
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -111,6 +112,9 @@ class SheetSource(RecordSource):
             raise InputError(
                 self.path, "is an Excel workbook", "To read it: pip install 'batchlab[xlsx]'."
             ) from None
+        # what the library warns of (styles, validations, links) is nothing of a row's, and would stand among
+        # a command's lines; a filter that ends with the reading is not safe where another thread has one, too
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"openpyxl\.")
         with self._files[0].file.open("rb") as file:
             try:
                 book = openpyxl.load_workbook(file, read_only=True, data_only=True)
