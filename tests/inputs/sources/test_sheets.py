@@ -138,7 +138,6 @@ def test_a_formula_that_nothing_has_computed_is_the_fault_of_a_row_that_is_asked
     [
         (b"<f>1+1</f><v/>", b"<f>1+1</f><v>2</v>", 2),
         (b"<f>1+1</f><v/>", b'<f t="shared" ref="B2:B3" si="0">1+1</f><v>2</v>', 2),
-        (b"<f>1+1</f><v/>", b"<f>1+1</f><v>0</v>", 0),
     ],
 )
 def test_a_formula_with_a_value_is_that_value(tmp_path, formula, stored, expected):
@@ -149,6 +148,26 @@ def test_a_formula_with_a_value_is_that_value(tmp_path, formula, stored, expecte
     assert table["n"].to_pylist() == [expected]
     assert rows[0].values["n"] == expected
     assert notes == []
+
+
+@pytest.mark.parametrize(("is_computed", "expected"), [(True, [0, 2]), (False, [None, 2])])
+def test_a_zero_of_a_formula_counts_unless_the_file_says_that_nothing_was_computed(
+    tmp_path, is_computed, expected
+):
+    """XlsxWriter stores 0 for what it cannot compute, and what its caller says for the others."""
+    made = openpyxl.Workbook()
+    made.active.append(["prompt", "n"])
+    made.active.append(["a", "=1-1"])
+    made.active.append(["b", "=1+1"])
+    made.calculation.fullCalcOnLoad = not is_computed
+    made.save(tmp_path / "x.xlsx")
+    zero, two = (b"<f>1-1</f><v />", b"<f>1-1</f><v>0</v>"), (b"<f>1+1</f><v />", b"<f>1+1</f><v>2</v>")
+
+    _, table, rows, notes = read(edited(tmp_path / "x.xlsx", zero, two))
+
+    assert table["n"].to_pylist() == expected
+    assert rows[1].values["n"] == 2
+    assert len(notes) == (0 if is_computed else 1)
 
 
 def test_a_formula_that_was_computed_to_an_empty_text_is_no_fault(tmp_path):

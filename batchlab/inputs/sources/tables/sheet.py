@@ -146,7 +146,9 @@ class SheetSource(RecordSource):
                         return
                     texts = openpyxl.load_workbook(file, read_only=True)  # of formulas, and not their values
                     with contextlib.closing(texts):
-                        yield _computed_rows(sheet, texts[sheet.title])
+                        yield _computed_rows(
+                            sheet, texts[sheet.title], zero_is_none=bool(book.calculation.fullCalcOnLoad)
+                        )
             except (*_DAMAGE, openpyxl.utils.exceptions.InvalidFileException) as error:
                 raise InputError(
                     self.path,
@@ -212,18 +214,26 @@ def _rows(sheet: Any, most: int | None = None) -> Iterator[tuple[int, tuple[Any,
             yield number, cells
 
 
-def _computed_rows(values: Any, texts: Any) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    """As `_rows`, of a sheet whose formulas are read by their values and by their texts."""
+def _computed_rows(values: Any, texts: Any, *, zero_is_none: bool) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """As `_rows`, of a sheet whose formulas are read by their values and by their texts.
+
+    Args:
+        zero_is_none: the file says that none of its formulas has been computed: where openpyxl stores
+            nothing, XlsxWriter stores 0, and a value that its caller knew.
+    """
+
+    def seen(cell: Any, formula: Any) -> Any:
+        if formula.data_type != "f":
+            return cell.value
+        is_text = cell.data_type == "str"  # Excel says so of one that was computed to be empty
+        is_none = cell.value is None and not is_text
+        is_none |= zero_is_none and type(cell.value) is int and cell.value == 0
+        return NOT_COMPUTED if is_none else cell.value
+
     values.reset_dimensions()
     texts.reset_dimensions()
     for number, (cells, formulas) in enumerate(zip(values.iter_rows(), texts.iter_rows(), strict=True), 1):
-        row = tuple(
-            # Excel says of a text that it is one, be it empty
-            NOT_COMPUTED
-            if cell.value is None and formula.data_type == "f" and cell.data_type != "str"
-            else cell.value
-            for cell, formula in zip(cells, formulas, strict=True)
-        )
+        row = tuple(map(seen, cells, formulas))
         if not all(map(_is_empty, row)):
             yield number, row
 
