@@ -86,7 +86,7 @@ class Journals:
         """
         file = self._writing
         assert file is not None, "they were written there"
-        file.reached = file.size, self.tally.with_rows(rows)
+        file.reached = file.size, self.tally.sums(rows)
         self._group.written(file, records=records, results=results)
 
     def result_at(self, number: int, offset: int, length: int) -> ResultValues:

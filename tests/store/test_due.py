@@ -243,7 +243,8 @@ def test_a_tally_has_what_totals_have():
 
     waste = totals_of(results).as_waste()
 
-    assert tally.with_rows(6).totals.as_waste() == waste
+    assert Tally(*tally.sums(6)).totals.as_waste() == waste
+    assert tally.sums(6)[0] == 6
     assert changed.totals.as_waste() == waste
     assert waste.waste_without_cost == 3
     assert Tally().totals == Totals()
