@@ -62,7 +62,7 @@ async def test_p2_a_result_is_written_before_the_next_request_leaves_also_across
     assert written(tmp_path / "run") == {0: [], 1: []}
     feed.write()  # as the transport does before requests leave
 
-    assert written(tmp_path / "run") == {0: ["sent", "sent", "completion"], 1: ["sent"]}
+    assert written(tmp_path / "run") == {0: ["of", "sent", "sent", "completion"], 1: ["of", "sent"]}
     feed.close()
     store.close()
     source.close()
