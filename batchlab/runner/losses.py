@@ -10,6 +10,7 @@ from batchlab.runner.mirroring import brought_back
 from batchlab.store.layout import CHECKSUMS
 from batchlab.store.locked import LockedRun
 from batchlab.store.losses import Loss, find_losses, give_up, loss_text, take_back
+from batchlab.store.view import RunView
 from batchlab.totals import sum_of
 
 SHOWN = 5
@@ -33,9 +34,8 @@ def settle_losses(store: LockedRun, *, accept: bool, say: Say) -> None:
         losses = brought_back(store, losses, say)
     if not losses:
         return
-    strange = [loss for loss in losses if loss.is_strange]
-    if strange or not accept:
-        raise UsageError(_refusal(store, strange or losses))
+    if not accept or any(loss.is_strange for loss in losses):
+        raise UsageError(losses_refusal(store, losses))
     give_up(store, losses)
     for line in _lines(losses):
         say(f"given up:{line}; its cost stays in the books as paid and not kept")
@@ -52,20 +52,25 @@ def _lines(losses: Sequence[Loss]) -> list[str]:
     return lines + ([f"  and {len(losses) - SHOWN:,} more"] if len(losses) > SHOWN else [])
 
 
-def _refusal(store: LockedRun, losses: Sequence[Loss]) -> str:
-    place, them = store.path, "them" if len(losses) > 1 else "it"
-    if losses[0].is_strange:
-        head = f"{place}: {counted(len(losses), 'part')} that may be another run's; nothing was sent."
+def losses_refusal(run: RunView, losses: Sequence[Loss]) -> str:
+    """Why a run that has lost something is refused, and how it goes on."""
+    place, strange = run.place, [loss for loss in losses if loss.is_strange]
+    shown = strange or losses
+    them = "them" if len(shown) > 1 else "it"
+    if strange:
+        word = "part" if all(loss.is_part for loss in strange) else "file"
+        head = f"{place}: {counted(len(strange), word)} that may be another run's; nothing was sent."
+        restore = f"Restore {CHECKSUMS} if it is damaged; or move" if word == "part" else "Move"
         remedy = (
-            f"Restore {CHECKSUMS} if it is damaged; or move {them} away, and the rows are "
+            f"{restore} {them} away, and the rows are "
             f"asked; or keep the answers by a new run: {{output.run_dir=NEW}} {{output.reuse={place}}}."
         )
     else:
         head = f"{place}: of {losses_text(losses)} the results are lost; nothing was sent."
-        url = store.manifest.remote
+        url = run.manifest.remote
         copy = f", or from {url}" if url is not None else ""
         remedy = (
             f"Restore {them} from a backup{copy}; or run the job with "
             "{output.accept_lost_parts} to ask the rows again: what was paid stays in the books."
         )
-    return "\n".join([head, *_lines(losses), remedy])
+    return "\n".join([head, *_lines(shown), remedy])

@@ -118,7 +118,7 @@ def _created(
         planned = plan_or_refuse(small, source, on_scan=on_scan, say=say)
         plan, rows = merged(job, small, planned.plan)
         job = dataclasses.replace(job, output=dataclasses.replace(job.output, shard_rows=rows))
-        store = LockedRun.create(path, Manifest.of(job, plan, generation=1))
+        store = LockedRun.create(path, Manifest.of(job, plan))
     except UsageError:
         if piped:  # a refused run leaves nothing behind
             spool.unlink(missing_ok=True)
@@ -257,15 +257,15 @@ def _resumed(
         refuse_undedupable(job, builder)
         return Prepared(store, source, plan, builder)
     planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)
-    generation, ownership = manifest.generation, manifest.ownership
+    generation = manifest.generation
     if not intact:
         say(f"{store.path}: the plan in run.json cannot be gone on with; the input was read again")
     is_same = planned.plan.content_hash == plan.content_hash if intact else plan_digest(planned.plan) == noted
     if same_input and not changed and is_same:
         # the same rows in a touched or moved file
-        store.write_manifest(Manifest.of(job, planned.plan, generation=generation, ownership=ownership))
+        store.write_manifest(manifest.planned_again(job, planned.plan, generation=generation))
     else:
-        manifest = Manifest.of(job, planned.plan, generation=generation + 1, ownership=ownership)
+        manifest = manifest.planned_again(job, planned.plan, generation=generation + 1)
         _new_generation(store, source, planned, manifest, say)
     return Prepared(store, source, planned.plan, planned.ready_builder)
 

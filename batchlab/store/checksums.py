@@ -22,7 +22,7 @@ from typing import Any
 from batchlab.store.disk.file_locks import alone_at
 from batchlab.store.disk.files import AppendFile, disk_errors
 from batchlab.store.journal import JournalScan, Record, cut_torn_tail, encode, repaired_records, whole_lines
-from batchlab.store.layout import JournalName, Layout, part_number
+from batchlab.store.layout import Layout, part_number
 from batchlab.totals import Totals
 
 GIVEN_UP = ""  # the digest of a part that is not to be there any more
@@ -189,9 +189,9 @@ def left_record(layout: Layout, shard: int, totals: Totals) -> dict[str, Any]:
     return {"shard": shard, "journals": journals, "totals": asdict(totals)}
 
 
-def holds(layout: Layout, name: JournalName, size: int, digest: str) -> bool:
+def holds(journal: Path, size: int, digest: str) -> bool:
     """Whether a journal begins as it was noted."""
-    with contextlib.suppress(FileNotFoundError), layout.journal(name).open("rb") as file:
+    with contextlib.suppress(FileNotFoundError), journal.open("rb") as file:
         data = file.read(size)
         return len(data) == size and prefix_digest(data) == digest
     return False

@@ -2,7 +2,8 @@
 
     run.json             format, job without secrets, input fingerprint, shard plan (`manifest`)
     lock                 who works here now (`disk.run_lock`)
-    journal/             one file a shard and attempt; deleted when the shard is sealed (`journal`)
+    journal/             one file a shard and attempt; deleted when the shard is sealed (`journal`); and how
+                         far it is known to go (`due`)
     completions/         one Parquet part a sealed shard, named by its number (`parts`)
     checksums.log        each part's BLAKE2b and totals, written before the part is published, and what else
                          must be there (`checksums`)
@@ -65,6 +66,7 @@ OF_A_GENERATION = (*DIRECTORIES, CHECKSUMS)  # what a new one replaces, beside r
 
 _PART = re.compile(r"part-(\d+)\.parquet")
 _JOURNAL = re.compile(r"(\d{6,})\.(\d+)(?:\.([0-9a-f]+)\.(\d+))?\.log")
+_DUE = re.compile(r"(\d{6,})\.(\d+)\.due")
 _PIECE = re.compile(rf"/{JOURNALS}/(\d{{6,}})/(\d+)\.([0-9a-f]+)\.(\d+)\.log$")
 
 
@@ -295,6 +297,19 @@ class Layout:
     def journal_files(self, index: int) -> list[Path]:
         """A shard's journals, oldest first."""
         return [self.journal(name) for name in self.journal_names(index)]
+
+    def due(self, index: int, number: int) -> Path:
+        """Where it is noted how far a shard's journal of that number goes."""
+        return self.journals / f"{index:06d}.{number}.due"
+
+    def due_numbers(self, index: int | None = None) -> dict[int, list[int]]:
+        """The numbers of the journals of which that is noted, by shard: of one, or of all."""
+        pattern = "*.due" if index is None else f"{index:06d}.*.due"
+        numbers: dict[int, list[int]] = {}
+        for path in self.journals.glob(pattern):
+            if (found := _DUE.fullmatch(path.name)) is not None:
+                numbers.setdefault(int(found[1]), []).append(int(found[2]))
+        return {shard: sorted(found) for shard, found in sorted(numbers.items())}
 
     def with_journals(self) -> set[int]:
         """Numbers of the shards that have a journal."""

@@ -1,8 +1,9 @@
 """What a run must hold and does not: a part or a journal that is gone, cut, or another one's.
 
 A part is noted in `checksums.log` before it is published, and an open shard when a process leaves it in
-order. What is there no more was paid, and would be paid again: a run is refused until it is restored, or
-given up. Then it stays in the run's books, in `lost.log`, through every generation.
+order; how far a journal goes is noted whenever it was synced (`due`), for processes that are killed. What is
+there no more was paid, and would be paid again: a run is refused until it is restored, or given up. Then it
+stays in the run's books, in `lost.log`, through every generation.
 
 Nothing is read but names, sizes, and the journals of open shards; `verify` reads the rest.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from batchlab.records import Shard
 from batchlab.store.checksums import (
     GIVEN_UP,
     ChecksumLog,
+    Left,
     PartNotes,
     append_records,
     given_up_record,
@@ -26,7 +28,9 @@ from batchlab.store.checksums import (
     left_record,
 )
 from batchlab.store.disk.files import disk_errors, moved
-from batchlab.store.layout import JOURNALS, JournalName, Layout, part_key, part_name
+from batchlab.store.due import Due, read_due
+from batchlab.store.layout import JOURNALS, JournalName, part_key, part_name
+from batchlab.store.origin import strange_origin
 from batchlab.store.parts import file_digest
 from batchlab.store.view import RunView
 from batchlab.totals import Totals
@@ -103,13 +107,15 @@ def give_up(run: RunView, losses: Sequence[Loss]) -> None:
     notes = []
     for loss in losses:
         path = layout.root / loss.name
-        if not loss.is_part:
-            notes.append(left_record(layout, loss.shard, run.shard_books(loss.shard)[0]))
-            continue
-        if path.exists():
+        if path.exists() and (loss.is_part or strange_origin(path, run.manifest)):
             with disk_errors(path):
                 moved(path, _beside(path))
-        notes.append(given_up_record(path.name))
+        if loss.is_part:
+            notes.append(given_up_record(path.name))
+        else:
+            for number in layout.due_numbers(loss.shard).get(loss.shard, ()):
+                layout.due(loss.shard, number).unlink(missing_ok=True)
+            notes.append(left_record(layout, loss.shard, run.shard_books(loss.shard)[0]))
     ChecksumLog(run.path).append(*notes)
 
 
@@ -133,7 +139,12 @@ def take_back(run: RunView) -> list[str]:
 
 
 def _losses(run: RunView) -> Iterator[Loss]:
-    noted, sizes = run.noted(), run.part_sizes()
+    # what is due first: a journal that is being written may only be further by then
+    all_dues = {
+        shard: {number: due for number in numbers if (due := read_due(run.layout.due(shard, number)))}
+        for shard, numbers in run.layout.due_numbers().items()
+    }
+    noted, sizes, with_journals = run.noted(), run.part_sizes(), run.unsealed()
     for shard in run.manifest.plan.shards:
         notes = noted.parts.get(part_name(shard.index))
         if notes is not None and notes.is_due and shard.index not in sizes:
@@ -141,15 +152,9 @@ def _losses(run: RunView) -> Iterator[Loss]:
         elif shard.index in sizes and (why := _strange(run, shard, notes, sizes[shard.index])):
             known = notes is not None and any(notes.digests)
             yield _lost_part(shard, notes, why) if known else _stranger(shard, why)
-        if shard.index in noted.left:
-            left = noted.left[shard.index]
-            for number, (size, digest) in sorted(left.journals.items()):
-                if size and (why := _journal_problem(run.layout, shard.index, number, size, digest)):
-                    there = run.shard_books(shard.index)[0]
-                    name = f"{JOURNALS}/{JournalName(shard.index, number).file_name}"
-                    rows = max(0, left.totals.rows - there.rows)
-                    yield Loss(shard.index, name, why, rows, (left.totals - there).as_waste(), digest)
-                    break  # the totals are of the shard
+        dues, left = all_dues.get(shard.index), noted.left.get(shard.index)
+        if dues or left or shard.index in with_journals:
+            yield from _lost_journals(run, shard, dues or {}, left)
 
 
 def _gone(run: RunView, shard: Shard, notes: PartNotes) -> Iterator[Loss]:
@@ -192,17 +197,54 @@ def _stranger(shard: Shard, why: str) -> Loss:
     return Loss(shard.index, part_key(shard.index), why, is_strange=True)
 
 
-def _journal_problem(layout: Layout, shard: int, number: int, size: int, digest: str) -> str | None:
-    """What is wrong with a journal that was left in order; None when nothing is."""
-    names = [name for name in layout.journal_names(shard) if name.number == number]
-    if any(holds(layout, name, size, digest) for name in names):
-        return None
-    path = layout.journal(JournalName(shard, number))
-    if path.with_name(f"{path.name}.damaged").exists():
-        return None  # it was mended, and that was said
-    if not names:
+def _lost_journals(run: RunView, shard: Shard, dues: Mapping[int, Due], left: Left | None) -> Iterator[Loss]:
+    """What is wrong with the journals of a shard: one loss for all that they lack, and the strangers."""
+    layout, names = run.layout, run.layout.journal_names(shard.index)
+    strange = {
+        name.number: (name, why)
+        for name in names
+        if (why := strange_origin(layout.journal(name), run.manifest)) is not None
+    }
+    there = run.shard_books(shard.index)[0] if left or dues else Totals()
+    # what the shard had come to when that was noted last
+    had = max(
+        [due.tally.totals for due in dues.values()] + ([left.totals] if left else []),
+        key=lambda one: (one.attempts, one.rows),
+        default=Totals(),
+    )
+    for number in sorted({*dues, *(left.journals if left else ())}):
+        name = JournalName(shard.index, number)
+        paths = [layout.journal(one) for one in names if one.number == number and number not in strange]
+        due, noted = dues.get(number), left.journals.get(number) if left else None
+        if noted is not None and noted[0] and not any(holds(path, *noted) for path in paths):
+            size, digest = noted
+        elif due is not None and not any(map(due.is_met_by, paths)):
+            size, digest = due.size, due.end
+            if not paths and there.rows >= due.tally.rows and there.attempts >= due.tally.attempts:
+                continue  # its shard was sealed, and only the note was left behind
+        else:
+            continue
+        path = layout.journal(name)
+        if path.with_name(f"{path.name}.damaged").exists():
+            continue  # it was mended, and that was said
+        why = _cut_text(size, paths)
+        if number in strange:
+            name, why = strange.pop(number)
+        rows, waste = max(0, had.rows - there.rows), (had - there).as_waste()
+        yield Loss(shard.index, f"{JOURNALS}/{name.file_name}", why, rows, waste, digest)
+        break  # the sums are of the shard
+    for name, why in strange.values():
+        yield Loss(shard.index, f"{JOURNALS}/{name.file_name}", why, is_strange=True)
+
+
+def _cut_text(size: int, paths: Sequence[Path]) -> str:
+    """Why none of what is there is the journal of which so many bytes were written."""
+    if not paths:
         return "gone"
-    return f"not the journal that was written: its first {size:,} bytes are others, or not there"
+    there = max(path.stat().st_size for path in paths)
+    if there < size:
+        return f"ends after {there:,} bytes, and {size:,} were written"
+    return f"not the journal that was written: its first {size:,} bytes are others"
 
 
 def _is_parquet(path: Path) -> bool:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import time
 import types
 import typing
@@ -58,6 +59,7 @@ class Manifest:
         settings: what changes what is asked; see `Job.request_settings`.
         expanded_text: the columns that are made of parsed answers, as `columns.expanded` writes them.
         ownership: of a run with a copy at a URL.
+        run_id: a random name that the run keeps through all generations; "" of an earlier version's.
     """
 
     job: Job
@@ -69,12 +71,11 @@ class Manifest:
     created: float = 0.0
     expanded_text: str | None = None
     ownership: Ownership | None = None
+    run_id: str = ""
 
     @classmethod
-    def of(
-        cls, job: Job, plan: InputPlan, *, generation: int, ownership: Ownership | None = None
-    ) -> Manifest:
-        """That of a run which is planned now."""
+    def of(cls, job: Job, plan: InputPlan) -> Manifest:
+        """That of a new run, which is planned now."""
         expanded = None
         if job.output.expand and job.request.schema is not None:
             expanded = to_text(expanded_schema(job.request.schema, job.output.expand_prefix))
@@ -82,11 +83,15 @@ class Manifest:
             job=job,
             settings=job.request_settings(),
             plan=plan,
-            generation=generation,
             created=time.time(),
             expanded_text=expanded,
-            ownership=ownership,
+            run_id=secrets.token_hex(8),
         )
+
+    def planned_again(self, job: Job, plan: InputPlan, *, generation: int) -> Manifest:
+        """That of the same run, which is planned anew."""
+        new = Manifest.of(job, plan)
+        return dataclasses.replace(new, generation=generation, ownership=self.ownership, run_id=self.run_id)
 
     @property
     def prefix(self) -> str:
@@ -132,6 +137,8 @@ class Manifest:
             "plan": self.plan.to_json(),
             "expanded": self.expanded_text,
         }
+        if self.run_id:
+            data["run_id"] = self.run_id
         if self.ownership is not None:
             data |= dataclasses.asdict(self.ownership)
         return json.dumps(data, indent=1).encode()
@@ -173,6 +180,7 @@ class Manifest:
                 batchlab=data.get("batchlab", ""),
                 created=data.get("created", 0.0),
                 expanded_text=data.get("expanded"),
+                run_id=data.get("run_id", ""),
                 ownership=(
                     Ownership(data["owner"], data.get("host", ""), data.get("taken", 0.0))
                     if "owner" in data
@@ -232,6 +240,7 @@ _STORED = {
     "batchlab": (str,),
     "created": (float,),
     "generation": (int, ...),
+    "run_id": (str,),
     "job": (Job, ...),
     "settings": (dict[str, Any], ...),
     "plan": (_PLAN, ...),

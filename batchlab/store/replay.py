@@ -10,6 +10,7 @@ from batchlab.records import Completion, Failure, Result, Usage, is_replaceable,
 from batchlab.store.journal import JournalScan, result_of
 from batchlab.store.layout import Layout
 from batchlab.store.manifest import Manifest
+from batchlab.store.origin import strange_origin
 from batchlab.store.parts import part_results
 from batchlab.totals import RunningTotals, Totals, sum_of, totals_of
 
@@ -223,6 +224,8 @@ def open_results(layout: Layout, index: int, manifest: Manifest) -> OpenResults:
     if part.exists():
         results = {result.row_id: result for result in part_results(part, manifest.prefix, manifest.vectors)}
     for path in layout.journal_files(index):
+        if strange_origin(path, manifest) is not None:
+            continue  # that is told by `losses`
         with contextlib.suppress(FileNotFoundError):  # sealed while we read
             for record in JournalScan(path).records():
                 result = replay.apply(record.data)

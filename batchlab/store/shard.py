@@ -6,32 +6,25 @@ import contextlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Result, Shard, Usage, is_replaceable, is_wanting
-from batchlab.run_end import RunStopped
 from batchlab.store.columns.results import values_of
 from batchlab.store.disk.ballast import Ballast
 from batchlab.store.disk.fence import AnyFence
-from batchlab.store.disk.files import AppendFile, disk_errors, fsync_dir
 from batchlab.store.disk.sync import SyncGroup
 from batchlab.store.journal import (
-    RESULT_KINDS,
-    Record,
     ResultValues,
     back_record,
     back_together_record,
-    decode,
-    repaired_records,
-    result_of,
     result_record,
     sent_record,
     sent_together_record,
     storable,
 )
-from batchlab.store.layout import JournalName, Layout
+from batchlab.store.journals import Journals
+from batchlab.store.layout import Layout
 from batchlab.store.manifest import Manifest
 from batchlab.store.parts import file_digest, part_results, part_totals, write_part
 from batchlab.store.publisher import Publisher
@@ -41,112 +34,6 @@ from batchlab.totals import RunningTotals, Totals
 RetryRule = Callable[[Result], bool]  # asked about results that `is_wanting` only
 
 _PENDING, _FAILED, _WANTING, _ANSWERED = 0, 1, 2, 3
-
-
-class _Journals:
-    """The journals of a shard: those of earlier processes, and the one that this process writes."""
-
-    def __init__(
-        self, layout: Layout, shard: int, group: SyncGroup, ballast: Ballast, fence: AnyFence
-    ) -> None:
-        self._layout = layout
-        self._shard = shard
-        self._group = group
-        self._ballast = ballast
-        self._fence = fence
-        self._files: list[AppendFile] = []
-        self._writing: AppendFile | None = None
-
-    def read(self, path: Path) -> Iterator[tuple[Record, int]]:
-        """Opens one of an earlier process: its records, and the number it has here. Raises CorruptRun."""
-        number = len(self._files)
-        for record in repaired_records(path):
-            yield record, number
-        self._files.append(AppendFile(path))
-
-    def append(self, data: bytes) -> tuple[int, int]:
-        """Writes whole records. Returns the number of their file, and where in it they begin.
-
-        Raises:
-            RunStopped: the disk is full or failing.
-        """
-        self._fence.check()
-        try:
-            offset = self._file().append(data)
-        except RunStopped as stop:
-            if not self._ballast.spend(stop):
-                raise
-            # a new file: the old one may be as large as it may get, or end in half a record
-            self._writing = None
-            offset = self._file().append(data)
-        return len(self._files) - 1, offset
-
-    def appended(self, *, records: int, results: int) -> None:
-        """So many records were: they are synced soon. Raises RunStopped when an earlier sync failed."""
-        self._group.written(self._files[-1], records=records, results=results)
-
-    def result_at(self, number: int, offset: int, length: int) -> ResultValues:
-        """The result that was written there. Raises CorruptRun when it is there no more."""
-        return cast("ResultValues", self._data_at(number, offset, length)["v"])
-
-    def recorded_at(self, number: int, offset: int, length: int) -> Result:
-        """The same, read whole. Raises CorruptRun when it is there no more."""
-        result = result_of(self._data_at(number, offset, length))
-        assert result is not None, "what was written there was a result"
-        return result
-
-    def _data_at(self, number: int, offset: int, length: int) -> dict[str, Any]:
-        file = self._files[number]
-        data = decode(file.read(offset, length))
-        if data is None or data.get("t") not in RESULT_KINDS:
-            raise CorruptRun(f"{file.path}: changed while the run was going on.")
-        return data
-
-    def has_others(self) -> bool:
-        """Whether another process has begun a journal of this shard since this one opened it."""
-        return bool(set(self._layout.journal_files(self._shard)) - {file.path for file in self._files})
-
-    def sync(self) -> None:
-        """Makes all that is in them durable, of earlier processes as well. Raises RunStopped (disk)."""
-        for file in self._files:
-            with disk_errors(file.path):
-                if file is not self._writing:
-                    file.sync()
-        if self._writing is not None:
-            self._group.flush()
-
-    def close(self) -> None:
-        """Syncs what was written, and closes all. Raises RunStopped (disk)."""
-        if self._writing is not None:
-            self._group.flush()
-        self.drop()
-        self._writing = None
-
-    def drop(self) -> None:
-        """Closes all as they are."""
-        for file in self._files:
-            file.close()
-        self._files.clear()
-
-    def delete(self) -> None:
-        """Deletes all journals of the shard. Raises RunStopped (disk)."""
-        with disk_errors(self._layout.journals):
-            for path in self._layout.journal_files(self._shard):
-                path.unlink()
-            fsync_dir(self._layout.journals)
-
-    def _file(self) -> AppendFile:
-        """The file that is written to, made first if need be. Raises RunStopped (disk)."""
-        if self._writing is None:
-            taken = self._layout.journal_names(self._shard)
-            number = taken[-1].number + 1 if taken else 1
-            path = self._layout.journal(JournalName(self._shard, number))
-            while not self._fence.claim(path):  # this moment, by a process that was given up
-                number += 1
-                path = self._layout.journal(JournalName(self._shard, number))
-            self._writing = AppendFile(path)
-            self._files.append(self._writing)
-        return self._writing
 
 
 class _Rows:
@@ -221,7 +108,7 @@ class OpenShard:
         self._publisher = publisher
         self._fence = fence
         layout = Layout(root)
-        self._journals = _Journals(layout, shard.index, group, ballast, fence)
+        self._journals = Journals(layout, shard.index, manifest, group, ballast, fence)
         self._rows = _Rows(shard.rows)
         self._queued: list[tuple[bytes, int | None]] = []
         self._part = layout.part(shard.index)
@@ -239,6 +126,7 @@ class OpenShard:
         self.in_flight = replay.requests_in_flight
         self.found = found.totals(replay)
         self._settle()
+        self._journals.count_from(self.found)  # what was settled is in it
 
     @property
     def complete(self) -> bool:
@@ -306,6 +194,8 @@ class OpenShard:
         if earlier is not None:
             result = earlier.final(result)
         result = self._take(result, retried=earlier is not None and earlier.kept is not None)
+        if earlier is not None:
+            self._journals.tally.change(Totals() - earlier.counted())
         if totals is not None:
             totals.count(result)
             if earlier is not None:
@@ -322,6 +212,8 @@ class OpenShard:
         index = result.row_id - self.shard.first_row
         # one that comes after an answer which stays is written, and counts for nothing
         counts = self._rows.mark(index, result, retried=retried)
+        if counts:
+            self._journals.tally.count(result)
         self._queue(record, index if counts else -1)
         return result
 
@@ -354,7 +246,7 @@ class OpenShard:
                 if index >= 0:
                     self._rows.put(index, number, offset, len(record))
             offset += len(record)
-        self._journals.appended(records=len(queued), results=results)
+        self._journals.appended(records=len(queued), results=results, rows=self._rows.final)
 
     def values(self) -> Iterator[ResultValues | None]:
         """Each row's result as plain values, in row order; None for a pending one."""

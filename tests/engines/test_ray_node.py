@@ -46,7 +46,7 @@ def asked(tmp_path, monkeypatch):
     )
     source = open_source(job.input.path)
     path = tmp_path / "run"
-    LockedRun.create(path, Manifest.of(job, source.scan(3), generation=1)).close()
+    LockedRun.create(path, Manifest.of(job, source.scan(3))).close()
     source.close()
     lock = hold(path, "driver")
     (path / "workers" / "token").write_text(TOKEN)

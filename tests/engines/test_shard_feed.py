@@ -39,7 +39,7 @@ async def test_p2_a_result_is_written_before_the_next_request_leaves_also_across
     )
     source = open_source(job.input.path)
     plan = source.scan(2)
-    store = LockedRun.create(tmp_path / "run", Manifest.of(job, plan, generation=1))
+    store = LockedRun.create(tmp_path / "run", Manifest.of(job, plan))
     work = Work(job, (), source, plan, store, RequestBuilder(job, plan.columns), RunState())
     feed = ShardFeed(work, Share(RunState(), store), on_complete=lambda shard: None, stop=StopSignal())
     requests = feed.requests(iter(plan.shards))
@@ -62,7 +62,7 @@ async def test_p2_a_result_is_written_before_the_next_request_leaves_also_across
     assert written(tmp_path / "run") == {0: [], 1: []}
     feed.write()  # as the transport does before requests leave
 
-    assert written(tmp_path / "run") == {0: ["sent", "sent", "completion"], 1: ["sent"]}
+    assert written(tmp_path / "run") == {0: ["of", "sent", "sent", "completion"], 1: ["of", "sent"]}
     feed.close()
     store.close()
     source.close()
@@ -75,7 +75,7 @@ async def test_a_row_that_comes_to_grief_in_building_its_request_fails_alone(tmp
     )
     source = open_source(job.input.path)
     plan = source.scan(4)
-    store = LockedRun.create(tmp_path / "run", Manifest.of(job, plan, generation=1))
+    store = LockedRun.create(tmp_path / "run", Manifest.of(job, plan))
     share = Share(RunState(), store)
 
     class Builder(RequestBuilder):

@@ -63,3 +63,80 @@ def test_what_is_told_of_how_an_input_is_read_is_told_with_its_plan(tmp_path):
     (note,) = plan_input(job, open_source(job.input.path)).notes
 
     assert "separated by ;" in note
+
+
+# --- formulas of a workbook that nothing has computed
+
+
+def workbook(path, rows):
+    openpyxl = pytest.importorskip("openpyxl")
+    made = openpyxl.Workbook()
+    for row in rows:
+        made.active.append(row)
+    made.save(path)
+
+
+FORMULAS = [["id", "prompt", "unused"], [1, "Say a.", "=A2"], [2, '="Say "&A3', 1], [3, "Say c.", "=A4"]]
+
+
+def test_a_row_whose_prompt_is_a_formula_without_a_value_is_not_sent(here, simulator, tmp_path):
+    workbook(tmp_path / "x.xlsx", FORMULAS)
+    words = ("-i", "x.xlsx", "-m", "sim", "--id-column", "id", "--api-key-env", "SIMULATOR_KEY")
+    server = simulator()
+    at = (*words, "--base-url", server.base_url, "--progress", "none")
+
+    planned, strict = here("plan", *at[:-2]), here("run", *at, "--strict")
+
+    assert strict.code == 2
+    assert server.ledger()["billed"] == 0
+    for said in (planned.out + planned.err, strict.err):
+        assert "x.xlsx:3: column 'prompt': a formula of which the file holds no value" in said
+        assert "Excel or LibreOffice" in said
+
+    ran = here("run", *at, "-o", "out.jsonl")
+
+    assert ran.code == 1
+    assert "3 rows have formulas of which the file holds no value" in ran.err
+    assert "1 malformed rows will be recorded as failed (bad_input)" in ran.err
+    assert server.ledger()["billed"] == 2
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
+    assert rows[1]["error_class"] == "bad_input"
+    assert [row["unused"] for row in rows] == [None, 1, None]
+
+
+def test_a_workbook_of_formulas_alone_is_refused_with_the_remedy(here, tmp_path):
+    workbook(tmp_path / "x.xlsx", [["prompt"], ['="a"'], ['="b"']])
+
+    refused = here("run", "-i", "x.xlsx", "-m", "sim", "--base-url", "simulator", "--progress", "none")
+
+    assert refused.code == 2
+    assert "x.xlsx:2: column 'prompt': a formula of which the file holds no value" in refused.err
+    assert "open and save it in Excel or LibreOffice" in refused.err
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("-p", "{prompt}"),
+        ("-p", "{unused}"),
+        ("--prompt-file", "t.j2"),
+        ("-p", "{id}", "--system", "{prompt}"),
+        ("-p", "{id}", "--row-params", "prompt"),
+        ("-p", "{unused}", "--id-column", "prompt"),
+        ("-p", "{id}", "--model-column", "prompt"),
+    ],
+)
+def test_wherever_a_formula_without_a_value_is_asked_for_its_row_alone_fails(here, tmp_path, more):
+    rows = [["id", "prompt", "unused"], [1, "=A2", "=A2"], [2, "sim", "text"]]
+    if "--row-params" in more:
+        rows[2][1] = '{"top_p": 0.5}'
+    workbook(tmp_path / "x.xlsx", rows)
+    (tmp_path / "t.j2").write_text("{{ prompt }}")
+
+    words = ("-i", "x.xlsx", "-m", "sim", *more, "--base-url", "simulator", "--progress", "none")
+    ran = here("run", *words, "--run-dir", "r")
+
+    assert "1 malformed rows" in ran.err
+    assert "no value" in ran.err
+    assert ran.code == 1

@@ -33,7 +33,8 @@ def planned(tmp_path):
             "output": {"run_dir": str(tmp_path / "run"), "fail_on": ["truncated"]},
         }
     )
-    return Manifest.of(job, plan_input(job, open_source(job.input.path)).plan, generation=3)
+    made = Manifest.of(job, plan_input(job, open_source(job.input.path)).plan)
+    return dataclasses.replace(made, generation=3)
 
 
 def content(manifest: Manifest, **changed) -> bytes:
@@ -51,6 +52,7 @@ def test_a_manifest_is_the_same_after_its_way_through_the_file(planned, tmp_path
 def test_its_keys_are_in_the_order_in_which_every_version_wrote_them(planned):
     assert list(json.loads(planned.to_bytes())) == [
         "format", "batchlab", "created", "generation", "job", "settings", "plan", "expanded",
+        "run_id",
     ]  # fmt: skip
     owned = planned.owned_by(Ownership("o", "h", 1.0), remote="s3://bucket/run")
     assert list(json.loads(owned.to_bytes()))[-3:] == ["owner", "host", "taken"]
@@ -63,7 +65,7 @@ def test_a_manifest_of_format_1_goes_on(planned):
     data = json.loads(planned.to_bytes())
     schema = planned.plan.schema.serialize().to_pybytes()
     data["plan"] = dataclasses.replace(planned.plan, types=schema).to_json()
-    for table, names in ((data, ["expanded"]), (data["plan"], ["models", "vectors"])):
+    for table, names in ((data, ["expanded", "run_id"]), (data["plan"], ["models", "vectors"])):
         for name in names:
             del table[name]
     for name in ("reuse", "fail_on", "remote"):

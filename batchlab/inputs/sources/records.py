@@ -13,6 +13,7 @@ from batchlab.inputs.sources.column_types import column_array
 from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.source import CheckRow, InputPlan, PlanBuilder, Reading, files_unchanged
 from batchlab.inputs.sources.text_files.compression import read_errors
+from batchlab.inputs.templates import RowFault
 from batchlab.records import Row, Shard
 
 
@@ -22,6 +23,34 @@ class _Reader:
 
     rows: Iterator[Row]
     row_id: int
+
+
+class FaultyRow(Mapping[str, Any]):
+    """Values of a row some of which cannot be had: null in a table, and the row's fault for who asks.
+
+    Attributes:
+        stored: what a table has of it.
+    """
+
+    __slots__ = ("_faults", "stored")
+
+    def __init__(self, stored: Mapping[str, Any], faults: Mapping[str, str]) -> None:
+        self.stored = stored
+        self._faults = faults
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._faults:
+            raise RowFault(f"column {name!r}: {self._faults[name]}")
+        return self.stored[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.stored
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.stored)
+
+    def __len__(self) -> int:
+        return len(self.stored)
 
 
 class RecordSource:
@@ -45,7 +74,8 @@ class RecordSource:
 
     def table(self, shard: Shard, plan: InputPlan) -> pa.Table:
         """See `Source.table`."""
-        rows = [row.values for row in self._rows(shard, plan, "table")]
+        found = (row.values for row in self._rows(shard, plan, "table"))
+        rows = [values.stored if isinstance(values, FaultyRow) else values for values in found]
         schema = plan.schema
         columns = [column_array(field, [values.get(field.name) for values in rows]) for field in schema]
         if not columns:  # every row of the input is malformed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import re
 import zipfile
@@ -9,6 +10,9 @@ import zipfile
 import pyarrow as pa
 import pytest
 
+from batchlab.inputs.sources.opening import open_source
+from batchlab.inputs.templates import RowFault
+from batchlab.records import Shard
 from tests.inputs.sources.reading import read, refused
 
 openpyxl = pytest.importorskip("openpyxl")
@@ -30,7 +34,7 @@ ROWS = [
     [1, "a", 1.5, dt.date(2026, 1, 2), dt.datetime(2026, 1, 2, 3, 4, 5), True, 1],  # noqa: DTZ001
     [],
     [2, "é\n", None, None, None, False, "x"],
-    [3, "=1+1", 2, dt.date(2026, 1, 3), dt.time(1, 2), True, None],
+    [3, "1+1", 2, dt.date(2026, 1, 3), dt.time(1, 2), True, None],
 ]
 
 
@@ -102,3 +106,122 @@ def test_a_workbook_is_known_by_its_content(tmp_path):
     path.rename(tmp_path / "x.data")
 
     assert read(tmp_path / "x.data")[0].rows == 1
+
+
+# --- formulas
+
+
+def edited(path, *changes):
+    """A workbook whose first sheet's XML has been changed, as other writers have it."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    xml = members["xl/worksheets/sheet1.xml"]
+    for before, after in changes:
+        assert before in xml, xml
+        xml = xml.replace(before, after)
+    members["xl/worksheets/sheet1.xml"] = xml
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+FORMULA_ROWS = [["id", "prompt", "n"], [1, "a", "=1+1"], [2, '="b"&A3', 5], [3, "c", 6], [None, '="d"', None]]
+
+
+def test_a_formula_that_nothing_has_computed_is_the_fault_of_a_row_that_is_asked_about_it(tmp_path):
+    plan, table, rows, notes = read(book(tmp_path / "x.xlsx", S=FORMULA_ROWS))
+
+    assert plan.rows == 4  # a row with nothing else is one, too
+    assert table["n"].to_pylist() == [None, 5, 6, None]
+    assert table["prompt"].to_pylist() == ["a", None, "c", None]
+    assert table.schema.field("n").type == pa.int64()
+    assert len(notes) == 1
+    assert "3 rows have formulas of which the file holds no value" in notes[0]
+    assert "Excel or LibreOffice" in notes[0]
+    for row, name in ((0, "n"), (1, "prompt"), (3, "prompt")):
+        with pytest.raises(RowFault, match=f"column '{name}': a formula of which the file holds no value"):
+            rows[row].values[name]
+        with pytest.raises(RowFault):
+            rows[row].values.get(name)
+    assert (rows[0].values["prompt"], rows[2].values["n"]) == ("a", 6)
+    assert (len(rows[0].values), "prompt" in rows[1].values) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("formula", "stored", "expected"),
+    [
+        (b"<f>1+1</f><v/>", b"<f>1+1</f><v>2</v>", 2),
+        (b"<f>1+1</f><v/>", b'<f t="shared" ref="B2:B3" si="0">1+1</f><v>2</v>', 2),
+    ],
+)
+def test_a_formula_with_a_value_is_that_value(tmp_path, formula, stored, expected):
+    path = book(tmp_path / "x.xlsx", S=[["prompt", "n"], ["a", "=1+1"]])
+
+    _, table, rows, notes = read(edited(path, (b"<v />", b"<v/>"), (formula, stored)))
+
+    assert table["n"].to_pylist() == [expected]
+    assert rows[0].values["n"] == expected
+    assert notes == []
+
+
+@pytest.mark.parametrize(("is_computed", "expected"), [(True, [0, 2]), (False, [None, 2])])
+def test_a_zero_of_a_formula_counts_unless_the_file_says_that_nothing_was_computed(
+    tmp_path, is_computed, expected
+):
+    """XlsxWriter stores 0 for what it cannot compute, and what its caller says for the others."""
+    made = openpyxl.Workbook()
+    made.active.append(["prompt", "n"])
+    made.active.append(["a", "=1-1"])
+    made.active.append(["b", "=1+1"])
+    made.calculation.fullCalcOnLoad = not is_computed
+    made.save(tmp_path / "x.xlsx")
+    zero, two = (b"<f>1-1</f><v />", b"<f>1-1</f><v>0</v>"), (b"<f>1+1</f><v />", b"<f>1+1</f><v>2</v>")
+
+    _, table, rows, notes = read(edited(tmp_path / "x.xlsx", zero, two))
+
+    assert table["n"].to_pylist() == expected
+    assert rows[1].values["n"] == 2
+    assert len(notes) == (0 if is_computed else 1)
+
+
+def test_a_formula_that_was_computed_to_an_empty_text_is_no_fault(tmp_path):
+    """`=IF(A2="","",A2)` of an empty cell, as Excel stores it."""
+    path = book(tmp_path / "x.xlsx", S=[["prompt", "n"], ["a", "=1+1"]])
+
+    stored = b'<c r="B2" t="str"><f>1+1</f><v></v></c>'
+    _, table, rows, notes = read(edited(path, (b'<c r="B2"><f>1+1</f><v /></c>', stored)))
+
+    assert table["n"].to_pylist() == [None]
+    assert (rows[0].values["n"], notes) == (None, [])
+
+
+def test_a_formula_whose_element_has_a_prefix_is_seen(tmp_path):
+    """As the Open XML SDK writes sheets."""
+    path = book(tmp_path / "x.xlsx", S=[["prompt", "n"], ["a", "=1+1"]])
+    with zipfile.ZipFile(path) as archive:
+        xml = archive.read("xl/worksheets/sheet1.xml")
+    prefixed = re.sub(rb"<(/?)(?=[a-zA-Z])", rb"<\1x:", xml).replace(b"xmlns=", b"xmlns:x=")
+
+    _, table, _, notes = read(edited(path, (xml, prefixed)))
+
+    assert table["n"].to_pylist() == [None]
+    assert "1 rows have formulas" in notes[0]
+
+
+def test_a_column_s_name_that_is_a_formula_without_a_value_is_refused(tmp_path):
+    path = book(tmp_path / "x.xlsx", S=[["prompt", '="n"'], ["a", 1]])
+
+    assert ":1: the name of a column is a formula of which the file holds no value" in refused(path)
+
+
+def test_a_plan_of_an_earlier_version_keeps_the_rows_that_it_counted(tmp_path):
+    """It skipped rows that have nothing but formulas without a value: their answers stay where they are."""
+    path = book(tmp_path / "x.xlsx", S=[["prompt"], ['="a"'], ["b"], ['="c"'], ["d"]])
+    source = open_source(str(path))
+    plan = source.scan(10)
+    assert plan.shards[0].position == {"row": 0, "formulas": 1}
+
+    earlier = dataclasses.replace(plan, rows=2, shards=(Shard(0, 0, 2, {"row": 0}),))
+
+    assert [row.values["prompt"] for row in source.rows(earlier.shards[0], earlier)] == ["b", "d"]

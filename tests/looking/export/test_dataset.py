@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -68,6 +69,54 @@ def test_load_dataset_reads_every_row_in_order_with_the_columns_types(tmp_path):
     )
     assert (types["row_id"], types["attempts"], types["latency_ms"]) == ("int64", "int16", "float32")
     assert (types["started_at"], types["request_hash"]) == ("timestamp[us, tz=UTC]", "binary")
+
+
+CATEGORIES = """
+import sys
+from datasets import ClassLabel, load_dataset
+straight, ours = (
+    load_dataset("parquet", data_files=path, cache_dir=sys.argv[3])["train"] for path in sys.argv[1:3]
+)
+ours = ours.select_columns(straight.column_names)
+types = [str(one.features).replace("large_string", "string") for one in (ours, straight)]
+assert types[0] == types[1], types
+assert ours[:] == straight[:], (ours[:], straight[:])
+labelled = ours.class_encode_column("word")
+assert isinstance(labelled.features["word"], ClassLabel)
+assert labelled.features["word"].int2str(labelled["word"][:]) == ["b", "a", "b"]
+"""
+
+
+def test_categories_are_what_datasets_itself_makes_of_them(tmp_path):
+    """Plain values, of the type of the categories; from which a ClassLabel is one call."""
+    frame = pd.DataFrame(
+        {
+            "word": pd.Categorical(["b", "a", "b"], categories=["b", "never", "a"]),
+            "ordered": pd.Categorical(["lo", None, "hi"], categories=["lo", "hi"], ordered=True),
+            "number": pd.Categorical([7, 8, 7]),
+            "day": pd.Categorical(pd.to_datetime(["2026-01-02", "2026-01-03", None])),
+        }
+    )
+    inputs = pa.Table.from_pandas(frame)
+    pq.write_table(inputs, tmp_path / "straight.parquet")
+    results = [Failure(row, str(row), "timeout", "x", request_hash=b"h" * 16, attempts=1) for row in range(3)]
+    whole = with_results(inputs, results, 0, "")
+    export_tables(Target(f"{tmp_path}/ds/", "hf"), lambda: iter([whole]))
+    (ours,) = (tmp_path / "ds/data").iterdir()
+
+    found = pd.read_parquet(ours)
+    for name in frame:
+        assert found[name].astype(object).where(found[name].notna(), None).tolist() == (
+            frame[name].astype(object).where(frame[name].notna(), None).tolist()
+        )
+    if importlib.util.find_spec("datasets") is None:
+        pytest.skip("needs the datasets package: pip install datasets")
+    done = subprocess.run(
+        [sys.executable, "-c", CATEGORIES, tmp_path / "straight.parquet", ours, tmp_path / "cache"],
+        env={**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_large_run_is_cut_into_numbered_files(tmp_path):

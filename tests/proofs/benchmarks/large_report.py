@@ -41,7 +41,7 @@ def made_run(home: Path, rows: int) -> None:
     )
     source = open_source(job.input.path, delimiter=None, quotes=True, spool=home / "none")
     plan = plan_input(job, source).plan
-    store = LockedRun.create(home / "run", Manifest.of(job, plan, generation=1))
+    store = LockedRun.create(home / "run", Manifest.of(job, plan))
     for shard in plan.shards:
         opened = store.open_shard(shard)
         for row in range(shard.first_row, shard.first_row + shard.rows):

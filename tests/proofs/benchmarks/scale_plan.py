@@ -60,7 +60,7 @@ def fabricated(home: Path, rows: int, shard_rows: int) -> LockedRun:
     stat = ({"path": "/data/prompts.jsonl", "size": rows * ROW_IN, "mtime_ns": 1, "inode": 1},)
     plan = InputPlan(rows, shards, ("text",), {"text": "string"}, "0" * 64, stat, 0.0)
     job = job_from({"input": {"path": "/data/prompts.jsonl"}, "request": {"model": "m", "prompt": "{text}"}})
-    store = LockedRun.create(home / "run", Manifest.of(job, plan, generation=1))
+    store = LockedRun.create(home / "run", Manifest.of(job, plan))
     totals = asdict(
         Totals(rows=shard_rows, ok=shard_rows, attempts=shard_rows, prompt_tokens=500 * shard_rows)
     )

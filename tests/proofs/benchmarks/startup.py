@@ -157,7 +157,7 @@ def fabricated_run(folder: Path, rows: int) -> Path:
     source = open_source(job.input.path)
     planned = plan_input(job, source)
     plan, builder = planned.plan, planned.ready_builder
-    store = LockedRun.create(where / "run", Manifest.of(job, plan, generation=1))
+    store = LockedRun.create(where / "run", Manifest.of(job, plan))
     for shard in plan.shards:
         opened = store.open_shard(shard)
         left = plan.shards[-1].index - shard.index

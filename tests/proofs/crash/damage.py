@@ -41,13 +41,14 @@ from tests.conftest import CANARY, simulating
 from tests.proofs.arguments import ended, one_of, options
 
 ROWS, SHARD_ROWS, HALF = 12, 4, 6
+RUNS = ("finished", "halfway", "killed")
 ROOMS = ("parts", "journals", "checksums", "manifest")
 HUNG_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kind of damage to one of the runs, `finished` or `halfway`."""
+    """One kind of damage to one of the `RUNS`: `killed` is `halfway`, and nothing was noted as it was left."""
 
     room: str
     name: str
@@ -159,21 +160,22 @@ def _part_cases() -> Iterator[Case]:
         yield Case("parts", f"{run}: no journals", run, lambda root, _: shutil.rmtree(root / "journal"))
 
 
-def _journal_cases(records: int) -> Iterator[Case]:
+def _journal_cases(run: str, records: int) -> Iterator[Case]:
     name = "journal/000001.1.log"
-    yield from _file_cases("journals", "halfway", name)
-    yield from _record_cases("journals", "halfway", name, records)
+    yield from _file_cases("journals", run, name)
+    yield from _file_cases("journals", run, "journal/000001.1.due")
+    yield from _record_cases("journals", run, name, records)
     for other in ("000001.2.log", "000001.7.log", "000002.1.log", "000000.1.log", "000009.1.log", "1.1.log"):
         yield Case(
             "journals",
             f"a copy of the journal is called {other}",
-            "halfway",
+            run,
             lambda root, _, other=other: shutil.copy(root / name, root / "journal" / other),
         )
         yield Case(
             "journals",
             f"the journal is called {other}",
-            "halfway",
+            run,
             lambda root, _, other=other: (root / name).rename(root / "journal" / other),
         )
 
@@ -230,9 +232,9 @@ class Bench:
         lines = [json.dumps({"n": n, "text": f"The {n}th remark."}) + "\n" for n in range(ROWS)]
         Path("rows.jsonl").write_text("".join(lines))
         for home, system in (("own", None), ("others", "Be another.")):
-            for name in ("finished", "halfway"):
+            for name in RUNS:
                 self._made(name, home, system)
-        self.before = {name: self._answers(self.kept / "own" / name) for name in ("finished", "halfway")}
+        self.before = {name: self._answers(self.kept / "own" / name) for name in RUNS}
         self.records = len((self.kept / "own/halfway/journal/000001.1.log").read_bytes().splitlines())
         self.notes = {
             name: len((self.kept / "own" / name / "checksums.log").read_bytes().splitlines())
@@ -240,12 +242,15 @@ class Bench:
         }
 
     def _made(self, name: str, home: str, system: str | None) -> None:
-        only = frozenset(range(HALF)) if name == "halfway" else None
+        only = None if name == "finished" else frozenset(range(HALF))
         with contextlib.redirect_stderr(io.StringIO()):
             execute(self._job(name, system), RunOptions(only=only, progress="none", quiet=True))
         target = self.kept / home / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(self.runs / name, target)
+        if name == "killed":
+            notes = (target / "checksums.log").read_bytes().splitlines(keepends=True)
+            (target / "checksums.log").write_bytes(b"".join(one for one in notes if b'"shard"' not in one))
 
     def _job(self, name: str, system: str | None = None) -> Job:
         return job_from(
@@ -271,7 +276,9 @@ class Bench:
 
     def cases(self) -> list[Case]:
         """All of them."""
-        found = [*_part_cases(), *_journal_cases(self.records)]
+        found = [*_part_cases()]
+        for run in ("halfway", "killed"):
+            found += _journal_cases(run, self.records)
         for run, records in self.notes.items():
             found += _file_cases("checksums", run, "checksums.log")
             found += _record_cases("checksums", run, "checksums.log", records)

@@ -30,6 +30,7 @@ from batchlab.records import Completion, Failure, Reply, Result, Shard, Timing, 
 from batchlab.store.disk import ballast
 from batchlab.store.layout import is_run
 from batchlab.store.locked import LockedRun
+from batchlab.store.losses import find_losses, loss_text
 from batchlab.store.verify import verify
 from tests.proofs.arguments import ended, options
 from tests.store.manifests import manifest
@@ -368,6 +369,8 @@ def check(
     results: dict[int, Result] = {}
     try:
         run = LockedRun.open(home)
+        if lost_ones := find_losses(run):
+            yield f"takes for a loss what was never acknowledged: {[loss_text(one) for one in lost_ones]}"
         shards = [run.open_shard(shard) for shard in PLAN]
         for shard in shards:
             results |= {one.row_id: one for one in shard_results(shard) if one is not None}

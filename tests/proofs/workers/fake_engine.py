@@ -93,7 +93,7 @@ class FakeEngine:
         self.source = open_source(self.job.input.path)
         self.plan = self.source.scan(shard_rows)
         self.path = home / "run"
-        LockedRun.create(self.path, Manifest.of(self.job, self.plan, generation=1)).close()
+        LockedRun.create(self.path, Manifest.of(self.job, self.plan)).close()
         self.crew: FakeCrew
         self.stop: StopSignal
 

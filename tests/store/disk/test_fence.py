@@ -67,7 +67,7 @@ def attempt(tmp_path):
     plan = source.scan(3)
     table = source.table(plan.shards[0], plan)
     path = tmp_path / "run"
-    LockedRun.create(path, Manifest.of(job, plan, generation=1)).close()
+    LockedRun.create(path, Manifest.of(job, plan)).close()
     made = []
 
     def make() -> Attempt:

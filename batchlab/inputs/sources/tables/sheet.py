@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 import lzma
 import warnings
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from batchlab.errors import InputError
 from batchlab.inputs.sources.column_types import ColumnTypes, json_text
 from batchlab.inputs.sources.files import DataFile
-from batchlab.inputs.sources.records import Pass, RecordSource
+from batchlab.inputs.sources.records import FaultyRow, Pass, RecordSource
 from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Reading
 from batchlab.records import Row, Shard
 
@@ -39,18 +40,29 @@ _DAMAGE = (
 )
 _ERRORS = {"#N/A", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#SPILL!", "#CALC!"}
 LOOK_ROWS = 100  # in which a sheet that is not empty has a cell
+_FORMULA = re.compile(rb"<(?:\w{1,20}:)?f[\s/>]")  # in the XML of a sheet
+_NOT_COMPUTED = "a formula of which the file holds no value; open and save it in Excel or LibreOffice"
+
+
+class _NotComputed:
+    """Stands for the value of a formula that nothing has computed yet."""
+
+
+NOT_COMPUTED = _NotComputed()
 
 
 class SheetSource(RecordSource):
     """Rows of one sheet, below the first row that is not empty, which names the columns.
 
     Numbers stay numbers, times become text as ISO 8601 writes them, a formula is what it was last
-    computed to. An empty cell is null; empty rows are skipped.
+    computed to. One that a program wrote, and no spreadsheet has computed, is null, and the fault of a row
+    that is asked about it. An empty cell is null; empty rows are skipped.
     """
 
     def __init__(self, files: Sequence[DataFile], shown_as: str, reading: Reading) -> None:
         super().__init__(files, shown_as, reading)
         self._inside = reading.inside
+        self._formulas: bool | None = None  # whether there are any; found out when first asked
 
     def peek(self) -> tuple[str, ...]:
         """The header's names."""
@@ -70,37 +82,50 @@ class SheetSource(RecordSource):
         digest = hashlib.blake2b(digest_size=16)
         with self._opened() as rows:
             header = self._header(rows)
-            unnamed = errors = 0
+            unnamed = errors = without_value = 0
+            # an earlier version skipped rows that have nothing but such formulas, and its plans still do
+            mark = {"formulas": 1} if self._has_formulas() else {}
             used = {index for index, _ in header}
             digest.update(json_text([name for _, name in header]).encode())
             types.see(dict.fromkeys(name for _, name in header))
             for number, cells in rows:
                 if scan.full:
                     break
-                values = _values(header, cells)
+                values, faults = _values(header, cells)
+                without_value += bool(faults)
                 errors += any(value in _ERRORS for value in values.values() if type(value) is str)
                 unnamed += any(cell is not None and index not in used for index, cell in enumerate(cells))
                 digest.update(json_text(values).encode())
                 if not types.knows(values):
                     types.see(values)
-                scan.row(values, None, number, {"row": scan.rows})
+                seen = FaultyRow(values, faults) if faults else values
+                scan.row(seen, None, number, {"row": scan.rows, **mark})
                 if on_progress is not None and scan.rows % REPORT_EVERY == 0:
                     on_progress(scan.rows, None)
         left_out = f"{self.path}: {unnamed:,} rows have cells in columns without a name, which are left out"
         wrong = f"{self.path}: {errors:,} rows have cells that hold an error of Excel's, such as #N/A"
-        self._tell([left_out if unnamed else None, wrong if errors else None])
+        empty = (
+            f"{self.path}: {without_value:,} rows have formulas of which the file holds no value, as "
+            "programs write them; they read as null, and a row that is asked about one fails. "
+            "Open and save the file in Excel or LibreOffice, which compute them"
+        )
+        told = (unnamed, left_out), (errors, wrong), (without_value, empty)
+        self._tell([text for count, text in told if count])
         return scan.builder.plan(
             scan.rows, types.kinds(), digest.hexdigest(), [one.file for one in self._files]
         )
 
     def _read(self, shard: Shard, plan: InputPlan) -> Iterator[Row]:
-        del plan
-        row_id = 0
+        row_id, position = 0, shard.position
+        is_earlier = not any(one.position.get("formulas") for one in plan.shards)
         with self._opened() as rows:
             header = self._header(rows)
             for _, cells in rows:
-                if row_id >= shard.position["row"]:
-                    yield Row(row_id, _values(header, cells))
+                if is_earlier and all(_is_empty(cell) or cell is NOT_COMPUTED for cell in cells):
+                    continue
+                if row_id >= position["row"]:
+                    values, faults = _values(header, cells)
+                    yield Row(row_id, FaultyRow(values, faults) if faults else values)
                 row_id += 1
 
     @contextlib.contextmanager
@@ -119,12 +144,28 @@ class SheetSource(RecordSource):
             try:
                 book = openpyxl.load_workbook(file, read_only=True, data_only=True)
                 with contextlib.closing(book):
-                    yield _rows(self._sheet(book))
+                    sheet = self._sheet(book)
+                    if not self._has_formulas():
+                        yield _rows(sheet)
+                        return
+                    texts = openpyxl.load_workbook(file, read_only=True)  # of formulas, and not their values
+                    with contextlib.closing(texts):
+                        yield _computed_rows(
+                            sheet, texts[sheet.title], zero_is_none=bool(book.calculation.fullCalcOnLoad)
+                        )
             except (*_DAMAGE, openpyxl.utils.exceptions.InvalidFileException) as error:
                 raise InputError(
                     self.path,
                     f"damaged Excel workbook ({(str(error).splitlines() or [type(error).__name__])[0]})",
                 ) from error
+
+    def _has_formulas(self) -> bool:
+        """Whether a sheet has any: telling those without a value takes a second reading."""
+        if self._formulas is None:
+            with self._files[0].file.open("rb") as file, zipfile.ZipFile(file) as archive:
+                sheets = [name for name in archive.namelist() if name.startswith("xl/worksheets/")]
+                self._formulas = any(_mentions(archive, name) for name in sheets)
+        return self._formulas
 
     def _sheet(self, book: Any) -> Any:
         sheets = {sheet.title: sheet for sheet in book.worksheets}
@@ -150,6 +191,8 @@ class SheetSource(RecordSource):
         if first is None:
             raise InputError(self.path, "has no header row and no rows")
         number, cells = first
+        if NOT_COMPUTED in cells:
+            raise InputError(self.path, f"the name of a column is {_NOT_COMPUTED}", row=number)
         found = [(index, str(_plain(cell))) for index, cell in enumerate(cells) if cell is not None]
         names = [name for _, name in found]
         for name in names:
@@ -158,18 +201,63 @@ class SheetSource(RecordSource):
         return found
 
 
+def _mentions(archive: zipfile.ZipFile, name: str) -> bool:
+    with archive.open(name) as file:
+        before = b""
+        while data := file.read(1 << 20):
+            if _FORMULA.search(before + data):
+                return True
+            before = data[-32:]  # a tag may be cut here
+    return False
+
+
 def _rows(sheet: Any, most: int | None = None) -> Iterator[tuple[int, tuple[Any, ...]]]:
     sheet.reset_dimensions()  # what writers say of a sheet's size is often wrong
     for number, cells in enumerate(sheet.iter_rows(values_only=True, max_row=most), 1):
-        if any(cell is not None and cell != "" for cell in cells):
+        if not all(map(_is_empty, cells)):
             yield number, cells
 
 
-def _values(header: Sequence[tuple[int, str]], cells: Sequence[Any]) -> dict[str, Any]:
-    return {name: _plain(cells[index]) if index < len(cells) else None for index, name in header}
+def _computed_rows(values: Any, texts: Any, *, zero_is_none: bool) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """As `_rows`, of a sheet whose formulas are read by their values and by their texts.
+
+    Args:
+        zero_is_none: the file says that none of its formulas has been computed: where openpyxl stores
+            nothing, XlsxWriter stores 0, and a value that its caller knew.
+    """
+
+    def seen(cell: Any, formula: Any) -> Any:
+        if formula.data_type != "f":
+            return cell.value
+        is_text = cell.data_type == "str"  # Excel says so of one that was computed to be empty
+        is_none = cell.value is None and not is_text
+        is_none |= zero_is_none and type(cell.value) is int and cell.value == 0
+        return NOT_COMPUTED if is_none else cell.value
+
+    values.reset_dimensions()
+    texts.reset_dimensions()
+    for number, (cells, formulas) in enumerate(zip(values.iter_rows(), texts.iter_rows(), strict=True), 1):
+        row = tuple(map(seen, cells, formulas))
+        if not all(map(_is_empty, row)):
+            yield number, row
+
+
+def _is_empty(cell: Any) -> bool:
+    return cell is None or cell == ""
+
+
+def _values(header: Sequence[tuple[int, str]], cells: Sequence[Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The columns' values, null where there is none, and what is wrong with some of them."""
+    values = {name: _plain(cells[index]) if index < len(cells) else None for index, name in header}
+    faults = {
+        name: _NOT_COMPUTED for index, name in header if index < len(cells) and cells[index] is NOT_COMPUTED
+    }
+    return values, faults
 
 
 def _plain(cell: Any) -> Any:
+    if cell is NOT_COMPUTED:
+        return None
     if isinstance(cell, dt.datetime):
         return (cell.date() if cell.time() == dt.time() else cell).isoformat()
     if isinstance(cell, dt.date | dt.time):
