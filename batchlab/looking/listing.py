@@ -11,7 +11,7 @@ from typing import Any
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.looking.opening import RUNS, worked_on
 from batchlab.looking.phrases import money
-from batchlab.looking.stages import current_standing, stage_of
+from batchlab.looking.stages import Stage, current_standing, shown, stage_of, typed_in
 from batchlab.progress.terminal import width
 from batchlab.protocol.redact import printable
 from batchlab.remote.urls import is_url
@@ -32,6 +32,8 @@ class Listed:
         at: Unix seconds when it was last worked on.
         done: rows with a final result; None of a damaged run, as `rows` and `cost_usd` are.
         problem: what is wrong with a damaged run, in one line.
+        go_on: the command that goes on with it, if it has stopped or crashed and that is known.
+        folder: where that was typed.
     """
 
     run: str
@@ -42,6 +44,13 @@ class Listed:
     failed: int | None = None
     cost_usd: float | None = None
     problem: str = ""
+    go_on: str = ""
+    folder: str = ""
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it waits for somebody to go on with it."""
+        return self.stage in {Stage.STOPPED, Stage.CRASHED}
 
     def json(self) -> dict[str, Any]:
         """For a program."""
@@ -54,6 +63,7 @@ class Listed:
             "failed": self.failed,
             "cost_usd": self.cost_usd,
             "problem": self.problem or None,
+            "go_on": {"command": self.go_on, "folder": self.folder} if self.go_on else None,
         }
 
 
@@ -92,6 +102,13 @@ class Listing:
             said.insert(
                 0, f"no run under {self.folder}; batchlab run makes one under {RUNS}/ where it is called"
             )
+        left = [one for one in self.runs if one.is_left]
+        if len(left) == 1 and left[0].go_on:
+            [one] = left
+            name = f" with {printable(one.run)}" if len(self.runs) > 1 else ""
+            said.append(f"to go on{name}{typed_in(one.folder)}: {shown(one.go_on)}")
+        elif left:
+            said.append(f"how to go on is said by: batchlab status {printable(left[0].run)}")
         return said
 
 
@@ -140,14 +157,18 @@ def _listed(path: Path) -> Listed:
         standing = current_standing(run, holder)
         rows = run.manifest.plan.rows
         state = RunState(rows=rows, earlier=run.totals()) if standing is None else standing.state
+        stage, last = stage_of(run, holder, state.pending), run.last_standing()
+        left = last if stage in {Stage.STOPPED, Stage.CRASHED} else None
         return Listed(
             run=str(path),
-            stage=stage_of(run, holder, state.pending).value,
+            stage=stage.value,
             at=at,
             done=state.totals.rows,
             rows=rows,
             failed=state.totals.failed,
             cost_usd=state.totals.spent_usd,
+            go_on=left.command if left is not None else "",
+            folder=left.folder if left is not None else "",
         )
     except (BatchlabError, OSError) as error:
         said = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"

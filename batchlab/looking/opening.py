@@ -19,7 +19,7 @@ RUNS = "runs"  # where a run is that was given no directory
 def run_at(path: str | Path) -> RunView | None:
     """The run at `path`, for reading; None when there is none. Another process may hold its lock.
 
-    A job file names the run that it describes.
+    A job file names the run that it describes, a name alone one under `runs/`.
 
     At a URL: the local directory that the run is kept in, if this machine has it, because it
     knows the rows of open shards too; else what is at the URL. That, too, while the workers of a
@@ -47,14 +47,24 @@ def open_run(path: str | Path) -> RunView:
 
 
 def place_of(path: str | Path) -> str | Path:
-    """Where a run is: `path` itself, or what it says if it is a job file. Raises UsageError for a bad one."""
+    """Where a run is: `path` itself, the run of that name under `runs/` where there is no such path, or what
+    it says if it is a job file. Raises UsageError for a bad one."""
     if not names_a_job(path):
-        return path
+        return _named(path)
     output = load_job(path).output
     # of a run at a URL, its run_dir is where this machine keeps the journal
     if output.remote and output.run_dir == local_dir_of(output.remote):
         return output.remote
     return output.run_dir
+
+
+def _named(path: str | Path) -> str | Path:
+    """`runs/NAME` for a NAME that is no path here; else what was given."""
+    name = str(path).rstrip("/")
+    under = Path(RUNS) / name
+    if not name or is_url(name) or name in {".", ".."} or len(Path(name).parts) != 1 or Path(name).exists():
+        return path
+    return str(under) if is_run(under) else path
 
 
 def names_a_job(path: str | Path) -> bool:

@@ -25,7 +25,6 @@ from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
 from batchlab.job import Job, default_run_dir
-from batchlab.job.index import as_key, spelled
 from batchlab.looking.phrases import counted
 from batchlab.records import ChatRequest, Row
 from batchlab.remote.urls import is_url
@@ -172,9 +171,9 @@ def plan_or_refuse(
         if job.input.strict:
             raise UsageError("\n".join(lines))
         for line in lines:
-            say(spelled(line, as_key))
+            say(line)
         count = f"{plan.malformed_count:,}"
-        say(f"{count} malformed rows will be recorded as failed (bad_input); strict refuses to start")
+        say(f"{count} malformed rows will be recorded as failed (bad_input); {{input.strict}} refuses them")
     return planned
 
 
