@@ -79,8 +79,6 @@ def cost(
         what_if=what_if,
     )
     table = found.table
-    for note in found.notes:
-        click.echo(f"batchlab: {note}", err=True)
     match format_:
         case "csv":
             click.echo(table.to_csv(index=False), nl=False)
@@ -90,6 +88,8 @@ def cost(
             room = columns_of(sys.stdout) if sys.stdout.isatty() else None
             for line in table_text(table, room=room, keys=len(_names(by))):
                 click.echo(line)
+    for note in found.notes:
+        click.echo(f"batchlab: {note}", err=True)
     return EXIT_OK
 
 

@@ -73,7 +73,7 @@ def _next_lines(summary: RunSummary) -> list[str]:
         lines.append(f"{NEXT}batchlab show {summary.run_dir} --status {only}")
     came = [f"{count:,} {word}" for word in summary.fail_on if (count := getattr(totals, word))]
     if came:
-        lines.append(f"exit code {summary.exit_code}: fail_on names {' and '.join(came)}")
+        lines.append(f"exit code {summary.exit_code}: {{output.fail_on}} names {' and '.join(came)}")
     if not totals.failed and not totals.invalid and summary.is_news:
         lines.append(f"{NEXT}batchlab show {summary.run_dir}")
         lines.append(f"to prove that it is whole: batchlab verify {summary.run_dir}")

@@ -30,7 +30,7 @@ _REMEDIES = {
     "overloaded": _ASK_LATER,
     "rate_limit": "refused by a limit; ask again with a lower concurrency",
     "server": _ASK_LATER,
-    "timeout": "no answer in time; raise timeout, or ask again with a lower concurrency",
+    "timeout": "no answer in time; raise {limits.timeout}, or ask again with a lower concurrency",
     "too_large": "shorten them, or what they ask for",
 }
 

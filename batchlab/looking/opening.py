@@ -9,6 +9,7 @@ from batchlab.errors import InputError, UsageError
 from batchlab.inputs.sources.opening import Source, source_of
 from batchlab.job.file import load_job
 from batchlab.remote.remote_run import RemoteRun
+from batchlab.remote.storage import StorageError, matching
 from batchlab.remote.urls import checked_url, is_url, local_dir_of
 from batchlab.store.layout import MANIFEST, Layout, is_run
 from batchlab.store.view import RunView
@@ -103,7 +104,7 @@ def _no_run(path: str, place: str | Path) -> str:
     said = f"{path}: not a run directory (no {MANIFEST})."
     folder = Path(path)
     if is_url(path):
-        return said
+        return f"{said} It holds runs: batchlab ls {path} lists them." if _holds_runs(path) else said
     try:
         if folder.is_dir() and run_names(folder):
             return f"{said} It holds runs: batchlab ls {path} lists them."
@@ -114,6 +115,13 @@ def _no_run(path: str, place: str | Path) -> str:
     if close := difflib.get_close_matches(folder.name, names, n=1):
         return f"{said} Did you mean {beside / close[0]}?"
     return f"{said} Runs are usually under {RUNS}/: batchlab ls lists them."
+
+
+def _holds_runs(url: str) -> bool:
+    try:
+        return bool(matching(f"{checked_url(url)}/*/{MANIFEST}"))
+    except StorageError:
+        return False
 
 
 def input_of(run: RunView) -> Source:

@@ -35,6 +35,8 @@ def stage_of(run: RunView, holder: int | None, pending: int) -> Stage:
         return Stage.RUNNING
     if not pending:
         return Stage.FINISHED
+    if run.other_host() is not None:
+        return Stage.RUNNING
     return Stage.CRASHED if run.is_left_locked() else Stage.STOPPED
 
 

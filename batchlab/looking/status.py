@@ -23,6 +23,7 @@ from batchlab.looking.stages import (
 from batchlab.progress.line import line_fields
 from batchlab.progress.speed import Rates
 from batchlab.records import completion_cap
+from batchlab.remote.urls import is_url
 from batchlab.run_state import RunState
 from batchlab.store.losses import find_losses, loss_text
 from batchlab.store.standing import Standing
@@ -36,6 +37,7 @@ class Status:
     Attributes:
         run_dir: where it is.
         state: rows and totals; while it runs, as its process said last, also its window.
+        host: another machine that works on it, of a run at a URL; rows of its open shards are not counted.
         stopped: what the run said when it stopped early, "" if nothing.
         errors: failed rows by error class.
         workers: who works on which shards, when several do; see `engines.foreman.roll`.
@@ -51,6 +53,7 @@ class Status:
     state: RunState
     stage: Stage
     running_pid: int | None
+    host: str | None
     errors: Mapping[str, int]
     workers: dict[str, Any] | None = None
     stopped: str = ""
@@ -69,6 +72,8 @@ class Status:
         if totals.answered != totals.ok or totals.empty:
             lines.append(f"answers: {answers_text(totals)}")
         lines += notes(totals)
+        if self.host is not None:
+            lines.append("counted: the shards that are done, as far as they have come there")
         if self.standing is not None:
             lines.append(f"now: {' · '.join(self.pace())}")
         lines.append(f"tokens: {tokens_text(totals)}")
@@ -86,7 +91,8 @@ class Status:
     def how_to_go_on(self) -> str:
         """What to type to go on with a run that has stopped, and where."""
         if not self.go_on:
-            return "to go on: the same batchlab run, from the same directory; it pays for nothing twice"
+            where = "" if is_url(self.run_dir) else ", from the same directory"
+            return f"to go on: the same batchlab run{where}; it pays for nothing twice"
         return f"to go on{typed_in(self.folder)}: {shown(self.go_on)}"
 
     def headline(self) -> str:
@@ -94,7 +100,8 @@ class Status:
         match self.stage:
             case Stage.RUNNING:
                 since = f" since {_clock(self.standing.began)}" if self.standing is not None else ""
-                said = f"running (pid {self.running_pid}){since}"
+                who = f"(pid {self.running_pid})" if self.running_pid is not None else f"on {self.host}"
+                said = f"running {who}{since}"
             case Stage.STOPPED:
                 said = f"not running: stopped{f', {self.stopped}' if self.stopped else ''}"
             case Stage.CRASHED:
@@ -128,6 +135,7 @@ class Status:
                 "input_rows": self.state.rows,
                 "totals": self.state.totals.stated(),
                 "running_pid": self.running_pid,
+                "running_on": self.host,
                 "errors": dict(self.errors),
                 "losses": list(self.losses),
                 "workers": self.workers,
@@ -178,6 +186,7 @@ def _status(run: RunView, state: RunState, errors: Mapping[str, int]) -> Status:
         state,
         stage,
         holder,
+        run.other_host() if stage is Stage.RUNNING and holder is None else None,
         errors,
         workers=run.roll() if holder else None,
         losses=() if holder else tuple(loss_text(loss) for loss in find_losses(run)),

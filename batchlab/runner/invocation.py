@@ -152,6 +152,7 @@ class Invocation:
 
     def message(self, text: str) -> None:
         """Says one line to the person who runs it."""
+        text = self._options.spell(text)
         if self._progress is not None:
             self._progress.message(text)
         self._watchers.heard(text)
