@@ -270,7 +270,9 @@ def _is_within(path: str, other: str) -> bool:
 def _limits_problems(limits: LimitsJob) -> list[str]:
     problems = _engine_problems(limits)
     if limits.hedge and limits.max_tokens_total is not None:
-        problems.append("limits.hedge: a second request cannot be held to {limits.max_tokens_total}; keep one")
+        problems.append(
+            "limits.hedge: a second request cannot be held to {limits.max_tokens_total}; keep one"
+        )
     return problems
 
 
@@ -279,7 +281,9 @@ def _engine_problems(limits: LimitsJob) -> list[str]:
     if asked not in (None, "auto") and (isinstance(asked, str) or asked < 1):
         problems.append(f"limits.processes: must be at least 1, or auto, not {asked}")
     if limits.engine == "local" and asked not in (None, 1):
-        problems.append(f"limits.engine: local is one process, and {{limits.processes={asked}}} is set; keep one of both")
+        problems.append(
+            f"limits.engine: local is one process, and {{limits.processes={asked}}} is set; keep one of both"
+        )
     if limits.ray_address is not None and limits.engine != "ray":
         problems.append("limits.ray_address: is for the engine ray; pass {limits.engine=ray}")
     return problems

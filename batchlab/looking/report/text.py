@@ -11,7 +11,7 @@ from batchlab.progress.terminal import width
 from batchlab.protocol.redact import MAX_MESSAGE_CHARS, printable
 
 UNKNOWN = "?"  # never 0 for what nobody knows
-KEY_CHARS = 40  # of a value that rows are grouped by, in a terminal
+LEAST_KEY = 12  # columns that a value has by which rows are grouped, in a terminal however narrow
 
 
 # shown only where there is something to show
@@ -33,7 +33,7 @@ def table_text(table: pd.DataFrame, *, room: int | None = None, keys: int = 0) -
         keys: how many of the first columns say what a row is of; each of the tables has them.
     """
     table = table.drop(columns=[name for name in _QUIET if name in table and not table[name].fillna(0).any()])
-    most = KEY_CHARS if room is not None else MAX_MESSAGE_CHARS
+    most = MAX_MESSAGE_CHARS if room is None else max(LEAST_KEY, room // (2 * max(1, keys)))
     columns = [
         [str(name), *(_cell(str(name), value, most) for value in table[name])] for name in table.columns
     ]
@@ -76,4 +76,7 @@ def _cell(name: str, value: object, most: int) -> str:
         return UNKNOWN
     if isinstance(value, int | float):
         return f"{value:,.6f}" if name.endswith("_usd") else f"{value:,.0f}"
-    return printable(str(value), most)
+    word = printable(str(value), most)
+    while width(word) > most:  # signs that take two columns
+        word = word[:-2] + "…"
+    return word

@@ -90,17 +90,16 @@ def test_a_foreign_table_without_states_or_attempts_has_books_too():
     assert np.isnan(found["requests"].iloc[-1])
 
 
-@pytest.mark.parametrize("room", [40, 60, 80, 120])
+@pytest.mark.parametrize("room", [60, 80, 120])
 @pytest.mark.parametrize("by", [(), ("model",), ("model", "status")])
 def test_a_table_fits_the_terminal_and_keeps_every_figure(room, by):
-    long = rows(model=["Qwen/Qwen2.5-VL-72B-Instruct-together-and-more-still", "日本語" * 20, None])
-    found = table(long if room >= 60 else rows(), by, what_if={"*": Price(1_234.0, 5_678.0)})
+    long_names = rows(model=["Qwen/Qwen2.5-VL-72B-Instruct-together-and-more-still", "日本語" * 20, None])
+    found = table(long_names, by, what_if={"*": Price(1_234.0, 5_678.0)})
     whole, fitted = table_text(found), table_text(found, room=room, keys=len(by))
 
-    assert max(map(width, fitted)) <= max(room, 67), "but for keys that leave no room for one figure"
+    assert max(map(width, fitted)) <= room
     figures = re.compile(r"[\d,]+\.\d{6}|\?")
     assert sorted(figures.findall("\n".join(fitted))) == sorted(figures.findall("\n".join(whole)))
-    assert whole == table_text(found, room=500, keys=len(by)) or by
     names = {name for line in whole[:1] for name in line.split()}
     assert names == {name for name in re.findall(r"[a-z_]+", "\n".join(fitted)) if name in names}
 
