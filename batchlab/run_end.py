@@ -113,6 +113,11 @@ class RunSummary:
         )
 
     @property
+    def is_news(self) -> bool:
+        """Whether this invocation has found or been given any answer: a start that finds all done has not."""
+        return bool(self.sent or self.totals.reused)
+
+    @property
     def pending(self) -> int:
         """Rows without a final result."""
         return self.input_rows - self.totals.rows

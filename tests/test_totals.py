@@ -107,7 +107,7 @@ results: runs/x/completions
 5 cut off by max_tokens 200; to ask them with more: batchlab retry runs/x --only truncated --max-tokens 400
 3 filtered by the provider; to ask them again: batchlab retry runs/x --only filtered
 3 empty (paid, without content); to ask them again: batchlab retry runs/x --only empty
-4 rows failed by timeout: no answer in time; raise timeout, or ask again with a lower concurrency
+4 rows failed by timeout: no answer in time; raise {limits.timeout}, or ask again with a lower concurrency
 3 rows failed by context_length 400 ("too long"): too long for the model; shorten them, or ask one with \
 a longer context
 2 rows failed by odd ("!")
@@ -116,6 +116,6 @@ to ask again for failed rows: batchlab retry runs/x
 invalid answers do not fit the schema (error_message says why); to ask again for them: \
 batchlab retry runs/x --only invalid
 next: batchlab show runs/x --status failed,invalid
-exit code 1: fail_on names 5 truncated and 3 empty""".splitlines()
+exit code 1: {output.fail_on} names 5 truncated and 3 empty""".splitlines()
     )
     assert notes(Totals(rows=9, ok=9)) == []

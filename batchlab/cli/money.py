@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import click
 
 from batchlab.cli.completion import run_dirs
+from batchlab.cli.newest import newest
 from batchlab.costs.price import Price
 from batchlab.errors import EXIT_OK, UsageError
 from batchlab.job.index import COLUMNS
 
 
 @click.command()
-@click.argument("runs", metavar="RUN…", nargs=-1, required=True, type=click.Path(), shell_complete=run_dirs)
+@click.argument("runs", metavar="[RUN…]", nargs=-1, type=click.Path(), shell_complete=run_dirs)
 @click.option(
     "--by",
     metavar="COLUMN[,COLUMN]",
@@ -57,7 +59,8 @@ def cost(
 ) -> int:
     """Sum up what runs have cost: kept, wasted, paid again after crashes, saved by the cache.
 
-    RUN is a run directory, or any Parquet file or directory with usage columns. ? is not known.
+    RUN is a run, or any Parquet file or directory with usage columns; without, the newest run under runs/.
+    ? is not known.
     repaid_usd is an upper bound: requests that a crash cut off, at their row's own cost.
 
     \b
@@ -66,25 +69,27 @@ def cost(
     """
     from batchlab.looking.books import cost_of
     from batchlab.looking.report.text import table_text
+    from batchlab.progress.terminal import columns as columns_of
 
     found = cost_of(
-        runs,
+        runs or (newest(),),
         by=_names(by),
         columns=_pairs(columns),
         prices=dict(map(_price, prices)) or None,
         what_if=what_if,
     )
     table = found.table
-    for note in found.notes:
-        click.echo(note, err=True)
     match format_:
         case "csv":
             click.echo(table.to_csv(index=False), nl=False)
         case "json":
             click.echo(table.to_json(orient="records", double_precision=12))
         case _:
-            for line in table_text(table):
+            room = columns_of(sys.stdout) if sys.stdout.isatty() else None
+            for line in table_text(table, room=room, keys=len(_names(by))):
                 click.echo(line)
+    for note in found.notes:
+        click.echo(f"batchlab: {note}", err=True)
     return EXIT_OK
 
 

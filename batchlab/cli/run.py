@@ -167,5 +167,6 @@ def _options(progress: str, *, quiet: bool, fresh: bool = False) -> RunOptions:
         progress="none" if quiet else progress,
         quiet=quiet,
         command=this_command(),
+        spell=in_flags,
         signals=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -60,9 +61,10 @@ def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
         batchlab check --base-url simulator -m any-model
     """
     from batchlab.planning.check import check_endpoint, preset_lines
+    from batchlab.progress.terminal import columns
 
     if show_presets:
-        for line in preset_lines():
+        for line in preset_lines(columns(sys.stdout) if sys.stdout.isatty() else None):
             click.echo(line)
         return EXIT_OK
     job = job_of(job_file, options, extra=None if job_file or options["input__path"] else {"input.path": "-"})

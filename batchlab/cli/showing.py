@@ -23,7 +23,7 @@ _RANGE = re.compile(r"(\d+)(?:(-)(\d+)?)?")
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
+@click.argument("run", metavar="[RUN]", required=False, type=click.Path(), shell_complete=run_dirs)
 @click.argument("rows", metavar="[ROW…]", nargs=-1)
 @click.option(
     "--status",
@@ -48,7 +48,7 @@ _RANGE = re.compile(r"(\d+)(?:(-)(\d+)?)?")
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a row.")
 def show(
-    run: str,
+    run: str | None,
     rows: tuple[str, ...],
     *,
     status: tuple[str, ...],
@@ -56,14 +56,14 @@ def show(
     most: int | None,
     as_json: bool,
 ) -> int:
-    """Show answers of RUN: what was asked, what came, tokens and cost.
+    """Show answers of RUN: what was asked, what came, tokens and cost. Without RUN, of the newest under runs/.
 
     ROW is a number (17, from 0), a range (20-39, or 20- to go on from there) or an id of yours. Works while
     the run runs, and on one at a URL.
 
     \b
     Example:
-        batchlab show runs/quickstart
+        batchlab show
         batchlab show runs/quickstart 17 --json
         batchlab show runs/quickstart --status truncated --where "text~refund"
     """
@@ -71,6 +71,7 @@ def show(
     from batchlab.looking.opening import open_run
     from batchlab.looking.show import Asked, Wanted, run_schema, shown_rows
 
+    run, rows = _run_and_rows(run, rows)
     opened = open_run(run)
     schema, prefix = run_schema(opened), opened.manifest.prefix
     ranges, ids = _named(rows)
@@ -98,6 +99,17 @@ def show(
     if not count and is_heard(sys.stdout):
         click.echo(_nothing(run, any_filter=bool(rows or status or where)), err=True)
     return EXIT_OK
+
+
+def _run_and_rows(run: str | None, rows: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Which run, and which rows of it: `show 17` is a row of the newest run, unless a run has that name."""
+    from batchlab.cli.newest import newest
+    from batchlab.looking.opening import run_at
+
+    if run is None:
+        return newest(), rows
+    is_rows = all(_RANGE.fullmatch(one) for one in run.split(","))
+    return (newest(), (run, *rows)) if is_rows and run_at(run) is None else (run, rows)
 
 
 def _named(words: Iterable[str]) -> tuple[list[tuple[int, int | None]], frozenset[str]]:
@@ -194,13 +206,13 @@ def _next_page(run: str, row: int, most: int, *, filtered: bool) -> str:
 
 
 def _coloured(text: str, what: str) -> str:
-    """Weights and one colour, which are read on dark and on light ground."""
+    """Weights and red, which are read on dark and on light ground."""
     match what:
         case "bad":
             return click.style(text, fg="red", bold=True)
         case "head":
             return click.style(text, bold=True)
-    return click.style(text, fg="cyan")
+    return click.style(text, dim=True)
 
 
 @click.command()

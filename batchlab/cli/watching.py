@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from batchlab.cli.completion import run_dirs
+from batchlab.cli.spelling import in_flags
 from batchlab.cli.streams import is_heard
 from batchlab.errors import EXIT_INTERRUPTED, EXIT_OK
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from batchlab.looking.status import Status
 
 EVERY_S = 1.0
+AWAY_EVERY_S = 10.0  # at a URL, where a look takes some requests
 LINE_EVERY_S = 30.0  # where lines cannot be written over
 BAR_COLUMNS = 40
 
@@ -42,7 +44,7 @@ def status(run_dir: str | None, *, watch: bool, as_json: bool) -> int:
         except KeyboardInterrupt:  # whoever looks may leave; the run goes on
             return EXIT_INTERRUPTED
     report = run_status(run_dir)
-    click.echo(report.json() if as_json else "\n".join(report.lines()))
+    click.echo(report.json() if as_json else _told(report))
     return EXIT_OK
 
 
@@ -51,6 +53,7 @@ def _followed(run_dir: str, *, as_json: bool) -> int:
     from batchlab.looking.stages import Stage
     from batchlab.looking.status import glance, run_status
     from batchlab.progress.terminal import is_dumb
+    from batchlab.remote.urls import is_url
 
     on_terminal = sys.stdout.isatty() and not is_dumb() and not as_json
     screen = _Screen(sys.stdout)
@@ -71,11 +74,15 @@ def _followed(run_dir: str, *, as_json: bool) -> int:
             screen.drawn = ["-"]
         if not is_heard(sys.stdout):
             return EXIT_OK
-        time.sleep(EVERY_S)
+        time.sleep(AWAY_EVERY_S if is_url(seen.run_dir) else EVERY_S)
     screen.clear()
     last = run_status(run_dir)
-    click.echo(last.json() if as_json else "\n".join(last.lines()))
+    click.echo(last.json() if as_json else _told(last))
     return last.exit_code
+
+
+def _told(report: Status) -> str:
+    return in_flags("\n".join(report.lines()))
 
 
 def _line(seen: Status) -> list[str]:

@@ -53,7 +53,7 @@ def job_problems(job: Job) -> list[str]:
     if not job.request.model and not _lines_may_name_models(job):
         problems.append("no model; pass {request.model=MODEL} or set [request] model.")
     if job.request.prompt is not None and job.request.prompt_file is not None:
-        problems.append("both request.prompt and request.prompt_file are set; keep one.")
+        problems.append("both {request.prompt} and {request.prompt_file} are set; keep one.")
     for section in ("input", "request", "limits", "output"):
         problems += _value_problems(section, getattr(job, section))
     problems += _task_problems(job.request)
@@ -218,7 +218,7 @@ def _url_problems(job: Job) -> list[str]:
     if job.output.remote is not None and not is_url(job.output.remote):
         problems.append(f"output.remote: {job.output.remote!r} is no URL; a local path goes into run_dir")
     if job.output.remote is not None and is_url(job.output.run_dir):
-        problems.append("output.remote: run_dir is a URL already; keep one, or give run_dir a local path")
+        problems.append("output.remote: {output.run_dir} is a URL already; keep one, or give it a local path")
     return problems
 
 
@@ -270,7 +270,9 @@ def _is_within(path: str, other: str) -> bool:
 def _limits_problems(limits: LimitsJob) -> list[str]:
     problems = _engine_problems(limits)
     if limits.hedge and limits.max_tokens_total is not None:
-        problems.append("limits.hedge: a second request cannot be held to max_tokens_total; keep one")
+        problems.append(
+            "limits.hedge: a second request cannot be held to {limits.max_tokens_total}; keep one"
+        )
     return problems
 
 
@@ -279,7 +281,9 @@ def _engine_problems(limits: LimitsJob) -> list[str]:
     if asked not in (None, "auto") and (isinstance(asked, str) or asked < 1):
         problems.append(f"limits.processes: must be at least 1, or auto, not {asked}")
     if limits.engine == "local" and asked not in (None, 1):
-        problems.append(f"limits.engine: local is one process, and processes = {asked}; keep one of both")
+        problems.append(
+            f"limits.engine: local is one process, and {{limits.processes={asked}}} is set; keep one of both"
+        )
     if limits.ray_address is not None and limits.engine != "ray":
         problems.append("limits.ray_address: is for the engine ray; pass {limits.engine=ray}")
     return problems

@@ -152,6 +152,20 @@ def as_key(setting: Setting, value: str) -> str:
     return f"{setting.dotted} = {value}" if value else setting.dotted
 
 
+def in_keys(text: str) -> str:
+    """A message for whoever reads it, with each `{limits.max_cost}` as `limits.max_cost`."""
+    return spelled(text, as_key)
+
+
+def in_braces(name: str) -> str:
+    """A setting as messages name it, `{request.temperature}`, by what `Job.request_settings` calls it; the name
+    as it is when it is no setting's."""
+    plain = name.replace("request.params.", "request.", 1)
+    settings = (*all_settings(), *PARAMETERS)
+    found = next((one for one in settings if plain in (one.dotted, f"{one.section}.{one.name}")), None)
+    return name if found is None else f"{{{found.dotted}}}"
+
+
 def _referred(dotted: str) -> Setting | None:
     section, _, key = dotted.partition(".")
     if section in SECTIONS and key in by_key(section):

@@ -26,6 +26,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from batchlab.dispatch.rate.budget import used_up
 from batchlab.dispatch.rate.money import NOTHING, Money
 from batchlab.job.limits import Caps
 from batchlab.lending.messages import (
@@ -307,7 +308,7 @@ class Lender:
         if not needs or self._lost:
             return ""
         out = self.allowances_out()
-        options = ("max_cost", "max_tokens_total")
+        options = ("limits.max_cost", "limits.max_tokens_total")
         for index, (cap, option) in enumerate(zip(self._terms.caps, options, strict=True)):
             if cap is None:
                 continue
@@ -318,8 +319,5 @@ class Lender:
             )
             need = min(one[index] for one in needs)
             if not busy and not idle_money and need > cap - out[index]:
-                return (
-                    f"{out[index]:g} of {option} {cap:g} is used, and the next request may use {need:g}. "
-                    f"Go on with a higher {option}."
-                )
+                return used_up(option, out[index], cap, need)
         return ""

@@ -17,6 +17,7 @@ from batchlab.costs.pricing import PriceBook, price_book
 from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.looking.opening import run_at, unchanged_input
+from batchlab.looking.phrases import counted, price_command
 from batchlab.looking.report.cost import (
     LOST,
     NUMBERS,
@@ -28,6 +29,7 @@ from batchlab.looking.report.cost import (
     prepared,
     without_price,
 )
+from batchlab.protocol.redact import printable
 from batchlab.records import Shard
 from batchlab.remote.storage import filesystem, store_errors
 from batchlab.remote.urls import checked_url, is_url, scheme_of
@@ -38,6 +40,7 @@ from batchlab.store.view import RunView
 
 DERIVED = ("day", "run")  # columns to group by that no file has
 BY_RESULT = ("corrections", "parsed_note")  # result columns to group by that the books do not need
+MOST_MODELS = 3  # that are named when their prices are not known
 _WANTED = (*NUMBERS, *WORDS, "started_at", "finished_at")
 # the cost that OpenRouter and others state inside the usage object, in USD
 _STATED = r'"cost":\s*(?P<usd>[0-9][0-9.eE+-]*)'
@@ -94,7 +97,22 @@ def cost_of(
             f"what if {what_if}: no such price of {model}; its answers are not in what_if_usd"
             for model in without_price(rows, price_of, prices or {}, way)
         ]
+    if way is None and not prices:
+        notes += _unpriced_notes(rows, paths)
     return Costs(cost_table(rows, by, price_of=price_of, what_if=prices, way=way), notes)
+
+
+def _unpriced_notes(rows: pd.DataFrame, paths: Sequence[str]) -> list[str]:
+    """How to try a price of answers that have none, though their tokens are known; none when all have one."""
+    counted_tokens = rows["prompt_tokens"].notna() & rows["completion_tokens"].notna()
+    missing = rows[counted_tokens & rows["cost_usd"].isna() & ~rows["status"].isin(["failed", LOST])]
+    if not len(missing):
+        return []
+    models = sorted({model for model in missing["model"] if isinstance(model, str)})
+    given = models if 0 < len(models) <= MOST_MODELS and missing["model"].notna().all() else ["*"]
+    named = f" of {', '.join(printable(one) for one in models[:MOST_MODELS])}" if models else ""
+    how = f"what they come to at IN and OUT USD per 1M tokens: {price_command(paths, given)}"
+    return [f"?: no price{named} was known for {counted(len(missing), 'row')}; {how}"]
 
 
 def run_frame(run: RunView, by: Sequence[str] = (), *, more: Sequence[str] = ()) -> pd.DataFrame:

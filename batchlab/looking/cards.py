@@ -71,8 +71,10 @@ def _head(row: ShownRow) -> str:
     asked, answered = results.get("prompt_tokens"), results.get("completion_tokens")
     if asked is not None or answered is not None:
         said.append(f"{_count(asked)} + {_count(answered)} tokens")
-    if row.status != "pending":
-        said.append(money(results.get("cost_usd")) if results.get("cost_usd") is not None else "cost ?")
+    if results.get("cost_usd") is not None:
+        said.append(money(results["cost_usd"]))
+    elif row.status not in {"pending", "failed"}:  # these have no answer that costs anything
+        said.append("cost ?")
     if results.get("cost_wasted_usd"):
         said.append(f"{money(results['cost_wasted_usd'])} not kept")
     if results.get("latency_ms") is not None:

@@ -35,9 +35,9 @@ def last_lines(
     head = "stopped" if summary.stopped else "done"
     sent = f"{counted(summary.sent, 'request')} in {duration(summary.elapsed_s)}"
     lines = [f"{head}: {counted(summary.input_rows, 'row')} = {' + '.join(counts)} ({sent})"]
-    lines += notes(totals)[-1:] if totals.unknown_finish else []
+    lines += notes(totals)
     lines.append(f"tokens: {tokens_text(totals)}")
-    lines.append(f"cost: {cost_text(totals)}")
+    lines.append(f"cost: {cost_text(totals, summary.remote or summary.run_dir)}")
     if totals.reused:
         lines.append(
             f"reused: {counted(totals.reused, 'row')} got the answer to an identical request, unpaid"
@@ -59,7 +59,7 @@ def last_lines(
         )
     if summary.stopped:
         return [*lines, f"why: {summary.message}", f"to go on: {command}"]
-    return lines + what_to_do(summary, why, max_tokens) + _next_lines(summary)
+    return lines + what_to_do(summary.totals, summary.run_dir, why, max_tokens) + _next_lines(summary)
 
 
 NEXT = "next: "  # before it there is room for an answer
@@ -73,8 +73,8 @@ def _next_lines(summary: RunSummary) -> list[str]:
         lines.append(f"{NEXT}batchlab show {summary.run_dir} --status {only}")
     came = [f"{count:,} {word}" for word in summary.fail_on if (count := getattr(totals, word))]
     if came:
-        lines.append(f"exit code {summary.exit_code}: fail_on names {' and '.join(came)}")
-    if not totals.failed and not totals.invalid:
+        lines.append(f"exit code {summary.exit_code}: {{output.fail_on}} names {' and '.join(came)}")
+    if not totals.failed and not totals.invalid and summary.is_news:
         lines.append(f"{NEXT}batchlab show {summary.run_dir}")
         lines.append(f"to prove that it is whole: batchlab verify {summary.run_dir}")
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from batchlab.errors import BatchlabError, UsageError
-from batchlab.looking.opening import RUNS, worked_on
+from batchlab.looking.opening import RUNS, open_run, worked_on
 from batchlab.looking.phrases import money
-from batchlab.looking.stages import current_standing, stage_of
+from batchlab.looking.stages import Stage, current_standing, shown, stage_of, typed_in
 from batchlab.progress.terminal import width
 from batchlab.protocol.redact import printable
-from batchlab.remote.urls import is_url
+from batchlab.remote.remote_run import RemoteRun
+from batchlab.remote.storage import StorageError, matching
+from batchlab.remote.urls import checked_url, is_url
 from batchlab.run_state import RunState
-from batchlab.store.layout import is_run
-from batchlab.store.view import RunView
+from batchlab.store.history import history_lines
+from batchlab.store.layout import MANIFEST, is_run
 
 NARROW = 80  # columns from which on there is room for the year and for failed rows
 _DAMAGED = "damaged"
@@ -32,6 +35,8 @@ class Listed:
         at: Unix seconds when it was last worked on.
         done: rows with a final result; None of a damaged run, as `rows` and `cost_usd` are.
         problem: what is wrong with a damaged run, in one line.
+        go_on: the command that goes on with it, if it has stopped or crashed and that is known.
+        folder: where that was typed.
     """
 
     run: str
@@ -42,6 +47,13 @@ class Listed:
     failed: int | None = None
     cost_usd: float | None = None
     problem: str = ""
+    go_on: str = ""
+    folder: str = ""
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it waits for somebody to go on with it."""
+        return self.stage in {Stage.STOPPED, Stage.CRASHED}
 
     def json(self) -> dict[str, Any]:
         """For a program."""
@@ -54,6 +66,7 @@ class Listed:
             "failed": self.failed,
             "cost_usd": self.cost_usd,
             "problem": self.problem or None,
+            "go_on": {"command": self.go_on, "folder": self.folder} if self.go_on else None,
         }
 
 
@@ -92,6 +105,14 @@ class Listing:
             said.insert(
                 0, f"no run under {self.folder}; batchlab run makes one under {RUNS}/ where it is called"
             )
+        left = [one for one in self.runs if one.is_left]
+        if len(left) == 1 and left[0].go_on:
+            [one] = left
+            name = f" with {printable(one.run)}" if len(self.runs) > 1 else ""
+            said.append(f"to go on{name}{typed_in(one.folder)}: {shown(one.go_on)}")
+        elif left:
+            first = printable(left[0].run)
+            said.append(f"stopped or crashed: {len(left):,}; batchlab status {first} says how to go on")
         return said
 
 
@@ -103,9 +124,7 @@ def runs_in(folder: str | None) -> Listing:
     """
     where = Path(folder if folder is not None else RUNS)
     if folder is not None and is_url(folder):
-        raise UsageError(
-            f"{folder}: ls lists a folder of this machine; batchlab status {folder}/NAME looks at one run."
-        )
+        return _runs_at(checked_url(folder))
     if is_run(where):
         return Listing(str(where), [_listed(where)])
     try:
@@ -122,6 +141,16 @@ def runs_in(folder: str | None) -> Listing:
     return Listing(str(where), listed, foreign)
 
 
+def _runs_at(url: str) -> Listing:
+    """The runs right under a URL, or the one that is there."""
+    try:
+        there = [url] if RemoteRun.is_at(url) else []
+        there = there or [str(file).rpartition("/")[0] for file in matching(f"{url}/*/{MANIFEST}")]
+    except StorageError as error:
+        raise UsageError(f"{url}: {error.strerror}.") from error
+    return Listing(url, sorted(map(_listed, there), key=lambda one: (-one.at, one.run)))
+
+
 def _may_be_run(path: Path) -> bool:
     try:
         return is_run(path)
@@ -129,25 +158,32 @@ def _may_be_run(path: Path) -> bool:
         return False
 
 
-def _listed(path: Path) -> Listed:
+def _listed(path: Path | str) -> Listed:
+    at = 0.0
+    with contextlib.suppress(OSError):
+        at = 0.0 if is_url(str(path)) else worked_on(Path(path))
     try:
-        at = worked_on(path)
-    except OSError:
-        at = 0.0
-    try:
-        run = RunView.open(path)
+        run = open_run(path)
+        if run.url is None:
+            at = worked_on(run.path)
+        elif history := history_lines(run.path):  # its files there say when they came here
+            at = history[-1]["at"]
         holder = run.lock_holder()
         standing = current_standing(run, holder)
         rows = run.manifest.plan.rows
         state = RunState(rows=rows, earlier=run.totals()) if standing is None else standing.state
+        stage, last = stage_of(run, holder, state.pending), run.last_standing()
+        left = last if stage in {Stage.STOPPED, Stage.CRASHED} else None
         return Listed(
             run=str(path),
-            stage=stage_of(run, holder, state.pending).value,
+            stage=stage.value,
             at=at,
             done=state.totals.rows,
             rows=rows,
             failed=state.totals.failed,
             cost_usd=state.totals.spent_usd,
+            go_on=left.command if left is not None else "",
+            folder=left.folder if left is not None else "",
         )
     except (BatchlabError, OSError) as error:
         said = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from batchlab.arrow import pc
 from batchlab.looking.phrases import counted
 from batchlab.protocol.redact import printable
-from batchlab.run_end import RunSummary
 from batchlab.store.asking import AskAgain
 from batchlab.store.parts import part_tables
 from batchlab.store.view import RunView
+from batchlab.totals import Totals
 
 SHOWN_CAUSES, SHOWN_CHARS = 3, 160  # of the reasons why rows failed; of what a provider said
 _READ = ("status", "error_class", "error_code", "error_message")
@@ -30,7 +30,7 @@ _REMEDIES = {
     "overloaded": _ASK_LATER,
     "rate_limit": "refused by a limit; ask again with a lower concurrency",
     "server": _ASK_LATER,
-    "timeout": "no answer in time; raise timeout, or ask again with a lower concurrency",
+    "timeout": "no answer in time; raise {limits.timeout}, or ask again with a lower concurrency",
     "too_large": "shorten them, or what they ask for",
 }
 
@@ -66,13 +66,16 @@ def causes(run: RunView) -> list[Cause]:
     return [Cause(*cause, rows, said[cause]) for cause, rows in counts.most_common()]
 
 
-def what_to_do(summary: RunSummary, why: Sequence[Cause] = (), max_tokens: int | None = None) -> list[str]:
-    """A line or two for each kind of rows that are not ok.
+def what_to_do(
+    totals: Totals, run: str, why: Sequence[Cause] = (), max_tokens: int | None = None
+) -> list[str]:
+    """A line or two for each kind of rows of a finished run that are not ok.
 
     Args:
+        run: where it is.
         max_tokens: what answers were allowed; None when that was not the same for all, or not set.
     """
-    totals, retry, lines = summary.totals, f"batchlab retry {summary.run_dir}", []
+    retry, lines = f"batchlab retry {run}", []
     if totals.truncated:
         most = f"max_tokens {max_tokens:,}" if max_tokens else "max_tokens"
         more = 2 * max_tokens if max_tokens else "N"

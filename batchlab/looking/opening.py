@@ -9,6 +9,7 @@ from batchlab.errors import InputError, UsageError
 from batchlab.inputs.sources.opening import Source, source_of
 from batchlab.job.file import load_job
 from batchlab.remote.remote_run import RemoteRun
+from batchlab.remote.storage import StorageError, matching
 from batchlab.remote.urls import checked_url, is_url, local_dir_of
 from batchlab.store.layout import MANIFEST, Layout, is_run
 from batchlab.store.view import RunView
@@ -19,7 +20,7 @@ RUNS = "runs"  # where a run is that was given no directory
 def run_at(path: str | Path) -> RunView | None:
     """The run at `path`, for reading; None when there is none. Another process may hold its lock.
 
-    A job file names the run that it describes.
+    A job file names the run that it describes, a name alone one under `runs/`.
 
     At a URL: the local directory that the run is kept in, if this machine has it, because it
     knows the rows of open shards too; else what is at the URL. That, too, while the workers of a
@@ -47,14 +48,24 @@ def open_run(path: str | Path) -> RunView:
 
 
 def place_of(path: str | Path) -> str | Path:
-    """Where a run is: `path` itself, or what it says if it is a job file. Raises UsageError for a bad one."""
+    """Where a run is: `path` itself, the run of that name under `runs/` where there is no such path, or what
+    it says if it is a job file. Raises UsageError for a bad one."""
     if not names_a_job(path):
-        return path
+        return _named(path)
     output = load_job(path).output
     # of a run at a URL, its run_dir is where this machine keeps the journal
     if output.remote and output.run_dir == local_dir_of(output.remote):
         return output.remote
     return output.run_dir
+
+
+def _named(path: str | Path) -> str | Path:
+    """`runs/NAME` for a NAME that is no path here; else what was given."""
+    name = str(path).rstrip("/")
+    under = Path(RUNS) / name
+    if not name or is_url(name) or name in {".", ".."} or len(Path(name).parts) != 1 or Path(name).exists():
+        return path
+    return str(under) if is_run(under) else path
 
 
 def names_a_job(path: str | Path) -> bool:
@@ -93,7 +104,7 @@ def _no_run(path: str, place: str | Path) -> str:
     said = f"{path}: not a run directory (no {MANIFEST})."
     folder = Path(path)
     if is_url(path):
-        return said
+        return f"{said} It holds runs: batchlab ls {path} lists them." if _holds_runs(path) else said
     try:
         if folder.is_dir() and run_names(folder):
             return f"{said} It holds runs: batchlab ls {path} lists them."
@@ -104,6 +115,13 @@ def _no_run(path: str, place: str | Path) -> str:
     if close := difflib.get_close_matches(folder.name, names, n=1):
         return f"{said} Did you mean {beside / close[0]}?"
     return f"{said} Runs are usually under {RUNS}/: batchlab ls lists them."
+
+
+def _holds_runs(url: str) -> bool:
+    try:
+        return bool(matching(f"{checked_url(url)}/*/{MANIFEST}"))
+    except StorageError:
+        return False
 
 
 def input_of(run: RunView) -> Source:

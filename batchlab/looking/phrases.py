@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 
 from batchlab.totals import OTHERS, Totals, WordCounts
 
@@ -10,17 +12,17 @@ UNKNOWN = "?"  # never 0 for what nobody knows
 SHOWN_WORDS = 3  # of the finish reasons that nobody knows
 
 
+def answers_text(totals: Totals) -> str:
+    """What the answers are: `20 ok + 3 truncated; 2 of the ok are empty`."""
+    words = ("ok", "truncated", "filtered", "invalid")
+    counts = [f"{count:,} {word}" for word in words if (count := getattr(totals, word))]
+    text = " + ".join(counts)
+    return text + (f"; {totals.empty:,} of them empty" if totals.empty else "")
+
+
 def notes(totals: Totals) -> list[str]:
-    """What the states of the rows do not say, and nobody should find out later: at most two lines."""
-    found = []
-    if totals.truncated:
-        found.append(f"{totals.truncated:,} cut off (raise max_tokens, or set retry_truncated)")
-    if totals.empty:
-        found.append(f"{totals.empty:,} empty (paid, without content; retry_empty asks again)")
-    lines = [f"also: {' · '.join(found)}"] if found else []
-    if totals.unknown_finish:
-        lines.append(f"{finish_text(totals.unknown_finish)}; kept as ok")
-    return lines
+    """What the states of the rows do not say, and nobody should find out later: a line at most."""
+    return [f"{finish_text(totals.unknown_finish)}; kept as ok"] if totals.unknown_finish else []
 
 
 def finish_text(words: WordCounts) -> str:
@@ -43,10 +45,14 @@ def tokens_text(totals: Totals) -> str:
     return text
 
 
-def cost_text(totals: Totals) -> str:
-    """What a run has cost: `?` where nobody knows, and beside what is known how much is not."""
+def cost_text(totals: Totals, run: str) -> str:
+    """What a run has cost: `?` where nobody knows, and beside what is known how much is not.
+
+    Args:
+        run: where it is, for the command that tries a price: one that the job names later is for later rows.
+    """
     if totals.spent_usd is None:
-        why = "no price for this model; set [price] input and output"
+        why = f"no price was known; to try one: {price_command([run])}"
         return f"? ({'no row reported its usage' if totals.is_silent else why})"
     text = money(totals.kept_usd)
     if totals.cost_wasted_usd:
@@ -57,6 +63,13 @@ def cost_text(totals: Totals) -> str:
     if totals.waste_without_cost:
         unknown.append(f"unknown cost not kept of {counted(totals.waste_without_cost, 'row')}")
     return " and ".join([text, *unknown])
+
+
+def price_command(runs: Sequence[str], models: Sequence[str] = ("*",)) -> str:
+    """What to type to see what answers come to whose price nobody knew: USD per 1M tokens."""
+    # every shell takes the star in these quotes as it stands
+    priced = ['"*=IN,OUT"' if model == "*" else shlex.quote(f"{model}=IN,OUT") for model in models]
+    return " ".join(["batchlab cost", *runs, *(word for one in priced for word in ("--price", one))])
 
 
 def changed_in_output(run_dir: str, output: str, *, quoted: int, nulled: int) -> list[str]:

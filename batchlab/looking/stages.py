@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 
 from batchlab.errors import EXIT_STOPPED
+from batchlab.protocol.redact import printable, printable_lines
 from batchlab.run_end import code_of
 from batchlab.store.standing import Standing
 from batchlab.store.view import RunView
@@ -33,6 +35,8 @@ def stage_of(run: RunView, holder: int | None, pending: int) -> Stage:
         return Stage.RUNNING
     if not pending:
         return Stage.FINISHED
+    if run.other_host() is not None:
+        return Stage.RUNNING
     return Stage.CRASHED if run.is_left_locked() else Stage.STOPPED
 
 
@@ -40,6 +44,16 @@ def current_standing(run: RunView, holder: int | None) -> Standing | None:
     """What the process that works on a run says of how it stands; None when it has not said yet."""
     standing = run.last_standing()
     return standing if standing is not None and holder is not None and standing.pid == holder else None
+
+
+def typed_in(folder: str) -> str:
+    """Where a command was typed, if that is not here: ` (in /data/night)`."""
+    return f" (in {printable(folder)})" if folder and Path(folder) != Path.cwd() else ""
+
+
+def shown(command: str) -> str:
+    """A command that was kept, as a terminal may show it: whole, its prompts' lines too."""
+    return "\n".join(printable_lines(command))
 
 
 def end_code(run: RunView, stage: Stage, totals: Totals) -> int:

@@ -8,11 +8,22 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from batchlab.finite import strict_json
+from batchlab.looking.not_ok import what_to_do
 from batchlab.looking.opening import open_run
-from batchlab.looking.phrases import cost_text, notes, tokens_text
-from batchlab.looking.stages import FRESH_S, Stage, current_standing, end_code, stage_of
+from batchlab.looking.phrases import answers_text, cost_text, notes, tokens_text
+from batchlab.looking.stages import (
+    FRESH_S,
+    Stage,
+    current_standing,
+    end_code,
+    shown,
+    stage_of,
+    typed_in,
+)
 from batchlab.progress.line import line_fields
 from batchlab.progress.speed import Rates
+from batchlab.records import completion_cap
+from batchlab.remote.urls import is_url
 from batchlab.run_state import RunState
 from batchlab.store.losses import find_losses, loss_text
 from batchlab.store.standing import Standing
@@ -26,11 +37,15 @@ class Status:
     Attributes:
         run_dir: where it is.
         state: rows and totals; while it runs, as its process said last, also its window.
+        host: another machine that works on it, of a run at a URL; rows of its open shards are not counted.
         stopped: what the run said when it stopped early, "" if nothing.
         errors: failed rows by error class.
         workers: who works on which shards, when several do; see `engines.foreman.roll`.
         standing: what its process says of its pace; None when none works, or it has not said yet.
         exit_code: what its end means; 0 while it runs.
+        go_on: the command that goes on with it, if rows have no result yet and it is known.
+        folder: where that was typed.
+        max_tokens: what answers are allowed, if that is the same for all.
         losses: what is gone from its directory, and would be paid again; not looked for while it runs.
     """
 
@@ -38,42 +53,55 @@ class Status:
     state: RunState
     stage: Stage
     running_pid: int | None
+    host: str | None
     errors: Mapping[str, int]
     workers: dict[str, Any] | None = None
     stopped: str = ""
     standing: Standing | None = None
     exit_code: int = 0
     losses: tuple[str, ...] = ()
+    go_on: str = ""
+    folder: str = ""
+    max_tokens: int | None = None
 
     def lines(self) -> list[str]:
         """For a person."""
         totals, pending = self.state.totals, self.state.pending
         rows = f"{totals.answered:,} answered + {totals.failed:,} failed + {pending:,} pending"
         lines = [self.headline(), f"rows: {self.state.rows:,} = {rows}"]
-        states = {name: getattr(totals, name) for name in ("truncated", "filtered", "invalid")}
-        if some := [f"{count:,} {name}" for name, count in states.items() if count]:
-            lines.append(f"of the answered: {', '.join(some)}")
+        if totals.answered != totals.ok or totals.empty:
+            lines.append(f"answers: {answers_text(totals)}")
         lines += notes(totals)
+        if self.host is not None:
+            lines.append("counted: the shards that are done, as far as they have come there")
         if self.standing is not None:
             lines.append(f"now: {' · '.join(self.pace())}")
         lines.append(f"tokens: {tokens_text(totals)}")
-        lines.append(f"cost: {cost_text(totals)}")
+        lines.append(f"cost: {cost_text(totals, self.run_dir)}")
         lines += [f"lost: {text}" for text in self.losses]
         if self.workers is not None:
             lines += _worker_lines(self.workers)
         lines += [f"failed with {name}: {count:,}" for name, count in self.errors.items()]
-        if self.stage in {Stage.STOPPED, Stage.CRASHED}:
-            lines.append(
-                "to go on: the same batchlab run, from the same directory; it pays for nothing twice"
-            )
+        if self.stage is Stage.FINISHED:
+            lines += what_to_do(totals, self.run_dir, max_tokens=self.max_tokens)
+        elif self.stage is not Stage.RUNNING:
+            lines.append(self.how_to_go_on())
         return lines
+
+    def how_to_go_on(self) -> str:
+        """What to type to go on with a run that has stopped, and where."""
+        if not self.go_on:
+            where = "" if is_url(self.run_dir) else ", from the same directory"
+            return f"to go on: the same batchlab run{where}; it pays for nothing twice"
+        return f"to go on{typed_in(self.folder)}: {shown(self.go_on)}"
 
     def headline(self) -> str:
         """Which run, and what it is doing."""
         match self.stage:
             case Stage.RUNNING:
                 since = f" since {_clock(self.standing.began)}" if self.standing is not None else ""
-                said = f"running (pid {self.running_pid}){since}"
+                who = f"(pid {self.running_pid})" if self.running_pid is not None else f"on {self.host}"
+                said = f"running {who}{since}"
             case Stage.STOPPED:
                 said = f"not running: stopped{f', {self.stopped}' if self.stopped else ''}"
             case Stage.CRASHED:
@@ -84,7 +112,8 @@ class Status:
 
     def pace(self) -> list[str]:
         """What the run's own progress line says, part by part, the counts of rows left out."""
-        return [field.text for field in line_fields(self.now(), self.rates())][2:]
+        fields = line_fields(self.now(), self.rates())
+        return [field.text for field in fields if not field.counts_rows]
 
     def now(self) -> RunState:
         """How it stands by its own word, or by what is stored."""
@@ -106,12 +135,14 @@ class Status:
                 "input_rows": self.state.rows,
                 "totals": self.state.totals.stated(),
                 "running_pid": self.running_pid,
+                "running_on": self.host,
                 "errors": dict(self.errors),
                 "losses": list(self.losses),
                 "workers": self.workers,
                 "pending": self.state.pending,
                 "stage": self.stage.value,
                 "stopped": self.stopped or None,
+                "go_on": {"command": self.go_on, "folder": self.folder} if self.go_on else None,
                 "now": None
                 if standing is None
                 else {
@@ -148,18 +179,23 @@ def _status(run: RunView, state: RunState, errors: Mapping[str, int]) -> Status:
     holder = run.lock_holder()
     stage = stage_of(run, holder, state.pending)
     standing = current_standing(run, holder)
-    last = run.last_standing()
+    last, job = run.last_standing(), run.manifest.job
+    unfinished = last if stage in {Stage.STOPPED, Stage.CRASHED} else None
     return Status(
         run.place,
         state,
         stage,
         holder,
+        run.other_host() if stage is Stage.RUNNING and holder is None else None,
         errors,
         workers=run.roll() if holder else None,
         losses=() if holder else tuple(loss_text(loss) for loss in find_losses(run)),
         stopped=last.ended.message if stage is Stage.STOPPED and last is not None and last.ended else "",
         standing=standing if standing is not None and standing.ended is None else None,
         exit_code=0 if stage is Stage.RUNNING else end_code(run, stage, state.totals),
+        go_on=unfinished.command if unfinished is not None else "",
+        folder=unfinished.folder if unfinished is not None else "",
+        max_tokens=completion_cap(job.request.params) if job.input.row_params is None else None,
     )
 
 

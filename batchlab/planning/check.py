@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from batchlab.costs.price import asked_tier
@@ -123,8 +124,8 @@ def stated_limits(rate: RateHeaders) -> str:
     return f"{'; '.join(parts)} (per {window:g} s)"
 
 
-def preset_lines() -> list[str]:
-    """The table of presets for a person."""
+def preset_lines(room: int | None = None) -> list[str]:
+    """The table of presets for a person; where `room` columns are too few for it, a few lines for each."""
     rows = [("preset", "key variable", "base URL", "parameters it renames", "schema mode", "limits")]
     rows += [
         (
@@ -138,7 +139,28 @@ def preset_lines() -> list[str]:
         for preset in PRESETS.values()
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    if room is not None and sum(widths) + 10 + max(len(row[5]) for row in rows) > room:
+        return [line for row in rows[1:] for line in _preset_card(row, room)]
     return [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
         for row in rows
     ]
+
+
+def _preset_card(row: Sequence[str], room: int) -> list[str]:
+    """A preset and what is known of it, in lines of `room` columns at most; nothing is left out."""
+    name, key, url, renamed, mode, limits = row
+    said = [url, f"key: {key}", f"schema mode: {mode}"]
+    said += [f"renames: {renamed}"] if renamed != "-" else []
+    said += [f"limits: {limits}"] if limits else []
+    lines = [name]
+    for text in said:
+        lines += textwrap.wrap(
+            text,
+            room,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines

@@ -197,7 +197,7 @@ def forecast_lines(made: Forecast, drawn: _Drawn, found: dict[int, Result]) -> l
         f"  completion tokens: {completion.low:,.0f} and {completion.high:,.0f} ({completion.middle:,.0f})",
     ]
     if made.cost_usd is None:
-        lines.append("  cost: unknown (no price for this model; set [price] input and output)")
+        lines.append("  cost: unknown (no price for this model; {price.input} and {price.output} state one)")
     else:
         cost = made.cost_usd
         lines.append(f"  cost: {money(cost.low)} and {money(cost.high)} ({money(cost.middle)})")

@@ -124,7 +124,7 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
     known = f"unknown (the lines name {len(plan.models)} models)"
     if model is not None:
         known = prices.described(model, now, tier)
-    hint = "; set [price] input and output to know the cost" if tariff is None else ""
+    hint = "; pass {price.input} and {price.output} to know the cost" if tariff is None else ""
     lines.append(f"price: {known}{hint}")
     lines += misspelt_notes(job.request.params)
     lines += [f"run would be refused: {problem}" for problem in refusals(job, planned)]

@@ -27,15 +27,17 @@ class Field:
         short: says the same on a narrow terminal.
         middle: says it in fewer words, where there is room for these.
         rank: the lower, the longer it stays when there is little room.
+        counts_rows: says how many rows have a result, and which.
     """
 
     text: str
     short: str
     rank: int
     middle: str = ""
+    counts_rows: bool = False
 
 
-_FAILED, _WAITS, _COST, _ETA, _WHY, _SAVED, _WAITING, _SPARE = range(8)  # ranks
+_SAVED, _FAILED, _WAITS, _COST, _ETA, _WHY, _WAITING, _SPARE = range(8)  # ranks
 
 
 def bar_fields(state: RunState, rates: Rates) -> list[str]:
@@ -44,11 +46,11 @@ def bar_fields(state: RunState, rates: Rates) -> list[str]:
 
 
 def line_fields(state: RunState, rates: Rates) -> list[Field]:
-    """The parts of the progress line, from left to right."""
+    """The parts of the progress line, from left to right. What is still nothing is not said."""
     totals, left = state.totals, state.rows - state.saved
     # those that the words beside it count: a few may not be synced to disk yet
     done = f"{min(totals.rows, state.rows):,}/{state.rows:,}"
-    fields = [Field(done, done, _SAVED)]
+    fields = [Field(done, done, _SAVED, counts_rows=True)]
     others = {
         "truncated": totals.truncated,
         "filtered": totals.filtered,
@@ -57,9 +59,10 @@ def line_fields(state: RunState, rates: Rates) -> list[Field]:
         "failed": totals.failed,
         "retried": state.attempts.retried,
     }
-    counts = [f"{totals.ok:,} ok", *(f"{count:,} {name}" for name, count in others.items() if count)]
+    counts = [f"{totals.ok:,} ok"] if totals.rows else []
+    counts += [f"{count:,} {name}" for name, count in others.items() if count]
     bad = ", ".join(f"{count:,} {name}" for name, count in others.items() if count and name != "retried")
-    fields.append(Field(", ".join(counts), bad, _FAILED if bad else _SPARE))
+    fields.append(Field(", ".join(counts), bad, _FAILED if bad else _SPARE, counts_rows=True))
     if state.oldest and state.oldest[0][1] >= TAIL_AGE_S:
         rows = [f"{name} {clock_time(age)}" for name, age in tail(state)]
         fields.append(Field(f"waiting for {', '.join(rows)}", rows[0], _WAITING))
@@ -70,22 +73,22 @@ def line_fields(state: RunState, rates: Rates) -> list[Field]:
         short = why.replace(" by the provider", "").replace(" for the provider", "")
         rank = _WAITS if state.silent_s > 0 else _WHY
         fields.append(Field(f"{said}{state.why}", short, rank, f"{said}{why}"))
-    else:
+    elif state.window:
         fields.append(Field(at_once, at_once, _SPARE))
     if rates.eta_s is not None and left > 0:
         end = time.strftime("%H:%M", time.localtime(time.time() + rates.eta_s))
         time_left = f"{clock_time(rates.eta_s)} left"
         long = f"{time_left}, ends {end}" if rates.eta_s > LONG_S else time_left
         fields.append(Field(long, time_left, _ETA))
-    fields.append(_cost(totals, rates.final_cost_usd if left > 0 else None))
-    rows_per_s = f"{rates.rows_per_s:.1f} rows/s"
-    fields.append(Field(rows_per_s, rows_per_s, _SPARE))
-    tokens_per_s = f"{rates.tokens_per_s:,.0f} tokens/s"
-    fields.append(Field(tokens_per_s, tokens_per_s, _SPARE))
+    if totals.rows or totals.spent_usd != 0:
+        fields.append(_cost(totals, rates.final_cost_usd if left > 0 else None))
+    if rates.rows_per_s or rates.tokens_per_s:
+        paces = f"{rates.rows_per_s:.1f} rows/s", f"{rates.tokens_per_s:,.0f} tokens/s"
+        fields += [Field(pace, pace, _SPARE) for pace in paces]
     error = state.attempts.last_error
     if error and (state.why or totals.failed) and error not in state.why:
         fields.append(Field(f"last error: {printable(redact(error), ERROR_CHARS)}", "", _SPARE))
-    return fields
+    return [field for field in fields if field.text]
 
 
 def line_within(fields: Sequence[Field], room: int | None, separator: str = SEPARATOR) -> str:

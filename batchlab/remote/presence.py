@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchlab.errors import UsageError
-from batchlab.remote.storage import NotThereError, get_bytes, put_bytes, remove
+from batchlab.remote.storage import NotThereError, StorageError, get_bytes, put_bytes, remove
 from batchlab.remote.urls import scheme_of
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.layout import SIGN
@@ -78,6 +78,15 @@ def refuse_live(url: str) -> None:
             f"{url}: {sign.get('host')} was at work here {ago:.0f} s ago. Stop it there; "
             f"{GONE_S:.0f} s after its last sign the run can be taken over."
         )
+
+
+def live_host(url: str) -> str | None:
+    """The machine that says it is at work on the run at a URL; None when none does. Raises UsageError."""
+    try:
+        sign = _sign_at(url)
+    except StorageError as error:
+        raise UsageError(f"{url}: {error.strerror}.") from error
+    return str(sign.get("host") or "another machine") if sign is not None and _is_live(sign) else None
 
 
 def _sign_at(url: str) -> dict[str, Any] | None:

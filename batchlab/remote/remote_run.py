@@ -15,6 +15,7 @@ from typing import Any, Self
 from batchlab.errors import UsageError
 from batchlab.remote.copy import uploaded_digests
 from batchlab.remote.depot import Depot, manifest_at
+from batchlab.remote.presence import live_host
 from batchlab.remote.storage import NotThereError, RemoteFile, StorageError, get_bytes
 from batchlab.store.checksums import Noted
 from batchlab.store.disk.files import private_dir
@@ -102,6 +103,10 @@ class RemoteRun(RunView):
     def lock_holder(self) -> int | None:
         """See `RunView.lock_holder`."""
         return super().lock_holder() if self._driver is None else self._driver.lock_holder()
+
+    def other_host(self) -> str | None:
+        """See `RunView.other_host`."""
+        return live_host(self.url) if self.lock_holder() is None else None
 
     def is_left_locked(self) -> bool:
         """See `RunView.is_left_locked`."""

@@ -77,5 +77,5 @@ def unused_proxy(endpoint: EndpointJob) -> str:
         return ""
     return (
         f"proxy: {url.scheme.upper()}_PROXY names {proxy.url} for {url.host}, and is not used; "
-        "with trust_env requests go through it"
+        "with {endpoint.trust_env} requests go through it"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ from batchlab.runner.prepare import Prepared, prepare
 from batchlab.runner.run_options import DEFAULT, RunOptions
 from batchlab.store.view import RunView
 
+_UNPRICED = "; the cost columns will be null, unless {price.input} and {price.output} say it"
+
 
 def execute(job: Job, options: RunOptions = DEFAULT) -> RunSummary:
     """Runs the job, or goes on with it, and returns how it ended.
@@ -54,7 +57,7 @@ def execute(job: Job, options: RunOptions = DEFAULT) -> RunSummary:
 
 
 def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
-    say = watchers.message  # shown, and logged
+    say = _in_words_of(options, watchers.message)  # shown, and logged
     _check_before(job, say)
     taken_over: Callable[[Prepared], int] = _nothing_taken_over
     if job.output.reuse:
@@ -92,6 +95,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
             is_pilot = options.only is not None and summary.stopped in {None, StopReason.PILOT}
             if not is_pilot:
                 summary = write_output(job, prepared.store, prepared.source, summary)
+            summary = dataclasses.replace(summary, message=options.spell(summary.message))
             run.ended(summary)
             if is_pilot:
                 return summary  # a pilot speaks for itself
@@ -102,7 +106,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
         return summary
     command = options.command or f"batchlab run (run directory {summary.run_dir})"
     _say_end(last_lines(summary, command, why, _max_tokens(job, options)), options, answer, say)
-    if summary.stopped is None:
+    if summary.stopped is None and summary.is_news:
         made = saved_forecast(prepared.store.path, prepared.plan.content_hash)
         compared = outcome_lines(made, summary.totals, summary.input_rows)
         if not compared and run.forecast is not None:
@@ -122,7 +126,7 @@ def _max_tokens(job: Job, options: RunOptions) -> int | None:
 
 def _answer_of(run: RunView, summary: RunSummary, options: RunOptions) -> str:
     """One answer of a run that has finished, for who watches its end; "" if nobody does, or there is none."""
-    if summary.stopped is not None or options.quiet or not options.closing_lines:
+    if not summary.is_news or summary.stopped is not None or options.quiet or not options.closing_lines:
         return ""
     row = first_answer(run)
     return answer_line(row, conversation()) if row is not None else ""
@@ -135,6 +139,11 @@ def _say_end(lines: Sequence[str], options: RunOptions, answer: str, say: Callab
             _speaker(options.quiet)(answer)
             answer = ""
         say(line)
+
+
+def _in_words_of(options: RunOptions, say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say`, with settings in the words of who began the run."""
+    return lambda text: say(options.spell(text))
 
 
 def _nothing_taken_over(_: Prepared) -> int:
@@ -170,11 +179,11 @@ def refuse_unpayable(job: Job) -> list[str]:
         if job.limits.hedge and not free:
             raise UsageError(
                 f"{{limits.hedge}} asks some rows twice, and {endpoint.name} may bill each call. "
-                "Leave it out, or state that a call costs nothing: [price] input = 0, output = 0."
+                "Leave it out, or state that a call costs nothing: {price.input=0} {price.output=0}."
             )
         if price is None and asked:
             at = f" at {endpoint.name}" if len(job.endpoint) > 1 else ""
-            lines.append(f"price of {asked}{at}: unknown ({price_source}); the cost columns will be null")
+            lines.append(f"price of {asked}{at}: unknown ({price_source}){_UNPRICED}")
     return lines
 
 
@@ -187,7 +196,7 @@ def _say_unpriced(job: Job, models: Sequence[str], say: Callable[[str], None]) -
     ]
     if unknown:
         more = f" and {len(unknown) - 3:,} more" if len(unknown) > 3 else ""
-        say(f"price of {', '.join(unknown[:3])}{more}: unknown; the cost columns will be null")
+        say(f"price of {', '.join(unknown[:3])}{more}: unknown{_UNPRICED}")
 
 
 def _speaker(quiet: bool) -> Callable[[str], None]:

@@ -26,7 +26,6 @@ from batchlab.errors import (
     UsageError,
 )
 from batchlab.job import Job
-from batchlab.job.index import as_key, spelled
 from batchlab.looking.phrases import counted
 from batchlab.observe.facts import EndpointAddress, RunFacts
 from batchlab.observe.watchers import Watchers
@@ -84,7 +83,10 @@ class Invocation:
         self._doubled = 0  # rows that get the answer of another row
         self._copied = RunningTotals()  # those that have it
         self._history = History(prepared.store.path)
-        self._teller = Teller(prepared.store.path)
+        secrets = [one for endpoint in endpoints for one in endpoint.secrets]
+        self._teller = Teller(
+            prepared.store.path, "" if options.only is not None else options.command, secrets
+        )
         self._started = time.monotonic()
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
@@ -153,6 +155,7 @@ class Invocation:
 
     def message(self, text: str) -> None:
         """Says one line to the person who runs it."""
+        text = self._options.spell(text)
         if self._progress is not None:
             self._progress.message(text)
         self._watchers.heard(text)
@@ -277,7 +280,7 @@ class Invocation:
             elapsed_s=time.monotonic() - self._started,
             maybe_repaid=self._in_flight_before,
             stopped=stopped[0] if stopped else None,
-            message=spelled(stopped[1], as_key) if stopped else "",
+            message=stopped[1] if stopped else "",
             exit_code=code,
             insecure=tuple(endpoint.name for endpoint in work.job.endpoint if endpoint.insecure),
             limited=state.attempts.limited,

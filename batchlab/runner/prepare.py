@@ -25,7 +25,7 @@ from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
 from batchlab.job import Job, default_run_dir
-from batchlab.job.index import as_key, spelled
+from batchlab.job.index import in_braces
 from batchlab.looking.phrases import counted
 from batchlab.records import ChatRequest, Row
 from batchlab.remote.urls import is_url
@@ -172,9 +172,9 @@ def plan_or_refuse(
         if job.input.strict:
             raise UsageError("\n".join(lines))
         for line in lines:
-            say(spelled(line, as_key))
+            say(line)
         count = f"{plan.malformed_count:,}"
-        say(f"{count} malformed rows will be recorded as failed (bad_input); strict refuses to start")
+        say(f"{count} malformed rows will be recorded as failed (bad_input); {{input.strict}} refuses them")
     return planned
 
 
@@ -301,18 +301,18 @@ def _input_identity(job: Job) -> tuple[Any, ...]:
 
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(name, before, now) of the settings that differ."""
+    """(name, before, now) of the settings that differ, each named as messages do."""
     rows = []
     for name in sorted(before.keys() | now.keys()):
         old, new = before.get(name), now.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
             rows += [
-                (f"{name}.{key}", old.get(key), new.get(key))
+                (in_braces(f"{name}.{key}"), old.get(key), new.get(key))
                 for key in sorted(old.keys() | new.keys())
                 if old.get(key) != new.get(key)
             ]
         elif old != new:
-            rows.append((name, old, new))
+            rows.append((in_braces(name), old, new))
     return rows
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchlab.job.index import in_keys
+
 if TYPE_CHECKING:
     from batchlab.engines.observer import Taker
     from batchlab.runner.interrupt import Interrupt
@@ -22,7 +24,8 @@ class RunOptions:
         retry: which failed rows of sealed shards to ask again; None for none.
         progress: `auto`, `bar`, `plain`, `json` or `none`.
         quiet: say nothing but progress.
-        command: what to type to go on, said when the run stops early.
+        command: what to type to go on, said when the run stops early, and kept for who looks later.
+        spell: a message with each `{limits.max_cost}` in the words of who began the run.
         signals: handle SIGINT, SIGTERM and SIGHUP (main thread only).
         only: send these rows and no others; the run then stops with the reason `pilot`.
         on_start: called with the locked run directory before anything is sent.
@@ -38,6 +41,7 @@ class RunOptions:
     progress: str = "auto"
     quiet: bool = False
     command: str = ""
+    spell: Callable[[str], str] = in_keys
     signals: bool = False
     only: frozenset[int] | None = None
     on_start: Callable[[LockedRun], None] | None = None

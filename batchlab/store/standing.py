@@ -2,7 +2,8 @@
 loses no result.
 
 It has `at` and `began` (Unix seconds), the `pid` of who wrote it, `state` as `run_state.RunState` has it,
-`rates` as `progress.speed.Rates` has them, and `ended` once this invocation has: `stopped` (why, null when
+`rates` as `progress.speed.Rates` has them, the `command` that goes on with the run and the `folder` it was
+typed in, and `ended` once this invocation has: `stopped` (why, null when
 it finished), `message` and `exit_code`.
 """
 
@@ -12,7 +13,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,7 @@ class Standing:
         at, began: Unix seconds: of this, and when the invocation began.
         pid: of the process that said it.
         rates: what `progress.speed.Rates` says, by name.
+        command, folder: what was typed and where, to go on by; "" where no command began the run.
     """
 
     at: float
@@ -54,6 +55,8 @@ class Standing:
     state: RunState
     rates: Mapping[str, Any] = field(default_factory=dict)
     ended: Ended | None = None
+    command: str = ""
+    folder: str = ""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
@@ -66,6 +69,8 @@ class Standing:
             state=RunState.of(data["state"]),
             rates=dict(data["rates"]),
             ended=Ended(**ended) if ended is not None else None,
+            command=str(data.get("command", "")),
+            folder=str(data.get("folder", "")),
         )
 
 
@@ -85,8 +90,3 @@ def read_standing(run_dir: Path) -> Standing | None:
     with contextlib.suppress(OSError, LookupError, TypeError, ValueError, AttributeError):
         return Standing.of(json.loads(Layout(run_dir).standing.read_bytes()))
     return None
-
-
-def now(state: RunState, rates: Mapping[str, Any], *, began: float, ended: Ended | None = None) -> Standing:
-    """How a run of this process stands at this moment."""
-    return Standing(time.time(), began, os.getpid(), state, rates, ended)

@@ -65,6 +65,10 @@ class RunView:
         """pid of the process that works here now, None when there is none."""
         return lock_holder(self.path)
 
+    def other_host(self) -> str | None:
+        """Name of another machine that works on the run now; only at a URL can there be one."""
+        return None
+
     def is_left_locked(self) -> bool:
         """Whether who worked here last was killed, or lost its machine; asked while nobody does."""
         return is_left_locked(self.path)

@@ -176,7 +176,10 @@ def test_a_port_that_never_answers_is_given_up(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--engine", "local", "--processes", "2"), "--engine: local is one process, and processes = 2"),
+        (
+            ("--engine", "local", "--processes", "2"),
+            "--engine: local is one process, and --processes 2 is set",
+        ),
         (("--journal-flush", "0.01s"), "--journal-flush: must be at least 0.1 s"),
         (("--ray-address", "head:6379"), "--ray-address: is for the engine ray; pass --engine ray"),
         (

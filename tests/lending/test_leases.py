@@ -280,7 +280,7 @@ async def test_money_is_never_passed_nearly_all_used_and_the_end_said_once(seed)
 
     assert truth["most"] <= cap * (1 + 1e-9), truth
     assert truth["usd"] >= cap - worst / 1e6 * 1.01, truth  # less is left than one request may use
-    assert "of max_cost 0.02 is used" in ended[0]
+    assert "of {limits.max_cost=0.02} is used" in ended[0]
 
 
 def test_in_an_outage_one_worker_probes_and_the_others_wait_longer():

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -307,3 +308,20 @@ def test_retry_takes_a_job_file(home, simulator, here, rows_file, tmp_path):
     assert here("run", "job.toml", "--progress", "none").code == 1
     assert here("retry", "job.toml", "--progress", "none").code == 0
     assert CANARY not in here("show", "job.toml").out
+
+
+def test_a_card_has_weights_and_red_only_which_are_read_on_white_too():
+    from batchlab.cli.showing import _coloured
+
+    for what in ("head", "bad", "label"):
+        codes = set(re.findall(r"\x1b\[(\d+)m", _coloured("text", what)))
+        assert codes <= {"0", "1", "2", "31"}, what
+
+
+def test_what_was_never_sent_has_no_unknown_cost(here, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{broken\n')
+    here("run", "rows.jsonl", "-m", "m", "-p", "{text}", "--base-url", "simulator", "-q")
+
+    heads = [line for line in here("show", "rows").out.splitlines() if line.startswith("row")]
+    assert "cost ?" in heads[0]
+    assert heads[1] == "row 1 · failed"

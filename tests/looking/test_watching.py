@@ -152,7 +152,7 @@ def test_on_a_terminal_the_lines_are_written_over(running, tmp_path):
     ("words", "said"),
     [
         (["runs/row"], "Did you mean runs/rows?"),
-        (["rows"], "Did you mean runs/rows?"),
+        (["row"], "Did you mean runs/rows?"),
         (["runs"], "It holds runs: batchlab ls runs lists them."),
         (["x"], "batchlab ls lists them"),
     ],

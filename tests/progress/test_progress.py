@@ -117,7 +117,8 @@ def test_the_bar_fits_the_terminal(columns):
 
     assert all(len(line) < columns for line in out.getvalue().replace("\n", "\r").split("\r"))
     assert " 10%" in out.getvalue()
-    assert "$0.50" in out.getvalue()
+    assert "10/100" in out.getvalue()
+    assert columns < 40 or "$0.50" in out.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -133,13 +134,13 @@ def test_the_bar_fits_the_terminal(columns):
         ),
         (95, "10/100 · 10 ok, 1 failed, 2 retried · 5 at once, slowed by the provider · 0:45 left · $0.5000"),
         (60, "10/100 · 1 failed · slowed · 0:45 left · $0.50"),
-        (35, "1 failed · 0:45 left · $0.50"),
-        (20, "1 failed · $0.50"),
-        (10, "1 failed"),
-        (1, "1 failed"),
+        (35, "10/100 · 1 failed · $0.50"),
+        (20, "10/100 · 1 failed"),
+        (10, "10/100"),
+        (1, "10/100"),
     ],
 )
-def test_where_there_is_little_room_failures_cost_and_the_end_stay(room, line):
+def test_where_there_is_little_room_the_count_stays_then_failures_cost_and_the_end(room, line):
     fields = line_fields(
         state(totals={"failed": 1}, attempts=Attempts(retried=2), why="slowed by the provider (429)"),
         Rates(2.0, 100.0, 45.0),
@@ -185,8 +186,8 @@ def test_in_an_outage_no_end_is_foretold_and_the_line_says_who_is_waited_for():
     assert "last error: 503 the model is overloaded, ****" in line
     assert "at once" not in line
     fields = line_fields(outage(7.0, added=Totals(rows=10, ok=8, failed=2, cost_usd=0.5)), during[-1])
-    assert line_within(fields, 40) == "2 failed · waiting, 7 s so far · $0.50"
-    assert line_within(fields, 32) == "2 failed · waiting, 7 s so far"
+    assert line_within(fields, 49) == "10/100 · 2 failed · waiting, 7 s so far · $0.50"
+    assert line_within(fields, 40) == "10/100 · 2 failed · waiting, 7 s so far"
     assert "left" not in line
 
 
@@ -201,7 +202,33 @@ def test_a_long_pause_that_was_asked_for_foretells_no_end_and_a_short_one_does()
 def test_answers_that_are_not_ok_are_counted_by_name_where_there_is_little_room_too():
     fields = line_fields(state(totals={"ok": 7, "truncated": 2, "empty": 1}), Rates(1.0, 9.0, 90.0))
 
-    assert line_within(fields, 42) == "2 truncated, 1 empty · 1:30 left · $0.50"
+    assert line_within(fields, 52) == "10/100 · 2 truncated, 1 empty · 1:30 left · $0.50"
+    assert line_within(fields, 42) == "10/100 · 2 truncated, 1 empty · $0.50"
+
+
+def test_the_first_line_says_only_what_is_known():
+    nothing = RunState(rows=100, window=4)
+
+    assert bar_fields(nothing, Rates(0.0, 0.0, None)) == ["0/100", "4 at once"]
+    assert bar_fields(RunState(rows=100), Rates(0.0, 0.0, None)) == ["0/100"]
+    paid = RunState(rows=100, added=Totals(cost_wasted_usd=0.25), window=4)
+    assert "$0.2500" in bar_fields(paid, Rates(0.0, 0.0, None)), "what was paid is said before a row is done"
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80])
+def test_the_bar_keeps_the_count_however_narrow_the_terminal_is(columns):
+    out = io.StringIO()
+    with open_progress("bar", 100, out) as progress:
+        progress._columns = lambda: columns
+        progress.update(
+            state(
+                totals={"failed": 1, "truncated": 4},
+                why="waiting 12 s as asked by the provider (429)",
+                elapsed_s=1.0,
+            )
+        )
+
+    assert "10/100" in out.getvalue()
 
 
 def test_json_says_the_last_error_without_a_key():

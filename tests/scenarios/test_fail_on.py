@@ -56,7 +56,7 @@ def test_the_exit_code_says_what_was_asked_of_it_also_when_nothing_is_left_to_do
     again = ran(kind, *words)
 
     assert (first.code, again.code) == (code, code), first.err
-    named = "exit code 1: fail_on names 1 " + kind
+    named = "exit code 1: --fail-on names 1 " + kind
     assert (named in first.err) == (named in again.err) == (code == 1 and kind != "failed")
 
 

@@ -167,5 +167,5 @@ def test_a_proxy_that_is_set_and_not_used_is_told_of(here, monkeypatch, tmp_path
     done = here("run", "rows.jsonl", "-m", "m", "--base-url", url, "--api-key-env", "SIMULATOR_KEY", "--max-outage",
                 "1s", "--max-attempts", "1", "--progress", "none", *words)  # fmt: skip
 
-    assert ("and is not used; with trust_env" in done.err) == said
+    assert ("and is not used; with --trust-env" in done.err) == said
     assert "hush" not in done.err

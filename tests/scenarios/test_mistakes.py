@@ -9,11 +9,15 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from batchlab.job.index import COLUMNS, FRESH, all_settings
+from batchlab.job.request import PARAMETERS
 
 ROWS = [{"id": n, "text": f"text {n}", "q": f"What is {n}+1?"} for n in range(6)]
 JSONL = "".join(json.dumps(row) + "\n" for row in ROWS)
@@ -128,6 +132,22 @@ MISTAKES = [
     Mistake("status", "no run under runs/"),
     Mistake("status runs/x", "not a run directory"),
     Mistake("status runs", "holds runs", first=(SIM + TEXT,)),
+    ok("status a", "runs/a: finished", first=(SIM + TEXT,)),
+    ok("show", "runs/a, the newest run", first=(SIM + TEXT,)),
+    ok("show 3", "row 3", first=(SIM + TEXT,)),
+    ok("cost", "batchlab cost runs/a --price M=IN,OUT", first=(SIM + TEXT,)),
+    ok("cost a --price M=1,2", "what_if_usd", first=(SIM + TEXT,)),
+    ok("verify a", "verified", first=(SIM + TEXT,)),
+    ok("export a -o -", "completion", first=(SIM + TEXT,)),
+    Mistake("show 4", "no run under runs/"),
+    Mistake("cost --by status", "no run under runs/"),
+    Mistake("retry", "Missing argument 'RUN'", first=(SIM + TEXT,)),
+    Mistake("export -o x.csv", "Missing argument 'RUN'", first=(SIM + TEXT,)),
+    ok(
+        SIM + TEXT + " --price-in 1 --price-out 2",
+        "to try one: batchlab cost runs/a --price",
+        first=(SIM + TEXT,),
+    ),
     Mistake("status runs/aa", "runs/a?", first=(SIM + TEXT,)),
     Mistake("report runs", "not a run directory", first=(SIM + TEXT,)),
     Mistake("verify", "Missing argument 'RUN'"),
@@ -286,6 +306,15 @@ def named(mistake: Mistake) -> str:
     return mistake.typed.replace(" --progress none", "")[:110]
 
 
+def raw_settings(said: str) -> list[str]:
+    """Settings in a text as messages name them, `{limits.rpm}`, or as a job file does, `limits.rpm`."""
+    dotted = {setting.dotted for setting in (*all_settings(), *PARAMETERS, FRESH, COLUMNS)}
+    braced = re.findall(r"\{[a-z]+\.[a-z_]+(?:=[^{}]*)?\}", said)
+    return [one for one in braced if "row." not in one and "text." not in one] + [
+        one for one in re.findall(r"(?<![\w./])[a-z]+\.[a-z_]+(?![\w/])", said) if one in dotted
+    ]
+
+
 def contents(folder: Path) -> dict[str, str]:
     """Every file that a person has there, by what is in it."""
     return {
@@ -314,6 +343,7 @@ def test_a_mistake_is_told_and_costs_nothing(batchlab, simulator, mistake):
     assert done.code == mistake.code, said
     assert " ".join(mistake.said.replace("{home}", str(home)).split()) in said
     assert mistake.sent in (None, server.ledger()["requests"])
+    assert ".toml" in mistake.typed or not raw_settings(said), "a person on the command line is told flags"
     assert KEY not in said.replace(f"--api-key {KEY}", "")
     after = contents(home)
     assert {name: after.get(name) for name in before if "runs/" not in name} == {

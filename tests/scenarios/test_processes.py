@@ -159,7 +159,7 @@ def test_p7_a_cap_is_never_passed_and_nearly_all_used(batchlab, simulator, rows_
     assert billed <= 0.04
     assert billed >= 0.99 * 0.04, billed
     assert done.err.count("why: ") == 1
-    assert "of max_cost 0.04 is used" in done.err
+    assert "of --max-cost 0.04 is used" in done.err
     assert final_rows(tmp_path / "runs/rows") == ledger["billed"] == ledger["distinct"]
 
 

@@ -189,7 +189,10 @@ PARTLY = [
         Totals(rows=3, ok=2, failed=1, cost_usd=0.5, cost_wasted_usd=0.25, waste_without_cost=1),
         "$0.5 + $0.25 not kept and unknown cost not kept of 1 row",
     ),
-    (Totals(rows=2, ok=2, rows_without_cost=2), "? (no price for this model; set [price] input and output)"),
+    (
+        Totals(rows=2, ok=2, rows_without_cost=2),
+        '? (no price was known; to try one: batchlab cost runs/x --price "*=IN,OUT")',
+    ),
     (Totals(rows=2, ok=2, rows_without_cost=2, rows_without_usage=2), "? (no row reported its usage)"),
     (Totals(), "$0"),
     (Totals(rows=2, ok=2, reused=2), "$0"),
@@ -198,7 +201,7 @@ PARTLY = [
 
 @pytest.mark.parametrize(("totals", "said"), PARTLY)
 def test_what_is_known_in_part_is_said_with_what_is_not(totals, said):
-    assert cost_text(totals) == said
+    assert cost_text(totals, "runs/x") == said
 
 
 def test_a_partly_known_cost_is_no_forecast_and_says_so_while_the_run_goes_on():

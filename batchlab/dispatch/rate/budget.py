@@ -24,6 +24,14 @@ NO_PRICE = (
 )
 
 
+def used_up(option: str, spent: float, cap: float | None, need: float) -> str:
+    """What to say when what is left of a cap, the setting `option`, does not cover the next request."""
+    return (
+        f"{spent:g} of {{{option}={cap or 0.0:g}}} is used, and the next request may use {need:g}. "
+        f"Go on with a higher {{{option}}}."
+    )
+
+
 class _Meter:
     """What is spent and reserved of one thing, and its cap (None: it is only counted)."""
 
@@ -55,8 +63,8 @@ class Budget:
         spent: Money = NOTHING,
         on_short: Callable[[], None] | None = None,
     ) -> None:
-        self._usd = _Meter("max_cost", caps.usd, spent.usd)
-        self._tokens = _Meter("max_tokens_total", caps.tokens, spent.tokens)
+        self._usd = _Meter("limits.max_cost", caps.usd, spent.usd)
+        self._tokens = _Meter("limits.max_tokens_total", caps.tokens, spent.tokens)
         self._capped = caps != (None, None)
         self._on_short = on_short
         self._waiting: list[Reservation] = []
@@ -203,8 +211,7 @@ class Budget:
                     meter, need = short
                     raise RunStopped(
                         StopReason.BUDGET,
-                        f"{meter.spent:g} of {meter.option} {meter.cap:g} is used, and the next request may "
-                        f"use {need:g}. Go on with a higher {meter.option}.",
+                        used_up(meter.option, meter.spent, meter.cap, need),
                     )
                 self._changed.clear()
                 await self._changed.wait()

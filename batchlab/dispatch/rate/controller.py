@@ -111,8 +111,8 @@ class RateController:
         if wait > 0:
             asked = self._reason.removesuffix(_ASKED)
             if asked != self._reason:
-                return f"waiting {wait:.0f} s as asked by the provider ({asked})"
-            return f"waiting {wait:.0f} s, slowed by the provider{reason}"
+                return f"waiting {max(1, wait):.0f} s as asked by the provider ({asked})"
+            return f"waiting {max(1, wait):.0f} s, slowed by the provider{reason}"
         return f"slowed by the provider{reason}" if now < self._window.ceiling.until else ""
 
     def silent_s(self, now: float) -> float:

@@ -75,7 +75,7 @@ class Failover:
             return
         if lane.controller.silent_s(time.monotonic()) > self._limits.max_outage_s:
             hours = self._limits.max_outage_s / 3_600
-            message = f"no answer for {hours:g} h (max_outage): {outcome.message}"
+            message = f"no answer for {hours:g} h ({{limits.max_outage}}): {outcome.message}"
             if not self._lanes.others_than(lane):
                 self.take_out(lane, _outage(_with_address(message, lane), outcome))
 
@@ -90,7 +90,7 @@ class Failover:
         back = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(time.time() + wait_s, MAX_TIME)))
         if outcome.error_class in {"auth", "quota"}:
             return replace(outcome, message=f"{outcome.message.rstrip('.')}. Come back at {back}.")
-        message = f"the endpoint asks for a pause longer than max_pause ({outcome.message})."
+        message = f"the endpoint asks for a pause longer than {{limits.max_pause}} ({outcome.message})."
         return _outage(f"{message} Come back at {back}.", outcome)
 
 

@@ -50,7 +50,7 @@ def report_data(run: RunView, wanted: Sequence[str] = ()) -> ReportData:
     views = _views(run, job, rows, chosen)
     return ReportData(
         title=run.path.name,
-        facts=_facts(rows, totals, plan),
+        facts=_facts(rows, totals, plan, run.place),
         rows=_numbers(rows),
         history=pd.DataFrame(history_lines(run.path)),
         missing=_missing(totals, plan.rows, run),
@@ -91,7 +91,7 @@ def _seconds(values: pd.Series) -> pd.Series:
     return (at - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
 
 
-def _facts(rows: pd.DataFrame, totals: Totals, plan: InputPlan) -> list[tuple[str, str]]:
+def _facts(rows: pd.DataFrame, totals: Totals, plan: InputPlan, run: str) -> list[tuple[str, str]]:
     planned = plan.rows
     facts = [("rows", f"{planned:,}"), ("answered", f"{totals.answered:,}")]
     facts += [("failed", f"{totals.failed:,}")] if totals.failed else []
@@ -101,7 +101,7 @@ def _facts(rows: pd.DataFrame, totals: Totals, plan: InputPlan) -> list[tuple[st
         for name in ("truncated", "filtered", "invalid", "empty")
         if (count := getattr(totals, name))
     ]
-    facts.append(("cost", cost_text(totals)))
+    facts.append(("cost", cost_text(totals, run)))
     if totals.cut_off:
         facts.append(("cut off by a crash", counted(totals.cut_off, "request")))
     facts.append(("prompt tokens", f"{totals.prompt_tokens:,}"))

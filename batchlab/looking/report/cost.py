@@ -256,4 +256,6 @@ def _known(usd: float | None) -> float:
 
 
 def _sum(values: pd.Series) -> float:
+    if not len(values):
+        return 0.0  # of no rows at all
     return float(values.sum()) if values.notna().any() else float("nan")

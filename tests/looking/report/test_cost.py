@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from batchlab.costs.price import Price
 from batchlab.looking.report.cost import cost_table, prepared
 from batchlab.looking.report.text import table_text
+from batchlab.progress.terminal import width
 
 PRICE = Price(1.0, 4.0, 0.5)
 
@@ -85,3 +88,24 @@ def test_a_foreign_table_without_states_or_attempts_has_books_too():
 
     assert found["prompt_tokens"].iloc[-1] == 11
     assert np.isnan(found["requests"].iloc[-1])
+
+
+@pytest.mark.parametrize("room", [60, 80, 120])
+@pytest.mark.parametrize("by", [(), ("model",), ("model", "status")])
+def test_a_table_fits_the_terminal_and_keeps_every_figure(room, by):
+    long_names = rows(model=["Qwen/Qwen2.5-VL-72B-Instruct-together-and-more-still", "日本語" * 20, None])
+    found = table(long_names, by, what_if={"*": Price(1_234.0, 5_678.0)})
+    whole, fitted = table_text(found), table_text(found, room=room, keys=len(by))
+
+    assert max(map(width, fitted)) <= room
+    figures = re.compile(r"[\d,]+\.\d{6}|\?")
+    assert sorted(figures.findall("\n".join(fitted))) == sorted(figures.findall("\n".join(whole)))
+    names = {name for line in whole[:1] for name in line.split()}
+    assert names == {name for name in re.findall(r"[a-z_]+", "\n".join(fitted)) if name in names}
+
+
+def test_one_row_that_is_too_wide_is_a_list():
+    lines = table_text(table(rows()), room=60)
+
+    assert lines[0].split() == ["rows", "3"]
+    assert max(map(len, lines)) < 40
