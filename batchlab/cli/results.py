@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from batchlab.cli.completion import run_dirs, statuses
+from batchlab.counts import counted
 from batchlab.errors import EXIT_OK
 from batchlab.job import FORMATS
 from batchlab.job.index import by_key
@@ -106,12 +107,12 @@ def export(
     except BrokenPipeError:  # whoever reads it has seen enough
         return EXIT_OK
     if output != "-":
-        said = f"{written.rows} rows written to {output}{_errors_text(written.failed, errors)}"
+        said = f"{counted(written.rows, 'row')} written to {output}{_errors_text(written.failed, errors)}"
         click.echo(said, err=True)
     for line in changed_in_output(run_dir, output, quoted=written.quoted, nulled=written.nulled):
         click.echo(line, err=True)
     if written.left_out:
-        click.echo(f"{written.left_out} pending rows are left out: they have no result yet", err=True)
+        click.echo(f"left out: {counted(written.left_out, 'pending row')} without a result yet", err=True)
     return EXIT_OK
 
 

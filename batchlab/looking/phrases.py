@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from batchlab.counts import counted
 from batchlab.totals import OTHERS, Totals, WordCounts
 
 UNKNOWN = "?"  # never 0 for what nobody knows
@@ -74,11 +75,6 @@ def changed_in_output(run_dir: str, output: str, *, quoted: int, nulled: int) ->
             ".parquet file has them"
         )
     return lines
-
-
-def counted(count: int, word: str) -> str:
-    """`1 row`, `2,000 rows`."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def money(usd: float | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from batchlab.counts import counted
 from batchlab.finite import strict_json
 from batchlab.looking.opening import open_run
 from batchlab.looking.phrases import cost_text, notes, tokens_text
@@ -179,6 +180,7 @@ def _worker_lines(roll: dict[str, Any]) -> list[str]:
         lines.append(
             f"worker {worker['name']} ({worker['place']}): shards {numbers}; "
             f"lease of {worker['permits']:,} in flight"
-            f"{rate}; {worker['in_flight']:,} in flight, {worker['saved']:,} rows saved; heard {heard}"
+            f"{rate}; {worker['in_flight']:,} in flight, {counted(worker['saved'], 'row')} saved; "
+            f"heard {heard}"
         )
     return lines

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from batchlab.costs.price import asked_tier
+from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.transport import Answer
 from batchlab.engines.endpoint import Endpoint, transport_to
@@ -100,7 +101,7 @@ def _facts(answer: Answer) -> str:
     )
     if answer.reply.vectors:
         size = len(vector_bytes(answer.reply.vectors[0])) // ITEM_BYTES
-        tokens = f"{size:,} dimensions; {tokens}"
+        tokens = f"{counted(size, 'dimension')}; {tokens}"
     first = f"; first token after {answer.ttft_ms / 1000:.2f} s" if answer.ttft_ms is not None else ""
     return f"{tokens}; served by {answer.reply.model or 'an unnamed model'}{first}"
 

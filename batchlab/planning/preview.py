@@ -15,6 +15,7 @@ from batchlab.costs.estimate import Estimate, estimate
 from batchlab.costs.price import asked_tier
 from batchlab.costs.pricing import PriceBook, price_book
 from batchlab.costs.tokens import Tokenizer
+from batchlab.counts import agreeing, counted
 from batchlab.errors import InputError
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.sources.batch_lines import asked_texts, media_count
@@ -80,16 +81,16 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
     problems = problem_lines(planned.problems, planned.problem_count)
     malformed = [InputError(source.path, text, row=row) for row, text in plan.malformed]
     problems += problem_lines(malformed, plan.malformed_count)
-    lines = [f"input: {source.path}: {plan.rows:,} rows, columns {', '.join(plan.columns)}"]
+    lines = [f"input: {source.path}: {counted(plan.rows, 'row')}, columns {', '.join(plan.columns)}"]
     done = _done_rows(job, planned)
     if done:
-        lines.append(f"run {job.output.run_dir}: {done:,} rows have a final result already")
+        have = f"{counted(done, 'row')} {agreeing(done, 'has', 'have')}"
+        lines.append(f"run {job.output.run_dir}: {have} a final result already")
     lines += planned.notes
     doubled = planned.repeated
     if doubled and not job.output.dedupe:
-        lines.append(
-            f"duplicates: {doubled:,} rows ask exactly what an earlier row asks; each is sent and paid"
-        )
+        ask = f"{counted(doubled, 'row')} {agreeing(doubled, 'asks', 'ask')}"
+        lines.append(f"duplicates: {ask} exactly what an earlier row asks; each is sent and paid")
     if problems:
         count = planned.problem_count + plan.malformed_count
         lines.append(
@@ -154,8 +155,9 @@ def _savings(job: Job, planned: Planned, source: Source) -> list[Saved]:
 def _saved_line(saved: Saved, worth: Estimate) -> str:
     low, high = worth.completion_tokens
     cost = f", ${worth.cost_usd[0]:,.4f} to ${worth.cost_usd[1]:,.4f}" if worth.cost_usd is not None else ""
+    need = f"{counted(saved.rows, 'row')} {agreeing(saved.rows, 'needs', 'need')}"
     return (
-        f"{saved.why}: {saved.rows:,} rows need no request, which saves about "
+        f"{saved.why}: {need} no request, which saves about "
         f"{worth.prompt_tokens:,} prompt and {low:,} to {high:,} completion tokens{cost}"
     )
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 from batchlab.costs.price import HOUR_S
 from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.counts import counted
 from batchlab.dispatch.longer import with_max_tokens
 from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.engines.work import Work
 from batchlab.inputs.requests import RowProblem
-from batchlab.looking.phrases import counted, money
+from batchlab.looking.phrases import money
 from batchlab.records import ChatRequest, Completion, Result, is_wanting
 from batchlab.store.asking import AskAgain
 from batchlab.store.locked import LockedRun

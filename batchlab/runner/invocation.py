@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from batchlab.counts import counted
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.endpoint import Endpoint
 from batchlab.engines.local import LocalEngine
@@ -25,7 +26,6 @@ from batchlab.errors import (
 )
 from batchlab.job import Job
 from batchlab.job.index import as_key, spelled
-from batchlab.looking.phrases import counted
 from batchlab.observe.facts import EndpointAddress, RunFacts
 from batchlab.observe.watchers import Watchers
 from batchlab.progress import Progress
@@ -247,7 +247,9 @@ class Invocation:
         elif stopped is None:
             code = code_of(totals, fail_on)
             if totals.rows < work.plan.rows:
-                raise BatchlabError(f"{work.plan.rows - totals.rows} rows have no result; please report this")
+                raise BatchlabError(
+                    f"without a result: {counted(work.plan.rows - totals.rows, 'row')}; please report this"
+                )
         else:
             code = interrupted_code if stopped[0] == StopReason.INTERRUPTED else EXIT_STOPPED
         return RunSummary(

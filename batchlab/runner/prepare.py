@@ -18,6 +18,7 @@ from typing import Any
 
 from batchlab.arrow import pa
 from batchlab.costs.pricing import price_book
+from batchlab.counts import counted
 from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.engines.sizing import merged, planned_shard_rows
 from batchlab.errors import InputError, UsageError
@@ -26,7 +27,6 @@ from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
 from batchlab.job import Job, default_run_dir
 from batchlab.job.index import as_key, spelled
-from batchlab.looking.phrases import counted
 from batchlab.records import ChatRequest, Row
 from batchlab.remote.urls import is_url
 from batchlab.runner.losses import settle_losses
@@ -325,7 +325,7 @@ def _settings_refusal(store: LockedRun, changed: list[tuple[str, Any, Any]], pla
     ]
     lines += [f"  {name}: {_shown(old)} -> {_shown(new)}" for name, old, new in changed]
     lines.append(
-        f"  {totals.answered:,} of {plan.rows:,} rows are answered "
+        f"  {totals.answered:,} of {counted(plan.rows, 'row')} are answered "
         f"({totals.prompt_tokens + totals.completion_tokens:,} tokens{spent}); "
         "asking again may cost as much for each."
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from batchlab.counts import counted
 from batchlab.inputs.sources.batch_lines import BODY, is_batch_line
 from batchlab.inputs.sources.column_types import ColumnTypes, Kind, kind_of_key
 from batchlab.inputs.sources.files import DataFile
@@ -183,7 +184,7 @@ class JsonPass(Pass):
         """What is worth telling of the pass."""
         if not self._replaced:
             return []
-        where = f"{self._replaced:,} rows (the first: {self._first_replaced})"
+        where = f"{counted(self._replaced, 'row')} (the first: {self._first_replaced})"
         return [f"{shown_as}: half surrogate pairs, which are no text, were replaced by U+FFFD in {where}"]
 
     def _reread(self, line: bytes, number: int) -> tuple[dict[str, Any], str | None]:

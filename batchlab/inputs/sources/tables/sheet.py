@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from batchlab.counts import counted
 from batchlab.errors import InputError
 from batchlab.inputs.sources.column_types import ColumnTypes, json_text
 from batchlab.inputs.sources.files import DataFile
@@ -85,8 +86,8 @@ class SheetSource(RecordSource):
                 scan.row(values, None, number, {"row": scan.rows})
                 if on_progress is not None and scan.rows % REPORT_EVERY == 0:
                     on_progress(scan.rows, None)
-        left_out = f"{self.path}: {unnamed:,} rows have cells in columns without a name, which are left out"
-        wrong = f"{self.path}: {errors:,} rows have cells that hold an error of Excel's, such as #N/A"
+        left_out = f"{self.path}: cells in columns without a name are left out ({counted(unnamed, 'row')})"
+        wrong = f"{self.path}: cells hold an error of Excel's, such as #N/A ({counted(errors, 'row')})"
         self._tell([left_out if unnamed else None, wrong if errors else None])
         return scan.builder.plan(
             scan.rows, types.kinds(), digest.hexdigest(), [one.file for one in self._files]

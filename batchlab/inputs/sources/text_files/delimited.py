@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeAlias
 
+from batchlab.counts import agreeing, counted
 from batchlab.errors import InputError
 from batchlab.inputs.sources.column_types import Kind, kind_of_key
 from batchlab.inputs.sources.files import DataFile
@@ -109,8 +110,8 @@ def _stray(shown_as: str, first: int, last: int, why: str) -> InputError:
     """A quote that opens a cell which takes many lines for its own."""
     return InputError(
         shown_as,
-        f"lines {first} to {last} would be one row of {last - first + 1:,} lines, because of a quote that "
-        f"opens in line {first}: they {why}",
+        f"lines {first} to {last} would be one row of {counted(last - first + 1, 'line')}, because of a quote "
+        f"that opens in line {first}: they {why}",
         f'Close the quote, or write it twice (""); {NO_QUOTES}.',
         row=first,
     )
@@ -317,7 +318,7 @@ class DelimitedSource(RecordSource):
         if width > 1 and len(inner) >= MANY_LINES:
             alike = sum(line.count(delimiter) == width - 1 for line in inner)
             if alike >= 0.8 * len(inner):
-                raise _stray(lines.shown_as, first, last, f"look like rows of {width} cells each")
+                raise _stray(lines.shown_as, first, last, f"look like rows of {counted(width, 'cell')} each")
         return None
 
     def _header(self, number: int, records: Iterator[_Record]) -> tuple[str, ...]:
@@ -356,9 +357,9 @@ class _Tally:
         if not self.records:
             return []
         first, last = self.longest
-        several = "1 row has" if self.records == 1 else f"{self.records:,} rows have"
-        longest = f"(the longest: lines {first} to {last})"
-        return [f"{shown_as}: {self.lines:,} lines are {rows:,} rows: {several} several lines {longest}"]
+        lines = f"{counted(self.lines, 'line')} {agreeing(self.lines, 'is', 'are')} {counted(rows, 'row')}"
+        several = f"{counted(self.records, 'row')} {agreeing(self.records, 'has', 'have')} several lines"
+        return [f"{shown_as}: {lines}: {several} (the longest: lines {first} to {last})"]
 
 
 def _checked_cells(records: Iterator[_Record], names: Sequence[str], spare: int) -> Iterator[_Record]:
@@ -370,7 +371,7 @@ def _checked_cells(records: Iterator[_Record], names: Sequence[str], spare: int)
             if width < len(cells) <= width + spare and not any(cells[width:]):
                 record = offset, number, cells[:width], None
             else:
-                record = offset, number, cells, f"{len(cells)} cells, but the header has {width}"
+                record = offset, number, cells, f"{counted(len(cells), 'cell')}, but the header has {width}"
         elif cells and cells[0][:1] == "\ufeff" and [cells[0][1:], *cells[1:]] == [*names]:
             record = offset, number, cells, "the header again: two files were put one after the other"
         yield record
