@@ -119,7 +119,11 @@ def run(
     from batchlab.runner.run_options import RunOptions
 
     options = RunOptions(
-        fresh=fresh, progress=progress, quiet=quiet is not False, command="batchlab.run(...)"
+        fresh=fresh,
+        progress=progress,
+        quiet=quiet is not False,
+        command="batchlab.run(...)",
+        spell=in_keywords,
     )
     return _waited_for(described, options)
 
@@ -128,7 +132,7 @@ def _options(progress: str, *, fresh: bool, quiet: bool) -> RunOptions:
     """How a run whose results are handed over is run: it has no closing lines."""
     from batchlab.runner.run_options import RunOptions
 
-    return RunOptions(fresh=fresh, progress=progress, quiet=quiet, closing_lines=False)
+    return RunOptions(fresh=fresh, progress=progress, quiet=quiet, closing_lines=False, spell=in_keywords)
 
 
 def _run_rows(rows: Any, options: RunOptions, keywords: Mapping[str, Any]) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def run_stopped(summary: RunSummary) -> RunStopped:
     assert summary.stopped is not None
     return RunStopped(
         summary.stopped,
-        f"{summary.message.rstrip('.')}. {summary.totals.rows:,} of {counted(summary.input_rows, 'row')} have "
-        f"a result: batchlab.load({summary.run_dir!r}). The same call goes on.",
+        f"{summary.message.rstrip('.')}. {summary.totals.rows:,} of {counted(summary.input_rows, 'row')} "
+        f"have a result: batchlab.load({summary.run_dir!r}). The same call goes on.",
         summary,
     )

@@ -8,6 +8,7 @@ import click
 
 from batchlab.cli.completion import preset_names
 from batchlab.cli.options import CheckCommand, job_of, job_options
+from batchlab.cli.spelling import in_flags
 from batchlab.errors import EXIT_OK, UsageError
 
 
@@ -68,7 +69,7 @@ def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
     job = job_of(job_file, options, extra=None if job_file or options["input__path"] else {"input.path": "-"})
     report = check_endpoint(job)
     for line in report.lines:
-        click.echo(line)
+        click.echo(in_flags(line))
     return report.exit_code
 
 

@@ -152,6 +152,11 @@ def as_key(setting: Setting, value: str) -> str:
     return f"{setting.dotted} = {value}" if value else setting.dotted
 
 
+def in_keys(text: str) -> str:
+    """A text that is kept, with each setting as its key in a job file."""
+    return spelled(text, as_key)
+
+
 def _referred(dotted: str) -> Setting | None:
     section, _, key = dotted.partition(".")
     if section in SECTIONS and key in by_key(section):

@@ -11,7 +11,7 @@ from batchlab.errors import EXIT_STOPPED, UsageError
 from batchlab.inputs.requests import request_mode
 from batchlab.inputs.sources.opening import InputPlan, Source
 from batchlab.job import Job, output_format
-from batchlab.job.index import as_key, spelled
+from batchlab.job.index import in_keys
 from batchlab.looking import own_files
 from batchlab.looking.conditions import checked_statuses
 from batchlab.looking.export import STANDARD_OUTPUT, Exported, Target, export_tables
@@ -106,7 +106,7 @@ def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) ->
         if summary.stopped is not None:
             return summary
         return dataclasses.replace(
-            summary, stopped=StopReason.OUTPUT, message=spelled(str(error), as_key), exit_code=EXIT_STOPPED
+            summary, stopped=StopReason.OUTPUT, message=in_keys(str(error)), exit_code=EXIT_STOPPED
         )
     own_files.note(run.path, (output.file, output.errors))
     return dataclasses.replace(

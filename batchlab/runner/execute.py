@@ -54,7 +54,7 @@ def execute(job: Job, options: RunOptions = DEFAULT) -> RunSummary:
 
 
 def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
-    say = watchers.message  # shown, and logged
+    say = _spelling(watchers.message, options.spell)  # shown, and logged
     _check_before(job, say)
     taken_over: Callable[[Prepared], int] = _nothing_taken_over
     if job.output.reuse:
@@ -77,8 +77,9 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
             if not job.request.model:
                 _say_unpriced(job, prepared.plan.models, say)
             run = Invocation(job, endpoints, prepared, watchers, options, reused=reused)
+            opening = run.opening_lines()
             watchers.started(run.facts())
-            for line in run.opening_lines():
+            for line in opening:
                 say(line)
             with (
                 open_progress(options.progress, prepared.plan.rows, sys.stderr) as shown,
@@ -110,6 +111,11 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
         for line in compared:
             say(line)
     return summary
+
+
+def _spelling(say: Callable[[str], None], spell: Callable[[str], str]) -> Callable[[str], None]:
+    """Says lines with the settings that they name called as whoever reads them would."""
+    return lambda line: say(spell(line))
 
 
 def _max_tokens(job: Job, options: RunOptions) -> int | None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchlab.job.index import in_keys
+
 if TYPE_CHECKING:
     from batchlab.engines.observer import Taker
     from batchlab.runner.interrupt import Interrupt
@@ -29,6 +31,7 @@ class RunOptions:
         interrupt: ends the run from another thread.
         taker: gets each result as it arrives, and may hold the run back.
         closing_lines: whether the summary is said at the end.
+        spell: how lines that are said call the settings they name, for who started the run.
     """
 
     fresh: bool = False
@@ -42,6 +45,7 @@ class RunOptions:
     interrupt: Interrupt | None = None
     taker: Taker | None = None
     closing_lines: bool = True
+    spell: Callable[[str], str] = in_keys
 
 
 DEFAULT = RunOptions()

@@ -84,12 +84,15 @@ def test_another_encoding_is_named_by_the_job(tmp_path):
 def test_a_byte_that_is_no_utf8_fails_its_row_and_names_the_way_out(tmp_path):
     (tmp_path / "x.csv").write_bytes(b"id,prompt\n1,a\n2,caf\xe9\n3,b\n")
 
-    plan, table, _, _ = read(tmp_path / "x.csv")
+    plan, table, _, source = read(tmp_path / "x.csv")
 
     assert table["prompt"].to_pylist() == ["a", None, "b"]
-    assert plan.malformed[0][0] == 3
-    assert "byte 6 (0xe9) of line 3" in plan.malformed[0][1]
-    assert "{input.encoding=windows-1252}" in plan.malformed[0][1]
+    assert plan.malformed == ((3, "byte 6 (0xe9) of line 3 is not UTF-8 text"),)
+    assert source.notes == [
+        f"{tmp_path}/x.csv:3: 1 of 3 rows is not UTF-8 text. If the file is in another encoding, pass "
+        "{input.encoding=cp1252}, which reads '2,café' there; where that is not what it says, the encoding it "
+        "was saved in."
+    ]
 
 
 def test_a_header_that_is_no_utf8_is_refused(tmp_path):

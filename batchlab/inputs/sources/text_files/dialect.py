@@ -46,7 +46,7 @@ class Dialect:
     def left_out(self) -> str | None:
         """For a person: which cells are no column."""
         if self.unnamed:
-            return f"left out, as it has no name: the last {counted(self.unnamed, 'column')}"
+            return f"left out for want of a name: the last {counted(self.unnamed, 'column')}"
         return "each row ends in a delimiter, after which there is no column" if self.ends else None
 
 
