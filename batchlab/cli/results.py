@@ -10,7 +10,9 @@ from batchlab.errors import EXIT_OK
 from batchlab.job import FORMATS
 from batchlab.job.index import by_key
 
-_CSV_RAW = by_key("output")["csv_raw"]
+_CSV_RAW, _CSV_DELIMITER, _CSV_ENCODING = (
+    by_key("output")[name] for name in ("csv_raw", "csv_delimiter", "csv_encoding")
+)
 RUN = click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
 
 
@@ -59,6 +61,10 @@ def verify(run_dir: str) -> int:
 )
 @click.option(*_CSV_RAW.flags.split(), is_flag=True, help=_CSV_RAW.help)
 @click.option(
+    *_CSV_DELIMITER.flags.split(), type=click.Choice(_CSV_DELIMITER.choices), help=_CSV_DELIMITER.help
+)
+@click.option(*_CSV_ENCODING.flags.split(), type=click.Choice(_CSV_ENCODING.choices), help=_CSV_ENCODING.help)
+@click.option(
     "--status",
     multiple=True,
     metavar="STATUS",
@@ -76,6 +82,8 @@ def export(
     to: str | None,
     errors: str | None,
     csv_raw: bool,
+    csv_delimiter: str | None,
+    csv_encoding: str | None,
     overwrite: bool,
     status: tuple[str, ...],
     columns: str,
@@ -100,6 +108,8 @@ def export(
             to=to,
             errors=errors,
             csv_raw=csv_raw,
+            csv_delimiter=csv_delimiter,
+            csv_encoding=csv_encoding,
             overwrite=overwrite,
             statuses=status,
             columns=names,

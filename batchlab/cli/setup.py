@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urljoin
 
 import click
 
@@ -99,8 +100,9 @@ def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
     "--fault",
     multiple=True,
     metavar="KIND=RATE",
-    help="A fault and how often, e.g. http_503=0.05; repeatable.",
+    help="A fault and how often, e.g. http_503=0.05; repeatable. --list-faults names them.",
 )
+@click.option("--list-faults", is_flag=True, help="Print every fault by kind, and serve nothing.")
 @click.option(
     "--ledger", metavar="FILE", type=click.Path(), help="Append a JSON line for each request that was billed."
 )
@@ -114,6 +116,7 @@ def simulate(
     latency: float,
     seed: int,
     fault: tuple[str, ...],
+    list_faults: bool,
     ledger: str | None,
 ) -> int:
     """Serve the chat-completions contract on this machine until Ctrl-C: a provider to rehearse with.
@@ -124,8 +127,11 @@ def simulate(
     """
     import asyncio
 
-    from batchlab.endpoints.simulator import SimulatorOptions, serve
+    from batchlab.endpoints.simulator import SimulatorOptions, fault_lines, serve
 
+    if list_faults:
+        click.echo("\n".join(fault_lines()))
+        return EXIT_OK
     faults = []
     for item in fault:
         kind, _, rate = item.partition("=")
@@ -150,9 +156,7 @@ def simulate(
     except ValueError as error:
         raise UsageError(f"simulate: {error}") from error
     try:
-        asyncio.run(
-            serve(settings, lambda url: click.echo(f"serving {url} (key: {api_key_name}); Ctrl-C ends it"))
-        )
+        asyncio.run(serve(settings, lambda url: click.echo(_serving(url, api_key_name))))
     except OSError as error:
         raise UsageError(
             f"cannot listen on port {port}: {error.strerror}. Pass --port 0 for a free one."
@@ -160,6 +164,11 @@ def simulate(
     except KeyboardInterrupt:
         pass
     return EXIT_OK
+
+
+def _serving(url: str, key: str) -> str:
+    """Both addresses that the same routes are at: clients of one kind expect `/v1`."""
+    return f"serving {url} and {urljoin(url, '/v1')} (key: {key}); Ctrl-C ends it"
 
 
 @click.command(name="explain-errors")
