@@ -75,7 +75,13 @@ def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
 
 
 @click.command()
-@click.option("--port", type=int, default=8765, show_default=True, help="Loopback port; 0 picks a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8765,
+    show_default=True,
+    help="Loopback port; 0 picks a free one.",
+)
 @click.option(
     "--api-key",
     "api_key_name",

@@ -35,7 +35,7 @@ class Estimate:
         lines = [
             f"to send: {counted(self.rows, 'row')} in about {counted(self.requests, 'request')}"
             if several
-            else f"to send: {self.rows:,} requests",
+            else f"to send: {counted(self.rows, 'request')}",
             f"prompt tokens: about {self.prompt_tokens:,} ({self.counted_by})",
         ]
         if high:

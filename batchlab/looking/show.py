@@ -295,7 +295,7 @@ def _answer(results: Mapping[str, Any]) -> str:
             several = name != VECTOR_COLUMNS[0]
             first = vector[0] if several else vector
             numbers = ", ".join(f"{number:.4f}" for number in first[:SHOWN_NUMBERS])
-            head = f"{len(vector)} embeddings, the first of " if several else ""
+            head = f"{counted(len(vector), 'embedding')}, the first of " if several else ""
             return f"{head}{counted(len(first), 'dimension')}: {numbers}, …"
     return ""
 

@@ -63,7 +63,7 @@ def refuse_same_cut(work: Work[LockedRun], retry: AskAgain) -> None:
         answers = counted(len(cuts), "answer")
         asked = f"with max_tokens {retry.max_tokens:,}" if retry.max_tokens else "with the same max_tokens"
         raise UsageError(
-            f"{answers} cut off at {at:,} tokens would be paid and cut off again {asked}. "
+            f"{answers} cut off at {counted(at, 'token')} would be paid and cut off again {asked}. "
             f"Pass more: {{request.max_tokens={2 * at}}}; or leave {TRUNCATED} out."
         )
 

@@ -286,8 +286,10 @@ def _answer(values: Mapping[str, Any], prefix: str, vectors: Sequence[str]) -> s
     for name in vectors:
         vector = values[prefix + name]
         if vector is not None:
-            several = f"{len(vector)} embeddings, the first of " if name != VECTOR_COLUMNS[0] else ""
+            several = (
+                f"{counted(len(vector), 'embedding')}, the first of " if name != VECTOR_COLUMNS[0] else ""
+            )
             vector = vector[0] if several else vector
             numbers = ", ".join(f"{number:.4f}" for number in vector[:SHOWN_NUMBERS])
-            return f"{several}{counted(len(vector), 'dimension')}: {numbers}, …"
+            return f"{head}{counted(len(vector), 'dimension')}: {numbers}, …"
     return values[prefix + "completion"] or ""

@@ -199,9 +199,7 @@ def test_errors_in_a_sheet_are_counted(tmp_path):
     source = open_source(str(tmp_path / "x.xlsx"))
     source.scan(10)
 
-    assert source.notes == [
-        f"{tmp_path}/x.xlsx: cells hold an error of Excel's, such as #N/A (1 row)"
-    ]
+    assert source.notes == [f"{tmp_path}/x.xlsx: cells hold an error of Excel's, such as #N/A (1 row)"]
 
 
 # files and folders

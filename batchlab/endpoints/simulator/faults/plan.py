@@ -61,9 +61,7 @@ class Fault:
         if data.get("kind") not in {"answer", *FAULTS}:
             close = difflib.get_close_matches(str(data.get("kind")), FAULTS, n=3, cutoff=0.5)
             near = f"did you mean {' or '.join(close)}? " if close else ""
-            raise ValueError(
-                f"unknown fault {data.get('kind')!r}; {near}see batchlab simulate --list-faults"
-            )
+            raise ValueError(f"unknown fault {data.get('kind')!r}; {near}see batchlab simulate --list-faults")
         headers = tuple((name, str(value)) for name, value in data.get("headers", {}).items())
         return cls(**{**data, "rows": tuple(data.get("rows", ())), "headers": headers})
 

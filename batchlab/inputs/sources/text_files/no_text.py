@@ -103,7 +103,7 @@ class NoText:
             return []
         are = agreeing(self.count, "is", "are")
         of_rows = f"{self.count:,} of {counted(rows, 'row')} {are} not UTF-8 text"
-        if self.count > max(ALONE, rows * MOST_SHARE):
+        if self.count > max(ALONE, rows * MOST_SHARE) or self.count == rows:
             problem = f"{of_rows}, so the file is in another encoding; {first.remedy()}"
             remedy = ""
             if self.count < rows:
