@@ -286,9 +286,8 @@ def _answer(values: Mapping[str, Any], prefix: str, vectors: Sequence[str]) -> s
     for name in vectors:
         vector = values[prefix + name]
         if vector is not None:
-            several = (
-                f"{counted(len(vector), 'embedding')}, the first of " if name != VECTOR_COLUMNS[0] else ""
-            )
+            several = name != VECTOR_COLUMNS[0]
+            head = f"{counted(len(vector), 'embedding')}, the first of " if several else ""
             vector = vector[0] if several else vector
             numbers = ", ".join(f"{number:.4f}" for number in vector[:SHOWN_NUMBERS])
             return f"{head}{counted(len(vector), 'dimension')}: {numbers}, …"

@@ -23,6 +23,7 @@ from tests.dispatch.http.test_wire_unasked import (  # noqa: F401  # fixtures am
     posting,
     started,
 )
+from tests.dispatch.http.transports import transport_at
 
 STRAY = {
     "an end of chunks": b"0\r\n\r\n",
@@ -126,7 +127,7 @@ def pooled(request, monkeypatch):
 
 
 def transport_to(url, *, pooled: bool, stream: bool) -> HttpTransport:
-    return HttpTransport(
+    return transport_at(
         str(url.parent.parent),
         key=Secret("sk-k"),
         limits=LimitsJob(timeout_s=5, idle_timeout_s=3),
