@@ -113,7 +113,7 @@ def remedied(error: click.UsageError) -> click.UsageError:
         text = _of_option(error.option_name, error.ctx)
     elif "unexpected extra argument" in error.message and error.ctx is not None:
         text = _of_extra(error.message, error.ctx)
-    elif isinstance(error, click.BadParameter):
+    elif isinstance(error, click.BadParameter) and _NO_NUMBER.search(error.message):
         said = _NO_NUMBER.sub(lambda found: _NUMBERS[found[1]], error.message)
         return click.BadParameter(said, error.ctx, error.param, error.param_hint)
     return error if text is None else click.UsageError(f"{error.message.rstrip('.')}. {text}", error.ctx)
