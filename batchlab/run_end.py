@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from batchlab.counts import counted
 from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK, EXIT_STOPPED, BatchlabError
 from batchlab.totals import Totals
 
@@ -107,7 +108,7 @@ class RunSummary:
         spent = "cost unknown" if self.spent_usd is None else f"${self.spent_usd:.6f}"
         end = "done" if self.stopped is None else f"stopped, {self.stopped.value} ({self.message})"
         return (
-            f"<RunSummary {end}: {self.input_rows:,} rows = {' + '.join(counts) or 'none'}; "
+            f"<RunSummary {end}: {counted(self.input_rows, 'row')} = {' + '.join(counts) or 'none'}; "
             f"{totals.prompt_tokens:,} prompt + {totals.completion_tokens:,} completion tokens; {spent}; "
             f"{self.elapsed_s:.1f} s; {self.run_dir}>"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from types import TracebackType
 
+from batchlab.counts import counted
 from batchlab.errors import BatchlabError
 from batchlab.job.index import COLUMNS, FRESH, begun_with, keyword_of, spelled
 from batchlab.job.request import PARAMETERS
@@ -48,7 +49,7 @@ def run_stopped(summary: RunSummary) -> RunStopped:
     assert summary.stopped is not None
     return RunStopped(
         summary.stopped,
-        f"{summary.message.rstrip('.')}. {summary.totals.rows:,} of {summary.input_rows:,} rows have a "
-        f"result: batchlab.load({summary.run_dir!r}). The same call goes on.",
+        f"{summary.message.rstrip('.')}. {summary.totals.rows:,} of {counted(summary.input_rows, 'row')} "
+        f"have a result: batchlab.load({summary.run_dir!r}). The same call goes on.",
         summary,
     )

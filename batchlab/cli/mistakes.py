@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -82,9 +83,27 @@ _OPTIONS: Mapping[str, str] = {
         ("--system-prompt", "--system-message", "--instructions"), "-s TEXT is the system message."
     ),
     **dict.fromkeys(("--offset", "--skip", "--start", "--shuffle"), _FIRST),
+    **dict.fromkeys(
+        (
+            "--excel",
+            "--csv-excel",
+            "--output-encoding",
+            "--bom",
+            "--output-delimiter",
+            "--sep",
+            "--separator",
+        ),
+        "A CSV for Excel: -o FILE.csv --csv-encoding utf-8-sig, and --csv-delimiter ';' where it writes 0,5. "
+        "--delimiter and --encoding are those of the input.",
+    ),
     "--open": "The page's path is printed: open it in a browser.",
     "--json": "--progress json is for programs, while a run goes.",
 }
+
+
+# what click calls numbers, and people do
+_NUMBERS = {"float": "is no number, such as 0.5", "integer": "is no whole number, such as 5"}
+_NO_NUMBER = re.compile(r"is not a valid (float|integer)( range)?")
 
 
 def remedied(error: click.UsageError) -> click.UsageError:
@@ -94,6 +113,9 @@ def remedied(error: click.UsageError) -> click.UsageError:
         text = _of_option(error.option_name, error.ctx)
     elif "unexpected extra argument" in error.message and error.ctx is not None:
         text = _of_extra(error.message, error.ctx)
+    elif isinstance(error, click.BadParameter) and _NO_NUMBER.search(error.message):
+        said = _NO_NUMBER.sub(lambda found: _NUMBERS[found[1]], error.message)
+        return click.BadParameter(said, error.ctx, error.param, error.param_hint)
     return error if text is None else click.UsageError(f"{error.message.rstrip('.')}. {text}", error.ctx)
 
 

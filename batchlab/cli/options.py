@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from batchlab.cli.completion import endpoint_words, fail_on_words, preset_names, run_dirs
-from batchlab.cli.spelling import in_flags
+from batchlab.cli.spelling import in_flags, in_job_keys
 from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.job.file import job_from, load_job
@@ -170,6 +170,11 @@ def job_of(
             )
         return job_from({}, flags | {"input.path": job_file}, where="command line")
     return load_job(job_file, flags)
+
+
+def speller(job_file: str | None) -> Callable[[str], str]:
+    """How notes call the settings they name: as keys to who has a job file, as flags to who has none."""
+    return in_job_keys if job_file is not None and Path(job_file).suffix == ".toml" else in_flags
 
 
 def _settings() -> list[Setting]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import click
 
 from batchlab.cli.completion import run_dirs, statuses
+from batchlab.counts import counted
 from batchlab.errors import EXIT_OK
 from batchlab.job import FORMATS
 from batchlab.job.index import by_key
 
-_CSV_RAW = by_key("output")["csv_raw"]
+_CSV_RAW, _CSV_DELIMITER, _CSV_ENCODING = (
+    by_key("output")[name] for name in ("csv_raw", "csv_delimiter", "csv_encoding")
+)
 RUN = click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
 
 
@@ -58,6 +61,10 @@ def verify(run_dir: str) -> int:
 )
 @click.option(*_CSV_RAW.flags.split(), is_flag=True, help=_CSV_RAW.help)
 @click.option(
+    *_CSV_DELIMITER.flags.split(), type=click.Choice(_CSV_DELIMITER.choices), help=_CSV_DELIMITER.help
+)
+@click.option(*_CSV_ENCODING.flags.split(), type=click.Choice(_CSV_ENCODING.choices), help=_CSV_ENCODING.help)
+@click.option(
     "--status",
     multiple=True,
     metavar="STATUS",
@@ -75,6 +82,8 @@ def export(
     to: str | None,
     errors: str | None,
     csv_raw: bool,
+    csv_delimiter: str | None,
+    csv_encoding: str | None,
     overwrite: bool,
     status: tuple[str, ...],
     columns: str,
@@ -99,6 +108,8 @@ def export(
             to=to,
             errors=errors,
             csv_raw=csv_raw,
+            csv_delimiter=csv_delimiter,
+            csv_encoding=csv_encoding,
             overwrite=overwrite,
             statuses=status,
             columns=names,
@@ -106,12 +117,12 @@ def export(
     except BrokenPipeError:  # whoever reads it has seen enough
         return EXIT_OK
     if output != "-":
-        said = f"{written.rows} rows written to {output}{_errors_text(written.failed, errors)}"
+        said = f"{counted(written.rows, 'row')} written to {output}{_errors_text(written.failed, errors)}"
         click.echo(said, err=True)
     for line in changed_in_output(run_dir, output, quoted=written.quoted, nulled=written.nulled):
         click.echo(line, err=True)
     if written.left_out:
-        click.echo(f"{written.left_out} pending rows are left out: they have no result yet", err=True)
+        click.echo(f"left out: {counted(written.left_out, 'pending row')} without a result yet", err=True)
     return EXIT_OK
 
 

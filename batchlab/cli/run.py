@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchlab.cli.completion import run_dirs
-from batchlab.cli.options import JobCommand, PlanCommand, job_of, job_options
+from batchlab.cli.options import JobCommand, PlanCommand, job_of, job_options, speller
 from batchlab.cli.shell import this_command
 from batchlab.cli.spelling import in_flags
 from batchlab.errors import EXIT_OK, EXIT_USAGE
@@ -47,7 +48,7 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
 
     without_pandas()
     job = job_of(job_file, options)
-    return execute(job, _options(progress, quiet=quiet, fresh=fresh)).exit_code
+    return execute(job, _options(progress, quiet=quiet, fresh=fresh, spell=speller(job_file))).exit_code
 
 
 @click.command(cls=PlanCommand)
@@ -77,20 +78,21 @@ def plan(
 ) -> int:
     """Check a job and estimate tokens, cost and time. Without --pilot it sends and writes nothing.
 
-    Exit code 2 when anything is wrong with the input; every problem is one line.
+    Exit code 2 when 'batchlab run' would refuse the input; every problem is one line. Rows that would fail
+    unsent are named, and refuse nothing unless --strict is given.
 
     \b
     Example:
         batchlab plan sample_data/tickets.csv -m MODEL \\
           -p "One word, the topic of: {body}" --base-url simulator
     """
-    job = job_of(job_file, options)
+    job, spell = job_of(job_file, options), speller(job_file)
     if pilot is not None:
         from batchlab.planning.pilot import pilot as run_pilot
 
-        found = run_pilot(job, pilot, _options(progress, quiet=quiet))
+        found = run_pilot(job, pilot, _options(progress, quiet=quiet, spell=spell))
         for line in found.lines:
-            click.echo(in_flags(line))
+            click.echo(spell(line))
         for problem in found.problems:
             click.echo(f"batchlab: {in_flags(problem)}", err=True)
         return found.exit_code
@@ -98,7 +100,7 @@ def plan(
 
     report = preview(job, tokenizer=tokenizer)
     for line in report.lines:
-        click.echo(in_flags(line))
+        click.echo(spell(line))
     for problem in report.problems:
         click.echo(f"batchlab: {in_flags(problem)}", err=True)
     return EXIT_USAGE if report.problems else EXIT_OK
@@ -158,7 +160,9 @@ def retry(
     return done.exit_code
 
 
-def _options(progress: str, *, quiet: bool, fresh: bool = False) -> RunOptions:
+def _options(
+    progress: str, *, quiet: bool, fresh: bool = False, spell: Callable[[str], str] = in_flags
+) -> RunOptions:
     """How a command runs a job: it says how to go on, and hears the terminal's signals."""
     from batchlab.runner.run_options import RunOptions
 
@@ -167,6 +171,6 @@ def _options(progress: str, *, quiet: bool, fresh: bool = False) -> RunOptions:
         progress="none" if quiet else progress,
         quiet=quiet,
         command=this_command(),
-        spell=in_flags,
         signals=True,
+        spell=spell,
     )

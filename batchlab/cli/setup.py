@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from typing import Any
+from urllib.parse import urljoin
 
 import click
 
 from batchlab.cli.completion import preset_names
 from batchlab.cli.options import CheckCommand, job_of, job_options
+from batchlab.cli.spelling import in_flags
 from batchlab.errors import EXIT_OK, UsageError
 
 
@@ -70,12 +72,18 @@ def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
     job = job_of(job_file, options, extra=None if job_file or options["input__path"] else {"input.path": "-"})
     report = check_endpoint(job)
     for line in report.lines:
-        click.echo(line)
+        click.echo(in_flags(line))
     return report.exit_code
 
 
 @click.command()
-@click.option("--port", type=int, default=8765, show_default=True, help="Loopback port; 0 picks a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8765,
+    show_default=True,
+    help="Loopback port; 0 picks a free one.",
+)
 @click.option(
     "--api-key",
     "api_key_name",
@@ -100,7 +108,7 @@ def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
     "--fault",
     multiple=True,
     metavar="KIND=RATE",
-    help="A fault and how often, e.g. http_503=0.05, batch_expires=0.1; repeatable.",
+    help="A fault and how often, e.g. http_503=0.05, batch_expires=0.1; repeatable. --list-faults names them.",
 )
 @click.option(
     "--batch-seconds",
@@ -113,6 +121,7 @@ def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
 @click.option(
     "--flex-shortage", type=float, default=0.0, metavar="SHARE", help="Share of flex requests answered 429."
 )
+@click.option("--list-faults", is_flag=True, help="Print every fault by kind, and serve nothing.")
 @click.option(
     "--ledger", metavar="FILE", type=click.Path(), help="Append a JSON line for each request that was billed."
 )
@@ -129,6 +138,7 @@ def simulate(
     batch_seconds: str,
     batch_dialect: str,
     flex_shortage: float,
+    list_faults: bool,
     ledger: str | None,
 ) -> int:
     """Serve the chat-completions contract on this machine until Ctrl-C: a provider to rehearse with.
@@ -139,8 +149,11 @@ def simulate(
     """
     import asyncio
 
-    from batchlab.endpoints.simulator import SimulatorOptions, serve
+    from batchlab.endpoints.simulator import SimulatorOptions, fault_lines, serve
 
+    if list_faults:
+        click.echo("\n".join(fault_lines()))
+        return EXIT_OK
     faults = []
     for item in fault:
         kind, _, rate = item.partition("=")
@@ -167,9 +180,7 @@ def simulate(
     except ValueError as error:
         raise UsageError(f"simulate: {error}") from error
     try:
-        asyncio.run(
-            serve(settings, lambda url: click.echo(f"serving {url} (key: {api_key_name}); Ctrl-C ends it"))
-        )
+        asyncio.run(serve(settings, lambda url: click.echo(_serving(url, api_key_name))))
     except OSError as error:
         raise UsageError(
             f"cannot listen on port {port}: {error.strerror}. Pass --port 0 for a free one."
@@ -177,6 +188,11 @@ def simulate(
     except KeyboardInterrupt:
         pass
     return EXIT_OK
+
+
+def _serving(url: str, key: str) -> str:
+    """Both addresses that the same routes are at: clients of one kind expect `/v1`."""
+    return f"serving {url} and {urljoin(url, '/v1')} (key: {key}); Ctrl-C ends it"
 
 
 @click.command(name="explain-errors")

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from batchlab.job.index import begun_with, spelled
+import json
+
+from batchlab.job.index import SECTIONS, begun_with, spelled
 from batchlab.job.setting import Setting
 
 
 def in_flags(text: str) -> str:
     """A message with each `{limits.max_cost}` as `--max-cost`, and the setting that it begins with."""
     return begun_with(spelled(text, as_flag), "command line", as_flag)
+
+
+def in_job_keys(text: str) -> str:
+    """A message with each `{limits.max_cost=5}` as `[limits] max_cost = 5`."""
+    return spelled(text, _as_job_key)
+
+
+def _as_job_key(setting: Setting, value: str) -> str:
+    if setting.section not in SECTIONS:
+        return as_flag(setting, value)
+    if setting.type is bool:
+        value = value or "true"
+    elif value and not value.replace(".", "", 1).isdecimal():
+        value = json.dumps(value, ensure_ascii=False)
+    return f"[{setting.section}] {setting.key}" + (f" = {value}" if value else "")
 
 
 def as_flag(setting: Setting, value: str = "") -> str:

@@ -11,6 +11,7 @@ import click
 from batchlab.cli.completion import run_dirs
 from batchlab.cli.spelling import in_flags
 from batchlab.cli.streams import is_heard
+from batchlab.counts import counted
 from batchlab.errors import EXIT_INTERRUPTED, EXIT_OK
 
 if TYPE_CHECKING:
@@ -119,7 +120,9 @@ class _Screen:
         for worker in (seen.workers or {}).get("workers", ())[:8]:
             in_flight, saved = worker["in_flight"], worker["saved"]
             lines.append(
-                _fitted(f"  worker {worker['name']}: {in_flight:,} in flight, {saved:,} rows saved", room)
+                _fitted(
+                    f"  worker {worker['name']}: {in_flight:,} in flight, {counted(saved, 'row')} saved", room
+                )
             )
         self.clear()
         self._stream.write("\n".join(with_trouble_in_red(line, self._stream) for line in lines) + "\n")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from batchlab.costs.price import PER_MTOK, Price, Tariff
 from batchlab.costs.tokens import BYTES_PER_TOKEN
+from batchlab.counts import counted
 
 COMPLETION_SHARE = 0.1  # of max_tokens, at the low end
 NO_MAX_TOKENS = (50, 1_000)  # completion tokens a row when no cap is set
@@ -32,9 +33,9 @@ class Estimate:
         low, high = self.completion_tokens
         several = self.rows != self.requests
         lines = [
-            f"to send: {self.rows:,} rows in about {self.requests:,} requests"
+            f"to send: {counted(self.rows, 'row')} in about {counted(self.requests, 'request')}"
             if several
-            else f"to send: {self.rows:,} requests",
+            else f"to send: {counted(self.rows, 'request')}",
             f"prompt tokens: about {self.prompt_tokens:,} ({self.counted_by})",
         ]
         if high:

@@ -14,7 +14,7 @@ from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError
 from batchlab.inputs.requests import RowProblem
 from batchlab.job import RequestJob
-from batchlab.job.index import as_key, spelled
+from batchlab.job.index import in_keys
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage
 from batchlab.run_end import RunStopped
 from batchlab.store.asking import AskAgain
@@ -202,7 +202,7 @@ def bad_input(row_id: int, problem: RowProblem) -> Failure:
         row_id=row_id,
         custom_id=str(row_id),
         error_class="bad_input",
-        error_message=spelled(str(problem), as_key),
+        error_message=in_keys(str(problem)),
     )
 
 

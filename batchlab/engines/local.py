@@ -12,6 +12,7 @@ import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from batchlab.counts import counted
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.http.transport import HttpTransport
 from batchlab.dispatch.lanes import Lane, Lanes
@@ -92,7 +93,9 @@ class LocalEngine:
     ) -> None:
         """Asks once more for the rows that failed by the provider's trouble."""
         rows = sum(totals.retryable_failed for _, totals in again)
-        self._observer.message(f"one more try for {rows} rows that failed by the provider's trouble")
+        self._observer.message(
+            f"one more try for {counted(rows, 'row')} that failed by the provider's trouble"
+        )
         shards = [shard for shard, _ in again]
         most = retry.max_tokens if retry is not None else None
         once_more = AskAgain(retryable=True, max_tokens=most)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from batchlab.counts import agreeing, counted
 from batchlab.inputs.plan import InputPlan
 from batchlab.job import SHARD_ROWS, Job
 from batchlab.records import Shard
@@ -58,7 +59,7 @@ def processes_for(job: Job, shards: int, say: Callable[[str], None], *, alone: s
     concurrency = min(job.limits_at(endpoint).concurrency for endpoint in job.endpoint)
     count, why = min(
         (wanted, ""),
-        (shards, f"only {shards} shard{'s have' if shards != 1 else ' has'} rows to send"),
+        (shards, f"only {counted(shards, 'shard')} {agreeing(shards, 'has', 'have')} rows to send"),
         (concurrency, f"each needs a request in flight, and there are {concurrency}"),
         (1 if alone else wanted, alone),
         key=lambda limit: limit[0],

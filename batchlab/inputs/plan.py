@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batchlab.costs.lengths import Lengths
+from batchlab.counts import counted
 from batchlab.errors import InputError, UsageError
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.same_prompt import same_prompt_problems
@@ -175,7 +176,9 @@ class _Check:
         more = self.other_task_count - 1
         told = self.other_task
         if more:
-            told = InputError(told.path, f"{told.problem} ({more:,} more lines like it)", row=told.row)
+            told = InputError(
+                told.path, f"{told.problem} ({counted(more, 'more line')} like it)", row=told.row
+            )
         return [told, *self.problems]
 
 

@@ -21,13 +21,14 @@ from batchlab.job.index import SECTIONS, settings_of
 from batchlab.job.input import INSIDE, MEMORY, ROWS, InputJob
 from batchlab.job.lane import LANES
 from batchlab.job.limits import ENGINES, START_WINDOW, Caps, EndpointLimits, LimitsJob
-from batchlab.job.output import ENDINGS, FAIL_ON, FORMATS, SHARD_ROWS, OutputJob, output_format
+from batchlab.job.output import DELIMITERS, ENDINGS, FAIL_ON, FORMATS, SHARD_ROWS, OutputJob, output_format
 from batchlab.job.price import PRICED_WAYS, PriceJob
 from batchlab.job.request import SCHEMA_MODES, TASK_PATHS, RequestJob
 from batchlab.job.setting import MIB
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "DELIMITERS",
     "ENDINGS",
     "ENGINES",
     "FAIL_ON",

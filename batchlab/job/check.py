@@ -179,9 +179,11 @@ def _message_problems(job: Job) -> list[str]:
 def _output_problems(output: OutputJob) -> list[str]:
     problems = []
     if output.file and output_format(output.file, output.to, batch=False) is None:
+        of_excel = output.file.lower().endswith((".xlsx", ".xls"))
+        excel = "; Excel opens it as a .csv with {output.csv_encoding=utf-8-sig}" if of_excel else ""
         problems.append(
             f"output.file: {output.file!r} must end in {', '.join(ENDINGS)} or / (a Hugging Face data set), "
-            "or pass {output.to=FORMAT}"
+            f"or pass {{output.to=FORMAT}}{excel}"
         )
     if output.to is not None and not output.file:
         problems.append("output.to: needs an output file; pass {output.file=FILE}")

@@ -40,7 +40,7 @@ class InputJob:
         flags="--encoding",
         unit="NAME",
         shown="utf-8, or what a byte order mark says",
-        help="Encoding of a text file, such as windows-1252.",
+        help="Encoding of a text file, such as cp1252 (Windows, Excel).",
     )
     quotes: bool = setting(
         True,

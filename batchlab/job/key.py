@@ -101,14 +101,12 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
         return None
     url = urlsplit(endpoint.base_url)
     hostname = url.hostname or ""
+    source = key_source(endpoint)
     if endpoint.api_key_file:
         value: str | None = _key_in_file(Path(endpoint.api_key_file))
-        source = endpoint.api_key_file
     elif endpoint.api_key_keyring:
-        source = f"keyring {endpoint.api_key_keyring}"
         value = _key_in_keyring(endpoint.api_key_keyring)
     else:
-        source = endpoint.api_key_env or endpoint.service.key_env
         if not source:
             if is_private(hostname) or any(map(is_authorization, endpoint.headers)):
                 return None
@@ -134,6 +132,15 @@ def find_key(endpoint: EndpointJob, environ: Mapping[str, str] = os.environ) -> 
     key = _checked(value or "", source)
     _refuse_in_the_open(endpoint)
     return key
+
+
+def key_source(endpoint: EndpointJob) -> str:
+    """Where an endpoint's key is looked for: a file, `keyring NAME` or a variable; "" for none."""
+    if endpoint.api_key_file:
+        return endpoint.api_key_file
+    if endpoint.api_key_keyring:
+        return f"keyring {endpoint.api_key_keyring}"
+    return endpoint.api_key_env or endpoint.service.key_env
 
 
 def _refuse_of_others(variable: str, hostname: str) -> None:

@@ -15,6 +15,9 @@ FAIL_ON = ("truncated", "filtered", "empty")  # what may make an exit code 1; co
 FORMATS = ("parquet", "csv", "jsonl", "openai-batch", "hf")
 ENDINGS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
 
+# of the cells of a CSV file, by what a person writes for it
+DELIMITERS = {",": ",", ";": ";", "|": "|", "tab": "\t"}
+
 
 @dataclass(frozen=True, slots=True)
 class OutputJob:
@@ -76,6 +79,20 @@ class OutputJob:
         False,
         flags="--csv-raw",
         help="Do not put ' before CSV cells that a spreadsheet would run as a formula.",
+    )
+    csv_delimiter: str = setting(
+        ",",
+        flags="--csv-delimiter",
+        unit="CHAR",
+        choices=tuple(DELIMITERS),
+        help="What separates the cells of a CSV file; Excel wants ; where the decimal sign is a comma.",
+    )
+    csv_encoding: str = setting(
+        "utf-8",
+        flags="--csv-encoding",
+        unit="NAME",
+        choices=("utf-8", "utf-8-sig"),
+        help="Encoding of a CSV file; utf-8-sig begins it with the byte order mark by which Excel knows UTF-8.",
     )
     prefix: str = setting("", flags="--prefix", unit="TEXT", help="Put before the names of result columns.")
     expand: bool = setting(

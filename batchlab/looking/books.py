@@ -14,10 +14,11 @@ import pyarrow.dataset as ds
 
 from batchlab.costs.price import DETAIL, Price, Served, asked_tier
 from batchlab.costs.pricing import PriceBook, price_book
+from batchlab.counts import counted
 from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.looking.opening import run_at, unchanged_input
-from batchlab.looking.phrases import counted, price_command
+from batchlab.looking.phrases import price_command
 from batchlab.looking.report.cost import (
     LOST,
     NUMBERS,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batchlab.counts import counted
 from batchlab.looking.not_ok import Cause, what_to_do
-from batchlab.looking.phrases import changed_in_output, cost_text, counted, duration, notes, tokens_text
+from batchlab.looking.phrases import changed_in_output, cost_text, duration, notes, tokens_text
 from batchlab.run_end import RunSummary
 from batchlab.store.layout import PARTS
 

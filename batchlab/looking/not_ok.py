@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchlab.arrow import pc
-from batchlab.looking.phrases import counted
+from batchlab.counts import counted
 from batchlab.protocol.redact import printable
 from batchlab.store.asking import AskAgain
 from batchlab.store.parts import part_tables

@@ -10,7 +10,7 @@ from batchlab.arrow import pa
 from batchlab.errors import EXIT_STOPPED, UsageError
 from batchlab.inputs.requests import request_mode
 from batchlab.inputs.sources.opening import InputPlan, Source
-from batchlab.job import Job, output_format
+from batchlab.job import Job, OutputJob, output_format
 from batchlab.looking import own_files
 from batchlab.looking.conditions import checked_statuses
 from batchlab.looking.export import STANDARD_OUTPUT, Exported, Target, export_tables
@@ -28,6 +28,8 @@ def export_run(
     to: str | None = None,
     errors: str | None = None,
     csv_raw: bool = False,
+    csv_delimiter: str | None = None,
+    csv_encoding: str | None = None,
     overwrite: bool = False,
     statuses: Sequence[str] = (),
     columns: Sequence[str] = (),
@@ -41,11 +43,20 @@ def export_run(
         errors: file for the lines of failed rows, with the format `openai-batch`.
         overwrite: replace a file that the run did not write.
         csv_raw: as the setting; that of the run's job counts too.
+        csv_delimiter, csv_encoding: as the settings; those of the run's job when None.
     """
     run = open_run(path)
     source = cache(lambda: unchanged_input(run))
     job, plan = run.manifest.job, run.manifest.plan
-    target = _target(job, plan, output, to=to, errors=errors, csv_raw=csv_raw or job.output.csv_raw)
+    said = dataclasses.replace(
+        job.output,
+        to=to,
+        errors=errors,
+        csv_raw=csv_raw or job.output.csv_raw,
+        csv_delimiter=csv_delimiter or job.output.csv_delimiter,
+        csv_encoding=csv_encoding or job.output.csv_encoding,
+    )
+    target = _target(job, plan, output, said)
     wanted = checked_statuses(statuses)
     if columns and target.format == "openai-batch":
         raise UsageError(
@@ -62,21 +73,23 @@ def export_run(
     return exported
 
 
-def _target(
-    job: Job, plan: InputPlan, output: str, *, to: str | None, errors: str | None, csv_raw: bool
-) -> Target:
+def _target(job: Job, plan: InputPlan, output: str, said: OutputJob) -> Target:
+    """The target that a job's output says, at another place."""
     batch = request_mode(job.request, plan.columns) == "batch"
+    to = said.to
     if output == STANDARD_OUTPUT:
         to = to or "jsonl"
     return Target(
         output,
         output_format(output, to, batch=batch),
-        errors=errors,
+        errors=said.errors,
         prefix=job.output.prefix,
         model=job.request.model,
         own_ids=batch and job.input.id in (None, "custom_id"),
         task=None if batch else job.request.task,
-        csv_raw=csv_raw,
+        csv_raw=said.csv_raw,
+        csv_delimiter=said.csv_delimiter,
+        csv_encoding=said.csv_encoding,
     )
 
 
@@ -91,14 +104,7 @@ def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) ->
         # it may have come while the run went on
         own_files.refuse_others(run.path, (output.file, output.errors), overwrite=output.overwrite)
         written = export_tables(
-            _target(
-                job,
-                run.manifest.plan,
-                output.file,
-                to=output.to,
-                errors=output.errors,
-                csv_raw=output.csv_raw,
-            ),
+            _target(job, run.manifest.plan, output.file, output),
             lambda: run_tables(run, lambda: source),
         )
     except UsageError as error:  # too late for exit code 2: requests were sent

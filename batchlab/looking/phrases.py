@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 
+from batchlab.counts import counted
 from batchlab.totals import OTHERS, Totals, WordCounts
 
 UNKNOWN = "?"  # never 0 for what nobody knows
@@ -87,11 +88,6 @@ def changed_in_output(run_dir: str, output: str, *, quoted: int, nulled: int) ->
             ".parquet file has them"
         )
     return lines
-
-
-def counted(count: int, word: str) -> str:
-    """`1 row`, `2,000 rows`."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def money(usd: float | None) -> str:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from batchlab.arrow import pa, pc
+from batchlab.counts import counted
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.looking.conditions import Condition, status_mask
@@ -294,8 +295,8 @@ def _answer(results: Mapping[str, Any]) -> str:
             several = name != VECTOR_COLUMNS[0]
             first = vector[0] if several else vector
             numbers = ", ".join(f"{number:.4f}" for number in first[:SHOWN_NUMBERS])
-            head = f"{len(vector)} embeddings, the first of " if several else ""
-            return f"{head}{len(first)} dimensions: {numbers}, …"
+            head = f"{counted(len(vector), 'embedding')}, the first of " if several else ""
+            return f"{head}{counted(len(first), 'dimension')}: {numbers}, …"
     return ""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from batchlab.counts import counted
 from batchlab.finite import strict_json
 from batchlab.looking.not_ok import what_to_do
 from batchlab.looking.opening import open_run
@@ -215,6 +216,7 @@ def _worker_lines(roll: dict[str, Any]) -> list[str]:
         lines.append(
             f"worker {worker['name']} ({worker['place']}): shards {numbers}; "
             f"lease of {worker['permits']:,} in flight"
-            f"{rate}; {worker['in_flight']:,} in flight, {worker['saved']:,} rows saved; heard {heard}"
+            f"{rate}; {worker['in_flight']:,} in flight, {counted(worker['saved'], 'row')} saved; "
+            f"heard {heard}"
         )
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from batchlab.counts import agreeing, counted
 from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK, EXIT_STOPPED
 from batchlab.looking.opening import open_run
 from batchlab.store.verify import verify
@@ -41,11 +42,12 @@ def verify_run(path: str) -> Verification:
     ]
     problems = list(report.problems)
     if totals.rows + report.pending != plan.rows:
-        problems.append(f"{plan.rows:,} rows in, but {totals.rows + report.pending:,} accounted for")
+        problems.append(f"{counted(plan.rows, 'row')} in, but {totals.rows + report.pending:,} accounted for")
     if not problems and report.pending:
         lines.append(
-            f"whole so far: {totals.rows:,} of {plan.rows:,} rows have one state, {report.pending:,} are "
-            "pending; checksums and totals hold. The run is not finished: run the same command to go on"
+            f"whole so far: {totals.rows:,} of {counted(plan.rows, 'row')} have one state, "
+            f"{report.pending:,} {agreeing(report.pending, 'is', 'are')} pending; checksums and totals hold. "
+            "The run is not finished: run the same command to go on"
         )
     elif not problems:
         lines.append("verified: every input row has exactly one state; checksums and totals hold")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchlab.errors import EXIT_FAILED_ROWS, BatchlabError, UsageError
 from batchlab.job import Job
-from batchlab.job.index import as_key, spelled
+from batchlab.job.index import in_keys
 from batchlab.observe.event_log import EventLog
 from batchlab.observe.facts import EndpointAddress, RunFacts
 from batchlab.observe.metrics import MetricsFile
@@ -181,7 +181,7 @@ def worker_watch(
     try:
         watchers = Watchers(dataclasses.replace(job, output=output), say)
     except UsageError as error:
-        say(spelled(str(error), as_key))
+        say(in_keys(str(error)))
         return None
     watchers.joined(span, addresses, secrets)
     return watchers if watchers.of_rows else None

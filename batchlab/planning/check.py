@@ -9,16 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from batchlab.costs.price import asked_tier
+from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.transport import Answer
 from batchlab.engines.endpoint import Endpoint, transport_to
 from batchlab.errors import EXIT_OK, EXIT_STOPPED, UsageError
-from batchlab.job import Job
+from batchlab.job import SELF_STARTED, Job
+from batchlab.job.key import key_source
 from batchlab.job.presets import PRESETS
 from batchlab.protocol.embeddings import ITEM_BYTES, vector_bytes
 from batchlab.protocol.limits import RateHeaders
 from batchlab.records import ChatRequest
-from batchlab.runner.endpoints import started_endpoints, unused_proxy
+from batchlab.runner.endpoints import refused_key, started_endpoints, unused_proxy
 
 PROMPT = "Reply with the word: ready"
 _QUESTION: Mapping[str, dict[str, object]] = {
@@ -51,16 +53,19 @@ def check_endpoint(job: Job) -> EndpointCheck:
         for endpoint in endpoints:
             service = endpoint.job.service.name
             lines.append(f"endpoint: {endpoint.base_url}{f' ({service})' if service else ''}")
-            lines.append(f"key: {'present' if endpoint.key else 'none needed'}")
+            lines.append(f"key: {_key_line(endpoint)}")
             if unused := unused_proxy(endpoint.job):
                 lines.append(unused)
-            limits = "not stated"
+            limits, keys = "not stated", list[str]()
             for stream in (False,) if job.request.task == "embeddings" else (False, True):
-                answer, line = asyncio.run(_one(job, endpoint, stream=stream))
+                answer, line, refused = asyncio.run(_one(job, endpoint, stream=stream))
                 lines.append(f"{'streamed' if stream else 'plain'}: {line}")
                 good = good and answer is not None
+                if refused == "auth" and endpoint.key is None:
+                    keys.append(refused_key([endpoint]))
                 if answer is not None and answer.rate is not None:
                     limits = stated_limits(answer.rate)
+            lines += dict.fromkeys(key for key in keys if key)
             if limits == "not stated" and endpoint.job.service.limits:
                 limits = f"not stated in headers; known: {endpoint.job.service.limits}"
             lines.append(f"limits: {limits}")
@@ -69,7 +74,15 @@ def check_endpoint(job: Job) -> EndpointCheck:
     return EndpointCheck(lines, EXIT_OK if good else EXIT_STOPPED)
 
 
-async def _one(job: Job, endpoint: Endpoint, *, stream: bool) -> tuple[Answer | None, str]:
+def _key_line(endpoint: Endpoint) -> str:
+    if endpoint.key is None:
+        return "none sent"
+    source = "" if endpoint.job.host in SELF_STARTED else key_source(endpoint.job)
+    return f"present (from {source})" if source else "present"
+
+
+async def _one(job: Job, endpoint: Endpoint, *, stream: bool) -> tuple[Answer | None, str, str]:
+    """An answer, or None; what to say of it; and the error class where there is none."""
     task = job.request.task
     body = {"model": job.request.model, **_QUESTION[task]}
     request = ChatRequest(
@@ -88,8 +101,8 @@ async def _one(job: Job, endpoint: Endpoint, *, stream: bool) -> tuple[Answer | 
         except ApiError as error:
             outcome = error.outcome
             code = f"HTTP {outcome.code}, " if outcome.code else ""
-            return None, f"{outcome.error_class} ({code}{outcome.message})"
-    return answer, f"ok in {time.monotonic() - started:.2f} s; {_facts(answer)}"
+            return None, f"{outcome.error_class} ({code}{outcome.message})", outcome.error_class
+    return answer, f"ok in {time.monotonic() - started:.2f} s; {_facts(answer)}", ""
 
 
 def _facts(answer: Answer) -> str:
@@ -101,7 +114,7 @@ def _facts(answer: Answer) -> str:
     )
     if answer.reply.vectors:
         size = len(vector_bytes(answer.reply.vectors[0])) // ITEM_BYTES
-        tokens = f"{size:,} dimensions; {tokens}"
+        tokens = f"{counted(size, 'dimension')}; {tokens}"
     first = f"; first token after {answer.ttft_ms / 1000:.2f} s" if answer.ttft_ms is not None else ""
     return f"{tokens}; served by {answer.reply.model or 'an unnamed model'}{first}"
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from batchlab.costs.forecast import Forecast, Measured, Stratum, forecast, strata
 from batchlab.costs.pilot_pace import seen_pace
+from batchlab.counts import counted
 from batchlab.errors import EXIT_USAGE, UsageError
 from batchlab.inputs.plan import Planned
 from batchlab.inputs.requests import RowProblem
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import Job
-from batchlab.looking.phrases import counted, duration, money
+from batchlab.looking.phrases import duration, money
 from batchlab.planning.preview import Preview, preview_and_plan
 from batchlab.records import Completion, Result
 from batchlab.run_end import RunSummary, StopReason
@@ -191,7 +192,7 @@ def forecast_lines(made: Forecast, drawn: _Drawn, found: dict[int, Result]) -> l
     prompt, completion, took = made.prompt_tokens, made.completion_tokens, made.duration_s
     groups = f"{counted(len(drawn.strata), 'group')} by prompt size"
     lines = [
-        f"pilot: {made.sampled:,} rows sent, in {groups}{bad}; they count as done",
+        f"pilot: {counted(made.sampled, 'row')} sent, in {groups}{bad}; they count as done",
         "the whole run, in 9 of 10 cases between (most likely):",
         f"  prompt tokens: {prompt.low:,.0f} and {prompt.high:,.0f} ({prompt.middle:,.0f})",
         f"  completion tokens: {completion.low:,.0f} and {completion.high:,.0f} ({completion.middle:,.0f})",

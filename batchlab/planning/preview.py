@@ -15,16 +15,18 @@ from batchlab.costs.estimate import Estimate, estimate
 from batchlab.costs.price import asked_tier
 from batchlab.costs.pricing import PriceBook, price_book
 from batchlab.costs.tokens import Tokenizer
-from batchlab.errors import InputError
+from batchlab.counts import agreeing, counted
+from batchlab.errors import UsageError
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.sources.batch_lines import asked_texts, media_count
 from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
 from batchlab.job import Job
 from batchlab.job.parameter_names import misspelt_notes
 from batchlab.planning.refusals import refusals
-from batchlab.runner.prepare import SHOWN_PROBLEMS, problem_lines, refuse_undedupable
+from batchlab.runner.prepare import SHOWN_PROBLEMS, malformed_lines, problem_lines, refuse_undedupable
 from batchlab.store.layout import Layout, is_run
 from batchlab.store.view import RunView
+from batchlab.totals import Totals
 
 if TYPE_CHECKING:
     from batchlab.planning.savings import Saved
@@ -78,23 +80,26 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
     model = _priced_model(job, plan, prices)
     tariff = prices.find(model, tier)[0] if model is not None else None
     problems = problem_lines(planned.problems, planned.problem_count)
-    malformed = [InputError(source.path, text, row=row) for row, text in plan.malformed]
-    problems += problem_lines(malformed, plan.malformed_count)
-    lines = [f"input: {source.path}: {plan.rows:,} rows, columns {', '.join(plan.columns)}"]
-    done = _done_rows(job, planned)
+    notes = list(planned.notes)
+    if not problems:
+        try:
+            notes += malformed_lines(job, source, plan)
+        except UsageError as error:
+            problems = str(error).splitlines()
+    lines = [f"input: {source.path}: {counted(plan.rows, 'row')}, columns {', '.join(plan.columns)}"]
+    before = _done(job, planned)
+    done = before.rows
     if done:
-        lines.append(f"run {job.output.run_dir}: {done:,} rows have a final result already")
-    lines += planned.notes
+        have = f"{counted(done, 'row')} {agreeing(done, 'has', 'have')}"
+        lines.append(f"run {job.output.run_dir}: {have} a final result already")
+    lines += notes
     doubled = planned.repeated
     if doubled and not job.output.dedupe:
-        lines.append(
-            f"duplicates: {doubled:,} rows ask exactly what an earlier row asks; each is sent and paid"
-        )
+        ask = f"{counted(doubled, 'row')} {agreeing(doubled, 'asks', 'ask')}"
+        lines.append(f"duplicates: {ask} exactly what an earlier row asks; each is sent and paid")
     if problems:
-        count = planned.problem_count + plan.malformed_count
-        lines.append(
-            f"{count:,} problems; nothing would be sent" if planned.problems else f"{count:,} malformed rows"
-        )
+        count = planned.problem_count or plan.malformed_count
+        lines.append(f"{counted(count, 'problem')}; nothing would be sent")
         return Preview(plan.rows, lines, problems[: 2 * SHOWN_PROBLEMS], None), planned, source
     together = _together(job, planned)
     estimated = partial(
@@ -109,8 +114,10 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
         batch_rows=together.get("batch_rows", 1),
         batch_tokens=together.get("batch_tokens", 0),
     )
-    to_send = plan.rows - done - sum(one.rows for one in saved)
-    left_bytes = planned.prompt_bytes * (plan.rows - done) // max(plan.rows, 1)
+    requests = plan.rows - plan.malformed_count
+    left_requests = max(0, requests - (done - before.bad_input))
+    to_send = left_requests - sum(one.rows for one in saved)
+    left_bytes = planned.prompt_bytes * left_requests // max(requests, 1)
     left = Counter(planned.lengths)
     for one in saved:
         worth = estimated(rows=one.rows, prompt_bytes=one.prompt_bytes, lengths=one.lengths)
@@ -145,7 +152,7 @@ def _savings(job: Job, planned: Planned, source: Source) -> list[Saved]:
     if planned.problems:
         return []
     done: frozenset[int] = frozenset()
-    if _done_rows(job, planned):
+    if _done(job, planned).rows:
         results = RunView.open(Path(job.output.run_dir)).all_results()
         done = frozenset(result.row_id for result in results)
     return savings(planned, source, runs=runs, dedupe=job.output.dedupe, done=done)
@@ -154,8 +161,9 @@ def _savings(job: Job, planned: Planned, source: Source) -> list[Saved]:
 def _saved_line(saved: Saved, worth: Estimate) -> str:
     low, high = worth.completion_tokens
     cost = f", ${worth.cost_usd[0]:,.4f} to ${worth.cost_usd[1]:,.4f}" if worth.cost_usd is not None else ""
+    need = f"{counted(saved.rows, 'row')} {agreeing(saved.rows, 'needs', 'need')}"
     return (
-        f"{saved.why}: {saved.rows:,} rows need no request, which saves about "
+        f"{saved.why}: {need} no request, which saves about "
         f"{worth.prompt_tokens:,} prompt and {low:,} to {high:,} completion tokens{cost}"
     )
 
@@ -193,11 +201,11 @@ def _together(job: Job, planned: Planned) -> dict[str, int]:
     return {"batch_rows": job.request.batch_rows, "batch_tokens": job.request.batch_tokens}
 
 
-def _done_rows(job: Job, planned: Planned) -> int:
-    """Rows that a resume would not send, if the run directory holds this very job."""
+def _done(job: Job, planned: Planned) -> Totals:
+    """Sums over the rows that a resume would not send, if the run directory holds this very job."""
     path = Path(job.output.run_dir)
     if not is_run(path):
-        return 0
+        return Totals()
     run = RunView.open(path)
     same = run.manifest.plan.content_hash == planned.plan.content_hash
-    return run.totals().rows if same and run.manifest.settings == job.request_settings() else 0
+    return run.totals() if same and run.manifest.settings == job.request_settings() else Totals()

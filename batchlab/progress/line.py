@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from batchlab.counts import counted
 from batchlab.progress.speed import Rates
 from batchlab.progress.terminal import width
 from batchlab.protocol.redact import printable, redact
@@ -121,7 +122,7 @@ def _cost(totals: Totals, final_usd: float | None) -> Field:
     spent = f"${usd:.4f}"
     short = f"${usd:.2f}" if usd >= 0.1 else spent
     if totals.unpriced:
-        return Field(f"{spent} + ? of {totals.unpriced:,} rows", f"{short}+?", _COST)
+        return Field(f"{spent} + ? of {counted(totals.unpriced, 'row')}", f"{short}+?", _COST)
     if final_usd:
         spent += f" of about ${final_usd:.{2 if final_usd >= 1 else 4}f}"
     return Field(spent, short, _COST)

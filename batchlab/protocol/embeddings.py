@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from batchlab.counts import counted
 from batchlab.protocol.chat import is_error
 from batchlab.protocol.usage import usage_of
 from batchlab.protocol.values import ReplyProblem, id_of, parse_json
@@ -60,19 +61,21 @@ def parse_embeddings(body: bytes, asked: Mapping[str, Any]) -> Reply:
     if not isinstance(items, list):
         raise EmbeddingsProblem("the answer has status 200 but no embeddings", usage)
     if len(items) != count:
-        raise EmbeddingsProblem(f"{len(items)} embeddings for {count} texts", usage)
+        raise EmbeddingsProblem(f"{counted(len(items), 'embedding')} for {counted(count, 'text')}", usage)
     found: dict[int, bytes] = {}
     for item in items:
         index, vector = _item(item, usage, single=count == 1)
         if not 0 <= index < count or index in found:
-            raise EmbeddingsProblem(f"index {index} is doubled or out of range for {count} texts", usage)
+            raise EmbeddingsProblem(
+                f"index {index} is doubled or out of range for {counted(count, 'text')}", usage
+            )
         found[index] = vector
     lengths = {len(vector) // ITEM_BYTES for vector in found.values()}
     if len(lengths) > 1:
         raise EmbeddingsProblem(f"embeddings of different lengths: {sorted(lengths)}", usage)
     dimensions = asked.get("dimensions")
     if isinstance(dimensions, int) and dimensions not in lengths:
-        problem = f"the embedding has {lengths.pop()} dimensions, and {dimensions} were asked for"
+        problem = f"the embedding has {counted(lengths.pop(), 'dimension')}, and {dimensions} were asked for"
         raise EmbeddingsProblem(problem, usage, is_refusal=True)
     return Reply(
         completion=None,

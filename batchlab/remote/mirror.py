@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from batchlab.counts import counted
 from batchlab.errors import BatchlabError, CorruptRun, UsageError
 from batchlab.remote.copy import Copy
 from batchlab.remote.depot import Depot, manifest_at
@@ -311,7 +312,7 @@ class Mirror:
             if not waiting:
                 return
             if self._closed and len(waiting) > MANY:
-                self._say(f"uploading {len(waiting):,} parts to {self.url}")
+                self._say(f"uploading {counted(len(waiting), 'part')} to {self.url}")
             # digests first: a part that another machine finds without its digest is worth nothing to it
             self._copy.put_checksums()
             for path in waiting:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from batchlab.costs.price import HOUR_S
 from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.counts import counted
 from batchlab.dispatch.longer import with_max_tokens
 from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.engines.work import Work
+from batchlab.errors import UsageError
 from batchlab.inputs.requests import RowProblem
-from batchlab.looking.phrases import counted, money
+from batchlab.looking.phrases import money
 from batchlab.records import ChatRequest, Completion, Result, is_wanting
 from batchlab.store.asking import AskAgain
 from batchlab.store.locked import LockedRun
 
+TRUNCATED = "truncated"
 MOST_READ = 10_000  # requests whose cost is reckoned; the others are taken to cost the same
 
 
@@ -33,6 +38,42 @@ def asked_again(work: Work[LockedRun], retry: AskAgain) -> str:
     if most is None:
         return f"{line}; what that costs is not known"
     return f"{line}; {'at most' if is_capped else 'about'} {money(most)}"
+
+
+def refuse_same_cut(work: Work[LockedRun], retry: AskAgain) -> None:
+    """Raises UsageError where all answers that were cut off would be paid again, and cut off no later."""
+    if TRUNCATED not in retry.only:
+        return
+    cuts = dict(_cuts(work, retry))
+    if not cuts:
+        return
+    factor = work.job.limits.retry_truncated or 1
+    before = replace(retry, max_tokens=None)
+    at = 0
+    for request in _requests(work, before, cuts):
+        own = request.max_tokens
+        if own is None and retry.max_tokens is None:
+            return  # nobody knows where it would end
+        last = max(math.ceil((own or 0) * factor), cuts[request.row_id] or 0)
+        now = request if retry.max_tokens is None else with_max_tokens(request, retry.max_tokens)
+        if now.max_tokens is None or math.ceil(now.max_tokens * factor) > last:
+            return
+        at = max(at, last)
+    if at:
+        answers = counted(len(cuts), "answer")
+        asked = f"with max_tokens {retry.max_tokens:,}" if retry.max_tokens else "with the same max_tokens"
+        raise UsageError(
+            f"{answers} cut off at {counted(at, 'token')} would be paid and cut off again {asked}. "
+            f"Pass more: {{request.max_tokens={2 * at}}}; or leave {TRUNCATED} out."
+        )
+
+
+def _cuts(work: Work[LockedRun], retry: AskAgain) -> Iterator[tuple[int, int | None]]:
+    """The rows whose answers were cut off, and how many tokens those had."""
+    for index in sorted(work.run.shards_to_ask(retry) | work.run.unsealed()):
+        for result in work.run.shard_results(index):
+            if isinstance(result, Completion) and result.status == TRUNCATED:
+                yield result.row_id, result.reply.usage.completion_tokens
 
 
 def _wanted(work: Work[LockedRun], retry: AskAgain) -> Iterator[tuple[int, str]]:
@@ -69,7 +110,7 @@ def _most_usd(work: Work[LockedRun], retry: AskAgain, wanted: dict[int, str]) ->
     return (sums * len(wanted) / read if read else 0.0), is_capped
 
 
-def _requests(work: Work[LockedRun], retry: AskAgain, wanted: dict[int, str]) -> Iterator[ChatRequest]:
+def _requests(work: Work[LockedRun], retry: AskAgain, wanted: Collection[int]) -> Iterator[ChatRequest]:
     for shard in work.plan.shards:
         if not any(shard.first_row <= row < shard.first_row + shard.rows for row in wanted):
             continue

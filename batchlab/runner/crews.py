@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from batchlab.counts import counted
 from batchlab.engines.sizing import processes_for, workers_each
 from batchlab.errors import UsageError
 from batchlab.job import Job
@@ -80,7 +81,7 @@ def _cluster(job: Job, store: LockedRun, shards: int, say: Say) -> Crew:
     each = workers_each(job)
     concurrency = min(job.limits_at(endpoint).concurrency for endpoint in job.endpoint)
     crew.size = min(len(crew.nodes) * each, shards, concurrency)
-    workers = f"{crew.size} worker{'s' if crew.size != 1 else ''}"
-    nodes = f"{len(crew.nodes)} node{'s' if len(crew.nodes) != 1 else ''}"
+    workers = counted(crew.size, "worker")
+    nodes = counted(len(crew.nodes), "node")
     say(f"ray: {workers} on {nodes}: {', '.join(crew.nodes[:5])}{', ...' if len(crew.nodes) > 5 else ''}")
     return crew

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from batchlab.counts import counted
 from batchlab.job import Job
 
 RESERVED = 32  # files, pipes, the event loop's own
@@ -32,7 +33,7 @@ def within_descriptors(job: Job, say: Callable[[str], None]) -> Job:
         return job
     each = max(1, (soft - RESERVED) // len(asked))
     say(
-        f"this process may open {soft} files, so at most {each} requests are in flight at each endpoint; "
-        "raise the limit with ulimit -n"
+        f"this process may open {soft} files, so at most {counted(each, 'request')} at a time for each "
+        "endpoint; raise the limit with ulimit -n"
     )
     return job.with_at_most(each)

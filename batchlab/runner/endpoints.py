@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from yarl import URL
@@ -14,7 +14,7 @@ from batchlab.engines.endpoint import Endpoint
 from batchlab.errors import UsageError
 from batchlab.job import SELF_STARTED, EndpointJob, Job
 from batchlab.job.endpoint import is_this_machine
-from batchlab.job.key import Secret, find_headers, find_key
+from batchlab.job.key import Secret, find_headers, find_key, key_source
 
 
 @contextlib.contextmanager
@@ -65,6 +65,18 @@ def _started(job: Job, endpoint: EndpointJob, key: Secret | None) -> Iterator[En
                 model.stop()
         case _:
             yield Endpoint(endpoint, endpoint.base_url, key, prices)
+
+
+def refused_key(endpoints: Sequence[Endpoint]) -> str:
+    """What to do where a key was refused: none was sent, or a certain one."""
+    without = [endpoint for endpoint in endpoints if endpoint.key is None and not endpoint.headers]
+    if without:
+        return (
+            f"{without[0].base_url} wants a key, and none was given: {{endpoint.api_key_env=NAME}} names the "
+            "variable that holds it"
+        )
+    named = [source for endpoint in endpoints if (source := key_source(endpoint.job))]
+    return f"the refused key is that of {' and '.join(dict.fromkeys(named))}" if named else ""
 
 
 def unused_proxy(endpoint: EndpointJob) -> str:

@@ -80,8 +80,9 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
             if not job.request.model:
                 _say_unpriced(job, prepared.plan.models, say)
             run = Invocation(job, endpoints, prepared, watchers, options, reused=reused)
+            opening = run.opening_lines()
             watchers.started(run.facts())
-            for line in run.opening_lines():
+            for line in opening:
                 say(line)
             with (
                 open_progress(options.progress, prepared.plan.rows, sys.stderr) as shown,

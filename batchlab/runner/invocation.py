@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from batchlab.counts import counted
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.endpoint import Endpoint
@@ -26,15 +27,15 @@ from batchlab.errors import (
     UsageError,
 )
 from batchlab.job import Job
-from batchlab.looking.phrases import counted
 from batchlab.observe.facts import EndpointAddress, RunFacts
 from batchlab.observe.watchers import Watchers
 from batchlab.progress import Progress
 from batchlab.records import Completion, Shard
 from batchlab.run_end import RunStopped, RunSummary, StopReason, code_of
 from batchlab.run_state import RunState
-from batchlab.runner.asked_again import asked_again
+from batchlab.runner.asked_again import asked_again, refuse_same_cut
 from batchlab.runner.crews import crew_for
+from batchlab.runner.endpoints import refused_key
 from batchlab.runner.first_rows import EarlyForecast, FirstRows
 from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.prepare import Prepared
@@ -105,13 +106,18 @@ class Invocation:
         )
 
     def opening_lines(self) -> list[str]:
-        """What answers have to fit, and where a resumed run goes on."""
+        """What answers have to fit, and where a resumed run goes on.
+
+        Raises:
+            UsageError: a retry would pay for the same again.
+        """
         totals, rows = self._work.before.earlier, self._work.before.rows
         schema = self._work.builder.schema
         lines = [schema.described()] if schema is not None else []
         if before := totals.rows - self._reused:
             lines.append(f"resuming: {before:,} of {counted(rows, 'row')} have a final result")
         if self._options.retry is not None:
+            refuse_same_cut(self._work, self._options.retry)
             lines.append(asked_again(self._work, self._options.retry))
         elif failed := totals.failed - totals.bad_input:
             asked = "is" if failed == 1 else "are"
@@ -261,6 +267,11 @@ class Invocation:
                 if held is None:
                     return
 
+    def _why(self, reason: StopReason, message: str) -> str:
+        """Why the run stopped, and what to do about a key that was refused."""
+        remedy = refused_key(self._work.endpoints) if reason is StopReason.KEY else ""
+        return f"{message}; {remedy}" if remedy else message
+
     def _summary(self, stopped: tuple[StopReason, str] | None, interrupted_code: int) -> RunSummary:
         work, state = self._work, self._state
         totals, fail_on = work.run.totals(), work.job.output.fail_on
@@ -269,7 +280,9 @@ class Invocation:
         elif stopped is None:
             code = code_of(totals, fail_on)
             if totals.rows < work.plan.rows:
-                raise BatchlabError(f"{work.plan.rows - totals.rows} rows have no result; please report this")
+                raise BatchlabError(
+                    f"without a result: {counted(work.plan.rows - totals.rows, 'row')}; please report this"
+                )
         else:
             code = interrupted_code if stopped[0] == StopReason.INTERRUPTED else EXIT_STOPPED
         return RunSummary(
@@ -280,7 +293,7 @@ class Invocation:
             elapsed_s=time.monotonic() - self._started,
             maybe_repaid=self._in_flight_before,
             stopped=stopped[0] if stopped else None,
-            message=stopped[1] if stopped else "",
+            message=self._why(*stopped) if stopped else "",
             exit_code=code,
             insecure=tuple(endpoint.name for endpoint in work.job.endpoint if endpoint.insecure),
             limited=state.attempts.limited,

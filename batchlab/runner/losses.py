@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from batchlab.counts import counted
 from batchlab.errors import UsageError
-from batchlab.looking.phrases import counted, money
+from batchlab.looking.phrases import money
 from batchlab.runner.mirroring import brought_back
 from batchlab.store.layout import CHECKSUMS
 from batchlab.store.locked import LockedRun

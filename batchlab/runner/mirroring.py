@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from batchlab.counts import counted
 from batchlab.errors import EXIT_INTERRUPTED, EXIT_STOPPED, BatchlabError, UsageError
 from batchlab.remote.mirror import Mirror, owned, problem_of
 from batchlab.remote.storage import StorageError
@@ -41,7 +42,7 @@ def taken_over(path: Path, url: str, say: Say, *, accept: bool = False) -> None:
     finally:
         lock.release()
     say(
-        f"taken over from {url}: {parts:,} of {len(manifest.plan.shards):,} parts are there; "
+        f"taken over from {url}: {parts:,} of {counted(len(manifest.plan.shards), 'part')} are there; "
         "rows that only the journals of the other machine have are asked again"
     )
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from batchlab.costs.forecast import Forecast
+from batchlab.counts import counted
 from batchlab.looking.phrases import money
 from batchlab.store.disk.files import atomic_write
 from batchlab.totals import Totals
@@ -35,5 +36,5 @@ def outcome_lines(made: Forecast | None, totals: Totals, rows: int) -> list[str]
         return []
     low, high = made.cost_usd.low, made.cost_usd.high
     where = "inside" if low <= spent <= high else "outside"
-    said = f"forecast: {money(low)} to {money(high)}, from a pilot of {made.sampled} rows"
+    said = f"forecast: {money(low)} to {money(high)}, from a pilot of {counted(made.sampled, 'row')}"
     return [f"{said}; {money(spent)} is {where}"]

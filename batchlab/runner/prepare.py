@@ -18,6 +18,7 @@ from typing import Any
 
 from batchlab.arrow import pa
 from batchlab.costs.pricing import price_book
+from batchlab.counts import counted
 from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.engines.sizing import merged, planned_shard_rows
 from batchlab.errors import InputError, UsageError
@@ -26,7 +27,6 @@ from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
 from batchlab.job import Job, default_run_dir
 from batchlab.job.index import in_braces
-from batchlab.looking.phrases import counted
 from batchlab.records import ChatRequest, Row
 from batchlab.remote.urls import is_url
 from batchlab.runner.losses import settle_losses
@@ -153,7 +153,7 @@ def plan_or_refuse(
     say: Say,
     on_scan: Callable[[int, int | None], None] | None = None,
 ) -> Planned:
-    """The plan of an input without problems; malformed lines are said, and fail their rows only.
+    """The plan of an input without problems; malformed rows are said, and fail by themselves.
 
     Raises:
         UsageError: every problem, one a line (first 20 and a count).
@@ -166,16 +166,26 @@ def plan_or_refuse(
     refuse_undedupable(job, planned.ready_builder)
     for note in planned.notes:
         say(note)
-    if plan.malformed_count:
-        malformed = [InputError(source.path, problem, row=row) for row, problem in plan.malformed]
-        lines = problem_lines(malformed, plan.malformed_count)
-        if job.input.strict:
-            raise UsageError("\n".join(lines))
-        for line in lines:
-            say(line)
-        count = f"{plan.malformed_count:,}"
-        say(f"{count} malformed rows will be recorded as failed (bad_input); {{input.strict}} refuses them")
+    for line in malformed_lines(job, source, plan):
+        say(line)
     return planned
+
+
+def malformed_lines(job: Job, source: Source, plan: InputPlan) -> list[str]:
+    """What is said before the start of rows that cannot be read.
+
+    Raises:
+        UsageError: there are some, and the job wants none.
+    """
+    if not plan.malformed_count:
+        return []
+    rows = [InputError(source.path, problem, row=row) for row, problem in plan.malformed]
+    lines = problem_lines(rows, plan.malformed_count)
+    count = counted(plan.malformed_count, "malformed row")
+    if job.input.strict:
+        lines.append(f"{count}, and {{input.strict}} takes none; without it only these would fail.")
+        raise UsageError("\n".join(lines))
+    return [*lines, f"{count} will be recorded as failed (bad_input); {{input.strict}} refuses to start"]
 
 
 def refuse_unpriced(job: Job, plan: InputPlan) -> None:
@@ -325,7 +335,7 @@ def _settings_refusal(store: LockedRun, changed: list[tuple[str, Any, Any]], pla
     ]
     lines += [f"  {name}: {_shown(old)} -> {_shown(new)}" for name, old, new in changed]
     lines.append(
-        f"  {totals.answered:,} of {plan.rows:,} rows are answered "
+        f"  {totals.answered:,} of {counted(plan.rows, 'row')} are answered "
         f"({totals.prompt_tokens + totals.completion_tokens:,} tokens{spent}); "
         "asking again may cost as much for each."
     )
@@ -341,7 +351,7 @@ def _shown(value: Any) -> str:
 
 def _new_generation(store: LockedRun, source: Source, planned: Planned, manifest: Manifest, say: Say) -> None:
     """Moves the run to a new plan, keeping each finished row whose request is unchanged."""
-    plan, builder = planned.plan, planned.ready_builder
+    plan, builder, before = planned.plan, planned.ready_builder, store.manifest.job
     with Generation(store, manifest) as generation:
         for shard in plan.shards:
             generation.add_shard(
@@ -352,25 +362,28 @@ def _new_generation(store: LockedRun, source: Source, planned: Planned, manifest
         generation.compare()
         was_whole = store.totals().rows >= store.manifest.plan.rows
         generation.commit()
-    for line in _changes(
-        generation, plan.rows, was_whole=was_whole, is_limited=manifest.job.input.limit is not None
-    ):
+    for line in _changes(generation, before, manifest.job, plan.rows, was_whole=was_whole):
         say(line)
 
 
-def _changes(generation: Generation, rows: int, *, was_whole: bool, is_limited: bool) -> list[str]:
+def _changes(generation: Generation, before: Job, job: Job, rows: int, *, was_whole: bool) -> list[str]:
     """What a changed job keeps, and what is to be sent for it."""
     kept, failed, edited = generation.kept, generation.failed, generation.edited
     left = rows - kept - failed
     others = [(left - edited, "new" if was_whole else "new or not sent yet"), (edited, "edited")]
     kinds = ", ".join(f"{count:,} {word}" for count, word in others if count)
-    lines = [
-        f"the job changed: {kept:,} of {rows:,} rows are answered and kept; {left:,} to send"
-        + (f" ({kinds})" if kinds else "")
-        + (f"; {failed:,} failed before" if failed else "")
-    ]
+    was_limit, limit = before.input.limit, job.input.limit
+    if was_limit is not None and (limit is None or limit > was_limit) and not edited and not generation.gone:
+        said = (
+            f"{kept:,} of {counted(rows, 'row')} answered before (with {{input.limit={was_limit}}}); "
+            f"{left:,} to send"
+        )
+    else:
+        said = f"the job changed: {kept:,} of {counted(rows, 'row')} are answered and kept; {left:,} to send"
+        said += f" ({kinds})" if kinds else ""
+    lines = [said + (f"; {failed:,} failed before" if failed else "")]
     if gone := generation.gone:
-        why = f"beyond the {rows:,} of the limit" if is_limited else "no longer in the input"
+        why = f"beyond the {rows:,} of the limit" if limit is not None else "no longer in the input"
         lines.append(
             f"{counted(gone, 'answered row')} {why}: kept in previous/, and when the input has such rows "
             "again, nothing is paid for them"

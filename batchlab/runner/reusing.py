@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from batchlab.counts import counted
 from batchlab.errors import CorruptRun, UsageError
 from batchlab.inputs.requests import RowProblem
 from batchlab.job import Job
 from batchlab.looking.opening import open_run
-from batchlab.looking.phrases import counted
 from batchlab.records import ChatRequest, Completion, Row, Shard
 from batchlab.runner.prepare import Prepared
 from batchlab.store.answers import Answers, copied

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from batchlab.counts import counted
 from batchlab.records import Shard
 from batchlab.store.checksums import (
     GIVEN_UP,
@@ -71,8 +72,7 @@ def loss_text(loss: Loss) -> str:
         return f"{loss.name}: {loss.why}"
     usd = loss.waste.spent_usd
     cost = "of unknown cost" if usd is None else f"${usd:,.6f}".rstrip("0").rstrip(".")
-    rows = f"{loss.rows:,} row" if loss.rows == 1 else f"{loss.rows:,} rows"
-    return f"{loss.name}: {loss.why} ({rows}, {cost})"
+    return f"{loss.name}: {loss.why} ({counted(loss.rows, 'row')}, {cost})"
 
 
 def find_losses(run: RunView) -> list[Loss]:

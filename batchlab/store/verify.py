@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from batchlab.counts import counted
 from batchlab.errors import CorruptRun
 from batchlab.records import Shard
 from batchlab.store.checksums import PartNotes
@@ -86,7 +87,9 @@ def _verify_part(run: RunView, shard: Shard, report: VerifyReport) -> None:
     for result in part_results(path, manifest.prefix, manifest.vectors):
         totals += totals_of([result])
     if expected != shard.first_row + shard.rows:
-        report.problems.append(f"{path}: {expected - shard.first_row} rows, the plan has {shard.rows}")
+        report.problems.append(
+            f"{path}: {counted(expected - shard.first_row, 'row')}, the plan has {shard.rows}"
+        )
     if not _same_totals(*stated_totals(path), totals):
         report.problems.append(f"{path}: the footer's totals differ from the sum of its rows")
     report.totals += totals

@@ -214,8 +214,25 @@ MISTAKES = [
     ok("run utf16.csv -m M -p '{text}' --base-url simulator"),
     Mistake(
         "run latin.csv -m M -p '{text}' --base-url simulator",
-        "is not UTF-8 text; if the file is in another encoding",
+        "not UTF-8 text, so the file is in another encoding; pass --encoding cp1252, which reads '1,ä'",
     ),
+    Mistake(
+        "plan latin.csv -m M -p '{text}' --base-url simulator",
+        "not UTF-8 text, so the file is in another encoding; pass --encoding cp1252, which reads '1,ä'",
+    ),
+    ok("run latin.csv -m M -p '{text}' --base-url simulator --encoding cp1252"),
+    Mistake("run latin.csv -m M -p '{text}' --base-url simulator --encoding ansi", "is --encoding cp1252."),
+    Mistake(
+        "run latin.csv -m M -p '{text}' --base-url simulator --encoding latn1", "mean --encoding latin-1?"
+    ),
+    Mistake("run latin.csv -m M -p '{text}' --base-url simulator --encoding utf-16", "no byte order mark"),
+    Mistake("run latin.csv -m M -p '{text}' --base-url simulator --encoding idna", "no encoding 'idna'"),
+    Mistake("simulate --fault http503=0.1", "did you mean http_503"),
+    Mistake("simulate --port 80000", "80000 is not in the range"),
+    Mistake("run a.jsonl,b.jsonl -m M -p '{text}' --base-url simulator", "a glob in quotes"),
+    Mistake(RUN + TEXT + " -o out.xlsx", "as a .csv with --csv-encoding utf-8-sig"),
+    Mistake(RUN + TEXT + " --excel", "--csv-encoding utf-8-sig"),
+    Mistake(RUN + TEXT + " --csv-delimiter ,,", "',,' is not one of"),
     ok("run semi.csv -m M -p '{text}' --base-url simulator"),
     Mistake(
         "run named.csv -m M -p '{text}' --base-url simulator", "Pass --prefix, for example --prefix out_"
@@ -279,9 +296,9 @@ MISTAKES = [
     ok(
         "plan a.jsonl -m M --base-url simulator -p '{text}' --param max_token=3", "did you mean 'max_tokens'?"
     ),
-    Mistake(RUN + TEXT + " --temperature hot", "'hot' is not a valid float"),
+    Mistake(RUN + TEXT + " --temperature hot", "'hot' is no number, such as 0.5"),
     Mistake(RUN + TEXT + " --max-cost 1", "Pass --price-in and --price-out"),
-    Mistake(RUN + TEXT + " --max-cost five", "is not a valid float"),
+    Mistake(RUN + TEXT + " --max-cost five", "'five' is no number"),
     ok(RUN + TEXT + " --max-cost 1 --price-in 1 --price-out 2"),
     ok(
         "plan a.jsonl -m M --base-url simulator -p '{text}' --max-cost 1",

@@ -20,8 +20,8 @@ from yarl import URL
 
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.access import Access
+from batchlab.dispatch.http.faults import fault_of
 from batchlab.dispatch.http.proxies import proxy_for
-from batchlab.dispatch.http.transport import fault_of
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.stop import StopSignal
 from batchlab.job import LimitsJob

@@ -7,8 +7,6 @@ of decoded bytes (194 kB of gzip can become 200 MB).
 
 from __future__ import annotations
 
-import errno
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -22,22 +20,15 @@ from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.departures import Departures
 from batchlab.dispatch.http.access import Access
 from batchlab.dispatch.http.answers import AnswerReader
+from batchlab.dispatch.http.faults import fault_of
 from batchlab.dispatch.http.opening import connector_to, wire_to
 from batchlab.dispatch.http.wire import Wire
 from batchlab.finite import json_and_nulls
 from batchlab.job import TASK_PATHS, LimitsJob
 from batchlab.protocol.limits import RateHeaders, rate_limits
-from batchlab.protocol.outcomes.classify import TransportFault, classify
-from batchlab.protocol.outcomes.facts import FaultKind
+from batchlab.protocol.outcomes.classify import classify
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply, Usage
 
-# Local shortages: the machine's trouble, never charged to a row.
-_LOCAL_ERRNO = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENOMEM}
-# a TLS alert or handshake record, as aiohttp's parsers show what is no status line
-_TLS_RECORD = re.compile(r"\\x1[56]\\x03[\\x]|[\x15\x16]\x03[\x00-\x04]")
-# where aiohttp begins to show what it could not parse: a body may be among it
-_SHOWN = re.compile(r"""[\s:]*\b(?:b|bytearray\(b)['"]""")
-_MOST_SAID = 200
 _TEXTS = tuple(one.name for one in fields(Reply) if one.name not in {"usage", "vectors", "is_lossy"})
 _texts_of = attrgetter(*_TEXTS)
 
@@ -227,56 +218,3 @@ def _rejects_stream_options(outcome: Outcome) -> bool:
         return False
     said = f"{outcome.message} {outcome.error_raw}"
     return "stream_options" in said or "include_usage" in said
-
-
-def fault_of(error: Exception, *, total_timeout: bool = False) -> TransportFault:
-    """What kind of transport trouble an exception of aiohttp or the socket layer is.
-
-    Never uses `repr()`: aiohttp's shows the request's headers, and with them the key.
-    """
-    kind: FaultKind = "reset"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        kind = "tls"
-    elif _TLS_RECORD.search(_words_of(error)):
-        return TransportFault("tls_expected", "the answer is a TLS record, no HTTP")
-    elif isinstance(error, OSError) and _errno(error) in _LOCAL_ERRNO:
-        kind = "local"
-    elif isinstance(error, aiohttp.ClientConnectorDNSError):
-        kind = "dns"
-    elif isinstance(error, aiohttp.ConnectionTimeoutError):
-        kind = "timeout_connect"
-    elif isinstance(error, TimeoutError):
-        kind = (
-            "timeout_total"
-            if total_timeout and not isinstance(error, aiohttp.SocketTimeoutError)
-            else "timeout_idle"
-        )
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        kind = "connect"
-    elif isinstance(error, aiohttp.InvalidURL):
-        kind = "invalid_url"
-    elif isinstance(error, aiohttp.ClientPayloadError | aiohttp.ClientResponseError) or not isinstance(
-        error, aiohttp.ClientError | OSError
-    ):
-        kind = "payload"
-    if kind == "payload":
-        return TransportFault(kind, _said_by(error))
-    return TransportFault(kind, str(error) or type(error).__name__)
-
-
-def _said_by(error: Exception) -> str:
-    """What an error about HTTP says, in one short line and without the bytes it is about."""
-    said = _SHOWN.split(_words_of(error), maxsplit=1)[0]
-    return " ".join(said.split())[:_MOST_SAID] or type(error).__name__
-
-
-def _words_of(error: Exception) -> str:
-    """Its text; the session's own about what is no HTTP has a status that nobody sent, and escapes twice."""
-    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, aiohttp.ClientHttpProxyError):
-        return error.message or str(error)
-    return str(error)
-
-
-def _errno(error: OSError) -> int | None:
-    inner = getattr(error, "os_error", None)
-    return inner.errno if isinstance(inner, OSError) else error.errno

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from batchlab.counts import counted
 from batchlab.dispatch.trouble.refusals import ENOUGH, Refusals, RowRefusals, Served
 from batchlab.dispatch.trouble.second_look import SecondLook, Step
 from batchlab.dispatch.trouble.verdict import Toll, Verdict
@@ -235,5 +236,5 @@ def _stop(outcome: Outcome) -> Verdict:
 def _row_failed(outcome: Outcome, times: int) -> Verdict:
     message = outcome.message
     if outcome.kind is not OutcomeClass.FAIL or times > 1:
-        message = f"refused {times} times, and other rows were not: {message}"
+        message = f"refused {counted(times, 'time')}, and other rows were not: {message}"
     return Verdict(replace(outcome, kind=OutcomeClass.FAIL, message=message, after=""), Toll.NOTHING)

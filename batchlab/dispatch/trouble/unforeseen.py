@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from batchlab.counts import counted
 from batchlab.protocol.redact import printable
 from batchlab.records import ChatRequest, Completion, Failure, Outcome, OutcomeClass, Result
 
@@ -54,8 +55,9 @@ class Unforeseen:
     def tell(self) -> None:
         """Says how many there were, if any."""
         if self._count:
-            rows = "1 row" if self._count == 1 else f"{self._count} rows"
-            self._say(f"{rows} failed because batchlab could not handle them ({self._first})")
+            self._say(
+                f"{counted(self._count, 'row')} failed because batchlab could not handle them ({self._first})"
+            )
             self._count = 0
 
 

@@ -5,8 +5,8 @@ It imports nothing of batchlab: an oracle must not share the mistakes of what it
 
 from __future__ import annotations
 
-from batchlab.endpoints.simulator.faults import FAULTS, Fault
+from batchlab.endpoints.simulator.faults import FAULTS, Fault, fault_lines
 from batchlab.endpoints.simulator.options import SimulatorOptions
 from batchlab.endpoints.simulator.running import Simulator, serve
 
-__all__ = ["FAULTS", "Fault", "Simulator", "SimulatorOptions", "serve"]
+__all__ = ["FAULTS", "Fault", "Simulator", "SimulatorOptions", "fault_lines", "serve"]

@@ -10,6 +10,7 @@ from typing import assert_never
 
 import msgspec
 
+from batchlab.counts import counted
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.crew import Crew, Ending, Worker
@@ -157,7 +158,7 @@ class Shift:
             if deaths >= MOST_DEATHS:
                 self._stop(
                     StopReason.WORKERS,
-                    f"{self._crew.who} ended {deaths} times without finishing a row, "
+                    f"{self._crew.who} ended {counted(deaths, 'time')} without finishing a row, "
                     f"the last time {ending.cause}.",
                 )
             if self._stop.is_set or not self.books.waiting:

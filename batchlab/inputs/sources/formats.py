@@ -15,6 +15,7 @@ from typing import Protocol
 
 import orjson
 
+from batchlab.counts import counted
 from batchlab.errors import InputError
 from batchlab.inputs.sources.arrow_files.ipc import FILE_MAGIC, STREAM_MAGIC, IpcSource
 from batchlab.inputs.sources.arrow_files.parquet import ENCRYPTED, ParquetSource
@@ -283,7 +284,7 @@ def formats_of(
     if not kind.several and len(found) > 1:
         raise InputError(
             shown_as,
-            f"has {len(found):,} files of {kind.name}, and one is read at a time",
+            f"has {counted(len(found), 'file')} of {kind.name}, and one is read at a time",
             f"Name one: {found[0][0]}.",
         )
     taken = [one for one, _ in found]
@@ -291,7 +292,7 @@ def formats_of(
     notes = []
     if left:
         named_so = ", ".join(one.file.name for one in left[:3])
-        notes = [f"{shown_as}: {len(taken):,} {kind.name} files; left out: {named_so}"]
+        notes = [f"{shown_as}: {counted(len(taken), f'{kind.name} file')}; left out: {named_so}"]
         if len(left) > 3:
             notes = [f"{notes[0]} and {len(left) - 3:,} more"]
     return kind, taken, notes

@@ -89,6 +89,10 @@ def _readable(path: str) -> None:
     except ValueError as error:  # a zero byte
         raise InputError(repr(path), "is no path") from error
     except OSError as error:
+        if any(os.path.exists(one.strip()) for one in path.split(",")):  # noqa: PTH110
+            raise InputError(
+                path, "is no file", "Several files are a directory, or a glob in quotes: 'DIR/*.csv'."
+            ) from error
         raise unreadable(path, error) from error
 
 

@@ -13,6 +13,7 @@ from batchlab.inputs.sources.column_types import column_array
 from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.source import CheckRow, InputPlan, PlanBuilder, Reading, files_unchanged
 from batchlab.inputs.sources.text_files.compression import read_errors
+from batchlab.inputs.sources.text_files.no_text import NoText
 from batchlab.inputs.templates import RowFault
 from batchlab.records import Row, Shard
 
@@ -64,6 +65,7 @@ class RecordSource:
         self.path = shown_as
         self.notes: list[str] = list(reading.notes)
         self._opened_as = reading.notes
+        self._names_encoding = reading.encoding is not None
         self._files = files
         # One reader for requests and one for sealing, so that a compressed file is read on, not again.
         self._readers: dict[str, _Reader] = {}
@@ -94,6 +96,10 @@ class RecordSource:
     def _tell(self, notes: Iterable[str | None]) -> None:
         """What a pass has found out is worth telling."""
         self.notes = [*self._opened_as, *filter(None, notes)]
+
+    def _judged(self, scan: Pass) -> list[str]:
+        """What is worth telling of rows that are no text. Raises InputError where they are too many."""
+        return scan.no_text.judged(scan.rows, named=self._names_encoding)
 
     def _read(self, shard: Shard, plan: InputPlan) -> Iterator[Row]:
         """Rows from the shard's first to the input's last; a generator, which closes what it opened."""
@@ -127,11 +133,13 @@ class Pass:
 
     Attributes:
         rows: seen so far; `full` once there are `most`, as many as are wanted.
+        no_text: of those rows, the ones that could not be decoded.
     """
 
     def __init__(self, shard_rows: int, check: CheckRow | None, limit: int | None, *, several: bool) -> None:
         self.builder = PlanBuilder(shard_rows)
         self.rows = 0
+        self.no_text = NoText()
         self._check = check
         self.most = sys.maxsize if limit is None else limit
         self._several = several

@@ -53,7 +53,7 @@ class Target:
         path: a path or, but for a data set, a URL; `errors` too. `-` is standard output.
         format: one of `job.FORMATS`; None when nothing tells.
         errors, prefix, model, own_ids, task: see `openai_batch.BatchFile`.
-        csv_raw: `raw` of `files.CsvFile`.
+        csv_raw, csv_delimiter, csv_encoding: `raw`, `delimiter` and `encoding` of `files.CsvFile`.
     """
 
     path: str
@@ -64,6 +64,8 @@ class Target:
     own_ids: bool = False
     task: str | None = "chat"
     csv_raw: bool = False
+    csv_delimiter: str = ","
+    csv_encoding: str = "utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,14 @@ def _writer(target: Target, schema: pa.Schema) -> Writer:
         case "parquet":
             return ParquetFile(path, schema)
         case "csv":
-            return CsvFile(path, schema, raw=target.csv_raw, prefix=target.prefix)
+            return CsvFile(
+                path,
+                schema,
+                raw=target.csv_raw,
+                delimiter=target.csv_delimiter,
+                encoding=target.csv_encoding,
+                prefix=target.prefix,
+            )
         case "jsonl":
             return JsonLinesFile(path, schema, prefix=target.prefix)
         case "hf":

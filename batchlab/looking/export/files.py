@@ -10,6 +10,7 @@ from typing import Any
 
 from batchlab.arrow import pa, pq
 from batchlab.finite import json_and_nulls
+from batchlab.job import DELIMITERS
 from batchlab.looking.export.formulas import is_formula
 from batchlab.looking.export.plain import plain_columns
 from batchlab.looking.export.staging import staged
@@ -38,15 +39,15 @@ class _OneFile:
 
 
 class _TextFile(_OneFile):
-    """In UTF-8.
+    """In UTF-8, with or without a mark that says so.
 
     Attributes:
         nulled: numbers that JSON has no word for, NaN and the infinite ones, and that are null.
     """
 
-    def __init__(self, path: Path, *, prefix: str, newline: str) -> None:
+    def __init__(self, path: Path, *, prefix: str, newline: str, encoding: str = "utf-8") -> None:
         super().__init__(path)
-        self._file = self._staged.tmp.open("w", encoding="utf-8", newline=newline)
+        self._file = self._staged.tmp.open("w", encoding=encoding, newline=newline)
         self._our_times = [prefix + name for name in OUR_TIMES]
         self.nulled = 0
 
@@ -102,15 +103,26 @@ class CsvFile(_TextFile):
 
     Args:
         raw: leave cells that a spreadsheet would run as a formula as they are.
+        delimiter: one of `job.DELIMITERS`.
+        encoding: `utf-8`, or `utf-8-sig` for a byte order mark.
         prefix: of the result columns.
 
     Attributes:
         quoted: cells that got a ' in front, so that a spreadsheet takes them for text.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, *, raw: bool, prefix: str = "") -> None:
-        super().__init__(path, prefix=prefix, newline="")
-        self._csv = csv.writer(self._file)
+    def __init__(
+        self,
+        path: Path,
+        schema: pa.Schema,
+        *,
+        raw: bool,
+        delimiter: str = ",",
+        encoding: str = "utf-8",
+        prefix: str = "",
+    ) -> None:
+        super().__init__(path, prefix=prefix, newline="", encoding=encoding)
+        self._csv = csv.writer(self._file, delimiter=DELIMITERS[delimiter])
         self._raw = raw
         self._times = [_is_time(field.type) for field in schema]
         self.quoted = 0

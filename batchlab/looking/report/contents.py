@@ -11,12 +11,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from batchlab.counts import counted
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.batch_lines import asked_texts
 from batchlab.job import Job
 from batchlab.looking.books import input_table, prices_of, run_frame
-from batchlab.looking.phrases import cost_text, counted, duration, finish_text
+from batchlab.looking.phrases import cost_text, duration, finish_text
 from batchlab.looking.report.cost import WORDS, cost_table, prepared
 from batchlab.looking.report.data import ErrorView, ReportData, RowView
 from batchlab.looking.tables import row_at
@@ -285,8 +286,9 @@ def _answer(values: Mapping[str, Any], prefix: str, vectors: Sequence[str]) -> s
     for name in vectors:
         vector = values[prefix + name]
         if vector is not None:
-            several = f"{len(vector)} embeddings, the first of " if name != VECTOR_COLUMNS[0] else ""
+            several = name != VECTOR_COLUMNS[0]
+            head = f"{counted(len(vector), 'embedding')}, the first of " if several else ""
             vector = vector[0] if several else vector
             numbers = ", ".join(f"{number:.4f}" for number in vector[:SHOWN_NUMBERS])
-            return f"{several}{len(vector)} dimensions: {numbers}, …"
+            return f"{head}{counted(len(vector), 'dimension')}: {numbers}, …"
     return values[prefix + "completion"] or ""

@@ -9,8 +9,9 @@ import time
 import pytest
 
 from batchlab.dispatch.api_error import ApiError
+from batchlab.dispatch.http.faults import fault_of
 from batchlab.dispatch.http.framing import well_framed
-from batchlab.dispatch.http.transport import HttpTransport, fault_of
+from batchlab.dispatch.http.transport import HttpTransport
 from batchlab.job import LimitsJob
 from batchlab.job.key import Secret
 from batchlab.records import ChatRequest

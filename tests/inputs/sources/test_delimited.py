@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from batchlab.inputs.sources.opening import open_source
 from tests.inputs.sources.reading import read, refused
 
 LATIN = "id;prompt\n1;café, ja\n2;naïve\n".encode("cp1252")
@@ -84,18 +85,86 @@ def test_another_encoding_is_named_by_the_job(tmp_path):
 def test_a_byte_that_is_no_utf8_fails_its_row_and_names_the_way_out(tmp_path):
     (tmp_path / "x.csv").write_bytes(b"id,prompt\n1,a\n2,caf\xe9\n3,b\n")
 
-    plan, table, _, _ = read(tmp_path / "x.csv")
+    plan, table, _, notes = read(tmp_path / "x.csv")
 
     assert table["prompt"].to_pylist() == ["a", None, "b"]
-    assert plan.malformed[0][0] == 3
-    assert "byte 6 (0xe9) of line 3" in plan.malformed[0][1]
-    assert "{input.encoding=windows-1252}" in plan.malformed[0][1]
+    assert plan.malformed == ((3, "byte 6 (0xe9) of line 3 is not UTF-8 text"),)
+    (note,) = notes
+    assert note.startswith(f"{tmp_path}/x.csv:3: 1 of 3 rows is not UTF-8 text.")
+    assert "pass {input.encoding=cp1252}, which reads '2,café' there" in note
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.txt"])
+def test_many_rows_that_are_no_utf8_tell_of_another_encoding_and_of_which(tmp_path, name):
+    """Half a file of Latin-1 is readable; to send that half would pay for what nobody wants."""
+    line = {"x.csv": "%d,%s\n", "x.jsonl": '{"id": %d, "prompt": "%s"}\n', "x.txt": "%d %s\n"}[name]
+    head = "id,prompt\n" if name == "x.csv" else ""
+    words = ["plain" if number % 2 else "café" for number in range(40)]
+    text = head + "".join(line % pair for pair in enumerate(words))
+    (tmp_path / name).write_bytes(text.encode("cp1252"))
+
+    said = refused(tmp_path / name)
+
+    assert "20 of 40 rows are not UTF-8 text, so the file is in another encoding" in said
+    assert "pass {input.encoding=cp1252}, which reads" in said
+    assert "café" in said
+    assert "With {input.encoding=utf-8} these rows fail, and the others are asked." in said
+    plan, _, _, _ = read(tmp_path / name, encoding="utf-8")  # who names it is taken at his word
+    assert plan.malformed_count == 20
+    plan, _, _, _ = read(tmp_path / name, encoding="cp1252")
+    assert plan.malformed_count == 0
+
+
+@pytest.mark.parametrize(("bad", "is_refused"), [(1, False), (2, False), (3, True)])
+def test_a_few_rows_that_are_no_utf8_are_their_own_trouble(tmp_path, bad, is_refused):
+    lines = [b"caf\xe9\n"] * bad + [b"plain\n"] * (40 - bad)
+    (tmp_path / "x.csv").write_bytes(b"prompt\n" + b"".join(lines))
+
+    if is_refused:
+        assert f"{bad} of 40 rows are not UTF-8" in refused(tmp_path / "x.csv")
+    else:
+        assert read(tmp_path / "x.csv")[0].malformed_count == bad
+
+
+def test_only_rows_within_the_limit_tell_of_the_encoding(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"prompt\na\n" + b"caf\xe9\n" * 9)
+
+    assert open_source(str(tmp_path / "x.csv")).scan(3, limit=1).malformed_count == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ansi", "cp1252"),
+        ("Excel", "cp1252"),
+        ("win-1252", "cp1252"),
+        ("Unicode", "utf-16"),
+        ("UTF-8 with BOM", "utf-8"),
+        ("latn1", "latin-1"),
+        ("shiftjsi", "shift-jis"),
+        ("nonsense", "cp1252"),
+    ],
+)
+def test_an_encoding_that_is_called_otherwise_here_is_named(tmp_path, name, meant):
+    (tmp_path / "x.csv").write_bytes(LATIN)
+
+    assert f"{{input.encoding={meant}}}" in refused(tmp_path / "x.csv", encoding=name)
+
+
+def test_utf16_without_a_mark_that_is_none_is_refused(tmp_path):
+    (tmp_path / "x.csv").write_bytes(LATIN)
+    assert "has no byte order mark of UTF-16" in refused(tmp_path / "x.csv", encoding="utf-16")
+
+    (tmp_path / "x.csv").write_bytes("id,prompt\n1,a\n".encode("utf-16-be"))
+    assert read(tmp_path / "x.csv", encoding="utf-16")[1]["prompt"].to_pylist() == ["a"]
 
 
 def test_a_header_that_is_no_utf8_is_refused(tmp_path):
     (tmp_path / "x.csv").write_bytes("né,prompt\n1,a\n".encode("cp1252"))
 
-    assert "not UTF-8" in refused(tmp_path / "x.csv")
+    said = refused(tmp_path / "x.csv")
+    assert "not UTF-8" in said
+    assert "pass {input.encoding=cp1252}, which reads 'né,prompt' there" in said
 
 
 def test_utf16_without_a_mark_is_told_from_a_table(tmp_path):

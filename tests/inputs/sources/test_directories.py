@@ -165,7 +165,7 @@ def test_a_directory_of_csv_is_one_table_by_its_names(tmp_path):
         {"n": None, "prompt": "c"},
     ]
     assert [row.problem is None for row in rows] == [True, False, True, True]
-    assert plan.malformed == ((2, f"{tmp_path}/d/a.csv:3: 1 cells, but the header has 2"),)
+    assert plan.malformed == ((2, f"{tmp_path}/d/a.csv:3: 1 cell, but the header has 2"),)
     assert "left out: empty.csv, README.md" in notes[0] or "left out: README.md, empty.csv" in notes[0]
 
 

@@ -37,7 +37,7 @@ A, B = {"prompt": "a", "n": "1"}, {"prompt": "b", "n": "2"}
     ("text", "rows", "said"),
     [
         ("prompt,n\na,1,\nb,2,\n", [A, B], "each row ends in a delimiter"),
-        ("prompt,n,,\na,1,,\nb,2\n", [A, B], "the last 2 columns, which have no name, are left out"),
+        ("prompt,n,,\na,1,,\nb,2\n", [A, B], "left out for want of a name: the last 2 columns"),
         ("prompt;n;;\na;1;;\nb;2;;\n", [A, B], "the last 2 columns"),
         ("sep=;\nprompt;n\na;1;\nb;2;\n", [A, B], "each row ends in a delimiter"),
         ("prompt,n,,\na,1,,\nb,2,,x\n", [A, "4 cells, but the header has 2"], "the last 2 columns"),
@@ -135,7 +135,7 @@ def test_a_file_that_is_no_such_file_says_what_it_is(tmp_path, name, data, said)
         (
             "x.csv",
             "prompt,n\na\nb\n",
-            "x.csv:2: no row can be read; the first: 1 cells, but the header has 2.",
+            "x.csv:2: no row can be read; the first: 1 cell, but the header has 2.",
         ),
     ],
 )
@@ -199,9 +199,7 @@ def test_errors_in_a_sheet_are_counted(tmp_path):
     source = open_source(str(tmp_path / "x.xlsx"))
     source.scan(10)
 
-    assert source.notes == [
-        f"{tmp_path}/x.xlsx: 1 rows have cells that hold an error of Excel's, such as #N/A"
-    ]
+    assert source.notes == [f"{tmp_path}/x.xlsx: cells hold an error of Excel's, such as #N/A (1 row)"]
 
 
 # files and folders

@@ -68,7 +68,7 @@ def test_cells_without_a_column_s_name_are_told(tmp_path):
     _, table, _, notes = read(path)
 
     assert table.to_pylist() == [{"prompt": "a", "n": 1}, {"prompt": "b", "n": 2}]
-    assert "1 rows have cells in columns without a name" in notes[0]
+    assert "cells in columns without a name are left out (1 row)" in notes[0]
 
 
 def test_what_the_library_warns_of_is_not_said(tmp_path):

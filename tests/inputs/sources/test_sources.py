@@ -228,7 +228,7 @@ def test_a_lone_surrogate_is_replaced_and_a_huge_number_keeps_its_digits(tmp_pat
 
 @pytest.mark.parametrize(
     ("content", "row", "problem"),
-    [("a,b\n1\n2,3\n", 2, "1 cells, but the header has 2"), ('a,b\n"x"y,2\n3,4\n', 2, "not valid CSV")],
+    [("a,b\n1\n2,3\n", 2, "1 cell, but the header has 2"), ('a,b\n"x"y,2\n3,4\n', 2, "not valid CSV")],
 )
 def test_a_ragged_or_broken_csv_line_is_that_row_s_problem_only(tmp_path, content, row, problem):
     (tmp_path / "x.csv").write_text(content)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from batchlab.endpoints.simulator.faults.plan import Fault, FaultPlan, Strikable, chance
-from batchlab.endpoints.simulator.faults.table import FAULTS
+from batchlab.endpoints.simulator.faults.table import FAULTS, fault_lines
 
-__all__ = ["FAULTS", "Fault", "FaultPlan", "Strikable", "chance"]
+__all__ = ["FAULTS", "Fault", "FaultPlan", "Strikable", "chance", "fault_lines"]

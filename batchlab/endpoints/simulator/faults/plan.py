@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -58,9 +59,9 @@ class Fault:
         if unknown:
             raise ValueError(f"unknown key {unknown[0]!r} of a fault; known: {', '.join(known)}")
         if data.get("kind") not in {"answer", *FAULTS}:
-            raise ValueError(
-                f"unknown fault {data.get('kind')!r}; known: answer, {', '.join(sorted(FAULTS))}"
-            )
+            close = difflib.get_close_matches(str(data.get("kind")), FAULTS, n=3, cutoff=0.5)
+            near = f"did you mean {' or '.join(close)}? " if close else ""
+            raise ValueError(f"unknown fault {data.get('kind')!r}; {near}see batchlab simulate --list-faults")
         headers = tuple((name, str(value)) for name, value in data.get("headers", {}).items())
         return cls(**{**data, "rows": tuple(data.get("rows", ())), "headers": headers})
 

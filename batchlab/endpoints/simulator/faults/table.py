@@ -26,4 +26,15 @@ FAMILIES: dict[str, dict[str, FaultKind]] = {
     "usage": USAGE,
     "the connection": CONNECTIONS,
 }
+
+
+def fault_lines() -> list[str]:
+    """Every fault by its family, with what it does, for a person."""
+    lines = []
+    for family, kinds in FAMILIES.items():
+        width = max(map(len, kinds))
+        lines += [f"{family}:", *(f"  {name:<{width}}  {kind.says}" for name, kind in kinds.items())]
+    return lines
+
+
 FAULTS: dict[str, FaultKind] = {name: kind for family in FAMILIES.values() for name, kind in family.items()}

@@ -71,6 +71,8 @@ class JsonSource(RecordSource):
                     scan.replaced(ordinal)
                 if problem is None:
                     scan.see(values)
+                else:
+                    scan.no_text.look(self._texts[number], ordinal, item.text)
                 scan.row(values, problem, ordinal, {"offset": item.offset})
                 if on_progress is not None and scan.rows % REPORT_EVERY == 0:
                     on_progress(item.offset, self._texts[number].total if len(self._files) == 1 else None)
@@ -79,7 +81,9 @@ class JsonSource(RecordSource):
             for text, layout in zip(self._texts, self._layouts, strict=True)
             if layout.name
         ]
-        self._tell([*(text.described() for text in self._texts), *lists, *scan.notes(self.path)])
+        self._tell(
+            [*(text.described() for text in self._texts), *lists, *scan.notes(self.path), *self._judged(scan)]
+        )
         return scan.builder.plan(
             scan.rows, scan.kinds(self._files), scan.digest.hexdigest(), [one.file for one in self._files]
         )

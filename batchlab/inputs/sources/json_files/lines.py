@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from batchlab.counts import counted
 from batchlab.inputs.sources.batch_lines import BODY, is_batch_line
 from batchlab.inputs.sources.column_types import ColumnTypes, Kind, kind_of_key
 from batchlab.inputs.sources.files import DataFile
@@ -62,11 +63,11 @@ class JsonlSource(RecordSource):
                     # whole lines, and a line of any length is read once
                     while not scan.full and (block := file.read(BLOCK_BYTES)):
                         block += file.readline()
-                        taken = scan.take(block)
+                        taken = scan.take(text, block)
                         hasher.update(block if taken == len(block) else block[:taken])
                         if on_progress is not None:
                             on_progress(scan.taken, total)
-        self._tell([*(text.described() for text in self._texts), *scan.notes(self.path)])
+        self._tell([*(text.described() for text in self._texts), *scan.notes(self.path), *self._judged(scan)])
         return scan.builder.plan(
             scan.rows, scan.kinds(self._files), scan.digest.hexdigest(), [one.file for one in self._files]
         )
@@ -108,7 +109,7 @@ class JsonPass(Pass):
         super().begin(number, file)
         self._offset = self._lines = 0
 
-    def take(self, block: bytes) -> int:
+    def take(self, text: TextFile, block: bytes) -> int:
         """Takes whole lines. Returns how many bytes it took, all of them short of the limit.
 
         A row costs a microsecond beyond its parsing, so nothing is made for it here, no Row either.
@@ -133,7 +134,9 @@ class JsonPass(Pass):
                 values = None
             if type(values) is not dict or not knows(values):
                 values, problem = (
-                    self._reread(line, first + index) if type(values) is not dict else exact(values, line)
+                    self._reread(text, line, first + index)
+                    if type(values) is not dict
+                    else exact(values, line)
                 )
                 if problem is None:
                     self.see(values)
@@ -183,11 +186,13 @@ class JsonPass(Pass):
         """What is worth telling of the pass."""
         if not self._replaced:
             return []
-        where = f"{self._replaced:,} rows (the first: {self._first_replaced})"
+        where = f"{counted(self._replaced, 'row')} (the first: {self._first_replaced})"
         return [f"{shown_as}: half surrogate pairs, which are no text, were replaced by U+FFFD in {where}"]
 
-    def _reread(self, line: bytes, number: int) -> tuple[dict[str, Any], str | None]:
+    def _reread(self, text: TextFile, line: bytes, number: int) -> tuple[dict[str, Any], str | None]:
         values, problem, replaced = read_object(line)
+        if problem is not None:
+            self.no_text.look(text, number, line)
         if replaced:
             self.replaced(number)
         return values, problem

@@ -6,13 +6,14 @@ import contextlib
 import datetime as dt
 import hashlib
 import lzma
-import warnings
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from batchlab.counts import counted
 from batchlab.errors import InputError
 from batchlab.inputs.sources.column_types import ColumnTypes, json_text
 from batchlab.inputs.sources.files import DataFile
@@ -102,11 +103,11 @@ class SheetSource(RecordSource):
                 scan.row(seen, None, number, {"row": scan.rows, **mark})
                 if on_progress is not None and scan.rows % REPORT_EVERY == 0:
                     on_progress(scan.rows, None)
-        left_out = f"{self.path}: {unnamed:,} rows have cells in columns without a name, which are left out"
-        wrong = f"{self.path}: {errors:,} rows have cells that hold an error of Excel's, such as #N/A"
+        left_out = f"{self.path}: cells in columns without a name are left out ({counted(unnamed, 'row')})"
+        wrong = f"{self.path}: cells hold an error of Excel's, such as #N/A ({counted(errors, 'row')})"
         empty = (
-            f"{self.path}: {without_value:,} rows have formulas of which the file holds no value, as "
-            "programs write them; they read as null, and a row that is asked about one fails. "
+            f"{self.path}: formulas of which the file holds no value, as programs write them "
+            f"({counted(without_value, 'row')}); they read as null, and a row that is asked about one fails. "
             "Open and save the file in Excel or LibreOffice, which compute them"
         )
         told = (unnamed, left_out), (errors, wrong), (without_value, empty)

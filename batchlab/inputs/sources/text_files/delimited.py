@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeAlias
 
+from batchlab.counts import agreeing, counted
 from batchlab.errors import InputError
 from batchlab.inputs.sources.column_types import Kind, kind_of_key
 from batchlab.inputs.sources.files import DataFile
@@ -16,6 +17,7 @@ from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Read
 from batchlab.inputs.sources.text_files.compression import read_errors
 from batchlab.inputs.sources.text_files.dialect import Dialect, dialect_of, with_ends
 from batchlab.inputs.sources.text_files.file import HEAD_BYTES, TextFile
+from batchlab.inputs.sources.text_files.no_text import Undecoded
 from batchlab.records import Row, Shard
 
 REPORT_EVERY = 5_000
@@ -23,9 +25,6 @@ MAX_FIELD_BYTES = 256 * 1024 * 1024
 HASH_ROWS = 500
 MANY_LINES = 10  # of one record: then it is worth looking whether they are records of their own
 MOST_LINES = 200_000  # of one record, quoted or not
-NO_UTF8 = (
-    "not UTF-8 text; if the file is in another encoding, name it, for example {input.encoding=windows-1252}"
-)
 NO_QUOTES = "if quotes are plain text, pass {input.quotes=false}"
 
 
@@ -39,17 +38,17 @@ class _Lines:
 
     Attributes:
         first: number of the first line of the record that is being read.
-        no_text: why one of its lines could not be decoded.
+        no_text: the first of its lines that could not be decoded.
         inner: of its lines, those after the first, while they are few.
     """
 
     file: BinaryIO
-    shown_as: str
+    text: TextFile
     offset: int = 0
     number: int = 0
     seen: Callable[[bytes], None] | None = None
     first: int = field(default=1, init=False)
-    no_text: str | None = field(default=None, init=False)
+    no_text: Undecoded | None = field(default=None, init=False)
     inner: list[str] = field(default_factory=list, init=False)
 
     def __iter__(self) -> Iterator[str]:
@@ -62,23 +61,23 @@ class _Lines:
             try:
                 text = line.decode()
             except UnicodeDecodeError as error:
-                text = self._replaced(line, error)
+                self.no_text = self.no_text or Undecoded(self.text, self.number, line, error.start)
+                text = line.decode("utf-8", "replace")
             if self.number > self.first:
                 self._inside(text)
             elif self.number == 1:
                 text = text.removeprefix("\ufeff")
             yield text
 
-    def _replaced(self, line: bytes, error: UnicodeDecodeError) -> str:
-        self.no_text = self.no_text or (
-            f"byte {error.start + 1} ({line[error.start]:#04x}) of line {self.number} is {NO_UTF8}"
-        )
-        return line.decode("utf-8", "replace")
+    def begin(self, number: int) -> None:
+        """The next record begins in the line of this number."""
+        self.first = number
+        self.no_text = None
 
     def _inside(self, text: str) -> None:
         """Takes note of a record's second line, and of those that follow."""
         if len(self.inner) == MOST_LINES:
-            raise _stray(self.shown_as, self.first, self.number, "have not ended yet")
+            raise _stray(self.text.shown_as, self.first, self.number, "have not ended yet")
         self.inner.append(text)
 
 
@@ -109,8 +108,8 @@ def _stray(shown_as: str, first: int, last: int, why: str) -> InputError:
     """A quote that opens a cell which takes many lines for its own."""
     return InputError(
         shown_as,
-        f"lines {first} to {last} would be one row of {last - first + 1:,} lines, because of a quote that "
-        f"opens in line {first}: they {why}",
+        f"lines {first} to {last} would be one row of {counted(last - first + 1, 'line')}, because of a "
+        f"quote that opens in line {first}: they {why}",
         f'Close the quote, or write it twice (""); {NO_QUOTES}.',
         row=first,
     )
@@ -151,10 +150,10 @@ class DelimitedSource(RecordSource):
         for number, (one, text) in enumerate(zip(self._files, self._texts, strict=True)):
             scan.begin(number, one)
             total = text.total if len(self._files) == 1 else None
-            lines = _Lines(text.open(), text.shown_as, seen=digest.see)
+            lines = _Lines(text.open(), text, seen=digest.see)
             with lines.file, read_errors(text.shown_as):
                 records = self._records(number, lines)
-                names = self._header(number, records)
+                names = self._header(number, records, lines)
                 tally.lines -= 1
                 checked = _checked_cells(records, names, self._dialects[number].spare)
                 self._take(scan, checked, names, lines, digest, tally, on_progress, total)
@@ -170,7 +169,12 @@ class DelimitedSource(RecordSource):
             if (left_out := dialect.left_out()) is not None
         ]
         self._tell(
-            [*(text.described() for text in self._texts), *found, *tally.described(self.path, scan.rows)]
+            [
+                *(text.described() for text in self._texts),
+                *found,
+                *tally.described(self.path, scan.rows),
+                *self._judged(scan),
+            ]
         )
         return scan.builder.plan(scan.rows, kinds, digest.hexdigest(), [one.file for one in self._files])
 
@@ -197,6 +201,8 @@ class DelimitedSource(RecordSource):
                 tally.see(number, lines.number)
             if problem is not None:
                 scan.bad(number, problem, rows)
+                if lines.no_text is not None:
+                    scan.no_text.see(lines.no_text)
             elif check is not None:
                 check(rows, dict(zip(names, cells, strict=True)), number)
             rows += 1
@@ -212,15 +218,15 @@ class DelimitedSource(RecordSource):
         for number in range(first, len(self._files)):
             text, keys = self._texts[number], self._files[number].keys
             if number > first or several:
-                lines = _Lines(text.open(), text.shown_as)
+                lines = _Lines(text.open(), text)
                 with lines.file, read_errors(text.shown_as):
-                    names = self._header(number, self._records(number, lines))
+                    names = self._header(number, self._records(number, lines), lines)
                 start, line = lines.offset, lines.number + 1
             if number == first:
                 start, line = shard.position["offset"], shard.position["line"]
                 if not several:
                     names = plan.columns[: len(plan.columns) - len(keys)] if keys else plan.columns
-            lines = _Lines(text.open(start), text.shown_as, offset=start, number=line - 1)
+            lines = _Lines(text.open(start), text, offset=start, number=line - 1)
             with lines.file:
                 dialect = self._dialects[number]
                 records = self._records(number, lines, width=len(names) + dialect.unnamed)
@@ -237,9 +243,9 @@ class DelimitedSource(RecordSource):
         """The columns of all files in order of first appearance, then those of the folders' names."""
         kinds: dict[str, Kind] = {}
         for number, text in enumerate(self._texts):
-            lines = _Lines(text.open(), text.shown_as)
+            lines = _Lines(text.open(), text)
             with lines.file, read_errors(text.shown_as):
-                kinds |= dict.fromkeys(self._header(number, self._records(number, lines)), "str")
+                kinds |= dict.fromkeys(self._header(number, self._records(number, lines), lines), "str")
         own = frozenset(kinds)
         for one in self._files:
             for name, value in one.keys.items():
@@ -285,7 +291,7 @@ class DelimitedSource(RecordSource):
         )
         while True:
             offset, first = lines.offset, lines.number + 1
-            lines.first = first
+            lines.begin(first)
             problem = None
             try:
                 cells = next(reader)
@@ -297,7 +303,8 @@ class DelimitedSource(RecordSource):
                 if lines.inner:
                     problem = self._looked_at(lines, first, width, dialect.delimiter, problem)
                     lines.inner.clear()
-                problem, lines.no_text = problem or lines.no_text, None
+                if lines.no_text is not None and problem is None:
+                    problem = lines.no_text.problem(f" of line {lines.no_text.number}")
             if cells or problem is not None:
                 width = width or len(cells)
                 yield offset, first, cells, problem
@@ -312,20 +319,24 @@ class DelimitedSource(RecordSource):
         last, inner = lines.number, lines.inner
         if problem is not None:
             if len(inner) >= MANY_LINES:
-                raise _stray(lines.shown_as, first, last, f"are {problem.split('; if')[0]}")
+                raise _stray(lines.text.shown_as, first, last, f"are {problem.split('; if')[0]}")
             return f"{problem} (lines {first} to {last})"
         if width > 1 and len(inner) >= MANY_LINES:
             alike = sum(line.count(delimiter) == width - 1 for line in inner)
             if alike >= 0.8 * len(inner):
-                raise _stray(lines.shown_as, first, last, f"look like rows of {width} cells each")
+                raise _stray(
+                    lines.text.shown_as, first, last, f"look like rows of {counted(width, 'cell')} each"
+                )
         return None
 
-    def _header(self, number: int, records: Iterator[_Record]) -> tuple[str, ...]:
+    def _header(self, number: int, records: Iterator[_Record], lines: _Lines) -> tuple[str, ...]:
         text = self._texts[number]
         first = next(records, None)
         if first is None:
             raise InputError(text.shown_as, "has no header line and no rows")
         _, line, names, problem = first
+        if lines.no_text is not None:
+            raise lines.no_text.wrong_header()
         if problem is not None:
             raise InputError(text.shown_as, problem, row=line)
         names = names[: len(names) - self._dialects[number].unnamed]
@@ -356,9 +367,9 @@ class _Tally:
         if not self.records:
             return []
         first, last = self.longest
-        several = "1 row has" if self.records == 1 else f"{self.records:,} rows have"
-        longest = f"(the longest: lines {first} to {last})"
-        return [f"{shown_as}: {self.lines:,} lines are {rows:,} rows: {several} several lines {longest}"]
+        lines = f"{counted(self.lines, 'line')} {agreeing(self.lines, 'is', 'are')} {counted(rows, 'row')}"
+        several = f"{counted(self.records, 'row')} {agreeing(self.records, 'has', 'have')} several lines"
+        return [f"{shown_as}: {lines}: {several} (the longest: lines {first} to {last})"]
 
 
 def _checked_cells(records: Iterator[_Record], names: Sequence[str], spare: int) -> Iterator[_Record]:
@@ -370,7 +381,7 @@ def _checked_cells(records: Iterator[_Record], names: Sequence[str], spare: int)
             if width < len(cells) <= width + spare and not any(cells[width:]):
                 record = offset, number, cells[:width], None
             else:
-                record = offset, number, cells, f"{len(cells)} cells, but the header has {width}"
+                record = offset, number, cells, f"{counted(len(cells), 'cell')}, but the header has {width}"
         elif cells and cells[0][:1] == "\ufeff" and [cells[0][1:], *cells[1:]] == [*names]:
             record = offset, number, cells, "the header again: two files were put one after the other"
         yield record

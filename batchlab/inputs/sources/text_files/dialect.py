@@ -7,6 +7,8 @@ import io
 import re
 from dataclasses import dataclass, replace
 
+from batchlab.counts import counted
+
 CANDIDATES = (",", ";", "\t", "|")
 NAMES = {"\t": "tab"}
 LOOK_RECORDS = 50
@@ -44,7 +46,7 @@ class Dialect:
     def left_out(self) -> str | None:
         """For a person: which cells are no column."""
         if self.unnamed:
-            return f"the last {self.unnamed} columns, which have no name, are left out"
+            return f"left out for want of a name: the last {counted(self.unnamed, 'column')}"
         return "each row ends in a delimiter, after which there is no column" if self.ends else None
 
 

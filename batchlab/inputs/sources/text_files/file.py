@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from batchlab.errors import InputError
 from batchlab.inputs.sources.source import InputFile, file_size
 from batchlab.inputs.sources.text_files.compression import Packing, open_bytes, packing_of, read_errors
-from batchlab.inputs.sources.text_files.encoding import encoding_by_mark, known_encoding, recoded
+from batchlab.inputs.sources.text_files.encoding import (
+    encoding_by_mark,
+    known_encoding,
+    recoded,
+    unmarked_utf16,
+)
 
 HEAD_BYTES = 64 * 1024
 
@@ -29,9 +35,18 @@ class TextFile:
     def at(cls, file: InputFile, shown_as: str, encoding: str | None = None) -> TextFile:
         """The file as its first bytes show it; `encoding` is the job's word for it. Raises InputError."""
         packing = packing_of(head_of(file, shown_as, None, 16))
-        if encoding is not None:
-            return cls(file, shown_as, packing, known_encoding(encoding, shown_as))
-        return cls(file, shown_as, packing, encoding_by_mark(head_of(file, shown_as, packing, 4)))
+        if encoding is None:
+            return cls(file, shown_as, packing, encoding_by_mark(head_of(file, shown_as, packing, 4)))
+        named = known_encoding(encoding, shown_as)
+        if named in ("utf-16", "utf-32"):
+            head = head_of(file, shown_as, packing, 4_000)
+            if encoding_by_mark(head) is None and (named := unmarked_utf16(head)) is None:
+                raise InputError(
+                    shown_as,
+                    f"has no byte order mark of {encoding.upper()}, and does not look like it",
+                    "Name the encoding it was saved in, such as {input.encoding=cp1252}.",
+                )
+        return cls(file, shown_as, packing, named)
 
     @property
     def plain(self) -> bool:

@@ -10,8 +10,8 @@ from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.records import Pass, RecordSource
 from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Reading
 from batchlab.inputs.sources.text_files.compression import read_errors
-from batchlab.inputs.sources.text_files.delimited import NO_UTF8
 from batchlab.inputs.sources.text_files.file import TextFile
+from batchlab.inputs.sources.text_files.no_text import Undecoded
 from batchlab.records import Row, Shard
 
 COLUMN = "prompt"
@@ -52,11 +52,16 @@ class TextSource(RecordSource):
                         break
                     digest.update(line)
                     if not _is_blank(line):
-                        prompt, problem = _prompt(line)
+                        prompt, undecoded = _prompt(text, line_number, line)
+                        problem = None
+                        if undecoded is not None:
+                            problem = undecoded.problem()
+                            scan.no_text.see(undecoded)
                         scan.row({COLUMN: prompt}, problem, line_number, {"offset": offset})
                     offset += len(line)
                     if on_progress is not None and line_number % REPORT_EVERY == 0:
                         on_progress(offset, text.total if len(self._files) == 1 else None)
+        self._tell([*(text.described() for text in self._texts), *self._judged(scan)])
         return scan.builder.plan(
             scan.rows, self._kinds(), digest.hexdigest(), [one.file for one in self._files]
         )
@@ -66,12 +71,16 @@ class TextSource(RecordSource):
         first, row_id = shard.position.get("file", 0), shard.first_row
         for number in range(first, len(self._files)):
             keys = self._files[number].keys
-            with self._texts[number].open(shard.position["offset"] if number == first else 0) as file:
+            text = self._texts[number]
+            with text.open(shard.position["offset"] if number == first else 0) as file:
                 for line in file:
                     if _is_blank(line):
                         continue
-                    prompt, problem = _prompt(line)
-                    yield Row(row_id, {} if problem else {**keys, COLUMN: prompt}, problem)
+                    prompt, undecoded = _prompt(text, 0, line)
+                    if undecoded is None:
+                        yield Row(row_id, {**keys, COLUMN: prompt})
+                    else:
+                        yield Row(row_id, {}, undecoded.problem())
                     row_id += 1
 
     def _kinds(self) -> dict[str, Kind]:
@@ -86,8 +95,7 @@ def _is_blank(line: bytes) -> bool:
     return not line.removeprefix(b"\xef\xbb\xbf").strip()
 
 
-def _prompt(line: bytes) -> tuple[str, str | None]:
-    try:
-        return line.decode("utf-8").removeprefix("\ufeff").rstrip("\r\n"), None
-    except UnicodeDecodeError as error:
-        return "", (f"byte {error.start + 1} ({line[error.start]:#04x}) is {NO_UTF8}")
+def _prompt(text: TextFile, number: int, line: bytes) -> tuple[str, Undecoded | None]:
+    if (undecoded := Undecoded.of(text, number, line)) is not None:
+        return "", undecoded
+    return line.decode("utf-8").removeprefix("\ufeff").rstrip("\r\n"), None

@@ -1,0 +1,13 @@
+"""Counted nouns, as a person reads them: `1 row`, `2,000 rows`. For every layer."""
+
+from __future__ import annotations
+
+
+def counted(count: int, word: str, plural: str = "") -> str:
+    """`1 row`, `2,000 rows`; `plural` is the whole of it where an s at the end is not enough."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {plural or word + 's'}"
+
+
+def agreeing(count: int, one: str, many: str) -> str:
+    """The verb of so many: `is` of one, `are` of none or several."""
+    return one if count == 1 else many
