@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import re
 import shlex
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,7 +22,7 @@ from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.json_files.document import JsonSource
 from batchlab.inputs.sources.json_files.items import CutOffError, Item, json_items
 from batchlab.inputs.sources.json_files.lines import JsonlSource
-from batchlab.inputs.sources.refusals import foreign
+from batchlab.inputs.sources.refusals import foreign, zip_names
 from batchlab.inputs.sources.source import AGAIN, InputFile, Reading, Source, file_size
 from batchlab.inputs.sources.tables.duck import MAGIC as DUCK_MAGIC
 from batchlab.inputs.sources.tables.duck import MAGIC_OFFSET, DuckSource
@@ -193,11 +192,10 @@ def _binary(file: InputFile | None, head: bytes, shown_as: str) -> Format | None
 
 def _is_workbook(file: InputFile) -> bool:
     """Whether an archive is a workbook: documents and plain archives begin in the same way."""
-    try:
-        with file.open("rb") as opened, zipfile.ZipFile(opened) as archive:
-            return any(name.startswith("xl/") for name in archive.namelist())
-    except (OSError, ValueError, zipfile.BadZipFile):
+    names = zip_names(file)
+    if names is None:
         return file.suffix.lower() in XLSX.endings  # its reader says what is wrong with it
+    return any(name.startswith("xl/") for name in names)
 
 
 def _of_text(named: Format | None, head: bytes, shown_as: str) -> Format:

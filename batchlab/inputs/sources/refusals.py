@@ -149,13 +149,18 @@ def foreign(file: InputFile, head: bytes, shown_as: str, *, by_ending: bool) -> 
     raise InputError(shown_as, f"is {own.what}", f"Use {command}.")
 
 
-def _in_zip(file: InputFile) -> _Kind | None:
-    if not isinstance(file, Path):
-        return None
+def zip_names(file: InputFile) -> list[str] | None:
+    """The names in an archive; None where it is damaged, or of a version that Python does not read."""
     try:
-        with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile):
+        with file.open("rb") as opened, zipfile.ZipFile(opened) as archive:
+            return archive.namelist()
+    except (OSError, ValueError, NotImplementedError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _in_zip(file: InputFile) -> _Kind | None:
+    names = zip_names(file) if isinstance(file, Path) else None
+    if names is None:
         return None
     what = next(
         (what for part, what in _IN_ZIP.items() if any(name.startswith(part) for name in names)), None

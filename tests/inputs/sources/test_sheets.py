@@ -97,6 +97,14 @@ def test_bad_workbooks_are_one_line(tmp_path):
         archive.writestr("xl/workbook.xml", "<nope")
     assert "damaged Excel workbook" in refused(tmp_path / "odd.xlsx")
 
+    entry = path.read_bytes().index(b"PK\x01\x02")  # of the archive's list; the version that it needs is at 6
+    for ending in ("xlsx", "zip"):
+        later = bytearray(path.read_bytes())
+        later[entry + 6] = 84
+        (tmp_path / f"later.{ending}").write_bytes(later)
+    assert "damaged Excel workbook (zip file version 8.4)" in refused(tmp_path / "later.xlsx")
+    assert "is a zip archive" in refused(tmp_path / "later.zip")
+
     (tmp_path / "old.xlsx").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600)
     assert "encrypted or an old Excel workbook" in refused(tmp_path / "old.xlsx")
 
