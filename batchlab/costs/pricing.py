@@ -18,7 +18,6 @@ from batchlab.costs.price import (
     Processing,
     Served,
     Tariff,
-    asked_tier,
     billed_tier,
     different,
 )
@@ -75,13 +74,15 @@ class PriceBook:
         """What `model` costs, as requests name it, and where that comes from."""
         return self._find(Served(model, tier, processing=processing))
 
-    def ceiling(self, request: ChatRequest, at: float, within_s: float) -> Ceiling | None:
+    def ceiling(
+        self, request: ChatRequest, at: float, within_s: float, *, tier: str | None
+    ) -> Ceiling | None:
         """The most that a request may be billed which is sent in this hour or up to `within_s` after it.
 
-        It counts with the tier that is asked for and the usual one, and with the models and tiers by
+        It counts with the `tier` that it asks for and the usual one, and with the models and tiers by
         which such requests were answered so far. None for an unknown price.
         """
-        model, tier, hour = request.model, asked_tier(request.body), int(at // HOUR_S)
+        model, hour = request.model, int(at // HOUR_S)
         key = (model, tier, hour, within_s)
         if key not in self._ceilings:
             self._ceilings[key] = self._ceiling(model, tier, hour * HOUR_S, within_s)

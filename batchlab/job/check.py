@@ -32,6 +32,7 @@ from batchlab.job import (
 )
 from batchlab.job.index import settings_of
 from batchlab.job.params import param_problems
+from batchlab.job.presets import PRESETS
 from batchlab.remote.urls import is_url, url_problem
 
 # what a run writes beside its directory
@@ -67,6 +68,7 @@ def job_problems(job: Job) -> list[str]:
     problems += _output_problems(job.output)
     problems += _fail_on_problems(job.output)
     problems += _watching_problems(job)
+    problems += _lane_problems(job)
     problems += written_over(job)
     for endpoint in job.endpoint:
         problems += _endpoint_problems(endpoint)
@@ -271,6 +273,23 @@ def _limits_problems(limits: LimitsJob) -> list[str]:
     problems = _engine_problems(limits)
     if limits.hedge and limits.max_tokens_total is not None:
         problems.append("limits.hedge: a second request cannot be held to max_tokens_total; keep one")
+    return problems
+
+
+def _lane_problems(job: Job) -> list[str]:
+    problems = []
+    for endpoint in job.endpoint:
+        if job.limits_at(endpoint).lane != "flex":
+            continue
+        where = "endpoint" if endpoint.lane else "limits"
+        if endpoint.flex_tier is None:
+            known = ", ".join(preset.name for preset in PRESETS.values() if preset.flex)
+            problems.append(
+                f"{where}.lane: {endpoint.service.name or endpoint.host} has no flex tier that batchlab knows "
+                f"({known} have one); leave it live, or name the service behind it by {{endpoint.preset}}"
+            )
+        elif job.request.task != "chat":
+            problems.append(f"{where}.lane: flex answers chats only, and the task is {job.request.task}")
     return problems
 
 

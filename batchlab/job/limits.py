@@ -6,9 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from batchlab.job.lane import LANES
+from batchlab.job.lane import LANES, PATIENCE, Patience
 from batchlab.job.setting import MACHINES, MIB, MONEY, at_least, not_negative, positive, setting
 from batchlab.job.values import deadline_s
+from batchlab.records import LaneKind
 
 ENGINES = ("local", "processes", "ray")
 MIN_FLUSH_S = 0.1  # a store takes tens of milliseconds for a write
@@ -37,6 +38,15 @@ class EndpointLimits:
         if concurrency is None or concurrency >= self.concurrency:
             return self
         return dataclasses.replace(self, concurrency=concurrency, start=min(self.start, concurrency))
+
+    def part(self, parts: int) -> EndpointLimits:
+        """One of so many equal parts of it, each with room for a request."""
+        if parts == 1:
+            return self
+        fewer = self.at_most(max(1, self.concurrency // parts))
+        return dataclasses.replace(
+            fewer, rpm=self.rpm and self.rpm / parts, tpm=self.tpm and self.tpm / parts
+        )
 
 
 class Caps(NamedTuple):
@@ -169,10 +179,19 @@ class LimitsJob:
         help="Ask a row with an empty answer up to N times more.",
     )
     connect_timeout_s: float = setting(10.0, unit="TIME", help="Longest to wait for a connection.")
-    idle_timeout_s: float = setting(
-        120.0, unit="TIME", help="Longest silence between two pieces of an answer."
+    idle_timeout_s: float | None = setting(
+        None,
+        unit="TIME",
+        shown="120s; 900s in the lane flex",
+        help="Longest silence between two pieces of an answer.",
     )
-    timeout_s: float = setting(600.0, flags="--timeout", unit="TIME", help="Longest one request may take.")
+    timeout_s: float | None = setting(
+        None,
+        flags="--timeout",
+        unit="TIME",
+        shown="600s; 900s in the lane flex",
+        help="Longest one request may take.",
+    )
     drain_timeout_s: float = setting(
         120.0, unit="TIME", help="Longest to wait for requests in flight when the run stops."
     )
@@ -201,6 +220,11 @@ class LimitsJob:
     max_response_bytes: int = setting(
         16 * MIB, unit="BYTES", check=at_least(1), help="Largest answer that is read."
     )
+
+    def patience(self, kind: LaneKind = "live") -> Patience:
+        """How long a request of a lane may take, and be silent."""
+        own = PATIENCE[kind]
+        return Patience(self.timeout_s or own.timeout_s, self.idle_timeout_s or own.idle_timeout_s)
 
     @property
     def caps(self) -> Caps:

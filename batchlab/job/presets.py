@@ -60,6 +60,8 @@ class Preset:
         takes: what its API reference says of the numbers that parameters may be, by the name that users
             write; a parameter of which it says nothing is not there.
         most_stops: sequences that `stop` may list, where it says so.
+        flex: the `service_tier` by which calls are answered later and for less (Groq: within larger limits);
+            None where there is no such tier.
         reasons_beyond_cap: reasoning comes on top of the completion tokens that a cap holds down, and is
             billed; seen in usage whose total is prompt + completion + reasoning.
     """
@@ -79,6 +81,7 @@ class Preset:
     takes: Mapping[str, Span] = field(default_factory=dict)
     most_stops: int | None = None
     reasons_beyond_cap: bool = False
+    flex: str | None = None
 
     def owns(self, hostname: str) -> bool:
         """Whether a host is one of the service's, or a subdomain of one."""
@@ -119,6 +122,7 @@ PRESETS: Mapping[str, Preset] = {
             limits="requests and tokens a minute, by tier; stated in x-ratelimit headers",
             takes=_OPENAI,  # platform.openai.com/docs/api-reference/chat/create
             most_stops=4,
+            flex="flex",  # platform.openai.com/docs/guides/flex-processing
         ),
         Preset(
             "openrouter",
@@ -148,6 +152,7 @@ PRESETS: Mapping[str, Preset] = {
             # console.groq.com/docs/api-reference
             takes={**_SAMPLING, "n": Span(1, 1, whole=True), "top_logprobs": _TOP_20},
             most_stops=4,
+            flex="flex",  # console.groq.com/docs/flex-processing: the usual price, ten times the limits
         ),
         Preset(
             "deepseek",
@@ -207,6 +212,7 @@ PRESETS: Mapping[str, Preset] = {
             takes={**_SAMPLING, "n": Span(1, 8, whole=True)},
             most_stops=5,
             reasons_beyond_cap=True,  # its thoughts are in the total only
+            flex="flex",  # ai.google.dev/gemini-api/docs/flex-inference
         ),
         Preset(
             "azure",
@@ -220,6 +226,7 @@ PRESETS: Mapping[str, Preset] = {
             limits="requests and tokens a minute, by deployment; checked over 1 to 10 s",
             takes=_OPENAI,  # learn.microsoft.com/azure/ai-foundry/openai/reference
             most_stops=4,
+            flex="flex",  # of some models; a 400 for the others
         ),
         Preset(
             "ollama",

@@ -80,6 +80,7 @@ WRITTEN = {
     "request.params": {"timeout": 5},
     "request.schema_mode": "prompt",
     "limits.engine": "processes",
+    "limits.lane": "cheapest",
     "price.models": {"m": {"input": 1.0, "output": 1.0}},
     "price.flex": 0.5,
     "price.batch": 0.25,
