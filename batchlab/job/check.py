@@ -9,6 +9,7 @@ import fnmatch
 import os
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,6 +34,7 @@ from batchlab.job import (
 from batchlab.job.index import settings_of
 from batchlab.job.params import param_problems
 from batchlab.job.presets import PRESETS
+from batchlab.job.values import CHEAP
 from batchlab.remote.urls import is_url, url_problem
 
 # what a run writes beside its directory
@@ -271,6 +273,10 @@ def _is_within(path: str, other: str) -> bool:
 
 def _limits_problems(limits: LimitsJob) -> list[str]:
     problems = _engine_problems(limits)
+    if limits.start_at not in (None, CHEAP) and limits.deadline_at is not None:
+        start = datetime.fromisoformat(str(limits.start_at)).timestamp()
+        if start >= limits.deadline_at:
+            problems.append("limits.start_at: is after the deadline")
     if limits.hedge and limits.max_tokens_total is not None:
         problems.append("limits.hedge: a second request cannot be held to max_tokens_total; keep one")
     return problems

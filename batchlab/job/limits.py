@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from batchlab.job.lane import LANES, PATIENCE, Patience
 from batchlab.job.setting import MACHINES, MIB, MONEY, at_least, not_negative, positive, setting
-from batchlab.job.values import deadline_s
+from batchlab.job.values import deadline_s, start_time
 from batchlab.records import LaneKind
 
 ENGINES = ("local", "processes", "ray")
@@ -67,6 +67,8 @@ class LimitsJob:
     Attributes:
         engine: None for `processes` if a number of them is given, else `local`.
         processes: None is 1, and `auto` with the engine `processes`.
+        deadline_at: Unix time of a deadline by the clock; None for one that counts from the first request.
+        start_at: `cheap`, or an ISO time.
     """
 
     concurrency: int = setting(
@@ -154,7 +156,18 @@ class LimitsJob:
         flags="--deadline",
         unit="TIME",
         read=deadline_s,
-        help="Stop in order after this long, e.g. 8h, or at a clock time, e.g. 07:30.",
+        help="Stop in order so long after the first request, e.g. 8h, or at a time, e.g. 07:30 or "
+        "2026-11-29T07:30.",
+    )
+    deadline_at: float | None = None
+    start_at: str | None = setting(
+        None,
+        flags="--start-at",
+        unit="TIME|cheap",
+        read=start_time,
+        shown="now",
+        help="Wait before the first request, with all else done: until a time, e.g. 22:00 or 2h, or for the "
+        "hour of the next 24 with the lowest price. A run that has waited for its time goes on without.",
     )
     max_attempts: int = setting(
         6,

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from batchlab.costs.price import asked_tier
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.transport import Answer
 from batchlab.engines.endpoint import Endpoint, transport_to
@@ -45,7 +44,6 @@ def check_endpoint(job: Job) -> EndpointCheck:
         raise UsageError("no model; pass {request.model=MODEL} or set [request] model.")
     lines: list[str] = []
     good = True
-    tier = asked_tier(job.request.params)
     with started_endpoints(job) as endpoints:
         for endpoint in endpoints:
             service = endpoint.job.service.name
@@ -63,7 +61,7 @@ def check_endpoint(job: Job) -> EndpointCheck:
             if limits == "not stated" and endpoint.job.service.limits:
                 limits = f"not stated in headers; known: {endpoint.job.service.limits}"
             lines.append(f"limits: {limits}")
-            known = endpoint.prices.described(job.request.model, time.time(), tier)
+            known = endpoint.prices.described(job.request.model, time.time(), job.tier_at(endpoint.job))
             lines.append(f"price of {job.request.model}: {known}")
     return EndpointCheck(lines, EXIT_OK if good else EXIT_STOPPED)
 
@@ -81,7 +79,7 @@ async def _one(job: Job, endpoint: Endpoint, *, stream: bool) -> tuple[Answer | 
         task=task,
     )
     started = time.monotonic()
-    async with transport_to(endpoint, job, stream=stream) as transport:
+    async with transport_to(endpoint, job, job.kinds_at(endpoint.job)[0], stream=stream) as transport:
         try:
             answer = await transport.send(request)
         except ApiError as error:

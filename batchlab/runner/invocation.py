@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from batchlab.dispatch.http.key_check import refused_key
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.endpoint import Endpoint
+from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.engines.local import LocalEngine
 from batchlab.engines.loop import first_of, run_loop
 from batchlab.engines.share import Share
@@ -40,6 +41,7 @@ from batchlab.runner.prepare import Prepared
 from batchlab.runner.run_options import RunOptions
 from batchlab.runner.signals import Signals
 from batchlab.runner.standing import Teller
+from batchlab.runner.start_time import start_of, wait_for
 from batchlab.store.asking import AskAgain
 from batchlab.store.history import History
 from batchlab.store.locked import LockedRun
@@ -165,12 +167,11 @@ class Invocation:
         async def main() -> None:
             if options.signals:
                 signals.install()
-            deadline = work.job.limits.deadline_s
-            if deadline is not None:
-                asyncio.get_running_loop().call_later(
-                    deadline, stop, StopReason.DEADLINE, f"the deadline of {deadline:g} s is over"
-                )
             with interrupt.bound(stop):
+                await self._wait_to_start(stop)
+                if stop.is_set:
+                    return
+                self._set_deadline(stop)
                 await self._run(crew, stop, shards)
 
         stopped: tuple[StopReason, str] | None = None
@@ -184,6 +185,41 @@ class Invocation:
             except BaseExceptionGroup as group:
                 stopped = _stopped_by(first_of(group))
         return self._summary(stopped, signals.exit_code or EXIT_INTERRUPTED)
+
+    async def _wait_to_start(self, stop: StopSignal) -> None:
+        """Waits for the time at which the run is to begin.
+
+        Raises:
+            UsageError: there is time to find out that an endpoint refuses its key, and it does.
+        """
+        work, options = self._work, self._options
+        if work.only is not None or options.retry is not None:
+            return
+        before = work.run.manifest.job.limits.start_at
+        start = start_of(work.job, [(one.job, one.prices) for one in work.endpoints], before, time.time())
+        if start.line:
+            self.message(start.line)
+        if start.at is None:
+            return
+        for endpoint in work.endpoints:
+            if (refused := await refused_key(access_to(endpoint, work.job))) is not None:
+                raise UsageError(f"{endpoint.job.name}: {refused.message} (asked before the wait to start)")
+
+        def show(why: str) -> None:
+            self.update(dataclasses.replace(work.before, why=why, paused=True))
+
+        await wait_for(start, stop, show)
+        self._started = time.monotonic()
+
+    def _set_deadline(self, stop: StopSignal) -> None:
+        """Has the run stopped at its deadline: by the clock, or so long after now."""
+        limits = self._work.job.limits
+        if limits.deadline_s is None:
+            return
+        left, told = limits.deadline_s, f"the deadline of {limits.deadline_s:g} s is over"
+        if limits.deadline_at is not None:
+            left = max(0.0, limits.deadline_at - time.time())
+        asyncio.get_running_loop().call_later(left, stop, StopReason.DEADLINE, told)
 
     def _alone(self) -> str:
         """Why this process sends the rows itself; "" when it need not."""
