@@ -41,7 +41,7 @@ from batchlab.runner.prepare import Prepared
 from batchlab.runner.run_options import RunOptions
 from batchlab.runner.signals import Signals
 from batchlab.runner.standing import Teller
-from batchlab.runner.start_time import start_of, wait_for
+from batchlab.runner.start_time import Start, start_of, wait_for
 from batchlab.store.asking import AskAgain
 from batchlab.store.history import History
 from batchlab.store.locked import LockedRun
@@ -86,6 +86,11 @@ class Invocation:
         self._history = History(prepared.store.path)
         self._teller = Teller(prepared.store.path)
         self._started = time.monotonic()
+        self._start = Start()
+        if options.only is None and options.retry is None:
+            before = prepared.store.manifest.job.limits.start_at
+            prices = [(endpoint.job, endpoint.prices) for endpoint in endpoints]
+            self._start = start_of(job, prices, before, time.time())
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
         self._first_rows = FirstRows()
@@ -102,7 +107,7 @@ class Invocation:
         )
 
     def opening_lines(self) -> list[str]:
-        """What answers have to fit, and where a resumed run goes on."""
+        """What answers have to fit, where a resumed run goes on, and when it begins."""
         totals, rows = self._work.before.earlier, self._work.before.rows
         schema = self._work.builder.schema
         lines = [schema.described()] if schema is not None else []
@@ -124,6 +129,8 @@ class Invocation:
         if self._in_flight_before:
             count = counted(self._in_flight_before, "request")
             lines.append(f"an earlier run was cut off with {count} in flight, which may be billed twice")
+        if self._start.line:
+            lines.append(self._start.line)
         return lines
 
     def show(self, progress: Progress) -> None:
@@ -192,13 +199,7 @@ class Invocation:
         Raises:
             UsageError: there is time to find out that an endpoint refuses its key, and it does.
         """
-        work, options = self._work, self._options
-        if work.only is not None or options.retry is not None:
-            return
-        before = work.run.manifest.job.limits.start_at
-        start = start_of(work.job, [(one.job, one.prices) for one in work.endpoints], before, time.time())
-        if start.line:
-            self.message(start.line)
+        work, start = self._work, self._start
         if start.at is None:
             return
         for endpoint in work.endpoints:
