@@ -14,7 +14,7 @@ from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.pace import Controller
 from batchlab.dispatch.rate.rates import Rates
 from batchlab.dispatch.trouble.health import RunHealth
-from batchlab.job import Caps, EndpointLimits
+from batchlab.job import EndpointLimits
 from batchlab.records import Shard
 from batchlab.totals import Totals
 
@@ -44,10 +44,10 @@ class Terms(Protocol):
 
 
 class OwnTerms:
-    """Those of the only process of a run, which has spent so much before."""
+    """Those of the only process of a run, within a budget that knows what was spent before."""
 
-    def __init__(self, caps: Caps, spent: Money) -> None:
-        self._budget = Budget(caps, spent=spent)
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         # by endpoint: its lanes in this pass, and what the user allows all of them together
         self._rates: dict[str, tuple[frozenset[str], Rates]] = {}
 

@@ -193,6 +193,13 @@ class EndpointJob:
         shown="as {limits.lane}",
         help="How rows are answered at this endpoint.",
     )
+    batch_api: str | None = setting(
+        None,
+        flags="--batch-api",
+        unit="SERVICE",
+        shown="the service's own",
+        help="The service whose batch API this endpoint has, such as openai, where the address does not tell.",
+    )
     price: PriceJob = setting(
         PriceJob, unit="TABLE", shown="[price]", help="Prices of this endpoint, as in [price]."
     )
