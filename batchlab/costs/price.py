@@ -189,13 +189,17 @@ class Tariff:
             found = self._known[span] = self._ask(when)
             return found
 
+    def moments(self, since: float, until: float) -> list[float]:
+        """When it may be another one than before, from one Unix time to another."""
+        every = self._every_s
+        if every is None:
+            return [since]
+        return [since, *(n * every for n in range(int(since // every) + 1, int(until // every) + 1))]
+
     def between(self, since: float, until: float) -> list[Price]:
         """The different prices from one Unix time to another, at most those of a day."""
-        moments = [since]
-        if (every := self._every_s) is not None:
-            last = min(until, since + 24 * HOUR_S)
-            moments += [number * every for number in range(int(since // every) + 1, int(last // every) + 1)]
-        return different(self.at(moment) for moment in moments)
+        last = min(until, since + 24 * HOUR_S)
+        return different(self.at(moment) for moment in self.moments(since, last))
 
 
 def different(prices: Iterable[Price | None]) -> list[Price]:

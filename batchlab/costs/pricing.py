@@ -76,14 +76,21 @@ class PriceBook:
         return self._find(Served(model, tier, processing=processing))
 
     def ceiling(
-        self, request: ChatRequest, at: float, within_s: float, processing: Processing = "live"
+        self,
+        request: ChatRequest,
+        at: float,
+        within_s: float,
+        processing: Processing = "live",
+        *,
+        tier: str | None = None,
     ) -> Ceiling | None:
         """The most that a request may be billed which is sent in this hour or up to `within_s` after it.
 
-        It counts with the tier that is asked for and the usual one, and with the models and tiers by
-        which such requests were answered so far. None for an unknown price.
+        It counts with the tier that it asks for, which is `tier` if that is given, and the usual one, and
+        with the models and tiers by which such requests were answered so far. None for an unknown price.
         """
-        model, tier, hour = request.model, asked_tier(request.body), int(at // HOUR_S)
+        tier = tier or asked_tier(request.body)
+        model, hour = request.model, int(at // HOUR_S)
         key = (model, tier, hour, within_s, processing)
         if key not in self._ceilings:
             self._ceilings[key] = self._ceiling(model, tier, hour * HOUR_S, within_s, processing)

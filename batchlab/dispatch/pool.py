@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.api_error import ApiError
@@ -34,7 +34,7 @@ from batchlab.dispatch.trouble.unforeseen import Unforeseen
 from batchlab.dispatch.trouble.verdict import booked
 from batchlab.errors import BatchlabError
 from batchlab.job import LimitsJob
-from batchlab.records import ChatRequest, Outcome, OutcomeClass, Result
+from batchlab.records import ChatRequest, LaneKind, Outcome, OutcomeClass, Result
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import LAST_ERROR_CHARS, Attempts
 
@@ -195,6 +195,11 @@ class Pool:
         self._slots.wake()
         self._staff()
 
+    def use(self, kinds: Collection[LaneKind]) -> None:
+        """Sends by lanes of these kinds only from now on; those on their way come back as they were sent."""
+        self._lanes.use(kinds)
+        self.wake()
+
     def lane_is_out(self, name: str, outcome: Outcome) -> None:
         """Another process of the run found that a lane cannot go on."""
         self._failover.lane_is_out(name, outcome)
@@ -282,7 +287,7 @@ class Pool:
                 front=retried,
                 behind=state.waits > 0,
             ) as grant:
-                most = self._ceiling(request, grant.lane, self._limits.timeout_s)
+                most = self._ceiling(request, grant.lane)
                 async with self._budget.reserved(prompt_tokens, request.max_tokens, most) as reservation:
                     state.queue_ms += (time.monotonic() - queued) * 1000
                     state.attempts += 1

@@ -10,6 +10,7 @@ from batchlab.dispatch.http.access import Access
 from batchlab.dispatch.http.transport import HttpTransport
 from batchlab.job import SELF_STARTED, EndpointJob, Job
 from batchlab.job.key import Header, Secret
+from batchlab.records import LaneKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class Endpoint:
         return own + tuple(one for header in self.headers for one in header.hidden)
 
 
-def access_to(endpoint: Endpoint, job: Job) -> Access:
-    """How the endpoint is reached, as the job wants it."""
+def access_to(endpoint: Endpoint, job: Job, kind: LaneKind = "live") -> Access:
+    """How the endpoint is reached by a lane of it, as the job wants it."""
     described, asked = endpoint.job, job.request.model
     return Access(
         endpoint.base_url,
@@ -46,6 +47,7 @@ def access_to(endpoint: Endpoint, job: Job) -> Access:
         headers=endpoint.headers,
         service=described.service,
         model=(asked, described.model) if described.model is not None else None,
+        tier=described.flex_tier if kind == "flex" else None,
         ca_bundle=described.ca_bundle,
         insecure=described.insecure,
         trust_env=described.trust_env,
@@ -55,17 +57,18 @@ def access_to(endpoint: Endpoint, job: Job) -> Access:
 def transport_to(
     endpoint: Endpoint,
     job: Job,
+    kind: LaneKind = "live",
     *,
     stream: bool | None = None,
     write: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> HttpTransport:
-    """The connection to an endpoint as the job wants it; `stream` wins over the job's own.
+    """The connection of a lane of an endpoint as the job wants it; `stream` wins over the job's own.
 
     `write` is called before requests leave, `say` is told what a person should know of the way there.
     """
     return HttpTransport(
-        access_to(endpoint, job),
+        access_to(endpoint, job, kind),
         limits=job.limits,
         task=job.request.task,
         stream=job.request.stream if stream is None else stream,

@@ -18,13 +18,13 @@ from batchlab.dispatch.http.transport import HttpTransport
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.pool import WORKERS_PER_SLOT, Pool
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.endpoint import Endpoint, transport_to
+from batchlab.engines.endpoint import transport_to
 from batchlab.engines.feed import ShardFeed
 from batchlab.engines.observer import Observer, RowWatch, Taker
 from batchlab.engines.sealer import Sealer
 from batchlab.engines.share import Share
 from batchlab.engines.terms import Terms
-from batchlab.engines.work import Work
+from batchlab.engines.work import CallLane, Work
 from batchlab.errors import UsageError
 from batchlab.job import EndpointLimits
 from batchlab.records import Failure, Result, Shard
@@ -147,14 +147,20 @@ class LocalEngine:
             lanes = Lanes(
                 [
                     self._lane(
-                        endpoint,
+                        planned,
                         await stack.enter_async_context(
-                            transport_to(endpoint, work.job, write=feed.write, say=self._say_once)
+                            transport_to(
+                                planned.endpoint,
+                                work.job,
+                                planned.kind,
+                                write=feed.write,
+                                say=self._say_once,
+                            )
                         ),
-                        work.limits(endpoint).at_most(most),
+                        planned.limits.at_most(most),
                         starts_empty=most is not None,
                     )
-                    for endpoint in work.endpoints
+                    for planned in work.lanes
                 ]
             )
             requests = feed.requests(iter(shards))
@@ -174,7 +180,7 @@ class LocalEngine:
             )
             self._terms.begins(lanes, pool)
             ticker = group.create_task(self._tick(lanes, pool))
-            slots = sum(work.limits(endpoint).at_most(most).concurrency for endpoint in work.endpoints)
+            slots = sum(lane.limits.at_most(most).concurrency for lane in work.lanes)
             try:
                 await pool.run(together.of(requests) if together else requests, slots * WORKERS_PER_SLOT)
             finally:
@@ -198,8 +204,9 @@ class LocalEngine:
         return hand_out
 
     def _lane(
-        self, endpoint: Endpoint, transport: HttpTransport, limits: EndpointLimits, *, starts_empty: bool
+        self, planned: CallLane, transport: HttpTransport, limits: EndpointLimits, *, starts_empty: bool
     ) -> Lane:
+        endpoint = planned.endpoint
         controller = self._terms.controller(endpoint.job.name, limits)
         if starts_empty:  # it goes on where another controller has just used the minute's rate
             controller.empty(time.monotonic())
@@ -213,6 +220,10 @@ class LocalEngine:
             prices=endpoint.prices,
             weight=endpoint.job.weight,
             address=transport.address,
+            kind=planned.kind,
+            tier=planned.tier,
+            timeout_s=planned.patience.timeout_s,
+            most=limits.concurrency if planned.shares else None,
             health=health,
         )
 

@@ -45,7 +45,7 @@ class Share:
         """How far the run is, and how it stands now."""
         now = time.monotonic()
         used = [lane for lane in lanes if lane.out is None]
-        whys = {lane.name: lane.controller.why(now) for lane in used}
+        whys = {lane.key: lane.controller.why(now) for lane in used}
         alone = len(list(lanes)) == 1
         self._standing = RunState(
             window=sum(lane.controller.window for lane in used),
@@ -54,7 +54,7 @@ class Share:
             silent_s=min((_silent_s(lane, now) for lane in used), default=0.0),
             paused=bool(used) and all(lane.controller.gate_until > now for lane in used),
             oldest=pool.rows.oldest(now),
-            out={lane.name: lane.out.message for lane in lanes if lane.out is not None},
+            out={lane.key: lane.out.message for lane in lanes if lane.out is not None},
         )
         return self.state()
 

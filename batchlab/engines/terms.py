@@ -12,6 +12,7 @@ from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.rate.controller import RateController
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.pace import Controller
+from batchlab.dispatch.rate.rates import Rates
 from batchlab.dispatch.trouble.health import RunHealth
 from batchlab.job import EndpointLimits
 from batchlab.records import Shard
@@ -26,7 +27,7 @@ class Terms(Protocol):
         ...
 
     def controller(self, endpoint: str, limits: EndpointLimits) -> Controller:
-        """How fast to send to the endpoint of that name."""
+        """How fast to send by a lane of the endpoint of that name; `limits` say which lane."""
         ...
 
     def health(self) -> RunHealth:
@@ -47,15 +48,21 @@ class OwnTerms:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
+        # by endpoint: its lanes in this pass, and what the user allows all of them together
+        self._rates: dict[str, tuple[frozenset[str], Rates]] = {}
 
     def budget(self) -> Budget:
         """See `Terms`."""
         return self._budget
 
     def controller(self, endpoint: str, limits: EndpointLimits) -> Controller:
-        """See `Terms`. One that keeps to the whole limits of the endpoint."""
-        del endpoint
-        return RateController(limits, now=time.monotonic(), rng=random.Random())
+        """See `Terms`. One that keeps to the whole limits of the endpoint, with its other lanes."""
+        now = time.monotonic()
+        lanes, rates = self._rates.get(endpoint, (frozenset({limits.lane}), None))
+        if rates is None or limits.lane in lanes:  # the first lane of a pass
+            lanes, rates = frozenset(), Rates(limits.rpm, limits.tpm, now)
+        self._rates[endpoint] = lanes | {limits.lane}, rates
+        return RateController(limits, now=now, rng=random.Random(), rates=rates)
 
     def health(self) -> RunHealth:
         """See `Terms`."""

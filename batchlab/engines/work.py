@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -12,13 +13,40 @@ from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import EndpointLimits, Job
-from batchlab.records import Shard
+from batchlab.job.lane import Patience, lane_key
+from batchlab.records import LaneKind, Shard
 from batchlab.run_state import RunState
 from batchlab.store.asking import AskAgain
 from batchlab.store.working import WorkingRun
 
 RunT = TypeVar("RunT", bound=WorkingRun, covariant=True)
 WorkT = TypeVar("WorkT", contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CallLane:
+    """A way to be answered by calls at an endpoint, as the job wants it.
+
+    Attributes:
+        limits: of the endpoint, for all its lanes and all processes of the run together.
+        shares: whether the endpoint has another lane of calls.
+    """
+
+    endpoint: Endpoint
+    kind: LaneKind
+    limits: EndpointLimits
+    patience: Patience
+    shares: bool = False
+
+    @property
+    def key(self) -> str:
+        """What tells it from the other lanes of the run."""
+        return lane_key(self.endpoint.job.name, self.kind)
+
+    @property
+    def tier(self) -> str | None:
+        """The `service_tier` of chats that name none."""
+        return self.endpoint.job.flex_tier if self.kind == "flex" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +71,21 @@ class Work(Generic[RunT]):
     only: frozenset[int] | None = None
     held: bytearray | None = None
 
-    def limits(self, endpoint: Endpoint) -> EndpointLimits:
-        """What all processes of the run together may do at an endpoint."""
-        return self.job.limits_at(endpoint.job)
+    @property
+    def lanes(self) -> tuple[CallLane, ...]:
+        """The lanes of calls, those of an endpoint one after the other, the cheapest first."""
+        return tuple(
+            CallLane(
+                at,
+                kind,
+                dataclasses.replace(self.job.limits_at(at.job), lane=kind),
+                self.job.limits.patience(kind),
+                shares=len(kinds) > 1,
+            )
+            for at in self.endpoints
+            for kinds in [self.job.kinds_at(at.job)]
+            for kind in kinds
+        )
 
 
 class Engine(Protocol[WorkT]):

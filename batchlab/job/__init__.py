@@ -19,12 +19,13 @@ from typing import Any
 from batchlab.job.endpoint import DEFAULT_BASE_URL, SELF_STARTED, EndpointJob, endpoint_host
 from batchlab.job.index import SECTIONS, settings_of
 from batchlab.job.input import INSIDE, MEMORY, ROWS, InputJob
-from batchlab.job.lane import LANES
+from batchlab.job.lane import LANES, PATIENCE
 from batchlab.job.limits import ENGINES, START_WINDOW, Caps, EndpointLimits, LimitsJob
 from batchlab.job.output import DELIMITERS, ENDINGS, FAIL_ON, FORMATS, SHARD_ROWS, OutputJob, output_format
 from batchlab.job.price import PRICED_WAYS, PriceJob
 from batchlab.job.request import SCHEMA_MODES, TASK_PATHS, RequestJob
 from batchlab.job.setting import MIB
+from batchlab.records import LaneKind
 
 __all__ = [
     "DEFAULT_BASE_URL",
@@ -99,6 +100,22 @@ class Job:
             start=concurrency if endpoint.service.queues else min(START_WINDOW, concurrency),
             lane=endpoint.lane or self.limits.lane,
         )
+
+    def kinds_at(self, endpoint: EndpointJob) -> tuple[LaneKind, ...]:
+        """The kinds of calls by which rows may be answered at one of its endpoints, the cheapest first."""
+        match self.limits_at(endpoint).lane:
+            case "flex":
+                return ("flex",)
+            case "cheapest" if endpoint.flex_tier is not None and self.request.task == "chat":
+                return ("flex", "live")
+        return ("live",)
+
+    def tier_at(self, endpoint: EndpointJob) -> str | None:
+        """The `service_tier` that most of its requests ask for first at one of its endpoints."""
+        own = self.request.params.get("service_tier")
+        if isinstance(own, str):
+            return own
+        return endpoint.flex_tier if self.kinds_at(endpoint)[0] == "flex" else None
 
     def with_at_most(self, concurrency: int) -> Job:
         """The job with no more than so many requests in flight at each endpoint."""
@@ -183,6 +200,10 @@ def _section(name: str, data: Any) -> Any:
     if name == "output":
         lists = {name: tuple(data.get(name, ())) for name in ("reuse", "fail_on")}
         return OutputJob(**{**data, **lists})
+    if name == "limits" and "lane" not in data:
+        # from before there were lanes, when the time-outs of nobody's choice were written like any other
+        live = PATIENCE["live"]._asdict()
+        data = {key: None if live.get(key) == value else value for key, value in data.items()}
     return dict(data) if name == "simulator" else SECTIONS[name](**data)
 
 

@@ -9,6 +9,7 @@ import fnmatch
 import os
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +33,8 @@ from batchlab.job import (
 )
 from batchlab.job.index import settings_of
 from batchlab.job.params import param_problems
+from batchlab.job.presets import PRESETS
+from batchlab.job.values import CHEAP
 from batchlab.remote.urls import is_url, url_problem
 
 # what a run writes beside its directory
@@ -67,6 +70,7 @@ def job_problems(job: Job) -> list[str]:
     problems += _output_problems(job.output)
     problems += _fail_on_problems(job.output)
     problems += _watching_problems(job)
+    problems += _lane_problems(job)
     problems += written_over(job)
     for endpoint in job.endpoint:
         problems += _endpoint_problems(endpoint)
@@ -271,10 +275,31 @@ def _is_within(path: str, other: str) -> bool:
 
 def _limits_problems(limits: LimitsJob) -> list[str]:
     problems = _engine_problems(limits)
+    if limits.start_at not in (None, CHEAP) and limits.deadline_at is not None:
+        start = datetime.fromisoformat(str(limits.start_at)).timestamp()
+        if start >= limits.deadline_at:
+            problems.append("limits.start_at: is after the deadline")
     if limits.hedge and limits.max_tokens_total is not None:
         problems.append(
             "limits.hedge: a second request cannot be held to {limits.max_tokens_total}; keep one"
         )
+    return problems
+
+
+def _lane_problems(job: Job) -> list[str]:
+    problems = []
+    for endpoint in job.endpoint:
+        if job.limits_at(endpoint).lane != "flex":
+            continue
+        where = "endpoint" if endpoint.lane else "limits"
+        if endpoint.flex_tier is None:
+            known = ", ".join(preset.name for preset in PRESETS.values() if preset.flex)
+            problems.append(
+                f"{where}.lane: {endpoint.service.name or endpoint.host} has no flex tier that batchlab knows "
+                f"({known} have one); leave it live, or name the service behind it by {{endpoint.preset}}"
+            )
+        elif job.request.task != "chat":
+            problems.append(f"{where}.lane: flex answers chats only, and the task is {job.request.task}")
     return problems
 
 

@@ -210,6 +210,11 @@ class EndpointJob:
         return preset_of(self.preset, self.base_url)
 
     @property
+    def flex_tier(self) -> str | None:
+        """The `service_tier` of its flex lane; None when it has none that is known."""
+        return "flex" if self.host == "simulator" else self.service.flex
+
+    @property
     def host(self) -> str:
         """Host (and port) that answers."""
         return endpoint_host(self.base_url)

@@ -34,7 +34,7 @@ from batchlab.job.presets import PRESETS
 from batchlab.job.request import PARAMETERS
 from batchlab.job.schema import is_import_path, schema_of
 from batchlab.job.setting import Setting
-from batchlab.job.values import beside, coerced, nearest
+from batchlab.job.values import beside, coerced, moment, nearest
 from batchlab.remote.urls import is_url, local_dir_of
 
 _KEY_NAME = re.compile(r"(.*[_-])?api[_-]?key|authorization", re.IGNORECASE)
@@ -306,6 +306,8 @@ def _read(setting: Setting, value: Any, problems: list[str]) -> dict[str, Any]:
         return {setting.name: (_price_table if setting.type is PriceJob else _price_tables)(value, problems)}
     if isinstance(value, Mapping) and PriceJob in typing.get_args(setting.type):
         return {setting.name: _price_table(value, problems)}
+    if setting.dotted == "limits.deadline" and (then := moment(value)) is not None:
+        return {"deadline_s": setting.read and setting.read(value), "deadline_at": then.timestamp()}
     if setting.read is not None:
         value = setting.read(value)
         if typing.get_origin(setting.type) is list:

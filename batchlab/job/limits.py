@@ -6,9 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from batchlab.job.lane import LANES
+from batchlab.job.lane import LANES, PATIENCE, Patience
 from batchlab.job.setting import MACHINES, MIB, MONEY, at_least, not_negative, positive, setting
-from batchlab.job.values import deadline_s
+from batchlab.job.values import deadline_s, start_time
+from batchlab.records import LaneKind
 
 ENGINES = ("local", "processes", "ray")
 MIN_FLUSH_S = 0.1  # a store takes tens of milliseconds for a write
@@ -38,6 +39,15 @@ class EndpointLimits:
             return self
         return dataclasses.replace(self, concurrency=concurrency, start=min(self.start, concurrency))
 
+    def part(self, parts: int) -> EndpointLimits:
+        """One of so many equal parts of it, each with room for a request."""
+        if parts == 1:
+            return self
+        fewer = self.at_most(max(1, self.concurrency // parts))
+        return dataclasses.replace(
+            fewer, rpm=self.rpm and self.rpm / parts, tpm=self.tpm and self.tpm / parts
+        )
+
 
 class Caps(NamedTuple):
     """The most that a run may use, in US dollars and in tokens; None for no cap."""
@@ -57,6 +67,8 @@ class LimitsJob:
     Attributes:
         engine: None for `processes` if a number of them is given, else `local`.
         processes: None is 1, and `auto` with the engine `processes`.
+        deadline_at: Unix time of a deadline by the clock; None for one that counts from the first request.
+        start_at: `cheap`, or an ISO time.
     """
 
     concurrency: int = setting(
@@ -144,7 +156,18 @@ class LimitsJob:
         flags="--deadline",
         unit="TIME",
         read=deadline_s,
-        help="Stop in order after this long, e.g. 8h, or at a clock time, e.g. 07:30.",
+        help="Stop in order so long after the first request, e.g. 8h, or at a time, e.g. 07:30 or "
+        "2026-11-29T07:30.",
+    )
+    deadline_at: float | None = None
+    start_at: str | None = setting(
+        None,
+        flags="--start-at",
+        unit="TIME|cheap",
+        read=start_time,
+        shown="now",
+        help="Wait before the first request, with all else done: until a time, e.g. 22:00 or 2h, or for the "
+        "hour of the next 24 with the lowest price. A run that has waited for its time goes on without.",
     )
     max_attempts: int = setting(
         6,
@@ -169,10 +192,19 @@ class LimitsJob:
         help="Ask a row with an empty answer up to N times more.",
     )
     connect_timeout_s: float = setting(10.0, unit="TIME", help="Longest to wait for a connection.")
-    idle_timeout_s: float = setting(
-        120.0, unit="TIME", help="Longest silence between two pieces of an answer."
+    idle_timeout_s: float | None = setting(
+        None,
+        unit="TIME",
+        shown="120s; 900s in the lane flex",
+        help="Longest silence between two pieces of an answer.",
     )
-    timeout_s: float = setting(600.0, flags="--timeout", unit="TIME", help="Longest one request may take.")
+    timeout_s: float | None = setting(
+        None,
+        flags="--timeout",
+        unit="TIME",
+        shown="600s; 900s in the lane flex",
+        help="Longest one request may take.",
+    )
     drain_timeout_s: float = setting(
         120.0, unit="TIME", help="Longest to wait for requests in flight when the run stops."
     )
@@ -201,6 +233,11 @@ class LimitsJob:
     max_response_bytes: int = setting(
         16 * MIB, unit="BYTES", check=at_least(1), help="Largest answer that is read."
     )
+
+    def patience(self, kind: LaneKind = "live") -> Patience:
+        """How long a request of a lane may take, and be silent."""
+        own = PATIENCE[kind]
+        return Patience(self.timeout_s or own.timeout_s, self.idle_timeout_s or own.idle_timeout_s)
 
     @property
     def caps(self) -> Caps:

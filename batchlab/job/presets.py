@@ -79,6 +79,8 @@ class Preset:
         takes: the numbers that parameters may be, by the name that users write: what its API reference or
             its source says, read in the place that stands beside each, and `_ANYWHERE` for the rest.
         most_stops: sequences that `stop` may list, where it says so.
+        flex: the `service_tier` by which calls are answered later and for less (Groq: within larger limits);
+            None where there is no such tier.
         reasons_beyond_cap: reasoning comes on top of the completion tokens that a cap holds down, and is
             billed; seen in usage whose total is prompt + completion + reasoning.
     """
@@ -98,6 +100,7 @@ class Preset:
     takes: Mapping[str, Span] = field(default_factory=lambda: _ANYWHERE)
     most_stops: int | None = None
     reasons_beyond_cap: bool = False
+    flex: str | None = None
 
     def owns(self, hostname: str) -> bool:
         """Whether a host is one of the service's, or a subdomain of one."""
@@ -146,6 +149,7 @@ PRESETS: Mapping[str, Preset] = {
             limits="requests and tokens a minute, by tier; stated in x-ratelimit headers",
             takes=_OPENAI,
             most_stops=4,
+            flex="flex",  # platform.openai.com/docs/guides/flex-processing
         ),
         Preset(
             "openrouter",
@@ -189,6 +193,7 @@ PRESETS: Mapping[str, Preset] = {
             # top_logprobs 0-20, stop up to 4
             takes={**_SAMPLING, "n": Span(1, 1, whole=True), "top_logprobs": _TOP_20},
             most_stops=4,
+            flex="flex",  # console.groq.com/docs/flex-processing: the usual price, ten times the limits
         ),
         Preset(
             "deepseek",
@@ -266,6 +271,7 @@ PRESETS: Mapping[str, Preset] = {
             takes=_SAMPLING,
             most_stops=5,
             reasons_beyond_cap=True,  # its thoughts are in the total only
+            flex="flex",  # ai.google.dev/gemini-api/docs/flex-inference
         ),
         Preset(
             "azure",
@@ -279,6 +285,7 @@ PRESETS: Mapping[str, Preset] = {
             limits="requests and tokens a minute, by deployment; checked over 1 to 10 s",
             takes=_OPENAI,  # azure-rest-api-specs, AzureOpenAI/inference 2024-10-21: as OpenAI's
             most_stops=4,
+            flex="flex",  # of some models; a 400 for the others
         ),
         Preset(
             "ollama",

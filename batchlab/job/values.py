@@ -18,6 +18,7 @@ from typing import Any
 
 from batchlab.remote.urls import is_url
 
+CHEAP = "cheap"  # as a time to start: when prices are lowest
 _ROLES = ("system", "developer", "user", "assistant")
 
 
@@ -52,16 +53,46 @@ def _type_name(options: tuple[Any, ...]) -> str:
     return "a number" if float in options else "text"
 
 
-def deadline_s(value: Any, *, now: datetime | None = None) -> Any:
-    """Seconds until a clock time such as `07:30` (the next one); anything else is left as it is."""
-    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", str(value).strip())
-    if match is None:
-        return value
+def moment(value: Any, *, now: datetime | None = None) -> datetime | None:
+    """The next moment with a clock time such as `07:30`, or the one that an ISO time names, of this machine's
+    zone where it says none; None for anything else. Raises ValueError for a time that there is not."""
+    text = str(value).strip()
     now = now or datetime.now().astimezone()
-    then = now.replace(hour=int(match.group(1)), minute=int(match.group(2)), second=0, microsecond=0)
+    if (match := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)) is not None:
+        then = now.replace(hour=int(match.group(1)), minute=int(match.group(2)), second=0, microsecond=0)
+        return then if then > now else then + timedelta(days=1)
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}.*", text) is None:
+        return None
+    named = datetime.fromisoformat(text)
+    return named if named.tzinfo is not None else named.replace(tzinfo=now.tzinfo)
+
+
+def deadline_s(value: Any, *, now: datetime | None = None) -> Any:
+    """Seconds until a clock time such as `07:30` (the next one) or an ISO time; anything else is left as it
+    is."""
+    now = now or datetime.now().astimezone()
+    then = moment(value, now=now)
+    if then is None:
+        return value
     if then <= now:
-        then += timedelta(days=1)
+        raise ValueError(f"{value} is over")
     return (then - now).total_seconds()
+
+
+def start_time(value: Any, *, now: datetime | None = None) -> str:
+    """`cheap`, or as an ISO time the moment that a time, or a duration from now, names. Raises ValueError."""
+    if value == CHEAP:
+        return CHEAP
+    now = now or datetime.now().astimezone()
+    then = moment(value, now=now)
+    if then is None:
+        try:
+            then = now + timedelta(seconds=duration_s(value))
+        except ValueError:
+            raise ValueError(
+                f"expected a time such as 22:00, 2h or 2026-11-29T22:00, or {CHEAP}, got {value!r}"
+            ) from None
+    return then.isoformat(timespec="seconds")
 
 
 def duration_s(value: Any) -> float:

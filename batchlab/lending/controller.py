@@ -126,11 +126,19 @@ class LeasedController:
         words: str = "",
         doubted: bool = False,
         again: bool = False,
+        no_room: bool = False,
     ) -> bool:
         """A rate limit or an overload, which may pause the others, too."""
         before = self.gate_until
         alone = self._controller.limited(
-            permit, now, retry_after_s, status=status, words=words, doubted=doubted, again=again
+            permit,
+            now,
+            retry_after_s,
+            status=status,
+            words=words,
+            doubted=doubted,
+            again=again,
+            no_room=no_room,
         )
         self._tell(before, now)
         return alone

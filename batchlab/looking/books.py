@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from batchlab.costs.price import DETAIL, Price, Served, asked_tier
+from batchlab.costs.price import DETAIL, Price, Processing, Served, asked_tier
 from batchlab.costs.pricing import PriceBook, price_book
 from batchlab.counts import counted
 from batchlab.errors import UsageError
@@ -178,13 +178,16 @@ def input_table(run: RunView, shard: Shard, *, needed: bool) -> pa.Table:
 def prices_of(job: Job) -> PriceOf:
     """What a job's answers cost, each as what it was."""
     books: dict[str, PriceBook] = {endpoint.name: price_book(job, endpoint) for endpoint in job.endpoint}
-    tier = asked_tier(job.request.params)
+    own = asked_tier(job.request.params)
+    flex = {endpoint.name: endpoint.flex_tier for endpoint in job.endpoint}
 
     @cache
     def price_of(kind: Kind, way: str | None = None) -> Price | None:
         book = books.get(kind.endpoint or "", next(iter(books.values())))
         asked = job.request.model or kind.model or ""
-        served = Served(asked, tier, kind.model, kind.tier)
+        tier = flex.get(kind.endpoint or "") if kind.lane == "flex" else own
+        processing: Processing = "batch" if kind.lane == "batch" else "live"
+        served = Served(asked, tier, kind.model, kind.tier, processing)
         if way is not None:
             batch = way == "batch"
             served = Served(asked, None if batch else way, kind.model, None, "batch" if batch else "live")

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from batchlab.costs.price import asked_tier
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.transport import Answer
@@ -20,7 +19,7 @@ from batchlab.job.presets import PRESETS
 from batchlab.protocol.embeddings import ITEM_BYTES, vector_bytes
 from batchlab.protocol.limits import RateHeaders
 from batchlab.records import ChatRequest
-from batchlab.runner.endpoints import refused_key, started_endpoints, unused_proxy
+from batchlab.runner.endpoints import key_remedy, started_endpoints, unused_proxy
 
 PROMPT = "Reply with the word: ready"
 _QUESTION: Mapping[str, dict[str, object]] = {
@@ -48,7 +47,6 @@ def check_endpoint(job: Job) -> EndpointCheck:
         raise UsageError("no model; pass {request.model=MODEL} or set [request] model.")
     lines: list[str] = []
     good = True
-    tier = asked_tier(job.request.params)
     with started_endpoints(job) as endpoints:
         for endpoint in endpoints:
             service = endpoint.job.service.name
@@ -62,14 +60,14 @@ def check_endpoint(job: Job) -> EndpointCheck:
                 lines.append(f"{'streamed' if stream else 'plain'}: {line}")
                 good = good and answer is not None
                 if refused == "auth" and endpoint.key is None:
-                    keys.append(refused_key([endpoint]))
+                    keys.append(key_remedy([endpoint]))
                 if answer is not None and answer.rate is not None:
                     limits = stated_limits(answer.rate)
             lines += dict.fromkeys(key for key in keys if key)
             if limits == "not stated" and endpoint.job.service.limits:
                 limits = f"not stated in headers; known: {endpoint.job.service.limits}"
             lines.append(f"limits: {limits}")
-            known = endpoint.prices.described(job.request.model, time.time(), tier)
+            known = endpoint.prices.described(job.request.model, time.time(), job.tier_at(endpoint.job))
             lines.append(f"price of {job.request.model}: {known}")
     return EndpointCheck(lines, EXIT_OK if good else EXIT_STOPPED)
 
@@ -95,7 +93,7 @@ async def _one(job: Job, endpoint: Endpoint, *, stream: bool) -> tuple[Answer | 
         task=task,
     )
     started = time.monotonic()
-    async with transport_to(endpoint, job, stream=stream) as transport:
+    async with transport_to(endpoint, job, job.kinds_at(endpoint.job)[0], stream=stream) as transport:
         try:
             answer = await transport.send(request)
         except ApiError as error:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchlab.costs.estimate import Estimate, estimate
-from batchlab.costs.price import asked_tier
 from batchlab.costs.pricing import PriceBook, price_book
 from batchlab.costs.tokens import Tokenizer
 from batchlab.counts import agreeing, counted
@@ -24,6 +23,7 @@ from batchlab.job import Job
 from batchlab.job.parameter_names import misspelt_notes
 from batchlab.planning.refusals import refusals
 from batchlab.runner.prepare import SHOWN_PROBLEMS, malformed_lines, problem_lines, refuse_undedupable
+from batchlab.runner.start_time import start_of
 from batchlab.store.layout import Layout, is_run
 from batchlab.store.view import RunView
 from batchlab.totals import Totals
@@ -76,7 +76,7 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
             refuse_undedupable(job, planned.builder)
         saved = _savings(job, planned, source)
     plan = planned.plan
-    now, prices, tier = time.time(), price_book(job, job.endpoint[0]), asked_tier(job.request.params)
+    now, prices, tier = time.time(), price_book(job, job.endpoint[0]), job.tier_at(job.endpoint[0])
     model = _priced_model(job, plan, prices)
     tariff = prices.find(model, tier)[0] if model is not None else None
     problems = problem_lines(planned.problems, planned.problem_count)
@@ -133,6 +133,8 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
         known = prices.described(model, now, tier)
     hint = "; pass {price.input} and {price.output} to know the cost" if tariff is None else ""
     lines.append(f"price: {known}{hint}")
+    start = start_of(job, [(one, price_book(job, one)) for one in job.endpoint], None, now)
+    lines += [start.line] if start.line else []
     lines += misspelt_notes(job.request.params)
     lines += [f"run would be refused: {problem}" for problem in refusals(job, planned)]
     return Preview(plan.rows, lines, [], forecast, done, plan.content_hash), planned, source

@@ -11,6 +11,7 @@ from dataclasses import replace
 from batchlab.costs.price import HOUR_S
 from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.counts import counted
+from batchlab.dispatch.http.access import tier_of
 from batchlab.dispatch.longer import with_max_tokens
 from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.engines.work import Work
@@ -96,9 +97,11 @@ def _most_usd(work: Work[LockedRun], retry: AskAgain, wanted: dict[int, str]) ->
     for request in _requests(work, retry, wanted):
         tokens = estimated_prompt_tokens(request.prompt_bytes)
         each = [
-            endpoint.prices.ceiling(request, now, HOUR_S + work.job.limits.timeout_s)
-            for endpoint in work.endpoints
-            if request.endpoint in (None, endpoint.job.name)
+            lane.endpoint.prices.ceiling(
+                request, now, HOUR_S + lane.patience.timeout_s, tier=tier_of(request, lane.tier)
+            )
+            for lane in work.lanes
+            if request.endpoint in (None, lane.endpoint.job.name)
         ]
         if None in each or not each:
             return None, is_capped

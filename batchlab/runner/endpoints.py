@@ -67,7 +67,7 @@ def _started(job: Job, endpoint: EndpointJob, key: Secret | None) -> Iterator[En
             yield Endpoint(endpoint, endpoint.base_url, key, prices)
 
 
-def refused_key(endpoints: Sequence[Endpoint]) -> str:
+def key_remedy(endpoints: Sequence[Endpoint]) -> str:
     """What to do where a key was refused: none was sent, or a certain one."""
     without = [endpoint for endpoint in endpoints if endpoint.key is None and not endpoint.headers]
     if without:

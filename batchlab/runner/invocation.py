@@ -10,9 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from batchlab.counts import counted
+from batchlab.dispatch.http.key_check import refused_key
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.endpoint import Endpoint
+from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.engines.local import LocalEngine
 from batchlab.engines.loop import first_of, run_loop
 from batchlab.engines.observer import Observer
@@ -35,13 +36,14 @@ from batchlab.run_end import RunStopped, RunSummary, StopReason, code_of
 from batchlab.run_state import RunState
 from batchlab.runner.asked_again import asked_again, refuse_same_cut
 from batchlab.runner.crews import crew_for
-from batchlab.runner.endpoints import refused_key
+from batchlab.runner.endpoints import key_remedy
 from batchlab.runner.first_rows import EarlyForecast, FirstRows
 from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.prepare import Prepared
 from batchlab.runner.run_options import RunOptions
 from batchlab.runner.signals import Signals
 from batchlab.runner.standing import Teller
+from batchlab.runner.start_time import Start, start_of, wait_for
 from batchlab.store.asking import AskAgain
 from batchlab.store.history import History
 from batchlab.store.locked import LockedRun
@@ -89,6 +91,11 @@ class Invocation:
             prepared.store.path, "" if options.only is not None else options.command, secrets
         )
         self._started = time.monotonic()
+        self._start = Start()
+        if options.only is None and options.retry is None and options.waits and not options.cancels:
+            before = prepared.store.manifest.job.limits.start_at
+            prices = [(endpoint.job, endpoint.prices) for endpoint in endpoints]
+            self._start = start_of(job, prices, before, time.time())
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
         self._first_rows = FirstRows()
@@ -106,7 +113,7 @@ class Invocation:
         )
 
     def opening_lines(self) -> list[str]:
-        """What answers have to fit, and where a resumed run goes on.
+        """What answers have to fit, where a resumed run goes on, and when it begins.
 
         Raises:
             UsageError: a retry would pay for the same again.
@@ -133,6 +140,8 @@ class Invocation:
         if self._in_flight_before:
             count = counted(self._in_flight_before, "request")
             lines.append(f"an earlier run was cut off with {count} in flight, which may be billed twice")
+        if self._start.line:
+            lines.append(self._start.line)
         return lines
 
     def show(self, progress: Progress) -> None:
@@ -178,12 +187,11 @@ class Invocation:
         async def main() -> None:
             if options.signals:
                 signals.install()
-            deadline = work.job.limits.deadline_s
-            if deadline is not None:
-                asyncio.get_running_loop().call_later(
-                    deadline, stop, StopReason.DEADLINE, f"the deadline of {deadline:g} s is over"
-                )
             with interrupt.bound(stop):
+                await self._wait_to_start(stop)
+                if stop.is_set:
+                    return
+                self._set_deadline(stop)
                 await self._run(crew, stop, shards)
 
         stopped: tuple[StopReason, str] | None = None
@@ -197,6 +205,35 @@ class Invocation:
             except BaseExceptionGroup as group:
                 stopped = _stopped_by(first_of(group))
         return self._summary(stopped, signals.exit_code or EXIT_INTERRUPTED)
+
+    async def _wait_to_start(self, stop: StopSignal) -> None:
+        """Waits for the time at which the run is to begin.
+
+        Raises:
+            UsageError: there is time to find out that an endpoint refuses its key, and it does.
+        """
+        work, start = self._work, self._start
+        if start.at is None:
+            return
+        for endpoint in work.endpoints:
+            if (refused := await refused_key(access_to(endpoint, work.job))) is not None:
+                raise UsageError(f"{endpoint.job.name}: {refused.message} (asked before the wait to start)")
+
+        def show(why: str) -> None:
+            self.update(dataclasses.replace(work.before, why=why, paused=True))
+
+        await wait_for(start, stop, show)
+        self._started = time.monotonic()
+
+    def _set_deadline(self, stop: StopSignal) -> None:
+        """Has the run stopped at its deadline: by the clock, or so long after now."""
+        limits = self._work.job.limits
+        if limits.deadline_s is None:
+            return
+        left, told = limits.deadline_s, f"the deadline of {limits.deadline_s:g} s is over"
+        if limits.deadline_at is not None:
+            left = max(0.0, limits.deadline_at - time.time())
+        asyncio.get_running_loop().call_later(left, stop, StopReason.DEADLINE, told)
 
     def _alone(self) -> str:
         """Why this process sends the rows itself; "" when it need not."""
@@ -269,7 +306,7 @@ class Invocation:
 
     def _why(self, reason: StopReason, message: str) -> str:
         """Why the run stopped, and what to do about a key that was refused."""
-        remedy = refused_key(self._work.endpoints) if reason is StopReason.KEY else ""
+        remedy = key_remedy(self._work.endpoints) if reason is StopReason.KEY else ""
         return f"{message}; {remedy}" if remedy else message
 
     def _summary(self, stopped: tuple[StopReason, str] | None, interrupted_code: int) -> RunSummary:

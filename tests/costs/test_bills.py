@@ -110,7 +110,7 @@ def test_no_answer_costs_more_than_what_was_set_aside_for_its_request(drawn, lat
     asked = bill.served.tier
     body = {"model": bill.asked, "messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}
     request = ChatRequest(0, "r", body | ({} if asked is None else {"service_tier": asked}), b"", 4)
-    most = book.ceiling(request, bill.at, 4_200.0)
+    most = book.ceiling(request, bill.at, 4_200.0, tier=asked)
     assert most is not None
 
     for tier in (asked, "default", "standard", None):
@@ -187,11 +187,11 @@ def test_a_price_is_never_kept_past_its_hour():
 def test_a_cap_counts_with_how_requests_were_served_so_far():
     book = PriceBook(EndpointJob(base_url="https://api.openai.com/v1"), PriceJob(), "gpt-4.1-mini")
     request = ChatRequest(0, "r", {"model": "gpt-4.1-mini", "messages": []}, b"", 4)
-    before = book.ceiling(request, MIDNIGHT, 600.0).most_usd(1_000_000, 0)
+    before = book.ceiling(request, MIDNIGHT, 600.0, tier=None).most_usd(1_000_000, 0)
     book.cost_usd(Usage(1, 1), Served("gpt-4.1-mini", None, "gpt-4.1-mini", "priority"), MIDNIGHT)
 
     assert before == pytest.approx(0.4)
-    assert book.ceiling(request, MIDNIGHT, 600.0).most_usd(1_000_000, 0) == pytest.approx(0.7)
+    assert book.ceiling(request, MIDNIGHT, 600.0, tier=None).most_usd(1_000_000, 0) == pytest.approx(0.7)
 
 
 def test_a_price_for_a_person_says_length_tiers_and_hours():

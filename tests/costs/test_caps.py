@@ -46,7 +46,7 @@ async def test_without_a_cap_nothing_is_set_aside():
 def test_a_service_that_bills_reasoning_beyond_the_cap_is_known(url, reasons):
     book = PriceBook(EndpointJob(base_url=url), PriceJob(1.0, 1.0), "m")
 
-    assert book.ceiling(request([]), 0.0, 600.0).reasons_on is reasons
+    assert book.ceiling(request([]), 0.0, 600.0, tier=None).reasons_on is reasons
 
 
 def request(content: object) -> ChatRequest:
@@ -68,6 +68,6 @@ def test_sound_and_pictures_are_set_aside_at_their_own_price():
 
     def most(content: object) -> float:
         asked = ChatRequest(0, "r", {**request(content).body, "model": "gpt-audio"}, b"", 4)
-        return book.ceiling(asked, 1_764_000_000.0, 600.0).most_usd(1_000_000, 0)
+        return book.ceiling(asked, 1_764_000_000.0, 600.0, tier=None).most_usd(1_000_000, 0)
 
     assert most("text") < most([{"type": "input_audio"}])

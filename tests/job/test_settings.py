@@ -80,6 +80,8 @@ WRITTEN = {
     "request.params": {"timeout": 5},
     "request.schema_mode": "prompt",
     "limits.engine": "processes",
+    "limits.lane": "cheapest",
+    "limits.start_at": "2036-11-29T22:00:00+00:00",
     "price.models": {"m": {"input": 1.0, "output": 1.0}},
     "price.flex": 0.5,
     "price.batch": 0.25,

@@ -9,6 +9,7 @@ from typing import Any
 
 from yarl import URL
 
+from batchlab.costs.price import asked_tier
 from batchlab.job.key import Header, Secret
 from batchlab.job.presets import UNKNOWN, Preset
 from batchlab.protocol.redact import redact
@@ -16,6 +17,16 @@ from batchlab.protocol.values import id_of
 from batchlab.records import ChatRequest, Outcome
 
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "cf-ray", "apim-request-id")
+
+
+def tier_to_ask(request: ChatRequest, tier: str | None) -> str | None:
+    """`tier`, for a request to which it is to be added: a chat that names none itself; else None."""
+    return tier if request.task == "chat" and "service_tier" not in request.body else None
+
+
+def tier_of(request: ChatRequest, tier: str | None) -> str | None:
+    """The tier that a request asks for where `tier` is added to chats that name none."""
+    return tier_to_ask(request, tier) or asked_tier(request.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,7 @@ class Access:
         headers: the user's own; they win over ours.
         service: how the service behind `base_url` spells parameters and takes its key.
         model: (as requests name it, as this endpoint does); None when they agree.
+        tier: the `service_tier` of chats that ask for none themselves.
         insecure: certificates are not verified.
         trust_env: go through the proxy that the environment names.
     """
@@ -35,6 +47,7 @@ class Access:
     headers: tuple[Header, ...] = ()
     service: Preset = UNKNOWN
     model: tuple[str, str] | None = None
+    tier: str | None = None
     ca_bundle: str | None = None
     insecure: bool = False
     trust_env: bool = False
@@ -74,6 +87,8 @@ class Access:
             body = {renamed.get(name, name): value for name, value in body.items()}
         if self.model is not None and body.get("model") == self.model[0]:
             body = {**body, "model": self.model[1]}
+        if (tier := tier_to_ask(request, self.tier)) is not None:
+            body = {**body, "service_tier": tier}
         return body
 
     @property

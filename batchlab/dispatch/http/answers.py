@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import aiohttp
 
+from batchlab.costs.price import asked_tier
 from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.wire import WireResponse, unread
@@ -183,7 +184,9 @@ class AnswerReader:
         """What is made of an answer that is none, with what it was billed."""
         response, request = self._response, self._request
         evidence = body if problem is None or problem.evidence is None else problem.evidence
-        asked = Asked(estimated_prompt_tokens(request.prompt_bytes), frozenset(self._body))
+        asked = Asked(
+            estimated_prompt_tokens(request.prompt_bytes), frozenset(self._body), asked_tier(self._body)
+        )
         outcome = classify(
             response.status,
             response.headers,

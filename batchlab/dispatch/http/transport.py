@@ -88,6 +88,7 @@ class HttpTransport:
         self._task = task
         self._hidden = access.hidden
         self._limits = limits
+        self._patience = limits.patience("live" if access.tier is None else "flex")
         self._stream = stream
         self._include_usage = stream and access.service.stream_usage
         self._say = say
@@ -108,9 +109,9 @@ class HttpTransport:
         """The wire to where a task's requests go; all of them share the connections."""
         assert self._connector is not None, "used outside its context"
         timeout = aiohttp.ClientTimeout(
-            total=self._limits.timeout_s,
+            total=self._patience.timeout_s,
             sock_connect=self._limits.connect_timeout_s,
-            sock_read=self._limits.idle_timeout_s,
+            sock_read=self._patience.idle_timeout_s,
         )
         accept = "text/event-stream" if self._stream and task != "embeddings" else "application/json"
         wire = wire_to(
@@ -159,7 +160,7 @@ class HttpTransport:
             usage = self._usage_without_key(error.usage)
             raise ApiError(self._access.redacted(error.outcome), usage) from error.__cause__
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            fault = fault_of(error, total_timeout=time.monotonic() - started >= self._limits.timeout_s)
+            fault = fault_of(error, total_timeout=time.monotonic() - started >= self._patience.timeout_s)
             raise ApiError(self._access.redacted(classify(None, {}, b"", fault))) from error
         return Answer(
             reply=self._without_key(reply),

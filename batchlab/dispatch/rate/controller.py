@@ -31,6 +31,7 @@ _ASKED = ", Retry-After"  # the end of a reason: the provider has said how long
 WORDS = 120  # characters of the last answer that an outage shows
 GROWTH_USE = 0.8  # grow only when at least this much of the window was in use
 LIMIT_CAP_S = 8.0  # longest pause of our own after rate limits; a Retry-After is honoured in full
+NO_ROOM_CAP_S = 60.0  # the same while a cheaper tier has no room, which may be for hours
 SPREAD = 0.05  # added to a Retry-After, so that not all clients of one key come back at once
 OVERLOAD_EPOCHS = 3  # overloads in a row without a success: an outage
 NO_MAX_TOKENS = 256  # completion tokens expected of a row that sets no cap, at least
@@ -61,10 +62,13 @@ class RateController:
     `release`, `forgive`, `empty`; `pause`, `resume`, `restrict`, `answered_elsewhere`).
     """
 
-    def __init__(self, limits: EndpointLimits, *, now: float, rng: random.Random) -> None:
+    def __init__(
+        self, limits: EndpointLimits, *, now: float, rng: random.Random, rates: Rates | None = None
+    ) -> None:
+        """`rates` are those of another lane of the endpoint, which the two share."""
         self._rng = rng
         self._window = Window(limits.concurrency, limits.start, now)
-        self._rates = Rates(limits.rpm, limits.tpm, now)
+        self._rates = rates or Rates(limits.rpm, limits.tpm, now)
         self._breaker = Breaker()
         self._doubt = Doubt()
         self._held: float | None = None  # since when nobody, and then one request at a time, is sent
@@ -183,6 +187,7 @@ class RateController:
         words: str = "",
         doubted: bool = False,
         again: bool = False,
+        no_room: bool = False,
     ) -> bool:
         """A rate limit or an overload (429, 503, 529, 498): the shared pause, and one cut per epoch.
 
@@ -192,6 +197,7 @@ class RateController:
                 pause is asked for.
             again: of a row that was refused before. While others are answered it says nothing new; while
                 nobody is, the pause goes on.
+            no_room: nothing is free at a cheaper tier now: no row's own and no outage, but it may last.
 
         Returns whether nothing is made of it, because it may be its row's own: the first after an answer.
         """
@@ -201,18 +207,21 @@ class RateController:
         if again and not is_out and window.cuts == 0:
             return True
         news = permit.sent_at >= window.epoch  # sent under the window that stands, not before its last cut
-        if self._doubt.since is not None:
+        if self._doubt.since is not None and not no_room:
             if not self._doubt.confirmed(permit.sent_at, now):
                 return True
             self._doubt.since = None
-        elif (doubted or (retry_after_s is None and self._doubt.allowed)) and (
-            news and self._limited_in_row == 0 and not is_out
+        elif (
+            not no_room
+            and (doubted or (retry_after_s is None and self._doubt.allowed))
+            and (news and self._limited_in_row == 0 and not is_out)
         ):
             self._doubt.begin(permit.sent_at, now)
             self._asks = True
             return True
         self._breaker.trouble(now)
-        self._reason = str(status) if retry_after_s is None else f"{status}{_ASKED}"
+        told = f"{status}, no room at this tier" if no_room else str(status)
+        self._reason = told if retry_after_s is None else f"{told}{_ASKED}"
         if is_out and words:
             self._reason = f"{self._reason}: {words[:WORDS]}"
         if news and (is_out or not again):
@@ -222,9 +231,10 @@ class RateController:
             wait = retry_after_s * (1 + SPREAD * self._rng.random())
             self._gate = max(self._gate, now + wait)
         elif news:
-            backoff = min(LIMIT_CAP_S, 0.5 * 2.0 ** min(self._limited_in_row, 10))
+            cap_s = NO_ROOM_CAP_S if no_room else LIMIT_CAP_S
+            backoff = min(cap_s, 0.5 * 2.0 ** min(self._limited_in_row, 10))
             self._gate = max(self._gate, now + self._rng.uniform(0.5, 1.0) * backoff)
-        if status != 429 and self._limited_in_row >= OVERLOAD_EPOCHS:
+        if status != 429 and not no_room and self._limited_in_row >= OVERLOAD_EPOCHS:
             self._trip(now, f"overloaded, {status}", words)
         return False
 

@@ -59,6 +59,7 @@ class Controller(Protocol):
         words: str = "",
         doubted: bool = False,
         again: bool = False,
+        no_room: bool = False,
     ) -> bool:
         """A rate limit or an overload. Returns whether nothing is made of it."""
         ...

@@ -43,7 +43,7 @@ class Failover:
     def lane_is_out(self, name: str, outcome: Outcome) -> None:
         """Another process of the run found that a lane cannot go on."""
         for lane in self._lanes:
-            if lane.name == name and lane.out is None:
+            if lane.key == name and lane.out is None:
                 with contextlib.suppress(Stopped):  # the run stops
                     self.take_out(lane, outcome)
 
@@ -60,8 +60,8 @@ class Failover:
             raise Stopped
         if lane.out is None:
             lane.out = outcome
-            names = ", ".join(other.name for other in others)
-            self._say(f"endpoint {lane.name} is out: {outcome.message}; going on with {names}")
+            names = ", ".join(other.key for other in others)
+            self._say(f"endpoint {lane.key} is out: {outcome.message}; going on with {names}")
             self._slots.wake()
 
     def check(self, lane: Lane, outcome: Outcome) -> None:

@@ -27,7 +27,7 @@ BEHIND_S = 1.0  # after a look, for rows that were refused in it: others are ask
 # A row's own content or length: says nothing of the other rows.
 _OF_THE_ROW = frozenset({"content_filter", "context_length", "too_large", "schema"})
 # FAILs that may be the end of the run although rows were answered: asked again once, and counted.
-_OF_ALL_PERHAPS = frozenset({"forbidden", "not_found"})
+_OF_ALL_PERHAPS = frozenset({"forbidden", "not_found", "tier"})
 
 # Refusals of a key, an account or an address, by which a replica or a proxy may stand alone.
 _OF_AN_ACCOUNT = frozenset({"auth", "quota", "redirect"})
@@ -151,6 +151,8 @@ class RunHealth:
         return outcome.kind in {OutcomeClass.WAIT, OutcomeClass.PAUSE}
 
     def _limited(self, outcome: Outcome, row: RowRefusals, now: float, left: int | None) -> Verdict:
+        if outcome.error_class == "no_room":  # to everybody who asks there, and never the row's own
+            return Verdict(outcome, Toll.NO_ROOM, AFTER_S)
         refusals, turns = self._limits, row.limits
         doubted = refusals.knows_rows
         own = refusals.again(turns, now)

@@ -15,6 +15,7 @@ class Toll(Enum):
 
     NOTHING = auto()  # a refusal of the row itself
     LIMITED = auto()
+    NO_ROOM = auto()  # a cheaper tier has none now
     DOUBTED = auto()  # a rate limit that is probably the row's own
     REPEATED = auto()  # one of a row that was refused before
     FAILED = auto()
@@ -48,7 +49,7 @@ def booked(verdict: Verdict, controller: Controller, permit: Permit, now: float)
     match verdict.toll:
         case Toll.NOTHING:
             controller.refused(permit, now)
-        case Toll.LIMITED | Toll.DOUBTED | Toll.REPEATED:
+        case Toll.LIMITED | Toll.NO_ROOM | Toll.DOUBTED | Toll.REPEATED:
             doubted = controller.limited(
                 permit,
                 now,
@@ -57,6 +58,7 @@ def booked(verdict: Verdict, controller: Controller, permit: Permit, now: float)
                 words=outcome.message,
                 doubted=verdict.toll is Toll.DOUBTED,
                 again=verdict.toll is Toll.REPEATED,
+                no_room=verdict.toll is Toll.NO_ROOM,
             )
             if doubted:
                 return max(1.0, outcome.wait_s or 0.0, verdict.behind_s)

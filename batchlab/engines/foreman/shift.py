@@ -114,17 +114,18 @@ class Shift:
 
     def state(self) -> RunState:
         """How far the run is."""
-        concurrency = sum(self._work.limits(endpoint).concurrency for endpoint in self._work.endpoints)
+        limits = {lane.endpoint.job.name: lane.limits for lane in self._work.lanes}
+        concurrency = sum(one.concurrency for one in limits.values())
         return self._roll.state(self._out, waiting=self.books.waiting, concurrency=concurrency)
 
     def _lender_terms(self) -> LenderTerms:
         work, limits = self._work, self._work.job.limits
         return LenderTerms(
-            {endpoint.job.name: work.limits(endpoint) for endpoint in work.endpoints},
+            {lane.key: lane.limits.part(2 if lane.shares else 1) for lane in work.lanes},
             expected=self._crew.size,
             caps=limits.caps,
             spent=self._accounts.spent,
-            request_s=limits.timeout_s,
+            request_s=max(lane.patience.timeout_s for lane in work.lanes),
         )
 
     def _lender_lost(self) -> tuple[list[str], Money]:

@@ -115,9 +115,9 @@ class _Session:
     def message(self, text: str) -> None:
         """Tells the parent a line for a person, and first of the lanes that are out."""
         for lane in self._terms.lanes:
-            if lane.out is not None and lane.name not in self._told_out:
-                self._told_out.add(lane.name)
-                self._parent.tell(LaneOut(lane.name, lane.out))
+            if lane.out is not None and lane.key not in self._told_out:
+                self._told_out.add(lane.key)
+                self._parent.tell(LaneOut(lane.key, lane.out))
         self._parent.tell(Said(text))
 
     def _watch(self) -> Watchers | None:
@@ -170,7 +170,7 @@ class _Session:
             fewer = borrower.keep_to(lease, asked_at, time.monotonic())
             run.fence.renew(asked_at)
             for lane in self._terms.lanes:
-                if lease.lanes[lane.name].answered:
+                if lease.lanes[lane.key].answered:
                     lane.health.succeeded_elsewhere()
             self._terms.pool.wake()
             haste = HASTE_S if borrower.tight else _HURRY_S

@@ -16,6 +16,7 @@ from batchlab.dispatch.rate.pace import Controller
 from batchlab.dispatch.trouble.health import RunHealth
 from batchlab.engines.messages import Answered, Begin, FromWorker, Paused, Sealed
 from batchlab.job import EndpointLimits
+from batchlab.job.lane import lane_key
 from batchlab.lending.borrower import Borrower
 from batchlab.lending.budget import LeasedBudget
 from batchlab.lending.controller import LeasedController
@@ -48,7 +49,7 @@ class LeasedTerms:
 
     def controller(self, endpoint: str, limits: EndpointLimits) -> Controller:
         """One that sends nothing beyond the lease; it begins with this worker's part of the first window."""
-        begin = self._begin
+        begin, lane = self._begin, lane_key(endpoint, limits.lane)
         if limits.start < limits.concurrency:
             part = limits.start // begin.workers + (begin.index < limits.start % begin.workers)
             limits = dataclasses.replace(limits, start=max(1, part))
@@ -56,10 +57,10 @@ class LeasedTerms:
             limits,
             now=time.monotonic(),
             rng=random.Random(),
-            on_pause=partial(self._paused, endpoint),
-            on_answer=partial(self._answered, endpoint),
+            on_pause=partial(self._paused, lane),
+            on_answer=partial(self._answered, lane),
         )
-        self.controllers[endpoint] = controller
+        self.controllers[lane] = controller
         return controller
 
     def health(self) -> RunHealth:

@@ -16,13 +16,14 @@ from batchlab.totals import Totals
 
 
 class Kind(NamedTuple):
-    """What rows with one price have in common: model and tier as served, who answered, and when they were
-    asked (Unix seconds)."""
+    """What rows with one price have in common: model and tier as served, who answered, by which lane, and
+    when they were asked (Unix seconds)."""
 
     model: str | None
     endpoint: str | None
     tier: str | None
     at: float
+    lane: str | None = None
 
 
 class PriceOf(Protocol):
@@ -43,7 +44,7 @@ NUMBERS = (
     *TOKENS, "cache_write_tokens", "wasted_prompt_tokens", "wasted_completion_tokens", "cost_usd",
     "cost_wasted_usd", "attempts", "cut_off", "provider_usd",
 )  # fmt: skip
-WORDS = ("status", "model", "endpoint", "error_class", "service_tier", "usage_raw")
+WORDS = ("status", "model", "endpoint", "lane", "error_class", "service_tier", "usage_raw")
 HELP = {
     "rows": "input rows with a final result",
     "requests": "requests sent for them",
@@ -151,12 +152,12 @@ def _kinds(rows: pd.DataFrame) -> tuple[np.ndarray, list[Kind]]:
     minutes = np.floor(rows["asked_at"].fillna(time.time()) / MINUTE_S)
     codes, kinds = pd.factorize(pd.MultiIndex.from_arrays([*words, minutes]))
     return codes, [
-        Kind(_word(model), _word(endpoint), _word(tier), minute * MINUTE_S)
-        for model, endpoint, tier, minute in kinds
+        Kind(_word(model), _word(endpoint), _word(tier), minute * MINUTE_S, _word(lane))
+        for model, endpoint, tier, lane, minute in kinds
     ]
 
 
-_KIND_WORDS = ("model", "endpoint", "service_tier")
+_KIND_WORDS = ("model", "endpoint", "service_tier", "lane")
 
 
 def _word(value: object) -> str | None:

@@ -105,10 +105,12 @@ class Asked:
     Attributes:
         prompt_tokens: as estimated; 0 when unknown.
         options: names of the parameters that were sent.
+        tier: the `service_tier` among them.
     """
 
     prompt_tokens: int = 0
     options: frozenset[str] = frozenset()
+    tier: str | None = None
 
 
 NOTHING_ASKED = Asked()

@@ -66,6 +66,21 @@ def _is_too_large(e: Facts) -> bool:
     return e.status in {400, 429} and e.says(wordings.TOO_LARGE)
 
 
+def _has_no_room(e: Facts) -> bool:
+    """Whether a request at the flex tier is refused because nothing is free there now; it is not billed."""
+    if e.asked.tier != "flex":
+        return False
+    if e.status == 429:
+        return e.is_one_of("resource_unavailable") or e.says_plainly(wordings.NO_ROOM)
+    return e.status == 498 or (e.status == 503 and e.is_one_of("unavailable"))
+
+
+def _refuses_tier(e: Facts) -> bool:
+    if e.status not in {400, 422} or e.asked.tier is None:
+        return False
+    return "service_tier" in e.params or e.says_plainly(wordings.TIER)
+
+
 def _refuses_request(e: Facts) -> bool:
     own = e.status == 200 and e.envelope in {"error", "flat", "modelslab"}
     return own and e.says(_REFUSED) and not e.says(_CONTEXT) and not e.says(_CONTENT)
@@ -135,6 +150,22 @@ TABLE: tuple[Line, ...] = (
     ),
     Line("connection reset, broken body", RETRY, "connection", "aiohttp", lambda e: e.fault is not None),
     # what the error says for programs
+    Line(
+        "429 Resource Unavailable, 498, 503 UNAVAILABLE, for a request at the flex tier: no room there now",
+        WAIT,
+        "no_room",
+        "OpenAI, Groq, Gemini",
+        _has_no_room,
+    ),
+    Line(
+        "400 or 422 that refuses the service_tier asked for (no success yet: STOP)",
+        FAIL,
+        "tier",
+        "OpenAI, Azure",
+        _refuses_tier,
+        after="no_success",
+        remedy="Not every model has every tier. For the usual one: lane live, and no service_tier",
+    ),
     Line(
         "429 with a QuotaFailure …PerDay…, or per-day in words and no wait: the day's quota is gone",
         STOP,

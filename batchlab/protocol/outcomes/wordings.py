@@ -126,6 +126,9 @@ PLAIN_TO_TLS = (
     r"^(400 )?the plain http request was sent to https port|^client sent an http request to an https server"
 )
 
+NO_ROOM = r"^resource unavailable\b"  # OpenAI's guide to flex processing
+TIER = r"\bservice[_ ]tier\b"  # OpenAI, Azure: of the parameter, where one was asked for
+
 _REQUESTED = re.compile(r"limit[: ]+(\d[\d,]*).{0,12}?requested[: ]+(\d[\d,]*)", re.IGNORECASE)
 _A_MINUTE = re.compile(r"rate limit of (\d[\d,]*) input tokens per minute", re.IGNORECASE)
 TOO_LARGE = r"^(litellm\.\w+: )?.{0,40}request too large|^request entity too large"

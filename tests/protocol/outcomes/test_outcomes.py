@@ -537,6 +537,9 @@ def test_every_line_but_the_last_is_what_some_answer_of_these_tests_means():
     lines = {judged(status, headers, raw(body))[0].evidence for _, status, headers, body, *_ in ANSWERS}
     said = raw(openai("", param="response_format"))
     lines.add(judged(400, {}, said)[0].evidence)
+    for status, code in ((429, "resource_unavailable"), (400, "unsupported_value")):
+        refused = raw(openai("", code=code, param="service_tier"))
+        lines.add(judged(status, {}, refused, asked=Asked(tier="flex"))[0].evidence)
     faults = "connect dns reset timeout_idle tls tls_expected invalid_url too_large local".split()
     lines |= {judged(None, {}, b"", TransportFault(fault, ""))[0].evidence for fault in faults}
 
