@@ -113,7 +113,7 @@ def test_changed_request_settings_are_refused_until_fresh(batchlab, simulator, r
 
     refused = batchlab(*job(server.base_url, rows, "--temperature", "0.5"))
     assert refused.code == 2
-    assert "request.params.temperature: None -> 0.5" in refused.err
+    assert "--temperature: None -> 0.5" in refused.err
     assert server.ledger()["requests"] == 5
 
     fresh = batchlab(*job(server.base_url, rows, "--temperature", "0.5", "--fresh"))

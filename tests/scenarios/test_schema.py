@@ -388,7 +388,7 @@ def test_another_schema_or_mode_is_another_request_and_never_mixed_in(
     edited = batchlab(*words)
 
     assert moded.code == edited.code == 2
-    assert "request.schema_mode: 'json_schema' -> 'prompt'" in moded.err
+    assert "--schema-mode: 'json_schema' -> 'prompt'" in moded.err
     assert "request.schema.description: None -> 'xxx" in edited.err
     assert len(edited.err) < 2_000
     assert batchlab(*words, "--fresh").code == 0
