@@ -1,0 +1,1 @@
+"""Batch APIs: the same requests, answered later for less."""
