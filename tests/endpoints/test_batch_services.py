@@ -176,3 +176,32 @@ def test_every_address_of_chat_has_files_and_batches(simulator, prefix):
     root = server.base_url.removesuffix("/api/v7/llm")
     for path in ("/files", "/batches"):
         assert ask(root + prefix, b"", path, method="GET").json["object"] == "list"
+
+
+def test_small_differences_of_openais_followers(simulator):
+    flow = simulator(batch={"seconds": 0, "dialect": "siliconflow"})
+    with client_of(flow) as client:
+        file = client.files.create(file=("a", io.BytesIO(lines_of(["Why?"]))), purpose="batch")
+        asked = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        assert client.batches.create(input_file_id=file.data["id"], **asked).status == "in_queue"
+
+    cloud = simulator(batch={"seconds": 0, "dialect": "alibaba"})
+    with client_of(cloud) as client:
+        batch = submitted(client, lines_of(["Why?"]), metadata={"run": "7", "ds_name": "seven"})
+        assert batch.metadata == {"ds_name": "seven"}
+
+    azure = simulator(batch={"seconds": 0, "dialect": "azure"})
+    with client_of(azure) as client:
+        batch = client.batches.retrieve(submitted(client, lines_of(["Why?"])).id)
+        assert client.files.content(batch.error_file_id).read() == b""
+
+
+def test_openrouter_has_nothing_of_a_batch_that_expired(simulator):
+    server = simulator(batch={"seconds": 0, "dialect": "openrouter", "faults": [{"kind": "batch_expires"}]})
+    request = {"custom_id": "a", "body": {"messages": [{"role": "user", "content": "Why?"}]}}
+    body = {"endpoint": "/v1/chat/completions", "model": "m", "requests": [request]}
+    made = ask(server.base_url, body, "/batches").json
+    ended = ask(server.base_url, b"", f"/batches/{made['id']}", method="GET").json
+
+    assert (ended["status"], ended["results"]) == ("expired", None)
+    assert server.ledger()["billed"] == 0

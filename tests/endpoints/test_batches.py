@@ -86,9 +86,9 @@ def test_a_batch_goes_from_validating_to_completed_with_every_line_answered(simu
     assert list(books["billed_twice"].values()) == [2]
 
 
-@pytest.mark.parametrize("dialect", ["openai", "kimi", "deepinfra"])
+@pytest.mark.parametrize("dialect", ["openai", "moonshot", "deepinfra"])
 def test_a_line_costs_the_share_of_its_service(simulator, dialect):
-    share = {"openai": 0.5, "kimi": 0.6, "deepinfra": 0.8}[dialect]
+    share = {"openai": 0.5, "moonshot": 0.6, "deepinfra": 0.8}[dialect]
     server = simulator(price=PRICE, batch={"seconds": 0, "dialect": dialect})
     with client_of(server) as client:
         batch = client.batches.retrieve(submitted(client, lines_of(["Why?"])).id)

@@ -54,9 +54,9 @@ def test_the_official_sdk_lists_models_and_understands_the_errors(client, simula
 
 
 def test_the_official_sdk_goes_through_all_of_it():
-    """Tools, tiers, models, errors, waiting, a stream that breaks and one that is held; see `sdks.py` for Node."""
+    """Tools, tiers, models, errors, waiting, broken and held streams, batches; see `sdks.py` for Node."""
     with simulating(**OPTIONS) as server:
-        assert len(python_lines(server.base_url)) == 12
+        assert len(python_lines(server.base_url)) == 13
 
 
 def test_a_rate_limit_is_a_429_with_the_time_to_wait(simulator):

@@ -86,6 +86,8 @@ class Desk:
             fates,
             late=DIALECTS[dialect].late,
         )
+        if not DIALECTS[dialect].partial and times.expires < times.closes:
+            times.most = 0.0
         batch = Batch(self.new_id(prefix), number, dialect, kind, file, times, fates, window, model, metadata)
         self.batches[batch.id] = batch
         return batch
@@ -244,7 +246,10 @@ class Desk:
         """The file of what was written, if anything was."""
         size = writer.close()
         if size is None:
-            return None
+            if name == "output" or not DIALECTS[batch.dialect].empty_errors:
+                return None
+            writer.path.touch()
+            size = 0
         file = self.add_file(writer.path, size, f"{batch.id}_{name}.jsonl", "batch_output")
         kept = self._options.batch.kept_s
         dialect: Dialect = DIALECTS[batch.dialect]

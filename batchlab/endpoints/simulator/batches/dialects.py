@@ -3,7 +3,7 @@
 Read in the SDKs: openai 3.57 `types/batch*.py`, groq 1.7 `types/batch_create_params.py`, together 3.1
 `types/batch_job.py`, mistralai 3.7 `client/models/batchjob.py`, openrouter 1.3.84
 `components/batchobject.py`, anthropic 2.14 `types/messages/message_batch.py`. Alibaba, Azure, SiliconFlow,
-Kimi and DeepInfra: their documentation pages.
+Moonshot (Kimi), DeepInfra and OpenRouter's results: their documentation pages.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ class Dialect:
         late: what becomes of a batch at the end of its window: whether it may go on.
         kept_s: how long results can be fetched after the end.
         inline: whether requests come with the call that creates the batch, in no file.
+        labels: names of the metadata that are kept; any when empty.
+        partial: whether what was finished of a batch that expires can be had.
+        empty_errors: whether there is a file of errors even when it is empty.
+        wrapped: whether an upload is answered with the file in `data`.
+        waits_as: what a batch that is looked at is called.
     """
 
     purpose: str = "batch"
@@ -43,16 +48,28 @@ class Dialect:
     late: bool = False
     kept_s: float = 30 * DAY_S
     inline: bool = False
+    labels: tuple[str, ...] = ()
+    partial: bool = True
+    empty_errors: bool = False
+    wrapped: bool = False
+    waits_as: str = "validating"
 
 
 DIALECTS: dict[str, Dialect] = {
     "openai": Dialect(),
-    "azure": Dialect(max_lines=100_000, kinds=(*CHAT, "embeddings"), late=True),
+    "azure": Dialect(max_lines=100_000, kinds=(*CHAT, "embeddings"), late=True, empty_errors=True),
     "groq": Dialect(max_bytes=100 * MB, hours=(24, 168), kinds=CHAT),
     "together": Dialect(purpose="batch-api", max_bytes=100 * MB, kinds=CHAT, metadata=False),
-    "alibaba": Dialect(hours=(24, 336)),
-    "siliconflow": Dialect(max_lines=5_000, max_bytes=GB, hours=(24, 336), kinds=CHAT),
-    "kimi": Dialect(share=0.6, kinds=CHAT, hours=(12, 168)),
+    "alibaba": Dialect(
+        max_bytes=500 * MB,
+        hours=(24, 336),
+        kinds=(*CHAT, "embeddings"),
+        labels=("ds_name", "ds_description"),
+    ),
+    "siliconflow": Dialect(
+        max_lines=5_000, max_bytes=GB, hours=(24, 336), kinds=CHAT, wrapped=True, waits_as="in_queue"
+    ),
+    "moonshot": Dialect(max_bytes=100 * MB, share=0.6, kinds=CHAT, hours=(12, 168)),
     "deepinfra": Dialect(share=0.8),
     "mistral": Dialect(
         max_lines=100_000, max_bytes=512 * MB, hours=(1, 168), model_in_lines=False, kept_s=DAY_S
@@ -63,6 +80,7 @@ DIALECTS: dict[str, Dialect] = {
         metadata=False,
         model_in_lines=False,
         inline=True,
+        partial=False,
     ),
     "anthropic": Dialect(
         max_lines=100_000,

@@ -89,7 +89,10 @@ class OpenAIRoutes:
         fault = request.get(STRUCK)
         hidden_s = desk.hidden_s(fault if fault is not None and fault.kind == "batch_file_hidden" else None)
         file = desk.add_file(*received, fields.get("file_name", name), purpose, hidden_s=hidden_s)
-        return web.json_response(_file_object(file))
+        made = _file_object(file)
+        if options.spoken.wrapped:
+            return web.json_response({"code": 20000, "message": "Ok", "status": True, "data": made})
+        return web.json_response(made)
 
     async def _files(self, request: web.Request) -> web.StreamResponse:
         purpose = request.query.get("purpose")
@@ -135,7 +138,7 @@ class OpenAIRoutes:
             window=window,
             window_s=window_s(window, dialect.hours),
             model=body.get("model_id") if self._name == "together" else None,
-            metadata=metadata_of(body) if dialect.metadata else None,
+            metadata=metadata_of(body, dialect),
         )
         made = self._object(batch)
         return web.json_response({"job": made, "warning": None} if self._name == "together" else made)
@@ -180,7 +183,12 @@ class OpenAIRoutes:
 
     def _object(self, batch: Batch) -> dict[str, Any]:
         now = self._desk.now()
-        return _together_object(batch, now) if self._name == "together" else openai_object(batch, now)
+        if self._name == "together":
+            return _together_object(batch, now)
+        made = openai_object(batch, now)
+        if batch.shown(now) is Stage.VALIDATING:
+            made["status"] = DIALECTS[self._name].waits_as
+        return made
 
 
 def openai_object(batch: Batch, now: float) -> dict[str, Any]:

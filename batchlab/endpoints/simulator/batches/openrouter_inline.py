@@ -2,7 +2,7 @@
 
 Source: openrouter 1.3.84 `batch.py`, `components/batchsubmitbody.py`, `components/batchobject.py`,
 `components/batchlistresponse.py`. `endpoint` and `model` must stand before `requests` in the body, as it is
-read as a stream.
+read as a stream; there are results of a completed batch only (its batch quickstart).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class OpenRouterRoutes:
         await self._desk.settle(at_most_s=PATIENCE_S)
         batch = self._batch(request)
         made = self._object(batch)
-        if not batch.closed or batch.output is None:
+        if made["status"] != "completed" or batch.output is None:
             return web.json_response(made)
         # the results go out as they stand in the file: also what a fault made of a line
         return await _streamed(request, batch, json.dumps(made).encode())
@@ -89,7 +89,7 @@ class OpenRouterRoutes:
     async def _results(self, request: web.Request) -> web.StreamResponse:
         await self._desk.settle(at_most_s=PATIENCE_S)
         batch = self._batch(request)
-        if not batch.closed or batch.output is None:
+        if batch.shown(self._desk.now()) is not Stage.COMPLETED or batch.output is None:
             raise Refused(409, "The batch has no results yet.")
         results = [json.loads(line) for line in _lines(batch)]
         cursor = [str(n) for n in range(len(results))]

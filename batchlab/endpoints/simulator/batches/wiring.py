@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from batchlab.endpoints.simulator.batches.desk import Desk
-from batchlab.endpoints.simulator.batches.dialects import HOUR_S
+from batchlab.endpoints.simulator.batches.dialects import HOUR_S, Dialect
 from batchlab.endpoints.simulator.batches.files import StoredFile
 from batchlab.endpoints.simulator.batches.steps import READ_BYTES, Refused, Steps
 from batchlab.endpoints.simulator.kinds import KINDS, Kind
@@ -61,10 +61,13 @@ def window_s(window: str, hours: tuple[float, float]) -> float:
     return asked * HOUR_S
 
 
-def metadata_of(body: dict[str, Any]) -> dict[str, str] | None:
-    """The metadata of a call, within OpenAI's limits (`types/batch_create_params.py`). Raises Refused."""
+def metadata_of(body: dict[str, Any], dialect: Dialect) -> dict[str, str] | None:
+    """What a service keeps of a call's metadata, within OpenAI's limits. Raises Refused.
+
+    The limits: openai `types/batch_create_params.py`.
+    """
     given = body.get("metadata")
-    if given is None:
+    if given is None or not dialect.metadata:
         return None
     fits = isinstance(given, dict) and len(given) <= MOST_METADATA
     if not fits or not all(
@@ -75,7 +78,7 @@ def metadata_of(body: dict[str, Any]) -> dict[str, str] | None:
             f"'metadata' may hold {MOST_METADATA} pairs of text, {MOST_KEY} and {MOST_VALUE} characters long."
         )
         raise Refused(400, said, "invalid_value", "metadata")
-    return dict(given)
+    return {name: value for name, value in given.items() if not dialect.labels or name in dialect.labels}
 
 
 async def inline_body(request: web.Request, most: int) -> dict[str, Any]:
