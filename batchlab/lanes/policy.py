@@ -1,0 +1,212 @@
+"""Which rows are answered how, so that all are there by the deadline for the least money. Injected clock.
+
+Batches and flex come first, as far as they are cheaper. When so little time is left that to wait for them
+risks more than it saves (`situation.Situation.must_begin`), live lanes begin: with what is pending, then with
+what is taken back, one batch at a time, the least promising first and so early that live lanes never run dry
+while a cancellation takes its time. When batches end after all, live lanes are closed again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from batchlab.lanes.decisions import Decision, SendLive, Submit, TakeBack, Wait
+from batchlab.lanes.seen import BatchOut, BatchWay, Lanes, Left, Way
+from batchlab.lanes.situation import TUNED, Situation, Tuning
+
+STUCK_S = 3_600.0  # past its window, after which nobody waits for a batch any more
+SOONEST_S, LATEST_S = 60.0, 900.0  # between two looks
+
+
+@dataclass(frozen=True, slots=True)
+class LanePolicy:
+    """`cheapest`: decides one thing at a time; ask again at once until it says Wait."""
+
+    tuning: Tuning = TUNED
+
+    def next(self, now: float, seen: Lanes, left: Left) -> Decision:
+        """What to do now. Call it when anything changed, and at a Wait's `until`."""
+        if not left.pending and not left.in_flight and not seen.out:
+            return Wait(None, "every row has its answer")
+        if left.deadline is not None and now >= left.deadline:
+            return Wait(None, "the deadline is over")
+        blind = _unpriced_live(seen)
+        if blind is not None:
+            return _stay_live(blind, left)
+        night = _situation(now, seen, left, self.tuning)
+        for decisions in (_stuck(night), _by_rows(night), _by_batches(night)):
+            for one in decisions:
+                return one
+        return _wait(night)
+
+
+def _unpriced_live(seen: Lanes) -> Way | None:
+    live = [one for one in seen.ways if one.lane == "live"]
+    if any(one.price.at(0.0) is not None for one in live):
+        return None
+    return live[0] if live else None
+
+
+def _stay_live(way: Way, left: Left) -> Decision:
+    """Without a price of live calls nothing can be called cheaper."""
+    why = f"the price at {way.endpoint} is unknown, so nothing can be called cheaper than live"
+    if left.usd is not None:
+        return Wait(None, f"{why}, and no cap can be kept")
+    if way.given < left.pending:
+        return SendLive(way.endpoint, "live", left.pending, why)
+    return Wait(None, why)
+
+
+def _situation(now: float, seen: Lanes, left: Left, tuning: Tuning) -> Situation:
+    def usd(one: Way | BatchWay) -> float:
+        price = one.price.at(now)
+        return math.inf if price is None else price
+
+    known = sorted((one for one in seen.ways if usd(one) < math.inf), key=usd)
+    live = tuple(one for one in known if one.lane == "live")
+    dearest = max((max(_prices(one), default=math.inf) for one in live[:1]), default=math.inf)
+    flex = tuple(one for one in known if one.lane == "flex" and usd(one) < dearest)
+    usable = sorted((one for one in seen.batches if usd(one) < dearest), key=usd)
+    return Situation(now, seen, left, tuning, live, flex, tuple(usable))
+
+
+def _prices(way: Way) -> Iterator[float]:
+    if way.price.steps:
+        yield from (usd for _, usd in way.price.steps)
+    elif way.price.usd is not None:
+        yield way.price.usd
+
+
+def _stuck(night: Situation) -> Iterator[Decision]:
+    """Batches that their service has forgotten: past their window others end by themselves."""
+    windows = {one.endpoint: one.window_s for one in night.seen.batches}
+    for one in night.out:
+        over = night.now - one.submitted_at - windows.get(one.endpoint, math.inf)
+        if over > STUCK_S:
+            yield TakeBack(one.id, f"it should have ended {over / 3600:.1f} h ago")
+
+
+def _by_rows(night: Situation) -> Iterator[Decision]:
+    """What flex and live lanes may send, and what is taken back for them."""
+    pending = night.left.pending
+    for lane, ways in (("live", night.fewest), ("flex", night.flex)):
+        begin = night.must_begin(ways)
+        why = _why_now(night, lane, ways) if begin else "cheaper lanes have time again"
+        for way in ways:
+            rows = min(_stock(night, way), pending, _covered(night, way)) if begin else 0
+            yield from _give(way, rows, why)
+        if begin and lane == "live" and pending + night.coming < _stock_of(night, ways):
+            yield from _take_back(night, ways[0])
+    for way in night.live:
+        if way not in night.fewest:
+            yield from _give(way, 0, "cheaper lanes are enough")
+
+
+def _stock(night: Situation, way: Way) -> int:
+    """Rows that keep a lane busy until more can be there; all, when there is no other way to be answered."""
+    if not night.usable and (way.lane == "flex" or not night.flex):
+        return night.left.pending
+    busy_s = night.cancel_s + 2 * night.tuning.look_s + SOONEST_S
+    return max(1, math.ceil(way.pace.sure(0.0) * busy_s))
+
+
+def _stock_of(night: Situation, ways: Sequence[Way]) -> int:
+    return sum(_stock(night, one) for one in ways)
+
+
+def _give(way: Way, rows: int, why: str) -> Iterator[Decision]:
+    """Only what makes a difference: a lane is given more when half of it is gone."""
+    if (rows == 0) != (way.given == 0) or way.given < rows / 2:
+        yield SendLive(way.endpoint, way.lane, rows, why)
+
+
+def _covered(night: Situation, one: Way | BatchWay) -> int:
+    """Rows that the cap covers there."""
+    usd, each = night.left.usd, one.price.set_aside()
+    if usd is None or not each:
+        return night.left.pending
+    return max(0, math.floor(usd / each + 1e-9))
+
+
+def _take_back(night: Situation, way: Way) -> Iterator[Decision]:
+    """The batch of which the least is expected to come, if the cap covers its rows at the price of `way`."""
+    horizon = max(night.slack_s(night.fewest), night.cancel_s, SOONEST_S)
+    each = {one.endpoint: one.price.set_aside() or 0.0 for one in night.seen.batches}
+    for one in sorted(night.out, key=lambda one: (night.ends(one, horizon), one.submitted_at)):
+        if night.left.usd is not None:
+            freed = one.undone * each.get(one.endpoint, 0.0)
+            if night.left.usd + freed + 1e-9 < one.undone * (way.price.set_aside() or 0.0):
+                continue
+        yield TakeBack(one.id, f"its last {one.undone:,} rows may not come in time, live they do")
+
+
+def _by_batches(night: Situation) -> Iterator[Decision]:
+    """Batches of what is pending and in no lane's stock, as far as there is room."""
+    live = night.fewest
+    given = sum(one.given for one in night.seen.ways)
+    free = night.left.pending - min(night.left.pending, given)
+    if free <= 0:
+        return
+    pace = sum(one.pace.sure(0.0) for one in live)
+    slack = night.slack_s(live)
+    for way in night.usable:
+        most = min(free, way.lines, _covered(night, way))
+        most = most if way.room_rows is None else min(most, way.room_rows)
+        if most <= 0 or way.room_batches <= 0:
+            continue
+        if live:
+            until = max(0.0, slack) + (night.rest / pace if pace else math.inf)
+            horizon = min(night.time_s - night.cancel_s, until)
+            chance = night.nights[way.endpoint].ends_within(horizon)
+            if chance < night.tuning.fair:
+                continue
+        yield Submit(
+            way.endpoint, _size(night, way, free, most), "batches are the cheapest way to be answered"
+        )
+
+
+def _size(night: Situation, way: BatchWay, free: int, most: int) -> int:
+    """Whole shards, so many that all is out at once and parts of it come."""
+    shard = night.left.shard_rows
+    parts = max(1, min(night.tuning.batches, way.room_batches + len(night.seen.out)))
+    rows = max(night.left.total / parts, free / way.room_batches)
+    return min(most, max(1, math.ceil(rows / shard)) * shard)
+
+
+def _why_now(night: Situation, lane: str, ways: Sequence[Way]) -> str:
+    if math.isinf(night.time_s):
+        return f"{lane} is the cheapest way to be answered"
+    return f"{lane} needs up to {night.work_s(ways) / 60:,.0f} min for {night.rest:,} rows"
+
+
+def _wait(night: Situation) -> Wait:
+    """Until the next look, saying what is awaited."""
+    pending = night.left.pending - sum(one.given for one in night.seen.ways)
+    ways: list[Way | BatchWay] = [*night.usable, *night.flex, *night.live]
+    changes = min((one.price.changes_after(night.now) for one in ways), default=math.inf)
+    if pending > 0 and ways and all(not _covered(night, one) for one in ways) and night.left.usd is not None:
+        short = min(one.price.set_aside() or 0.0 for one in ways) - night.left.usd
+        return Wait(None, f"the cap does not cover {pending:,} rows", short)
+    if math.isinf(night.time_s):
+        until = changes if math.isfinite(changes) else None
+    else:
+        slack = night.slack_s(night.fewest)
+        look = min(max(SOONEST_S, slack / 20), LATEST_S) if slack > 0 else night.tuning.look_s
+        until = min(night.now + look, changes, night.now + night.time_s)
+    return Wait(until, _awaited(night, pending, changes))
+
+
+def _awaited(night: Situation, pending: int, changes: float) -> str:
+    late: list[BatchOut] = [one for one in night.seen.out if one.is_cancelled]
+    if late:
+        since = max(night.now - (one.cancelled_at or night.now) for one in late)
+        return f"{len(late)} batches are being cancelled, for {since / 60:.0f} min"
+    if night.out:
+        return f"{len(night.out)} batches are out"
+    if pending > 0 and math.isfinite(changes):
+        return f"{pending:,} rows wait for a cheaper hour"
+    if pending > 0:
+        return f"{pending:,} rows wait for room in a batch"
+    return "answers are awaited"
