@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from batchlab.lanes.decisions import Decision, SendLive, Submit, TakeBack, Wait
 from batchlab.lanes.seen import BatchOut, BatchWay, Lanes, Left, Way
-from batchlab.lanes.situation import TUNED, Situation, Tuning
+from batchlab.lanes.situation import TUNED, Part, Situation, Tuning
 
 STUCK_S = 3_600.0  # past its window, after which nobody waits for a batch any more
 SOONEST_S, LATEST_S = 60.0, 900.0  # between two looks
@@ -89,31 +89,31 @@ def _stuck(night: Situation) -> Iterator[Decision]:
 
 
 def _by_rows(night: Situation) -> Iterator[Decision]:
-    """What flex and live lanes may send, and what is taken back for them."""
-    pending = night.left.pending
+    """What live and flex lanes may send, and what is taken back for them."""
     for lane, ways in (("live", night.fewest), ("flex", night.flex)):
-        begin = night.must_begin(ways)
-        why = _why_now(night, lane, ways) if begin else "cheaper lanes have time again"
+        due = night.due(ways)
+        pending = sum(one.rows for one in due if one.batch is None)
+        stock = _stock(night, ways, due)
+        why = _why_now(night, lane, ways) if pending else "cheaper lanes have time again"
+        wanted = min(pending, stock)
         for way in ways:
-            rows = min(_stock(night, way), pending, _covered(night, way)) if begin else 0
+            rows = min(wanted, _covered(night, way))
             yield from _give(way, rows, why)
-        if begin and lane == "live" and pending + night.coming < _stock_of(night, ways):
-            yield from _take_back(night, ways[0])
+        if lane == "live" and pending + night.coming < stock:
+            yield from _take_back(night, ways[0], due)
     for way in night.live:
         if way not in night.fewest:
             yield from _give(way, 0, "cheaper lanes are enough")
 
 
-def _stock(night: Situation, way: Way) -> int:
-    """Rows that keep a lane busy until more can be there; all, when there is no other way to be answered."""
-    if not night.usable and (way.lane == "flex" or not night.flex):
+def _stock(night: Situation, ways: Sequence[Way], due: Sequence[Part]) -> int:
+    """Rows that keep lanes busy until more can be there; more only of what is not put into batches."""
+    if not night.usable and (ways == night.flex or not night.flex):
         return night.left.pending
     busy_s = night.cancel_s + 2 * night.tuning.look_s + SOONEST_S
-    return max(1, math.ceil(way.pace.sure(0.0) * busy_s))
-
-
-def _stock_of(night: Situation, ways: Sequence[Way]) -> int:
-    return sum(_stock(night, one) for one in ways)
+    stock = max(1, math.ceil(sum(one.pace.expected for one in ways) * busy_s))
+    back = night.left.returned if night.left.deadline is not None else 0
+    return max(stock, back)
 
 
 def _give(way: Way, rows: int, why: str) -> Iterator[Decision]:
@@ -130,37 +130,37 @@ def _covered(night: Situation, one: Way | BatchWay) -> int:
     return max(0, math.floor(usd / each + 1e-9))
 
 
-def _take_back(night: Situation, way: Way) -> Iterator[Decision]:
+def _take_back(night: Situation, way: Way, due: Sequence[Part]) -> Iterator[Decision]:
     """The batch of which the least is expected to come, if the cap covers its rows at the price of `way`."""
-    horizon = max(night.slack_s(night.fewest), night.cancel_s, SOONEST_S)
     each = {one.endpoint: one.price.set_aside() or 0.0 for one in night.seen.batches}
-    for one in sorted(night.out, key=lambda one: (night.ends(one, horizon), one.submitted_at)):
+    for part in due:
+        if part.batch is None:
+            continue
         if night.left.usd is not None:
-            freed = one.undone * each.get(one.endpoint, 0.0)
-            if night.left.usd + freed + 1e-9 < one.undone * (way.price.set_aside() or 0.0):
+            freed = part.rows * each.get(part.batch.endpoint, 0.0)
+            if night.left.usd + freed + 1e-9 < part.rows * (way.price.set_aside() or 0.0):
                 continue
-        yield TakeBack(one.id, f"its last {one.undone:,} rows may not come in time, live they do")
+        yield TakeBack(part.batch.id, f"its last {part.rows:,} rows may not come in time, live they do")
 
 
 def _by_batches(night: Situation) -> Iterator[Decision]:
     """Batches of what is pending and in no lane's stock, as far as there is room."""
-    live = night.fewest
-    given = sum(one.given for one in night.seen.ways)
-    free = night.left.pending - min(night.left.pending, given)
+    live, left = night.fewest, night.left
+    given = min(left.pending, sum(one.given for one in night.seen.ways))
+    back = left.returned if left.deadline is not None and any(_covered(night, one) for one in live) else 0
+    free = left.pending - max(given, back)
     if free <= 0:
         return
-    pace = sum(one.pace.sure(0.0) for one in live)
-    slack = night.slack_s(live)
+    odds = night.odds(live)
     for way in night.usable:
         most = min(free, way.lines, _covered(night, way))
         most = most if way.room_rows is None else min(most, way.room_rows)
         if most <= 0 or way.room_batches <= 0:
             continue
         if live:
-            until = max(0.0, slack) + (night.rest / pace if pace else math.inf)
-            horizon = min(night.time_s - night.cancel_s, until)
-            chance = night.nights[way.endpoint].ends_within(horizon)
-            if chance < night.tuning.fair:
+            # a row that waits for live lanes behind all others can as well wait in a batch
+            horizon = min(odds.time_s, max(0.0, odds.slack_s) + odds.work_s)
+            if night.nights[way.endpoint].ends_within(horizon) < night.tuning.fair:
                 continue
         yield Submit(
             way.endpoint, _size(night, way, free, most), "batches are the cheapest way to be answered"
@@ -178,7 +178,7 @@ def _size(night: Situation, way: BatchWay, free: int, most: int) -> int:
 def _why_now(night: Situation, lane: str, ways: Sequence[Way]) -> str:
     if math.isinf(night.time_s):
         return f"{lane} is the cheapest way to be answered"
-    return f"{lane} needs up to {night.work_s(ways) / 60:,.0f} min for {night.rest:,} rows"
+    return f"{lane} needs {night.odds(ways).work_s / 60:,.0f} min for {night.rest:,} rows"
 
 
 def _wait(night: Situation) -> Wait:
@@ -192,7 +192,7 @@ def _wait(night: Situation) -> Wait:
     if math.isinf(night.time_s):
         until = changes if math.isfinite(changes) else None
     else:
-        slack = night.slack_s(night.fewest)
+        slack = night.odds(night.fewest).slack_s
         look = min(max(SOONEST_S, slack / 20), LATEST_S) if slack > 0 else night.tuning.look_s
         until = min(night.now + look, changes, night.now + night.time_s)
     return Wait(until, _awaited(night, pending, changes))

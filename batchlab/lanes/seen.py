@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from batchlab.lanes.queue_times import OUTAGES, QUEUES, Durations
 from batchlab.protocol.batches.dialect import Phase
 
 DAY_S = 86_400.0
+LAST_SPANS = 24
 CANCEL_S = 600.0  # services say: up to ten minutes
 
 LiveLane: TypeAlias = Literal["live", "flex"]
@@ -72,18 +73,19 @@ class Pace:
     prior: float
     seen: tuple[float, ...] = ()
 
-    def sure(self, z: float) -> float:
-        """A pace that is kept but for `z` standard deviations of what is not known of it.
+    @property
+    def expected(self) -> float:
+        """What it will be: the prior counts as one span.
 
-        The level is log-normal: the prior may be off by a factor, and counts as one span; spans that were
-        seen follow each other and are not independent, so that three count as one.
+        Spans that were seen follow each other and are not independent: three of them count as one.
         """
-        if self.prior <= 0:
-            return 0.0
-        seen = [math.log(max(one, self.prior / 1_000)) for one in self.seen[-24:]]
-        weight = len(seen) / 3
-        level = (math.log(self.prior) + sum(seen) / 3) / (1 + weight)
-        return math.exp(level - z * math.hypot(0.4 / math.sqrt(1 + weight), 0.05))
+        seen = self.seen[-LAST_SPANS:]
+        return (self.prior + sum(seen) / 3) / (1 + len(seen) / 3)
+
+    @property
+    def doubt(self) -> float:
+        """Standard deviation of its logarithm: a prior may be off by a factor, and no night is even."""
+        return math.hypot(0.4 / math.sqrt(1 + len(self.seen[-LAST_SPANS:]) / 3), 0.15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,8 @@ class Left:
     Attributes:
         total: rows of the run.
         pending: rows without a final result that are neither in flight nor in a batch.
+        returned: those of them that a batch has given back unanswered, because it was taken back or has
+            expired. With a deadline they are not put into a batch again: the next may be as slow.
         in_flight: rows asked one by one whose answers are awaited.
         deadline: None for none.
         usd: what the cap leaves beside what is spent and set aside; None without a cap.
@@ -194,7 +198,8 @@ class Left:
 
     total: int
     pending: int
+    returned: int = 0
     in_flight: int = 0
     deadline: float | None = None
     usd: float | None = None
-    shard_rows: int = field(default=10_000)
+    shard_rows: int = 10_000

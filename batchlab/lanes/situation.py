@@ -6,11 +6,11 @@ All of it is arithmetic on what the policy was told; nothing is kept from call t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
-from batchlab.lanes.queue_times import Tonight
+from batchlab.lanes.queue_times import Durations, Tonight
 from batchlab.lanes.seen import DAY_S, BatchOut, BatchWay, Lanes, Left, Way
 
 AHEAD_S = (300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0)
@@ -21,23 +21,74 @@ class Tuning:
     """The policy's own numbers, chosen on the nights of seeds 1 to 200 (`tests/proofs/nights`).
 
     Attributes:
-        z: standard deviations by which live may turn out slower than it seems.
         miss: what a missed deadline is worth, in list prices of the whole run.
         between_outages_s: one outage is expected in so long, before any was seen.
         look_s: how often it looks again while something may have to be taken back soon.
+        enough: chance of a miss with which the cheapest live lanes are enough.
         batches: into how many a run is cut, so that parts of it come, and can be taken back.
         fair: least chance to end in time with which a batch is ordered.
     """
 
-    z: float = 2.0
     miss: float = 4.0
     between_outages_s: float = DAY_S
     look_s: float = 120.0
+    enough: float = 0.01
     batches: int = 12
     fair: float = 0.1
 
 
 TUNED = Tuning()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that stand alike.
+
+    Attributes:
+        usd: what one costs if it is answered otherwise than live; None when it cannot be.
+        share: of its rows, that is expected to be answered otherwise within so many seconds.
+        batch: the one they are in; None for pending rows.
+    """
+
+    rows: int
+    usd: float | None
+    share: Callable[[float], float]
+    batch: BatchOut | None
+
+
+@dataclass(frozen=True, slots=True)
+class Odds:
+    """How likely a deadline is missed.
+
+    Attributes:
+        time_s: seconds until it, without those that nothing can be done in; inf without one.
+        work_s: seconds of work that are left, as expected.
+        doubt: standard deviation of its logarithm.
+        outages, rate: how long they take; how many there are in a second.
+    """
+
+    time_s: float
+    work_s: float
+    doubt: float
+    outages: Durations
+    rate: float
+
+    @property
+    def slack_s(self) -> float:
+        """Seconds that may pass without work; less than 0 when it is too much already."""
+        return self.time_s - self.work_s
+
+    def miss(self, waited_s: float) -> float:
+        """The chance that it is, when the work begins after so long: an outage, or a pace that is too slow."""
+        time_s = self.time_s - waited_s
+        slack = time_s - self.work_s
+        if math.isinf(time_s):
+            return 0.0
+        if slack <= 0:
+            return 1.0
+        slow = 0.5 * math.erfc(math.log(time_s / max(self.work_s, 1e-9)) / self.doubt / math.sqrt(2))
+        hit = 1 - math.exp(-self.rate * time_s)
+        return min(1.0, slow + hit * self.outages.survival(slack))
 
 
 @dataclass(frozen=True)
@@ -103,33 +154,43 @@ class Situation:
         """The cheapest live lanes that are enough for the deadline; all of them when none are."""
         up = [one for one in self.live if one.out_since is None] or [*self.live]
         for count in range(1, len(up)):
-            if self.slack_s(up[:count]) > self.tuning.look_s:
+            if self.odds(up[:count]).miss(0.0) < self.tuning.enough:
                 return tuple(up[:count])
         return tuple(up)
 
-    def work_s(self, ways: Sequence[Way]) -> float:
-        """Seconds that these lanes surely need for all that is left."""
-        pace = sum(one.pace.sure(self.tuning.z) for one in ways)
-        return self.rest / pace if pace > 0 else math.inf
-
-    def slack_s(self, ways: Sequence[Way]) -> float:
-        """Seconds that nothing need be done live, if then all of it is, by these lanes."""
+    def odds(self, ways: Sequence[Way]) -> Odds:
+        """How likely the deadline is missed, if from some time on these lanes do all that is left."""
+        pace = sum(one.pace.expected for one in ways)
         down = 0.0
         if ways and all(one.out_since is not None for one in ways):
-            ages = [self.now - one.out_since for one in ways if one.out_since is not None]
-            down = Tonight.of(self.seen.outages, (), ()).remaining(0.5, max(0.0, min(ages)))
-        return self.time_s - self.work_s(ways) - self.cancel_s - down
+            since = max(one.out_since or 0.0 for one in ways)
+            down = Tonight.of(self.seen.outages, (), ()).remaining(0.5, max(0.0, self.now - since))
+        rate = (1 + self.seen.outages_seen) / (self.tuning.between_outages_s + self.seen.watched_s)
+        return Odds(
+            self.time_s - self.cancel_s - down,
+            self.rest / pace if pace > 0 else math.inf,
+            max((one.pace.doubt for one in ways), default=0.0),
+            self.seen.outages,
+            rate,
+        )
 
-    def miss(self, slack_s: float, work_s: float) -> float:
-        """The chance that an outage until the end of the work takes longer than the slack."""
-        if slack_s <= 0:
-            return 1.0
-        mean = self.tuning.between_outages_s
-        rate = (1 + self.seen.outages_seen) / (mean + self.seen.watched_s)
-        hit = 1 - math.exp(-rate * (work_s + slack_s))
-        return hit * self.seen.outages.survival(slack_s)
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """What is left and could be answered by live lanes, by how it may be answered for less."""
+        left = self.left
+        batch_usd = {one.endpoint: one.price.at(self.now) for one in self.seen.batches}
+        flex_usd = min((one.price.at(self.now) or 0.0 for one in self.flex), default=None)
+        fresh_usd = min((one.price.at(self.now) or 0.0 for one in self.usable), default=flex_usd)
+        parts = [
+            Part(left.returned, flex_usd, self.flex_share, None),
+            Part(left.pending - left.returned, fresh_usd, self.fresh_share, None),
+        ]
+        for one in self.out:
+            share = partial(self.batch_share, one)
+            parts.append(Part(one.undone, batch_usd.get(one.endpoint), share, one))
+        return tuple(one for one in parts if one.rows)
 
-    def ends(self, batch: BatchOut, seconds: float) -> float:
+    def batch_share(self, batch: BatchOut, seconds: float) -> float:
         """The share of a batch's undone rows that is expected to be done within so long."""
         undone = batch.undone
         night = self.nights.get(batch.endpoint)
@@ -141,61 +202,46 @@ class Situation:
             share = max(share, 0.9 * min(1.0, batch.done / ran * seconds / undone))
         return share
 
-    def _fresh(self, seconds: float) -> float:
-        """The share of the pending rows that flex or a new batch is expected to answer within so long."""
-        share = 0.0
-        if self.flex and self.rest:
-            pace = sum(one.pace.sure(1.0) for one in self.flex if one.out_since is None)
-            share = min(1.0, pace * seconds / self.rest)
+    def flex_share(self, seconds: float) -> float:
+        """The share of all that is left that flex is expected to answer within so long."""
+        pace = sum(one.pace.expected for one in self.flex if one.out_since is None)
+        return min(1.0, pace * seconds / self.rest) if self.rest else 0.0
+
+    def fresh_share(self, seconds: float) -> float:
+        """The share of the rows that were in no batch yet that is expected to be answered within so long."""
+        share = self.flex_share(seconds)
         for way in self.usable[:1]:
             share = max(share, self.nights[way.endpoint].ends_within(seconds))
         return share
 
-    def must_begin(self, ways: Sequence[Way]) -> bool:
-        """Whether these lanes have to work now: waiting for any of the times ahead gains less than it risks.
+    def due(self, ways: Sequence[Way]) -> tuple[Part, ...]:
+        """The parts that these lanes have to begin with now, the least promising first.
 
-        To wait gains what batches, flex or a cheaper hour save of the rows that the lanes would answer
-        meanwhile, those first that are least likely to be answered otherwise. It costs slack, and that is
-        worth what it lowers the chance of a missed deadline.
+        A part may wait when for some time ahead that gains more than it risks. It gains what is saved if
+        the part is answered otherwise by then, or what a cheaper hour saves. It risks that the lanes,
+        which could have been done with it, have so much more to do when that time is over.
         """
-        slack, work = self.slack_s(ways), self.work_s(ways)
-        if slack <= 0 or not ways:
-            return bool(ways)
-        price = ways[0].price
+        if not ways:
+            return ()
+        odds, price = self.odds(ways), ways[0].price
         now_usd = price.at(self.now) or 0.0
-        pace = sum(one.pace.sure(0.0) for one in ways)
-        stake = self.tuning.miss * self.left.total * max(now_usd, 1e-12)
-        risk = 0.0 if math.isinf(slack) else self.miss(slack, work)
-        for ahead in self._moments(price.changes_after(self.now) - self.now, slack):
-            loss = 0.0 if math.isinf(slack) else (self.miss(slack - ahead, work) - risk) * stake
-            later = price.at(self.now + ahead) or 0.0
-            if self._gain(ahead, now_usd, later, pace) > loss + 1e-9 * stake:
-                return False
-        return True
+        stake = self.tuning.miss * self.left.total * now_usd
+        change_s = price.changes_after(self.now) - self.now
+        pace = sum(one.pace.expected for one in ways)
+        moments = [one for one in (*AHEAD_S, change_s + 1) if one < min(odds.slack_s, DAY_S)]
+        risks = {ahead: odds.miss(ahead) for ahead in moments}
 
-    def _moments(self, change_s: float, slack: float) -> list[float]:
-        """Seconds ahead that are worth a look: fixed ones, and just after the price has changed."""
-        most = min(slack, DAY_S)
-        ahead = [one for one in (*AHEAD_S, change_s + 1) if one < most]
-        return ahead or [most / 2]
+        def may_wait(part: Part) -> bool:
+            for ahead in moments:
+                share = part.share(ahead)
+                usd = now_usd if part.usd is None else part.usd
+                later = price.at(self.now + ahead) or 0.0
+                gain = part.rows * (now_usd - share * usd - (1 - share) * later)
+                spared = min(ahead, part.rows / pace) if pace else 0.0
+                if gain > stake * (risks[ahead] - odds.miss(ahead - spared)) + 1e-9 * part.rows * now_usd:
+                    return True
+            return False
 
-    def _gain(self, ahead: float, now_usd: float, later_usd: float, pace: float) -> float:
-        batch_usd = {one.endpoint: one.price.at(self.now) for one in self.seen.batches}
-        cheaper = [one.price.at(self.now) for one in self.usable[:1]]
-        cheaper += [one.price.at(self.now) for one in self.flex]
-        fresh_usd = min((one for one in cheaper if one is not None), default=now_usd)
-        parts = [
-            (self.ends(one, ahead), one.undone, batch_usd.get(one.endpoint) or now_usd)
-            for one in self.out
-            if one.undone
-        ]
-        parts.append((self._fresh(ahead), self.left.pending, fresh_usd))
-        rows = pace * ahead
-        gain = 0.0
-        for share, count, usd in sorted(parts):
-            taken = min(rows, count)
-            gain += taken * (now_usd - share * usd - (1 - share) * later_usd)
-            rows -= taken
-            if rows <= 0:
-                break
-        return gain
+        soon = max(min(odds.slack_s, DAY_S), self.cancel_s, 60.0)
+        due = [one for one in self.parts if not may_wait(one)]
+        return tuple(sorted(due, key=lambda one: (one.batch is not None, one.share(soon))))

@@ -11,12 +11,12 @@ are expected ones. Where even this is later than the deadline, or dearer than th
 
 from __future__ import annotations
 
-from tests.proofs.nights.nights import BEGINS, EVENING, SPAN_S, Night
+from tests.proofs.nights.nights import EVENING, SPAN_S, Night
 
 
-def batch_share(seconds: float, queue_s: float) -> float:
+def batch_share(seconds: float, queue_s: float, begins: float) -> float:
     """The share of a shard's lines that a batch has done after so long."""
-    return min(1.0, max(0.0, (seconds / queue_s - BEGINS) / (1 - BEGINS)))
+    return min(1.0, max(0.0, (seconds / queue_s - begins) / (1 - begins)))
 
 
 def least_usd(night: Night) -> float | None:
@@ -24,7 +24,7 @@ def least_usd(night: Night) -> float | None:
     offers: list[tuple[float, float]] = []
     if night.batch is not None and night.batch.usd is not None:
         done = sum(
-            rows * batch_share(night.deadline_s, queue_s)
+            rows * batch_share(night.deadline_s, queue_s, night.begins)
             for rows, queue_s in zip(night.shards(), night.queue_s, strict=True)
         )
         offers.append((night.batch.usd, done))

@@ -16,7 +16,6 @@ HOUR_S = 3_600.0
 EVENING = 1_800_000_000.0 // DAY_S * DAY_S + 20 * HOUR_S
 SHARD_ROWS = 10_000
 SPAN_S = 300.0  # the pace changes, and is measured, in spans of so long
-BEGINS = 0.8  # share of a shard's time in which nothing of it is answered
 
 
 LIVE = RowPrice(0.001, worst_usd=0.00125)
@@ -33,6 +32,9 @@ class Night:
         outages: (from, to) in seconds after the start.
         shortages: share of flex calls that are refused, by span.
         noise: factor on the pace, by span.
+        level: factor on the pace all night.
+        begins: share of a shard's time in which nothing of it is answered yet.
+        counts: whether the service says how many lines are done.
     """
 
     kind: str
@@ -48,6 +50,8 @@ class Night:
     shortages: list[float] = field(default_factory=list)
     noise: list[float] = field(default_factory=list)
     level: float = 1.0
+    begins: float = 0.8
+    counts: bool = True
     lines: int = 50_000
     room_rows: int | None = None
     cap: float | None = None
@@ -95,14 +99,15 @@ def night_of(kind: str, seed: int) -> Night:
     """The night of that kind and seed."""
     rng = random.Random(f"{kind}/{seed}")
     night = _frame(kind, seed, rng)
-    factor = math.exp(rng.gauss(0, 0.4)) * (
-        math.exp(rng.uniform(math.log(6), math.log(25))) if kind == "slow queue" else 1
-    )
-    night.queue_s = [max(60.0, factor * _queue(rng)) for _ in night.shards()]
-    if kind == "stuck batch":
+    slow = {"slow queue": 1.0, "outage near the deadline": 0.5}.get(kind, 0.0)
+    factor = math.exp(rng.gauss(0, 0.4)) * (_between(rng, 6, 25) if rng.random() < slow else 1)
+    night.queue_s = _queues(rng, len(night.shards()), factor)
+    if kind in {"stuck batch", "outage near the deadline"}:
         for index in rng.sample(range(len(night.queue_s)), max(1, len(night.queue_s) // 10)):
             night.queue_s[index] = math.inf
-    night.level = math.exp(rng.gauss(0, 0.3))
+    night.level = math.exp(rng.gauss(0, 0.35))
+    night.begins = rng.uniform(0.2, 0.95)
+    night.counts = rng.random() < 0.7
     night.noise = _noise(rng, night.deadline_s)
     night.shortages = [0.0] * len(night.noise)
     if kind == "outage in the evening":
@@ -157,16 +162,30 @@ def _queue(rng: random.Random) -> float:
     return 420.0 * (share / (1 - share)) ** (1 / steep)
 
 
+def _queues(rng: random.Random, shards: int, factor: float) -> list[float]:
+    """In half of the nights a shard often shares the luck of the one before it."""
+    alike = rng.choice((0.0, 0.7))
+    found: list[float] = []
+    for _ in range(shards):
+        one = max(60.0, factor * _queue(rng))
+        found.append(found[-1] if found and rng.random() < alike else one)
+    return found
+
+
 def _between(rng: random.Random, low: float, high: float) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 def _noise(rng: random.Random, seconds: float) -> list[float]:
-    """An hour's memory, and 15 % up or down."""
+    """An hour's memory, 15 % up or down; in three of ten nights a slump of an hour or more."""
     now, noise = 0.0, []
     for _ in range(int(seconds // SPAN_S) + 2):
         now = 0.92 * now + rng.gauss(0, 0.06)
         noise.append(math.exp(now))
+    if rng.random() < 0.3:
+        begin, share = rng.randrange(len(noise)), rng.uniform(0.35, 0.7)
+        for span in range(begin, min(len(noise), begin + rng.randint(12, 36))):
+            noise[span] *= share
     return noise
 
 

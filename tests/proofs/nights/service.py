@@ -71,6 +71,7 @@ class Service:
         self.night, self.choose = night, choose
         self.second = 0.0
         self.pool: list[tuple[int, int]] = list(enumerate(night.shards()))
+        self.back: list[tuple[int, int]] = []  # what batches gave back unanswered
         self.orders: list[Order] = []
         self.lanes = {"live": Lane(), "flex": Lane()}
         self.by_lane = {"live": 0, "flex": 0, "batch": 0}
@@ -82,19 +83,23 @@ class Service:
         self.tick = min(60.0, max(2.0, night.deadline_s / 400))
 
     @property
+    def returned(self) -> int:
+        return sum(count for _, count in self.back)
+
+    @property
     def pending(self) -> int:
-        return sum(count for _, count in self.pool)
+        return self.returned + sum(count for _, count in self.pool)
 
     def go(self) -> Gone:
         """Through the night, to its deadline or its last row."""
         night, until = self.night, 0.0
         while self.second < night.deadline_s:
             changed = self._ends()
-            if not self.pool and not self.orders:
+            if not self.pending and not self.orders:
                 break
             if changed or self.second >= until or self._dry():
                 until = self._decided()
-            busy = self.pool and any(lane.given for lane in self.lanes.values())
+            busy = self.pending and any(lane.given for lane in self.lanes.values())
             step = self.tick if busy else min(POLL_S, max(self.tick, until - self.second), self._next_end())
             step = min(step, night.deadline_s - self.second)
             self._sends(step)
@@ -107,7 +112,7 @@ class Service:
         )
 
     def _dry(self) -> bool:
-        return bool(self.pool) and any(lane.given == 0 and lane.busy_s > 0 for lane in self.lanes.values())
+        return bool(self.pending) and any(lane.given == 0 and lane.busy_s > 0 for lane in self.lanes.values())
 
     def _next_end(self) -> float:
         ends = [one.ends_at - self.second for one in self.orders]
@@ -118,7 +123,9 @@ class Service:
     def _done(self, order: Order, second: float) -> list[int]:
         """Lines of each part that are done then."""
         return [
-            math.floor(count * batch_share(second - order.at, self.night.queue_s[shard]) + 1e-9)
+            math.floor(
+                count * batch_share(second - order.at, self.night.queue_s[shard], self.night.begins) + 1e-9
+            )
             for shard, count in order.parts
         ]
 
@@ -137,13 +144,13 @@ class Service:
                 for (shard, count), one in zip(order.parts, done, strict=True)
                 if one < count
             ]
-            self.pool += back
+            self.back += back
             if not back:
                 self.ended.append(order.ends_at - order.at)
             changed = True
         for order in self.orders:
             done = sum(self._done(order, self.second))
-            if done > order.seen_done:
+            if done > order.seen_done and self.night.counts:
                 order.running_since = order.running_since or EVENING + self.second
                 order.seen_done, order.done_at = done, EVENING + self.second
         return changed
@@ -157,7 +164,7 @@ class Service:
         night = self.night
         for name, lane in self.lanes.items():
             price = night.live if name == "live" else night.flex
-            if price is None or not lane.given or not self.pool:
+            if price is None or not lane.given or not self.pending:
                 lane.busy_s = 0.0 if not lane.given else lane.busy_s
                 continue
             lane.part += step * night.pace(self.second, flex=name == "flex")
@@ -167,7 +174,7 @@ class Service:
             )
             lane.given -= rows
             usd = price.at(EVENING + self.second)
-            self._takes(rows)
+            self._takes(rows, self.back, self.pool)
             self.by_lane[name] += rows
             self._pays(rows * usd)
             span = int(self.second // SPAN_S)
@@ -179,16 +186,17 @@ class Service:
                 lane.sent += rows
                 lane.busy_s += step
 
-    def _takes(self, rows: int) -> list[tuple[int, int]]:
-        """Rows out of the pool, those first that came last."""
+    def _takes(self, rows: int, *pools: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Rows out of pools, in that order."""
         taken = []
         while rows:
-            shard, count = self.pool.pop()
+            pool = next(one for one in pools if one)
+            shard, count = pool.pop()
             part = min(rows, count)
             taken.append((shard, part))
             rows -= part
             if part < count:
-                self.pool.append((shard, count - part))
+                pool.append((shard, count - part))
         return taken
 
     # the engine
@@ -210,7 +218,7 @@ class Service:
 
     def _orders(self, rows: int) -> None:
         self.number += 1
-        order = Order(self.number, self._takes(min(rows, self.pending)), self.second)
+        order = Order(self.number, self._takes(min(rows, self.pending), self.pool, self.back), self.second)
         took = max(self.night.queue_s[shard] for shard, _ in order.parts)
         order.ends_at = self.second + min(took, DAY_S)
         self.orders.append(order)
@@ -277,7 +285,7 @@ class Service:
         if night.cap is not None:
             worst = night.batch.worst_usd if night.batch else 0.0
             usd = night.cap - self.cost - sum(one.rows for one in self.orders) * worst
-        return Left(night.rows, self.pending, 0, EVENING + night.deadline_s, usd, SHARD_ROWS)
+        return Left(night.rows, self.pending, self.returned, 0, EVENING + night.deadline_s, usd, SHARD_ROWS)
 
 
 def gone_by(night: Night, choose: Chooser) -> Gone:
