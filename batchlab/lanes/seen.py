@@ -49,8 +49,8 @@ class RowPrice:
             return math.inf
         day = moment - moment % DAY_S
         now = self.at(moment)
-        ahead = sorted(day + extra + begins for begins, _ in self.steps for extra in (0.0, DAY_S))
-        return next(one for one in ahead if one > moment and self.at(one) != now)
+        ahead = sorted((day + more + begins, usd) for begins, usd in self.steps for more in (0.0, DAY_S))
+        return next(begins for begins, usd in ahead if begins > moment and usd != now)
 
     def set_aside(self) -> float | None:
         """What a cap sets aside for a row; None when the price is unknown."""
