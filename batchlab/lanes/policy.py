@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from batchlab.lanes.decisions import Decision, SendLive, Submit, TakeBack, Wait
-from batchlab.lanes.seen import BatchOut, BatchWay, Lanes, Left, Way
+from batchlab.lanes.seen import DAY_S, BatchOut, BatchWay, Lanes, Left, Way
 from batchlab.lanes.situation import TUNED, Part, Situation, Tuning
 
 STUCK_S = 3_600.0  # past its window, after which nobody waits for a batch any more
@@ -60,23 +60,26 @@ def _stay_live(way: Way, left: Left) -> Decision:
 
 
 def _situation(now: float, seen: Lanes, left: Left, tuning: Tuning) -> Situation:
+    """What may be chosen from: what has a price, and is cheaper than the cheapest live calls will be."""
+
     def usd(one: Way | BatchWay) -> float:
         price = one.price.at(now)
         return math.inf if price is None else price
 
     known = sorted((one for one in seen.ways if usd(one) < math.inf), key=usd)
     live = tuple(one for one in known if one.lane == "live")
-    dearest = max((max(_prices(one), default=math.inf) for one in live[:1]), default=math.inf)
-    flex = tuple(one for one in known if one.lane == "flex" and usd(one) < dearest)
-    usable = sorted((one for one in seen.batches if usd(one) < dearest), key=usd)
-    return Situation(now, seen, left, tuning, live, flex, tuple(usable))
+    alone = Situation(now, seen, left, tuning, live, (), ())
+    until = now + max(0.0, min(DAY_S, alone.odds(alone.fewest).slack_s))
+    limit = min((one.price.least_until(now, until) or 0.0 for one in live), default=math.inf)
+    # what costs the same is no reason to wait for an hour, but none to leave the live calls of now either
+    least = min(map(usd, live), default=math.inf)
 
+    def is_cheaper(one: Way | BatchWay) -> bool:
+        return usd(one) < least and usd(one) <= limit
 
-def _prices(way: Way) -> Iterator[float]:
-    if way.price.steps:
-        yield from (usd for _, usd in way.price.steps)
-    elif way.price.usd is not None:
-        yield way.price.usd
+    flex = tuple(one for one in known if one.lane == "flex" and is_cheaper(one))
+    usable = tuple(sorted(filter(is_cheaper, seen.batches), key=usd))
+    return Situation(now, seen, left, tuning, live, flex, usable)
 
 
 def _stuck(night: Situation) -> Iterator[Decision]:
@@ -93,27 +96,23 @@ def _by_rows(night: Situation) -> Iterator[Decision]:
     for lane, ways in (("live", night.fewest), ("flex", night.flex)):
         due = night.due(ways)
         pending = sum(one.rows for one in due if one.batch is None)
-        stock = _stock(night, ways, due)
+        stock = _stock(night, ways)
+        most = stock if night.usable or (night.flex and lane == "live") else pending
         why = _why_now(night, lane, ways) if pending else "cheaper lanes have time again"
-        wanted = min(pending, stock)
         for way in ways:
-            rows = min(wanted, _covered(night, way))
-            yield from _give(way, rows, why)
-        if lane == "live" and pending + night.coming < stock:
+            yield from _give(way, min(pending, most, _covered(night, way)), why)
+        if ways and lane == "live" and pending + night.coming < stock:
             yield from _take_back(night, ways[0], due)
     for way in night.live:
         if way not in night.fewest:
             yield from _give(way, 0, "cheaper lanes are enough")
 
 
-def _stock(night: Situation, ways: Sequence[Way], due: Sequence[Part]) -> int:
-    """Rows that keep lanes busy until more can be there; more only of what is not put into batches."""
-    if not night.usable and (ways == night.flex or not night.flex):
-        return night.left.pending
+def _stock(night: Situation, ways: Sequence[Way]) -> int:
+    """Rows that keep lanes busy until more can be there, and those that go into no batch again."""
     busy_s = night.cancel_s + 2 * night.tuning.look_s + SOONEST_S
-    stock = max(1, math.ceil(sum(one.pace.expected for one in ways) * busy_s))
-    back = night.left.returned if night.left.deadline is not None else 0
-    return max(stock, back)
+    busy = math.ceil(sum(one.pace.expected for one in ways) * busy_s)
+    return max(1, busy, night.left.returned if night.left.deadline is not None else 0)
 
 
 def _give(way: Way, rows: int, why: str) -> Iterator[Decision]:
@@ -176,7 +175,10 @@ def _size(night: Situation, way: BatchWay, free: int, most: int) -> int:
 
 
 def _why_now(night: Situation, lane: str, ways: Sequence[Way]) -> str:
-    if math.isinf(night.time_s):
+    nobody = sorted({one.endpoint for one in night.seen.batches if one.price.at(night.now) is None})
+    if nobody:
+        return f"the price of batches at {', '.join(nobody)} is unknown"
+    if math.isinf(night.time_s) or not night.usable:
         return f"{lane} is the cheapest way to be answered"
     return f"{lane} needs {night.odds(ways).work_s / 60:,.0f} min for {night.rest:,} rows"
 
@@ -186,16 +188,19 @@ def _wait(night: Situation) -> Wait:
     pending = night.left.pending - sum(one.given for one in night.seen.ways)
     ways: list[Way | BatchWay] = [*night.usable, *night.flex, *night.live]
     changes = min((one.price.changes_after(night.now) for one in ways), default=math.inf)
-    if pending > 0 and ways and all(not _covered(night, one) for one in ways) and night.left.usd is not None:
-        short = min(one.price.set_aside() or 0.0 for one in ways) - night.left.usd
+    if night.left.usd is not None and pending > 0 and ways and not any(_covered(night, one) for one in ways):
+        short = pending * min(one.price.set_aside() or 0.0 for one in ways) - night.left.usd
         return Wait(None, f"the cap does not cover {pending:,} rows", short)
+    looks = [changes]
     if math.isinf(night.time_s):
-        until = changes if math.isfinite(changes) else None
+        windows = {one.endpoint: one.window_s for one in night.seen.batches}
+        looks += [one.submitted_at + windows.get(one.endpoint, math.inf) + STUCK_S + 1 for one in night.out]
     else:
         slack = night.odds(night.fewest).slack_s
         look = min(max(SOONEST_S, slack / 20), LATEST_S) if slack > 0 else night.tuning.look_s
-        until = min(night.now + look, changes, night.now + night.time_s)
-    return Wait(until, _awaited(night, pending, changes))
+        looks += [night.now + look, night.now + night.time_s]
+    until = min(looks)
+    return Wait(until if math.isfinite(until) else None, _awaited(night, pending, changes))
 
 
 def _awaited(night: Situation, pending: int, changes: float) -> str:
@@ -203,10 +208,12 @@ def _awaited(night: Situation, pending: int, changes: float) -> str:
     if late:
         since = max(night.now - (one.cancelled_at or night.now) for one in late)
         return f"{len(late)} batches are being cancelled, for {since / 60:.0f} min"
+    if pending > 0 and not night.out and math.isfinite(changes):
+        return f"{pending:,} rows wait for a cheaper hour"
+    if pending > 0 and night.usable:
+        return f"{pending:,} rows wait for room in a batch"
     if night.out:
         return f"{len(night.out)} batches are out"
-    if pending > 0 and math.isfinite(changes):
-        return f"{pending:,} rows wait for a cheaper hour"
-    if pending > 0:
-        return f"{pending:,} rows wait for room in a batch"
+    if pending > 0 and not night.live and not night.flex:
+        return "no way to be answered has a known price"
     return "answers are awaited"

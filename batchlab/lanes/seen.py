@@ -52,6 +52,16 @@ class RowPrice:
         ahead = sorted((day + more + begins, usd) for begins, usd in self.steps for more in (0.0, DAY_S))
         return next(begins for begins, usd in ahead if begins > moment and usd != now)
 
+    def least_until(self, now: float, until: float) -> float | None:
+        """The least that it is at any time from now to then."""
+        found = [self.at(now)]
+        if until - now >= DAY_S:
+            found += [usd for _, usd in self.steps]
+        else:
+            while (now := self.changes_after(now)) < until:
+                found.append(self.at(now + 1))
+        return None if found[0] is None else min(one for one in found if one is not None)
+
     def set_aside(self) -> float | None:
         """What a cap sets aside for a row; None when the price is unknown."""
         if self.worst_usd is not None:
@@ -116,7 +126,8 @@ class BatchWay:
         room_rows: rows that may be queued beside those that are; None when nobody says.
         room_batches: batches that may be ordered beside those that are out.
         window_s: the time the service has for a batch.
-        queue: how long batches took, this run's and those before it.
+        queue: how long batches took in runs before this one.
+        ended: seconds that each batch of this run took which ended by itself.
         cancel_s: how long a cancelled batch may take to end.
     """
 
@@ -127,6 +138,7 @@ class BatchWay:
     room_batches: int = 16
     window_s: float = DAY_S
     queue: Durations = QUEUES
+    ended: tuple[float, ...] = ()
     cancel_s: float = CANCEL_S
 
 
@@ -167,7 +179,6 @@ class Lanes:
     """All ways to be answered, and how each is doing.
 
     Attributes:
-        queue_ended: seconds that each batch of this run took which ended by itself.
         outages: how long outages took, before this run and in it.
         outages_seen: how many, in the `watched_s` seconds that somebody looked.
     """
@@ -175,7 +186,6 @@ class Lanes:
     ways: tuple[Way, ...]
     batches: tuple[BatchWay, ...] = ()
     out: tuple[BatchOut, ...] = ()
-    queue_ended: tuple[float, ...] = ()
     outages: Durations = OUTAGES
     outages_seen: int = 0
     watched_s: float = 0.0

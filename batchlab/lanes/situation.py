@@ -13,7 +13,8 @@ from functools import cached_property, partial
 from batchlab.lanes.queue_times import Durations, Tonight
 from batchlab.lanes.seen import DAY_S, BatchOut, BatchWay, Lanes, Left, Way
 
-AHEAD_S = (300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0)
+BEFORE_S = 3_600.0  # an outage that began before the work did may still last
+AHEAD_S = (120.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Tuning:
         fair: least chance to end in time with which a batch is ordered.
     """
 
-    miss: float = 4.0
+    miss: float = 12.0
     between_outages_s: float = DAY_S
     look_s: float = 120.0
     enough: float = 0.01
@@ -79,7 +80,7 @@ class Odds:
         return self.time_s - self.work_s
 
     def miss(self, waited_s: float) -> float:
-        """The chance that it is, when the work begins after so long: an outage, or a pace that is too slow."""
+        """The chance that it is, when the work begins after so long: an outage, or too slow a pace."""
         time_s = self.time_s - waited_s
         slack = time_s - self.work_s
         if math.isinf(time_s):
@@ -87,7 +88,7 @@ class Odds:
         if slack <= 0:
             return 1.0
         slow = 0.5 * math.erfc(math.log(time_s / max(self.work_s, 1e-9)) / self.doubt / math.sqrt(2))
-        hit = 1 - math.exp(-self.rate * time_s)
+        hit = 1 - math.exp(-self.rate * (self.work_s + BEFORE_S))
         return min(1.0, slow + hit * self.outages.survival(slack))
 
 
@@ -115,8 +116,13 @@ class Situation:
 
     @cached_property
     def coming(self) -> int:
-        """Rows of batches that were told to end: pending soon."""
-        return sum(one.undone for one in self.seen.out if one.is_cancelled)
+        """Rows of batches that were told to end, and may be expected to do so soon."""
+        late = self.now - 2 * self.cancel_s
+        return sum(
+            one.undone
+            for one in self.seen.out
+            if one.is_cancelled and (one.cancelled_at is None or one.cancelled_at > late)
+        )
 
     @cached_property
     def rest(self) -> int:
@@ -138,15 +144,13 @@ class Situation:
     @cached_property
     def nights(self) -> dict[str, Tonight]:
         """How long batches take tonight, by endpoint."""
-        seen = self.seen
-        alone = len(seen.batches) == 1
         return {
             way.endpoint: Tonight.of(
                 way.queue,
-                seen.queue_ended if alone else (),
+                way.ended,
                 [self.now - one.submitted_at for one in self.out if one.endpoint == way.endpoint],
             )
-            for way in seen.batches
+            for way in self.seen.batches
         }
 
     @cached_property

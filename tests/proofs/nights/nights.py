@@ -122,7 +122,7 @@ def night_of(kind: str, seed: int) -> Night:
         night.shortages = _shortages(rng, len(night.noise))
     if kind == "price hours":
         begin = (20 + rng.uniform(0, 9)) % 24 * HOUR_S
-        steps = sorted([(begin, 0.0005), ((begin + 8 * HOUR_S) % DAY_S, 0.001)])
+        steps = sorted([(begin, rng.choice((0.0005, 0.00025))), ((begin + 8 * HOUR_S) % DAY_S, 0.001)])
         night.live = RowPrice(None, steps=tuple(steps), worst_usd=0.00125)
         night.batch = night.batch if rng.random() < 0.5 else None
     if kind == "cap":

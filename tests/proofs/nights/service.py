@@ -253,13 +253,21 @@ class Service:
             room = 0 if out_since is not None else MOST_BATCHES - len(self.orders)
             queued = sum(one.rows for one in self.orders)
             rows = None if night.room_rows is None else max(0, night.room_rows - queued)
-            batches = (BatchWay(AT, night.batch, lines=night.lines, room_rows=rows, room_batches=room),)
+            batches = (
+                BatchWay(
+                    AT,
+                    night.batch,
+                    lines=night.lines,
+                    room_rows=rows,
+                    room_batches=room,
+                    ended=tuple(self.ended),
+                ),
+            )
         past = [end - begin for begin, end in night.outages if end <= self.second]
         return Lanes(
             tuple(ways),
             batches,
             tuple(self._out(one) for one in self.orders),
-            queue_ended=tuple(self.ended),
             outages_seen=len(past) + (out_since is not None),
             watched_s=self.second,
         )
