@@ -11,6 +11,7 @@ from batchlab.protocol.batches.dialect import Phase
 
 DAY_S = 86_400.0
 LAST_SPANS = 24
+SAME_S = 0.001  # Unix seconds of today have fewer digits than those of a day
 CANCEL_S = 600.0  # services say: up to ten minutes
 
 LiveLane: TypeAlias = Literal["live", "flex"]
@@ -35,7 +36,7 @@ class RowPrice:
         """The price then."""
         if not self.steps:
             return self.usd
-        second = moment % DAY_S
+        second = moment % DAY_S + SAME_S
         found = self.steps[-1][1]  # before the day's first step it is still yesterday's last
         for begins, usd in self.steps:
             if begins > second:
@@ -50,7 +51,7 @@ class RowPrice:
         day = moment - moment % DAY_S
         now = self.at(moment)
         ahead = sorted((day + more + begins, usd) for begins, usd in self.steps for more in (0.0, DAY_S))
-        return next(begins for begins, usd in ahead if begins > moment and usd != now)
+        return next(begins for begins, usd in ahead if begins > moment + SAME_S and usd != now)
 
     def least_until(self, now: float, until: float) -> float | None:
         """The least that it is at any time from now to then."""
