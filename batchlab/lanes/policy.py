@@ -112,7 +112,7 @@ def _stock(night: Situation, ways: Sequence[Way]) -> int:
     """Rows that keep lanes busy until more can be there, and those that go into no batch again."""
     busy_s = night.cancel_s + 2 * night.tuning.look_s + SOONEST_S
     busy = math.ceil(sum(one.pace.expected for one in ways) * busy_s)
-    return max(1, busy, night.left.returned if night.left.deadline is not None else 0)
+    return max(1, busy, night.returned)
 
 
 def _give(way: Way, rows: int, why: str) -> Iterator[Decision]:
@@ -146,7 +146,7 @@ def _by_batches(night: Situation) -> Iterator[Decision]:
     """Batches of what is pending and in no lane's stock, as far as there is room."""
     live, left = night.fewest, night.left
     given = min(left.pending, sum(one.given for one in night.seen.ways))
-    back = left.returned if left.deadline is not None and any(_covered(night, one) for one in live) else 0
+    back = night.returned if any(_covered(night, one) for one in live) else 0
     free = left.pending - max(given, back)
     if free <= 0:
         return

@@ -125,6 +125,11 @@ class Situation:
         )
 
     @cached_property
+    def returned(self) -> int:
+        """Pending rows that go into no batch again: with a deadline, those that one gave back."""
+        return 0 if self.left.deadline is None else self.left.returned
+
+    @cached_property
     def rest(self) -> int:
         """Rows that have no answer yet, wherever they are."""
         out = sum(one.undone for one in self.seen.out)
@@ -181,13 +186,12 @@ class Situation:
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """What is left and could be answered by live lanes, by how it may be answered for less."""
-        left = self.left
         batch_usd = {one.endpoint: one.price.at(self.now) for one in self.seen.batches}
         flex_usd = min((one.price.at(self.now) or 0.0 for one in self.flex), default=None)
         fresh_usd = min((one.price.at(self.now) or 0.0 for one in self.usable), default=flex_usd)
         parts = [
-            Part(left.returned, flex_usd, self.flex_share, None),
-            Part(left.pending - left.returned, fresh_usd, self.fresh_share, None),
+            Part(self.returned, flex_usd, self.flex_share, None),
+            Part(self.left.pending - self.returned, fresh_usd, self.fresh_share, None),
         ]
         for one in self.out:
             share = partial(self.batch_share, one)
