@@ -1,7 +1,7 @@
 """Which rows are answered how, so that all are there by the deadline for the least money. Injected clock.
 
 Batches and flex come first, as far as they are cheaper. When so little time is left that to wait for them
-risks more than it saves (`situation.Situation.must_begin`), live lanes begin: with what is pending, then with
+risks more than it saves (`situation.Situation.due`), live lanes begin: with what is pending, then with
 what is taken back, one batch at a time, the least promising first and so early that live lanes never run dry
 while a cancellation takes its time. When batches end after all, live lanes are closed again.
 """
@@ -122,10 +122,10 @@ def _give(way: Way, rows: int, why: str) -> Iterator[Decision]:
 
 
 def _covered(night: Situation, one: Way | BatchWay) -> int:
-    """Rows that the cap covers there."""
-    usd, each = night.left.usd, one.price.set_aside()
-    if usd is None or not each:
-        return night.left.pending
+    """Pending rows that the cap covers there."""
+    usd, each, pending = night.left.usd, one.price.set_aside(), night.left.pending
+    if usd is None or not each or usd >= each * pending:
+        return pending
     return max(0, math.floor(usd / each + 1e-9))
 
 
