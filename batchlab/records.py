@@ -218,6 +218,7 @@ class Parsed:
     problem: str | None = None
 
 
+LaneKind: TypeAlias = Literal["live", "flex", "batch"]  # a way to be answered at an endpoint
 CompletionStatus: TypeAlias = Literal["ok", "truncated", "filtered", "invalid"]
 
 
@@ -243,6 +244,7 @@ class Completion:
     cost_usd: float | None = None
     cost_wasted_usd: float | None = None
     endpoint: str | None = None  # name of the one that answered
+    lane: LaneKind | None = None  # how it was answered there; None in a run of before there was a choice
     # "empty" on an answer without content: it was paid and is kept; "schema" or "refusal" when invalid;
     # "not_utf8" where bytes of it had to be replaced
     error_class: str | None = None
@@ -279,6 +281,7 @@ class Failure:
     wasted_completion_tokens: int | None = None
     cost_wasted_usd: float | None = None
     endpoint: str | None = None
+    lane: LaneKind | None = None
 
     @property
     def retryable(self) -> bool:

@@ -82,6 +82,7 @@ _COLUMNS = (
     Column("error_message", Kind.TEXT),
     Column("error_raw", Kind.TEXT, since=3),
     Column("endpoint", Kind.WORD),
+    Column("lane", Kind.WORD, since=4),
     Column("service_tier", Kind.WORD, At.REPLY, "openai.response.service_tier", since=3),
     Column("model", Kind.TEXT, At.REPLY, "gen_ai.response.model"),
     Column("response_id", Kind.TEXT, At.REPLY, "gen_ai.response.id"),

@@ -29,6 +29,9 @@ class StopReason(StrEnum):
     WORKERS = "workers"
     RAY = "ray"
     INTERRUPTED = "interrupted"
+    BATCH = "batch"  # one that must not be ordered again, and whose state cannot be told
+    DETACHED = "detached"  # batches are out, and nobody was to wait for them
+    CANCELLED = "cancelled"  # its batches, as was asked
     PILOT = "pilot"  # only its rows were to be sent
 
 

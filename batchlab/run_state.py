@@ -34,6 +34,37 @@ class Attempts:
             other.last_error or self.last_error,
         )
 
+    def __sub__(self, other: Attempts) -> Attempts:
+        return Attempts(
+            self.sent - other.sent,
+            self.retried - other.retried,
+            self.hedged - other.hedged,
+            self.limited - other.limited,
+            self.errors - other.errors,
+            self.last_error,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStanding:
+    """A batch that is out, as it was when it was looked at last.
+
+    Attributes:
+        id: the service's; "" before it has one.
+        word: the service's own for where it is.
+        done: lines that have a result there; None when it does not say.
+        since: Unix seconds when it was ordered; `next_look` when it is looked at again, 0 when nobody will.
+    """
+
+    key: str
+    endpoint: str
+    id: str
+    rows: int
+    word: str = ""
+    done: int | None = None
+    since: float = 0.0
+    next_look: float = 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class RunState:
@@ -50,6 +81,7 @@ class RunState:
         silent_s: how long an outage has lasted, 0 without one.
         oldest: custom_id and age (s) of the rows on their way, oldest first, once no other is to begin.
         out: each endpoint that is not used any more, and why.
+        batches: those that are out.
         elapsed_s: since the invocation began.
     """
 
@@ -67,6 +99,7 @@ class RunState:
     silent_s: float = 0.0
     oldest: Sequence[tuple[str, float]] = ()
     out: Mapping[str, str] = field(default_factory=dict)
+    batches: tuple[BatchStanding, ...] = ()
     elapsed_s: float = 0.0
 
     @classmethod
@@ -79,6 +112,7 @@ class RunState:
                 "added": Totals.of(data["added"]),
                 "attempts": Attempts(**data["attempts"]),
                 "oldest": [(str(name), float(age)) for name, age in data["oldest"]],
+                "batches": tuple(BatchStanding(**one) for one in data.get("batches", ())),
             }
         )
 

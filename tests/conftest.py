@@ -125,6 +125,17 @@ class SimulatorHandle:
         with urlopen(f"{self.base_url}/simulator/ledger", timeout=10) as response:
             return json.load(response)
 
+    def batches(self) -> dict:
+        """Its books of batches: each with its lines, and what was billed twice."""
+        with urlopen(f"{self.base_url}/simulator/batches", timeout=60) as response:
+            return json.load(response)
+
+    def forward(self, seconds: float) -> None:
+        """Sets its clock ahead."""
+        body = json.dumps({"forward_s": seconds}).encode()
+        with urlopen(Request(f"{self.base_url}/simulator/clock", data=body, method="POST"), timeout=10):
+            pass
+
     def reset(self) -> None:
         """Empties the ledger."""
         with urlopen(Request(f"{self.base_url}/simulator/reset", method="POST"), timeout=10):

@@ -47,7 +47,7 @@ class PriceBook:
         self._model = model
         self._names: dict[str, ListedModel | None] = {}
         self._found: dict[Served, tuple[Tariff | None, str]] = {}
-        self._ceilings: dict[tuple[str, str | None, int, float], Ceiling | None] = {}
+        self._ceilings: dict[tuple[str, str | None, int, float, Processing], Ceiling | None] = {}
         # how requests for a model were answered so far, as far as it matters to a price
         self._answers: dict[str, set[tuple[str | None, str | None]]] = {}
 
@@ -75,16 +75,18 @@ class PriceBook:
         """What `model` costs, as requests name it, and where that comes from."""
         return self._find(Served(model, tier, processing=processing))
 
-    def ceiling(self, request: ChatRequest, at: float, within_s: float) -> Ceiling | None:
+    def ceiling(
+        self, request: ChatRequest, at: float, within_s: float, processing: Processing = "live"
+    ) -> Ceiling | None:
         """The most that a request may be billed which is sent in this hour or up to `within_s` after it.
 
         It counts with the tier that is asked for and the usual one, and with the models and tiers by
         which such requests were answered so far. None for an unknown price.
         """
         model, tier, hour = request.model, asked_tier(request.body), int(at // HOUR_S)
-        key = (model, tier, hour, within_s)
+        key = (model, tier, hour, within_s, processing)
         if key not in self._ceilings:
-            self._ceilings[key] = self._ceiling(model, tier, hour * HOUR_S, within_s)
+            self._ceilings[key] = self._ceiling(model, tier, hour * HOUR_S, within_s, processing)
         found = self._ceilings[key]
         if found is not None and found.with_media is not None and _has_media(request.body):
             return found.with_media
@@ -151,11 +153,15 @@ class PriceBook:
             return None, f"not in {LIST_NAME}"
         return tariff, LIST_NAME if tariff is not None else f"not by tokens in {LIST_NAME}"
 
-    def _ceiling(self, model: str, tier: str | None, since: float, within_s: float) -> Ceiling | None:
-        if self.find(model, tier)[0] is None:
+    def _ceiling(
+        self, model: str, tier: str | None, since: float, within_s: float, processing: Processing
+    ) -> Ceiling | None:
+        if self.find(model, tier, processing)[0] is None:
             return None
         ways = {(None, None), (None, "standard"), *self._answers.get(model, ())}
-        tariffs = [self._find(Served(model, tier, *way))[0] for way in ways]
+        tariffs = [
+            self._find(Served(model, tier, served_as, served, processing))[0] for served_as, served in ways
+        ]
         until = since + HOUR_S + within_s
         found = different(price for one in tariffs if one is not None for price in one.between(since, until))
         reasons_on = self._endpoint.service.reasons_beyond_cap

@@ -14,7 +14,7 @@ from batchlab.dispatch.row_state import RowState
 from batchlab.dispatch.stop import StopSignal
 from batchlab.protocol.finish import finish_meaning
 from batchlab.protocol.schema import AnswerSchema, Check
-from batchlab.records import ChatRequest, Parsed, Usage
+from batchlab.records import ChatRequest, Completion, Parsed, Reply, Result, Usage
 from batchlab.run_end import StopReason
 
 FIRST_ROWS = 20  # none of which has an answer that fits: the endpoint, the prompt or the schema is wrong
@@ -54,8 +54,8 @@ class Correction:
         """
         check = self._check(state)
         corrections = 0
-        while check.text is None and corrections < self._turns and _is_correctable(state, check):
-            back(request.row_id, _reply_usage(state), state.usd)
+        while check.text is None and corrections < self._turns and _is_correctable(_reply(state), check):
+            back(request.row_id, _reply(state).usage, state.usd)
             if not await ask(self._asked_again(request, state, check), state):
                 why = state.trouble or "the run stopped"
                 check = replace(check, errors=(*check.errors, f"asking again gave no answer: {why}"))
@@ -67,9 +67,38 @@ class Correction:
         state.parsed = check.parsed(corrections)
         self._count(state.parsed)
 
+    def judge(self, state: RowState, corrections: int) -> tuple[Parsed, bool]:
+        """How an answer stands after so many correction turns, and whether another turn may help.
+
+        For answers that come together, whose turns cannot follow one another at once.
+        """
+        check = self._check(state)
+        again = check.text is None and corrections < self._turns and _is_correctable(_reply(state), check)
+        if check.begun and state.is_truncated:
+            check = replace(check, errors=("max_tokens cut the answer off before its JSON ended",))
+        parsed = check.parsed(corrections)
+        if not again:
+            self._count(parsed)
+        return parsed, again
+
+    def wants_turn(self, result: Result) -> bool:
+        """Whether a recorded answer did not fit, and is owed another turn; a rule for opening a shard."""
+        if not isinstance(result, Completion) or result.status != "invalid" or result.parsed is None:
+            return False
+        if result.parsed.corrections >= self._turns or result.error_class != "schema":
+            return False
+        if not _is_correctable(result.reply, self._schema.check(result.reply.completion or "")):
+            return False
+        # a turn that brought no answer has been counted among the attempts
+        return result.attempts <= result.parsed.corrections + self._turns
+
+    def next_turn(self, request: ChatRequest, kept: Completion) -> ChatRequest:
+        """The request that shows the model what is wrong with the answer of before."""
+        text = kept.reply.completion or ""
+        return self._with_turn(request, text, self._schema.check(text).errors)
+
     def _check(self, state: RowState) -> Check:
-        assert state.answer is not None, "asked of a row without an answer"
-        reply = state.answer.reply
+        reply = _reply(state)
         if reply.refusal:
             return Check(None, (), ("the model refused to answer",))
         if reply.tool_calls and not reply.completion:
@@ -78,8 +107,10 @@ class Correction:
 
     def _asked_again(self, request: ChatRequest, state: RowState, check: Check) -> ChatRequest:
         """The row's request with the last answer and its errors after it."""
-        assert state.answer is not None
-        turns = self._schema.correction(state.answer.reply.completion or "", check.errors)
+        return self._with_turn(request, _reply(state).completion or "", check.errors)
+
+    def _with_turn(self, request: ChatRequest, text: str, errors: tuple[str, ...]) -> ChatRequest:
+        turns = self._schema.correction(text, errors)
         messages = [*request.body["messages"], *turns]
         more = sum(len(turn["content"].encode()) for turn in turns)
         return replace(
@@ -99,19 +130,15 @@ class Correction:
             )
 
 
-def _reply_usage(state: RowState) -> Usage | None:
-    return state.answer.reply.usage if state.answer is not None else None
+def _reply(state: RowState) -> Reply:
+    assert state.answer is not None, "asked of a row without an answer"
+    return state.answer.reply
 
 
-def _is_correctable(state: RowState, check: Check) -> bool:
+def _is_correctable(reply: Reply, check: Check) -> bool:
     """Whether telling the model what is wrong may help: not for an answer that was filtered, refused, is
     a call of a tool, or whose JSON was cut off (one that talked until then may be short the next time)."""
-    assert state.answer is not None
-    reply = state.answer.reply
-    if (
-        finish_meaning(reply.finish_reason) == "filtered"
-        or reply.refusal
-        or (check.begun and state.is_truncated)
-    ):
+    meaning = finish_meaning(reply.finish_reason)
+    if meaning == "filtered" or reply.refusal or (check.begun and meaning == "truncated"):
         return False
     return bool(reply.completion) or not reply.tool_calls

@@ -12,15 +12,16 @@ from batchlab.dispatch.http.transport import Transport
 from batchlab.dispatch.rate.controller import Permit
 from batchlab.dispatch.rate.pace import Controller
 from batchlab.dispatch.trouble.health import RunHealth
-from batchlab.records import Outcome
+from batchlab.records import LaneKind, Outcome
 
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """An endpoint with all that is its own: transport, rate, prices, health.
+    """A way to be answered at an endpoint, with all that is its own: transport, rate, prices, health.
 
     Attributes:
         address: the URL that is asked, without what may be secret in it; "" when there is none.
+        kind: the way.
         weight: its share of the requests among the lanes that have one; None takes all it can.
         out: why nothing more is sent to it; None while it is in use. The pool alone sets it.
         finish: virtual time at which its last request ends; `Lanes` alone sets it.
@@ -32,6 +33,7 @@ class Lane:
     prices: PriceBook
     weight: float | None = None
     address: str = ""
+    kind: LaneKind = "live"
     health: RunHealth = field(default_factory=RunHealth)
     out: Outcome | None = None
     finish: float = 0.0

@@ -105,6 +105,7 @@ class RowState:
             cost_usd=self.usd,
             cost_wasted_usd=cost,
             endpoint=self.lane.name if self.lane is not None else None,
+            lane=self.lane.kind if self.lane is not None else None,
             error_class="empty" if self.is_empty else self._unfit_class(),
             parsed=self.parsed,
         )
@@ -139,6 +140,7 @@ class RowState:
             wasted_completion_tokens=completion,
             cost_wasted_usd=cost,
             endpoint=self.lane.name if self.lane is not None else None,
+            lane=self.lane.kind if self.lane is not None else None,
         )
 
     def _wasted_sums(self) -> tuple[int | None, int | None, float | None]:

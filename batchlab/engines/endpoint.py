@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from batchlab.costs.pricing import PriceBook
+from batchlab.dispatch.http.access import Access
 from batchlab.dispatch.http.transport import HttpTransport
 from batchlab.job import SELF_STARTED, EndpointJob, Job
 from batchlab.job.key import Header, Secret
@@ -36,6 +37,21 @@ class Endpoint:
         return own + tuple(one for header in self.headers for one in header.hidden)
 
 
+def access_to(endpoint: Endpoint, job: Job) -> Access:
+    """How the endpoint is reached, as the job wants it."""
+    described, asked = endpoint.job, job.request.model
+    return Access(
+        endpoint.base_url,
+        key=endpoint.key,
+        headers=endpoint.headers,
+        service=described.service,
+        model=(asked, described.model) if described.model is not None else None,
+        ca_bundle=described.ca_bundle,
+        insecure=described.insecure,
+        trust_env=described.trust_env,
+    )
+
+
 def transport_to(
     endpoint: Endpoint,
     job: Job,
@@ -48,19 +64,11 @@ def transport_to(
 
     `write` is called before requests leave, `say` is told what a person should know of the way there.
     """
-    described, asked = endpoint.job, job.request.model
     return HttpTransport(
-        endpoint.base_url,
-        key=endpoint.key,
-        headers=endpoint.headers,
+        access_to(endpoint, job),
         limits=job.limits,
         task=job.request.task,
         stream=job.request.stream if stream is None else stream,
-        service=described.service,
-        model=(asked, described.model) if described.model is not None else None,
-        ca_bundle=described.ca_bundle,
-        insecure=described.insecure,
-        trust_env=described.trust_env,
         write=write,
         say=say,
     )

@@ -77,12 +77,12 @@ class ShardFeed:
                         raise RowProblem(row.problem)
                     request = self._as_asked(work.builder.build(row), opened)
                 except RowProblem as problem:
-                    self.emit(_bad_input(row.row_id, problem))
+                    self.emit(bad_input(row.row_id, problem))
                     continue
                 except BatchlabError:
                     raise
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is one row's
-                    self.emit(_not_built(row.row_id, error))
+                    self.emit(not_built(row.row_id, error))
                     continue
                 if self._watch is not None:
                     self._watch.begun(request)
@@ -196,7 +196,8 @@ class ShardFeed:
         self._on_complete(shard)
 
 
-def _bad_input(row_id: int, problem: RowProblem) -> Failure:
+def bad_input(row_id: int, problem: RowProblem) -> Failure:
+    """The result of a row that cannot be asked."""
     return Failure(
         row_id=row_id,
         custom_id=str(row_id),
@@ -205,7 +206,7 @@ def _bad_input(row_id: int, problem: RowProblem) -> Failure:
     )
 
 
-def _not_built(row_id: int, error: Exception) -> Failure:
+def not_built(row_id: int, error: Exception) -> Failure:
     """A row that comes to grief in building its request; the error's text may quote the row."""
     return Failure(
         row_id=row_id,

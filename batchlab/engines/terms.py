@@ -13,7 +13,7 @@ from batchlab.dispatch.rate.controller import RateController
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.pace import Controller
 from batchlab.dispatch.trouble.health import RunHealth
-from batchlab.job import Caps, EndpointLimits
+from batchlab.job import EndpointLimits
 from batchlab.records import Shard
 from batchlab.totals import Totals
 
@@ -43,10 +43,10 @@ class Terms(Protocol):
 
 
 class OwnTerms:
-    """Those of the only process of a run, which has spent so much before."""
+    """Those of the only process of a run, within a budget that knows what was spent before."""
 
-    def __init__(self, caps: Caps, spent: Money) -> None:
-        self._budget = Budget(caps, spent=spent)
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
 
     def budget(self) -> Budget:
         """See `Terms`."""

@@ -19,6 +19,7 @@ from typing import Any
 from batchlab.job.endpoint import DEFAULT_BASE_URL, SELF_STARTED, EndpointJob, endpoint_host
 from batchlab.job.index import SECTIONS, settings_of
 from batchlab.job.input import INSIDE, MEMORY, ROWS, InputJob
+from batchlab.job.lane import LANES
 from batchlab.job.limits import ENGINES, START_WINDOW, Caps, EndpointLimits, LimitsJob
 from batchlab.job.output import ENDINGS, FAIL_ON, FORMATS, SHARD_ROWS, OutputJob, output_format
 from batchlab.job.price import PRICED_WAYS, PriceJob
@@ -32,6 +33,7 @@ __all__ = [
     "FAIL_ON",
     "FORMATS",
     "INSIDE",
+    "LANES",
     "MEMORY",
     "MIB",
     "PRICED_WAYS",
@@ -94,6 +96,7 @@ class Job:
             rpm=endpoint.rpm or self.limits.rpm,
             tpm=endpoint.tpm or self.limits.tpm,
             start=concurrency if endpoint.service.queues else min(START_WINDOW, concurrency),
+            lane=endpoint.lane or self.limits.lane,
         )
 
     def with_at_most(self, concurrency: int) -> Job:

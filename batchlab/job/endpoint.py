@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from batchlab.job.headers import header_lines
+from batchlab.job.lane import LANES
 from batchlab.job.presets import Preset, preset_of
 from batchlab.job.price import PriceJob
 from batchlab.job.setting import Asks, positive, setting
@@ -184,6 +185,20 @@ class EndpointJob:
         check=positive,
         shown="as {limits.tpm}",
         help="Most tokens a minute at this endpoint.",
+    )
+    lane: str | None = setting(
+        None,
+        unit="lane",
+        choices=LANES,
+        shown="as {limits.lane}",
+        help="How rows are answered at this endpoint.",
+    )
+    batch_api: str | None = setting(
+        None,
+        flags="--batch-api",
+        unit="SERVICE",
+        shown="the service's own",
+        help="The service whose batch API this endpoint has, such as openai, where the address does not tell.",
     )
     price: PriceJob = setting(
         PriceJob, unit="TABLE", shown="[price]", help="Prices of this endpoint, as in [price]."

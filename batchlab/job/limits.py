@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from batchlab.job.lane import LANES
 from batchlab.job.setting import MACHINES, MIB, MONEY, at_least, not_negative, positive, setting
 from batchlab.job.values import deadline_s
 
@@ -22,12 +23,14 @@ class EndpointLimits:
         concurrency: most requests in flight.
         rpm, tpm: requests and tokens a minute; None for no limit.
         start: the window to begin with; the whole concurrency for a server that queues and never refuses.
+        lane: how rows are answered there, one of LANES.
     """
 
     concurrency: int
     rpm: float | None = None
     tpm: float | None = None
     start: int = START_WINDOW
+    lane: str = "live"
 
     def at_most(self, concurrency: int | None) -> EndpointLimits:
         """The same with no more than so many in flight; None changes nothing."""
@@ -110,6 +113,15 @@ class LimitsJob:
     )
     tpm: float | None = setting(
         None, flags="--tpm", unit="N", check=positive, own_keyword="tpm", help="Most tokens a minute."
+    )
+    lane: str = setting(
+        "live",
+        flags="--lane",
+        unit="lane",
+        choices=LANES,
+        own_keyword="lane",
+        help="How rows are answered, and at what price: by calls, by calls of the service's cheaper and slower "
+        "tier, through its batch API, or by whichever is the cheapest within {limits.deadline}.",
     )
     max_cost: float | None = setting(
         None,

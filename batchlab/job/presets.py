@@ -253,6 +253,53 @@ PRESETS: Mapping[str, Preset] = {
             queues=True,
             limits="--parallel requests at once; the rest wait in a queue",
         ),
+        Preset(
+            "anthropic",
+            "https://api.anthropic.com/v1",
+            "ANTHROPIC_API_KEY",
+            host="api.anthropic.com",
+            schema_mode="prompt",  # response_format is passed over
+            limits="requests and tokens a minute, in and out, by tier and model",
+            # platform.claude.com/docs/en/api/openai-sdk; a higher temperature is taken for 1
+            takes={"temperature": Span(0, 1), "n": Span(1, 1, whole=True)},
+        ),
+        # Of the ranges that these take, no reference was at hand.
+        Preset(
+            "alibaba",
+            "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",  # Singapore
+            "DASHSCOPE_API_KEY",
+            host="dashscope-intl.aliyuncs.com",
+            # Beijing, and the hosts that workspaces have of their own
+            hosts=("dashscope.aliyuncs.com", "maas.aliyuncs.com"),
+            schema_mode="json_object",
+            limits="requests and tokens a minute, by model",
+        ),
+        Preset(
+            "siliconflow",
+            "https://api.siliconflow.cn/v1",
+            "SILICONFLOW_API_KEY",
+            host="api.siliconflow.cn",
+            hosts=("api.siliconflow.com",),
+            schema_mode="json_object",
+            limits="requests and tokens a minute, by model and level",
+        ),
+        Preset(
+            "moonshot",
+            "https://api.moonshot.ai/v1",
+            "MOONSHOT_API_KEY",
+            host="api.moonshot.ai",
+            hosts=("api.moonshot.cn",),
+            schema_mode="json_object",
+            limits="requests at once, requests and tokens a minute, by tier",
+        ),
+        Preset(
+            "deepinfra",
+            "https://api.deepinfra.com/v1/openai",
+            "DEEPINFRA_TOKEN",
+            host="api.deepinfra.com",
+            schema_mode="json_object",
+            limits="requests at once, by model",
+        ),
     )
 }
 

@@ -154,6 +154,7 @@ class EventLog:
             error_raw=failure.error_raw,
             attempts=failure.attempts,
             endpoint=failure.endpoint,
+            lane=failure.lane,
         )
 
     def update(self, state: RunState) -> None:

@@ -121,6 +121,10 @@ class Copy:
         if self._layout.uploaded.exists():
             self._put_log(UPLOADED)
 
+    def keep(self, name: str) -> None:
+        """Brings a file of the run there, as it is now."""
+        self._put_log(name)
+
     def put_extras(self) -> None:
         """Brings there what is small, and nothing rests on."""
         for name in _EXTRAS:

@@ -29,6 +29,7 @@ from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.checksums import ChecksumLog
 from batchlab.store.disk.files import atomic_write, private_dir
 from batchlab.store.layout import (
+    BATCHES,
     CHECKSUMS,
     DIRECTORIES,
     LOST,
@@ -178,6 +179,14 @@ class Mirror:
         """See `RunPublisher`."""
         self._presence.check()
 
+    def keep(self, name: str) -> None:
+        """See `RunPublisher`."""
+        try:
+            with self._io:
+                self._copy.keep(name)
+        except StorageError as error:
+            raise RunStopped(StopReason.STORAGE, f"{problem_of(error)}. Nothing was ordered.") from error
+
     def close(self) -> None:
         """Ends the thread; an upload that is on its way is waited for."""
         with self._wanted:
@@ -226,7 +235,7 @@ class Mirror:
             self._depot.await_workers(self._say)
             with contextlib.suppress(NotThereError):
                 atomic_write(layout.checksums, get_bytes(f"{self.url}/{CHECKSUMS}"))
-            for name in (LOST, UPLOADED):
+            for name in (BATCHES, LOST, UPLOADED):
                 with contextlib.suppress(NotThereError):
                     atomic_write(self._run / name, get_bytes(f"{self.url}/{name}"))
             found = self._depot.parts()

@@ -144,6 +144,10 @@ def _nothing_taken_over(_: Prepared) -> int:
 def _check_before(job: Job, say: Callable[[str], None]) -> None:
     """Says what is known of prices; raises UsageError for what can be refused without the input."""
     refuse_cluster(job)
+    if any(job.limits_at(endpoint).lane == "batch" for endpoint in job.endpoint):
+        from batchlab.runner.batches import refuse_lanes
+
+        refuse_lanes(job)
     output = job.output
     own_files.refuse_others(Path(output.run_dir), (output.file, output.errors), overwrite=output.overwrite)
     if output.file is not None and (to := output_format(output.file, output.to, batch=False)):

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.endpoint import Endpoint
 from batchlab.engines.local import LocalEngine
 from batchlab.engines.loop import first_of, run_loop
+from batchlab.engines.observer import Observer
 from batchlab.engines.share import Share
 from batchlab.engines.terms import OwnTerms, spent_of
 from batchlab.engines.work import Engine, Work
@@ -87,6 +89,7 @@ class Invocation:
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
         self._first_rows = FirstRows()
+        self._batches = False  # whether some are out, or to be
 
     def facts(self) -> RunFacts:
         """What is known of the run before it sends anything."""
@@ -158,6 +161,7 @@ class Invocation:
         """Runs until every row is final or the run stops."""
         work, options = self._work, self._options
         shards = shards_to_run(work.run, list(work.plan.shards), options.retry)
+        self._batches = needs_batches(work.job, work.run)
         crew = crew_for(work.job, work.run, len(shards), self.message, alone=self._alone())
         stop, interrupt = StopSignal(), options.interrupt or Interrupt()
         signals = Signals(stop, self.message, options.command)
@@ -194,17 +198,32 @@ class Invocation:
         return "dedupe copies answers in this process" if self._work.job.output.dedupe else ""
 
     async def _run(self, crew: Crew | None, stop: StopSignal, shards: list[Shard]) -> None:
-        work, retry = self._work, self._options.retry
+        work, options = self._work, self._options
         watch = self._watchers if self._watchers.of_rows else None
-        engine: Engine[Work[LockedRun]]
-        if crew is not None:
-            from batchlab.engines.foreman.engine import Foreman
+        budget = Budget(work.job.limits.caps, spent=spent_of(work.before.totals))
 
-            engine = Foreman(self, crew, watch=watch, span=self._watchers.span)
-        else:
-            terms = OwnTerms(work.job.limits.caps, spent_of(work.before.totals))
-            share = Share(work.before, work.run)
-            engine = LocalEngine(self, terms, share, watch=watch, taker=self._options.taker)
+        def live(observer: Observer, before: RunState) -> Engine[Work[LockedRun]]:
+            if crew is not None:
+                from batchlab.engines.foreman.engine import Foreman
+
+                return Foreman(observer, crew, watch=watch, span=self._watchers.span)
+            share = Share(before, work.run)
+            return LocalEngine(observer, OwnTerms(budget), share, watch=watch, taker=options.taker)
+
+        if work.only is not None or not self._batches:
+            await self._run_by(live(self, work.before), stop, shards)
+            return
+        from batchlab.engines.batch_api.engine import Manner
+        from batchlab.runner.batches import batch_engine
+
+        manner = Manner(
+            options.waits, options.cancels, work.job.output.accept_lost_parts, watch, options.taker
+        )
+        async with batch_engine(self, work, stop, live, budget, shares=crew is None, manner=manner) as engine:
+            await self._run_by(engine, stop, shards)
+
+    async def _run_by(self, engine: Engine[Work[LockedRun]], stop: StopSignal, shards: list[Shard]) -> None:
+        work, retry = self._work, self._options.retry
         if work.job.output.dedupe and work.only is None:
             await self._run_once_each(engine, stop, shards)
         else:
@@ -265,6 +284,19 @@ class Invocation:
             window=state.window,
             fail_on=fail_on,
         )
+
+
+def needs_batches(job: Job, run: LockedRun) -> bool:
+    """Whether a run has to do with batches; it loads nothing for one that has not.
+
+    Raises UsageError: see `batches.has_batches`.
+    """
+    asked = {job.limits_at(endpoint).lane for endpoint in job.endpoint}
+    if asked <= {"live", "flex"} and not run.layout.batches.exists():
+        return False
+    from batchlab.runner.batches import has_batches
+
+    return has_batches(job, run)
 
 
 def shards_to_run(store: LockedRun, shards: list[Shard], retry: AskAgain | None) -> list[Shard]:

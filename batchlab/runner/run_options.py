@@ -29,6 +29,8 @@ class RunOptions:
         interrupt: ends the run from another thread.
         taker: gets each result as it arrives, and may hold the run back.
         closing_lines: whether the summary is said at the end.
+        waits: for batches to end; else takes what has ended, orders what may be, and leaves.
+        cancels: the batches that are out, and sends nothing.
     """
 
     fresh: bool = False
@@ -42,6 +44,8 @@ class RunOptions:
     interrupt: Interrupt | None = None
     taker: Taker | None = None
     closing_lines: bool = True
+    waits: bool = True
+    cancels: bool = False
 
 
 DEFAULT = RunOptions()

@@ -6,6 +6,8 @@
     completions/         one Parquet part a sealed shard, named by its number (`parts`)
     checksums.log        each part's BLAKE2b and totals, written before the part is published, and what else
                          must be there (`checksums`)
+    batches.log          batches that services have of it (`batches`)
+    batches/             lines on their way to a service, and results that came from there
     lost.log             what is gone all the same, and was given up (`lost`)
     ballast              space set aside for answers in flight when the disk is full (`disk.ballast`)
     stdin.jsonl          what came through standard input
@@ -44,6 +46,7 @@ from pathlib import Path
 MANIFEST = "run.json"
 CHECKSUMS = "checksums.log"
 LOST = "lost.log"
+BATCHES = "batches.log"
 UPLOADED = "uploaded.log"
 HISTORY = "history.jsonl"
 REPORT = "report.html"
@@ -165,6 +168,16 @@ class Layout:
     def lost(self) -> Path:
         """The log of what is gone and was given up."""
         return self.root / LOST
+
+    @property
+    def batches(self) -> Path:
+        """The log of the batches that services have of the run."""
+        return self.root / BATCHES
+
+    @property
+    def batch_files(self) -> Path:
+        """The folder of what is on its way to and from a batch API."""
+        return self.root / "batches"
 
     @property
     def ballast(self) -> Path:

@@ -72,6 +72,10 @@ class RunPublisher(Publisher, Protocol):
         """
         ...
 
+    def keep(self, name: str) -> None:
+        """Brings a file of the run to its copy before it returns. Raises RunStopped (storage)."""
+        ...
+
     def finish(self) -> None:
         """Brings the copy up to date.
 
@@ -114,6 +118,9 @@ class Here:
 
     def share(self) -> None:
         """Workers have this directory."""
+
+    def keep(self, name: str) -> None:
+        """There is no copy."""
 
     def finish(self) -> None:
         """There is no copy."""

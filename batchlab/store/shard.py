@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun
-from batchlab.records import Result, Shard, Usage, is_replaceable, is_wanting
+from batchlab.records import Completion, Result, Shard, Usage, is_replaceable, is_wanting
 from batchlab.run_end import RunStopped
 from batchlab.store.columns.results import values_of
 from batchlab.store.disk.ballast import Ballast
@@ -262,6 +262,16 @@ class OpenShard:
     def asks_again(self, row_id: int) -> bool:
         """Whether the row had a result when the shard was opened, and is asked again."""
         return row_id in self._reopened
+
+    def kept(self, row_id: int) -> Completion | None:
+        """The answer of a row that is asked again; it stays unless another one comes."""
+        earlier = self._earlier.get(row_id)
+        return earlier.kept if earlier is not None else None
+
+    def attempts(self, row_id: int) -> int:
+        """Requests that were sent for a row without a final result, when the shard was opened."""
+        earlier = self._earlier.get(row_id)
+        return earlier.attempts if earlier is not None else 0
 
     def append_sent(self, row_id: int, attempt: int) -> None:
         """Records that a request for the row leaves after the next `flush`."""

@@ -302,3 +302,27 @@ def test_the_limits_at_an_endpoint_are_its_own_or_else_the_runs():
     assert own.at_most(4) == EndpointLimits(4, rpm=60, start=4)
     assert own.at_most(None) == own
     assert [found.with_at_most(5).limits_at(one).concurrency for one in found.endpoint] == [5, 2, 5]
+
+
+def test_the_lane_at_an_endpoint_is_its_own_or_else_the_runs():
+    found = job_from(
+        {
+            "input": {"path": "rows.jsonl"},
+            "request": {"model": "m", "prompt": "{text}"},
+            "limits": {"lane": "cheapest"},
+            "endpoint": [{"preset": "openai"}, {"preset": "groq", "lane": "live"}],
+        }
+    )
+
+    assert [found.limits_at(one).lane for one in found.endpoint] == ["cheapest", "live"]
+
+
+def test_no_lane_of_another_name_is_taken():
+    with pytest.raises(UsageError, match="limits.lane: no lane 'flexx'; did you mean 'flex'"):
+        job_from(
+            {
+                "input": {"path": "rows.jsonl"},
+                "request": {"model": "m", "prompt": "{text}"},
+                "limits": {"lane": "flexx"},
+            }
+        )

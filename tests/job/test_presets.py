@@ -12,7 +12,7 @@ from batchlab.job.presets import PRESETS, preset_of
 
 NAMES = (
     "modelslab openai openrouter together groq deepseek mistral fireworks xai gemini azure "
-    "ollama vllm llama.cpp".split()
+    "ollama vllm llama.cpp anthropic alibaba siliconflow moonshot deepinfra".split()
 )
 
 
@@ -53,6 +53,15 @@ def test_a_service_is_known_by_its_host():
         "openai.azure.us",
     ):
         assert preset_of(None, f"https://mine.{host}/openai/v1").name == "azure"
+    for host, name in (
+        ("api.anthropic.com/v1", "anthropic"),
+        ("dashscope.aliyuncs.com/compatible-mode/v1", "alibaba"),
+        ("llm-x1.ap-southeast-1.maas.aliyuncs.com/compatible-mode/v1", "alibaba"),
+        ("api.siliconflow.com/v1", "siliconflow"),
+        ("api.moonshot.cn/v1", "moonshot"),
+        ("api.deepinfra.com/v1/openai", "deepinfra"),
+    ):
+        assert preset_of(None, f"https://{host}").name == name
     assert preset_of(None, "https://models.inference.ai.azure.com").name == ""  # GitHub's, with its token
     assert preset_of(None, "https://evil-api.groq.com.example/v1").name == ""
 

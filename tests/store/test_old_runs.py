@@ -88,6 +88,11 @@ def test_its_parts_and_new_ones_make_one_file(old):
         assert summary.exit_code == 0
         assert table["row_id"].to_pylist() == list(range(10))
         assert table["completion"].null_count == 0
+        sent = len(table) - table["lane"].null_count  # theirs did not say how they were answered
+        assert (sent, set(table["lane"].drop_null().to_pylist())) == (
+            summary.sent,
+            {"live"} if sent else set(),
+        )
         assert verify_run(f"runs/{name}").exit_code == 0
 
 

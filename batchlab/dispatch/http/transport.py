@@ -9,31 +9,26 @@ from __future__ import annotations
 
 import errno
 import re
-import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any, Protocol, Self
 
 import aiohttp
 import orjson
-from yarl import URL
 
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.departures import Departures
+from batchlab.dispatch.http.access import Access
 from batchlab.dispatch.http.answers import AnswerReader
 from batchlab.dispatch.http.opening import connector_to, wire_to
 from batchlab.dispatch.http.wire import Wire
 from batchlab.finite import json_and_nulls
 from batchlab.job import TASK_PATHS, LimitsJob
-from batchlab.job.key import Header, Secret
-from batchlab.job.presets import UNKNOWN, Preset
 from batchlab.protocol.limits import RateHeaders, rate_limits
 from batchlab.protocol.outcomes.classify import TransportFault, classify
 from batchlab.protocol.outcomes.facts import FaultKind
-from batchlab.protocol.redact import redact
-from batchlab.protocol.values import id_of
 from batchlab.records import ChatRequest, Outcome, OutcomeClass, Reply, Usage
 
 # Local shortages: the machine's trouble, never charged to a row.
@@ -45,7 +40,6 @@ _SHOWN = re.compile(r"""[\s:]*\b(?:b|bytearray\(b)['"]""")
 _MOST_SAID = 200
 _TEXTS = tuple(one.name for one in fields(Reply) if one.name not in {"usage", "vectors", "is_lossy"})
 _texts_of = attrgetter(*_TEXTS)
-_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "cf-ray", "apim-request-id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,45 +78,27 @@ class HttpTransport:
 
     Args:
         task: what most requests ask for, one of `job.TASK_PATHS`.
-        service: how the service behind `base_url` spells parameters and takes its key.
-        model: (as requests name it, as this endpoint does); None when they agree.
-        headers: the user's own; they win over ours.
         write: called before requests leave; see `departures.Departures`.
         say: told, in a line, what goes another way than it was meant to.
     """
 
     def __init__(
         self,
-        base_url: str,
+        access: Access,
         *,
-        key: Secret | None,
-        headers: Sequence[Header] = (),
         limits: LimitsJob,
         task: str = "chat",
         stream: bool = False,
-        service: Preset = UNKNOWN,
-        model: tuple[str, str] | None = None,
-        ca_bundle: str | None = None,
-        insecure: bool = False,
-        trust_env: bool = False,
         write: Callable[[], None] = lambda: None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._access = access
         self._departures = Departures(write)
-        self._base = URL(base_url)
         self._task = task
-        self._key = key
-        self._own_headers = headers
-        own = [one for header in headers for one in header.hidden]
-        self._hidden = own if key is None else [key.reveal(), *own]
+        self._hidden = access.hidden
         self._limits = limits
         self._stream = stream
-        self._include_usage = stream and service.stream_usage
-        self._service = service
-        self._model = model
-        self._ca_bundle = ca_bundle
-        self._insecure = insecure
-        self._trust_env = trust_env
+        self._include_usage = stream and access.service.stream_usage
         self._say = say
         self._connector: aiohttp.TCPConnector | None = None
         self._wires: dict[str, Wire] = {}  # by task: each has a path of its own
@@ -130,31 +106,29 @@ class HttpTransport:
     @property
     def address(self) -> str:
         """The URL that most requests go to, without user, password and query."""
-        base = self._base.with_user(None)
-        return str(base.with_path(f"{base.path.rstrip('/')}/{TASK_PATHS[self._task]}"))
+        return self._access.address(TASK_PATHS[self._task])
 
     async def __aenter__(self) -> Self:
-        self._connector = await connector_to(self._tls(), self._say)
+        self._connector = await connector_to(self._access.tls(), self._say)
         await self._opened(self._task)
         return self
 
     async def _opened(self, task: str) -> Wire:
         """The wire to where a task's requests go; all of them share the connections."""
         assert self._connector is not None, "used outside its context"
-        base = self._base
-        url = base.with_path(f"{base.path.rstrip('/')}/{TASK_PATHS[task]}").with_query(base.query)
         timeout = aiohttp.ClientTimeout(
             total=self._limits.timeout_s,
             sock_connect=self._limits.connect_timeout_s,
             sock_read=self._limits.idle_timeout_s,
         )
+        accept = "text/event-stream" if self._stream and task != "embeddings" else "application/json"
         wire = wire_to(
-            url,
-            self._headers(task),
+            self._access.url(TASK_PATHS[task]),
+            self._access.headers_with({"Content-Type": "application/json", "Accept": accept}),
             self._connector,
             timeout,
             departures=self._departures,
-            trust_env=self._trust_env,
+            trust_env=self._access.trust_env,
             say=self._say,
         )
         self._wires[task] = await wire.__aenter__()
@@ -163,25 +137,6 @@ class HttpTransport:
     async def __aexit__(self, *error: object) -> None:
         for wire in self._wires.values():
             await wire.__aexit__(*error)
-
-    def _headers(self, task: str) -> dict[str, str]:
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream" if self._stream and task != "embeddings" else "application/json",
-        }
-        if self._key is not None:
-            header = self._service.key_header
-            bearer = "Bearer " if header == "Authorization" else ""
-            headers[header] = f"{bearer}{self._key.reveal()}"
-        own = {one.name: one.text for one in self._own_headers}
-        taken = {name.lower() for name in own}
-        return {name: value for name, value in headers.items() if name.lower() not in taken} | own
-
-    def _tls(self) -> ssl.SSLContext | bool:
-        """What certificates are verified against; False only when the user said so."""
-        if self._insecure:
-            return False
-        return ssl.create_default_context(cafile=self._ca_bundle) if self._ca_bundle else True
 
     async def send(self, request: ChatRequest) -> Answer:
         """The answer to `request`; one that is refused for `stream_options` is asked again without them."""
@@ -211,44 +166,26 @@ class HttpTransport:
                 response.release()
         except ApiError as error:
             usage = self._usage_without_key(error.usage)
-            raise ApiError(self._redacted(error.outcome), usage) from error.__cause__
+            raise ApiError(self._access.redacted(error.outcome), usage) from error.__cause__
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             fault = fault_of(error, total_timeout=time.monotonic() - started >= self._limits.timeout_s)
-            raise ApiError(self._redacted(classify(None, {}, b"", fault))) from error
+            raise ApiError(self._access.redacted(classify(None, {}, b"", fault))) from error
         return Answer(
             reply=self._without_key(reply),
             started_at=started_at,
             latency_ms=(time.monotonic() - started) * 1000,
             ttft_ms=None if ttft is None else (ttft - started) * 1000,
-            request_id=self._request_id(response.headers),
+            request_id=self._access.request_id(response.headers),
             rate=rate_limits(response.headers),
         )
 
     def _body(self, request: ChatRequest) -> dict[str, object]:
-        body = request.body
-        if self._service.renamed and not request.as_written and request.task == "chat":
-            # a name the row uses already in its new spelling wins
-            renamed = {name: new for name, new in self._service.renamed.items() if new not in body}
-            body = {renamed.get(name, name): value for name, value in body.items()}
-        if self._model is not None and body.get("model") == self._model[0]:
-            body = {**body, "model": self._model[1]}
+        body = self._access.body(request)
         if self._stream and request.task != "embeddings":
             body = {**body, "stream": True}
             if self._include_usage:
                 body.setdefault("stream_options", {"include_usage": True})
         return body
-
-    def _redacted(self, outcome: Outcome) -> Outcome:
-        keys = self._hidden
-        if not keys:
-            return outcome
-        raw = outcome.error_raw
-        return replace(
-            outcome,
-            message=redact(outcome.message, keys),
-            cause=redact(outcome.cause, keys),
-            error_raw=None if raw is None else redact(raw, keys),
-        )
 
     def _without_key(self, reply: Reply) -> Reply:
         """The reply as it is, but for one that echoes the key."""
@@ -272,12 +209,6 @@ class HttpTransport:
         for one in self._hidden:
             text = text.replace(one, "****")
         return text
-
-    def _request_id(self, headers: Mapping[str, str]) -> str | None:
-        found = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)
-        if found is None:
-            return None
-        return id_of(redact(found, self._hidden) if self._hidden else found)
 
 
 def encoded(body: dict[str, object]) -> bytes:

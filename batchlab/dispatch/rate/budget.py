@@ -101,6 +101,30 @@ class Budget:
         """The most that one request may have used so far; only counted while caps can grow."""
         return self._largest
 
+    @property
+    def left(self) -> Caps:
+        """What is neither spent nor set aside; None without a cap."""
+        return Caps(
+            *(
+                None if meter.cap is None else meter.cap - meter.spent - meter.reserved
+                for meter in (self._usd, self._tokens)
+            )
+        )
+
+    def set_aside_for(self, worst: Money, *, priced: bool) -> Reservation:
+        """Sets aside at once what `left` is known to cover; `end` gives it back."""
+        reservation = Reservation(worst.usd, worst.tokens, priced=priced)
+        self._usd.reserved += worst.usd
+        self._tokens.reserved += worst.tokens
+        self._in_flight += 1
+        return reservation
+
+    def spend(self, amount: Money) -> None:
+        """Somebody else has spent of the same caps."""
+        self._usd.spent += amount.usd
+        self._tokens.spent += amount.tokens
+        self._changed.set()
+
     def restrict(self, caps: Caps) -> None:
         """What may be spent in all from now on, which is less. What has no cap is never given one."""
         self._usd.cap, self._tokens.cap = caps

@@ -48,6 +48,7 @@ class Unforeseen:
             wasted_completion_tokens=tokens[1],
             cost_wasted_usd=usd,
             endpoint=result.endpoint,
+            lane=result.lane,
         )
 
     def tell(self) -> None:

@@ -44,6 +44,11 @@ class Answered(Protocol):
         ...
 
 
+def _as_it_is(status: int, body: bytes) -> bytes:
+    del status
+    return body
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One endpoint.
@@ -53,6 +58,9 @@ class Kind:
         asked: a valid body's text, its tokens, and those of the longest piece that must fit the context.
         reply: the answer, of body, text, what tells requests apart, and the options.
         cached: whether beginnings of its prompts are kept in the cache.
+        tiers: that it knows beside those on offer.
+        headers: that it demands.
+        envelope: an error object of OpenAI's in this kind's own, of status and body.
     """
 
     path: str
@@ -61,6 +69,9 @@ class Kind:
     reply: Callable[[dict[str, Any], str, bytes, SimulatorOptions], Answered]
     streams: bool = True
     cached: bool = False
+    tiers: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    envelope: Callable[[int, bytes], bytes] = _as_it_is
 
 
 def _chat_asked(body: dict[str, Any]) -> tuple[str, int, int]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
+from batchlab.endpoints.simulator.batches.options import BatchOptions
 from batchlab.endpoints.simulator.faults import Fault
 from batchlab.endpoints.simulator.tariff import Tariff
 
@@ -35,6 +36,7 @@ class SimulatorOptions:
         cache_ttl_s: for how long.
         starts_at: the simulated time of the start, ISO 8601, for prices by the hour; None for the real one.
         hang_s: how long a connection that is left open stays so.
+        batch: its batch API, see `batches.options.BatchOptions`.
     """
 
     port: int = 0
@@ -61,6 +63,7 @@ class SimulatorOptions:
     cache_ttl_s: float = 300.0
     starts_at: str | None = None
     hang_s: float = 300.0
+    batch: BatchOptions = field(default_factory=BatchOptions)
 
     @property
     def starts_at_s(self) -> float | None:
@@ -83,6 +86,9 @@ class SimulatorOptions:
                 values[name] = tuple(values[name])
         if values.get("price") is not None and not isinstance(values["price"], Tariff):
             values["price"] = Tariff.of(values["price"])
+        values["batch"] = BatchOptions.from_dict(values.get("batch", {}))
+        if values.get("price") is not None:
+            values["price"] = values["price"].with_batch(values["batch"].spoken.share)
         values["faults"] = tuple(
             fault if isinstance(fault, Fault) else Fault.from_dict(fault)
             for fault in values.get("faults", ())

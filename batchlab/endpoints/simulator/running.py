@@ -95,4 +95,4 @@ async def serve(
         await (until or asyncio.Event()).wait()
     finally:
         await runner.cleanup()
-        provider.ledger.close()
+        provider.close()

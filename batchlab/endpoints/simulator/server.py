@@ -1,67 +1,41 @@
-"""The simulated provider: routes, authentication, limits, tiers, faults, and what it charges."""
+"""The simulated provider: routes, authentication, limits, and tiers; batches are beside it."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from batchlab.endpoints.simulator.faults import Fault, FaultPlan, Strikable, chance
-from batchlab.endpoints.simulator.faults.drafts import JSON_TYPE, SSE_TYPE, Asked, Draft
-from batchlab.endpoints.simulator.kinds import KINDS, Answered, Kind
+from batchlab.endpoints.simulator.answering import (
+    DEFAULT_MODEL,
+    Answering,
+    Request,
+    content_of,
+    no_model,
+    parsed,
+    refusal,
+)
+from batchlab.endpoints.simulator.batches.desk import Desk
+from batchlab.endpoints.simulator.batches.routes import BatchRoutes
+from batchlab.endpoints.simulator.faults import chance
+from batchlab.endpoints.simulator.faults.drafts import JSON_TYPE
+from batchlab.endpoints.simulator.kinds import KINDS, Kind
 from batchlab.endpoints.simulator.ledger import Ledger
 from batchlab.endpoints.simulator.limits import Limit
 from batchlab.endpoints.simulator.options import SimulatorOptions
-from batchlab.endpoints.simulator.prefixes import PrefixCache
 from batchlab.endpoints.simulator.replies import lognormal
-from batchlab.endpoints.simulator.tariff import Bill
 from batchlab.endpoints.simulator.validation import error_body
 from batchlab.endpoints.simulator.wire import Sent, Wire, send
 
 PREFIX = "/api/v7/llm"
-PREFIXES = (PREFIX, "/v1", "")
-DEFAULT_MODEL = "simulated-model"
+PREFIXES = (PREFIX, "/v1", "", "/openai/v1", "/api/v1")
 MAX_BODY = 64 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """One valid request on its way to an answer.
-
-    Attributes:
-        content: what tells requests apart; `attempt` is the how-manieth with it, `number` of all.
-        tier: that it will be served in.
-    """
-
-    kind: Kind
-    path: str
-    body: dict[str, Any]
-    content: bytes
-    attempt: int
-    number: int
-    prompt: str
-    prompt_tokens: int
-    tier: str
-
-    @property
-    def streams(self) -> bool:
-        """Whether a stream is wanted."""
-        asked = self.body.get("stream")
-        return self.kind.streams and bool(self.body.get("streaming") if asked is None else asked)
-
-    @property
-    def wants_usage(self) -> bool:
-        """Whether the stream is to end with its usage."""
-        options = self.body.get("stream_options")
-        return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
 class Provider:
@@ -72,7 +46,8 @@ class Provider:
         now = time.monotonic()
         start_s = options.starts_at_s
         began = (lambda: start_s + time.monotonic() - now) if start_s is not None else time.time
-        self._clock = clock or began
+        self._own_clock = clock or began
+        self._ahead_s = 0.0
         self._requests = Limit.of(options.rpm, now)
         self._tokens = Limit.of(options.tpm, now)
         self._queued = 0
@@ -80,24 +55,40 @@ class Provider:
         self._begin()
 
     def _begin(self) -> None:
-        """Empty books, an empty cache, and a plan of faults from its start."""
-        options = self._options
-        self.ledger = Ledger(options.ledger_path)
-        self._cache = PrefixCache(options.cache_tokens, options.cache_ttl_s)
-        self._plan = FaultPlan(options.faults, seed=options.seed, clock=self._clock)
+        """Empty books, an empty cache, no batches, and a plan of faults from its start."""
+        self._answering = Answering(self._options, self._clock)
+        self.desk = Desk(self._options, self._answering, self._clock)
+
+    def _clock(self) -> float:
+        """Seconds since 1970, as far ahead as was asked for."""
+        return self._own_clock() + self._ahead_s
+
+    @property
+    def ledger(self) -> Ledger:
+        """Its books."""
+        return self._answering.ledger
 
     def application(self) -> web.Application:
         """The aiohttp application that serves it."""
         app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors_as_json])
+        batches = BatchRoutes(lambda: self.desk, self._options, self._authorized)
         for prefix in PREFIXES:
             for kind in KINDS:
                 app.router.add_post(f"{prefix}/{kind.path}", partial(self._served, kind))
             app.router.add_get(f"{prefix}/models", self._models)
             app.router.add_get(f"{prefix}/models/{{name:.+}}", self._model)
             app.router.add_get(f"{prefix}/simulator/ledger", self._ledger)
+            app.router.add_get(f"{prefix}/simulator/batches", self._batches)
+            app.router.add_post(f"{prefix}/simulator/clock", self._forward)
             app.router.add_post(f"{prefix}/simulator/reset", self._reset)
+            batches.mount(app, prefix)
         app.router.add_get("/health", self._health)
         return app
+
+    def close(self) -> None:
+        """Closes the books and removes what was uploaded."""
+        self.ledger.close()
+        self.desk.close()
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -113,14 +104,23 @@ class Provider:
         if not self._authorized(request):
             return web.Response(status=401, body=_KEY_REFUSED, content_type=JSON_TYPE)
         if self._options.models and name not in self._options.models:
-            return web.Response(status=404, body=_no_model(name), content_type=JSON_TYPE)
+            return web.Response(status=404, body=no_model(name), content_type=JSON_TYPE)
         return web.json_response(_model(name))
 
     async def _ledger(self, _: web.Request) -> web.Response:
+        await self.desk.settle()
         return web.json_response(self.ledger.totals())
 
+    async def _batches(self, _: web.Request) -> web.Response:
+        await self.desk.settle()
+        return web.json_response(self.desk.books())
+
+    async def _forward(self, request: web.Request) -> web.Response:
+        self._ahead_s += float((await request.json()).get("forward_s", 0))
+        return web.json_response({"now": self._clock()})
+
     async def _reset(self, _: web.Request) -> web.Response:
-        self.ledger.close()
+        self.close()
         self._begin()
         return web.json_response({"status": "ok"})
 
@@ -137,69 +137,46 @@ class Provider:
         return await send(request, wire, hold_s=self._options.hang_s)
 
     async def _answer(self, kind: Kind, request: web.Request, raw: bytes) -> Wire:
-        body = _parsed(raw)
-        content = _content(raw, body)
-        attempt = self.ledger.received(content)
-        number = self.ledger.requests
+        body = parsed(raw)
+        content = content_of(raw, body)
         self.ledger.enter()
         try:
             if not self._authorized(request):
-                return _refusal(401, _KEY_REFUSED)
-            problem = kind.problem(body)
-            if problem is not None:
-                return _refusal(400, error_body(problem))
-            return await self._completed(kind, request.path, body, content, attempt, number)
+                self.ledger.received(content)
+                return refusal(401, _KEY_REFUSED, kind)
+            missing = next((name for name in kind.headers if name not in request.headers), None)
+            if missing is not None:
+                self.ledger.received(content)
+                return refusal(400, error_body(f"{missing}: header is required"), kind)
+            asked = self._answering.asked(kind, request.path, body, content)
+            if isinstance(asked, Wire):
+                return asked
+            return self._limited(asked) or await self._completed(asked)
         finally:
             self.ledger.leave()
 
-    async def _completed(
-        self, kind: Kind, path: str, body: dict[str, Any], content: bytes, attempt: int, number: int
-    ) -> Wire:
-        options = self._options
-        body["model"] = body.get("model") or body.get("model_id") or (*options.models, DEFAULT_MODEL)[0]
-        prompt, prompt_tokens, longest = kind.asked(body)
-        tier = str(body.get("service_tier") or "default")
-        tier = "default" if tier == "auto" else tier
-        request = _Request(kind, path, body, content, attempt, number, prompt, prompt_tokens, tier)
-        refused = self._refused(request, longest) or self._limited(request)
-        if refused is not None:
-            return refused
+    async def _completed(self, request: Request) -> Wire:
         self._queued += 1
-        self._flex += tier == "flex"
+        self._flex += request.tier == "flex"
         try:
-            await asyncio.sleep(self._latency_s(content, attempt))
-            return await self._replied(request)
+            await asyncio.sleep(self._latency_s(request.content, request.attempt))
+            outcome = self._answering.answered(request, self._headers(request.content))
+            await asyncio.sleep(min(outcome.delay_s, self._options.hang_s))
+            return outcome.wire
         finally:
             self._queued -= 1
-            self._flex -= tier == "flex"
+            self._flex -= request.tier == "flex"
 
-    def _refused(self, request: _Request, longest: int) -> Wire | None:
-        """The 4xx for what this provider does not serve."""
-        options, body = self._options, request.body
-        unknown = next((name for name in options.refused if name in body), None)
-        if unknown is not None:
-            message = f"Extra inputs are not permitted: {unknown}"
-            return _refusal(422, error_body(message, code="unknown_parameter"))
-        if options.models and body["model"] not in options.models:
-            return _refusal(404, _no_model(body["model"]))
-        if request.tier not in options.tiers:
-            message = f"Unsupported service_tier: {request.tier}"
-            return _refusal(400, error_body(message, code="unsupported_value"))
-        if longest + (body.get("max_tokens") or 0) > options.context_tokens:
-            message = f"This model's maximum context length is {options.context_tokens} tokens."
-            return _refusal(400, error_body(message, code="context_length_exceeded"))
-        return None
-
-    def _limited(self, request: _Request) -> Wire | None:
+    def _limited(self, request: Request) -> Wire | None:
         """The 429 of a limit that is reached, or None, and what is asked for is taken from the limits."""
         now = time.monotonic()
         options = self._options
         if options.queue_cap is not None and self._queued >= options.queue_cap:
             message = "You have reached the limit of queued requests. Please wait for them to finish."
-            return _refusal(429, json.dumps({"status": "error", "message": message}).encode())
+            return refusal(429, json.dumps({"status": "error", "message": message}).encode())
         if request.tier == "flex" and options.flex_slots is not None and self._flex >= options.flex_slots:
             # OpenAI's guide to flex processing: "429 Resource Unavailable", not charged
-            return _refusal(
+            return refusal(
                 429, error_body("Resource Unavailable", "resource_unavailable", "resource_unavailable")
             )
         most = (request.body.get("max_tokens") or 0) * (request.body.get("n") or 1)
@@ -214,84 +191,12 @@ class Provider:
             body = error_body(
                 f"Rate limit reached. Please try again in {wait:.3f}s.", "requests", "rate_limit_exceeded"
             )
-            return _refusal(429, body, {**self._rate_headers(), "Retry-After": f"{wait:.3f}"})
+            return refusal(429, body, request.kind, {**self._rate_headers(), "Retry-After": f"{wait:.3f}"})
         if self._requests is not None:
             self._requests.take(1.0)
         if self._tokens is not None:
             self._tokens.take(tokens)
         return None
-
-    async def _replied(self, request: _Request) -> Wire:
-        """The answer, as it is or as a fault makes it; what is charged is booked."""
-        fault = self._plan.struck(
-            Strikable(
-                request.body,
-                request.content,
-                request.prompt,
-                request.tier,
-                request.attempt,
-                request.number,
-                self.ledger.answered,
-            )
-        )
-        reply = request.kind.reply(request.body, request.prompt, request.content, self._options)
-        reply, bill = self._charged(request, reply)
-        if fault is None:
-            self.ledger.answered += 1
-            self._book(request.content, bill)
-            return _good(request, reply, self._headers(request.content))
-        self.ledger.by_fault[fault.kind] += 1
-        draft = self._spoilt(request, reply, bill, fault)
-        if draft.bill is not None:
-            self._book(request.content, draft.bill, fault.kind)
-        await asyncio.sleep(min(draft.delay_s, self._options.hang_s))
-        return draft.wire()
-
-    def _charged(self, request: _Request, reply: Answered) -> tuple[Answered, Bill]:
-        """The reply with its tier and what the cache held, and what it is charged as."""
-        options = self._options
-        cached, written = 0, 0
-        if request.kind.cached:
-            cached, written = self._cache.take(request.body["model"], request.prompt, self._clock())
-        echo: str | None = None
-        if request.body.get("service_tier") is not None and options.tier_echo != "none":
-            echo = request.tier if options.tier_echo == "served" else "default"
-        told = None if options.cache_tokens is None else written
-        reply = reply.served(tier=echo, cached_tokens=cached, cache_write_tokens=told)
-        seen = not request.streams or request.wants_usage
-        return reply, Bill(reply.prompt_tokens, reply.completion_tokens, cached, written, request.tier, seen)
-
-    def _book(self, content: bytes, bill: Bill, fault: str = "") -> None:
-        price = self._options.price
-        usd = None if price is None else price.usd(bill, self._clock())
-        self.ledger.bill(content, bill, usd, fault=fault)
-
-    def _spoilt(self, request: _Request, reply: Answered, bill: Bill, fault: Fault) -> Draft:
-        """What a fault makes of a reply."""
-        what, body = fault.what, request.body
-        if what.text:
-            reply = reply.spoilt(what.text, body.get("max_tokens") or body.get("max_completion_tokens"))
-            bill = Bill(
-                reply.prompt_tokens,
-                reply.completion_tokens,
-                bill.cached_tokens,
-                bill.cache_write_tokens,
-                bill.tier,
-                bill.seen,
-            )
-        chunks = reply.chunks(include_usage=request.wants_usage)
-        draft = Draft(
-            asked=Asked(
-                body["model"], request.prompt, request.prompt_tokens, request.path, request.wants_usage
-            ),
-            body=json.loads(reply.plain()),
-            events=tuple(map(json.loads, chunks)),
-            streams=request.streams,
-            bill=bill,
-            headers=tuple((name, value.encode()) for name, value in self._headers(request.content).items()),
-            content_type=SSE_TYPE if request.streams else JSON_TYPE,
-        )
-        return what.change(draft)
 
     def _latency_s(self, content: bytes, attempt: int) -> float:
         options = self._options
@@ -311,62 +216,16 @@ class Provider:
         return {"x-request-id": f"req-{content.hex()[:12]}", **self._rate_headers()}
 
     def _authorized(self, request: web.Request) -> bool:
-        return request.headers.get("Authorization") == f"Bearer {self._options.api_key}"
-
-
-_WHOLE = ("max_tokens", "max_completion_tokens", "n", "top_logprobs", "dimensions")
-
-
-def _parsed(raw: bytes) -> Any:
-    """The body; None for what is no JSON. `8.0` is an integer in JSON Schema, and becomes one here."""
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None  # the validation says that it must be an object
-    if isinstance(body, dict):
-        for name in _WHOLE:
-            value = body.get(name)
-            if isinstance(value, float) and value.is_integer():
-                body[name] = int(value)
-    return body
-
-
-def _content(raw: bytes, body: Any) -> bytes:
-    """What tells requests apart: the body, however its answer is to travel."""
-    if isinstance(body, dict):
-        asked = {
-            name: value
-            for name, value in body.items()
-            if name not in {"stream", "streaming", "stream_options"}
-        }
-        raw = json.dumps(asked, sort_keys=True).encode()
-    return hashlib.blake2b(raw, digest_size=16).digest()
+        key = self._options.api_key
+        bearer = request.headers.get("Authorization") == f"Bearer {key}"
+        return bearer or key in (request.headers.get("x-api-key"), request.headers.get("api-key"))
 
 
 _KEY_REFUSED = error_body("Incorrect API key provided.", code="invalid_api_key")
 
 
-def _no_model(name: str) -> bytes:
-    return error_body(f"The model '{name}' does not exist.", code="model_not_found")
-
-
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "simulator"}
-
-
-def _good(request: _Request, reply: Answered, headers: dict[str, str]) -> Wire:
-    """The answer as it is."""
-    own = tuple((name, value.encode()) for name, value in headers.items())
-    if not request.streams:
-        return Wire(headers=(("Content-Type", JSON_TYPE.encode()), *own), pieces=(reply.plain(),))
-    events = [f"data: {data}\n\n".encode() for data in reply.chunks(include_usage=request.wants_usage)]
-    kind = (("Content-Type", SSE_TYPE.encode()), ("Cache-Control", b"no-cache"))
-    return Wire(headers=(*kind, *own), pieces=(*events, b"data: [DONE]\n\n"), chunked=True)
-
-
-def _refusal(status: int, body: bytes, headers: dict[str, str] | None = None) -> Wire:
-    own = tuple((name, value.encode()) for name, value in (headers or {}).items())
-    return Wire(status=status, headers=(("Content-Type", JSON_TYPE.encode()), *own), pieces=(body,))
 
 
 @web.middleware

@@ -8,11 +8,13 @@ for every token of a request whose prompt is long (Gemini, OpenAI, xAI), prices 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 MINUTES_A_DAY = 24 * 60
+BATCH = "batch"  # the tier of what comes through the batch API
+HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Tariff:
     """The whole price list.
 
     Attributes:
-        tiers: rates by tier; a tier without any costs as the default one.
+        tiers: rates by tier; a tier without any costs as the default one, `batch` half of it.
         long_above: prompt tokens beyond which `long` is the rate of every token.
         hours: the first that hold give a factor.
     """
@@ -143,9 +145,16 @@ class Tariff:
             tuple(map(Hours.of, hours)),
         )
 
+    def with_batch(self, share: float) -> Tariff:
+        """The same with a share of the live price for batches, unless it has one."""
+        if BATCH in dict(self.tiers):
+            return self
+        return replace(self, tiers=(*self.tiers, (BATCH, self.base.times(share))))
+
     def usd(self, bill: Bill, at_s: float) -> float:
         """What a bill costs at a moment, in seconds since 1970."""
-        rates = dict(self.tiers).get(bill.tier, self.base)
+        usual = self.base.times(HALF) if bill.tier == BATCH else self.base
+        rates = dict(self.tiers).get(bill.tier, usual)
         if self.long is not None and self.long_above is not None and bill.prompt_tokens > self.long_above:
             # a tier that is a factor stays one: the long rate is scaled as the short one was
             scale = rates.input / self.base.input if self.base.input else 1.0

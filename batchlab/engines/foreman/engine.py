@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.crew import Crew
 from batchlab.engines.foreman.shift import Shift
@@ -61,7 +62,7 @@ class Foreman:
         # in this process: it sends so little at once that one is enough
         last = LocalEngine(
             self._observer,
-            OwnTerms(work.job.limits.caps, spent),
+            OwnTerms(Budget(work.job.limits.caps, spent=spent)),
             Share(shift.state(), work.run),
             watch=self._watch,
             odd=shift.books.odd,

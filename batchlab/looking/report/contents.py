@@ -32,7 +32,7 @@ EXAMPLES = 3  # messages a class of errors
 MOST_GROUPS = 20  # a column with more values is no column to group by
 SHOWN_NUMBERS = 6  # of an embedding
 TEXT_CHARS = 2_000
-_STANDARD = ("status", "model", "endpoint", "service_tier", "day")
+_STANDARD = ("status", "model", "endpoint", "lane", "service_tier", "day")
 _MORE = ("row_id", "custom_id", "error_message", "latency_ms", "queue_ms", "ttft_ms", "started_at")
 
 

@@ -7,12 +7,15 @@ for all. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 Json: TypeAlias = Mapping[str, Any]
+
+_LINE = re.compile(r"line (\d{1,9}): ")
 
 
 class Phase(StrEnum):
@@ -39,6 +42,7 @@ class BatchState:
     Attributes:
         word: the service's own for `phase`.
         total, done, failed: lines, as the service counts them; `done` are all that have a result.
+        progress: share that is done, 0 to 1, where the service counts no lines.
         files: where its results are: ids of files, or addresses at the same service.
         inline: its results, where they come with the state; None where they are in files.
         problems: what the service says is wrong with it, one line each, with the number of a line where it
@@ -54,6 +58,7 @@ class BatchState:
     total: int | None = None
     done: int | None = None
     failed: int | None = None
+    progress: float | None = None
     files: tuple[str, ...] = ()
     inline: tuple[Json, ...] | None = None
     problems: tuple[str, ...] = ()
@@ -105,6 +110,7 @@ class BatchLimits:
     Attributes:
         size: bytes of all lines.
         line: bytes of one.
+        inputs: texts that its lines ask vectors of, all together.
         tasks: of `job.TASK_PATHS`.
         media: whether a message may hold more than text.
     """
@@ -112,6 +118,7 @@ class BatchLimits:
     lines: int = 50_000
     size: int = 200_000_000
     line: int | None = None
+    inputs: int | None = None
     tasks: frozenset[str] = frozenset({"chat", "completions", "embeddings"})
     media: bool = True
 
@@ -124,18 +131,27 @@ class Unfit(ValueError):
 class Dialect:
     """A service's batch API. Paths are relative to the endpoint's base_url.
 
+    A custom_id is at most 64 of `A-Z a-z 0-9 _ -`: that is what the strictest service takes
+    (anthropic-sdk-python 984).
+
     Attributes:
         batches: path of its batches; one is `{batches}/{id}`, and is cancelled by a POST to `.../cancel`.
-        files: path where lines are uploaded; None where they are part of the order.
+        files: path of its files; the content of one is `{files}/{id}/content`. None where lines are part of
+            the order.
+        upload: path where lines are uploaded, where that is not `files`.
         purpose: what the upload says it is for.
-        inline: name of the list in the order that holds the lines, where `files` is None.
+        form: what the upload says beside.
+        inline: name of the list in the order that holds the lines, where `files` is None; the last member.
         headers: sent with every call.
+        key_header: carries the key, where it is another header than for live calls.
         windows: times it may be given, the one that is asked for first.
         keeps_labels: whether a batch can be found by the labels of its order. Where it cannot, one whose
             order may or may not have arrived is never ordered again.
+        cancels: whether one that was ordered can be called off.
         page: query parameter of the list that names the last batch seen, where the list has pages.
         visible_s: how long an uploaded file, or a new batch, may stay unseen.
         kept_s: how long results are kept; None for longer than a run takes.
+        price_share: the most of the live price that a line costs, where nobody states a price.
         remarks: what a person should know before, one line each.
         line: a body, spelt for the service, as a line with a custom_id and its call's path; raises Unfit.
         order: the JSON that orders a batch.
@@ -150,13 +166,39 @@ class Dialect:
     result: Callable[[Json], LineResult]
     batches: str = "batches"
     files: str | None = "files"
+    upload: str | None = None
     purpose: str = "batch"
+    form: Mapping[str, str] = field(default_factory=dict)
     inline: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    key_header: str | None = None
     limits: BatchLimits = BatchLimits()
     windows: tuple[str, ...] = ("24h",)
     keeps_labels: bool = True
+    cancels: bool = True
     page: str | None = "after"
     visible_s: float = 60.0
     kept_s: float | None = None
+    price_share: float = 0.5
     remarks: tuple[str, ...] = ()
+
+
+def line_of(problem: str) -> int | None:
+    """The number of the line that a problem of a batch is about, from 1; None for one of the whole batch."""
+    found = _LINE.match(problem)
+    return int(found[1]) if found else None
+
+
+def file_id_in(reply: Any) -> str | None:
+    """The id of a file, from what its upload brought; SiliconFlow puts the file into `data`."""
+    if not isinstance(reply, dict):
+        return None
+    inner = reply.get("data")
+    found = (inner if isinstance(inner, dict) else reply).get("id")
+    return found if isinstance(found, str) and found else None
+
+
+def batches_in(reply: Any) -> list[Json]:
+    """The batches of a page of the list; Together's list is the whole of the reply."""
+    listed = reply.get("data") if isinstance(reply, dict) else reply
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []

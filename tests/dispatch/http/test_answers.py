@@ -17,6 +17,7 @@ from batchlab.job import LimitsJob
 from batchlab.job.key import Secret
 from batchlab.records import ChatRequest
 from tests.conftest import CANARY
+from tests.dispatch.http.transports import transport_at
 
 REQUEST = ChatRequest(
     row_id=0,
@@ -62,7 +63,7 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
 
 
 def transport(url: str, wire: bool, *, stream: bool = False, **limits) -> HttpTransport:
-    return HttpTransport(url, key=Secret(CANARY), limits=LimitsJob(**limits), stream=stream, trust_env=wire)
+    return transport_at(url, key=Secret(CANARY), limits=LimitsJob(**limits), stream=stream, trust_env=wire)
 
 
 def head(status: int = 200, ctype: str = "application/json", **headers: str) -> bytes:

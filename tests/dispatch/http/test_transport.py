@@ -18,6 +18,7 @@ from batchlab.job.key import Secret
 from batchlab.job.presets import PRESETS
 from batchlab.records import ChatRequest, OutcomeClass
 from tests.conftest import CANARY
+from tests.dispatch.http.transports import transport_at
 
 URL = "https://provider.example/v1"
 GOOD = {
@@ -45,7 +46,7 @@ SESSION, POOLED = True, False
 def transport(
     base_url: str = URL, *, stream: bool = False, trust_env: bool = SESSION, **limits
 ) -> HttpTransport:
-    return HttpTransport(
+    return transport_at(
         base_url, key=Secret(CANARY), limits=LimitsJob(**limits), stream=stream, trust_env=trust_env
     )
 
@@ -176,7 +177,7 @@ async def sent_body(service: str, body: dict, *, stream: bool = False, model: tu
     """What leaves for a service: the body, the headers and the address."""
     with aioresponses() as web:
         web.post(f"{URL}/chat/completions", payload=GOOD, response_class=Response)
-        async with HttpTransport(
+        async with transport_at(
             URL,
             key=Secret(CANARY),
             limits=LimitsJob(),
@@ -259,7 +260,7 @@ async def test_each_task_goes_to_its_own_path_over_the_same_connections():
     with aioresponses() as web:
         for path, payload in (("chat/completions", GOOD), ("completions", text), ("embeddings", vectors)):
             web.post(f"{URL}/{path}?v=1", payload=payload, response_class=Response)
-        sender = HttpTransport(
+        sender = transport_at(
             f"{URL}?v=1", key=Secret(CANARY), limits=LimitsJob(), stream=True, trust_env=SESSION,
             service=PRESETS["openai"],
         )  # fmt: skip

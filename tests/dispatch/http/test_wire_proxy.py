@@ -16,12 +16,12 @@ from yarl import URL
 
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.proxies import Proxy, proxy_for
-from batchlab.dispatch.http.transport import HttpTransport
 from batchlab.job import LimitsJob
 from batchlab.job.key import Secret
 from tests.conftest import CANARY
 from tests.dispatch.http.test_transport import GOOD, REQUEST
 from tests.dispatch.http.test_wire import request_of
+from tests.dispatch.http.transports import transport_at
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "REQUEST_METHOD")
 BODY = json.dumps(GOOD).encode()
@@ -132,7 +132,7 @@ async def refusing(seen: Seen, reader, writer) -> None:
 async def asked(url: str, times: int = 2, **options) -> list[str]:
     """Answers of a provider that is asked `times`; what was said beside."""
     said: list[str] = []
-    async with HttpTransport(
+    async with transport_at(
         url, key=Secret(CANARY), limits=LimitsJob(), trust_env=True, say=said.append, **options
     ) as sender:
         for _ in range(times):
@@ -148,7 +148,7 @@ def basic(pair: str) -> str:
 async def test_a_netrc_entry_for_the_endpoint_changes_nothing(trust_env):
     async with listening(provider) as far:
         url = f"http://localhost:{far.port}/v1"
-        async with HttpTransport(url, key=Secret(CANARY), limits=LimitsJob(), trust_env=trust_env) as sender:
+        async with transport_at(url, key=Secret(CANARY), limits=LimitsJob(), trust_env=trust_env) as sender:
             await sender.send(REQUEST)
 
     assert far.values("Authorization") == [f"Bearer {CANARY}"]
@@ -157,7 +157,7 @@ async def test_a_netrc_entry_for_the_endpoint_changes_nothing(trust_env):
 async def test_an_endpoint_without_a_key_gets_none_from_the_netrc_file():
     async with listening(provider) as far:
         url = f"http://localhost:{far.port}/v1"
-        async with HttpTransport(url, key=None, limits=LimitsJob(), trust_env=True) as sender:
+        async with transport_at(url, key=None, limits=LimitsJob(), trust_env=True) as sender:
             await sender.send(REQUEST)
 
     assert far.values("Authorization") == []
@@ -232,7 +232,7 @@ async def test_a_second_answer_through_a_proxy_answers_nobody(monkeypatch):
 
     async with listening(twice) as near:
         monkeypatch.setenv("HTTP_PROXY", f"http://localhost:{near.port}")
-        async with HttpTransport(
+        async with transport_at(
             "http://provider.example/v1", key=Secret(CANARY), limits=LimitsJob(), trust_env=True
         ) as sender:
             for _ in range(3):

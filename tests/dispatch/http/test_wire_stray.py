@@ -22,6 +22,7 @@ from tests.dispatch.http.test_wire_unasked import (  # noqa: F401  # fixtures am
     posting,
     started,
 )
+from tests.dispatch.http.transports import transport_at
 
 STRAY = {
     "an end of chunks": b"0\r\n\r\n",
@@ -125,7 +126,7 @@ def pooled(request, monkeypatch):
 
 
 def transport_to(url, *, pooled: bool, stream: bool) -> HttpTransport:
-    return HttpTransport(
+    return transport_at(
         str(url.parent.parent),
         key=Secret("sk-k"),
         limits=LimitsJob(timeout_s=5, idle_timeout_s=3),

@@ -1,0 +1,340 @@
+"""The calls of a batch API, over HTTP.
+
+Whatever costs nothing when it happens twice is tried again for as long as an outage may last. An order is
+sent once: whether one that was not answered has arrived is for its sender to find out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from batchlab.dispatch.api_error import ApiError
+from batchlab.dispatch.http.access import Access
+from batchlab.dispatch.http.proxies import proxy_for
+from batchlab.dispatch.http.transport import fault_of
+from batchlab.dispatch.rate.slots import Stopped
+from batchlab.dispatch.stop import StopSignal
+from batchlab.job import LimitsJob
+from batchlab.protocol.batches.dialect import BatchState, Dialect, Json, Order, batches_in, file_id_in
+from batchlab.protocol.outcomes.classify import TransportFault, classify
+from batchlab.protocol.outcomes.facts import FaultKind
+from batchlab.protocol.values import ReplyProblem, parse_json
+from batchlab.records import OutcomeClass
+
+T = TypeVar("T")
+
+CHUNK_BYTES = 256 * 1024
+MOST_STATE_BYTES = 300_000_000  # of a state that has the results in it
+MOST_PAGES = 200  # of a list; more batches than that since the last crash are somebody else's, too
+LONGEST_WAIT_S = 60.0
+_ERRORS = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+_WAITS = frozenset({OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE})
+# the request has not left
+_NOT_SENT: frozenset[FaultKind] = frozenset(
+    {"dns", "connect", "tls", "timeout_connect", "invalid_url", "local"}
+)
+
+
+class UncertainOrder(ApiError):
+    """An order was sent, and nothing says whether it has arrived."""
+
+
+class BatchService:
+    """One endpoint's batch API. Use as an async context manager.
+
+    Every call raises ApiError for what is refused, and Stopped once the run stops.
+    """
+
+    def __init__(self, access: Access, dialect: Dialect, *, limits: LimitsJob, stop: StopSignal) -> None:
+        self.dialect = dialect
+        self._access = access
+        self._limits = limits
+        self._stop = stop
+        self._session: aiohttp.ClientSession | None = None
+        reached = access
+        if dialect.key_header is not None:
+            reached = replace(access, service=replace(access.service, key_header=dialect.key_header))
+        self._headers = reached.headers_with({"Accept": "application/json", **dialect.headers})
+
+    async def __aenter__(self) -> Self:
+        limits = self._limits
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._access.tls()),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=limits.connect_timeout_s, sock_read=limits.idle_timeout_s
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def upload(self, lines: Path) -> str:
+        """Uploads a file of lines; its id."""
+        assert self.dialect.files is not None, "asked of a service that takes lines with the order"
+        path = self.dialect.upload or self.dialect.files
+
+        async def once() -> str:
+            with lines.open("rb") as file:
+                form = aiohttp.FormData({"purpose": self.dialect.purpose, **self.dialect.form})
+                form.add_field("file", file, filename=lines.name, content_type="application/jsonl")
+                data = await self._json("POST", path, data=form)
+            if (found := file_id_in(data)) is None:
+                raise self._odd("the upload was answered without an id")
+            return found
+
+        return await self._patiently(once)
+
+    async def order(self, asked: Order, lines: Path) -> BatchState:
+        """Orders a batch, once.
+
+        Raises:
+            UncertainOrder: it may have arrived. Any other ApiError: it has not, or was refused.
+        """
+        body = self.dialect.order(asked)
+        extra: dict[str, str] = {"Content-Type": "application/json"}
+        data: Any = orjson.dumps(body)
+        if (name := self.dialect.inline) is not None:
+            head, tail = _around(body, name)
+            extra["Content-Length"] = str(len(head) + _inline_size(lines) + len(tail))
+            data = _inline(head, lines, tail)
+        try:
+            answer = await self._json("POST", self.dialect.batches, data=data, headers=extra, once=True)
+            state = self.dialect.state(answer)
+        except UncertainOrder:
+            raise
+        except ApiError as error:
+            if (error.outcome.code or 0) >= 500:
+                raise UncertainOrder(error.outcome) from error
+            raise
+        if not state.id:
+            raise UncertainOrder(self._odd("the order was answered without an id").outcome)
+        return state
+
+    async def state(self, batch: str) -> BatchState:
+        """How a batch stands."""
+        return self.dialect.state(
+            await self._patiently(lambda: self._json("GET", f"{self.dialect.batches}/{batch}"))
+        )
+
+    async def cancel(self, batch: str) -> None:
+        """Asks the service to end a batch; one that has ended, or cannot be ended, is left as it is."""
+        if not self.dialect.cancels:
+            return
+        try:
+            await self._patiently(lambda: self._json("POST", f"{self.dialect.batches}/{batch}/cancel"))
+        except ApiError as error:
+            if error.outcome.code not in {400, 404, 409, 422}:
+                raise
+
+    async def listed(self, since: float) -> list[BatchState]:
+        """The batches of the account that were ordered since a Unix time."""
+        found: list[BatchState] = []
+        last: str | None = None
+        for _ in range(MOST_PAGES):
+            query = {"limit": "100"}
+            if last is not None and self.dialect.page is not None:
+                query[self.dialect.page] = last
+            page = await self._page(query)
+            states = [self.dialect.state(one) for one in page]
+            found += [one for one in states if one.created_at is None or one.created_at >= since]
+            older = any(one.created_at is not None and one.created_at < since for one in states)
+            if not states or older or self.dialect.page is None or states[-1].id == last:
+                return found
+            last = states[-1].id
+        raise self._odd(f"the list of batches is longer than {MOST_PAGES} pages")
+
+    async def _page(self, query: dict[str, str]) -> list[Json]:
+        reply = await self._patiently(
+            lambda: self._value("GET", self.dialect.batches, query=query, headers=None, data=None, once=False)
+        )
+        return batches_in(reply)
+
+    async def fetch(self, file: str, to: Path) -> None:
+        """Downloads a file of results; what was there before gives way."""
+
+        async def once() -> None:
+            async with self._call("GET", self._place_of(file)) as response:
+                if response.status != 200:
+                    raise self._refused(response, await _beginning(response))
+                with to.open("wb") as out:
+                    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                        out.write(chunk)
+                    out.flush()
+                    os.fsync(out.fileno())
+
+        await self._patiently(once)
+
+    def _place_of(self, file: str) -> str | URL:
+        """Where a file's content is. An address that a service names is only followed to its own host."""
+        if file.startswith(("http://", "https://")):
+            url = URL(file)
+            if url.origin() != self._access.url("").origin():
+                raise self._odd(f"the results are said to be at another host, {url.host}")
+            return url
+        return f"{self.dialect.files}/{file}/content"
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        data: Any = None,
+        query: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        once: bool = False,
+    ) -> Json:
+        """The JSON object that a call is answered with."""
+        found = await self._value(method, path, data=data, query=query, headers=headers, once=once)
+        if not isinstance(found, dict):
+            odd = self._odd(f"{method} {path} was answered without a JSON object")
+            raise UncertainOrder(odd.outcome) if once else odd
+        return found
+
+    async def _value(
+        self,
+        method: str,
+        path: str,
+        *,
+        data: Any,
+        query: dict[str, str] | None,
+        headers: dict[str, str] | None,
+        once: bool,
+    ) -> Any:
+        """The JSON value that a call is answered with; None for what is none."""
+        async with self._call(method, path, data=data, query=query, headers=headers, once=once) as response:
+            try:
+                body = await _bounded(response, MOST_STATE_BYTES)
+            except _ERRORS as error:
+                raise self._fault(error, once=once) from error
+            if not 200 <= response.status < 300:
+                raise self._refused(response, body[:65536])
+            with contextlib.suppress(ReplyProblem):
+                return parse_json(body)
+            return None
+
+    @contextlib.asynccontextmanager
+    async def _call(
+        self,
+        method: str,
+        path: str | URL,
+        *,
+        data: Any = None,
+        query: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        once: bool = False,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        assert self._session is not None, "used outside its context"
+        url = path if isinstance(path, URL) else self._access.url(path)
+        if query:
+            url = url.update_query(query)
+        sent = {**self._headers, **(headers or {})}
+        proxied: dict[str, Any] = {}
+        if self._access.trust_env and (proxy := proxy_for(url)) is not None:
+            sent |= proxy.headers_to(url)
+            proxied = {"proxy": proxy.url, "proxy_headers": proxy.headers_of_tunnel(url)}
+        try:
+            response = await self._session.request(
+                method, url, data=data, headers=sent, allow_redirects=False, **proxied
+            )
+        except _ERRORS as error:
+            raise self._fault(error, once=once) from error
+        try:
+            yield response
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._fault(error, once=once) from error
+        finally:
+            response.release()
+
+    def _fault(self, error: Exception, *, once: bool) -> ApiError:
+        """What is made of trouble on the way. Of an order it says whether that can have arrived."""
+        fault = fault_of(error)
+        outcome = self._access.redacted(classify(None, {}, b"", fault))
+        return UncertainOrder(outcome) if once and fault.kind not in _NOT_SENT else ApiError(outcome)
+
+    def _refused(self, response: aiohttp.ClientResponse, body: bytes) -> ApiError:
+        return ApiError(self._access.redacted(classify(response.status, response.headers, body)))
+
+    def _odd(self, what: str) -> ApiError:
+        return ApiError(classify(None, {}, b"", TransportFault("payload", what)))
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What a call brings, tried again while the service has trouble."""
+        import tenacity
+
+        def may_pass(error: BaseException) -> bool:
+            return isinstance(error, ApiError) and error.outcome.kind in _WAITS
+
+        jitter = tenacity.wait_random_exponential(multiplier=1, max=LONGEST_WAIT_S)
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome is not None else None
+            asked = error.outcome.wait_s if isinstance(error, ApiError) else None
+            return max(asked or 0.0, jitter(state))
+
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(may_pass),
+            wait=wait,
+            stop=tenacity.stop_after_delay(self._limits.max_outage_s),
+            sleep=self._sleep,
+            reraise=True,
+        )
+
+        async def again() -> T:  # tenacity awaits what it sees to be a coroutine function, and nothing else
+            return await call()
+
+        return await retrying(again)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Waits; raises Stopped at once when the run stops."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+            raise Stopped
+
+
+async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
+    pieces = bytearray()
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        pieces += chunk
+        if len(pieces) > most:
+            raise ValueError(f"the answer is longer than {most} bytes")
+    return bytes(pieces)
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    return await response.content.read(65536)
+
+
+def _around(body: Json, name: str) -> tuple[bytes, bytes]:
+    """The JSON of an order before and after its lines."""
+    others = orjson.dumps({key: value for key, value in body.items() if key != name})
+    comma = b"" if others == b"{}" else b","
+    return others[:-1] + comma + orjson.dumps(name) + b":[", b"]}"
+
+
+def _inline_size(lines: Path) -> int:
+    """Bytes of the lines with a comma in place of each line feed but the last."""
+    return max(0, lines.stat().st_size - 1)
+
+
+async def _inline(head: bytes, lines: Path, tail: bytes) -> AsyncIterator[bytes]:
+    yield head
+    left = _inline_size(lines)
+    with lines.open("rb") as file:
+        while left and (chunk := file.read(min(CHUNK_BYTES, left))):
+            left -= len(chunk)
+            yield chunk.replace(b"\n", b",")  # JSON has no line feed of its own
+    yield tail

@@ -1,0 +1,395 @@
+"""The engine that brings shards to their parts by batches, and by another engine what is to go live.
+
+It runs in the driver's process, whoever sends the live rows. What is out is in `batches.log`; everything
+else can be found again from there and from the journals, so it may be left at any instant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from batchlab.dispatch.api_error import ApiError
+from batchlab.dispatch.correction import Correction
+from batchlab.dispatch.rate.budget import Budget
+from batchlab.dispatch.rate.money import Money
+from batchlab.dispatch.rate.slots import Stopped
+from batchlab.dispatch.rate.worst_case import WorstCase
+from batchlab.dispatch.stop import StopSignal
+from batchlab.dispatch.trouble.failover import stop_reason
+from batchlab.engines.batch_api.choice import AT_ONCE, Choice, Scene, SendLive, Submit, TakeBack
+from batchlab.engines.batch_api.lane import BatchLane
+from batchlab.engines.batch_api.life import BadLines, Life, NoRoom, Out
+from batchlab.engines.batch_api.live import LivePhase
+from batchlab.engines.batch_api.merging import Merged
+from batchlab.engines.batch_api.packing import Packed
+from batchlab.engines.batch_api.shards import ShardsLeft
+from batchlab.engines.observer import Observer, RowWatch, Taker
+from batchlab.engines.work import Work
+from batchlab.errors import BatchlabError, UsageError
+from batchlab.protocol.batches.dialect import Phase
+from batchlab.records import Result, Shard
+from batchlab.run_end import RunStopped, StopReason
+from batchlab.run_state import Attempts, RunState
+from batchlab.store.asking import AskAgain
+from batchlab.store.batches import Batch, BatchLog, Step
+from batchlab.store.locked import LockedRun
+from batchlab.totals import RunningTotals
+
+TICK_S = 1.0
+NO_ROOM_WAIT_S = 30.0  # before a service whose queue was full is given more
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an invocation deals with batches.
+
+    Attributes:
+        waits: for their end; else it takes what has ended, orders what may be, and leaves.
+        cancels: all that are out, and orders none.
+        accepts_loss: a batch whose results are gone is given up.
+    """
+
+    waits: bool = True
+    cancels: bool = False
+    accepts_loss: bool = False
+    watch: RowWatch | None = None
+    taker: Taker | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the engine works with.
+
+    Attributes:
+        lanes: where batches may go, opened, by name.
+        live: sends rows live.
+        ended_after_s: how long batches took, for when to look; grows.
+    """
+
+    observer: Observer
+    lanes: dict[str, BatchLane]
+    choice: Choice
+    live: LivePhase
+    budget: Budget
+    manner: Manner
+    ended_after_s: list[float]
+
+
+class BatchEngine:
+    """Brings every shard of its work to its sealed part; see `engines.work.Engine`."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    async def run(
+        self, work: Work[LockedRun], stop: StopSignal, *, retry: AskAgain | None, shards: Sequence[Shard]
+    ) -> None:
+        """See `engines.work.Engine`. Batches that are out when it returns go on at their service."""
+        await _Session(self._means, work, stop, retry, shards).run()
+
+
+class _Session:
+    """One run of the engine."""
+
+    def __init__(
+        self,
+        means: Means,
+        work: Work[LockedRun],
+        stop: StopSignal,
+        retry: AskAgain | None,
+        shards: Sequence[Shard],
+    ) -> None:
+        self._means = means
+        self._work = work
+        self._stop = stop
+        self._say = means.observer.message
+        self._changed = asyncio.Event()
+        self._out: dict[str, Out] = {}
+        self._totals = RunningTotals()
+        self._attempts = Attempts()
+        self._worst_case = WorstCase()
+        self._most_out: dict[str, int] = {}  # at a lane whose queue has been full
+        self._crowded_until = 0.0
+        self._error: BatchlabError | None = None
+        work.run.let_go()
+        folder = work.run.layout.batch_files
+        folder.mkdir(mode=0o700, exist_ok=True)
+        schema = work.builder.schema
+        correction = None if schema is None else Correction(schema, work.job.request.schema_retries, stop)
+        self._log = BatchLog(work.run.path, work.run.publisher.keep)
+        self._left = ShardsLeft(
+            work, shards, retry=retry, correction=correction, totals=self._totals, folder=folder
+        )
+        self._life = Life(
+            self._log,
+            stop,
+            folder,
+            say=self._say,
+            changed=self._changed.set,
+            ended_after_s=means.ended_after_s,
+            accepts_loss=means.manner.accepts_loss,
+        )
+        means.live.begin(work, retry, self._added, self._changed.set)
+
+    def _added(self) -> RunState:
+        """What batches have added to the run in this session, and those that are out."""
+        return RunState(
+            added=self._totals.totals,
+            attempts=dataclasses.replace(self._attempts),
+            batches=tuple(one.standing() for one in self._out.values()),
+        )
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            ticker = group.create_task(self._tick())
+            try:
+                self._take_up(group)
+                await self._go_on(group)
+            finally:
+                await self._let_arrive()
+                ticker.cancel()
+        self._means.live.tell()
+        if self._error is not None:
+            raise self._error
+        if out := self._log.all.out:
+            rows = sum(one.lines for one in out)
+            self._say(
+                f"{_batches(len(out))} with {rows:,} rows out; they go on at the service, and the same "
+                "command takes them up"
+            )
+
+    def _take_up(self, group: asyncio.TaskGroup) -> None:
+        """Goes on with what an earlier invocation has left."""
+        for batch in list(self._log.all.by_key.values()):
+            if batch.step is Step.MERGED and self._left.lacks(batch):
+                self._log.unmerged(batch)
+        for batch in self._log.all.out:
+            if batch.step in {Step.MEANT, Step.UPLOADED}:
+                self._log.dropped(batch, "it was never ordered")
+            else:
+                self._begin(group, batch, self._means.lanes[batch.endpoint])
+        self._left.find_free({one.batch.shard for one in self._out.values()})
+
+    def _begin(
+        self, group: asyncio.TaskGroup, batch: Batch, lane: BatchLane, packed: Packed | None = None
+    ) -> None:
+        worst = Money(batch.usd or 0.0, batch.tokens)
+        reservation = self._means.budget.set_aside_for(worst, priced=batch.usd is not None)
+        out = Out(batch, lane, reservation, lines=None if packed is None else packed.lines)
+        self._out[batch.key] = out
+        out.task = group.create_task(self._follow(out))
+
+    async def _go_on(self, group: asyncio.TaskGroup) -> None:
+        """Does what the choice says until nothing is left, or the run stops."""
+        manner, live = self._means.manner, self._means.live
+        while not self._stop.is_set:
+            self._changed.clear()
+            if manner.cancels and not self._out:
+                self._stop(StopReason.CANCELLED, "its batches are cancelled; what had ended by then is kept")
+            elif manner.cancels:
+                await self._take_back(list(self._out.values()))
+            elif not self._left.rows and not self._out and not live.is_busy:
+                return
+            elif await self._act(group):
+                continue
+            elif (
+                not manner.waits
+                and not live.is_busy
+                and all(one.is_looked_at and one.next_look for one in self._out.values())
+            ):
+                self._detach()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._changed.wait()
+
+    async def _act(self, group: asyncio.TaskGroup) -> bool:
+        """Does one thing that the choice says. False when there is nothing to do now."""
+        act = self._means.choice.next(self._scene())
+        match act:
+            case None:
+                return False
+            case Submit(lane):
+                return await self._submit(group, self._means.lanes[lane])
+            case SendLive(rows):
+                self._means.live.send(group, self._left.taken(rows), self._stop)
+                return True
+            case TakeBack(key):
+                await self._take_back([self._out[key]])
+                return True
+        assert_never(act)
+
+    def _scene(self) -> Scene:
+        """What the choice is made from."""
+        crowded = asyncio.get_running_loop().time() < self._crowded_until
+        out = {name: sum(one.lane.name == name for one in self._out.values()) for name in self._means.lanes}
+        room = {name: self._most_out.get(name, AT_ONCE) - count for name, count in out.items()}
+        return Scene(
+            self._left.rows,
+            tuple(self._out.values()),
+            {name: 0 if crowded else max(0, count) for name, count in room.items()},
+            self._means.live.rows,
+        )
+
+    async def _submit(self, group: asyncio.TaskGroup, lane: BatchLane) -> bool:
+        """Orders batches for the next shard. False when the money reaches for none."""
+        budget, shard = self._means.budget, self._left.next()
+        left = budget.left
+        packing = await self._left.packed(shard, lane, self._worst_case, lambda worst: _covers(left, worst))
+        for packed in packing.packed:
+            self._begin(group, self._log.meant(packed.batch), lane, packed)
+            self._attempts.sent += packed.batch.lines
+        if packing.packed:
+            return True  # the others of the shard, if any, are free again when these have ended
+        if not packing.is_short:
+            await self._settle(shard, again=False)
+            return True
+        self._left.give_back(shard)
+        if not self._out and not self._means.live.is_busy:
+            caps = budget.caps
+            name, cap, have, need = (
+                ("max_cost", caps.usd, left.usd, packing.need.usd)
+                if left.usd is not None and packing.need.usd > left.usd
+                else ("max_tokens_total", caps.tokens, left.tokens, packing.need.tokens)
+            )
+            self._stop(
+                StopReason.BUDGET,
+                f"{have:g} of {name} {cap:g} is left, and the next line may use {need:g}. Go on with a "
+                f"higher {name}.",
+            )
+        return False
+
+    async def _follow(self, out: Out) -> None:
+        """Brings one batch to its results, and these to the journal."""
+        shard = self._work.plan.shards[out.batch.shard]
+        try:
+            await self._bring(out)
+        except NoRoom:
+            self._no_room(out)
+        except BadLines as bad:
+            await self._left.fail_lines(out.batch, bad.problems)
+        except Stopped:
+            return
+        except ApiError as error:  # the next one would be refused, too
+            if out.batch.id is None:
+                self._log.dropped(out.batch, str(error)[:500])
+            self._stop(stop_reason(error.outcome), f"{out.lane.name} refuses the batch: {error}")
+        except RunStopped as error:
+            self._stop(error.reason, str(error))
+        except BatchlabError as error:  # the input cannot be read any more, or a journal is damaged
+            self._error = error
+            self._stop(StopReason.INPUT, str(error))
+        finally:
+            self._means.budget.end(out.reservation)
+            del self._out[out.batch.key]
+            if out.lines is not None:
+                out.lines.unlink(missing_ok=True)
+            self._changed.set()
+        if not any(one.batch.shard == shard.index for one in self._out.values()):
+            await self._settle(shard, again=True)
+
+    async def _bring(self, out: Out) -> None:
+        if out.batch.step is not Step.ENDED:
+            await self._life.ordered(out)
+        if out.batch.step is Step.CREATED:
+            await self._life.ended(out)
+        if out.batch.step is not Step.ENDED:
+            self._log.dropped(out.batch, "its order never arrived")
+            return
+        file = await self._life.fetched(out)
+        merged, taken, odd = await self._left.merged(out, file)
+        out.reservation.charged_usd, out.reservation.charged_tokens = merged.spent
+        out.batch = self._log.merged(
+            out.batch, answered=merged.answered, failed=merged.failed, again=merged.again
+        )
+        self._life.forget(out.batch)
+        self._hand_out(taken)
+        self._tell(out, merged, odd)
+
+    def _tell(self, out: Out, merged: Merged, odd: int) -> None:
+        """Says what came of a batch, and stops the run where that must not go on."""
+        batch, name = out.batch, out.lane.name
+        if batch.phase == Phase.COMPLETED:
+            self._means.ended_after_s.append(batch.ended_at - batch.created_at)
+        said = [f"{name}: batch {batch.id} {batch.phase}, {merged.answered:,} of {batch.lines:,} answered"]
+        said += [f"{merged.failed:,} failed"] if merged.failed else []
+        said += [f"{merged.again:,} are asked again"] if merged.again else []
+        if merged.missing:
+            said.append(f"{merged.missing:,} are not among its results, and may be billed twice")
+        said += [f"{odd:,} foreign, doubled or cut lines left out"] if odd else []
+        self._say("; ".join(said))
+        if merged.stop is not None:
+            self._stop(stop_reason(merged.stop), merged.stop.message)
+        elif batch.phase == Phase.CANCELLED and not batch.is_cancelled:
+            self._stop(
+                StopReason.BATCH,
+                f"batch {batch.id} was cancelled at {name}, and not by this run; what it had answered is "
+                "kept, and the others are asked again when the run goes on.",
+            )
+
+    def _hand_out(self, taken: Sequence[tuple[Result, Result]]) -> None:
+        watch, taker = self._means.manner.watch, self._means.manner.taker
+        for result, written in taken:
+            if watch is not None:
+                watch.result(result)
+            if taker is not None:
+                taker.take(written)
+
+    def _no_room(self, out: Out) -> None:
+        """The service has too much queued: fewer at a time, and later."""
+        name = out.lane.name
+        most = self._most_out[name] = max(1, sum(one.lane is out.lane for one in self._out.values()) - 1)
+        self._crowded_until = asyncio.get_running_loop().time() + NO_ROOM_WAIT_S
+        self._say(f"{name}: its queue is full; at most {_batches(most)} at a time from now on")
+
+    async def _settle(self, shard: Shard, *, again: bool) -> None:
+        """Seals a shard if it is complete; else it may be free again."""
+        try:
+            await self._left.settle(shard, again=again)
+        except RunStopped as error:
+            self._stop(error.reason, str(error))
+        except UsageError as error:
+            self._stop(StopReason.INPUT, str(error))
+        self._changed.set()
+
+    async def _take_back(self, wanted: Sequence[Out]) -> None:
+        for out in wanted:
+            try:
+                await self._life.take_back(out)
+            except Stopped:
+                return
+            except ApiError as error:
+                self._say(f"{out.lane.name}: batch {out.batch.id} could not be cancelled ({error})")
+
+    def _detach(self) -> None:
+        """Leaves what is out to its service."""
+        rows = sum(one.batch.lines for one in self._out.values())
+        more = f", {self._left.rows:,} rows not ordered yet" if self._left.rows else ""
+        self._stop(StopReason.DETACHED, f"{_batches(len(self._out))} with {rows:,} rows out{more}")
+
+    async def _let_arrive(self) -> None:
+        """Lets an order that is on its way arrive, and results that are here be taken."""
+        tasks = [one.task for one in self._out.values() if one.task is not None]
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=self._work.job.limits.drain_timeout_s)
+        for task in late:
+            task.cancel()
+
+    async def _tick(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            while True:
+                self._means.live.tell()
+                await asyncio.sleep(TICK_S)
+
+
+def _covers(left: tuple[float | None, float | None], worst: Money) -> bool:
+    return all(have is None or need <= have for have, need in zip(left, worst, strict=True))
+
+
+def _batches(count: int) -> str:
+    return "1 batch" if count == 1 else f"{count} batches"

@@ -1,0 +1,233 @@
+"""From a batch's results to the journal of its shard, row by row and as often as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import orjson
+
+from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.dispatch.correction import Correction
+from batchlab.dispatch.http.transport import Answer
+from batchlab.dispatch.rate.money import NOTHING, Money
+from batchlab.dispatch.row_state import RowState
+from batchlab.engines.batch_api.lane import BatchLane
+from batchlab.engines.batch_api.results import Results
+from batchlab.engines.work import Work
+from batchlab.errors import BatchlabError
+from batchlab.inputs.requests import RowProblem
+from batchlab.protocol.batches.dialect import LineResult, Phase
+from batchlab.protocol.chat import parse_reply
+from batchlab.protocol.completions import parse_completion
+from batchlab.protocol.embeddings import parse_embeddings
+from batchlab.protocol.outcomes.classify import classify
+from batchlab.protocol.outcomes.facts import Asked
+from batchlab.protocol.values import ReplyProblem
+from batchlab.records import ChatRequest, Completion, Failure, Outcome, OutcomeClass, Reply, Result, Usage
+from batchlab.store.batches import Batch
+from batchlab.store.locked import LockedRun
+from batchlab.store.shard import OpenShard
+from batchlab.totals import RunningTotals, Totals
+
+TURN_ROWS = 100  # between which others on the event loop have their turn
+Waste: TypeAlias = tuple[Usage, float | None] | None  # what was paid and not kept
+_NOT_ANSWERED = Outcome(OutcomeClass.RETRY, "expired", None, "its batch ended before it was answered")
+_MISSING = Outcome(OutcomeClass.RETRY, "invalid_response", None, "it is not among the results of its batch")
+
+
+@dataclass(slots=True)
+class Merged:
+    """What a batch's results came to.
+
+    Attributes:
+        answered, failed: rows with a result now.
+        again: rows that are pending still; of these `unasked` were never answered for want of time, and
+            `missing` are not among the results, though the batch was completed: they may have been billed.
+        spent: what was billed, for the caps.
+        stop: why nothing more is to be sent there; None when nothing is wrong.
+    """
+
+    answered: int = 0
+    failed: int = 0
+    again: int = 0
+    unasked: int = 0
+    missing: int = 0
+    spent: Money = NOTHING
+    stop: Outcome | None = None
+
+
+class Merging:
+    """Merges one batch's results into its shard, which is open.
+
+    Rows that have a result already are left alone: the same results may be merged twice.
+    """
+
+    def __init__(
+        self,
+        work: Work[LockedRun],
+        lane: BatchLane,
+        batch: Batch,
+        opened: OpenShard,
+        *,
+        correction: Correction | None,
+        totals: RunningTotals,
+    ) -> None:
+        self._work = work
+        self._lane = lane
+        self._batch = batch
+        self._opened = opened
+        self._correction = correction
+        self._totals = totals
+        self._worst_usd = 0.0 if batch.usd is None else batch.usd / max(1, batch.lines)
+        self.merged = Merged()
+
+    async def run(self, results: Results) -> list[tuple[Result, Result]]:
+        """Takes every row of the batch. Returns the results as they came, and as they were recorded."""
+        taken: list[tuple[Result, Result]] = []
+        for count, request in enumerate(self._requests(), 1):
+            if not count % TURN_ROWS:
+                self._opened.flush()
+                await asyncio.sleep(0)
+            result = self._result(request, results.of(request.row_id))
+            if result is not None:
+                taken.append((result, self._opened.append(result, self._totals)))
+        self._opened.flush()
+        return taken
+
+    def _requests(self) -> Iterator[ChatRequest]:
+        """The requests of the batch's rows that have no result yet, as they were sent."""
+        work, shard = self._work, self._opened.shard
+        rows = self._batch.row_ids()
+        wanted = next(rows, None)
+        for row in work.source.rows(shard, work.plan):
+            if row.row_id != wanted:
+                continue
+            wanted = next(rows, None)
+            if self._opened.done(row.row_id):
+                continue
+            try:
+                request = work.builder.build(row)
+            except RowProblem:
+                continue  # it was none when the batch was packed: the input has changed, and is refused above
+            kept = self._opened.kept(row.row_id)
+            if kept is not None and self._correction is not None:
+                request = self._correction.next_turn(request, kept)
+            yield request
+            if wanted is None:
+                return
+
+    def _result(self, request: ChatRequest, line: LineResult | None) -> Result | None:
+        """The row's final result; None when it is to be asked again."""
+        is_over = self._batch.phase == Phase.COMPLETED
+        if line is None and is_over:
+            self.merged.missing += 1
+            self._spend(None)
+            return self._again(request, _MISSING, came_back=False)
+        if line is None or line.status is None:
+            self.merged.unasked += 1
+            # ours were taken back, and have had no attempt
+            return None if self._batch.is_cancelled else self._again(request, _NOT_ANSWERED)
+        try:
+            return self._answered(request, line)
+        except BatchlabError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is one row's and not the run's
+            outcome = Outcome(
+                OutcomeClass.FAIL,
+                "client_error",
+                None,
+                f"batchlab could not handle this row ({type(error).__name__})",
+            )
+            return self._failed(request, outcome)
+
+    def _answered(self, request: ChatRequest, line: LineResult) -> Result | None:
+        assert line.status is not None
+        body = orjson.dumps(line.body, option=orjson.OPT_NON_STR_KEYS)
+        if 200 <= line.status < 300:
+            try:
+                return self._completion(request, _reply(request, body), line)
+            except ReplyProblem as problem:
+                evidence = body if problem.evidence is None else problem.evidence
+                return self._refused(request, 200, evidence, str(problem), problem.usage)
+        return self._refused(request, line.status, body, "", None)
+
+    def _completion(self, request: ChatRequest, reply: Reply, line: LineResult) -> Completion:
+        batch = self._batch
+        lasted = max(0.0, batch.ended_at - batch.created_at)
+        answer = Answer(reply, batch.created_at, lasted * 1000, None, line.request_id, None)
+        state = RowState(attempts=1, answer=answer)
+        state.usd = self._lane.usd(request, reply, batch.created_at)
+        if self._correction is not None:
+            kept = self._opened.kept(request.row_id)
+            before = kept.parsed.corrections + 1 if kept is not None and kept.parsed is not None else 0
+            state.parsed, _ = self._correction.judge(state, before)
+        self.merged.answered += 1
+        self._spend(state.usd, reply.usage)
+        return replace(state.completion(request), endpoint=self._lane.name, lane="batch")
+
+    def _refused(
+        self, request: ChatRequest, status: int, body: bytes, problem: str, usage: Usage | None
+    ) -> Failure | None:
+        asked = Asked(estimated_prompt_tokens(request.prompt_bytes), frozenset(request.body))
+        outcome = self._lane.access.redacted(classify(status, {}, body[:65536], asked=asked, problem=problem))
+        waste: Waste = None
+        if usage is not None and usage.prompt_tokens is not None:
+            waste = usage, self._lane.wasted_usd(request, usage, self._batch.created_at)
+            self._spend(waste[1], usage)
+        if outcome.kind is OutcomeClass.STOP:
+            self.merged.stop = outcome
+        if outcome.kind is OutcomeClass.FAIL:
+            return self._failed(request, outcome, waste)
+        return self._again(request, outcome, waste)
+
+    def _again(
+        self, request: ChatRequest, outcome: Outcome, waste: Waste = None, *, came_back: bool = True
+    ) -> Failure | None:
+        """The row stays pending, with one attempt more; the last one's outcome is what it has failed by."""
+        attempts = self._opened.attempts(request.row_id) + 1
+        if attempts >= self._work.job.limits.max_attempts:
+            return self._failed(request, outcome, waste)
+        self._opened.append_sent(request.row_id, attempts)
+        counted = Totals(attempts=1, cut_off=int(not came_back))
+        if came_back:
+            usage, usd = waste or (None, None)
+            self._opened.append_back(request.row_id, usage, usd)
+        if waste is not None:
+            counted += wasted(*waste)
+        self._totals.change(counted)  # as the shard says of such a row when it is opened again
+        self.merged.again += 1
+        return None
+
+    def _failed(self, request: ChatRequest, outcome: Outcome, waste: Waste = None) -> Failure:
+        self.merged.failed += 1
+        state = RowState(attempts=1, wasted=[] if waste is None else [waste])
+        return replace(state.failure(request, outcome), endpoint=self._lane.name, lane="batch")
+
+    def _spend(self, usd: float | None, usage: Usage | None = None) -> None:
+        """What a line was billed; where that is unknown, the most that it can have been."""
+        tokens = self._batch.tokens / max(1, self._batch.lines)
+        if usage is not None and usage.prompt_tokens is not None and usage.completion_tokens is not None:
+            tokens = float(usage.prompt_tokens + usage.completion_tokens)
+        self.merged.spent = self.merged.spent.plus(Money(self._worst_usd if usd is None else usd, tokens))
+
+
+def wasted(usage: Usage, usd: float | None) -> Totals:
+    """What an attempt counts for that was paid and not kept."""
+    return Totals(
+        wasted_prompt_tokens=usage.prompt_tokens or 0,
+        wasted_completion_tokens=usage.completion_tokens or 0,
+        cost_wasted_usd=usd or 0.0,
+        waste_without_cost=int(usd is None),
+    )
+
+
+def _reply(request: ChatRequest, body: bytes) -> Reply:
+    match request.task:
+        case "embeddings":
+            return parse_embeddings(body, request.body)
+        case "completions":
+            return parse_completion(body)
+    return parse_reply(body)

@@ -1,0 +1,198 @@
+"""From the pending rows of a shard to files of lines, each within what one batch may hold."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchlab.costs.tokens import estimated_prompt_tokens
+from batchlab.dispatch.correction import Correction
+from batchlab.dispatch.http.transport import encoded
+from batchlab.dispatch.rate.money import NOTHING, Money
+from batchlab.dispatch.rate.worst_case import WorstCase
+from batchlab.engines.batch_api.lane import BatchLane
+from batchlab.engines.feed import bad_input, not_built
+from batchlab.engines.work import Work
+from batchlab.errors import BatchlabError
+from batchlab.inputs.requests import RowProblem
+from batchlab.protocol.batches.dialect import Unfit
+from batchlab.records import ChatRequest, Failure, Row
+from batchlab.store.batches import Batch, new_key, runs_of
+from batchlab.store.locked import LockedRun
+from batchlab.store.shard import OpenShard
+
+TURN_ROWS = 200  # between which others on the event loop have their turn
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A batch that may be ordered, and the file of its lines."""
+
+    batch: Batch
+    lines: Path
+
+
+class _Box:
+    """The lines of one batch while it is filled."""
+
+    def __init__(self, folder: Path, shard: int) -> None:
+        self.key = new_key(shard)
+        self.rows: list[int] = []
+        self.size = 0
+        self.worst = NOTHING
+        self.priced = True
+        self.path = folder / f"{self.key}.jsonl"
+        self._file = self.path.open("wb")
+
+    def put(self, row_id: int, line: bytes, worst: Money, *, priced: bool) -> None:
+        self._file.write(line)
+        self.rows.append(row_id)
+        self.size += len(line)
+        self.worst = self.worst.plus(worst)
+        self.priced &= priced
+
+    def close(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+class Packing:
+    """Packs a shard for one lane, as far as the money reaches.
+
+    Args:
+        covers: whether there is money for so much, all its batches together.
+
+    Attributes:
+        packed: what may be ordered; `failed` are rows that cannot be asked at all.
+        is_short: the money did not reach for all of it, and `need` would have for the next line.
+    """
+
+    def __init__(
+        self,
+        work: Work[LockedRun],
+        lane: BatchLane,
+        opened: OpenShard,
+        *,
+        folder: Path,
+        correction: Correction | None,
+        worst_case: WorstCase,
+        covers: Callable[[Money], bool],
+    ) -> None:
+        self._work = work
+        self._lane = lane
+        self._opened = opened
+        self._folder = folder
+        self._correction = correction
+        self._worst_case = worst_case
+        self._covers = covers
+        self._at = time.time()
+        self._boxes: dict[tuple[str, str], _Box] = {}
+        self._spent = NOTHING
+        self.packed: list[Packed] = []
+        self.failed: list[Failure] = []
+        self.is_short = False
+        self.need = NOTHING
+
+    async def run(self) -> None:
+        """Packs all pending rows. Raises what the input raises."""
+        work, shard = self._work, self._opened.shard
+        only, held = work.only, work.held
+        for count, row in enumerate(work.source.rows(shard, work.plan), 1):
+            if not count % TURN_ROWS:
+                await asyncio.sleep(0)
+            if self._opened.done(row.row_id) or (only is not None and row.row_id not in only):
+                continue
+            if held is not None and held[row.row_id]:
+                continue
+            if (request := self._built(row)) is not None and not self._put(request):
+                break
+        for model, path in list(self._boxes):
+            self._ship(model, path)
+
+    def _built(self, row: Row) -> ChatRequest | None:
+        try:
+            if row.problem is not None:
+                raise RowProblem(row.problem)
+            request = self._work.builder.build(row)
+        except RowProblem as problem:
+            self.failed.append(bad_input(row.row_id, problem))
+            return None
+        except BatchlabError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is one row's
+            self.failed.append(not_built(row.row_id, error))
+            return None
+        kept = self._opened.kept(row.row_id)
+        if kept is not None and self._correction is not None:
+            return self._correction.next_turn(request, kept)
+        return request
+
+    def _put(self, request: ChatRequest) -> bool:
+        """Whether the row's line is in a batch, or can be in none; False when the money is used up."""
+        lane, limits = self._lane, self._lane.dialect.limits
+        path = lane.path(request.task)
+        try:
+            if request.task not in limits.tasks:
+                raise Unfit(f"{lane.dialect.name} takes no {request.task} in a batch")
+            body = lane.access.body(request)
+            key = (str(body.get("model", "")), path)
+            box = self._boxes.get(key) or self._opened_box(key)
+            line = encoded(dict(lane.dialect.line(body, f"{box.key}-{request.row_id}", path))) + b"\n"
+            if len(line) > min(limits.line or limits.size, limits.size):
+                raise Unfit(f"its line of {len(line):,} bytes is longer than {lane.dialect.name} takes")
+        except (Unfit, UnicodeError) as problem:
+            self.failed.append(_unfit(request, str(problem)))
+            return True
+        price = lane.ceiling(request, self._at)
+        tokens = estimated_prompt_tokens(request.prompt_bytes)
+        worst = self._worst_case.reservation(tokens, request.max_tokens, price).worst
+        if not self._covers(self._spent.plus(worst)):
+            self.is_short, self.need = True, worst
+            return False
+        if len(box.rows) == limits.lines or box.size + len(line) > limits.size:
+            self._ship(*key)
+            box = self._opened_box(key)
+            line = encoded(dict(lane.dialect.line(body, f"{box.key}-{request.row_id}", path))) + b"\n"
+        self._spent = self._spent.plus(worst)
+        box.put(request.row_id, line, worst, priced=price is not None)
+        return True
+
+    def _opened_box(self, key: tuple[str, str]) -> _Box:
+        box = self._boxes[key] = _Box(self._folder, self._opened.shard.index)
+        return box
+
+    def _ship(self, model: str, path: str) -> None:
+        """A batch is as full as it gets."""
+        box = self._boxes.pop((model, path))
+        box.close()
+        if not box.rows:
+            box.path.unlink()
+            return
+        batch = Batch(
+            key=box.key,
+            shard=self._opened.shard.index,
+            rows=runs_of(box.rows),
+            endpoint=self._lane.name,
+            model=model,
+            path=path,
+            size=box.size,
+            usd=box.worst.usd if box.priced else None,
+            tokens=box.worst.tokens,
+        )
+        self.packed.append(Packed(batch, box.path))
+
+
+def _unfit(request: ChatRequest, why: str) -> Failure:
+    """A row that no batch can carry."""
+    return Failure(
+        row_id=request.row_id,
+        custom_id=request.custom_id,
+        error_class="bad_request",
+        error_message=f"not to be asked in a batch: {why}",
+        request_hash=request.request_hash,
+    )

@@ -1,0 +1,268 @@
+"""batches.log: the life of each batch that a run has with a service, one record a step.
+
+    {"t": "meant", "key": KEY, "shard": 3, "rows": [[30000, 10000]], "endpoint": …, "model": …, …}
+    {"t": "uploaded", "key": KEY, "file": ID}        its lines are there
+    {"t": "ordering", "key": KEY}                    from here on it may exist, and be paid
+    {"t": "absent", "key": KEY}                      it does not: the service was asked
+    {"t": "created", "key": KEY, "id": ID}
+    {"t": "cancelling", "key": KEY}                  by us
+    {"t": "ended", "key": KEY, "phase": …, "files": […]}
+    {"t": "merged", "key": KEY, "answered": N, "failed": N, "again": N}   its results are in the journal
+    {"t": "unmerged", "key": KEY}                    and these have been lost: they are fetched again
+    {"t": "dropped", "key": KEY, "why": …}           it never came to be
+
+A record is synced before the step that it announces; before an order it is at the run's URL as well, if it
+has one: whoever goes on finds every batch that may have been paid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from batchlab.store.checksums import append_records
+from batchlab.store.journal import JournalScan
+from batchlab.store.layout import BATCHES
+
+
+class Step(StrEnum):
+    """What has happened to a batch last."""
+
+    MEANT = "meant"
+    UPLOADED = "uploaded"
+    ORDERING = "ordering"
+    CREATED = "created"
+    ENDED = "ended"
+    MERGED = "merged"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch, as far as it has come.
+
+    Attributes:
+        key: ours; part of every custom_id, and the label by which the service is asked for it.
+        rows: (first, count) of the runs of row_ids that it holds.
+        model, path: of its calls.
+        size: bytes of its lines.
+        usd, tokens: the most that it may be billed; `usd` is None when the price is unknown.
+        ordered_at: of the last order that was sent.
+        is_cancelled: by us.
+        phase: how it ended.
+        answered, failed: rows that have a result by it.
+    """
+
+    key: str
+    shard: int
+    rows: tuple[tuple[int, int], ...]
+    endpoint: str
+    model: str
+    path: str
+    size: int
+    usd: float | None = None
+    tokens: float = 0.0
+    meant_at: float = 0.0
+    step: Step = Step.MEANT
+    file: str | None = None
+    ordered_at: float = 0.0
+    id: str | None = None
+    created_at: float = 0.0
+    is_cancelled: bool = False
+    phase: str = ""
+    files: tuple[str, ...] = ()
+    ended_at: float = 0.0
+    answered: int = 0
+    failed: int = 0
+
+    @property
+    def lines(self) -> int:
+        """How many it has."""
+        return sum(count for _, count in self.rows)
+
+    @property
+    def is_out(self) -> bool:
+        """Whether results of it are to come."""
+        return self.step not in {Step.MERGED, Step.DROPPED}
+
+    def row_ids(self) -> Iterator[int]:
+        """The rows that it holds, in order."""
+        for first, count in self.rows:
+            yield from range(first, first + count)
+
+    def custom_id(self, row_id: int) -> str:
+        """A line's own name: nobody else's, whatever the user calls the row."""
+        return f"{self.key}-{row_id}"
+
+    def row_of(self, custom_id: str) -> int | None:
+        """The row of a line; None for a line that is not of this batch."""
+        key, _, row = custom_id.rpartition("-")
+        if key != self.key or not row.isdecimal():
+            return None
+        found = int(row)
+        return found if any(first <= found < first + count for first, count in self.rows) else None
+
+
+def new_key(shard: int) -> str:
+    """A key that no other batch has, of whatever machine."""
+    return f"bl{shard}-{secrets.token_hex(6)}"
+
+
+def runs_of(row_ids: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Row_ids in order, as (first, count)."""
+    runs: list[tuple[int, int]] = []
+    for row in row_ids:
+        if runs and runs[-1][0] + runs[-1][1] == row:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((row, 1))
+    return tuple(runs)
+
+
+@dataclass(slots=True)
+class Batches:
+    """All of batches.log, read: by key, in the order in which they were meant."""
+
+    by_key: dict[str, Batch] = field(default_factory=dict)
+
+    @property
+    def out(self) -> list[Batch]:
+        """Those of which results are to come."""
+        return [one for one in self.by_key.values() if one.is_out]
+
+    def take(self, record: Mapping[str, Any]) -> None:
+        """The next record. One of a later version says nothing here."""
+        match record:
+            case {"t": "meant", "key": str(key), "rows": rows}:
+                known = {name: record[name] for name in ("shard", "endpoint", "model", "path", "size")}
+                self.by_key[key] = Batch(
+                    key=key,
+                    rows=tuple((int(first), int(count)) for first, count in rows),
+                    usd=record.get("usd"),
+                    tokens=float(record.get("tokens") or 0.0),
+                    meant_at=float(record.get("at") or 0.0),
+                    **known,
+                )
+            case {"t": str(kind), "key": str(key)} if key in self.by_key:
+                self.by_key[key] = _after(self.by_key[key], kind, record)
+
+
+def read_batches(run: Path) -> Batches:
+    """The batches of the run in a directory."""
+    found = Batches()
+    with contextlib.suppress(FileNotFoundError):
+        for record in JournalScan(run / BATCHES).records():
+            found.take(record.data)
+    return found
+
+
+class BatchLog:
+    """The batches of a run, to be added to.
+
+    Args:
+        keep: brings a file of the run to its copy, if it has one, before it returns.
+    """
+
+    def __init__(self, run: Path, keep: Callable[[str], None]) -> None:
+        self._path = run / BATCHES
+        self._keep = keep
+        self.all = read_batches(run)
+
+    def meant(self, batch: Batch) -> Batch:
+        """A batch is to be. Raises RunStopped (disk), as all of these do."""
+        record = {
+            "t": "meant",
+            "key": batch.key,
+            "shard": batch.shard,
+            "rows": batch.rows,
+            "endpoint": batch.endpoint,
+            "model": batch.model,
+            "path": batch.path,
+            "size": batch.size,
+            "usd": batch.usd,
+            "tokens": batch.tokens,
+        }
+        return self._note(record)
+
+    def uploaded(self, batch: Batch, file: str) -> Batch:
+        """Its lines are there, under an id."""
+        return self._note({"t": "uploaded", "key": batch.key, "file": file})
+
+    def ordering(self, batch: Batch) -> Batch:
+        """It is about to be ordered. Raises RunStopped (storage) as well: then nothing may be."""
+        noted = self._note({"t": "ordering", "key": batch.key})
+        self._keep(BATCHES)
+        return noted
+
+    def absent(self, batch: Batch) -> Batch:
+        """The service knows nothing of the last order."""
+        return self._note({"t": "absent", "key": batch.key})
+
+    def created(self, batch: Batch, found: str) -> Batch:
+        """It has an id there."""
+        noted = self._note({"t": "created", "key": batch.key, "id": found})
+        self._keep(BATCHES)
+        return noted
+
+    def cancelling(self, batch: Batch) -> Batch:
+        """We take it back."""
+        return self._note({"t": "cancelling", "key": batch.key})
+
+    def ended(self, batch: Batch, phase: str, files: Sequence[str]) -> Batch:
+        """Nothing of it changes any more."""
+        return self._note({"t": "ended", "key": batch.key, "phase": phase, "files": list(files)})
+
+    def merged(self, batch: Batch, *, answered: int, failed: int, again: int) -> Batch:
+        """All that came of it is in the journal, and synced."""
+        counts = {"answered": answered, "failed": failed, "again": again}
+        return self._note({"t": "merged", "key": batch.key, **counts})
+
+    def unmerged(self, batch: Batch) -> Batch:
+        """What came of it has been lost here."""
+        return self._note({"t": "unmerged", "key": batch.key})
+
+    def dropped(self, batch: Batch, why: str) -> Batch:
+        """It never came to be: nothing of it is paid."""
+        return self._note({"t": "dropped", "key": batch.key, "why": why})
+
+    def _note(self, record: dict[str, Any]) -> Batch:
+        record["at"] = time.time()
+        append_records(self._path, [record])
+        self.all.take(record)
+        return self.all.by_key[record["key"]]
+
+
+def _after(batch: Batch, kind: str, record: Mapping[str, Any]) -> Batch:
+    """A batch after one more step."""
+    at = float(record.get("at") or 0.0)
+    match kind:
+        case "uploaded":
+            return replace(batch, step=Step.UPLOADED, file=record.get("file"))
+        case "ordering":
+            return replace(batch, step=Step.ORDERING, ordered_at=at)
+        case "absent":
+            return replace(batch, step=Step.UPLOADED if batch.file is not None else Step.MEANT)
+        case "created":
+            return replace(batch, step=Step.CREATED, id=record.get("id"), created_at=at)
+        case "cancelling":
+            return replace(batch, is_cancelled=True)
+        case "ended":
+            files = tuple(str(one) for one in record.get("files") or ())
+            return replace(
+                batch, step=Step.ENDED, phase=str(record.get("phase") or ""), files=files, ended_at=at
+            )
+        case "merged":
+            answered, failed = (int(record.get(name) or 0) for name in ("answered", "failed"))
+            return replace(batch, step=Step.MERGED, answered=answered, failed=failed)
+        case "unmerged":
+            return replace(batch, step=Step.CREATED if batch.id else Step.DROPPED)
+        case "dropped":
+            return replace(batch, step=Step.DROPPED)
+        case _:
+            return batch
