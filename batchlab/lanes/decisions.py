@@ -10,7 +10,7 @@ from batchlab.lanes.seen import LiveLane
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Order one batch of so many pending rows."""
+    """Order a batch, or several, of so many pending rows: of those first that were in none."""
 
     endpoint: str
     rows: int
@@ -21,7 +21,8 @@ class Submit:
 class SendLive:
     """From now on this lane may send so many of the pending rows; it replaces what the lane was given before.
 
-    Rows are not bound to a lane until they are sent. 0 closes it: what is in flight is still awaited.
+    Rows that came back from a batch go first. Rows are not bound to a lane until they are sent, and 0 closes
+    it: what is in flight is still awaited.
     """
 
     endpoint: str

@@ -97,22 +97,27 @@ def _by_rows(night: Situation) -> Iterator[Decision]:
         due = night.due(ways)
         pending = sum(one.rows for one in due if one.batch is None)
         stock = _stock(night, ways)
-        most = stock if night.usable or (night.flex and lane == "live") else pending
+        # where nothing else may turn out cheaper, now or later, all of it may go
+        limited = bool(night.usable) or (bool(night.flex) and lane == "live") or _changes(night, ways)
+        most = max(stock - night.left.in_flight, night.returned) if limited else pending
         why = _why_now(night, lane, ways) if pending else "cheaper lanes have time again"
         for way in ways:
             yield from _give(way, min(pending, most, _covered(night, way)), why)
-        if ways and lane == "live" and pending + night.coming < stock:
+        if ways and lane == "live" and pending + night.left.in_flight + night.coming < stock:
             yield from _take_back(night, ways[0], due)
     for way in night.live:
         if way not in night.fewest:
             yield from _give(way, 0, "cheaper lanes are enough")
 
 
+def _changes(night: Situation, ways: Sequence[Way]) -> bool:
+    return any(one.price.changes_after(night.now) < night.now + night.time_s for one in ways)
+
+
 def _stock(night: Situation, ways: Sequence[Way]) -> int:
-    """Rows that keep lanes busy until more can be there, and those that go into no batch again."""
+    """Rows that keep lanes busy until more can be there."""
     busy_s = night.cancel_s + 2 * night.tuning.look_s + SOONEST_S
-    busy = math.ceil(sum(one.pace.expected for one in ways) * busy_s)
-    return max(1, busy, night.returned)
+    return max(1, math.ceil(sum(one.pace.expected for one in ways) * busy_s))
 
 
 def _give(way: Way, rows: int, why: str) -> Iterator[Decision]:

@@ -201,7 +201,8 @@ class Left:
         pending: rows without a final result that are neither in flight nor in a batch.
         returned: those of them that a batch has given back unanswered, because it was taken back or has
             expired. With a deadline they are not put into a batch again: the next may be as slow.
-        in_flight: rows asked one by one whose answers are awaited.
+        in_flight: rows asked one by one whose answers are awaited. An engine that sends whole shards, and
+            does not stop in one, counts all of those here and none as given to a way.
         deadline: None for none.
         usd: what the cap leaves beside what is spent and set aside; None without a cap.
         shard_rows: what batches are cut by.

@@ -348,3 +348,11 @@ def test_prices_change_at_their_second_of_the_day_and_at_midnight():
     assert price.least_until(midnight + 21 * HOUR, midnight + 24 * HOUR) == 2.0
     assert price.least_until(midnight + 21 * HOUR, midnight + 26 * HOUR) == 1.0
     assert price.set_aside() == 2.0
+
+
+def test_what_is_bound_to_go_live_already_is_not_given_again():
+    """An engine that sends whole shards counts them as in flight."""
+    late = [replace(OUT, submitted_at=NOW - 8 * HOUR)]
+
+    assert kinds(decided(lanes(out=late), left(0, hours=0.7, in_flight=10_000))) == [Wait]
+    assert TakeBack in kinds(decided(lanes(out=late), left(0, hours=0.7, in_flight=1_000)))

@@ -65,10 +65,10 @@ class Gone:
 
 
 class Service:
-    """One night under one chooser."""
+    """One night under one chooser; with `whole_shards` what goes live cannot be had back."""
 
-    def __init__(self, night: Night, choose: Chooser) -> None:
-        self.night, self.choose = night, choose
+    def __init__(self, night: Night, choose: Chooser, *, whole_shards: bool) -> None:
+        self.night, self.choose, self.whole_shards = night, choose, whole_shards
         self.second = 0.0
         self.pool: list[tuple[int, int]] = list(enumerate(night.shards()))
         self.back: list[tuple[int, int]] = []  # what batches gave back unanswered
@@ -90,16 +90,21 @@ class Service:
     def pending(self) -> int:
         return self.returned + sum(count for _, count in self.pool)
 
+    @property
+    def bound(self) -> int:
+        """Rows that only a live lane may answer any more."""
+        return sum(lane.given for lane in self.lanes.values()) if self.whole_shards else 0
+
     def go(self) -> Gone:
         """Through the night, to its deadline or its last row."""
         night, until = self.night, 0.0
         while self.second < night.deadline_s:
             changed = self._ends()
-            if not self.pending and not self.orders:
+            if not self.pending and not self.orders and not self.bound:
                 break
             if changed or self.second >= until or self._dry():
                 until = self._decided()
-            busy = self.pending and any(lane.given for lane in self.lanes.values())
+            busy = (self.pending or self.bound) and any(lane.given for lane in self.lanes.values())
             step = self.tick if busy else min(POLL_S, max(self.tick, until - self.second), self._next_end())
             step = min(step, night.deadline_s - self.second)
             self._sends(step)
@@ -164,17 +169,17 @@ class Service:
         night = self.night
         for name, lane in self.lanes.items():
             price = night.live if name == "live" else night.flex
-            if price is None or not lane.given or not self.pending:
+            if price is None or not lane.given or not (self.pending or self.bound):
                 lane.busy_s = 0.0 if not lane.given else lane.busy_s
                 continue
             lane.part += step * night.pace(self.second, flex=name == "flex")
-            rows = min(int(lane.part), lane.given, self.pending)
-            lane.part = (
-                min(1.0, lane.part - rows) if rows == lane.given or rows == self.pending else lane.part - rows
-            )
+            most = lane.given if self.whole_shards else min(lane.given, self.pending)
+            rows = min(int(lane.part), most)
+            lane.part = min(1.0, lane.part - rows) if rows == most else lane.part - rows
             lane.given -= rows
             usd = price.at(EVENING + self.second)
-            self._takes(rows, self.back, self.pool)
+            if not self.whole_shards:
+                self._takes(rows, self.back, self.pool)
             self.by_lane[name] += rows
             self._pays(rows * usd)
             span = int(self.second // SPAN_S)
@@ -211,10 +216,18 @@ class Service:
                 case Submit(_, rows):
                     self._orders(rows)
                 case SendLive(_, lane, rows):
-                    self.lanes[lane].given = rows
+                    self._gives(self.lanes[lane], rows)
                 case TakeBack(batch):
                     self._cancels(int(batch))
         raise AssertionError(f"{self.night.kind} {self.night.seed}: turns in circles")
+
+    def _gives(self, lane: Lane, rows: int) -> None:
+        if not self.whole_shards:
+            lane.given = rows
+            return
+        shards = min(self.pending, math.ceil(rows / SHARD_ROWS) * SHARD_ROWS)
+        self._takes(shards, self.back, self.pool)
+        lane.given += shards
 
     def _orders(self, rows: int) -> None:
         self.number += 1
@@ -246,7 +259,14 @@ class Service:
                 prior = night.prior * (1.0 if name == "live" else 0.7)
                 pace = Pace(prior, tuple(lane.paces[-24:]))
                 ways.append(
-                    Way(AT, name, price, pace, given=min(lane.given, self.pending), out_since=out_since)
+                    Way(
+                        AT,
+                        name,
+                        price,
+                        pace,
+                        given=0 if self.whole_shards else min(lane.given, self.pending),
+                        out_since=out_since,
+                    )
                 )
         batches = ()
         if night.batch is not None:
@@ -293,9 +313,12 @@ class Service:
         if night.cap is not None:
             worst = night.batch.worst_usd if night.batch else 0.0
             usd = night.cap - self.cost - sum(one.rows for one in self.orders) * worst
-        return Left(night.rows, self.pending, self.returned, 0, EVENING + night.deadline_s, usd, SHARD_ROWS)
+            usd -= self.bound * night.live.worst_usd
+        return Left(
+            night.rows, self.pending, self.returned, self.bound, EVENING + night.deadline_s, usd, SHARD_ROWS
+        )
 
 
-def gone_by(night: Night, choose: Chooser) -> Gone:
+def gone_by(night: Night, choose: Chooser, *, whole_shards: bool = False) -> Gone:
     """How the night goes under a chooser."""
-    return Service(replace(night), choose).go()
+    return Service(replace(night), choose, whole_shards=whole_shards).go()

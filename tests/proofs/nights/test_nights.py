@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.proofs.nights.nights import KINDS
-from tests.proofs.nights.run import met, nights, problems_of, ratios
+from tests.proofs.nights.run import WHOLE, met, nights, problems_of, ratios
 
 
 def test_deadlines_are_met_and_cost_little_more_than_a_clairvoyant_s():
-    told = nights(10 * len(KINDS), seed=3, choosers=("policy",))
+    told = nights(10 * len(KINDS), seed=3, choosers=("policy", WHOLE))
 
-    assert problems_of(told) == []
+    assert problems_of(told, "policy") == []
+    assert problems_of(told, WHOLE) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
