@@ -103,7 +103,7 @@ async def batch_engine(
                 LivePhase(observer, make, budget, shares=shares),
                 budget,
                 manner,
-                ended_after_s=[],
+                ended_after_s={name: [] for name in lanes},
             )
         )
 
