@@ -98,7 +98,7 @@ def _by_rows(night: Situation) -> Iterator[Decision]:
         pending = sum(one.rows for one in due if one.batch is None)
         stock = _stock(night, ways)
         # where nothing else may turn out cheaper, now or later, all of it may go
-        limited = bool(night.usable) or (bool(night.flex) and lane == "live") or _changes(night, ways)
+        limited = bool(night.usable or (night.flex and night.live)) or _changes(night, ways)
         most = max(stock - night.left.in_flight, night.returned) if limited else pending
         why = _why_now(night, lane, ways) if pending else "cheaper lanes have time again"
         for way in ways:
