@@ -19,6 +19,7 @@ from batchlab.run_end import StopReason
 from batchlab.run_state import RunState
 from batchlab.store.asking import FAILED, AskAgain
 from batchlab.store.locked import LockedRun
+from batchlab.totals import Totals
 
 LiveEngine: TypeAlias = Engine[Work[LockedRun]]
 
@@ -181,6 +182,10 @@ class LivePhase:
     def message(self, text: str) -> None:
         """See `Observer`."""
         self._observer.message(text)
+
+    def totals(self) -> Totals:
+        """Of the whole run, as it is now."""
+        return self._sum(self._batches()).totals
 
     def tell(self) -> None:
         """Tells how far the run is."""
