@@ -66,8 +66,8 @@ def has_batches(job: Job, run: LockedRun) -> bool:
         if endpoint is None or dialect_of(job, endpoint) is None:
             raise UsageError(
                 f"{run.place}: a batch of {counted(batch.lines, 'row')} is out at {batch.endpoint}, which "
-                f"the job does not name any more. Take it home first: batchlab collect {run.place}; or give it "
-                f"up: batchlab cancel {run.place}."
+                f"the job does not name any more. Take it home first: batchlab collect {run.place}; or give "
+                f"it up: batchlab cancel {run.place}."
             )
     return bool(out) or any(job.limits_at(endpoint).lane in BY_BATCH for endpoint in job.endpoint)
 

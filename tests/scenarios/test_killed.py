@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from batchlab.store.disk.run_lock import lock_holder
+from batchlab.store.due import read_due
 from tests.conftest import command, environment, simulating_apart
 from tests.scenarios.test_retry import wait_until
 
@@ -30,7 +31,7 @@ def killed(request, here, rows_file, provider, tmp_path):
     words = (*WORDS, "--base-url", provider.base_url, *ENGINES[request.param])
     process = subprocess.Popen(command(*words), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     journals = tmp_path / "runs/rows/journal"
-    wait_until(lambda: sum(path.stat().st_size for path in journals.glob("*.log")) > 20_000)
+    wait_until(lambda: sum(one.size for one in map(read_due, journals.glob("*.due")) if one) > 20_000)
     process.kill()
     process.wait()
     wait_until(lambda: lock_holder(tmp_path / "runs/rows") is None)  # its workers have noticed
