@@ -61,7 +61,7 @@ def test_the_end_of_its_journal_that_a_copy_left_out_is_told_and_not_paid_again_
 ):
     words, run = killed
     journal = longest(run)
-    journal.write_bytes(b"".join(lines_of(journal)[:-30]))
+    journal.write_bytes(b"".join(lines_of(journal)[:5]))
     sent = provider.ledger()["billed"]
 
     verified, planned, refused = here("verify", run), here("plan", *words[1:]), here(*words)
