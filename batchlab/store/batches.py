@@ -54,6 +54,7 @@ class Batch:
         key: ours; part of every custom_id, and the label by which the service is asked for it.
         generation: of the run, whose plan `shard` and `rows` are of.
         rows: (first, count) of the runs of row_ids that it holds, in order.
+        is_retry: some of its rows had a result before, and their shard may be sealed.
         model, path: of its calls.
         size: bytes of its lines.
         usd, tokens: the most that it may be billed; `usd` is None when the price is unknown.
@@ -71,6 +72,7 @@ class Batch:
     path: str
     size: int
     generation: int = 1
+    is_retry: bool = False
     usd: float | None = None
     tokens: float = 0.0
     meant_at: float = 0.0
@@ -93,8 +95,8 @@ class Batch:
 
     @property
     def is_out(self) -> bool:
-        """Whether results of it are to come."""
-        return self.step not in {Step.MERGED, Step.DROPPED}
+        """Whether it is at the service, or may be, and results of it are to come."""
+        return self.step in {Step.ORDERING, Step.CREATED, Step.ENDED}
 
     def row_ids(self) -> Iterator[int]:
         """The rows that it holds, in order."""
@@ -154,6 +156,7 @@ class Batches:
                     tokens=float(record.get("tokens") or 0.0),
                     meant_at=float(record.get("at") or 0.0),
                     generation=int(record.get("generation") or 1),
+                    is_retry=bool(record.get("retry")),
                     **known,
                 )
             case {"t": str(kind), "key": str(key)} if key in self.by_key:
@@ -168,8 +171,8 @@ def read_batches(run: Path) -> Batches:
             found.take(record.data)
     if scan.damaged:  # what is not known to be out would be ordered, and paid, again
         raise CorruptRun(
-            f"{scan.path}: damaged at byte {scan.damaged[0][0]:,}, so that batches may be out that it does not "
-            "name. Restore it from a backup, or from the run's copy at a URL."
+            f"{scan.path}: damaged at byte {scan.damaged[0][0]:,}, so that batches may be out that it does "
+            "not name. Restore it from a backup, or from the run's copy at a URL."
         )
     return found
 
@@ -198,6 +201,7 @@ class BatchLog:
             "path": batch.path,
             "size": batch.size,
             "generation": batch.generation,
+            "retry": batch.is_retry,
             "usd": batch.usd,
             "tokens": batch.tokens,
         }

@@ -226,6 +226,7 @@ class Packing:
             path=path,
             size=box.size,
             generation=self._work.run.manifest.generation,
+            is_retry=any(map(self._opened.asks_again, box.rows)),
             usd=box.worst.usd if box.priced else None,
             tokens=box.worst.tokens,
         )
