@@ -292,8 +292,8 @@ def refuse_batches_out(store: LockedRun) -> None:
     if out := read_batches(store.path).out:
         rows, at = sum(one.lines for one in out), ", ".join(sorted({one.endpoint for one in out}))
         raise UsageError(
-            f"{store.path}: {counted(len(out), 'batch', 'batches')} with {counted(rows, 'row')} of the job as "
-            f"it was {agreeing(len(out), 'is', 'are')} out at {at}, and a changed job cannot take them up. "
+            f"{store.path}: {counted(len(out), 'batch', 'batches')} with {counted(rows, 'row')} of the job "
+            f"as it was {agreeing(len(out), 'is', 'are')} out at {at}, and a changed job cannot take them up. "
             f"With the job as it was, fetch them first: batchlab collect {store.path}; or end them, which "
             f"keeps what they have by then: batchlab cancel {store.path}."
         )

@@ -163,8 +163,8 @@ class _Session:
         if (out := self._log.all.out) and self._stop.reason is not StopReason.DETACHED:
             rows = counted(sum(one.lines for one in out), "row")
             self._stop.message += (
-                f"; {_batches(len(out))} with {rows} out: they go on at the service, and the same command takes "
-                "them up"
+                f"; {_batches(len(out))} with {rows} out: they go on at the service, and the same command "
+                "takes them up"
             )
 
     def _take_up(self, group: asyncio.TaskGroup) -> None:

@@ -52,8 +52,12 @@ class Lane:
     command: Callable[..., Finished]
     home: Path
 
+    def words_of(self, rows: Path, *more: str) -> list[str]:
+        """The words of a run of texts."""
+        return job(self.server.base_url, rows, *self.words, *SHOWN, *more)
+
     def run(self, rows: Path, *more: str) -> Finished:
-        return self.command(*job(self.server.base_url, rows, *self.words, *SHOWN, *more))
+        return self.command(*self.words_of(rows, *more))
 
     def rows(self, rows: Path, *more: str) -> Finished:
         """A run of rows that hold all that is asked."""
@@ -94,8 +98,9 @@ class Lane:
 def lane(simulator, here, tmp_path) -> Callable[..., Lane]:
     """Starts a simulator with a batch API, and its faults."""
 
-    def start(dialect: str, *faults: dict, words: Sequence[str] = (), batch: dict = {}, **options) -> Lane:
-        batch = {"dialect": dialect, "seconds": 0.2, "faults": list(faults), **batch}
+    def start(dialect: str, *faults: dict, words: Sequence[str] = (), **options) -> Lane:
+        usual = {"dialect": dialect, "seconds": 0.2, "faults": list(faults)}
+        batch = usual | options.pop("batch", {})
         server = simulator(price=PRICE, batch=batch, **options)
         if dialect == "openrouter":
             server = SimulatorHandle(server.base_url.replace("/v1", "/api/v1"))

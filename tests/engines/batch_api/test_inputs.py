@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-
 PIXEL = base64.b64encode(
     bytes.fromhex(
         "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360000002000001"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from batchlab.dispatch.http import batch_service
 from batchlab.protocol.batches.table import DIALECTS
 from batchlab.store.batches import Step
 
@@ -65,17 +66,18 @@ def test_labels_that_are_not_told_do_not_make_it_another_batch(lane, rows_file, 
 
 
 @pytest.mark.parametrize("dialect", ["openai", "mistral", "together", "alibaba", "anthropic", "openrouter"])
-def test_it_is_found_among_many_others(lane, rows_file, dialect, tmp_path):
+def test_it_is_found_among_many_others(lane, rows_file, dialect, monkeypatch):
     """Others of the account have batches of as many lines; the list has several pages."""
-    at = lane(dialect, {"kind": "batch_reset_after", "step": "create", "every": 106})
-    one = rows_file(105, "others.jsonl")
+    monkeypatch.setattr(batch_service, "PAGE", 5)
+    at = lane(dialect, {"kind": "batch_reset_after", "step": "create", "every": 13})
+    one = rows_file(12, "others.jsonl")
     assert at.run(one, *MORE, "--shard-rows", "1", "--run-dir", "runs/others").code == 0
 
-    done = at.run(rows_file(1), *MORE, "--run-dir", "runs/rows", "--system", "Shout.")
+    done = at.run(rows_file(1), *MORE, "--overwrite", "--run-dir", "runs/rows", "--system", "Shout.")
 
     assert done.code == 0, done.err
     assert "asking whether it arrived" in done.err
-    assert len(at.sizes()) == 106
+    assert len(at.sizes()) == 13
     assert at.server.batches()["submitted_twice"] == {}
 
 
@@ -99,18 +101,19 @@ def test_what_cannot_be_told_apart_stops_and_says_what_to_look_for(lane, rows_fi
     assert [one.step for one in at.log().out] == [Step.ORDERING]
 
 
-def test_a_list_that_is_not_whole_is_no_answer(lane, rows_file, quick):
+def test_a_list_that_is_not_whole_is_no_answer(lane, rows_file, quick, monkeypatch):
+    monkeypatch.setattr(batch_service, "PAGE", 5)
     quick["openrouter"] = replace(
         quick["openrouter"], state=lambda data: replace(DIALECTS["openrouter"].state(data), created_at=None)
     )
-    at = lane("openrouter", {"kind": "batch_reset", "step": "create", "every": 102})
-    assert at.run(rows_file(101, "others.jsonl"), *MORE, "--shard-rows", "1", "--run-dir", "runs/o").code == 0
+    at = lane("openrouter", {"kind": "batch_reset", "step": "create", "every": 13})
+    assert at.run(rows_file(12, "others.jsonl"), *MORE, "--shard-rows", "1", "--run-dir", "runs/o").code == 0
 
-    done = at.run(rows_file(2), *MORE, "--run-dir", "runs/rows")
+    done = at.run(rows_file(2), *MORE, "--overwrite", "--run-dir", "runs/rows")
 
     assert done.code == 3, done.err
     assert "not told to the end" in done.err
-    accepted = at.run(rows_file(2), *MORE, "--run-dir", "runs/rows", "--accept-lost-parts")
+    accepted = at.run(rows_file(2), *MORE, "--overwrite", "--run-dir", "runs/rows", "--accept-lost-parts")
     assert accepted.code == 0, accepted.err
 
 
