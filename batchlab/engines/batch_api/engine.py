@@ -162,7 +162,7 @@ class _Session:
             raise self._error
         if (out := self._log.all.out) and self._stop.reason is not StopReason.DETACHED:
             rows = counted(sum(one.lines for one in out), "row")
-            self._stop.message += (
+            self._stop.message = self._stop.message.rstrip(".") + (
                 f"; {_batches(len(out))} with {rows} out: they go on at the service, and the same command "
                 "takes them up"
             )
