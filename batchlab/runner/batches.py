@@ -53,6 +53,17 @@ def refuse_lanes(job: Job) -> None:
             )
 
 
+def refuse_to_leave(job: Job) -> None:
+    """Raises UsageError for batches that end with their run, at a simulator that it starts."""
+    for endpoint in job.endpoint:
+        if endpoint.host == "simulator" and job.limits_at(endpoint).lane in BY_BATCH:
+            raise UsageError(
+                "the simulator of a run ends with it, and its batches with that. To rehearse a night, serve "
+                "one beside it (batchlab simulate), and run with {endpoint.base_url=URL} "
+                "{endpoint.batch_api=openai}."
+            )
+
+
 def has_batches(job: Job, run: LockedRun) -> bool:
     """Whether a run needs the engine of batches: it is to order some, or some of it are out.
 

@@ -192,6 +192,13 @@ class Invocation:
                 if stop.is_set:
                     return
                 self._set_deadline(stop)
+                if options.cancel_within_s is not None:
+                    told = (
+                        f"some batches have not ended {options.cancel_within_s:g} s after they were cancelled"
+                    )
+                    asyncio.get_running_loop().call_later(
+                        options.cancel_within_s, stop, StopReason.CANCELLED, told
+                    )
                 await self._run(crew, stop, shards)
 
         stopped: tuple[StopReason, str] | None = None
@@ -322,6 +329,7 @@ class Invocation:
                 )
         else:
             code = interrupted_code if stopped[0] == StopReason.INTERRUPTED else EXIT_STOPPED
+        out = work.run.batches_out()
         return RunSummary(
             run_dir=str(work.run.path),
             input_rows=work.plan.rows,
@@ -336,6 +344,9 @@ class Invocation:
             limited=state.attempts.limited,
             window=state.window,
             fail_on=fail_on,
+            batches_out=len(out),
+            came=state.added.rows,
+            rows_out=sum(one.rows for one in out),
         )
 
 

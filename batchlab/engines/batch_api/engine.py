@@ -110,18 +110,20 @@ class _Session:
         self._say = means.observer.message
         self._changed = asyncio.Event()
         self._out: dict[str, Out] = {}
+        self._left_there: list[Out] = []  # batches that are out, and that nobody looks at any more
         self._totals = RunningTotals()
         self._attempts = Attempts()
         self._worst_case = WorstCase()
         self._most_out: dict[str, int] = {}  # at a lane whose queue has been full
         self._crowded_until = 0.0
         self._error: BatchlabError | None = None
+        self._synced_before = work.run.synced_results
         work.run.let_go()
         folder = work.run.layout.batch_files
         folder.mkdir(mode=0o700, exist_ok=True)
         schema = work.builder.schema
         correction = None if schema is None else Correction(schema, work.job.request.schema_retries, stop)
-        self._log = BatchLog(work.run.path, work.run.publisher.keep)
+        self._log = BatchLog(work.run.path, work.run.publisher.keep, self._noted)
         self._left = ShardsLeft(
             work, shards, retry=retry, correction=correction, totals=self._totals, folder=folder
         )
@@ -136,12 +138,17 @@ class _Session:
         )
         means.live.begin(work, retry, self._added, self._changed.set)
 
+    def _noted(self, step: str, batch: Batch) -> None:
+        if (watch := self._means.manner.watch) is not None:
+            watch.batch(step, batch)
+
     def _added(self) -> RunState:
         """What batches have added to the run in this session, and those that are out."""
         return RunState(
             added=self._totals.totals,
             attempts=dataclasses.replace(self._attempts),
-            batches=tuple(one.standing() for one in self._out.values()),
+            synced=self._work.run.synced_results - self._synced_before,
+            batches=tuple(one.standing() for one in (*self._out.values(), *self._left_there)),
         )
 
     async def run(self) -> None:
@@ -156,12 +163,6 @@ class _Session:
         self._means.live.tell()
         if self._error is not None:
             raise self._error
-        if out := self._log.all.out:
-            rows = sum(one.lines for one in out)
-            self._say(
-                f"{_batches(len(out))} with {rows:,} rows out; they go on at the service, and the same "
-                "command takes them up"
-            )
 
     def _take_up(self, group: asyncio.TaskGroup) -> None:
         """Goes on with what an earlier invocation has left."""
@@ -171,6 +172,8 @@ class _Session:
         for batch in self._log.all.out:
             if batch.step in {Step.MEANT, Step.UPLOADED}:
                 self._log.dropped(batch, "it was never ordered")
+            elif self._means.lanes[batch.endpoint].endpoint.job.host == "simulator":
+                self._log.dropped(batch, "it went with the simulator that an earlier invocation had started")
             else:
                 self._begin(group, batch, self._means.lanes[batch.endpoint])
         self._left.find_free({one.batch.shard for one in self._out.values()})
@@ -189,12 +192,12 @@ class _Session:
         manner, live = self._means.manner, self._means.live
         while not self._stop.is_set:
             self._changed.clear()
+            if not self._left.rows and not self._out and not live.is_busy:
+                return
             if manner.cancels and not self._out:
                 self._stop(StopReason.CANCELLED, "its batches are cancelled; what had ended by then is kept")
             elif manner.cancels:
                 await self._take_back(list(self._out.values()))
-            elif not self._left.rows and not self._out and not live.is_busy:
-                return
             elif await self._act(group):
                 continue
             elif (
@@ -286,6 +289,9 @@ class _Session:
         finally:
             self._means.budget.end(out.reservation)
             del self._out[out.batch.key]
+            if self._log.all.by_key[out.batch.key].is_out:
+                out.next_look = 0.0
+                self._left_there.append(out)
             if out.lines is not None:
                 out.lines.unlink(missing_ok=True)
             self._changed.set()
