@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
+from batchlab.costs.pricing import price_book
 from batchlab.dispatch.http.batch_service import BatchService
+from batchlab.dispatch.http.transport import encoded
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.batch_api.choice import BatchesOnly, Choice, Live
@@ -16,11 +19,15 @@ from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.engines.observer import Observer
 from batchlab.engines.work import Work
 from batchlab.errors import UsageError
-from batchlab.job import EndpointJob, Job
-from batchlab.protocol.batches.dialect import Dialect
+from batchlab.inputs.plan import InputPlan
+from batchlab.inputs.requests import RequestBuilder, RowProblem
+from batchlab.inputs.sources.opening import Source
+from batchlab.job import TASK_PATHS, EndpointJob, Job
+from batchlab.protocol.batches.dialect import Dialect, Unfit
 from batchlab.protocol.batches.table import DIALECTS
+from batchlab.records import Row
 from batchlab.run_state import RunState
-from batchlab.store.batches import read_batches
+from batchlab.store.batches import new_key, read_batches
 from batchlab.store.locked import LockedRun
 
 BY_BATCH = frozenset({"batch", "cheapest"})
@@ -62,6 +69,46 @@ def refuse_to_leave(job: Job) -> None:
                 "one beside it (batchlab simulate), and run with {endpoint.base_url=URL} "
                 "{endpoint.batch_api=openai}."
             )
+
+
+def measured_lines(
+    job: Job, endpoint: EndpointJob, dialect: Dialect, builder: RequestBuilder, rows: Iterable[Row]
+) -> Iterator[tuple[int, int, str]]:
+    """Of each row that can be asked at all: its row_id, the bytes of its line, and why no batch can carry it,
+    "" if one can."""
+    access = access_to(Endpoint(endpoint, endpoint.base_url, None, price_book(job, endpoint)), job)
+    most = min(dialect.limits.line or dialect.limits.size, dialect.limits.size)
+    for row in rows:
+        if row.problem is not None:
+            continue
+        try:
+            request = builder.build(row)
+            if request.task not in dialect.limits.tasks:
+                raise Unfit(f"{dialect.name} takes no {request.task} in a batch")
+            path = f"/v1/{TASK_PATHS[request.task]}"
+            size = len(encoded(dict(dialect.line(access.body(request), f"{new_key(0)}-{row.row_id}", path))))
+        except RowProblem:
+            continue
+        except (Unfit, UnicodeError) as problem:
+            yield row.row_id, 0, str(problem)
+            continue
+        long = f"its line of {size:,} bytes is longer than {dialect.name} takes" if size >= most else ""
+        yield row.row_id, size, long
+
+
+def refuse_unfit(job: Job, source: Source, plan: InputPlan, builder: RequestBuilder) -> None:
+    """Raises UsageError when the first row can be in no batch: then the others are like it."""
+    for endpoint in job.endpoint:
+        dialect = dialect_of(job, endpoint)
+        if dialect is None or job.limits_at(endpoint).lane != "batch" or not plan.shards:
+            continue
+        first = islice(source.rows(plan.shards[0], plan), 1)
+        for row, _, problem in measured_lines(job, endpoint, dialect, builder, first):
+            if problem:
+                raise UsageError(
+                    f"row {row}: not to be asked in a batch: {problem}. Leave {{limits.lane=batch}} out, or "
+                    "ask otherwise."
+                )
 
 
 def has_batches(job: Job, run: LockedRun) -> bool:

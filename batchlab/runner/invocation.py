@@ -116,8 +116,13 @@ class Invocation:
         """What answers have to fit, where a resumed run goes on, and when it begins.
 
         Raises:
-            UsageError: a retry would pay for the same again.
+            UsageError: a retry would pay for the same again; or no batch can carry the rows.
         """
+        work = self._work
+        if self._options.only is None and asks_only_by_batch(work.job):
+            from batchlab.runner.batches import refuse_unfit
+
+            refuse_unfit(work.job, work.source, work.plan, work.builder)
         totals, rows = self._work.before.earlier, self._work.before.rows
         schema = self._work.builder.schema
         lines = [schema.described()] if schema is not None else []
@@ -348,6 +353,11 @@ class Invocation:
             came=state.added.rows,
             rows_out=sum(one.rows for one in out),
         )
+
+
+def asks_only_by_batch(job: Job) -> bool:
+    """Whether an endpoint is to be asked by batches and by nothing else."""
+    return any(job.limits_at(endpoint).lane == "batch" for endpoint in job.endpoint)
 
 
 def needs_batches(job: Job, run: LockedRun) -> bool:
