@@ -183,7 +183,7 @@ def collect(run_dir: str, *, overwrite: bool, progress: str, quiet: bool) -> int
     """Take home what batches of RUN have brought, order what may be ordered, and leave: for cron.
 
     Waits for nothing. Exit code 0 once every row is answered, 3 while rows are pending. When the last batch
-    has ended, the run does, as 'batchlab run' would end it.
+    has ended, the run does, with its output file.
 
     \b
     Example:

@@ -82,8 +82,8 @@ def _lines_of_stopped(summary: RunSummary, command: str) -> list[str]:
         return [*lines, f"to go on: {command}"]
     batches = counted_batches(summary.batches_out)
     lines.append(
-        f"out: {batches} of {counted(summary.rows_out, 'row')}; they go on at the service, without this "
-        "machine, and none is lost or ordered twice"
+        f"out: {batches} of {counted(summary.rows_out, 'row')}; they go on at the service, and "
+        "none is lost or ordered twice"
     )
     lines.append(f"to take home what has ended: batchlab collect {run}")
     if summary.stopped is StopReason.DETACHED and sys.platform != "win32":
