@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,7 +79,7 @@ class Life:
     Args:
         folder: where lines and results are on their way.
         changed: called when something of a batch has changed.
-        ended_after_s: how long batches took, as far as is known.
+        ended_after_s: of each lane, how long batches took, as far as is known.
         accepts_loss: a batch whose results are gone is given up, and its rows asked again.
     """
 
@@ -91,7 +91,7 @@ class Life:
         *,
         say: Callable[[str], None],
         changed: Callable[[], None],
-        ended_after_s: Sequence[float] = (),
+        ended_after_s: Mapping[str, Sequence[float]],
         accepts_loss: bool = False,
     ) -> None:
         self._log = log
@@ -131,7 +131,9 @@ class Life:
             out.is_looked_at = True
             if state.phase.has_ended:
                 break
-            wait_s = next_look_s(time.time() - out.batch.created_at, self._ended_after_s)
+            wait_s = next_look_s(
+                time.time() - out.batch.created_at, self._ended_after_s.get(out.lane.name, ())
+            )
             out.next_look = time.time() + wait_s
             self._changed()
             out.wake.clear()

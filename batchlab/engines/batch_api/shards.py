@@ -52,6 +52,7 @@ class ShardsLeft:
         self._folder = folder
         self._left = {shard.index: shard.rows for shard in shards}  # rows that are pending, at most
         self._free: deque[int] = deque()
+        self._was_out: set[int] = set()
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sealer = Sealer()
 
@@ -59,6 +60,11 @@ class ShardsLeft:
     def rows(self) -> int:
         """Pending rows of the shards that are free."""
         return sum(self._left[index] for index in self._free)
+
+    @property
+    def returned_rows(self) -> int:
+        """Those of them that have been in a batch."""
+        return sum(self._left[index] for index in self._free if index in self._was_out)
 
     def find_free(self, taken: set[int]) -> None:
         """All are free but those taken."""
@@ -113,6 +119,7 @@ class ShardsLeft:
         """Takes a batch's results: what they come to, the rows' results as they came and as they were
         recorded, and how many lines were nobody's."""
         batch = out.batch
+        self._was_out.add(batch.shard)
         shard = self._work.plan.shards[batch.shard]
         results = Results(batch, out.lane.dialect, file)
         try:
@@ -155,6 +162,8 @@ class ShardsLeft:
 
         Raises RunStopped (disk), UsageError (the input cannot be read).
         """
+        if shard.index in self._work.run.sealed():
+            return  # by another engine
         async with self._locks[shard.index]:
             opened = self._open(shard)
             self._left[shard.index] = opened.pending
