@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from itertools import islice
 
 from batchlab.costs.pricing import price_book
+from batchlab.counts import counted
 from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.http.transport import encoded
 from batchlab.dispatch.rate.budget import Budget
@@ -122,9 +123,9 @@ def has_batches(job: Job, run: LockedRun) -> bool:
         endpoint = next((one for one in job.endpoint if one.name == batch.endpoint), None)
         if endpoint is None or dialect_of(job, endpoint) is None:
             raise UsageError(
-                f"{run.place}: a batch of {batch.lines:,} rows is out at {batch.endpoint}, which the job "
-                f"does not name any more. Take it home first: batchlab collect {run.place}; or give it up: "
-                f"batchlab cancel {run.place}."
+                f"{run.place}: a batch of {counted(batch.lines, 'row')} is out at {batch.endpoint}, which "
+                f"the job does not name any more. Take it home first: batchlab collect {run.place}; or give "
+                f"it up: batchlab cancel {run.place}."
             )
     return bool(out) or any(job.limits_at(endpoint).lane in BY_BATCH for endpoint in job.endpoint)
 

@@ -110,7 +110,7 @@ class Cheapest:
                 if not rows or not scene.rows_free:
                     self._wait(stands, now, None)
                     return None
-                self._tell(f"lanes: {rows:,} rows go {'live' if kind == 'live' else 'by flex'}: {why}", why)
+                self._tell(f"lanes: {'live' if kind == 'live' else 'by flex'} from now on: {why}", why)
                 return choice.SendLive(rows, kind)
             case TakeBack(key, why):
                 self._tell(f"lanes: a batch is taken back: {why}", key)
