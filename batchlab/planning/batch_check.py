@@ -12,6 +12,7 @@ from pathlib import Path
 
 from batchlab.costs.price import Served
 from batchlab.costs.pricing import PriceBook
+from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.batch_service import BatchService, UncertainOrder
 from batchlab.dispatch.http.transport import encoded
@@ -32,7 +33,7 @@ UNSEEN_TRIES = 10  # of an order whose file is not to be seen yet
 def limits_text(dialect: Dialect) -> str:
     """What one batch may hold, for a person."""
     limits = dialect.limits
-    said = [f"at most {limits.lines:,} lines and {limits.size // MIB:,} MB a batch"]
+    said = [f"at most {counted(limits.lines, 'line')} and {limits.size // MIB:,} MB a batch"]
     said += [f"{limits.line // MIB:,} MB a line"] if limits.line else []
     said += [f"{limits.inputs:,} texts to embed a batch"] if limits.inputs else []
     said.append(f"for {', '.join(sorted(limits.tasks))}")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.rate.budget import Budget
@@ -388,8 +389,9 @@ class _Session:
     def _detach(self) -> None:
         """Leaves what is out to its service."""
         rows = sum(one.batch.lines for one in self._out.values())
-        more = f", {self._left.rows:,} rows not ordered yet" if self._left.rows else ""
-        self._stop(StopReason.DETACHED, f"{_batches(len(self._out))} with {rows:,} rows out{more}")
+        more = f", {counted(self._left.rows, 'row')} not ordered yet" if self._left.rows else ""
+        out = f"{_batches(len(self._out))} with {counted(rows, 'row')} out"
+        self._stop(StopReason.DETACHED, f"{out}{more}")
 
     async def _let_arrive(self) -> None:
         """Lets an order that is on its way arrive, and results that are here be taken."""
@@ -412,4 +414,4 @@ def _covers(left: tuple[float | None, float | None], worst: Money) -> bool:
 
 
 def _batches(count: int) -> str:
-    return "1 batch" if count == 1 else f"{count} batches"
+    return counted(count, "batch", "batches")
