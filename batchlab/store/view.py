@@ -14,7 +14,7 @@ from batchlab.arrow import pa
 from batchlab.records import Failure, Result, Shard
 from batchlab.run_state import BatchStanding
 from batchlab.store.asking import AskAgain
-from batchlab.store.batches import batches_out
+from batchlab.store.batches import standings_out
 from batchlab.store.checksums import Checksums, Noted, damaged
 from batchlab.store.disk.run_lock import is_left_locked, lock_holder
 from batchlab.store.layout import Layout, part_number, part_numbers
@@ -84,7 +84,7 @@ class RunView:
         if not self.layout.batches.exists():
             return ()
         last = self.last_standing()
-        return batches_out(self.path, () if last is None else last.state.batches)
+        return standings_out(self.path, () if last is None else last.state.batches)
 
     def roll(self) -> dict[str, Any] | None:
         """Who works on which shards, as `LockedRun.write_roll` wrote it last, if that is recent."""
