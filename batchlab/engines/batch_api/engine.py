@@ -176,8 +176,8 @@ class _Session:
                 self._log.unmerged(batch)
             else:
                 self._say(
-                    f"{counted(batch.lines, 'row')} of a batch at {batch.endpoint}, which the job does not name "
-                    "any more, had answers that are not here: asked, and paid, again"
+                    f"{counted(batch.lines, 'row')} of a batch at {batch.endpoint}, which the job does not "
+                    "name any more, had answers that are not here: asked, and paid, again"
                 )
         for batch in known:
             if batch.step in {Step.MEANT, Step.UPLOADED}:
