@@ -121,12 +121,13 @@ class _Session:
         self._room = {name: Room(clock) for name in means.lanes}
         self._priced: set[str] = set()  # lanes whose price has been told of
         self._error: BatchlabError | None = None
+        self._synced_before = work.run.synced_results
         work.run.let_go()
         folder = work.run.layout.batch_files
         folder.mkdir(mode=0o700, exist_ok=True)
         schema = work.builder.schema
         correction = None if schema is None else Correction(schema, work.job.request.schema_retries, stop)
-        self._log = BatchLog(work.run.path, work.run.publisher.keep)
+        self._log = BatchLog(work.run.path, work.run.publisher.keep, self._noted)
         self._left = ShardsLeft(
             work, shards, retry=retry, correction=correction, totals=self._totals, folder=folder
         )
@@ -142,11 +143,16 @@ class _Session:
         self._sent_live: list[Shard] = []  # and nothing more is sent for them
         means.live.begin(work, retry, self._added, self._live_ended)
 
+    def _noted(self, step: str, batch: Batch) -> None:
+        if (watch := self._means.manner.watch) is not None:
+            watch.batch(step, batch)
+
     def _added(self) -> RunState:
         """What batches have added to the run in this session, and those that are out."""
         return RunState(
             added=self._totals.totals,
             attempts=dataclasses.replace(self._attempts),
+            synced=self._work.run.synced_results - self._synced_before,
             batches=tuple(one.standing() for one in self._out.values()),
         )
 
@@ -161,12 +167,6 @@ class _Session:
         self._means.live.tell()
         if self._error is not None:
             raise self._error
-        if (out := self._log.all.out) and self._stop.reason is not StopReason.DETACHED:
-            rows = counted(sum(one.lines for one in out), "row")
-            self._stop.message = self._stop.message.rstrip(".") + (
-                f"; {_batches(len(out))} with {rows} out: they go on at the service, and the same command "
-                "takes them up"
-            )
 
     def _take_up(self, group: asyncio.TaskGroup) -> None:
         """Goes on with what an earlier invocation has left."""
@@ -176,14 +176,17 @@ class _Session:
                 self._log.unmerged(batch)
             else:
                 self._say(
-                    f"{batch.lines:,} rows were answered by a batch at {batch.endpoint}, which the job does "
-                    "not name any more, and are not here: they are asked, and paid, again"
+                    f"{counted(batch.lines, 'row')} of a batch at {batch.endpoint}, which the job does not "
+                    "name any more, had answers that are not here: asked, and paid, again"
                 )
         for batch in known:
             if batch.step in {Step.MEANT, Step.UPLOADED}:
                 self._log.dropped(batch, "it was never ordered")
         for batch in self._log.all.out:
-            self._begin(group, batch, lanes[batch.endpoint])
+            if lanes[batch.endpoint].endpoint.job.host == "simulator":
+                self._log.dropped(batch, "it went with the simulator that an earlier invocation had started")
+            else:
+                self._begin(group, batch, lanes[batch.endpoint])
         self._left.find_free({one.batch.shard for one in self._out.values()})
 
     def _begin(
@@ -203,12 +206,12 @@ class _Session:
             self._changed.clear()
             while self._sent_live:
                 await self._settle(self._sent_live.pop(), again=True)
+            if not self._left.rows and not self._out and not live.is_busy:
+                return
             if manner.cancels and not self._out:
                 self._stop(StopReason.CANCELLED, "its batches are cancelled; what had ended by then is kept")
             elif manner.cancels:
                 await self._take_back(list(self._out.values()))
-            elif not self._left.rows and not self._out and not live.is_busy:
-                return
             elif await self._act(group):
                 continue
             elif (
@@ -346,6 +349,7 @@ class _Session:
         finally:
             self._changed.set()
         if self._log.all.by_key[out.batch.key].is_out:
+            out.next_look = 0.0
             return  # the run stops, and it goes on at its service: what it may cost stays set aside
         self._means.budget.end(out.reservation)
         del self._out[out.batch.key]
@@ -459,8 +463,9 @@ class _Session:
     def _detach(self) -> None:
         """Leaves what is out to its service."""
         rows = sum(one.batch.lines for one in self._out.values())
-        more = f", {self._left.rows:,} rows not ordered yet" if self._left.rows else ""
-        self._stop(StopReason.DETACHED, f"{_batches(len(self._out))} with {counted(rows, 'row')} out{more}")
+        more = f", {counted(self._left.rows, 'row')} not ordered yet" if self._left.rows else ""
+        out = f"{_batches(len(self._out))} with {counted(rows, 'row')} out"
+        self._stop(StopReason.DETACHED, f"{out}{more}")
 
     async def _let_arrive(self) -> None:
         """Lets an order that is on its way arrive, and results that are here be taken."""

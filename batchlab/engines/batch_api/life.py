@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import Reservation
@@ -45,7 +46,7 @@ class BadLines(Exception):
     """The service took none of a batch, because of single lines; `problems` has them by line number."""
 
     def __init__(self, problems: dict[int, str]) -> None:
-        super().__init__(f"{len(problems)} lines are refused")
+        super().__init__(f"refused: {counted(len(problems), 'line')}")
         self.problems = problems
 
 
@@ -228,7 +229,8 @@ class Life:
         if bad and (batch.lines == 1 or not _is_of_all(bad, batch.lines)):
             raise BadLines(bad)
         raise RunStopped(
-            StopReason.BATCH, f"{out.lane.name} refused batch {batch.id} ({batch.lines:,} lines): {said}"
+            StopReason.BATCH,
+            f"{out.lane.name} refused batch {batch.id} ({counted(batch.lines, 'line')}): {said}",
         )
 
     async def fetched(self, out: Out) -> Path:
@@ -272,7 +274,7 @@ class Life:
         """What was paid, and cannot be had."""
         batch = out.batch
         usd = "an unknown sum" if batch.usd is None else f"up to ${batch.usd:,.6f}".rstrip("0").rstrip(".")
-        message = f"{out.lane.name} {why}: batch {batch.id}, {batch.lines:,} rows, billed {usd}"
+        message = f"{out.lane.name} {why}: batch {batch.id}, {counted(batch.lines, 'row')}, billed {usd}"
         if self._accepts_loss:
             return GivenUp(f"{message}; given up, as you said: its rows are asked again")
         return RunStopped(
