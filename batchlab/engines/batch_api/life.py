@@ -18,10 +18,12 @@ from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import Reservation
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.batch_api.lane import BatchLane
+from batchlab.engines.batch_api.merging import Merged
 from batchlab.engines.batch_api.ordering import Ordering
 from batchlab.engines.batch_api.results import write_inline
 from batchlab.engines.batch_api.waiting import next_look_s
 from batchlab.protocol.batches.dialect import BatchState, Phase, line_of
+from batchlab.records import Outcome
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import BatchStanding
 from batchlab.store.batches import Batch, BatchLog, Step
@@ -59,6 +61,7 @@ class Out:
         state: as its service said last.
         is_looked_at: whether it was asked for in this process; `is_told_to_end` whether that was said to it.
         wake: set to look at it now.
+        stop: why nothing more is to be sent there, as a line of its results says.
     """
 
     batch: Batch
@@ -71,6 +74,12 @@ class Out:
     is_told_to_end: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+    stop: Outcome | None = None
+
+    def charge(self, merged: Merged) -> None:
+        """What its results come to is known."""
+        self.reservation.charged_usd, self.reservation.charged_tokens = merged.spent
+        self.stop = merged.stop
 
     def standing(self) -> BatchStanding:
         """As others are told of it."""
