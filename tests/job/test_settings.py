@@ -78,6 +78,7 @@ WRITTEN = {
     "request.messages": [{"role": "user", "content": "{text}"}],
     "request.schema": OBJECT,
     "request.params": {"timeout": 5},
+    "request.top_p": 0.5,
     "request.schema_mode": "prompt",
     "limits.engine": "processes",
     "limits.lane": "cheapest",
@@ -242,8 +243,8 @@ def test_every_field_of_a_section_declares_a_setting():
         for section, cls in SECTIONS.items()
         for field in cls.__dataclass_fields__.keys() - {one.name for one in settings_of(section)}
     }
-    # how the schema was named, for messages, and which .env files there are
-    assert undeclared == {"request.schema_from", "endpoint.env_from"}
+    # how the schema was named, for messages; which .env files there are; a deadline that is a clock's
+    assert undeclared == {"request.schema_from", "endpoint.env_from", "limits.deadline_at"}
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "check"])

@@ -33,7 +33,15 @@ OTHERS = {
     "--to",  # pandoc's
     "--wrap",
     "--long",  # zstd's
-    *("--only", "--max-tokens", "--csv-raw", "--list", "--status"),  # in a whole command to type next
+    *(
+        "--only",
+        "--max-tokens",
+        "--csv-raw",
+        "--list",
+        "--list-faults",
+        "--price",
+        "--status",
+    ),  # in a whole command to type next
 }
 REFERENCE = re.compile(r"\{+(\w+\.\w+)(=[^{}]*)?\}+")
 

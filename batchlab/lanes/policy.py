@@ -1,0 +1,224 @@
+"""Which rows are answered how, so that all are there by the deadline for the least money. Injected clock.
+
+Batches and flex come first, as far as they are cheaper. When so little time is left that to wait for them
+risks more than it saves (`situation.Situation.due`), live lanes begin: with what is pending, then with
+what is taken back, one batch at a time, the least promising first and so early that live lanes never run dry
+while a cancellation takes its time. When batches end after all, live lanes are closed again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from batchlab.lanes.decisions import Decision, SendLive, Submit, TakeBack, Wait
+from batchlab.lanes.seen import DAY_S, BatchOut, BatchWay, Lanes, Left, Way
+from batchlab.lanes.situation import TUNED, Part, Situation, Tuning
+
+STUCK_S = 3_600.0  # past its window, after which nobody waits for a batch any more
+SOONEST_S, LATEST_S = 60.0, 900.0  # between two looks
+
+
+@dataclass(frozen=True, slots=True)
+class LanePolicy:
+    """`cheapest`: decides one thing at a time; ask again at once until it says Wait."""
+
+    tuning: Tuning = TUNED
+
+    def next(self, now: float, seen: Lanes, left: Left) -> Decision:
+        """What to do now. Call it when anything changed, and at a Wait's `until`."""
+        if not left.pending and not left.in_flight and not seen.out:
+            return Wait(None, "every row has its answer")
+        if left.deadline is not None and now >= left.deadline:
+            return Wait(None, "the deadline is over")
+        blind = _unpriced_live(seen)
+        if blind is not None:
+            return _stay_live(blind, left)
+        night = _situation(now, seen, left, self.tuning)
+        for decisions in (_stuck(night), _by_rows(night), _by_batches(night)):
+            for one in decisions:
+                return one
+        return _wait(night)
+
+
+def _unpriced_live(seen: Lanes) -> Way | None:
+    live = [one for one in seen.ways if one.lane == "live"]
+    if any(one.price.at(0.0) is not None for one in live):
+        return None
+    return live[0] if live else None
+
+
+def _stay_live(way: Way, left: Left) -> Decision:
+    """Without a price of live calls nothing can be called cheaper."""
+    why = f"the price at {way.endpoint} is unknown, so nothing can be called cheaper than live"
+    if left.usd is not None:
+        return Wait(None, f"{why}, and no cap can be kept")
+    if way.given < left.pending:
+        return SendLive(way.endpoint, "live", left.pending, why)
+    return Wait(None, why)
+
+
+def _situation(now: float, seen: Lanes, left: Left, tuning: Tuning) -> Situation:
+    """What may be chosen from: what has a price, and is cheaper than the cheapest live calls will be."""
+
+    def usd(one: Way | BatchWay) -> float:
+        price = one.price.at(now)
+        return math.inf if price is None else price
+
+    known = sorted((one for one in seen.ways if usd(one) < math.inf), key=usd)
+    live = tuple(one for one in known if one.lane == "live")
+    alone = Situation(now, seen, left, tuning, live, (), ())
+    until = now + max(0.0, min(DAY_S, alone.odds(alone.fewest).slack_s))
+    limit = min((one.price.least_until(now, until) or 0.0 for one in live), default=math.inf)
+    # what costs the same is no reason to wait for an hour, but none to leave the live calls of now either
+    least = min(map(usd, live), default=math.inf)
+
+    def is_cheaper(one: Way | BatchWay) -> bool:
+        return usd(one) < least and usd(one) <= limit
+
+    flex = tuple(one for one in known if one.lane == "flex" and is_cheaper(one))
+    usable = tuple(sorted(filter(is_cheaper, seen.batches), key=usd))
+    return Situation(now, seen, left, tuning, live, flex, usable)
+
+
+def _stuck(night: Situation) -> Iterator[Decision]:
+    """Batches that their service has forgotten: past their window others end by themselves."""
+    windows = {one.endpoint: one.window_s for one in night.seen.batches}
+    for one in night.out:
+        over = night.now - one.submitted_at - windows.get(one.endpoint, math.inf)
+        if over > STUCK_S:
+            yield TakeBack(one.id, f"it should have ended {over / 3600:.1f} h ago")
+
+
+def _by_rows(night: Situation) -> Iterator[Decision]:
+    """What live and flex lanes may send, and what is taken back for them."""
+    for lane, ways in (("live", night.fewest), ("flex", night.flex)):
+        due = night.due(ways)
+        pending = sum(one.rows for one in due if one.batch is None)
+        stock = _stock(night, ways)
+        # where nothing else may turn out cheaper, now or later, all of it may go
+        limited = bool(night.usable) or (bool(night.flex) and lane == "live") or _changes(night, ways)
+        most = max(stock - night.left.in_flight, night.returned) if limited else pending
+        why = _why_now(night, lane, ways) if pending else "cheaper lanes have time again"
+        for way in ways:
+            yield from _give(way, min(pending, most, _covered(night, way)), why)
+        if ways and lane == "live" and pending + night.left.in_flight + night.coming < stock:
+            yield from _take_back(night, ways[0], due)
+    for way in night.live:
+        if way not in night.fewest:
+            yield from _give(way, 0, "cheaper lanes are enough")
+
+
+def _changes(night: Situation, ways: Sequence[Way]) -> bool:
+    return any(one.price.changes_after(night.now) < night.now + night.time_s for one in ways)
+
+
+def _stock(night: Situation, ways: Sequence[Way]) -> int:
+    """Rows that keep lanes busy until more can be there."""
+    busy_s = night.cancel_s + 2 * night.tuning.look_s + SOONEST_S
+    return max(1, math.ceil(sum(one.pace.expected for one in ways) * busy_s))
+
+
+def _give(way: Way, rows: int, why: str) -> Iterator[Decision]:
+    """Only what makes a difference: a lane is given more when half of it is gone."""
+    if (rows == 0) != (way.given == 0) or way.given < rows / 2:
+        yield SendLive(way.endpoint, way.lane, rows, why)
+
+
+def _covered(night: Situation, one: Way | BatchWay) -> int:
+    """Pending rows that the cap covers there."""
+    usd, each, pending = night.left.usd, one.price.set_aside(), night.left.pending
+    if usd is None or not each or usd >= each * pending:
+        return pending
+    return max(0, math.floor(usd / each + 1e-9))
+
+
+def _take_back(night: Situation, way: Way, due: Sequence[Part]) -> Iterator[Decision]:
+    """The batch of which the least is expected to come, if the cap covers its rows at the price of `way`."""
+    each = {one.endpoint: one.price.set_aside() or 0.0 for one in night.seen.batches}
+    for part in due:
+        if part.batch is None:
+            continue
+        if night.left.usd is not None:
+            freed = part.rows * each.get(part.batch.endpoint, 0.0)
+            if night.left.usd + freed + 1e-9 < part.rows * (way.price.set_aside() or 0.0):
+                continue
+        yield TakeBack(part.batch.id, f"its last {part.rows:,} rows may not come in time, live they do")
+
+
+def _by_batches(night: Situation) -> Iterator[Decision]:
+    """Batches of what is pending and in no lane's stock, as far as there is room."""
+    live, left = night.fewest, night.left
+    given = min(left.pending, sum(one.given for one in night.seen.ways))
+    back = night.returned if any(_covered(night, one) for one in live) else 0
+    free = left.pending - max(given, back)
+    if free <= 0:
+        return
+    odds = night.odds(live)
+    for way in night.usable:
+        most = min(free, way.lines, _covered(night, way))
+        most = most if way.room_rows is None else min(most, way.room_rows)
+        if most <= 0 or way.room_batches <= 0:
+            continue
+        if live:
+            # a row that waits for live lanes behind all others can as well wait in a batch
+            horizon = min(odds.time_s, max(0.0, odds.slack_s) + odds.work_s)
+            if night.nights[way.endpoint].ends_within(horizon) < night.tuning.fair:
+                continue
+        yield Submit(
+            way.endpoint, _size(night, way, free, most), "batches are the cheapest way to be answered"
+        )
+
+
+def _size(night: Situation, way: BatchWay, free: int, most: int) -> int:
+    """Whole shards, so many that all is out at once and parts of it come."""
+    shard = night.left.shard_rows
+    parts = max(1, min(night.tuning.batches, way.room_batches + len(night.seen.out)))
+    rows = max(night.left.total / parts, free / way.room_batches)
+    return min(most, max(1, math.ceil(rows / shard)) * shard)
+
+
+def _why_now(night: Situation, lane: str, ways: Sequence[Way]) -> str:
+    nobody = sorted({one.endpoint for one in night.seen.batches if one.price.at(night.now) is None})
+    if nobody:
+        return f"the price of batches at {', '.join(nobody)} is unknown"
+    if math.isinf(night.time_s) or not night.usable:
+        return f"{lane} is the cheapest way to be answered"
+    return f"{lane} needs {night.odds(ways).work_s / 60:,.0f} min for {night.rest:,} rows"
+
+
+def _wait(night: Situation) -> Wait:
+    """Until the next look, saying what is awaited."""
+    pending = night.left.pending - sum(one.given for one in night.seen.ways)
+    ways: list[Way | BatchWay] = [*night.usable, *night.flex, *night.live]
+    changes = min((one.price.changes_after(night.now) for one in ways), default=math.inf)
+    if night.left.usd is not None and pending > 0 and ways and not any(_covered(night, one) for one in ways):
+        short = pending * min(one.price.set_aside() or 0.0 for one in ways) - night.left.usd
+        return Wait(None, f"the cap does not cover {pending:,} rows", short)
+    looks = [changes]
+    if math.isinf(night.time_s):
+        windows = {one.endpoint: one.window_s for one in night.seen.batches}
+        looks += [one.submitted_at + windows.get(one.endpoint, math.inf) + STUCK_S + 1 for one in night.out]
+    else:
+        slack = night.odds(night.fewest).slack_s
+        look = min(max(SOONEST_S, slack / 20), LATEST_S) if slack > 0 else night.tuning.look_s
+        looks += [night.now + look, night.now + night.time_s]
+    until = min(looks)
+    return Wait(until if math.isfinite(until) else None, _awaited(night, pending, changes))
+
+
+def _awaited(night: Situation, pending: int, changes: float) -> str:
+    late: list[BatchOut] = [one for one in night.seen.out if one.is_cancelled]
+    if late:
+        since = max(night.now - (one.cancelled_at or night.now) for one in late)
+        return f"{len(late)} batches are being cancelled, for {since / 60:.0f} min"
+    if pending > 0 and not night.out and math.isfinite(changes):
+        return f"{pending:,} rows wait for a cheaper hour"
+    if pending > 0 and night.usable:
+        return f"{pending:,} rows wait for room in a batch"
+    if night.out:
+        return f"{len(night.out)} batches are out"
+    if pending > 0 and not night.live and not night.flex:
+        return "no way to be answered has a known price"
+    return "answers are awaited"

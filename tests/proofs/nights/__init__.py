@@ -1,0 +1,1 @@
+"""The policy of lanes through simulated nights, beside a clairvoyant's."""
