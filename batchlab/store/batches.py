@@ -17,7 +17,9 @@ has one: whoever goes on finds every batch that may have been paid.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +28,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from batchlab.errors import CorruptRun
 from batchlab.store.checksums import append_records
 from batchlab.store.journal import JournalScan
 from batchlab.store.layout import BATCHES
@@ -49,7 +52,8 @@ class Batch:
 
     Attributes:
         key: ours; part of every custom_id, and the label by which the service is asked for it.
-        rows: (first, count) of the runs of row_ids that it holds.
+        generation: of the run, whose plan `shard` and `rows` are of.
+        rows: (first, count) of the runs of row_ids that it holds, in order.
         model, path: of its calls.
         size: bytes of its lines.
         usd, tokens: the most that it may be billed; `usd` is None when the price is unknown.
@@ -66,6 +70,7 @@ class Batch:
     model: str
     path: str
     size: int
+    generation: int = 1
     usd: float | None = None
     tokens: float = 0.0
     meant_at: float = 0.0
@@ -106,7 +111,8 @@ class Batch:
         if key != self.key or not row.isdecimal():
             return None
         found = int(row)
-        return found if any(first <= found < first + count for first, count in self.rows) else None
+        at = bisect.bisect_right(self.rows, (found, math.inf)) - 1
+        return found if at >= 0 and found < sum(self.rows[at]) else None
 
 
 def new_key(shard: int) -> str:
@@ -147,6 +153,7 @@ class Batches:
                     usd=record.get("usd"),
                     tokens=float(record.get("tokens") or 0.0),
                     meant_at=float(record.get("at") or 0.0),
+                    generation=int(record.get("generation") or 1),
                     **known,
                 )
             case {"t": str(kind), "key": str(key)} if key in self.by_key:
@@ -154,11 +161,16 @@ class Batches:
 
 
 def read_batches(run: Path) -> Batches:
-    """The batches of the run in a directory."""
-    found = Batches()
+    """The batches of the run in a directory. Raises CorruptRun."""
+    found, scan = Batches(), JournalScan(run / BATCHES)
     with contextlib.suppress(FileNotFoundError):
-        for record in JournalScan(run / BATCHES).records():
+        for record in scan.records():
             found.take(record.data)
+    if scan.damaged:  # what is not known to be out would be ordered, and paid, again
+        raise CorruptRun(
+            f"{scan.path}: damaged at byte {scan.damaged[0][0]:,}, so that batches may be out that it does not "
+            "name. Restore it from a backup, or from the run's copy at a URL."
+        )
     return found
 
 
@@ -185,6 +197,7 @@ class BatchLog:
             "model": batch.model,
             "path": batch.path,
             "size": batch.size,
+            "generation": batch.generation,
             "usd": batch.usd,
             "tokens": batch.tokens,
         }

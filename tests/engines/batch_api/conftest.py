@@ -1,0 +1,82 @@
+"""Runs of the lane batch, in this process, against the simulator over sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from batchlab.engines.batch_api import ordering, waiting
+from batchlab.store.batches import read_batches
+from tests.conftest import Finished, SimulatorHandle
+from tests.scenarios.test_run import job
+
+PRICE = {"input": 1.0, "output": 4.0, "tiers": {"batch": 0.5}}
+PRICED = ("--price-in", "1", "--price-out", "4", "--price-batch", "0.5")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Batches are looked at ten times a second, so that no test waits for a look."""
+    monkeypatch.setattr(waiting, "FIRST_LOOK_S", 0.1)
+    monkeypatch.setattr(waiting, "LONGEST_S", 0.2)
+    monkeypatch.setattr(ordering, "AGAIN_S", 0.1)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A simulator with a batch API, and runs at it.
+
+    Attributes:
+        words: what each run has beside its rows.
+    """
+
+    server: SimulatorHandle
+    words: tuple[str, ...]
+    command: Callable[..., Finished]
+    home: Path
+
+    def run(self, rows: Path, *more: str) -> Finished:
+        return self.command(*job(self.server.base_url, rows, *self.words, "-o", "out.parquet", *more))
+
+    def columns(self, *names: str) -> dict[str, list]:
+        table = pq.read_table(self.home / "out.parquet", columns=list(names))
+        return {name: table[name].to_pylist() for name in names}
+
+    @property
+    def directory(self) -> Path:
+        return next(path.parent for path in sorted((self.home / "runs").glob("*/run.json")))
+
+    def log(self):
+        return read_batches(self.directory)
+
+    def check(self, *, answered: int | None = None, billed_twice: int = 0) -> None:
+        """The books are the ledger's, nothing was ordered twice, and the proof passes."""
+        found = self.columns("status", "lane", "cost_usd", "cost_wasted_usd")
+        if answered is not None:
+            assert found["status"].count("ok") == answered
+        ledger, books = self.server.ledger(), self.server.batches()
+        assert len(books["billed_twice"]) == billed_twice
+        assert len(books["submitted_twice"]) == billed_twice
+        paid = sum(one or 0.0 for one in (*found["cost_usd"], *found["cost_wasted_usd"]))
+        assert paid == pytest.approx(ledger["usd"])
+        assert not self.log().out
+        verified = self.command("verify", str(self.directory))
+        assert verified.code == 0, verified.err
+
+
+@pytest.fixture
+def lane(simulator, here, tmp_path) -> Callable[..., Lane]:
+    """Starts a simulator with a batch API, and its faults."""
+
+    def start(dialect: str = "openai", *faults: dict, words: Sequence[str] = (), **options: object) -> Lane:
+        batch = {"dialect": dialect, "seconds": 0.2, "faults": list(faults), **options.pop("batch", {})}
+        server = simulator(price=PRICE, batch=batch, **options)
+        if dialect == "openrouter":
+            server = SimulatorHandle(server.base_url.replace("/v1", "/api/v1"))
+        return Lane(server, ("--lane", "batch", "--batch-api", dialect, *PRICED, *words), here, tmp_path)
+
+    return start
