@@ -1,0 +1,44 @@
+"""What the proof of kills (`proofs/crash/batch_kills.py`) has found, each on its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from batchlab.protocol.batches.table import DIALECTS
+from batchlab.run_end import RunStopped, StopReason
+from batchlab.store.batches import BatchLog
+
+
+def test_results_that_are_merged_twice_count_each_attempt_once(lane, rows_file, monkeypatch):
+    """A merge that is cut off before it is noted begins again, and finds its rows in the journal."""
+    at, rows = lane("openai", {"kind": "batch_line_errors", "share": 0.5, "first": 1}), rows_file(20)
+    merged = BatchLog.merged
+    cut_off: list[bool] = []
+
+    def noted(self, batch, **counts):
+        if not cut_off:
+            cut_off.append(True)
+            raise RunStopped(StopReason.DISK, "the disk is full")
+        return merged(self, batch, **counts)
+
+    monkeypatch.setattr(BatchLog, "merged", noted)
+
+    assert at.run(rows).code == 3
+    assert at.run(rows).code == 0
+
+    attempts = at.columns("attempts")["attempts"]
+    assert set(attempts) == {1, 2}
+    assert sum(attempts) == sum(len(batch["lines"]) for batch in at.server.batches()["batches"])
+    at.check(answered=20)
+
+
+def test_an_order_that_may_be_a_batch_that_came_to_nothing_is_sent_again(lane, rows_file, monkeypatch):
+    """Nothing tells whose it was, and nothing has to: none of its lines was answered."""
+    monkeypatch.setitem(DIALECTS, "openrouter", replace(DIALECTS["openrouter"], visible_s=0.5))
+    lost = {"kind": "batch_reset_after", "step": "create", "first": 1}
+    at = lane("openrouter", lost, {"kind": "batch_expires", "first": 1})
+
+    said = at.run(rows_file(10))
+
+    assert said.code == 0, said.err
+    at.check(answered=10)
