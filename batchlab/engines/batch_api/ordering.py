@@ -10,7 +10,7 @@ from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.batch_service import Listed, UncertainOrder
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.results import has_one_of
-from batchlab.protocol.batches.dialect import BatchState, Order
+from batchlab.protocol.batches.dialect import BatchState, Order, Phase
 from batchlab.records import OutcomeClass
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.batches import Batch, BatchLog, Step
@@ -164,7 +164,7 @@ class Ordering:
             found = await self._is_ours(batch, state)
             if found:
                 return state
-            if found is None:
+            if found is None and not _has_answered_nothing(state):
                 riddles.append(state)
         if riddles:
             ids = ", ".join(one.id for one in riddles[:3])
@@ -203,6 +203,11 @@ class Ordering:
             "ordered again before that is known; to give it up, and pay for its rows perhaps twice, go on "
             "with {output.accept_lost_parts}",
         )
+
+
+def _has_answered_nothing(state: BatchState) -> bool:
+    """Whether a batch came to nothing, as its service counts: be it ours or not, its lines may be asked."""
+    return state.phase is not Phase.COMPLETED and state.done is not None and state.done == (state.failed or 0)
 
 
 def _names_the_file(error: ApiError, batch: Batch) -> bool:
