@@ -107,6 +107,7 @@ class Ordering:
         """
         visible_s = self._lane.dialect.visible_s
         while True:
+            asked_at = time.time()  # what is found out about others may take hours
             listed = await self._service.listed(batch.ordered_at - CLOCK_MARGIN_S)
             if (state := self._ours(batch, listed)) is not None:
                 return self._log.created(batch, state.id)
@@ -120,7 +121,7 @@ class Ordering:
                     raise
                 self._say(f"{stopped}; given up, as you said: its rows are asked again")
                 return self._log.dropped(batch, "uncertain, and given up")
-            left = min(batch.ordered_at + visible_s - time.time(), visible_s)
+            left = min(batch.ordered_at + visible_s - asked_at, visible_s)
             if left <= 0:
                 return self._log.absent(batch)
             await self._sleep(min(left + 0.1, LOOK_S))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import replace
+from urllib.request import Request, urlopen
 
 from batchlab.protocol.batches.table import DIALECTS
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.batches import BatchLog
+from tests.conftest import CANARY
 
 
 def test_results_that_are_merged_twice_count_each_attempt_once(lane, rows_file, monkeypatch):
@@ -42,3 +46,26 @@ def test_an_order_that_may_be_a_batch_that_came_to_nothing_is_sent_again(lane, r
 
     assert said.code == 0, said.err
     at.check(answered=10)
+
+
+def test_an_order_is_looked_up_after_it_must_be_seen_however_long_others_take(lane, rows_file, monkeypatch):
+    """While one batch that may be it was waited for, ours came to be seen: the list is read again."""
+    monkeypatch.setitem(DIALECTS, "openrouter", replace(DIALECTS["openrouter"], visible_s=1.0))
+    lost = {"kind": "batch_reset_after", "step": "create", "every": 2, "most": 1}
+    at = lane("openrouter", lost, batch={"seconds": 3.0, "unlisted_s": 0.5})
+    ask = {"model": "sim", "messages": [{"role": "user", "content": "something else"}]}
+    order = {
+        "endpoint": "/v1/chat/completions",
+        "model": "sim",
+        "requests": [{"custom_id": f"theirs-{number}", "body": ask} for number in range(10)],
+    }
+    headers = {"Authorization": f"Bearer {CANARY}", "Content-Type": "application/json"}
+    url = f"{at.server.base_url}/batches"
+    with urlopen(Request(url, json.dumps(order).encode(), headers), timeout=10):
+        time.sleep(0.6)  # until it is listed
+
+    said = at.run(rows_file(10))
+
+    assert said.code == 0, said.err
+    ours = [batch for batch in at.server.batches()["batches"] if "theirs-0" not in json.dumps(batch)]
+    assert len(ours) == 1
