@@ -58,7 +58,13 @@ def back_record(row_id: int, usage: Usage | None, usd: float | None) -> bytes:
 
 
 def asked_record(
-    row_id: int, attempt: int, by: str, *, came_back: bool, usage: Usage | None = None, usd: float | None = None
+    row_id: int,
+    attempt: int,
+    by: str,
+    *,
+    came_back: bool,
+    usage: Usage | None = None,
+    usd: float | None = None,
 ) -> bytes:
     """A request for the row was sent in a batch of this key, whose results are merged.
 

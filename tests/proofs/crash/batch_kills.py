@@ -33,7 +33,7 @@ from batchlab.store.layout import is_run
 from batchlab.store.view import RunView
 from batchlab.totals import Totals
 from tests.canary import files_with_key
-from tests.conftest import CANARY, SimulatorHandle, environment, simulating
+from tests.conftest import SimulatorHandle, environment, simulating
 from tests.proofs.arguments import Option, ended, one_of, options, table_head, table_row
 from tests.proofs.crash.batch_steps import STEPS
 from tests.warm import Warm
@@ -283,7 +283,11 @@ class Night:
 
 
 def compared(
-    totals: Totals, ledger: Mapping[str, Any], books: Mapping[str, Any], *, known: Container[str | None] | None
+    totals: Totals,
+    ledger: Mapping[str, Any],
+    books: Mapping[str, Any],
+    *,
+    known: Container[str | None] | None,
 ) -> dict[str, tuple[float, float]]:
     """Our books beside the service's, by what they count.
 
@@ -326,9 +330,7 @@ def night(found: Found, service: str, rng: random.Random, warm: Warm, *, at_url:
             "faults": [fault for fault in FAULTS if rng.random() < 0.6 and _befalls(service, fault)],
         }
         price = {"input": 2.0, "output": 8.0}
-        with simulating(
-            seed=rng.randrange(10**6), tokens_median=20.0, price=price, batch=batch
-        ) as server:
+        with simulating(seed=rng.randrange(10**6), tokens_median=20.0, price=price, batch=batch) as server:
             job = JOB.format(
                 server=server.base_url,
                 service=service,
@@ -412,9 +414,7 @@ def main() -> None:
     ]
     with ThreadPoolExecutor(given.at_once) as pool:
         found = list(
-            pool.map(
-                lambda one: at_service(one[0], one[1], given.seed, at_url=one[2], keep=given.keep), plan
-            )
+            pool.map(lambda one: at_service(one[0], one[1], given.seed, at_url=one[2], keep=given.keep), plan)
         )
     problems = report(found)
     print(f"{time.monotonic() - began:.0f} s, seed {given.seed}, {len(problems)} problems", flush=True)
