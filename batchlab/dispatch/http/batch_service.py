@@ -201,7 +201,7 @@ class BatchService:
         return await self._patiently(once)
 
     async def fetch(self, file: str, to: Path) -> None:
-        """Downloads a file of results; what was there before gives way. Raises OSError of the disk as well."""
+        """Downloads a file of results; what was there before gives way. Raises OSError of the disk too."""
 
         async def once() -> None:
             async with self._call("GET", self._place_of(file)) as response:

@@ -33,3 +33,9 @@ class Asking:
         if self.max_tokens is not None and opened.asks_again(row.row_id):
             return with_max_tokens(request, self.max_tokens)
         return request
+
+
+def asked_before(opened: OpenShard, row_id: int) -> int:
+    """How often a row has been asked, that for the answer which it has kept among them."""
+    kept = opened.kept(row_id)
+    return opened.attempts(row_id) + (kept.attempts if kept is not None else 0)

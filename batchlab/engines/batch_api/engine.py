@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.rate.budget import Budget, used_up
@@ -159,11 +160,11 @@ class _Session:
         self._means.live.tell()
         if self._error is not None:
             raise self._error
-        if out := self._log.all.out:
-            rows = sum(one.lines for one in out)
-            self._say(
-                f"{_batches(len(out))} with {rows:,} rows out; they go on at the service, and the same "
-                "command takes them up"
+        if (out := self._log.all.out) and self._stop.reason is not StopReason.DETACHED:
+            rows = counted(sum(one.lines for one in out), "row")
+            self._stop.message += (
+                f"; {_batches(len(out))} with {rows} out: they go on at the service, and the same command "
+                "takes them up"
             )
 
     def _take_up(self, group: asyncio.TaskGroup) -> None:
@@ -174,14 +175,14 @@ class _Session:
                 self._log.unmerged(batch)
             else:
                 self._say(
-                    f"{batch.lines:,} rows were answered by a batch at {batch.endpoint}, which the job does not "
-                    "name any more, and are not here: they are asked, and paid, again"
+                    f"{batch.lines:,} rows were answered by a batch at {batch.endpoint}, which the job does "
+                    "not name any more, and are not here: they are asked, and paid, again"
                 )
-        for batch in self._log.all.out:
+        for batch in known:
             if batch.step in {Step.MEANT, Step.UPLOADED}:
                 self._log.dropped(batch, "it was never ordered")
-            else:
-                self._begin(group, batch, lanes[batch.endpoint])
+        for batch in self._log.all.out:
+            self._begin(group, batch, lanes[batch.endpoint])
         self._left.find_free({one.batch.shard for one in self._out.values()})
 
     def _begin(
@@ -189,6 +190,7 @@ class _Session:
     ) -> None:
         worst = Money(batch.usd or 0.0, batch.tokens)
         reservation = self._means.budget.set_aside_for(worst, priced=batch.usd is not None)
+        self._left.expect(batch)
         out = Out(batch, lane, reservation, lines=None if packed is None else packed.lines)
         self._out[batch.key] = out
         out.task = group.create_task(self._follow(out))
@@ -363,7 +365,7 @@ class _Session:
         if out.batch.step is Step.CREATED:
             await self._life.ended(out)
         if out.batch.step is not Step.ENDED:
-            if out.batch.is_out:
+            if out.batch.step is not Step.DROPPED:
                 self._log.dropped(out.batch, "its order never arrived")
             return
         results = await self._results(out)
@@ -444,7 +446,7 @@ class _Session:
         """Leaves what is out to its service."""
         rows = sum(one.batch.lines for one in self._out.values())
         more = f", {self._left.rows:,} rows not ordered yet" if self._left.rows else ""
-        self._stop(StopReason.DETACHED, f"{_batches(len(self._out))} with {rows:,} rows out{more}")
+        self._stop(StopReason.DETACHED, f"{_batches(len(self._out))} with {counted(rows, 'row')} out{more}")
 
     async def _let_arrive(self) -> None:
         """Lets an order that is on its way arrive, and results that are here be taken."""
@@ -467,4 +469,4 @@ def _covers(left: tuple[float | None, float | None], worst: Money) -> bool:
 
 
 def _batches(count: int) -> str:
-    return "1 batch" if count == 1 else f"{count} batches"
+    return counted(count, "batch", "batches")

@@ -60,8 +60,8 @@ class BatchLane:
         share = self.dialect.price_share
         hint = f", such as {share:g}" if share < 1 else ""
         return (
-            f"{self.name}: nobody states what a batch of {model} costs: counted as much as live calls, so that "
-            f"no cap is passed; {{price.batch}} is the share{hint}"
+            f"{self.name}: nobody states what a batch of {model} costs: counted as much as live calls, so "
+            f"that no cap is passed; {{price.batch}} is the share{hint}"
         )
 
     def path(self, task: str) -> str:

@@ -166,11 +166,17 @@ class Life:
         Raises:
             NoRoom, BadLines: it came to nothing. RunStopped: the service does not know it, or will not do it.
         """
+        begun = time.monotonic()
         while True:
             state = out.state = await self._state(out)
+            if not state.phase.has_ended:
+                begun = time.monotonic()
             out.is_looked_at = True
-            if state.phase.has_ended:
+            if state.phase.has_ended and not _lacks_results(state):
                 break
+            if state.phase.has_ended and time.monotonic() - begun > out.lane.dialect.visible_s:
+                said = f" ({state.problems[0]})" if state.problems else ""
+                raise self._lost(out, f"names no results of a completed batch{said}")
             wait_s = next_look_s(time.time() - out.batch.created_at, self._ended_after_s)
             out.next_look = time.time() + wait_s
             self._changed()
@@ -298,6 +304,11 @@ class Life:
                     await one
         if self._stop.is_set:
             raise Stopped
+
+
+def _lacks_results(state: BatchState) -> bool:
+    """Whether a batch has come to its end, and does not name what came of it, yet or any more."""
+    return state.phase is Phase.COMPLETED and not state.files and state.inline is None
 
 
 def _is_of_all(problems: dict[int, str], lines: int) -> bool:

@@ -11,7 +11,7 @@ from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.rate.money import NOTHING, Money
 from batchlab.dispatch.row_state import RowState
-from batchlab.engines.batch_api.asking import Asking
+from batchlab.engines.batch_api.asking import Asking, asked_before
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.results import Results, json_bytes
 from batchlab.engines.work import Work
@@ -132,7 +132,7 @@ class Merging:
             if row.row_id != wanted:
                 continue
             wanted = next(rows, None)
-            if self._opened.done(row.row_id):
+            if self._opened.done(row.row_id) or self._has_taken(row.row_id):
                 continue
             try:
                 yield self._asking.request(row, self._opened)
@@ -140,6 +140,10 @@ class Merging:
                 continue  # it was none when the batch was packed: the input has changed, and is refused above
             if wanted is None:
                 return
+
+    def _has_taken(self, row_id: int) -> bool:
+        """Whether the row's result has been taken before a crash, and was no final one."""
+        return asked_before(self._opened, row_id) > self._batch.asked_before(row_id)
 
     def _result(self, request: ChatRequest, line: LineResult | None) -> Result | None:
         """The row's final result; None when it is to be asked again."""

@@ -12,7 +12,7 @@ from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.http.transport import encoded
 from batchlab.dispatch.rate.money import NOTHING, Money
 from batchlab.dispatch.rate.worst_case import WorstCase
-from batchlab.engines.batch_api.asking import Asking
+from batchlab.engines.batch_api.asking import Asking, asked_before
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.feed import bad_input, not_built
 from batchlab.engines.work import Work
@@ -217,15 +217,18 @@ class Packing:
             box.drop()
             return
         box.close()
+        rows, asked = runs_of({row: asked_before(self._opened, row) for row in box.rows})
         batch = Batch(
             key=box.key,
             shard=self._opened.shard.index,
-            rows=runs_of(box.rows),
+            rows=rows,
+            asked=asked,
             endpoint=self._lane.name,
             model=model,
             path=path,
             size=box.size,
             generation=self._work.run.manifest.generation,
+            is_retry=any(map(self._opened.asks_again, box.rows)),
             usd=box.worst.usd if box.priced else None,
             tokens=box.worst.tokens,
         )

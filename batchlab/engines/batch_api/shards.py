@@ -59,6 +59,7 @@ class ShardsLeft:
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._merging = asyncio.Semaphore(MERGED_AT_ONCE)
         self._failed: set[int] = set()  # in this session: once is enough, whatever the retry says
+        self._owed: set[int] = set()  # rows of a retry that are out
         self._sealer = Sealer()
 
     @property
@@ -86,6 +87,11 @@ class ShardsLeft:
         """A shard is free again, and the next one."""
         self._free.appendleft(shard.index)
 
+    def expect(self, batch: Batch) -> None:
+        """Results of a batch are to come."""
+        if batch.is_retry:
+            self._owed.update(batch.row_ids())
+
     def lacking(self, batches: Iterable[Batch]) -> list[Batch]:
         """Those whose merged results are not there: the directory that they were in has been lost."""
         run = self._work.run
@@ -97,8 +103,8 @@ class ShardsLeft:
         for index, merged in by_shard.items():
             there = run.open_results(index).by_row
             for batch in merged:
-                if sum(row in there for row in batch.row_ids()) < batch.answered + batch.failed:
-                    found.append(batch)
+                come = sum(row in there for row in batch.row_ids())
+                found += [batch] if come < batch.answered + batch.failed else []
         return found
 
     async def packed(
@@ -193,7 +199,9 @@ class ShardsLeft:
         return self._work.run.open_shard(shard, retry=self._is_asked_again)
 
     def _is_asked_again(self, result: Result) -> bool:
-        if result.row_id not in self._failed and self._retry is not None and self._retry(result):
+        if result.row_id not in self._failed and (
+            result.row_id in self._owed or (self._retry is not None and self._retry(result))
+        ):
             return True
         correction = self._asking.correction
         return correction is not None and correction.wants_turn(result)
