@@ -19,6 +19,7 @@ from batchlab.store.disk.files import disk_errors
 LABEL = "batchlab"  # under which a batch's key is, at a service that keeps labels
 CLOCK_MARGIN_S = 6 * 3600.0  # by which a service's clock may differ from ours
 AGAIN_S, MOST_AGAIN_S = 2.0, 60.0
+ON_ITS_WAY_S = 3600.0  # the longest that an order, with all of its lines, may take to arrive
 LOOK_S = 5.0  # between two looks at the list, while a batch may stay unseen
 _WAITS = frozenset({OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE})
 
@@ -106,6 +107,8 @@ class Ordering:
             RunStopped: the service does not tell. ApiError: it cannot be asked.
         """
         visible_s = self._lane.dialect.visible_s
+        # it may have arrived only now; or, of a process that was killed, just before this one began
+        arrived_at = min(time.time(), batch.ordered_at + ON_ITS_WAY_S)
         while True:
             asked_at = time.time()  # what is found out about others may take hours
             listed = await self._service.listed(batch.ordered_at - CLOCK_MARGIN_S)
@@ -121,7 +124,7 @@ class Ordering:
                     raise
                 self._say(f"{stopped}; given up, as you said: its rows are asked again")
                 return self._log.dropped(batch, "uncertain, and given up")
-            left = min(batch.ordered_at + visible_s - asked_at, visible_s)
+            left = min(arrived_at + visible_s - asked_at, visible_s)
             if left <= 0:
                 return self._log.absent(batch)
             await self._sleep(min(left + 0.1, LOOK_S))

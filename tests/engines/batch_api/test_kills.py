@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import replace
 from urllib.request import Request, urlopen
 
+from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.protocol.batches.table import DIALECTS
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.batches import BatchLog
@@ -69,3 +71,21 @@ def test_an_order_is_looked_up_after_it_must_be_seen_however_long_others_take(la
     assert said.code == 0, said.err
     ours = [batch for batch in at.server.batches()["batches"] if "theirs-0" not in json.dumps(batch)]
     assert len(ours) == 1
+
+
+def test_an_order_that_is_long_on_its_way_may_be_unseen_after_that(lane, rows_file, monkeypatch):
+    """How long a batch may be unseen counts from when it can have arrived last, not from when it was sent."""
+    monkeypatch.setitem(DIALECTS, "openai", replace(DIALECTS["openai"], visible_s=0.8))
+    order = BatchService.order
+
+    async def slow(self, asked, lines):
+        await asyncio.sleep(1.0)
+        return await order(self, asked, lines)
+
+    monkeypatch.setattr(BatchService, "order", slow)
+    at = lane("openai", {"kind": "batch_reset_after", "step": "create", "first": 1}, batch={"unlisted_s": 0.5})
+
+    said = at.run(rows_file(10))
+
+    assert said.code == 0, said.err
+    at.check(answered=10)
