@@ -3,7 +3,7 @@
     python -m tests.proofs.benchmarks.batch_rows --rows 100000
 
 Half of the rows are long, so that batches are full by lines or by bytes; a few of them fill the service's
-queue, a tenth expires with 60 % of its lines, and of every third some lines fail. `verify` must pass, every
+queue, a tenth expires with 60 % of its lines answered, and of every third 5 % of the lines fail. `verify` must pass, every
 answer that the simulator has billed must be in the run, once, and what the run says it cost must be the
 simulator's ledger, at the price of batches.
 """
@@ -28,9 +28,9 @@ from tests.proofs.arguments import ended, one_of, options
 from tests.proofs.benchmarks.figures import Figure, printed
 from tests.proofs.crash.batch_kills import compared
 
-LINES, BYTES = 4_000, 4_000_000
+LINES, LINE_BYTES = 4_000, 1_000  # most of a batch; of a line, as the most bytes of a batch have it
 SHORT, LONG = 200, 1_500  # characters of a text
-QUEUED_TOKENS = 2_000_000  # some six batches of long rows
+QUEUED_TOKENS = 400  # for each line of a full batch: few batches of long rows have room at once
 PEAK_MB = 250.0
 COMMAND = ("run", "job.toml", "--progress", "none")
 FAULTS = [
@@ -66,29 +66,31 @@ class Found:
     """What a run has come to.
 
     Attributes:
-        batches: by how they ended, as the service says.
+        batches, lines: by how they ended, as the service says.
         most_lines, most_bytes: of one that was ordered.
     """
 
     seconds: float
     peak_mb: float
     batches: Counter[str]
+    lines: Counter[str]
     most_lines: int
     most_bytes: int
     problems: list[str]
 
 
-def measured(rows: int, service: str, seed: int) -> Found:
-    """Runs so many rows at one service, in another process."""
+def measured(rows: int, service: str, seed: int, *, lines: int = LINES) -> Found:
+    """Runs so many rows at one service, in another process, in batches of at most so many lines."""
+    size = lines * LINE_BYTES
     with tempfile.TemporaryDirectory(prefix="batchlab-batch-rows-") as folder:
         home = Path(folder)
         _write(home / "rows.jsonl", rows)
         batch = {
             "dialect": service,
             "seconds": "lognormal:median=3,p90=8",
-            "max_lines": LINES,
-            "max_bytes": BYTES + 100_000,  # and what is around the lines
-            "enqueued_tokens": QUEUED_TOKENS if service == "openai" else None,
+            "max_lines": lines,
+            "max_bytes": size + 100_000,  # and what is around the lines
+            "enqueued_tokens": QUEUED_TOKENS * lines if service == "openai" else None,
             "faults": FAULTS,
         }
         price = {"input": 2.0, "output": 8.0}
@@ -99,7 +101,7 @@ def measured(rows: int, service: str, seed: int) -> Found:
             run = subprocess.run(
                 [sys.executable, "-m", "tests.proofs.benchmarks.small_batches", *COMMAND],
                 cwd=home,
-                env=environment(BATCH_LIMITS=f"{LINES} {BYTES}"),
+                env=environment(BATCH_LIMITS=f"{lines} {size}"),
                 capture_output=True,
                 text=True,
             )
@@ -125,6 +127,7 @@ def measured(rows: int, service: str, seed: int) -> Found:
             seconds,
             float(run.stdout.split()[-1]),
             Counter(batch["state"] for batch in books["batches"]),
+            Counter(line["status"] for batch in books["batches"] for line in batch["lines"]),
             max(one.lines for one in ours),
             max(one.size for one in ours),
             problems,
@@ -142,7 +145,8 @@ def _write(path: Path, rows: int) -> None:
 def figures(found: Found, rows: int, service: str) -> Iterator[Figure]:
     """Those of a run."""
     batches = ", ".join(f"{count} {state}" for state, count in sorted(found.batches.items()))
-    beside = f"{batches}; the largest {found.most_lines:,} lines, {found.most_bytes / 1e6:.1f} MB"
+    lines = ", ".join(f"{count:,} {status}" for status, count in sorted(found.lines.items()))
+    beside = f"batches {batches}; lines {lines}; the largest {found.most_lines:,} lines, {found.most_bytes / 1e6:.1f} MB"
     yield Figure(
         f"{rows:,} rows in batches at {service}: problems", "0", str(len(found.problems)),
         not found.problems, beside,
