@@ -40,6 +40,7 @@ def test_no_message_counts_by_itself():
     found = [
         f"{path.relative_to(home)}: {line.strip()}"
         for path in sorted(home.rglob("*.py"))
+        if "simulator" not in path.parts  # it says what services say
         for line in path.read_text("utf-8").splitlines()
         if re.search(rf"(?<!\{{)\{{(?!agreeing\()[^{{}}]+\}} (malformed |pending |more )?({NOUNS})\b", line)
         and not any(words in line for words in ALLOWED)

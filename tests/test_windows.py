@@ -120,5 +120,5 @@ def test_a_console_of_few_characters_shows_what_it_can(batchlab):
     done = batchlab("cost", "--help", PYTHONIOENCODING="latin-1")
 
     assert done.code == 0, done.err
-    assert "[OPTIONS] RUN?" in done.out
+    assert "[OPTIONS] [RUN?]" in done.out
     assert "Sum up what runs have cost" in done.out

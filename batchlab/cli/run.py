@@ -78,7 +78,7 @@ def plan(
 ) -> int:
     """Check a job and estimate tokens, cost and time. Without --pilot it sends and writes nothing.
 
-    Exit code 2 when 'batchlab run' would refuse the input; every problem is one line. Rows that would fail
+    Exit code 2 when a run would be refused for its input; every problem is one line. Rows that would fail
     unsent are named, and refuse nothing unless --strict is given.
 
     \b

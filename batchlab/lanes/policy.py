@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from batchlab.counts import counted
 from batchlab.lanes.decisions import Decision, SendLive, Submit, TakeBack, Wait
 from batchlab.lanes.seen import DAY_S, BatchOut, BatchWay, Lanes, Left, Way
 from batchlab.lanes.situation import TUNED, Part, Situation, Tuning
@@ -98,7 +99,7 @@ def _by_rows(night: Situation) -> Iterator[Decision]:
         pending = sum(one.rows for one in due if one.batch is None)
         stock = _stock(night, ways)
         # where nothing else may turn out cheaper, now or later, all of it may go
-        limited = bool(night.usable) or (bool(night.flex) and lane == "live") or _changes(night, ways)
+        limited = bool(night.usable or (night.flex and night.live)) or _changes(night, ways)
         most = max(stock - night.left.in_flight, night.returned) if limited else pending
         why = _why_now(night, lane, ways) if pending else "cheaper lanes have time again"
         for way in ways:
@@ -144,7 +145,9 @@ def _take_back(night: Situation, way: Way, due: Sequence[Part]) -> Iterator[Deci
             freed = part.rows * each.get(part.batch.endpoint, 0.0)
             if night.left.usd + freed + 1e-9 < part.rows * (way.price.set_aside() or 0.0):
                 continue
-        yield TakeBack(part.batch.id, f"its last {part.rows:,} rows may not come in time, live they do")
+        yield TakeBack(
+            part.batch.id, f"its last {counted(part.rows, 'row')} may not come in time; live they do"
+        )
 
 
 def _by_batches(night: Situation) -> Iterator[Decision]:
@@ -185,7 +188,7 @@ def _why_now(night: Situation, lane: str, ways: Sequence[Way]) -> str:
         return f"the price of batches at {', '.join(nobody)} is unknown"
     if math.isinf(night.time_s) or not night.usable:
         return f"{lane} is the cheapest way to be answered"
-    return f"{lane} needs {night.odds(ways).work_s / 60:,.0f} min for {night.rest:,} rows"
+    return f"{lane} needs {night.odds(ways).work_s / 60:,.0f} min for {counted(night.rest, 'row')}"
 
 
 def _wait(night: Situation) -> Wait:
@@ -195,7 +198,7 @@ def _wait(night: Situation) -> Wait:
     changes = min((one.price.changes_after(night.now) for one in ways), default=math.inf)
     if night.left.usd is not None and pending > 0 and ways and not any(_covered(night, one) for one in ways):
         short = pending * min(one.price.set_aside() or 0.0 for one in ways) - night.left.usd
-        return Wait(None, f"the cap does not cover {pending:,} rows", short)
+        return Wait(None, f"the cap does not cover {counted(pending, 'row')}", short)
     looks = [changes]
     if math.isinf(night.time_s):
         windows = {one.endpoint: one.window_s for one in night.seen.batches}
@@ -214,9 +217,9 @@ def _awaited(night: Situation, pending: int, changes: float) -> str:
         since = max(night.now - (one.cancelled_at or night.now) for one in late)
         return f"{len(late)} batches are being cancelled, for {since / 60:.0f} min"
     if pending > 0 and not night.out and math.isfinite(changes):
-        return f"{pending:,} rows wait for a cheaper hour"
+        return f"{counted(pending, 'row')} to wait for a cheaper hour"
     if pending > 0 and night.usable:
-        return f"{pending:,} rows wait for room in a batch"
+        return f"{counted(pending, 'row')} to wait for room in a batch"
     if night.out:
         return f"{len(night.out)} batches are out"
     if pending > 0 and not night.live and not night.flex:

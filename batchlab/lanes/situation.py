@@ -19,7 +19,7 @@ AHEAD_S = (120.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0)
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """The policy's own numbers, chosen on the nights of seeds 1 to 200 (`tests/proofs/nights`).
+    """The policy's own numbers, chosen on simulated nights (`tests/proofs/nights`).
 
     Attributes:
         miss: what a missed deadline is worth, in list prices of the whole run.

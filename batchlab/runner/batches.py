@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 
+from batchlab.counts import counted
 from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.batch_api.cheapest import Cheapest
 from batchlab.engines.batch_api.choice import BatchesOnly, Choice, Live
 from batchlab.engines.batch_api.engine import BatchEngine, Manner, Means
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.live import LiveEngine, LivePhase
-from batchlab.engines.endpoint import Endpoint, access_to
+from batchlab.engines.batch_api.live import LivePhase
+from batchlab.engines.endpoint import access_to
 from batchlab.engines.observer import Observer
 from batchlab.engines.work import Work
 from batchlab.errors import UsageError
-from batchlab.job import EndpointJob, Job
+from batchlab.job import SELF_STARTED, EndpointJob, Job
 from batchlab.protocol.batches.dialect import Dialect
 from batchlab.protocol.batches.table import DIALECTS
-from batchlab.run_state import RunState
+from batchlab.runner.queue_history import known_queue, remember
 from batchlab.store.batches import Batch, BatchLog, read_batches
 from batchlab.store.locked import LockedRun
 
@@ -63,9 +65,9 @@ def batches_out(job: Job, run: LockedRun) -> list[Batch]:
         endpoint = next((one for one in job.endpoint if one.name == batch.endpoint), None)
         if endpoint is None or dialect_of(job, endpoint) is None:
             raise UsageError(
-                f"{run.place}: a batch of {batch.lines:,} rows is out at {batch.endpoint}, which the job "
-                f"does not name any more. Take it home first: batchlab collect {run.place}; or give it up: "
-                f"batchlab cancel {run.place}."
+                f"{run.place}: a batch of {counted(batch.lines, 'row')} is out at {batch.endpoint}, which "
+                f"the job does not name any more. Take it home first: batchlab collect {run.place}; or give "
+                f"it up: batchlab cancel {run.place}."
             )
     return out
 
@@ -91,19 +93,19 @@ async def batch_engine(
     observer: Observer,
     work: Work[LockedRun],
     stop: StopSignal,
-    make: Callable[[Observer, RunState], LiveEngine],
+    live: LivePhase,
     budget: Budget,
     *,
-    shares: bool,
     manner: Manner,
+    deadline: float | None,
 ) -> AsyncIterator[BatchEngine]:
     """The engine of batches, with its services open.
 
     Args:
-        make, shares: see `LivePhase`.
+        deadline: Unix seconds.
     """
     async with contextlib.AsyncExitStack() as stack:
-        lanes = {}
+        lanes: dict[str, BatchLane] = {}
         for endpoint in work.endpoints:
             dialect = dialect_of(work.job, endpoint.job)
             if dialect is not None:
@@ -111,20 +113,33 @@ async def batch_engine(
                 service = BatchService(access, dialect, limits=work.job.limits, stop=stop)
                 lane = BatchLane(endpoint, access, await stack.enter_async_context(service))
                 lanes[lane.name] = lane
-        yield BatchEngine(
-            Means(
-                observer,
-                lanes,
-                _choice(work.job, work.endpoints),
-                LivePhase(observer, make, budget, shares=shares),
-                budget,
-                manner,
-                ended_after_s=[],
-            )
+        ended: dict[str, list[float]] = {name: [] for name in lanes}
+        choice = _choice(work, lanes, budget, observer.message, live, deadline)
+        yield BatchEngine(Means(observer, lanes, choice, live, budget, manner, ended))
+        for name, lane in lanes.items():
+            if lane.endpoint.job.host not in SELF_STARTED:
+                remember(lane.endpoint.job.host, ended[name])
+
+
+def _choice(
+    work: Work[LockedRun],
+    lanes: Mapping[str, BatchLane],
+    budget: Budget,
+    say: Callable[[str], None],
+    live: LivePhase,
+    deadline: float | None,
+) -> Choice:
+    """What decides where rows go, as the job wants it."""
+    asked = {endpoint.job.name: work.job.limits_at(endpoint.job).lane for endpoint in work.endpoints}
+    if "cheapest" in asked.values():
+        return Cheapest(
+            work,
+            lanes,
+            budget,
+            deadline=deadline,
+            queues={name: known_queue(lane.endpoint.job.host) for name, lane in lanes.items()},
+            say=say,
+            totals=live.totals,
         )
-
-
-def _choice(job: Job, endpoints: Sequence[Endpoint]) -> Choice:
-    asked = {endpoint.job.name: job.limits_at(endpoint.job).lane for endpoint in endpoints}
-    by_batch = [name for name, lane in asked.items() if lane in BY_BATCH]
+    by_batch = [name for name, lane in asked.items() if lane == "batch"]
     return BatchesOnly(by_batch) if by_batch else Live()

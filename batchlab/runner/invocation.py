@@ -99,6 +99,7 @@ class Invocation:
         self._progress: Progress | None = None
         self.forecast: EarlyForecast | None = None
         self._first_rows = FirstRows()
+        self._deadline: float | None = None  # Unix seconds, once rows are sent
         self._batches = False  # whether some are out, or to be
 
     def facts(self) -> RunFacts:
@@ -234,6 +235,7 @@ class Invocation:
         left, told = limits.deadline_s, f"the deadline of {limits.deadline_s:g} s is over"
         if limits.deadline_at is not None:
             left = max(0.0, limits.deadline_at - time.time())
+        self._deadline = time.time() + left
         asyncio.get_running_loop().call_later(left, stop, StopReason.DEADLINE, told)
 
     def _alone(self) -> str:
@@ -261,12 +263,16 @@ class Invocation:
             await self._run_by(live(self, work.before), stop, shards)
             return
         from batchlab.engines.batch_api.engine import Manner
+        from batchlab.engines.batch_api.live import LivePhase
         from batchlab.runner.batches import batch_engine
 
         manner = Manner(
             options.waits, options.cancels, work.job.output.accept_lost_parts, watch, options.taker
         )
-        async with batch_engine(self, work, stop, live, budget, shares=crew is None, manner=manner) as engine:
+        phases = LivePhase(self, live, budget, shares=crew is None)
+        async with batch_engine(
+            self, work, stop, phases, budget, manner=manner, deadline=self._deadline
+        ) as engine:
             await self._run_by(engine, stop, shards)
 
     async def _run_by(self, engine: Engine[Work[LockedRun]], stop: StopSignal, shards: list[Shard]) -> None:

@@ -291,9 +291,10 @@ def refuse_batches_out(store: LockedRun) -> None:
         return
     if out := read_batches(store.path).out:
         rows, at = sum(one.lines for one in out), ", ".join(sorted({one.endpoint for one in out}))
+        are = agreeing(len(out), "is", "are")
         raise UsageError(
             f"{store.path}: {counted(len(out), 'batch', 'batches')} with {counted(rows, 'row')} of the job "
-            f"as it was {agreeing(len(out), 'is', 'are')} out at {at}, and a changed job cannot take them up. "
+            f"as it was {are} out at {at}; a changed job cannot take them up. "
             f"With the job as it was, fetch them first: batchlab collect {store.path}; or end them, which "
             f"keeps what they have by then: batchlab cancel {store.path}."
         )

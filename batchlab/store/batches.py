@@ -60,7 +60,7 @@ class Batch:
         size: bytes of its lines.
         usd, tokens: the most that it may be billed; `usd` is None when the price is unknown.
         ordered_at: of the last order that was sent.
-        is_cancelled: by us.
+        cancelled_at: when we took it back; 0 when we have not.
         phase: how it ended.
         answered, failed: rows that have a result by it.
     """
@@ -83,7 +83,7 @@ class Batch:
     ordered_at: float = 0.0
     id: str | None = None
     created_at: float = 0.0
-    is_cancelled: bool = False
+    cancelled_at: float = 0.0
     phase: str = ""
     files: tuple[str, ...] = ()
     ended_at: float = 0.0
@@ -94,6 +94,11 @@ class Batch:
     def lines(self) -> int:
         """How many it has."""
         return sum(count for _, count in self.rows)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether we took it back."""
+        return self.cancelled_at > 0
 
     @property
     def is_out(self) -> bool:
@@ -280,7 +285,7 @@ def _after(batch: Batch, kind: str, record: Mapping[str, Any]) -> Batch:
         case "created":
             return replace(batch, step=Step.CREATED, id=record.get("id"), created_at=at)
         case "cancelling":
-            return replace(batch, is_cancelled=True)
+            return replace(batch, cancelled_at=at)
         case "ended":
             files = tuple(str(one) for one in record.get("files") or ())
             return replace(

@@ -102,7 +102,7 @@ def test_a_request_with_a_tier_of_its_own_keeps_it(body, task, tier, kind):
 def test_a_tier_without_room_is_asked_less_and_less_often_and_is_no_outage(status):
     controller = RateController(EndpointLimits(8, start=8, lane="flex"), now=0.0, rng=random.Random(1))
     now, waits = 0.0, []
-    for _ in range(12):
+    for _ in range(24):
         permit = controller.try_acquire(now, 1, 1)
         controller.limited(permit, now, status=status, no_room=True)
         waits.append(controller.gate_until - now)

@@ -93,4 +93,4 @@ BLOCKS = [block for page in WRITTEN for block in blocks_of(page)]
 def commands_of(text: str) -> Iterator[str]:
     """Each line of a bash block that calls batchlab, continued lines joined."""
     for line in text.replace("\\\n", " ").splitlines():
-        yield from re.findall(r"(?:^|[ /'(])(batchlab [a-z][^|;&>)#]*)", line)
+        yield from re.findall(r"(?:^|[ /'(])(batchlab [a-z](?:'[^']*'|\"[^\"]*\"|[^|;&>)#'\"])*)", line)

@@ -96,8 +96,8 @@ def test_a_row_whose_prompt_is_a_formula_without_a_value_is_not_sent(here, simul
     ran = here("run", *at, "-o", "out.jsonl")
 
     assert ran.code == 1
-    assert "3 rows have formulas of which the file holds no value" in ran.err
-    assert "1 malformed rows will be recorded as failed (bad_input)" in ran.err
+    assert "formulas of which the file holds no value, as programs write them (3 rows)" in ran.err
+    assert "1 malformed row will be recorded as failed (bad_input)" in ran.err
     assert server.ledger()["billed"] == 2
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
@@ -137,6 +137,6 @@ def test_wherever_a_formula_without_a_value_is_asked_for_its_row_alone_fails(her
     words = ("-i", "x.xlsx", "-m", "sim", *more, "--base-url", "simulator", "--progress", "none")
     ran = here("run", *words, "--run-dir", "r")
 
-    assert "1 malformed rows" in ran.err
+    assert "1 malformed row" in ran.err
     assert "no value" in ran.err
     assert ran.code == 1

@@ -51,7 +51,7 @@ def test_a_float32_survives_as_a_number_and_as_base64_alike(value):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (answer(item(0, [1.0])), "1 embeddings for 2 texts"),
+        (answer(item(0, [1.0])), "1 embedding for 2 texts"),
         (answer(item(0, [1.0]), item(0, [2.0])), "index 0 is doubled or out of range for 2 texts"),
         (answer(item(0, [1.0]), item(2, [2.0])), "index 2 is doubled or out of range for 2 texts"),
         (answer(item(0, [1.0]), item(-1, [2.0])), "index -1 is doubled"),
@@ -83,7 +83,7 @@ def test_a_number_of_dimensions_that_was_not_asked_for_is_the_endpoint_s_own_doi
     with pytest.raises(EmbeddingsProblem) as problem:
         parse_embeddings(answer(item(0, [1.0]), item(1, [2.0])), {**TWO, "dimensions": 256})
 
-    assert str(problem.value) == "the embedding has 1 dimensions, and 256 were asked for"
+    assert str(problem.value) == "the embedding has 1 dimension, and 256 were asked for"
     assert problem.value.is_refusal
 
 

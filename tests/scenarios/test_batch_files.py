@@ -111,7 +111,7 @@ def test_a_run_that_stops_leaves_out_what_has_no_answer_and_keeps_every_id(here,
     assert lines[0]["error"]["code"] == "bad_input"
     exported = here("export", "runs/r", "-o", "again.jsonl")
     assert "4 rows written to again.jsonl, 1 of them errors" in exported.err
-    assert "2 pending rows are left out" in exported.err
+    assert "left out: 2 pending rows" in exported.err
 
     assert here("export", "runs/r", "-o", "rows.jsonl", "--to", "jsonl").code == 0
     rows = written(tmp_path / "rows.jsonl")

@@ -212,7 +212,7 @@ def test_an_endpoint_that_ignores_dimensions_is_said_at_once(here, simulator, ro
     done = here(*words(server, *EMBED, "--batch-rows", "50"))
 
     assert done.code == 3
-    assert "the embedding has 1 dimensions, and 16 were asked for" in done.err
+    assert "the embedding has 1 dimension, and 16 were asked for" in done.err
     assert server.ledger()["requests"] <= 4
 
 

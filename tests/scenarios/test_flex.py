@@ -138,18 +138,3 @@ def test_plan_names_the_price_of_the_tier(here, rows_file, lane):
 
     assert done.code == 0, done.err
     assert "at tier flex" in done.out
-
-
-def test_both_lanes_of_an_endpoint_answer_where_any_may(batchlab, simulator, rows_file, tmp_path):
-    server = simulator(flex_slots=1, latency_median_s=0.1, price=PRICE)
-
-    done = batchlab(
-        *job(server.base_url, rows_file(60), "--preset", "openai", "--lane", "cheapest", *PRICED),
-        "-o",
-        "out.parquet",
-    )
-
-    assert done.code == 0, done.err
-    found = columns(tmp_path, "lane", "cost_usd")
-    assert set(found["lane"]) == {"live", "flex"}
-    assert sum(found["cost_usd"]) == pytest.approx(server.ledger()["usd"])

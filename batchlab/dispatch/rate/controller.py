@@ -31,7 +31,8 @@ _ASKED = ", Retry-After"  # the end of a reason: the provider has said how long
 WORDS = 120  # characters of the last answer that an outage shows
 GROWTH_USE = 0.8  # grow only when at least this much of the window was in use
 LIMIT_CAP_S = 8.0  # longest pause of our own after rate limits; a Retry-After is honoured in full
-NO_ROOM_CAP_S = 60.0  # the same while a cheaper tier has no room, which may be for hours
+NO_ROOM_CAP_S = 60.0  # the same while a cheaper tier has no room: a part of the time that it had none
+NO_ROOM_PART = 0.2  # a minute after six refusals made a run where half are refused by chance 3x as long
 SPREAD = 0.05  # added to a Retry-After, so that not all clients of one key come back at once
 OVERLOAD_EPOCHS = 3  # overloads in a row without a success: an outage
 NO_MAX_TOKENS = 256  # completion tokens expected of a row that sets no cap, at least
@@ -225,13 +226,15 @@ class RateController:
         if is_out and words:
             self._reason = f"{self._reason}: {words[:WORDS]}"
         if news and (is_out or not again):
-            window.cut(permit.window, now, remember=status == 429)
+            window.cut(permit.window, now, remember=no_room or status == 429)
             self._limited_in_row += 1
         if retry_after_s is not None:
             wait = retry_after_s * (1 + SPREAD * self._rng.random())
             self._gate = max(self._gate, now + wait)
         elif news:
-            cap_s = NO_ROOM_CAP_S if no_room else LIMIT_CAP_S
+            cap_s = LIMIT_CAP_S
+            if no_room:
+                cap_s = max(LIMIT_CAP_S, min(NO_ROOM_CAP_S, NO_ROOM_PART * self.silent_s(now)))
             backoff = min(cap_s, 0.5 * 2.0 ** min(self._limited_in_row, 10))
             self._gate = max(self._gate, now + self._rng.uniform(0.5, 1.0) * backoff)
         if status != 429 and not no_room and self._limited_in_row >= OVERLOAD_EPOCHS:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from batchlab.engines.batch_api.life import Out
+from batchlab.records import LaneKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +19,10 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class SendLive:
-    """At least so many rows go live."""
+    """At least so many rows go by calls of a kind, after those that do already; calls of another kind end."""
 
     rows: int
+    kind: LaneKind = "live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,14 @@ class TakeBack:
     key: str
 
 
-Act: TypeAlias = Submit | SendLive | TakeBack
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The cap covers no more rows."""
+
+    why: str
+
+
+Act: TypeAlias = Submit | SendLive | TakeBack | GiveUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +47,20 @@ class Scene:
     """What there is to choose from.
 
     Attributes:
-        rows_free: rows that are neither answered nor out.
+        rows_free: rows that are neither answered nor out; `returned` are those of them that were in a batch.
         out: batches that are out.
         room: of each lane, how many more batches it may take.
-        live_rows: rows that are being sent live.
+        ended: at each lane, how long batches took (s).
+        live_rows: rows that are sent by calls; `live_done` have been since the run began.
     """
 
     rows_free: int
+    returned: int = 0
     out: Sequence[Out] = ()
     room: Mapping[str, int] = field(default_factory=dict)
+    ended: Mapping[str, Sequence[float]] = field(default_factory=dict)
     live_rows: int = 0
+    live_done: int = 0
 
 
 class Choice(Protocol):

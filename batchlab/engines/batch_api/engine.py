@@ -23,7 +23,7 @@ from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import stop_reason
-from batchlab.engines.batch_api.choice import Choice, Scene, SendLive, Submit, TakeBack
+from batchlab.engines.batch_api.choice import Choice, GiveUp, Scene, SendLive, Submit, TakeBack
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, NoRoom, Out
 from batchlab.engines.batch_api.live import LivePhase
@@ -72,7 +72,7 @@ class Means:
     Attributes:
         lanes: where batches may go, opened, by name.
         live: sends rows live.
-        ended_after_s: how long batches took, for when to look; grows.
+        ended_after_s: of each lane, how long batches took; grows.
     """
 
     observer: Observer
@@ -81,7 +81,7 @@ class Means:
     live: LivePhase
     budget: Budget
     manner: Manner
-    ended_after_s: list[float]
+    ended_after_s: dict[str, list[float]]
 
 
 class BatchEngine:
@@ -139,7 +139,8 @@ class _Session:
             ended_after_s=means.ended_after_s,
             accepts_loss=means.manner.accepts_loss,
         )
-        means.live.begin(work, retry, self._added, self._changed.set)
+        self._sent_live: list[Shard] = []  # and nothing more is sent for them
+        means.live.begin(work, retry, self._added, self._live_ended)
 
     def _added(self) -> RunState:
         """What batches have added to the run in this session, and those that are out."""
@@ -162,7 +163,7 @@ class _Session:
             raise self._error
         if (out := self._log.all.out) and self._stop.reason is not StopReason.DETACHED:
             rows = counted(sum(one.lines for one in out), "row")
-            self._stop.message += (
+            self._stop.message = self._stop.message.rstrip(".") + (
                 f"; {_batches(len(out))} with {rows} out: they go on at the service, and the same command "
                 "takes them up"
             )
@@ -200,6 +201,8 @@ class _Session:
         manner, live = self._means.manner, self._means.live
         while not self._stop.is_set:
             self._changed.clear()
+            while self._sent_live:
+                await self._settle(self._sent_live.pop(), again=True)
             if manner.cancels and not self._out:
                 self._stop(StopReason.CANCELLED, "its batches are cancelled; what had ended by then is kept")
             elif manner.cancels:
@@ -218,6 +221,10 @@ class _Session:
                 async with asyncio.timeout(TICK_S):
                     await self._changed.wait()
 
+    def _live_ended(self, shards: Sequence[Shard]) -> None:
+        self._sent_live += shards
+        self._changed.set()
+
     async def _act(self, group: asyncio.TaskGroup) -> bool:
         """Does one thing that the choice says. False when there is nothing to do now."""
         act = self._means.choice.next(self._scene())
@@ -226,9 +233,13 @@ class _Session:
                 return False
             case Submit(lane):
                 return await self._submit(group, self._means.lanes[lane])
-            case SendLive(rows):
-                self._means.live.send(group, self._left.taken(rows), self._stop)
+            case SendLive(rows, kind):
+                self._means.live.send(group, self._left.taken(rows), kind, self._stop)
                 return True
+            case GiveUp(why):
+                if not self._out and not self._means.live.is_busy:
+                    self._stop(StopReason.BUDGET, why)
+                return False
             case TakeBack(key):
                 await self._take_back([self._out[key]])
                 return True
@@ -239,9 +250,12 @@ class _Session:
         out = {name: sum(one.lane.name == name for one in self._out.values()) for name in self._means.lanes}
         return Scene(
             self._left.rows,
+            self._left.returned_rows,
             tuple(self._out.values()),
             {name: self._room[name].left(count) for name, count in out.items()},
+            self._means.ended_after_s,
             self._means.live.rows,
+            self._means.live.done,
         )
 
     async def _submit(self, group: asyncio.TaskGroup, lane: BatchLane) -> bool:
@@ -399,7 +413,7 @@ class _Session:
         """Says what came of a batch, and stops the run where that must not go on."""
         batch, name = out.batch, out.lane.name
         if batch.phase == Phase.COMPLETED:
-            self._means.ended_after_s.append(batch.ended_at - batch.created_at)
+            self._means.ended_after_s[name].append(batch.ended_at - batch.created_at)
         said = [f"{name}: batch {batch.id} {batch.phase}, {merged.answered:,} of {batch.lines:,} answered"]
         said += [f"{merged.failed:,} failed"] if merged.failed else []
         said += [f"{merged.again:,} are asked again"] if merged.again else []

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -95,7 +95,7 @@ class Life:
     Args:
         folder: where lines and results are on their way.
         changed: called when something of a batch has changed.
-        ended_after_s: how long batches took, as far as is known.
+        ended_after_s: of each lane, how long batches took, as far as is known.
         accepts_loss: a batch whose results are gone is given up, and its rows asked again.
     """
 
@@ -107,7 +107,7 @@ class Life:
         *,
         say: Callable[[str], None],
         changed: Callable[[], None],
-        ended_after_s: Sequence[float] = (),
+        ended_after_s: Mapping[str, Sequence[float]],
         accepts_loss: bool = False,
     ) -> None:
         self._log = log
@@ -177,7 +177,9 @@ class Life:
             if state.phase.has_ended and time.monotonic() - begun > out.lane.dialect.visible_s:
                 said = f" ({state.problems[0]})" if state.problems else ""
                 raise self._lost(out, f"names no results of a completed batch{said}")
-            wait_s = next_look_s(time.time() - out.batch.created_at, self._ended_after_s)
+            wait_s = next_look_s(
+                time.time() - out.batch.created_at, self._ended_after_s.get(out.lane.name, ())
+            )
             out.next_look = time.time() + wait_s
             self._changed()
             out.wake.clear()

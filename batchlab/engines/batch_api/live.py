@@ -13,11 +13,13 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.observer import Observer
 from batchlab.engines.terms import spent_of
 from batchlab.engines.work import Engine, Work
-from batchlab.job import Caps
-from batchlab.records import Shard
+from batchlab.job import Caps, EndpointJob
+from batchlab.records import LaneKind, Shard
+from batchlab.run_end import StopReason
 from batchlab.run_state import RunState
 from batchlab.store.asking import FAILED, AskAgain
 from batchlab.store.locked import LockedRun
+from batchlab.totals import Totals
 
 LiveEngine: TypeAlias = Engine[Work[LockedRun]]
 
@@ -45,25 +47,29 @@ class LivePhase:
         self._make = make
         self._budget = budget
         self._shares = shares
-        self._waiting: list[Shard] = []
+        self._waiting: list[tuple[LaneKind, Shard]] = []
         self._sending: list[Shard] = []
+        self._kind: LaneKind = "live"
+        self._phase_stop: StopSignal | None = None
         self._task: asyncio.Task[None] | None = None
-        self._ended: Callable[[], None] = lambda: None
+        self._ended: Callable[[Sequence[Shard]], None] = lambda _: None
         self._batches: Callable[[], RunState] = RunState
         self._root = RunState()  # how far the run is, with `_counted` of the batches
         self._counted = RunState()
+        self._done = 0  # rows that calls have brought a result, in phases that have ended
+        self._begun_with = 0
 
     def begin(
         self,
         work: Work[LockedRun],
         retry: AskAgain | None,
         batches: Callable[[], RunState],
-        ended: Callable[[], None],
+        ended: Callable[[Sequence[Shard]], None],
     ) -> None:
         """Says what is worked on, and how far batches have brought it.
 
         Args:
-            ended: called when shards have been sent.
+            ended: called with shards once nothing more is sent for them.
         """
         self._work = work
         self._retry = retry
@@ -78,30 +84,67 @@ class LivePhase:
 
     @property
     def rows(self) -> int:
-        """Of shards that are sent live, or wait for it."""
-        return sum(shard.rows for shard in (*self._waiting, *self._sending))
+        """Of shards that are sent live, or wait for it, without a result."""
+        shards = (*(shard for _, shard in self._waiting), *self._sending)
+        return max(0, sum(shard.rows for shard in shards) - self._in_phase)
 
-    def send(self, group: asyncio.TaskGroup, shards: Sequence[Shard], stop: StopSignal) -> None:
-        """Sends shards live: now, or after those that are being sent."""
-        self._waiting += shards
+    @property
+    def done(self) -> int:
+        """Rows that calls have brought a result."""
+        return self._done + self._in_phase
+
+    @property
+    def _in_phase(self) -> int:
+        return self._root.added.rows - self._begun_with if self._sending else 0
+
+    def send(
+        self, group: asyncio.TaskGroup, shards: Sequence[Shard], kind: LaneKind, stop: StopSignal
+    ) -> None:
+        """Sends shards by calls of a kind, after those that are being sent; calls of another kind end."""
+        self._waiting += [(kind, shard) for shard in shards]
         if self._task is None:
             self._task = group.create_task(self._run(stop))
+        elif self._phase_stop is not None and self._kind != kind:
+            self._phase_stop(StopReason.DETACHED, f"the other rows go by {kind} calls")
 
     async def _run(self, stop: StopSignal) -> None:
         try:
             while self._waiting and not stop.is_set:
-                self._sending, self._waiting = self._waiting, []
-                await self._phase(stop)
-                self._sending = []
+                kind = self._kind = self._waiting[-1][0]  # what was said last
+                self._sending = [shard for _, shard in self._waiting]
+                self._waiting.clear()
+                self._begun_with = self._root.added.rows
+                await self._stoppable(kind, stop)
+                self._done += self._in_phase
+                sent, self._sending = self._sending, []
+                self._ended(sent)
         finally:
             self._task = None
-            self._ended()
+            self._ended(())
 
-    async def _phase(self, stop: StopSignal) -> None:
+    async def _stoppable(self, kind: LaneKind, stop: StopSignal) -> None:
+        """One phase, which ends early when calls of another kind are wanted."""
+        phase = self._phase_stop = StopSignal()
+
+        async def relay() -> None:
+            await stop.wait()
+            assert stop.reason is not None
+            phase(stop.reason, stop.message)
+
+        relaying = asyncio.create_task(relay())
+        try:
+            await self._phase(kind, phase)
+        finally:
+            relaying.cancel()
+            self._phase_stop = None
+        if phase.reason not in {None, StopReason.DETACHED}:
+            stop(phase.reason, phase.message)
+
+    async def _phase(self, kind: LaneKind, stop: StopSignal) -> None:
         now = self._batches()
         self._root = self._sum(now)
         self._counted = now
-        work = dataclasses.replace(self._work, before=self._root)
+        work = _by(kind, dataclasses.replace(self._work, before=self._root))
         if self._shares:
             engine = self._make(self, self._root)
             await engine.run(work, stop, retry=self._asking, shards=self._sending)
@@ -140,6 +183,10 @@ class LivePhase:
         """See `Observer`."""
         self._observer.message(text)
 
+    def totals(self) -> Totals:
+        """Of the whole run, as it is now."""
+        return self._sum(self._batches()).totals
+
     def tell(self) -> None:
         """Tells how far the run is."""
         self._observer.update(self._sum(self._batches()))
@@ -153,6 +200,18 @@ class LivePhase:
             synced=root.synced + (0 if self._task is not None and self._shares else batches.synced),
             batches=batches.batches,
         )
+
+
+def _by(kind: LaneKind, work: Work[LockedRun]) -> Work[LockedRun]:
+    """The same work by calls of one kind."""
+
+    def plain(endpoint: EndpointJob) -> EndpointJob:
+        own = kind if kind == "live" or endpoint.flex_tier is not None else "live"
+        return dataclasses.replace(endpoint, lane=own)
+
+    job = dataclasses.replace(work.job, endpoint=tuple(plain(one) for one in work.job.endpoint))
+    endpoints = tuple(dataclasses.replace(one, job=plain(one.job)) for one in work.endpoints)
+    return dataclasses.replace(work, job=job, endpoints=endpoints)
 
 
 def _less(caps: Caps, left: Caps) -> Caps:

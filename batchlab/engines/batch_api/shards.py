@@ -56,6 +56,7 @@ class ShardsLeft:
         self._folder = folder
         self._left = {shard.index: shard.rows for shard in shards}  # rows that are pending, at most
         self._free: deque[int] = deque()
+        self._was_out: set[int] = set()
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._merging = asyncio.Semaphore(MERGED_AT_ONCE)
         self._failed: set[int] = set()  # in this session: once is enough, whatever the retry says
@@ -66,6 +67,11 @@ class ShardsLeft:
     def rows(self) -> int:
         """Pending rows of the shards that are free."""
         return sum(self._left[index] for index in self._free)
+
+    @property
+    def returned_rows(self) -> int:
+        """Those of them that have been in a batch."""
+        return sum(self._left[index] for index in self._free if index in self._was_out)
 
     def find_free(self, taken: set[int]) -> None:
         """All are free but those taken."""
@@ -140,6 +146,7 @@ class ShardsLeft:
 
     async def merged(self, out: Out, results: Results | None, take: Take) -> Merged:
         """Takes a batch's results, which are None when they are lost. Returns what they come to."""
+        self._was_out.add(out.batch.shard)
         async with self._merging, self._locks[out.batch.shard]:
             opened = self._open(self._work.plan.shards[out.batch.shard])
             try:
@@ -184,6 +191,8 @@ class ShardsLeft:
 
         Raises RunStopped (disk), UsageError (the input cannot be read).
         """
+        if shard.index in self._work.run.sealed():
+            return  # by another engine
         async with self._locks[shard.index]:
             opened = self._open(shard)
             self._left[shard.index] = opened.pending

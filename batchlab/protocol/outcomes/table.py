@@ -78,7 +78,7 @@ def _has_no_room(e: Facts) -> bool:
 def _refuses_tier(e: Facts) -> bool:
     if e.status not in {400, 422} or e.asked.tier is None:
         return False
-    return "service_tier" in e.params or e.says_plainly(wordings.TIER)
+    return "service_tier" in e.params or e.says(wordings.TIER)
 
 
 def _refuses_request(e: Facts) -> bool:

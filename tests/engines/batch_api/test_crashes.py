@@ -50,8 +50,10 @@ def forked(words: list[str]) -> int:
             os.dup2(quiet, 2)
             sys.argv = ["batchlab", *words]
             main()
+        except SystemExit as ended:
+            os._exit(int(ended.code or 0))
         finally:
-            os._exit(1)
+            os._exit(99)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

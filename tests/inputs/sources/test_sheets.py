@@ -145,7 +145,7 @@ def test_a_formula_that_nothing_has_computed_is_the_fault_of_a_row_that_is_asked
     assert table["prompt"].to_pylist() == ["a", None, "c", None]
     assert table.schema.field("n").type == pa.int64()
     assert len(notes) == 1
-    assert "3 rows have formulas of which the file holds no value" in notes[0]
+    assert "formulas of which the file holds no value, as programs write them (3 rows)" in notes[0]
     assert "Excel or LibreOffice" in notes[0]
     for row, name in ((0, "n"), (1, "prompt"), (3, "prompt")):
         with pytest.raises(RowFault, match=f"column '{name}': a formula of which the file holds no value"):
@@ -214,7 +214,7 @@ def test_a_formula_whose_element_has_a_prefix_is_seen(tmp_path):
     _, table, _, notes = read(edited(path, (xml, prefixed)))
 
     assert table["n"].to_pylist() == [None]
-    assert "1 rows have formulas" in notes[0]
+    assert "programs write them (1 row)" in notes[0]
 
 
 def test_a_column_s_name_that_is_a_formula_without_a_value_is_refused(tmp_path):

@@ -2,8 +2,8 @@
 
     python -m tests.proofs.nights.run --nights 200
 
-The policy is `batchlab.lanes.policy.LanePolicy`, the class that ships; time is a number. It was tuned on the
-nights of seed 1; the second table is of seeds that nobody looked at.
+The policy is `batchlab.lanes.policy.LanePolicy`, the class that ships; time is a number. It was tuned on
+nights of the seeds 1, 11, 12 and 13; the second table is of another.
 """
 
 from __future__ import annotations

@@ -601,3 +601,33 @@ def test_a_limit_by_the_day_stops_unless_it_says_how_long():
     assert classify(429, {}, json.dumps(by_the_day).encode()).kind is STOP
     assert classify(429, {}, json.dumps(rolling).encode()).kind is WAIT
     assert classify(429, {"Retry-After": "5"}, json.dumps(by_the_day).encode()).kind is WAIT
+
+
+NO_ROOM = openai("Resource Unavailable", type_="resource_unavailable", code="resource_unavailable")
+UNSUPPORTED = openai("Unsupported service_tier: flex", code="unsupported_value", param="service_tier")
+
+
+@pytest.mark.parametrize(
+    ("by", "status", "body", "kind", "error_class"),
+    [
+        ("OpenAI", 429, NO_ROOM, WAIT, "no_room"),
+        ("OpenAI, by its words", 429, openai("Resource Unavailable. Try again later."), WAIT, "no_room"),
+        ("Groq", 498, openai("Flex tier capacity exceeded.", code="capacity_exceeded"), WAIT, "no_room"),
+        ("Gemini", 503, google(503, "The model is overloaded.", "UNAVAILABLE"), WAIT, "no_room"),
+        (
+            "OpenAI, a limit",
+            429,
+            openai("Rate limit reached", code="rate_limit_exceeded"),
+            WAIT,
+            "rate_limit",
+        ),
+        ("OpenAI, no such tier", 400, UNSUPPORTED, FAIL, "tier"),
+        ("Azure", 400, openai("The model 'gpt' does not support service_tier flex."), FAIL, "tier"),
+        ("a quoted prompt", 400, openai("Bad text: 'which service_tier is best?'"), FAIL, "bad_request"),
+    ],
+)
+def test_refusals_of_a_tier_are_told_from_those_of_a_row(by, status, body, kind, error_class):
+    flex = classify(status, {}, raw(body), asked=Asked(tier="flex"))
+
+    assert (flex.kind, flex.error_class) == (kind, error_class), by
+    assert classify(status, {}, raw(body)).error_class not in {"no_room", "tier"}
