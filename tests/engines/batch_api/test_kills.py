@@ -9,7 +9,6 @@ from dataclasses import replace
 from urllib.request import Request, urlopen
 
 from batchlab.dispatch.http.batch_service import BatchService
-from batchlab.protocol.batches.table import DIALECTS
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.batches import BatchLog
 from tests.conftest import CANARY
@@ -38,9 +37,9 @@ def test_results_that_are_merged_twice_count_each_attempt_once(lane, rows_file, 
     at.check(answered=20)
 
 
-def test_an_order_that_may_be_a_batch_that_came_to_nothing_is_sent_again(lane, rows_file, monkeypatch):
+def test_an_order_that_may_be_a_batch_that_came_to_nothing_is_sent_again(lane, rows_file, quick):
     """Nothing tells whose it was, and nothing has to: none of its lines was answered."""
-    monkeypatch.setitem(DIALECTS, "openrouter", replace(DIALECTS["openrouter"], visible_s=0.5))
+    quick["openrouter"] = replace(quick["openrouter"], visible_s=0.5)
     lost = {"kind": "batch_reset_after", "step": "create", "first": 1}
     at = lane("openrouter", lost, {"kind": "batch_expires", "first": 1})
 
@@ -50,9 +49,9 @@ def test_an_order_that_may_be_a_batch_that_came_to_nothing_is_sent_again(lane, r
     at.check(answered=10)
 
 
-def test_an_order_is_looked_up_after_it_must_be_seen_however_long_others_take(lane, rows_file, monkeypatch):
+def test_an_order_is_looked_up_after_it_must_be_seen_however_long_others_take(lane, rows_file, quick):
     """While one batch that may be it was waited for, ours came to be seen: the list is read again."""
-    monkeypatch.setitem(DIALECTS, "openrouter", replace(DIALECTS["openrouter"], visible_s=1.0))
+    quick["openrouter"] = replace(quick["openrouter"], visible_s=1.0)
     lost = {"kind": "batch_reset_after", "step": "create", "every": 2, "most": 1}
     at = lane("openrouter", lost, batch={"seconds": 3.0, "unlisted_s": 0.5})
     ask = {"model": "sim", "messages": [{"role": "user", "content": "something else"}]}
@@ -73,9 +72,9 @@ def test_an_order_is_looked_up_after_it_must_be_seen_however_long_others_take(la
     assert len(ours) == 1
 
 
-def test_an_order_that_is_long_on_its_way_may_be_unseen_after_that(lane, rows_file, monkeypatch):
+def test_an_order_that_is_long_on_its_way_may_be_unseen_after_that(lane, rows_file, quick, monkeypatch):
     """How long a batch may be unseen counts from when it can have arrived last, not from when it was sent."""
-    monkeypatch.setitem(DIALECTS, "openai", replace(DIALECTS["openai"], visible_s=0.8))
+    quick["openai"] = replace(quick["openai"], visible_s=0.8)
     order = BatchService.order
 
     async def slow(self, asked, lines):
@@ -83,7 +82,9 @@ def test_an_order_that_is_long_on_its_way_may_be_unseen_after_that(lane, rows_fi
         return await order(self, asked, lines)
 
     monkeypatch.setattr(BatchService, "order", slow)
-    at = lane("openai", {"kind": "batch_reset_after", "step": "create", "first": 1}, batch={"unlisted_s": 0.5})
+    at = lane(
+        "openai", {"kind": "batch_reset_after", "step": "create", "first": 1}, batch={"unlisted_s": 0.5}
+    )
 
     said = at.run(rows_file(10))
 

@@ -79,15 +79,19 @@ class Found:
     problems: list[str]
 
 
-def measured(rows: int, service: str, seed: int, *, lines: int = LINES) -> Found:
-    """Runs so many rows at one service, in another process, in batches of at most so many lines."""
+def measured(rows: int, service: str, seed: int, *, lines: int = LINES, median_s: float = 3.0) -> Found:
+    """Runs so many rows at one service, in another process.
+
+    Args:
+        lines: of a batch, at most. median_s: how long one takes.
+    """
     size = lines * LINE_BYTES
     with tempfile.TemporaryDirectory(prefix="batchlab-batch-rows-") as folder:
         home = Path(folder)
         _write(home / "rows.jsonl", rows)
         batch = {
             "dialect": service,
-            "seconds": "lognormal:median=3,p90=8",
+            "seconds": f"lognormal:median={median_s},p90={2.7 * median_s}",
             "max_lines": lines,
             "max_bytes": size + 100_000,  # and what is around the lines
             "enqueued_tokens": QUEUED_TOKENS * lines if service == "openai" else None,
