@@ -39,7 +39,8 @@ def send(rows: int, kind: str = "live"):
 
 
 def take_back(scene: Scene):
-    return next((TakeBack(one.batch.key) for one in scene.out if one.batch.id is not None), None)
+    found = (one.batch for one in scene.out if one.batch.id is not None and not one.batch.is_cancelled)
+    return next((TakeBack(one.key) for one in found), None)
 
 
 def when_live_has_done(rows: int, act):
@@ -80,7 +81,7 @@ def test_what_is_taken_back_goes_live_and_what_had_ended_is_kept(lane, rows_file
 
 
 def test_calls_of_one_kind_end_when_another_kind_is_wanted(lane, rows_file, scripted):
-    choice = scripted(send(200, "flex"), when_live_has_done(5, send(1)))
+    choice = scripted(send(50, "flex"), when_live_has_done(5, send(1)))
     at = lane("openai", latency_median_s=0.05)
     rows = rows_file(200)
 
@@ -90,7 +91,7 @@ def test_calls_of_one_kind_end_when_another_kind_is_wanted(lane, rows_file, scri
     at.check(answered=200)
     kinds = Counter(at.columns("lane")["lane"])
     assert kinds["flex"] >= 5
-    assert kinds["live"] >= 50
+    assert kinds["live"] >= 150
     assert max(scene.live_done for scene in choice.scenes) >= 5
 
 
@@ -126,4 +127,6 @@ def test_with_the_lane_live_what_is_out_is_taken_back_first(lane, rows_file):
 
     assert done.code == 0, done.err
     at.check(answered=40)
-    assert Counter(at.columns("lane")["lane"])["live"] >= 20
+    assert (
+        Counter(at.columns("lane")["lane"])["live"] >= 10
+    )  # the service had answered half of the one that was stuck
