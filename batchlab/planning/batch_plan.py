@@ -15,7 +15,8 @@ from batchlab.inputs.sources.opening import Source
 from batchlab.job import EndpointJob, Job
 from batchlab.planning.batch_check import limits_text, price_text
 from batchlab.protocol.batches.dialect import Dialect
-from batchlab.runner.batches import BY_BATCH, dialect_of, measured_lines
+from batchlab.protocol.batches.table import dialect_of
+from batchlab.runner.batches import BY_BATCH, measured_lines
 
 MEASURED_ROWS = 1_000  # whose lines are made
 

@@ -81,7 +81,7 @@ def check_endpoint(job: Job, *, batch: bool = False) -> EndpointCheck:
 def _batch_lines(job: Job, endpoint: Endpoint, *, tries: bool) -> tuple[list[str], bool]:
     """What to say of an endpoint's batch API, and whether it worked, or was not tried."""
     from batchlab.planning.batch_check import known_lines, try_batch
-    from batchlab.runner.batches import dialect_of
+    from batchlab.protocol.batches.table import dialect_of
 
     dialect = dialect_of(job, endpoint.job)
     if dialect is None:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from itertools import islice
 
 from batchlab.costs.pricing import price_book
-from batchlab.counts import counted
 from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.http.transport import encoded
 from batchlab.dispatch.rate.budget import Budget
@@ -26,29 +25,13 @@ from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import SELF_STARTED, TASK_PATHS, EndpointJob, Job
 from batchlab.protocol.batches.dialect import Dialect, Unfit
-from batchlab.protocol.batches.table import DIALECTS
+from batchlab.protocol.batches.table import dialect_of
 from batchlab.records import Row
 from batchlab.runner.queue_history import known_queue, remember
 from batchlab.store.batches import Batch, BatchLog, new_key, read_batches
 from batchlab.store.locked import LockedRun
 
 BY_BATCH = frozenset({"batch", "cheapest"})
-
-
-def dialect_of(job: Job, endpoint: EndpointJob) -> Dialect | None:
-    """How an endpoint's batch API is spoken; None when nobody knows of one.
-
-    Raises UsageError: {endpoint.batch_api} names no service that has one.
-    """
-    name = endpoint.batch_api or endpoint.service.name
-    if endpoint.host == "simulator":
-        name = str(dict(job.simulator.get("batch", {})).get("dialect", "openai"))
-    if endpoint.batch_api is not None and name not in DIALECTS:
-        raise UsageError(
-            f"{{endpoint.batch_api={name}}}: no batch API is called that; there are "
-            f"{', '.join(sorted(DIALECTS))}."
-        )
-    return DIALECTS.get(name)
 
 
 def refuse_lanes(job: Job) -> None:
@@ -113,25 +96,8 @@ def refuse_unfit(job: Job, source: Source, plan: InputPlan, builder: RequestBuil
                 )
 
 
-def batches_out(job: Job, run: LockedRun) -> list[Batch]:
+def batches_out(run: LockedRun) -> list[Batch]:
     """The batches of a run that may be paid, and of which rows wait.
-
-    Raises UsageError: one is out at an endpoint that the job does not name any more.
-    """
-    out = _unsealed(run)
-    for batch in out:
-        endpoint = next((one for one in job.endpoint if one.name == batch.endpoint), None)
-        if endpoint is None or dialect_of(job, endpoint) is None:
-            raise UsageError(
-                f"{run.place}: a batch of {counted(batch.lines, 'row')} is out at {batch.endpoint}, which "
-                f"the job does not name any more. Take it home first: batchlab collect {run.place}; or give "
-                f"it up: batchlab cancel {run.place}."
-            )
-    return out
-
-
-def _unsealed(run: LockedRun) -> list[Batch]:
-    """The batches that may be paid, but for those of which nothing is to come.
 
     A shard that is sealed has all its results: what a batch had for it has come, and only the note of that is
     lost, with the directory that had it.

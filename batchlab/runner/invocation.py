@@ -370,14 +370,14 @@ def asks_only_by_batch(job: Job) -> bool:
 def batches_of(job: Job, run: LockedRun) -> tuple[bool, set[int]]:
     """Whether a run has to do with batches, and the shards that wait for some.
 
-    It loads nothing for a run that has none. Raises UsageError: see `batches.batches_out`.
+    It loads nothing for a run that has none.
     """
     asked = {job.limits_at(endpoint).lane for endpoint in job.endpoint}
     if asked <= {"live", "flex"} and not run.layout.batches.exists():
         return False, set()
     from batchlab.runner.batches import batches_out
 
-    awaited = {batch.shard for batch in batches_out(job, run)}
+    awaited = {batch.shard for batch in batches_out(run)}
     return bool(awaited) or not asked <= {"live", "flex"}, awaited
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from batchlab.arrow import pa
 from batchlab.costs.pricing import price_book
-from batchlab.counts import agreeing, counted
+from batchlab.counts import counted
 from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.engines.sizing import merged, planned_shard_rows
 from batchlab.errors import InputError, UsageError
@@ -29,9 +29,9 @@ from batchlab.job import Job, default_run_dir
 from batchlab.job.index import in_braces
 from batchlab.records import ChatRequest, Row
 from batchlab.remote.urls import is_url
+from batchlab.runner.batches_left import refuse_batches_out, refuse_left_alone
 from batchlab.runner.losses import settle_losses
 from batchlab.runner.mirroring import brought_home, follow_at_url, refuse_other_url, taken_over
-from batchlab.store.batches import read_batches
 from batchlab.store.disk.files import private_dir
 from batchlab.store.generations import Generation
 from batchlab.store.layout import Layout, foreign_files, is_run
@@ -241,6 +241,7 @@ def _resumed(
 ) -> Prepared:
     manifest = store.manifest
     before, plan = manifest.job, manifest.plan
+    refuse_left_alone(job, store)
     refuse_other_url(store, before.output.remote, job.output.remote)
     if job.output.run_dir == default_run_dir(job) and _is_other_file(before.input.path, job.input.path):
         raise UsageError(
@@ -266,6 +267,11 @@ def _resumed(
         refuse_unpriced(job, plan)
         builder = RequestBuilder(job, plan.columns)
         refuse_undedupable(job, builder)
+        if _ways(job) != _ways(before):  # `collect` knows the job from there only
+            # when a run was to begin is for the start itself to compare
+            limits = dataclasses.replace(job.limits, start_at=before.limits.start_at)
+            kept = dataclasses.replace(job, limits=limits)
+            store.write_manifest(dataclasses.replace(manifest, job=kept))
         return Prepared(store, source, plan, builder)
     planned = plan_or_refuse(job, source, on_scan=on_scan, say=say)
     generation = manifest.generation
@@ -282,22 +288,9 @@ def _resumed(
     return Prepared(store, source, planned.plan, planned.ready_builder)
 
 
-def refuse_batches_out(store: LockedRun) -> None:
-    """Raises UsageError when a changed job is to take the place of one that has batches out.
-
-    Their results are of the requests as they were, row by row of the plan as it was.
-    """
-    if not store.layout.batches.exists():
-        return
-    if out := read_batches(store.path).out:
-        rows, at = sum(one.lines for one in out), ", ".join(sorted({one.endpoint for one in out}))
-        are = agreeing(len(out), "is", "are")
-        raise UsageError(
-            f"{store.path}: {counted(len(out), 'batch', 'batches')} with {counted(rows, 'row')} of the job "
-            f"as it was {are} out at {at}; a changed job cannot take them up. "
-            f"With the job as it was, fetch them first: batchlab collect {store.path}; or end them, which "
-            f"keeps what they have by then: batchlab cancel {store.path}."
-        )
+def _ways(job: Job) -> list[tuple[str, str, str | None, str]]:
+    """Where a job's rows go, and how."""
+    return [(one.name, one.base_url, one.batch_api, job.limits_at(one).lane) for one in job.endpoint]
 
 
 def _fits(store: LockedRun, source: Source) -> bool:

@@ -11,8 +11,7 @@ import pytest
 
 from batchlab.dispatch.http import batch_service
 from batchlab.engines.batch_api import bringing, life, ordering, room, waiting
-from batchlab.protocol.batches.table import DIALECTS
-from batchlab.runner import batches
+from batchlab.protocol.batches import table
 from batchlab.store.batches import read_batches
 from tests.conftest import Finished, SimulatorHandle
 from tests.scenarios.test_run import job
@@ -34,8 +33,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(room, "NO_ROOM_WAIT_S", 0.3)
     monkeypatch.setattr(bringing, "LACKING_WAIT_S", 0.0)
     monkeypatch.setattr(batch_service, "LONGEST_WAIT_S", 0.2)
-    spoken = {name: replace(dialect, visible_s=0.5) for name, dialect in DIALECTS.items()}
-    monkeypatch.setattr(batches, "DIALECTS", spoken)
+    spoken = {name: replace(dialect, visible_s=0.5) for name, dialect in table.DIALECTS.items()}
+    monkeypatch.setattr(table, "DIALECTS", spoken)
     return spoken
 
 

@@ -69,7 +69,7 @@ def test_an_interrupt_says_what_is_out(lane, rows_file, tmp_path):
     _, err = child.communicate(timeout=30)
 
     assert child.returncode == 130, err
-    assert "1 batch with 10 rows out" in err
+    assert "1 batch of 10 rows" in err
     assert [one.step for one in at.log().out] == [Step.CREATED]
 
 
@@ -95,7 +95,7 @@ def test_without_waiting_it_leaves_after_each_batch_was_looked_at(lane, rows_fil
     first = at.run(rows, *MORE, "--shard-rows", "10")
 
     assert first.code in (0, 3), first.err
-    assert "3 batches with 25 rows out" in first.err
+    assert "3 batches of 25 rows" in first.err
     again = at.run(rows, *MORE, "--shard-rows", "10")
     assert "3 batches with 25 rows out" in again.err
     assert len(at.server.batches()["batches"]) == 3
@@ -148,3 +148,39 @@ def test_batches_of_an_earlier_generation_are_not_looked_for_in_a_later_one(lane
     assert at.run(rows, *MORE).code == 0
     assert len(at.server.batches()["batches"]) == 2
     assert at.columns("status")["status"] == ["ok"] * 14
+
+
+def test_a_job_that_names_another_endpoint_leaves_the_run_to_collect(lane, rows_file):
+    """The refusal comes before run.json has that job, whatever else has changed with it."""
+    at, rows = lane("openai", batch={"seconds": 1}), rows_file(10)
+    assert at.run(rows, *MORE, "--detach").code == 3
+    elsewhere = at.words_of(rows, *MORE)
+    elsewhere[elsewhere.index("--base-url") + 1] = "http://localhost:9/v1"
+    os.utime(rows)  # a touched file is read again, and planned again
+
+    refused = at.command(*elsewhere)
+    time.sleep(1)
+    home = at.command("collect", str(at.directory))
+
+    assert refused.code == 2
+    assert "which the job does not name any more" in refused.err
+    assert "batchlab collect runs/" in refused.err
+    assert home.code == 0, home.err
+    at.check(answered=10)
+
+
+def test_collect_goes_by_the_lane_that_the_run_went_on_with(lane, rows_file):
+    """A run that began live, and was left to batches later, is not called back by who takes them home."""
+    at, rows = lane("openai", batch={"seconds": 1}), rows_file(20)
+    live = [word for word in at.words_of(rows, *MORE) if word not in ("--lane", "batch")]
+    assert at.command(*live, "--max-cost", "0.0000001").code == 3
+    assert at.run(rows, *MORE, "--detach").code == 3
+
+    early = at.command("collect", str(at.directory))
+    time.sleep(1)
+    home = at.command("collect", str(at.directory))
+
+    assert early.code == 3, early.err
+    assert home.code == 0, home.err
+    assert at.columns("lane")["lane"] == ["batch"] * 20
+    at.check(answered=20)

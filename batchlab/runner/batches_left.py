@@ -1,0 +1,46 @@
+"""Batches that are out, and a job that is not the one that ordered them: refused before run.json has it."""
+
+from __future__ import annotations
+
+from batchlab.counts import agreeing, counted
+from batchlab.errors import UsageError
+from batchlab.job import Job
+from batchlab.protocol.batches.table import dialect_of
+from batchlab.store.batches import read_batches
+from batchlab.store.locked import LockedRun
+
+
+def refuse_batches_out(store: LockedRun) -> None:
+    """Raises UsageError when a changed job is to take the place of one that has batches out.
+
+    Their results are of the requests as they were, row by row of the plan as it was.
+    """
+    if not store.layout.batches.exists():
+        return
+    if out := read_batches(store.path).out:
+        rows, at = sum(one.lines for one in out), ", ".join(sorted({one.endpoint for one in out}))
+        are = agreeing(len(out), "is", "are")
+        raise UsageError(
+            f"{store.path}: {counted(len(out), 'batch', 'batches')} with {counted(rows, 'row')} of the job "
+            f"as it was {are} out at {at}; a changed job cannot take them up. "
+            f"With the job as it was, fetch them first: batchlab collect {store.path}; or end them, which "
+            f"keeps what they have by then: batchlab cancel {store.path}."
+        )
+
+
+def refuse_left_alone(job: Job, store: LockedRun) -> None:
+    """Raises UsageError when a batch is out at an endpoint that the job does not name any more.
+
+    Asked before run.json has this job: `collect` and `cancel` go on with the one that is there.
+    """
+    if not store.layout.batches.exists():
+        return
+    out, sealed = read_batches(store.path).out, store.sealed()
+    for batch in (one for one in out if one.shard not in sealed or one.is_retry):
+        endpoint = next((one for one in job.endpoint if one.name == batch.endpoint), None)
+        if endpoint is None or dialect_of(job, endpoint) is None:
+            raise UsageError(
+                f"{store.place}: a batch of {counted(batch.lines, 'row')} is out at {batch.endpoint}, which "
+                f"the job does not name any more. Take it home first: batchlab collect {store.place}; or end "
+                f"it, which keeps what it has by then: batchlab cancel {store.place}."
+            )
