@@ -226,6 +226,17 @@ class BatchService:
         except _ERRORS as error:  # the disk has errors of this kind as well, which are none of the service's
             raise self._fault(error, once=False) from error
 
+    async def delete(self, file: str) -> None:
+        """Deletes a file of lines, in one try; one that is gone is fine. Nothing for a service that keeps them."""
+        if self.dialect.deletion is None:
+            return
+        path = self.dialect.deletion.format(id=file)
+        try:
+            await self._value("DELETE", path, query=None, headers=None, data=None, once=False)
+        except ApiError as error:
+            if error.outcome.code not in {404, 410}:
+                raise
+
     @property
     def patience_s(self) -> float:
         """For how long a call is tried again."""

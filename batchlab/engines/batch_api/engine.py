@@ -355,6 +355,7 @@ class _Session:
             out.lines.unlink(missing_ok=True)
         if not any(one.batch.shard == shard.index for one in self._out.values()):
             await self._settle(shard, again=True)
+        await self._life.give_file_back(out)
 
     def _refused(self, out: Out, error: ApiError) -> None:
         """A call of a batch is refused, or no answer has come for as long as an outage may last."""

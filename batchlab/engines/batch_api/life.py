@@ -30,6 +30,7 @@ from batchlab.store.batches import Batch, BatchLog, Step
 from batchlab.store.disk.files import disk_errors
 
 RESULTS = ".results"  # that came with a state, and can be had again only for as long as that is told
+DELETION_S = 15.0  # for as long as nobody minds
 UNSEEN_S = 2.0  # between two looks for what is not to be seen yet
 MANY_BAD = 20  # lines that are refused with the same words, from the first on
 T = TypeVar("T")
@@ -271,6 +272,18 @@ class Life:
         path = self._results(batch)
         for one in (path, path.with_suffix(".files"), path.with_suffix(".piece")):
             one.unlink(missing_ok=True)
+
+    async def give_file_back(self, out: Out) -> None:
+        """Has the service delete the lines of a batch that is done with. Its trouble is nobody's.
+
+        Those of an order whose fate nobody knows stay: it may be a batch that reads them.
+        """
+        batch, state = self._log.all.by_key[out.batch.key], out.state
+        has_ended = batch.step is Step.MERGED or (state is not None and state.phase.has_ended)
+        if batch.file is not None and has_ended:
+            with contextlib.suppress(ApiError, TimeoutError):
+                async with asyncio.timeout(DELETION_S):
+                    await out.lane.service.delete(batch.file)
 
     def tidy(self) -> None:
         """Removes what killed processes have left: all but results that came with a state, of batches out."""

@@ -8,7 +8,7 @@ Sources, by service:
 - Groq: groq-python `types/batch_create_params.py`; its guide says 200 MB where the SDK says 100.
 - Alibaba: alibabacloud.com model-studio/openai-compatible-batch-file-input and batch-inference.
 - SiliconFlow: docs.siliconflow.cn userguide/guides/batch and api-reference/batch.
-- Moonshot: platform.kimi.com docs/guide/use-batch-api, docs/api/batch-create.
+- Moonshot: platform.kimi.com docs/guide/use-batch-api, docs/api/batch-create, docs/api/files (DELETE).
 - DeepInfra: docs.deepinfra.com/batch; deepinfra.com/blog/batch-api; limits from batchlane.
 """
 
@@ -30,13 +30,15 @@ MAX_NAME_CHARS, MAX_DESCRIPTION_CHARS = 100, 200
 AZURE = replace(
     OPENAI,
     name="azure",
+    deletion="files/{id}",
     limits=BatchLimits(lines=100_000, inputs=50_000, tasks=frozenset({"chat", "embeddings"})),
     visible_s=600.0,  # an upload is imported first, which may take minutes
     remarks=(
         "half the price of live calls; the model is a deployment of the type Global Batch or Data Zone Batch",
         "answered within 24 hours as a rule; a late batch does not expire, so it may take longer",
         "the tokens that may be queued are limited by deployment, for some to 30,000",
-        "a resource holds 500 files for batches: delete those that are done with",
+        "a resource holds 500 files for batches: those of lines are deleted once their results are here, "
+        "those of results stay",
         "what was answered before a batch is cancelled is kept, and billed",
     ),
 )
@@ -112,13 +114,15 @@ SILICONFLOW = replace(
 MOONSHOT = replace(
     OPENAI,
     name="moonshot",
+    deletion="files/{id}",
     limits=BatchLimits(size=100_000_000, tasks=CHAT_ONLY),
     windows=("24h", "12h", "3d", "7d"),
     price_share=0.6,
     remarks=(
         "0.6 of the price of live calls, for kimi-k2.5 and kimi-k2.6; chat only, from account tier 1 on",
         "temperature, top_p, n and the penalties of these models cannot be set",
-        "an organization may have 1,000 files for batches",
+        "an organization may have 1,000 files for batches: those of lines are deleted once their results are "
+        "here, those of results stay",
     ),
 )
 
