@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from batchlab.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from batchlab.api import load, plan, run, stream
+    from batchlab.api import cancel, collect, load, plan, run, stream
     from batchlab.errors import BatchlabError, CorruptRun, InputError, UsageError
     from batchlab.records import Completion, Failure
     from batchlab.run_end import RunStopped, RunSummary
@@ -31,6 +31,8 @@ _HOME = {
     "RunStopped": "batchlab.run_end",
     "RunSummary": "batchlab.run_end",
     "UsageError": "batchlab.errors",
+    "cancel": "batchlab.api",
+    "collect": "batchlab.api",
     "load": "batchlab.api",
     "plan": "batchlab.api",
     "run": "batchlab.api",
@@ -46,6 +48,8 @@ __all__ = [
     "RunStopped",
     "RunSummary",
     "UsageError",
+    "cancel",
+    "collect",
     "load",
     "plan",
     "run",

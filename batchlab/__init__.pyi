@@ -6,6 +6,8 @@ from typing import Any, Literal, overload
 
 import pandas as pd
 
+from batchlab.api import cancel as cancel
+from batchlab.api import collect as collect
 from batchlab.api import load as load
 from batchlab.api.keywords import JobLike, Rows
 from batchlab.errors import BatchlabError as BatchlabError
@@ -26,6 +28,7 @@ def run(
     job: JobLike = None,
     *,
     fresh: bool = False,
+    detach: bool = False,
     progress: str = "auto",
     quiet: bool | None = None,
     input: str | None = None,
@@ -148,6 +151,7 @@ def run(
     job: Rows,
     *,
     fresh: bool = False,
+    detach: bool = False,
     progress: str = "auto",
     quiet: bool | None = None,
     id: str | None = None,

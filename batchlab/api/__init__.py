@@ -1,4 +1,4 @@
-"""The Python API: `batchlab.run`, `batchlab.stream`, `batchlab.plan`, `batchlab.load`.
+"""The Python API: `batchlab.run`, `stream`, `plan`, `load`, `collect`, `cancel`.
 
 All work inside a running event loop (a notebook): a run gets a thread of its own, and the thread
 that called waits for it and hears Ctrl-C or the kernel's interrupt.
@@ -7,7 +7,7 @@ that called waits for it and hears Ctrl-C or the kernel's interrupt.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -17,7 +17,7 @@ from batchlab.api.signatures import with_settings
 from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.records import Completion, Failure
-from batchlab.run_end import RunSummary
+from batchlab.run_end import RunSummary, StopReason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,7 @@ def run(
     job: JobLike = None,
     *,
     fresh: bool = False,
+    detach: bool = False,
     progress: str = "auto",
     quiet: bool | None = None,
     **keywords: Any,
@@ -47,6 +48,7 @@ def run(
     job: Rows,
     *,
     fresh: bool = False,
+    detach: bool = False,
     progress: str = "auto",
     quiet: bool | None = None,
     **keywords: Any,
@@ -57,6 +59,7 @@ def run(
     job: JobLike | Rows = None,
     *,
     fresh: bool = False,
+    detach: bool = False,
     progress: str = "auto",
     quiet: bool | None = None,
     **keywords: Any,
@@ -97,6 +100,9 @@ def run(
     Args:
         job: rows; or a job file's path, or its content as a mapping; None to describe it by keywords.
         fresh: go on although the request changed; every answer to an unchanged request is kept.
+        detach: order the batches that may be ordered, take what has ended, and leave: the summary's `stopped`
+            is then `detached`, and of rows given here a frame comes back in which those that are out are
+            `pending`. `collect`, or the same call, goes on.
         progress: `auto` is one line that is replaced in a notebook, a bar on a terminal, plain lines
             elsewhere; `bar`, `plain`, `json`, `none`.
         quiet: say nothing but progress; None is False for rows and True for a job.
@@ -113,7 +119,8 @@ def run(
             arrived; a second one leaves at once. `batchlab.load(run_dir)` has the rows so far.
     """
     if is_rows(job):
-        return _run_rows(job, _options(progress, fresh=fresh, quiet=bool(quiet)), keywords)
+        options = _options(progress, fresh=fresh, quiet=bool(quiet))
+        return _run_rows(job, dataclasses.replace(options, waits=not detach), keywords)
     with short_errors():
         described = job_of(job, keywords)  # type: ignore[arg-type]
     from batchlab.runner.run_options import RunOptions
@@ -124,8 +131,63 @@ def run(
         quiet=quiet is not False,
         command="batchlab.run(...)",
         spell=in_keywords,
+        waits=not detach,
     )
     return _waited_for(described, options)
+
+
+def collect(
+    run_dir: str | Path, *, overwrite: bool = False, progress: str = "none", quiet: bool | None = None
+) -> RunSummary:
+    """Takes home what the batches of a run have brought, orders what may be ordered, and leaves.
+
+    It waits for nothing: `stopped` of the summary is `detached` while rows are out, and None once every row
+    is final, with the run's output file written.
+
+    Args:
+        run_dir: the run, or its job file.
+        overwrite: replace the run's output file though it has changed.
+
+    Raises:
+        UsageError: no row of the run is for a batch, or its batches were cancelled.
+    """
+    from batchlab.runner.collecting import collect_run
+
+    options = _options_of_summary(progress, quiet=quiet)
+    return _in_its_thread(lambda its: collect_run(str(run_dir), its, overwrite=overwrite), options, run_dir)
+
+
+def cancel(
+    run_dir: str | Path, *, wait: float | str = "10m", progress: str = "none", quiet: bool | None = None
+) -> RunSummary:
+    """Cancels the batches of a run at their service, and keeps what they had answered by then.
+
+    `batches_out` of the summary says how many have not ended yet; `collect` takes home what they bring.
+
+    Args:
+        run_dir: the run, or its job file.
+        wait: longest to wait for their end, in seconds or as `10m`.
+
+    Raises:
+        UsageError: none is out, or the service cannot cancel one.
+    """
+    from batchlab.job.values import duration_s
+    from batchlab.runner.collecting import cancel_run
+
+    with short_errors():
+        try:
+            wait_s = duration_s(wait)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"wait={wait!r}: {error}") from None
+    options = _options_of_summary(progress, quiet=quiet)
+    return _in_its_thread(lambda its: cancel_run(str(run_dir), its, wait_s=wait_s), options, run_dir)
+
+
+def _options_of_summary(progress: str, *, quiet: bool | None) -> RunOptions:
+    """How a run that is gone on with by its directory is run."""
+    from batchlab.runner.run_options import RunOptions
+
+    return RunOptions(progress=progress, quiet=quiet is not False, spell=in_keywords)
 
 
 def _options(progress: str, *, fresh: bool, quiet: bool) -> RunOptions:
@@ -144,7 +206,7 @@ def _run_rows(rows: Any, options: RunOptions, keywords: Mapping[str, Any]) -> pd
             place = spooled.job.output.run_dir
             _say_place(place, quiet=options.quiet)
             summary = _waited_for(spooled.job, options)
-        if summary.stopped is not None:
+        if summary.stopped not in (None, StopReason.DETACHED):
             raise run_stopped(summary)
         frame: pd.DataFrame = with_results(rows, spooled, place)
     frame.attrs["batchlab"] = summary.stated()
@@ -286,8 +348,22 @@ def _say_place(place: str, *, quiet: bool) -> None:
 
 def _waited_for(job: Job, options: RunOptions) -> RunSummary:
     """Runs the job. An interrupt ends it in order and is raised after that."""
-    from batchlab.progress import conversation
     from batchlab.runner.execute import execute
+
+    if not options.waits:
+        from batchlab.runner.batches import refuse_to_detach
+
+        with short_errors():
+            refuse_to_detach(job, "detach=True")
+    return _in_its_thread(lambda its: execute(job, its), options, job.output.run_dir)
+
+
+def _in_its_thread(
+    act: Callable[[RunOptions], RunSummary], options: RunOptions, run_dir: str | Path
+) -> RunSummary:
+    """What a run comes to that has a thread of its own. An interrupt ends it in order and is raised after
+    that."""
+    from batchlab.progress import conversation
     from batchlab.runner.interrupt import Interrupt, waited_for
 
     def say(text: str) -> None:
@@ -296,10 +372,9 @@ def _waited_for(job: Job, options: RunOptions) -> RunSummary:
     interrupt = Interrupt()
     with short_errors():
         options = dataclasses.replace(options, interrupt=interrupt)
-        summary, interrupted = waited_for(lambda: execute(job, options), interrupt, say)
+        summary, interrupted = waited_for(lambda: act(options), interrupt, say)
     if interrupted:
-        run_dir = job.output.run_dir
-        raise KeyboardInterrupt(f"the rows so far: batchlab.load({run_dir!r}); the same call goes on")
+        raise KeyboardInterrupt(f"the rows so far: batchlab.load({str(run_dir)!r}); the same call goes on")
     return summary
 
 

@@ -28,6 +28,8 @@ from typing import Any, Literal, overload
 
 import pandas as pd
 
+from batchlab.api import cancel as cancel
+from batchlab.api import collect as collect
 from batchlab.api import load as load
 from batchlab.api.keywords import JobLike, Rows
 from batchlab.errors import BatchlabError as BatchlabError
@@ -48,6 +50,7 @@ def run(
     job: JobLike = None,
     *,
     fresh: bool = False,
+    detach: bool = False,
     progress: str = "auto",
     quiet: bool | None = None,
 {settings}
@@ -58,6 +61,7 @@ def run(
     job: Rows,
     *,
     fresh: bool = False,
+    detach: bool = False,
     progress: str = "auto",
     quiet: bool | None = None,
 {settings_of_rows}

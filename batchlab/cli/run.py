@@ -57,10 +57,10 @@ def run(
 
     without_pandas()
     job = job_of(job_file, options)
-    if detach and all(job.limits_at(endpoint).lane in {"live", "flex"} for endpoint in job.endpoint):
-        raise UsageError(
-            "--detach leaves batches to their service, and the lane makes none: pass --lane batch."
-        )
+    if detach:
+        from batchlab.runner.batches import refuse_to_detach
+
+        refuse_to_detach(job, "--detach")
     asked = _options(progress, quiet=quiet, fresh=fresh, spell=speller(job_file))
     return execute(job, replace(asked, waits=not detach)).exit_code
 

@@ -227,7 +227,7 @@ class BatchService:
             raise self._fault(error, once=False) from error
 
     async def delete(self, file: str) -> None:
-        """Deletes a file of lines, in one try; one that is gone is fine. Nothing for a service that keeps them."""
+        """Deletes a file of lines, in one try, where they do not stay; one that is gone is fine."""
         if self.dialect.deletion is None:
             return
         path = self.dialect.deletion.format(id=file)

@@ -141,8 +141,8 @@ class Dialect:
         files: path of its files; the content of one is `{files}/{id}/content`. None where lines are part of
             the order.
         upload: path where lines are uploaded, where that is not `files`.
-        deletion: path at which the file of a batch's lines is deleted once it is done with, with `{id}` in it,
-            at a service that holds few files; None where they stay.
+        deletion: path, with `{id}` in it, at which the file of a batch's lines is deleted once that is done
+            with, at a service that holds few files; None where they stay.
         purpose: what the upload says it is for.
         form: what the upload says beside.
         inline: name of the list in the order that holds the lines, where `files` is None; the last member.

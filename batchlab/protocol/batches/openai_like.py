@@ -37,8 +37,7 @@ AZURE = replace(
         "half the price of live calls; the model is a deployment of the type Global Batch or Data Zone Batch",
         "answered within 24 hours as a rule; a late batch does not expire, so it may take longer",
         "the tokens that may be queued are limited by deployment, for some to 30,000",
-        "a resource holds 500 files for batches: those of lines are deleted once their results are here, "
-        "those of results stay",
+        "a resource holds 500 files for batches: those of lines are deleted after use, those of results stay",
         "what was answered before a batch is cancelled is kept, and billed",
     ),
 )
@@ -121,8 +120,7 @@ MOONSHOT = replace(
     remarks=(
         "0.6 of the price of live calls, for kimi-k2.5 and kimi-k2.6; chat only, from account tier 1 on",
         "temperature, top_p, n and the penalties of these models cannot be set",
-        "an organization may have 1,000 files for batches: those of lines are deleted once their results are "
-        "here, those of results stay",
+        "an organization may have 1,000 files: those of lines are deleted after use, those of results stay",
     ),
 )
 
