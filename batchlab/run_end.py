@@ -79,6 +79,9 @@ class RunSummary:
         batches_out, rows_out: what services have still to answer; they go on with it, whoever waits.
         came: rows whose result came in this invocation.
         remote: URL of the run directory's copy.
+        list_usd, saved_usd, deadline_usd: of a finished run by other lanes than live ones, what its answers
+            cost live, what it was cheaper than that, and what was paid for not waiting longer; None when not
+            known.
         fail_on: answers, beside failed and invalid ones, that make the exit code of a finished run 1.
     """
 
@@ -104,6 +107,9 @@ class RunSummary:
     batches_out: int = 0
     rows_out: int = 0
     came: int = 0
+    list_usd: float | None = None
+    saved_usd: float | None = None
+    deadline_usd: float | None = None
 
     def __repr__(self) -> str:
         totals = self.totals

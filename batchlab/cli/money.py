@@ -88,6 +88,8 @@ def cost(
             room = columns_of(sys.stdout) if sys.stdout.isatty() else None
             for line in table_text(table, room=room, keys=len(_names(by))):
                 click.echo(line)
+            for line in found.receipt:
+                click.echo(line)
     for note in found.notes:
         click.echo(f"batchlab: {note}", err=True)
     return EXIT_OK

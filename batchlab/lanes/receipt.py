@@ -46,6 +46,7 @@ class Receipt:
         lines: by endpoint and lane, in the order of their first rows.
         deadline_usd: what was paid above the cheapest lane, because there was no time to wait for it; None
             when a price is unknown, and 0.0 without a deadline.
+        hurried: rows that were paid so.
     """
 
     lines: tuple[Line, ...]
@@ -53,6 +54,7 @@ class Receipt:
     paid_usd: float | None
     list_usd: float | None
     deadline_usd: float | None
+    hurried: int = 0
 
     @property
     def saved_usd(self) -> float | None:
@@ -84,6 +86,7 @@ def receipt(answered: Iterable[Answered], *, had_deadline: bool) -> Receipt:
         _total(every, lambda one: one.paid_usd),
         _total(every, lambda one: one.list_usd),
         _total(every, _above_least) if had_deadline else 0.0,
+        sum(one.rows for one in every if _above_least(one)) if had_deadline else 0,
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,20 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from batchlab.costs.price import DETAIL, Price, Processing, Served, asked_tier
-from batchlab.costs.pricing import PriceBook, price_book
+from batchlab.costs.price import DETAIL, Price
 from batchlab.counts import counted
 from batchlab.errors import UsageError
-from batchlab.job import Job
+from batchlab.looking.answer_prices import Kind, prices_of
 from batchlab.looking.opening import run_at, unchanged_input
 from batchlab.looking.phrases import price_command
+from batchlab.looking.receipt import receipt_lines, receipt_of
 from batchlab.looking.report.cost import (
     LOST,
     NUMBERS,
     WAYS,
     WORDS,
-    Kind,
-    PriceOf,
     cost_table,
     prepared,
     without_price,
@@ -49,10 +47,15 @@ _STATED = r'"cost":\s*(?P<usd>[0-9][0-9.eE+-]*)'
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """The table of `looking.report.cost.cost_table`, and what a person should know of it."""
+    """The table of `looking.report.cost.cost_table`, and what a person should know of it.
+
+    Attributes:
+        receipt: lines of what lanes came to, of one finished run.
+    """
 
     table: pd.DataFrame
     notes: list[str]
+    receipt: list[str] = field(default_factory=list)
 
 
 def cost_of(
@@ -74,11 +77,14 @@ def cost_of(
         UsageError: a path is neither, or a column to group by is nowhere.
     """
     frames, books = [], []
+    told: list[str] = []
     for path in paths:
         run = run_at(path)
         if run is not None:
             frames += [run_frame(run, by), *_lost_frame(run)]
             books.append(prices_of(run.manifest.job))
+            if len(paths) == 1 and len(run.sealed()) == len(run.manifest.plan.shards):
+                told = receipt_lines(receipt_of(run, run.manifest.job, by_rows=True))
         else:
             frames.append(_foreign_frame(path, by, columns or {}))
     rows = prepared(pd.concat(frames, ignore_index=True))
@@ -100,7 +106,7 @@ def cost_of(
         ]
     if way is None and not prices:
         notes += _unpriced_notes(rows, paths)
-    return Costs(cost_table(rows, by, price_of=price_of, what_if=prices, way=way), notes)
+    return Costs(cost_table(rows, by, price_of=price_of, what_if=prices, way=way), notes, told)
 
 
 def _unpriced_notes(rows: pd.DataFrame, paths: Sequence[str]) -> list[str]:
@@ -175,38 +181,15 @@ def input_table(run: RunView, shard: Shard, *, needed: bool) -> pa.Table:
         return pa.table({"input": pa.nulls(shard.rows)})
 
 
-def prices_of(job: Job) -> PriceOf:
-    """What a job's answers cost, each as what it was."""
-    books: dict[str, PriceBook] = {endpoint.name: price_book(job, endpoint) for endpoint in job.endpoint}
-    own = asked_tier(job.request.params)
-    flex = {endpoint.name: endpoint.flex_tier for endpoint in job.endpoint}
-
-    @cache
-    def price_of(kind: Kind, way: str | None = None) -> Price | None:
-        book = books.get(kind.endpoint or "", next(iter(books.values())))
-        asked = job.request.model or kind.model or ""
-        tier = flex.get(kind.endpoint or "") if kind.lane == "flex" else own
-        processing: Processing = "batch" if kind.lane == "batch" else "live"
-        served = Served(asked, tier, kind.model, kind.tier, processing)
-        if way is not None:
-            batch = way == "batch"
-            served = Served(asked, None if batch else way, kind.model, None, "batch" if batch else "live")
-            if not book.states(served, kind.at):
-                return None
-        return book.price(served, kind.at)
-
-    return price_of
-
-
 def _usage(table: pa.Table, prefix: str) -> pa.Table:
     """Our names without the prefix, words as plain text, and the cost that the provider states."""
     given = table.column_names
     bare = [name.removeprefix(prefix) for name in given]
     names = [one if one in RESULT_COLUMNS else name for one, name in zip(bare, given, strict=True)]
     table = table.rename_columns(names)
-    for index, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            table = table.set_column(index, field.name, table[field.name].cast(pa.string()))
+    for index, column in enumerate(table.schema):
+        if pa.types.is_dictionary(column.type):
+            table = table.set_column(index, column.name, table[column.name].cast(pa.string()))
     if "usage_raw" in names:
         stated = pc.struct_field(pc.extract_regex(table["usage_raw"].cast(pa.string()), _STATED), "usd")
         raw = table["usage_raw"].cast(pa.string())

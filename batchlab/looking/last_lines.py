@@ -16,13 +16,18 @@ from batchlab.store.layout import PARTS
 
 
 def last_lines(
-    summary: RunSummary, command: str, why: Sequence[Cause] = (), max_tokens: int | None = None
+    summary: RunSummary,
+    command: str,
+    why: Sequence[Cause] = (),
+    max_tokens: int | None = None,
+    receipt: Sequence[str] = (),
 ) -> list[str]:
     """What happened, what it cost, where it is, and what to type next.
 
     Args:
         why: rows failed, the commonest cause first.
         max_tokens: what answers were allowed, if that was the same for all.
+        receipt: what lanes came to.
     """
     totals = summary.totals
     out = min(summary.rows_out, summary.pending)  # of rows that are asked again there may be more
@@ -50,6 +55,7 @@ def last_lines(
     lines += notes(totals)
     lines.append(f"tokens: {tokens_text(totals)}")
     lines.append(f"cost: {cost_text(totals, summary.remote or summary.run_dir)}")
+    lines += receipt
     if totals.reused:
         lines.append(
             f"reused: {counted(totals.reused, 'row')} got the answer to an identical request, unpaid"

@@ -12,15 +12,17 @@ from pathlib import Path
 
 from batchlab.costs.pricing import price_book
 from batchlab.dispatch.rate.budget import NO_PRICE
-from batchlab.errors import UsageError
+from batchlab.errors import BatchlabError, UsageError
 from batchlab.job import SELF_STARTED, Job, output_format
 from batchlab.job.parameter_names import misspelt_notes
 from batchlab.looking import own_files
 from batchlab.looking.cards import answer_line
 from batchlab.looking.export import Target, check_target
+from batchlab.lanes.receipt import Receipt
 from batchlab.looking.last_lines import NEXT, last_lines
 from batchlab.looking.not_ok import causes
 from batchlab.looking.output import write_output
+from batchlab.looking.receipt import receipt_lines, receipt_of
 from batchlab.looking.show import first_answer
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import conversation, open_progress
@@ -97,6 +99,14 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
             if not is_pilot:
                 summary = write_output(job, prepared.store, prepared.source, summary)
             summary = dataclasses.replace(summary, message=options.spell(summary.message))
+            receipt = _receipt_of(prepared.store, job, summary)
+            if receipt is not None:
+                summary = dataclasses.replace(
+                    summary,
+                    list_usd=receipt.list_usd,
+                    saved_usd=receipt.saved_usd,
+                    deadline_usd=receipt.deadline_usd,
+                )
             run.ended(summary)
             if is_pilot:
                 return summary  # a pilot speaks for itself
@@ -106,7 +116,8 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
     if not options.closing_lines:
         return summary
     command = options.command or f"batchlab run (run directory {summary.run_dir})"
-    _say_end(last_lines(summary, command, why, _max_tokens(job, options)), options, answer, say)
+    lines = last_lines(summary, command, why, _max_tokens(job, options), receipt_lines(receipt))
+    _say_end(lines, options, answer, say)
     if summary.stopped is None and summary.is_news:
         made = saved_forecast(prepared.store.path, prepared.plan.content_hash)
         compared = outcome_lines(made, summary.totals, summary.input_rows)
@@ -123,6 +134,15 @@ def _max_tokens(job: Job, options: RunOptions) -> int | None:
     asked = retry.max_tokens if retry is not None and "truncated" in retry.only else None
     own = completion_cap(job.request.params) if job.input.row_params is None else None
     return asked or own
+
+
+def _receipt_of(run: RunView, job: Job, summary: RunSummary) -> Receipt | None:
+    """What lanes came to, once all is answered. A part that cannot be read now is no reason to end otherwise."""
+    if summary.stopped is not None:
+        return None
+    with contextlib.suppress(BatchlabError, OSError):
+        return receipt_of(run, job)
+    return None
 
 
 def _answer_of(run: RunView, summary: RunSummary, options: RunOptions) -> str:

@@ -288,9 +288,10 @@ def _resumed(
     return Prepared(store, source, planned.plan, planned.ready_builder)
 
 
-def _ways(job: Job) -> list[tuple[str, str, str | None, str]]:
-    """Where a job's rows go, and how."""
-    return [(one.name, one.base_url, one.batch_api, job.limits_at(one).lane) for one in job.endpoint]
+def _ways(job: Job) -> tuple[Any, ...]:
+    """Where a job's rows go, how, and until when."""
+    at = [(one.name, one.base_url, one.batch_api, job.limits_at(one).lane) for one in job.endpoint]
+    return (at, job.limits.deadline_s, job.limits.deadline_at)
 
 
 def _fits(store: LockedRun, source: Source) -> bool:

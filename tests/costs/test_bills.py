@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from batchlab.costs.price import Price, Served
 from batchlab.costs.pricing import MOST_KINDS, PriceBook
 from batchlab.job import EndpointJob, Job, PriceJob, RequestJob
-from batchlab.looking.books import prices_of
-from batchlab.looking.report.cost import Kind, _usd, prepared
+from batchlab.looking.answer_prices import Kind, prices_of
+from batchlab.looking.report.cost import _usd, prepared
 from batchlab.records import ChatRequest, Usage
 from tests.conftest import environment
 from tests.proofs.costs.bills import (

@@ -16,7 +16,8 @@ from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.batch_lines import asked_texts
 from batchlab.job import Job
-from batchlab.looking.books import input_table, prices_of, run_frame
+from batchlab.looking.answer_prices import prices_of
+from batchlab.looking.books import input_table, run_frame
 from batchlab.looking.phrases import cost_text, duration, finish_text
 from batchlab.looking.report.cost import WORDS, cost_table, prepared
 from batchlab.looking.report.data import ErrorView, ReportData, RowView

@@ -5,34 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 
 from batchlab.costs.price import PER_MTOK, Price
+from batchlab.looking.answer_prices import Kind, PriceOf
 from batchlab.records import Usage
 from batchlab.totals import Totals
-
-
-class Kind(NamedTuple):
-    """What rows with one price have in common: model and tier as served, who answered, by which lane, and
-    when they were asked (Unix seconds)."""
-
-    model: str | None
-    endpoint: str | None
-    tier: str | None
-    at: float
-    lane: str | None = None
-
-
-class PriceOf(Protocol):
-    """What answers cost."""
-
-    def __call__(self, kind: Kind, way: str | None = None) -> Price | None:
-        """The price of answers; with a way of `WAYS`, as if they had come by it. None when there is none."""
-        ...
-
 
 WAYS: Mapping[str, str] = {"batch-api": "batch", "flex": "flex"}  # of a what-if
 MINUTE_S = 60.0  # no price changes within one
