@@ -42,9 +42,8 @@ class Estimate:
             lines.append(f"completion tokens: {low:,} to {high:,}")
         if self.cost_usd is not None:
             lines.append(f"cost: ${self.cost_usd[0]:,.4f} to ${self.cost_usd[1]:,.4f}")
-        lines.append(
-            f"time: {_time(self.duration_s[0])} to {_time(self.duration_s[1])}, bound by {self.bound_by}"
-        )
+        shortest, longest = map(about_time, self.duration_s)
+        lines.append(f"time: {shortest} to {longest}, bound by {self.bound_by}")
         return lines
 
 
@@ -116,7 +115,8 @@ def _usd(price: Price, lengths: Mapping[int, int], tokens_per_byte: float, compl
     return usd
 
 
-def _time(seconds: float) -> str:
+def about_time(seconds: float) -> str:
+    """A time that is not known better, for a person: `40 s`, `12 min`, `2.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
     if seconds < 5_400:

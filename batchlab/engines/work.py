@@ -49,6 +49,22 @@ class CallLane:
         return self.endpoint.job.flex_tier if self.kind == "flex" else None
 
 
+def call_lanes(job: Job, endpoints: Sequence[Endpoint]) -> tuple[CallLane, ...]:
+    """The lanes of calls, those of an endpoint one after the other, the cheapest first."""
+    return tuple(
+        CallLane(
+            at,
+            kind,
+            dataclasses.replace(job.limits_at(at.job), lane=kind),
+            job.limits.patience(kind),
+            shares=len(kinds) > 1,
+        )
+        for at in endpoints
+        for kinds in [job.kinds_at(at.job)]
+        for kind in kinds
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Work(Generic[RunT]):
     """What is to be done: which requests, where they go, and where their results are kept.
@@ -73,19 +89,8 @@ class Work(Generic[RunT]):
 
     @property
     def lanes(self) -> tuple[CallLane, ...]:
-        """The lanes of calls, those of an endpoint one after the other, the cheapest first."""
-        return tuple(
-            CallLane(
-                at,
-                kind,
-                dataclasses.replace(self.job.limits_at(at.job), lane=kind),
-                self.job.limits.patience(kind),
-                shares=len(kinds) > 1,
-            )
-            for at in self.endpoints
-            for kinds in [self.job.kinds_at(at.job)]
-            for kind in kinds
-        )
+        """The lanes of calls, as `call_lanes` says."""
+        return call_lanes(self.job, self.endpoints)
 
 
 class Engine(Protocol[WorkT]):

@@ -18,6 +18,7 @@ from batchlab.lanes.seen import SAME_S, BatchOut, BatchWay, Lanes, Left, Pace, R
 from batchlab.protocol.batches.dialect import Phase
 
 SPAN_S = 300.0  # a pace is measured over so long
+LEAST_S = 30.0  # that a batch takes
 BEGINS = 0.5  # share of a batch's time after which its lines begin to be done
 MOST_STEPS = 5_000
 MOST_S = 30 * 86_400.0  # without a deadline, too
@@ -143,8 +144,7 @@ class ImaginedNight:
 
     def _ordered(self, endpoint: str, rows: int) -> _Order:
         way = self._batch_way(endpoint)
-        chance = 1 - math.pow(self._rng.random(), 1 / self._hazard)
-        took = max(30.0, way.queue.quantile(min(chance, 1 - 1e-6)))
+        took = max(LEAST_S, way.queue.drawn(self._rng.random(), self._hazard))
         self._pending -= rows
         self._returned = min(self._returned, self._pending)
         seen = BatchOut(str(next(self._numbers)), endpoint, rows, self._now)

@@ -5,15 +5,17 @@ The policy that decides goes through so many imagined nights; what happens in 9 
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchlab.costs.forecast import Range
 from batchlab.lanes.decisions import Wait
-from batchlab.lanes.imagined import Course, ImaginedNight
+from batchlab.lanes.imagined import LEAST_S, Course, ImaginedNight
 from batchlab.lanes.policy import LanePolicy
-from batchlab.lanes.seen import Lanes, Left
+from batchlab.lanes.queue_times import TONIGHT, Durations
+from batchlab.lanes.seen import DAY_S, Lanes, Left
 
 NIGHTS = 40
 
@@ -70,6 +72,22 @@ def outlook(
         sum(not one.left for one in courses) / len(courses),
         first.why,
     )
+
+
+def queue_end(
+    queue: Durations, batches: int, *, at_once: int, window_s: float = DAY_S, nights: int = NIGHTS
+) -> Range:
+    """Seconds until the last of so many batches has ended, of which so many are out at a time."""
+    ends = []
+    for seed in range(nights):
+        rng = random.Random(seed)
+        night = rng.gammavariate(TONIGHT, 1 / TONIGHT)
+        free = [0.0] * max(1, min(at_once, batches))
+        for _ in range(batches):
+            took = max(LEAST_S, queue.drawn(rng.random(), night))
+            heapq.heapreplace(free, free[0] + min(took, window_s))
+        ends.append(max(free))
+    return _range(ends)
 
 
 def _rows(courses: Sequence[Course], key: tuple[str, str]) -> Range:

@@ -59,6 +59,11 @@ class Durations:
             low, high = (middle, high) if self.survival(middle) > 1 - share else (low, middle)
         return high
 
+    def drawn(self, uniform: float, night: float) -> float:
+        """One of them, in a night of so many times the usual hazard; `uniform` is in [0, 1)."""
+        chance = 1 - math.pow(1 - uniform, 1 / night)
+        return self.quantile(min(chance, 1 - 1e-6))
+
     def hazard(self, seconds: float) -> float:
         """The cumulative hazard, -ln of the share that takes longer."""
         return -math.log(max(self.survival(seconds), 1e-12))

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from batchlab.costs.forecast import Range
 from batchlab.costs.pricing import price_book
 from batchlab.counts import agreeing, counted
+from batchlab.engines.batch_api.ways import seconds_of_window
 from batchlab.inputs.plan import Planned
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import EndpointJob, Job
 from batchlab.planning.batch_check import limits_text, price_text
+from batchlab.planning.lane_plan import Rest, batches_time, lane_lines, queue_source, span_text
 from batchlab.protocol.batches.dialect import Dialect
 from batchlab.protocol.batches.table import dialect_of
 from batchlab.runner.batches import BY_BATCH, measured_lines
@@ -23,28 +26,41 @@ MEASURED_ROWS = 1_000  # whose lines are made
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """Lines for a person, and why the run would be refused."""
+    """Lines for a person, and why the run would be refused.
+
+    Attributes:
+        time: how long batches take that nothing else stands in for, for a person.
+    """
 
     lines: list[str]
     problems: list[str]
+    time: str = ""
 
 
-def batch_plan(job: Job, planned: Planned, source: Source) -> BatchPlan:
+def batch_plan(job: Job, planned: Planned, source: Source, rest: Rest) -> BatchPlan:
     """What a job's batch lanes would do; nothing for a job without one."""
     lines: list[str] = []
     problems: list[str] = []
+    times: list[tuple[Range, str]] = []
     for endpoint in job.endpoint:
         lane = job.limits_at(endpoint).lane
         if lane in BY_BATCH and planned.builder is not None and (found := dialect_of(job, endpoint)):
-            told, refused = _at(job, endpoint, found, planned, source)
+            told, refused, batches = _at(job, endpoint, found, planned, source)
             lines += told
-            problems += refused if lane == "batch" else []
-    return BatchPlan(lines, problems)
+            if lane == "batch":
+                problems += refused
+                window_s = seconds_of_window(found.windows[0])
+                times.append((batches_time(endpoint, batches, window_s), queue_source(endpoint)))
+    if planned.builder is not None and not problems:
+        lines += lane_lines(job, planned, source, rest)
+    longest, known = max(times, key=lambda one: one[0].high, default=(None, ""))
+    return BatchPlan(lines, problems, "" if longest is None else f"{span_text(longest)}, {known}")
 
 
 def _at(
     job: Job, endpoint: EndpointJob, dialect: Dialect, planned: Planned, source: Source
-) -> tuple[list[str], list[str]]:
+) -> tuple[list[str], list[str], int]:
+    """Lines, problems, and how many batches it would be."""
     plan, limits = planned.plan, dialect.limits
     first = islice(source.rows(plan.shards[0], plan), MEASURED_ROWS) if plan.shards else ()
     sizes, unfit = [], []
@@ -54,11 +70,13 @@ def _at(
         else:
             sizes.append(size)
     problems = [f"row {row}: not to be asked in a batch: {why}" for row, why in unfit if row == 0]
-    lines = []
+    lines: list[str] = []
+    batches = 0
     if sizes:
         mean = sum(sizes) / len(sizes)
         batches = sum(_batches(shard.rows, mean, limits.lines, limits.size) for shard in plan.shards)
-        about = counted(batches * max(1, len(plan.models)), "batch", "batches")
+        batches *= max(1, len(plan.models))
+        about = counted(batches, "batch", "batches")
         lines.append(f"batches at {endpoint.name}: about {about} ({limits_text(dialect)})")
     if unfit and not problems:
         rows = counted(len(unfit), "row")
@@ -68,7 +86,7 @@ def _at(
             f"asked in one, and would fail: row {unfit[0][0]}: {unfit[0][1]}"
         )
     lines += _known(job, endpoint, dialect)
-    return lines, problems
+    return lines, problems, batches
 
 
 def _known(job: Job, endpoint: EndpointJob, dialect: Dialect) -> Iterator[str]:

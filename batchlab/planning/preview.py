@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from batchlab.planning.batch_plan import BatchPlan
     from batchlab.planning.savings import Saved
 
+# what is to be said of lines that are about calls
+_OF_CALLS: dict[str, tuple[tuple[str, ...], str]] = {
+    "cheapest": (("cost: ", "time: "), ", if all were asked live"),
+    "flex": (("time: ",), "; longer while the tier has no room"),
+}
 COUNTED_ROWS = 1_000  # whose tokens a tokenizer counts
 
 
@@ -77,9 +82,13 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
         if planned.builder is not None:
             refuse_undedupable(job, planned.builder)
         saved = _savings(job, planned, source)
-        batches = _batches(job, planned, source)
-    plan = planned.plan
-    now, prices, tier = time.time(), price_book(job, job.endpoint[0]), job.tier_at(job.endpoint[0])
+        plan, now, before = planned.plan, time.time(), _done(job, planned)
+        start = start_of(job, [(one, price_book(job, one)) for one in job.endpoint], None, now)
+        requests, done = plan.rows - plan.malformed_count, before.rows
+        left_requests = max(0, requests - (done - before.bad_input))
+        to_send = left_requests - sum(one.rows for one in saved)
+        batches = _batches(job, planned, source, to_send, start.at or now, before.spent_usd)
+    prices, tier = price_book(job, job.endpoint[0]), job.tier_at(job.endpoint[0])
     model = _priced_model(job, plan, prices)
     by_batch = job.limits_at(job.endpoint[0]).lane == "batch"
     processing: Processing = "batch" if by_batch else "live"
@@ -92,8 +101,6 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
         except UsageError as error:
             problems = str(error).splitlines()
     lines = [f"input: {source.path}: {counted(plan.rows, 'row')}, columns {', '.join(plan.columns)}"]
-    before = _done(job, planned)
-    done = before.rows
     if done:
         have = f"{counted(done, 'row')} {agreeing(done, 'has', 'have')}"
         lines.append(f"run {job.output.run_dir}: {have} a final result already")
@@ -119,9 +126,6 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
         batch_rows=together.get("batch_rows", 1),
         batch_tokens=together.get("batch_tokens", 0),
     )
-    requests = plan.rows - plan.malformed_count
-    left_requests = max(0, requests - (done - before.bad_input))
-    to_send = left_requests - sum(one.rows for one in saved)
     left_bytes = planned.prompt_bytes * left_requests // max(requests, 1)
     left = Counter(planned.lengths)
     for one in saved:
@@ -133,9 +137,11 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
     if planned.builder is not None and planned.builder.schema is not None:
         lines.append(planned.builder.schema.described())
     told = forecast.lines()
+    of, note = _OF_CALLS.get(job.limits_at(job.endpoint[0]).lane, ((), ""))
+    told = [f"{one}{note}" if one.startswith(of) else one for one in told]
     if by_batch:
         told = [one for one in told if not one.startswith("time: ")]
-        told.append("time: the service's own, when its batches end")
+        told.append(f"time: {batches.time}")
     lines += told
     known = f"unknown (the lines name {len(plan.models)} models)"
     if model is not None:
@@ -143,21 +149,23 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
     hint = "; pass {price.input} and {price.output} to know the cost" if tariff is None else ""
     lines.append(f"price: {known}{hint}")
     lines += batches.lines
-    start = start_of(job, [(one, price_book(job, one)) for one in job.endpoint], None, now)
     lines += [start.line] if start.line else []
     lines += misspelt_notes(job.request.params)
     lines += [f"run would be refused: {problem}" for problem in refusals(job, planned)]
     return Preview(plan.rows, lines, [], forecast, done, plan.content_hash), planned, source
 
 
-def _batches(job: Job, planned: Planned, source: Source) -> BatchPlan:
-    """What would be ordered of batch APIs."""
+def _batches(
+    job: Job, planned: Planned, source: Source, rows: int, begins: float, spent_usd: float | None
+) -> BatchPlan:
+    """What would be ordered of batch APIs for so many rows, from a Unix time on."""
     from batchlab.planning.batch_plan import BatchPlan, batch_plan
+    from batchlab.planning.lane_plan import Rest
     from batchlab.runner.batches import refuse_lanes
 
     try:
         refuse_lanes(job)
-        return batch_plan(job, planned, source)
+        return batch_plan(job, planned, source, Rest(rows, begins, spent_usd))
     except UsageError as error:
         return BatchPlan([], [str(error)])
 

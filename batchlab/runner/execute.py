@@ -15,10 +15,10 @@ from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.job import SELF_STARTED, Job, output_format
 from batchlab.job.parameter_names import misspelt_notes
+from batchlab.lanes.receipt import Receipt
 from batchlab.looking import own_files
 from batchlab.looking.cards import answer_line
 from batchlab.looking.export import Target, check_target
-from batchlab.lanes.receipt import Receipt
 from batchlab.looking.last_lines import NEXT, last_lines
 from batchlab.looking.not_ok import causes
 from batchlab.looking.output import write_output
@@ -99,14 +99,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
             if not is_pilot:
                 summary = write_output(job, prepared.store, prepared.source, summary)
             summary = dataclasses.replace(summary, message=options.spell(summary.message))
-            receipt = _receipt_of(prepared.store, job, summary)
-            if receipt is not None:
-                summary = dataclasses.replace(
-                    summary,
-                    list_usd=receipt.list_usd,
-                    saved_usd=receipt.saved_usd,
-                    deadline_usd=receipt.deadline_usd,
-                )
+            summary, receipt = _with_receipt(prepared.store, job, summary)
             run.ended(summary)
             if is_pilot:
                 return summary  # a pilot speaks for itself
@@ -136,13 +129,21 @@ def _max_tokens(job: Job, options: RunOptions) -> int | None:
     return asked or own
 
 
-def _receipt_of(run: RunView, job: Job, summary: RunSummary) -> Receipt | None:
-    """What lanes came to, once all is answered. A part that cannot be read now is no reason to end otherwise."""
-    if summary.stopped is not None:
-        return None
-    with contextlib.suppress(BatchlabError, OSError):
-        return receipt_of(run, job)
-    return None
+def _with_receipt(run: RunView, job: Job, summary: RunSummary) -> tuple[RunSummary, Receipt | None]:
+    """What lanes came to, once all is answered. That a part cannot be read now ends no run otherwise."""
+    receipt = None
+    if summary.stopped is None:
+        with contextlib.suppress(BatchlabError, OSError):
+            receipt = receipt_of(run, job)
+    if receipt is None:
+        return summary, None
+    told = dataclasses.replace(
+        summary,
+        list_usd=receipt.list_usd,
+        saved_usd=receipt.saved_usd,
+        deadline_usd=receipt.deadline_usd,
+    )
+    return told, receipt
 
 
 def _answer_of(run: RunView, summary: RunSummary, options: RunOptions) -> str:
