@@ -100,7 +100,7 @@ def _deadline(job: Job, begins: float) -> float | None:
 
 def _told(meant: Outlook, deadline: float | None) -> list[str]:
     lines = [f"lanes: {meant.why}"]
-    for one in meant.lanes:
+    for one in (one for one in meant.lanes if one.rows.high):
         rows = _between(f"{one.rows.low:,.0f}", f"{one.rows.high:,.0f}")
         usd = _between(money(one.usd.low), money(one.usd.high))
         lines.append(f"  {lane_key(one.endpoint, one.lane)}: {rows} rows, {usd}")
