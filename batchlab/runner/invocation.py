@@ -331,6 +331,8 @@ class Invocation:
     def _summary(self, stopped: tuple[StopReason, str] | None, interrupted_code: int) -> RunSummary:
         work, state = self._work, self._state
         totals, fail_on = work.run.totals(), work.job.output.fail_on
+        if stopped is not None and stopped[0] is StopReason.DEADLINE and totals.rows == work.plan.rows:
+            stopped = None  # all that was out then has come: in the morning after, by `collect`
         if stopped is None and work.only is not None and totals.rows < work.plan.rows:
             stopped, code = (StopReason.PILOT, "only the rows of the pilot were to be sent"), EXIT_OK
         elif stopped is None:

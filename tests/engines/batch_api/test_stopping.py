@@ -185,3 +185,21 @@ def test_collect_goes_by_the_lane_that_the_run_went_on_with(lane, rows_file):
     assert home.code == 0, home.err
     assert at.columns("lane")["lane"] == ["batch"] * 20
     at.check(answered=20)
+
+
+def test_all_that_comes_after_the_deadline_by_the_clock_is_a_run_that_is_done(lane, rows_file):
+    at, rows = lane("openai", batch={"seconds": 60}), rows_file(20)
+    when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 4))
+    assert at.run(rows, "--detach", "--deadline", when).code == 3
+    early = at.command("collect", str(at.directory))
+    time.sleep(4)
+    late = at.command("collect", str(at.directory))
+    at.server.forward(120)
+
+    home = at.command("collect", str(at.directory))
+
+    assert early.code == late.code == 3
+    assert home.code == 0, home.err
+    assert "done: 20 rows = 20 ok" in home.err
+    assert "list price: " in home.err
+    at.check(answered=20)
