@@ -12,7 +12,12 @@ from batchlab.store.layout import PARTS
 
 
 def last_lines(
-    summary: RunSummary, command: str, why: Sequence[Cause] = (), max_tokens: int | None = None
+    summary: RunSummary,
+    command: str,
+    why: Sequence[Cause] = (),
+    max_tokens: int | None = None,
+    *,
+    asked_again: bool = False,
 ) -> list[str]:
     """What happened, what it cost, where it is, and what to type next.
 
@@ -60,7 +65,11 @@ def last_lines(
         )
     if summary.stopped:
         return [*lines, f"why: {summary.message}", f"to go on: {command}"]
-    return lines + what_to_do(summary.totals, summary.run_dir, why, max_tokens) + _next_lines(summary)
+    return (
+        lines
+        + what_to_do(summary.totals, summary.run_dir, why, max_tokens, asked_again=asked_again)
+        + _next_lines(summary)
+    )
 
 
 NEXT = "next: "  # before it there is room for an answer

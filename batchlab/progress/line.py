@@ -83,9 +83,10 @@ def line_fields(state: RunState, rates: Rates) -> list[Field]:
         fields.append(Field(long, time_left, _ETA))
     if totals.rows or totals.spent_usd != 0:
         fields.append(_cost(totals, rates.final_cost_usd if left > 0 else None))
-    if rates.rows_per_s or rates.tokens_per_s:
-        paces = f"{rates.rows_per_s:.1f} rows/s", f"{rates.tokens_per_s:,.0f} tokens/s"
-        fields += [Field(pace, pace, _SPARE) for pace in paces]
+    # rows that are asked again had a result before: they are no pace
+    paces = [f"{rates.rows_per_s:.1f} rows/s"] if rates.rows_per_s else []
+    paces += [f"{rates.tokens_per_s:,.0f} tokens/s"] if rates.tokens_per_s else []
+    fields += [Field(pace, pace, _SPARE) for pace in paces]
     error = state.attempts.last_error
     if error and (state.why or totals.failed) and error not in state.why:
         fields.append(Field(f"last error: {printable(redact(error), ERROR_CHARS)}", "", _SPARE))
