@@ -22,7 +22,7 @@ from batchlab.job import SELF_STARTED, EndpointJob, Job
 from batchlab.protocol.batches.dialect import Dialect
 from batchlab.protocol.batches.table import DIALECTS
 from batchlab.runner.queue_history import known_queue, remember
-from batchlab.store.batches import read_batches
+from batchlab.store.batches import Batch, BatchLog, read_batches
 from batchlab.store.locked import LockedRun
 
 BY_BATCH = frozenset({"batch", "cheapest"})
@@ -55,12 +55,12 @@ def refuse_lanes(job: Job) -> None:
             )
 
 
-def has_batches(job: Job, run: LockedRun) -> bool:
-    """Whether a run needs the engine of batches: it is to order some, or some of it are out.
+def batches_out(job: Job, run: LockedRun) -> list[Batch]:
+    """The batches of a run that may be paid, and of which rows wait.
 
     Raises UsageError: one is out at an endpoint that the job does not name any more.
     """
-    out = read_batches(run.path).out
+    out = _unsealed(run)
     for batch in out:
         endpoint = next((one for one in job.endpoint if one.name == batch.endpoint), None)
         if endpoint is None or dialect_of(job, endpoint) is None:
@@ -69,7 +69,23 @@ def has_batches(job: Job, run: LockedRun) -> bool:
                 f"the job does not name any more. Take it home first: batchlab collect {run.place}; or give "
                 f"it up: batchlab cancel {run.place}."
             )
-    return bool(out) or any(job.limits_at(endpoint).lane in BY_BATCH for endpoint in job.endpoint)
+    return out
+
+
+def _unsealed(run: LockedRun) -> list[Batch]:
+    """The batches that may be paid, but for those of which nothing is to come.
+
+    A shard that is sealed has all its results: what a batch had for it has come, and only the note of that is
+    lost, with the directory that had it.
+    """
+    out = read_batches(run.path).out
+    sealed = run.sealed() if out else set()
+    come = [one for one in out if one.shard in sealed and not one.is_retry]
+    if come:
+        log = BatchLog(run.path, run.publisher.keep)
+        for batch in come:
+            log.merged(batch, answered=0, failed=0, again=0)
+    return [one for one in out if one not in come]
 
 
 @contextlib.asynccontextmanager

@@ -180,7 +180,8 @@ class Invocation:
         """Runs until every row is final or the run stops."""
         work, options = self._work, self._options
         shards = shards_to_run(work.run, list(work.plan.shards), options.retry)
-        self._batches = needs_batches(work.job, work.run)
+        self._batches, awaited = batches_of(work.job, work.run)
+        shards += [work.plan.shards[index] for index in sorted(awaited - {one.index for one in shards})]
         crew = crew_for(work.job, work.run, len(shards), self.message, alone=self._alone())
         stop, interrupt = StopSignal(), options.interrupt or Interrupt()
         signals = Signals(stop, self.message, options.command)
@@ -345,17 +346,18 @@ class Invocation:
         )
 
 
-def needs_batches(job: Job, run: LockedRun) -> bool:
-    """Whether a run has to do with batches; it loads nothing for one that has not.
+def batches_of(job: Job, run: LockedRun) -> tuple[bool, set[int]]:
+    """Whether a run has to do with batches, and the shards that wait for some.
 
-    Raises UsageError: see `batches.has_batches`.
+    It loads nothing for a run that has none. Raises UsageError: see `batches.batches_out`.
     """
     asked = {job.limits_at(endpoint).lane for endpoint in job.endpoint}
     if asked <= {"live", "flex"} and not run.layout.batches.exists():
-        return False
-    from batchlab.runner.batches import has_batches
+        return False, set()
+    from batchlab.runner.batches import batches_out
 
-    return has_batches(job, run)
+    awaited = {batch.shard for batch in batches_out(job, run)}
+    return bool(awaited) or not asked <= {"live", "flex"}, awaited
 
 
 def shards_to_run(store: LockedRun, shards: list[Shard], retry: AskAgain | None) -> list[Shard]:

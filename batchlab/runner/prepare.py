@@ -18,7 +18,7 @@ from typing import Any
 
 from batchlab.arrow import pa
 from batchlab.costs.pricing import price_book
-from batchlab.counts import counted
+from batchlab.counts import agreeing, counted
 from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.engines.sizing import merged, planned_shard_rows
 from batchlab.errors import InputError, UsageError
@@ -31,6 +31,7 @@ from batchlab.records import ChatRequest, Row
 from batchlab.remote.urls import is_url
 from batchlab.runner.losses import settle_losses
 from batchlab.runner.mirroring import brought_home, follow_at_url, refuse_other_url, taken_over
+from batchlab.store.batches import read_batches
 from batchlab.store.disk.files import private_dir
 from batchlab.store.generations import Generation
 from batchlab.store.layout import Layout, foreign_files, is_run
@@ -275,9 +276,28 @@ def _resumed(
         # the same rows in a touched or moved file
         store.write_manifest(manifest.planned_again(job, planned.plan, generation=generation))
     else:
+        refuse_batches_out(store)
         manifest = manifest.planned_again(job, planned.plan, generation=generation + 1)
         _new_generation(store, source, planned, manifest, say)
     return Prepared(store, source, planned.plan, planned.ready_builder)
+
+
+def refuse_batches_out(store: LockedRun) -> None:
+    """Raises UsageError when a changed job is to take the place of one that has batches out.
+
+    Their results are of the requests as they were, row by row of the plan as it was.
+    """
+    if not store.layout.batches.exists():
+        return
+    if out := read_batches(store.path).out:
+        rows, at = sum(one.lines for one in out), ", ".join(sorted({one.endpoint for one in out}))
+        are = agreeing(len(out), "is", "are")
+        raise UsageError(
+            f"{store.path}: {counted(len(out), 'batch', 'batches')} with {counted(rows, 'row')} of the job "
+            f"as it was {are} out at {at}; a changed job cannot take them up. "
+            f"With the job as it was, fetch them first: batchlab collect {store.path}; or end them, which "
+            f"keeps what they have by then: batchlab cancel {store.path}."
+        )
 
 
 def _fits(store: LockedRun, source: Source) -> bool:

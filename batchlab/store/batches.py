@@ -1,6 +1,6 @@
 """batches.log: the life of each batch that a run has with a service, one record a step.
 
-    {"t": "meant", "key": KEY, "shard": 3, "rows": [[30000, 10000]], "endpoint": …, "model": …, …}
+    {"t": "meant", "key": KEY, "shard": 3, "rows": [[FIRST, COUNT, ASKED BEFORE], …], "endpoint": …, …}
     {"t": "uploaded", "key": KEY, "file": ID}        its lines are there
     {"t": "ordering", "key": KEY}                    from here on it may exist, and be paid
     {"t": "absent", "key": KEY}                      it does not: the service was asked
@@ -17,15 +17,18 @@ has one: whoever goes on finds every batch that may have been paid.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import math
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from batchlab.errors import CorruptRun
 from batchlab.store.checksums import append_records
 from batchlab.store.journal import JournalScan
 from batchlab.store.layout import BATCHES
@@ -49,7 +52,10 @@ class Batch:
 
     Attributes:
         key: ours; part of every custom_id, and the label by which the service is asked for it.
-        rows: (first, count) of the runs of row_ids that it holds.
+        generation: of the run, whose plan `shard` and `rows` are of.
+        rows: (first, count) of the runs of row_ids that it holds, in order.
+        asked: how often the rows of each run had been asked before; () for never.
+        is_retry: some of its rows had a result before, and their shard may be sealed.
         model, path: of its calls.
         size: bytes of its lines.
         usd, tokens: the most that it may be billed; `usd` is None when the price is unknown.
@@ -66,6 +72,9 @@ class Batch:
     model: str
     path: str
     size: int
+    generation: int = 1
+    is_retry: bool = False
+    asked: tuple[int, ...] = ()
     usd: float | None = None
     tokens: float = 0.0
     meant_at: float = 0.0
@@ -93,8 +102,8 @@ class Batch:
 
     @property
     def is_out(self) -> bool:
-        """Whether results of it are to come."""
-        return self.step not in {Step.MERGED, Step.DROPPED}
+        """Whether it is at the service, or may be, and results of it are to come."""
+        return self.step in {Step.ORDERING, Step.CREATED, Step.ENDED}
 
     def row_ids(self) -> Iterator[int]:
         """The rows that it holds, in order."""
@@ -110,8 +119,16 @@ class Batch:
         key, _, row = custom_id.rpartition("-")
         if key != self.key or not row.isdecimal():
             return None
-        found = int(row)
-        return found if any(first <= found < first + count for first, count in self.rows) else None
+        return int(row) if self._run_of(int(row)) is not None else None
+
+    def asked_before(self, row_id: int) -> int:
+        """How often a row had been asked when the batch was packed: once its result is taken, it is more."""
+        at = self._run_of(row_id) if self.asked else None
+        return 0 if at is None else self.asked[at]
+
+    def _run_of(self, row_id: int) -> int | None:
+        at = bisect.bisect_right(self.rows, (row_id, math.inf)) - 1
+        return at if at >= 0 and row_id < sum(self.rows[at]) else None
 
 
 def new_key(shard: int) -> str:
@@ -119,15 +136,17 @@ def new_key(shard: int) -> str:
     return f"bl{shard}-{secrets.token_hex(6)}"
 
 
-def runs_of(row_ids: Iterable[int]) -> tuple[tuple[int, int], ...]:
-    """Row_ids in order, as (first, count)."""
+def runs_of(asked: Mapping[int, int]) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
+    """Row_ids in order, each with how often it was asked, as `Batch.rows` and `Batch.asked`."""
     runs: list[tuple[int, int]] = []
-    for row in row_ids:
-        if runs and runs[-1][0] + runs[-1][1] == row:
+    times: list[int] = []
+    for row, count in asked.items():
+        if runs and sum(runs[-1]) == row and times[-1] == count:
             runs[-1] = (runs[-1][0], runs[-1][1] + 1)
         else:
             runs.append((row, 1))
-    return tuple(runs)
+            times.append(count)
+    return tuple(runs), tuple(times)
 
 
 @dataclass(slots=True)
@@ -148,10 +167,13 @@ class Batches:
                 known = {name: record[name] for name in ("shard", "endpoint", "model", "path", "size")}
                 self.by_key[key] = Batch(
                     key=key,
-                    rows=tuple((int(first), int(count)) for first, count in rows),
+                    rows=tuple((int(first), int(count)) for first, count, *_ in rows),
+                    asked=tuple(int(asked[0]) if asked else 0 for _, _, *asked in rows),
                     usd=record.get("usd"),
                     tokens=float(record.get("tokens") or 0.0),
                     meant_at=float(record.get("at") or 0.0),
+                    generation=int(record.get("generation") or 1),
+                    is_retry=bool(record.get("retry")),
                     **known,
                 )
             case {"t": str(kind), "key": str(key)} if key in self.by_key:
@@ -159,11 +181,16 @@ class Batches:
 
 
 def read_batches(run: Path) -> Batches:
-    """The batches of the run in a directory."""
-    found = Batches()
+    """The batches of the run in a directory. Raises CorruptRun."""
+    found, scan = Batches(), JournalScan(run / BATCHES)
     with contextlib.suppress(FileNotFoundError):
-        for record in JournalScan(run / BATCHES).records():
+        for record in scan.records():
             found.take(record.data)
+    if scan.damaged:  # what is not known to be out would be ordered, and paid, again
+        raise CorruptRun(
+            f"{scan.path}: damaged at byte {scan.damaged[0][0]:,}, so that batches may be out that it does "
+            "not name. Restore it from a backup, or from the run's copy at a URL."
+        )
     return found
 
 
@@ -185,11 +212,13 @@ class BatchLog:
             "t": "meant",
             "key": batch.key,
             "shard": batch.shard,
-            "rows": batch.rows,
+            "rows": [[*run, asked] for run, asked in zip(batch.rows, batch.asked, strict=True)],
             "endpoint": batch.endpoint,
             "model": batch.model,
             "path": batch.path,
             "size": batch.size,
+            "generation": batch.generation,
+            "retry": batch.is_retry,
             "usd": batch.usd,
             "tokens": batch.tokens,
         }

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -25,7 +25,15 @@ from batchlab.dispatch.http.proxies import proxy_for
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.stop import StopSignal
 from batchlab.job import LimitsJob
-from batchlab.protocol.batches.dialect import BatchState, Dialect, Json, Order, batches_in, file_id_in
+from batchlab.protocol.batches.dialect import (
+    BatchState,
+    Dialect,
+    Json,
+    Order,
+    batches_in,
+    file_id_in,
+    has_more,
+)
 from batchlab.protocol.outcomes.classify import TransportFault, classify
 from batchlab.protocol.outcomes.facts import FaultKind
 from batchlab.protocol.values import ReplyProblem, parse_json
@@ -35,6 +43,7 @@ T = TypeVar("T")
 
 CHUNK_BYTES = 256 * 1024
 MOST_STATE_BYTES = 300_000_000  # of a state that has the results in it
+PAGE = 100  # batches of a list; what all services take
 MOST_PAGES = 200  # of a list; more batches than that since the last crash are somebody else's, too
 LONGEST_WAIT_S = 60.0
 _ERRORS = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
@@ -45,8 +54,24 @@ _NOT_SENT: frozenset[FaultKind] = frozenset(
 )
 
 
+# answers of gateways, and of services that gave up waiting for themselves
+_SAYS_NOTHING = frozenset({408, 409, 425, 499})
+
+
 class UncertainOrder(ApiError):
     """An order was sent, and nothing says whether it has arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Batches of an account.
+
+    Attributes:
+        is_whole: no other was ordered in that time, as far as the service shows them already.
+    """
+
+    batches: list[BatchState]
+    is_whole: bool
 
 
 class BatchService:
@@ -116,7 +141,7 @@ class BatchService:
         except UncertainOrder:
             raise
         except ApiError as error:
-            if (error.outcome.code or 0) >= 500:
+            if (error.outcome.code or 0) >= 500 or error.outcome.code in _SAYS_NOTHING:
                 raise UncertainOrder(error.outcome) from error
             raise
         if not state.id:
@@ -139,43 +164,67 @@ class BatchService:
             if error.outcome.code not in {400, 404, 409, 422}:
                 raise
 
-    async def listed(self, since: float) -> list[BatchState]:
+    async def listed(self, since: float) -> Listed:
         """The batches of the account that were ordered since a Unix time."""
         found: list[BatchState] = []
         last: str | None = None
-        for _ in range(MOST_PAGES):
-            query = {"limit": "100"}
-            if last is not None and self.dialect.page is not None:
-                query[self.dialect.page] = last
-            page = await self._page(query)
-            states = [self.dialect.state(one) for one in page]
+        for number in range(MOST_PAGES):
+            states, more = await self._page(number, last)
             found += [one for one in states if one.created_at is None or one.created_at >= since]
-            older = any(one.created_at is not None and one.created_at < since for one in states)
-            if not states or older or self.dialect.page is None or states[-1].id == last:
-                return found
+            if more is False or _is_beyond(states, since):
+                return Listed(found, is_whole=True)
+            if self.dialect.page is None and self.dialect.numbered is None:
+                return Listed(found, is_whole=more is None and len(states) < PAGE)
+            if not states:
+                return Listed(found, is_whole=not more)
+            if states[-1].id == last:
+                break  # the service does not turn the page
             last = states[-1].id
-        raise self._odd(f"the list of batches is longer than {MOST_PAGES} pages")
+        return Listed(found, is_whole=False)
 
-    async def _page(self, query: dict[str, str]) -> list[Json]:
-        reply = await self._patiently(
-            lambda: self._value("GET", self.dialect.batches, query=query, headers=None, data=None, once=False)
-        )
-        return batches_in(reply)
+    async def _page(self, number: int, last: str | None) -> tuple[list[BatchState], bool | None]:
+        """One page of the list, and whether another follows, if the reply says."""
+        dialect, query = self.dialect, {"limit": str(PAGE)}
+        if dialect.numbered is not None:
+            query = dict(zip(dialect.numbered, (str(number), str(PAGE)), strict=True))
+        elif dialect.page is not None and last is not None:
+            query[dialect.page] = last
+
+        async def once() -> tuple[list[BatchState], bool | None]:
+            reply = await self._value(
+                "GET", dialect.batches, query=query, headers=None, data=None, once=False
+            )
+            if (found := batches_in(reply)) is None:
+                raise self._odd("the list of batches was answered without one")
+            return [dialect.state(one) for one in found], has_more(reply)
+
+        return await self._patiently(once)
 
     async def fetch(self, file: str, to: Path) -> None:
-        """Downloads a file of results; what was there before gives way."""
+        """Downloads a file of results; what was there before gives way. Raises OSError of the disk too."""
 
         async def once() -> None:
             async with self._call("GET", self._place_of(file)) as response:
                 if response.status != 200:
                     raise self._refused(response, await _beginning(response))
                 with to.open("wb") as out:
-                    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                    while chunk := await self._piece(response):
                         out.write(chunk)
                     out.flush()
                     os.fsync(out.fileno())
 
         await self._patiently(once)
+
+    async def _piece(self, response: aiohttp.ClientResponse) -> bytes:
+        try:
+            return await response.content.read(CHUNK_BYTES)
+        except _ERRORS as error:  # the disk has errors of this kind as well, which are none of the service's
+            raise self._fault(error, once=False) from error
+
+    @property
+    def patience_s(self) -> float:
+        """For how long a call is tried again."""
+        return self._limits.max_outage_s
 
     def _place_of(self, file: str) -> str | URL:
         """Where a file's content is. An address that a service names is only followed to its own host."""
@@ -303,6 +352,12 @@ class BatchService:
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
             raise Stopped
+
+
+def _is_beyond(page: list[BatchState], since: float) -> bool:
+    """Whether a page, and so each after it, has batches of before; told only by one with the newest first."""
+    times = [one.created_at for one in page if one.created_at is not None]
+    return len(times) == len(page) > 1 and times == sorted(times, reverse=True) and times[-1] < since
 
 
 async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:

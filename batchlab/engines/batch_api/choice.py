@@ -9,8 +9,6 @@ from typing import Protocol, TypeAlias
 from batchlab.engines.batch_api.life import Out
 from batchlab.records import LaneKind
 
-AT_ONCE = 16  # batches that are out at a lane, unless its service has room for fewer
-
 
 @dataclass(frozen=True, slots=True)
 class Submit:

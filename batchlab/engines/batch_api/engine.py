@@ -9,30 +9,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.correction import Correction
-from batchlab.dispatch.rate.budget import Budget
+from batchlab.dispatch.rate.budget import Budget, used_up
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import stop_reason
-from batchlab.engines.batch_api.choice import AT_ONCE, Choice, GiveUp, Scene, SendLive, Submit, TakeBack
+from batchlab.engines.batch_api.choice import Choice, GiveUp, Scene, SendLive, Submit, TakeBack
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.life import BadLines, Life, NoRoom, Out
+from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, NoRoom, Out
 from batchlab.engines.batch_api.live import LivePhase
 from batchlab.engines.batch_api.merging import Merged
 from batchlab.engines.batch_api.packing import Packed
+from batchlab.engines.batch_api.results import Results
+from batchlab.engines.batch_api.room import Room
 from batchlab.engines.batch_api.shards import ShardsLeft
 from batchlab.engines.observer import Observer, RowWatch, Taker
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.protocol.batches.dialect import Phase
-from batchlab.records import Result, Shard
+from batchlab.records import OutcomeClass, Result, Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import Attempts, RunState
 from batchlab.store.asking import AskAgain
@@ -41,7 +45,7 @@ from batchlab.store.locked import LockedRun
 from batchlab.totals import RunningTotals
 
 TICK_S = 1.0
-NO_ROOM_WAIT_S = 30.0  # before a service whose queue was full is given more
+LACKING_WAIT_S = 2.0  # before results that lack lines are fetched once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +117,9 @@ class _Session:
         self._totals = RunningTotals()
         self._attempts = Attempts()
         self._worst_case = WorstCase()
-        self._most_out: dict[str, int] = {}  # at a lane whose queue has been full
-        self._crowded_until = 0.0
+        clock = asyncio.get_running_loop().time
+        self._room = {name: Room(clock) for name in means.lanes}
+        self._priced: set[str] = set()  # lanes whose price has been told of
         self._error: BatchlabError | None = None
         work.run.let_go()
         folder = work.run.layout.batch_files
@@ -148,32 +153,37 @@ class _Session:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             ticker = group.create_task(self._tick())
-            try:
-                self._take_up(group)
-                await self._go_on(group)
-            finally:
-                await self._let_arrive()
-                ticker.cancel()
+            self._life.tidy()
+            self._take_up(group)
+            await self._go_on(group)
+            await self._let_arrive()  # not after a second interrupt, which leaves at once
+            ticker.cancel()
         self._means.live.tell()
         if self._error is not None:
             raise self._error
-        if out := self._log.all.out:
-            rows = sum(one.lines for one in out)
-            self._say(
-                f"{_batches(len(out))} with {rows:,} rows out; they go on at the service, and the same "
-                "command takes them up"
+        if (out := self._log.all.out) and self._stop.reason is not StopReason.DETACHED:
+            rows = counted(sum(one.lines for one in out), "row")
+            self._stop.message = self._stop.message.rstrip(".") + (
+                f"; {_batches(len(out))} with {rows} out: they go on at the service, and the same command "
+                "takes them up"
             )
 
     def _take_up(self, group: asyncio.TaskGroup) -> None:
         """Goes on with what an earlier invocation has left."""
-        for batch in list(self._log.all.by_key.values()):
-            if batch.step is Step.MERGED and self._left.lacks(batch):
+        lanes, known = self._means.lanes, list(self._log.all.by_key.values())
+        for batch in self._left.lacking(one for one in known if one.step is Step.MERGED):
+            if batch.endpoint in lanes:
                 self._log.unmerged(batch)
-        for batch in self._log.all.out:
+            else:
+                self._say(
+                    f"{batch.lines:,} rows were answered by a batch at {batch.endpoint}, which the job does "
+                    "not name any more, and are not here: they are asked, and paid, again"
+                )
+        for batch in known:
             if batch.step in {Step.MEANT, Step.UPLOADED}:
                 self._log.dropped(batch, "it was never ordered")
-            else:
-                self._begin(group, batch, self._means.lanes[batch.endpoint])
+        for batch in self._log.all.out:
+            self._begin(group, batch, lanes[batch.endpoint])
         self._left.find_free({one.batch.shard for one in self._out.values()})
 
     def _begin(
@@ -181,6 +191,7 @@ class _Session:
     ) -> None:
         worst = Money(batch.usd or 0.0, batch.tokens)
         reservation = self._means.budget.set_aside_for(worst, priced=batch.usd is not None)
+        self._left.expect(batch)
         out = Out(batch, lane, reservation, lines=None if packed is None else packed.lines)
         self._out[batch.key] = out
         out.task = group.create_task(self._follow(out))
@@ -236,14 +247,12 @@ class _Session:
 
     def _scene(self) -> Scene:
         """What the choice is made from."""
-        crowded = asyncio.get_running_loop().time() < self._crowded_until
         out = {name: sum(one.lane.name == name for one in self._out.values()) for name in self._means.lanes}
-        room = {name: self._most_out.get(name, AT_ONCE) - count for name, count in out.items()}
         return Scene(
             self._left.rows,
             self._left.returned_rows,
             tuple(self._out.values()),
-            {name: 0 if crowded else max(0, count) for name, count in room.items()},
+            {name: self._room[name].left(count) for name, count in out.items()},
             self._means.ended_after_s,
             self._means.live.rows,
             self._means.live.done,
@@ -251,12 +260,33 @@ class _Session:
 
     async def _submit(self, group: asyncio.TaskGroup, lane: BatchLane) -> bool:
         """Orders batches for the next shard. False when the money reaches for none."""
+        self._say_price(lane)
         budget, shard = self._means.budget, self._left.next()
-        left = budget.left
-        packing = await self._left.packed(shard, lane, self._worst_case, lambda worst: _covers(left, worst))
+        room, out = self._room[lane.name], sum(one.lane is lane for one in self._out.values())
+        try:
+            packing = await self._left.packed(
+                shard,
+                lane,
+                self._worst_case,
+                covers=lambda worst: _covers(budget.left, worst),
+                most=room.left(out),
+                most_lines=room.lines,
+            )
+        except RunStopped as error:
+            self._stop(error.reason, str(error))
+            return False
+        except BatchlabError as error:  # the input cannot be read any more
+            self._error = error
+            self._stop(StopReason.INPUT, str(error))
+            return False
+        if self._stop.is_set:
+            packing.give_up(len(packing.packed))
+            return False
+        while packing.packed and not _covers(budget.left, packing.worst):  # others have spent meanwhile
+            packing.give_up(1)
+            packing.is_short = True
         for packed in packing.packed:
             self._begin(group, self._log.meant(packed.batch), lane, packed)
-            self._attempts.sent += packed.batch.lines
         if packing.packed:
             return True  # the others of the shard, if any, are free again when these have ended
         if not packing.is_short:
@@ -264,18 +294,25 @@ class _Session:
             return True
         self._left.give_back(shard)
         if not self._out and not self._means.live.is_busy:
-            caps = budget.caps
-            name, cap, have, need = (
-                ("max_cost", caps.usd, left.usd, packing.need.usd)
-                if left.usd is not None and packing.need.usd > left.usd
-                else ("max_tokens_total", caps.tokens, left.tokens, packing.need.tokens)
-            )
-            self._stop(
-                StopReason.BUDGET,
-                f"{have:g} of {name} {cap:g} is left, and the next line may use {need:g}. Go on with a "
-                f"higher {name}.",
-            )
+            self._short(packing.need)
         return False
+
+    def _short(self, need: Money) -> None:
+        """The money reaches for no line any more, and none comes back."""
+        budget = self._means.budget
+        caps, left, spent = budget.caps, budget.left, budget.spent
+        if left.usd is not None and need.usd > left.usd:
+            why = used_up("limits.max_cost", spent.usd, caps.usd, need.usd)
+        else:
+            why = used_up("limits.max_tokens_total", spent.tokens, caps.tokens, need.tokens)
+        self._stop(StopReason.BUDGET, why)
+
+    def _say_price(self, lane: BatchLane) -> None:
+        """Says once what is counted where nobody states a price of batches."""
+        if lane.name not in self._priced:
+            self._priced.add(lane.name)
+            if note := lane.price_note(self._work.job.request.model, time.time()):
+                self._say(note)
 
     async def _follow(self, out: Out) -> None:
         """Brings one batch to its results, and these to the journal."""
@@ -283,46 +320,94 @@ class _Session:
         try:
             await self._bring(out)
         except NoRoom:
-            self._no_room(out)
+            others = sum(
+                one is not out and one.lane is out.lane and one.batch.id is not None
+                for one in self._out.values()
+            )
+            then = self._room[out.lane.name].was_full(out.batch.lines, others)
+            self._say(f"{out.lane.name}: its queue is full; {then}")
         except BadLines as bad:
-            await self._left.fail_lines(out.batch, bad.problems)
+            await self._left.fail_lines(out, bad.problems, self._take)
+            self._say(f"{out.lane.name}: refused a batch for {len(bad.problems):,} lines, which have failed")
+        except GivenUp as lost:
+            self._say(str(lost))
+            merged = await self._left.merged(out, None, self._take)
+            out.reservation.charged_usd, out.reservation.charged_tokens = merged.spent
+            self._log.dropped(out.batch, "lost")
         except Stopped:
-            return
+            pass
         except ApiError as error:  # the next one would be refused, too
-            if out.batch.id is None:
-                self._log.dropped(out.batch, str(error)[:500])
-            self._stop(stop_reason(error.outcome), f"{out.lane.name} refuses the batch: {error}")
+            self._refused(out, error)
         except RunStopped as error:
             self._stop(error.reason, str(error))
         except BatchlabError as error:  # the input cannot be read any more, or a journal is damaged
             self._error = error
             self._stop(StopReason.INPUT, str(error))
         finally:
-            self._means.budget.end(out.reservation)
-            del self._out[out.batch.key]
-            if out.lines is not None:
-                out.lines.unlink(missing_ok=True)
             self._changed.set()
+        if self._log.all.by_key[out.batch.key].is_out:
+            return  # the run stops, and it goes on at its service: what it may cost stays set aside
+        self._means.budget.end(out.reservation)
+        del self._out[out.batch.key]
+        if out.lines is not None:
+            out.lines.unlink(missing_ok=True)
         if not any(one.batch.shard == shard.index for one in self._out.values()):
             await self._settle(shard, again=True)
 
+    def _refused(self, out: Out, error: ApiError) -> None:
+        """A call of a batch is refused, or no answer has come for as long as an outage may last."""
+        name, outcome = out.lane.name, error.outcome
+        batch = self._log.all.by_key[out.batch.key]
+        if batch.step in {Step.MEANT, Step.UPLOADED}:
+            self._log.dropped(batch, str(error)[:500])
+        if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE}:
+            hours = self._work.job.limits.max_outage_s / 3_600
+            self._stop(
+                StopReason.OUTAGE,
+                f"{name}: no answer for {hours:g} h ({{limits.max_outage}}): {outcome.message}",
+            )
+        else:
+            what = "the batch" if batch.id is None else f"batch {batch.id}"
+            self._stop(stop_reason(outcome), f"{name} refuses {what}: {outcome.message}")
+
     async def _bring(self, out: Out) -> None:
         if out.batch.step is not Step.ENDED:
+            is_new = out.lines is not None
             await self._life.ordered(out)
+            if is_new and out.batch.step is Step.CREATED:
+                self._attempts.sent += out.batch.lines
         if out.batch.step is Step.CREATED:
             await self._life.ended(out)
         if out.batch.step is not Step.ENDED:
-            self._log.dropped(out.batch, "its order never arrived")
+            if out.batch.step is not Step.DROPPED:
+                self._log.dropped(out.batch, "its order never arrived")
             return
-        file = await self._life.fetched(out)
-        merged, taken, odd = await self._left.merged(out, file)
+        results = await self._results(out)
+        try:
+            merged = await self._left.merged(out, results, self._take)
+        finally:
+            results.close()
         out.reservation.charged_usd, out.reservation.charged_tokens = merged.spent
         out.batch = self._log.merged(
             out.batch, answered=merged.answered, failed=merged.failed, again=merged.again
         )
         self._life.forget(out.batch)
-        self._hand_out(taken)
-        self._tell(out, merged, odd)
+        if out.batch.phase == Phase.COMPLETED:
+            self._room[out.lane.name].ended_well()
+        self._tell(out, merged, results.strange + results.doubled)
+
+    async def _results(self, out: Out) -> Results:
+        """The batch's results, here. What lacks lines is fetched once more: to ask again is to pay again."""
+        for is_last in (False, True):
+            results = Results(out.batch, out.lane.dialect, await self._life.fetched(out))
+            await results.index()
+            if is_last or not out.batch.files or results.found >= out.batch.lines:
+                break
+            if out.batch.phase != Phase.COMPLETED:
+                break  # what was not asked need not be there
+            results.close()
+            await self._life.sleep(LACKING_WAIT_S)
+        return results
 
     def _tell(self, out: Out, merged: Merged, odd: int) -> None:
         """Says what came of a batch, and stops the run where that must not go on."""
@@ -345,20 +430,12 @@ class _Session:
                 "kept, and the others are asked again when the run goes on.",
             )
 
-    def _hand_out(self, taken: Sequence[tuple[Result, Result]]) -> None:
+    def _take(self, came: Result, written: Result) -> None:
         watch, taker = self._means.manner.watch, self._means.manner.taker
-        for result, written in taken:
-            if watch is not None:
-                watch.result(result)
-            if taker is not None:
-                taker.take(written)
-
-    def _no_room(self, out: Out) -> None:
-        """The service has too much queued: fewer at a time, and later."""
-        name = out.lane.name
-        most = self._most_out[name] = max(1, sum(one.lane is out.lane for one in self._out.values()) - 1)
-        self._crowded_until = asyncio.get_running_loop().time() + NO_ROOM_WAIT_S
-        self._say(f"{name}: its queue is full; at most {_batches(most)} at a time from now on")
+        if watch is not None:
+            watch.result(came)
+        if taker is not None:
+            taker.take(written)
 
     async def _settle(self, shard: Shard, *, again: bool) -> None:
         """Seals a shard if it is complete; else it may be free again."""
@@ -383,7 +460,7 @@ class _Session:
         """Leaves what is out to its service."""
         rows = sum(one.batch.lines for one in self._out.values())
         more = f", {self._left.rows:,} rows not ordered yet" if self._left.rows else ""
-        self._stop(StopReason.DETACHED, f"{_batches(len(self._out))} with {rows:,} rows out{more}")
+        self._stop(StopReason.DETACHED, f"{_batches(len(self._out))} with {counted(rows, 'row')} out{more}")
 
     async def _let_arrive(self) -> None:
         """Lets an order that is on its way arrive, and results that are here be taken."""
@@ -406,4 +483,4 @@ def _covers(left: tuple[float | None, float | None], worst: Money) -> bool:
 
 
 def _batches(count: int) -> str:
-    return "1 batch" if count == 1 else f"{count} batches"
+    return counted(count, "batch", "batches")

@@ -51,6 +51,19 @@ class BatchLane:
         served = Served(request.model, asked_tier(request.body), processing="batch")
         return self.endpoint.prices.cost_usd(usage, served, at)
 
+    def price_note(self, model: str, at: float) -> str | None:
+        """What is to be said of a price of batches that nobody states."""
+        prices = self.endpoint.prices
+        known = prices.find(model)[0] is not None
+        if not known or prices.states(Served(model, processing="batch"), at):
+            return None
+        share = self.dialect.price_share
+        hint = f", such as {share:g}" if share < 1 else ""
+        return (
+            f"{self.name}: nobody states what a batch of {model} costs: counted as much as live calls, so "
+            f"that no cap is passed; {{price.batch}} is the share{hint}"
+        )
+
     def path(self, task: str) -> str:
         """The path of the calls that its lines stand for."""
         return f"/v1/{TASK_PATHS[task]}"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.rate.slots import Stopped
@@ -21,12 +24,21 @@ from batchlab.protocol.batches.dialect import BatchState, Phase, line_of
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import BatchStanding
 from batchlab.store.batches import Batch, BatchLog, Step
+from batchlab.store.disk.files import disk_errors
 
+RESULTS = ".results"  # that came with a state, and can be had again only for as long as that is told
+UNSEEN_S = 2.0  # between two looks for what is not to be seen yet
+MANY_BAD = 20  # lines that are refused with the same words, from the first on
+T = TypeVar("T")
 _GONE = frozenset({404, 410})
 
 
 class NoRoom(Exception):
     """The service has too much queued already: the batch came to nothing, and is accepted later."""
+
+
+class GivenUp(Exception):
+    """What the service had of a batch is lost, and its rows are to be asked again."""
 
 
 class BadLines(Exception):
@@ -44,7 +56,7 @@ class Out:
     Attributes:
         lines: the file of its lines; None once that is not needed.
         state: as its service said last.
-        is_looked_at: whether it was asked for in this process.
+        is_looked_at: whether it was asked for in this process; `is_told_to_end` whether that was said to it.
         wake: set to look at it now.
     """
 
@@ -55,19 +67,23 @@ class Out:
     state: BatchState | None = None
     next_look: float = 0.0
     is_looked_at: bool = False
+    is_told_to_end: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
     def standing(self) -> BatchStanding:
         """As others are told of it."""
         state, batch = self.state, self.batch
+        done = state.done if state is not None else None
+        if state is not None and done is None and state.progress is not None:
+            done = round(state.progress * batch.lines)
         return BatchStanding(
             key=batch.key,
             endpoint=batch.endpoint,
             id=batch.id or "",
             rows=batch.lines,
             word=state.word if state is not None else batch.step.value,
-            done=state.done if state is not None else None,
+            done=done,
             since=batch.ordered_at or batch.meant_at,
             next_look=self.next_look,
         )
@@ -101,9 +117,18 @@ class Life:
         self._changed = changed
         self._ended_after_s = ended_after_s
         self._accepts_loss = accepts_loss
+        self._proven: set[str] = set()  # lanes that have taken an order
+        self._first: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def _ordering(self, lane: BatchLane) -> Ordering:
-        return Ordering(lane, self._log, say=self._say, sleep=self.sleep, scratch=self._folder)
+        return Ordering(
+            lane,
+            self._log,
+            say=self._say,
+            sleep=self.sleep,
+            scratch=self._folder,
+            accepts_loss=self._accepts_loss,
+        )
 
     async def ordered(self, out: Out) -> None:
         """Orders the batch, or finds out what became of its order.
@@ -111,14 +136,29 @@ class Life:
         Raises:
             ApiError: it was refused. Stopped: the run stops. RunStopped: see `Ordering`.
         """
-        ordering = self._ordering(out.lane)
-        if out.lines is not None:
-            out.batch = await ordering.place(out.batch, out.lines)
-            out.lines.unlink(missing_ok=True)
-            out.lines = None
-        elif out.batch.step is Step.ORDERING:
-            out.batch = await ordering.found(out.batch)
+        name = out.lane.name
+        if out.lines is None:
+            if out.batch.step is Step.ORDERING:
+                out.batch = await self._ordering(out.lane).found(out.batch)
+        elif name in self._proven:
+            await self._place(out, out.lines)
+        else:
+            # an account that may order none is told of it once, before more is uploaded
+            async with self._first[name]:
+                if self._stop.is_set:
+                    raise Stopped
+                if name not in self._proven:
+                    await self._place(out, out.lines)
+                    self._proven.add(name)
+            if out.lines is not None:
+                await self._place(out, out.lines)
         self._changed()
+
+    async def _place(self, out: Out, lines: Path) -> None:
+        with disk_errors(lines):
+            out.batch = await self._ordering(out.lane).place(out.batch, lines)
+        lines.unlink(missing_ok=True)
+        out.lines = None
 
     async def ended(self, out: Out) -> None:
         """Waits for the batch's end, which is then noted.
@@ -126,11 +166,17 @@ class Life:
         Raises:
             NoRoom, BadLines: it came to nothing. RunStopped: the service does not know it, or will not do it.
         """
+        begun = time.monotonic()
         while True:
             state = out.state = await self._state(out)
+            if not state.phase.has_ended:
+                begun = time.monotonic()
             out.is_looked_at = True
-            if state.phase.has_ended:
+            if state.phase.has_ended and not _lacks_results(state):
                 break
+            if state.phase.has_ended and time.monotonic() - begun > out.lane.dialect.visible_s:
+                said = f" ({state.problems[0]})" if state.problems else ""
+                raise self._lost(out, f"names no results of a completed batch{said}")
             wait_s = next_look_s(
                 time.time() - out.batch.created_at, self._ended_after_s.get(out.lane.name, ())
             )
@@ -142,20 +188,33 @@ class Life:
         if state.phase is Phase.FAILED and not state.files and not state.inline:
             self._failed(out, state)
         if state.inline is not None:
-            path = self._results(out.batch)
-            path.unlink(missing_ok=True)
-            write_inline(state.inline, path)
+            write_inline(state.inline, self._results(out.batch))
         out.batch = self._log.ended(out.batch, state.phase, state.files)
         self._changed()
 
     async def _state(self, out: Out) -> BatchState:
-        assert out.batch.id is not None
-        try:
-            return await out.lane.service.state(out.batch.id)
-        except ApiError as error:
-            if error.outcome.code in _GONE:
-                raise self._lost(out, "does not know the batch any more") from error
-            raise
+        there = out.batch.id
+        assert there is not None
+        known = "does not know the batch (any more, or with this key)"
+        return await self._unless_gone(
+            out, lambda: out.lane.service.state(there), out.batch.created_at, known
+        )
+
+    async def _unless_gone(self, out: Out, call: Callable[[], Awaitable[T]], since: float, why: str) -> T:
+        """What a call brings of something that is there since a Unix time, and may stay unseen for a while.
+
+        Raises GivenUp, RunStopped: it is gone.
+        """
+        while True:
+            try:
+                return await call()
+            except ApiError as error:
+                if error.outcome.code not in _GONE:
+                    raise
+                left = since + out.lane.dialect.visible_s - time.time()
+                if not 0 < left <= out.lane.dialect.visible_s:
+                    raise self._lost(out, why) from error
+                await self.sleep(min(left + 0.1, UNSEEN_S))
 
     def _failed(self, out: Out, state: BatchState) -> None:
         """What a batch that came to nothing means."""
@@ -166,7 +225,7 @@ class Life:
         bad = {line: one for one in state.problems if (line := line_of(one)) is not None}
         said = "; ".join(state.problems[:3]) or "no reason given"
         self._log.dropped(batch, said[:500])
-        if bad and len(bad) < batch.lines:
+        if bad and (batch.lines == 1 or not _is_of_all(bad, batch.lines)):
             raise BadLines(bad)
         raise RunStopped(
             StopReason.BATCH, f"{out.lane.name} refused batch {batch.id} ({batch.lines:,} lines): {said}"
@@ -178,48 +237,44 @@ class Life:
         Raises RunStopped when they are gone.
         """
         batch, path = out.batch, self._results(out.batch)
-        if not batch.files and path.exists():
-            return path  # they came with its state
         if not batch.files:
-            if out.state is None and out.lane.dialect.inline is not None:
-                state = await self._state(out)
+            if not path.exists():  # else they came with its state
+                state = out.state if out.state is not None else await self._state(out)
                 write_inline(state.inline or (), path)
-            path.touch()
             return path
-        piece = path.with_suffix(".piece")
-        path.unlink(missing_ok=True)
-        with path.open("wb") as whole:
+        piece, path = path.with_suffix(".piece"), path.with_suffix(".files")
+        with disk_errors(path):
+            path.write_bytes(b"")
             for file in batch.files:
-                try:
-                    await out.lane.service.fetch(file, piece)
-                except ApiError as error:
-                    if error.outcome.code in _GONE:
-                        raise self._lost(out, f"has deleted its results ({file})") from error
-                    raise
-                with piece.open("rb") as part:
-                    while chunk := part.read(1 << 20):
-                        whole.write(chunk)
-                    part.seek(max(0, part.seek(0, 2) - 1))
-                    if part.read(1) not in (b"\n", b""):
-                        whole.write(b"\n")
+                fetch = partial(out.lane.service.fetch, file, piece)
+                await self._unless_gone(out, fetch, batch.ended_at, f"has deleted its results ({file})")
+                await asyncio.to_thread(_append_lines, piece, path)
                 piece.unlink()
         return path
 
     def _results(self, batch: Batch) -> Path:
-        return self._folder / f"{batch.key}.results"
+        return self._folder / f"{batch.key}{RESULTS}"
 
     def forget(self, batch: Batch) -> None:
         """All that came of it is in the journal."""
-        self._results(batch).unlink(missing_ok=True)
+        path = self._results(batch)
+        for one in (path, path.with_suffix(".files"), path.with_suffix(".piece")):
+            one.unlink(missing_ok=True)
 
-    def _lost(self, out: Out, why: str) -> RunStopped:
+    def tidy(self) -> None:
+        """Removes what killed processes have left: all but results that came with a state, of batches out."""
+        kept = {self._results(batch) for batch in self._log.all.out if batch.step is Step.ENDED}
+        for path in self._folder.iterdir():
+            if path not in kept:
+                path.unlink(missing_ok=True)
+
+    def _lost(self, out: Out, why: str) -> GivenUp | RunStopped:
         """What was paid, and cannot be had."""
         batch = out.batch
         usd = "an unknown sum" if batch.usd is None else f"up to ${batch.usd:,.6f}".rstrip("0").rstrip(".")
         message = f"{out.lane.name} {why}: batch {batch.id}, {batch.lines:,} rows, billed {usd}"
         if self._accepts_loss:
-            self._log.dropped(batch, "lost")
-            return RunStopped(StopReason.BATCH, f"{message}. It is given up: go on to ask its rows again.")
+            return GivenUp(f"{message}; given up, as you said: its rows are asked again")
         return RunStopped(
             StopReason.BATCH,
             f"{message}. To ask its rows, and pay for them, again: go on with {{output.accept_lost_parts}}.",
@@ -227,10 +282,14 @@ class Life:
 
     async def take_back(self, out: Out) -> None:
         """Asks the service to end the batch; what it has answered by then is kept."""
-        if out.batch.is_cancelled or out.batch.id is None or out.batch.step is not Step.CREATED:
+        if out.is_told_to_end or out.batch.id is None or out.batch.step is not Step.CREATED:
             return
-        there, out.batch = out.batch.id, self._log.cancelling(out.batch)
+        there, out.is_told_to_end = out.batch.id, True  # whatever comes of it: once in each process
+        if not out.batch.is_cancelled:
+            out.batch = self._log.cancelling(out.batch)
         await out.lane.service.cancel(there)
+        if not out.lane.dialect.cancels:
+            self._say(f"{out.lane.name}: batch {out.batch.id} cannot be cancelled there; waiting for its end")
         out.wake.set()
 
     async def sleep(self, seconds: float, wake: asyncio.Event | None = None) -> None:
@@ -247,6 +306,33 @@ class Life:
                     await one
         if self._stop.is_set:
             raise Stopped
+
+
+def _lacks_results(state: BatchState) -> bool:
+    """Whether a batch has come to its end, and does not name what came of it, yet or any more."""
+    return state.phase is Phase.COMPLETED and not state.files and state.inline is None
+
+
+def _is_of_all(problems: dict[int, str], lines: int) -> bool:
+    """Whether what is wrong with single lines is wrong with every one, such as a model that takes no batch.
+
+    A service tells of the first so many lines only.
+    """
+    count = len(problems)
+    texts = {text.partition(": ")[2] for text in problems.values()}
+    are_first = set(problems) == set(range(1, count + 1))
+    return count >= lines or (are_first and count >= MANY_BAD and len(texts) == 1)
+
+
+def _append_lines(piece: Path, whole: Path) -> None:
+    """Adds a file of lines to another; the last one ends as the others do."""
+    with piece.open("rb") as part, whole.open("ab") as file:
+        last = b"\n"
+        while chunk := part.read(1 << 20):
+            file.write(chunk)
+            last = chunk[-1:]
+        if last != b"\n":
+            file.write(b"\n")
 
 
 async def _true_after(wait: Awaitable[object]) -> bool:

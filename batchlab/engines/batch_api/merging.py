@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-import orjson
-
 from batchlab.costs.tokens import estimated_prompt_tokens
-from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.rate.money import NOTHING, Money
 from batchlab.dispatch.row_state import RowState
+from batchlab.engines.batch_api.asking import Asking, asked_before
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.results import Results
+from batchlab.engines.batch_api.results import Results, json_bytes
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError
 from batchlab.inputs.requests import RowProblem
@@ -33,6 +31,7 @@ from batchlab.store.shard import OpenShard
 from batchlab.totals import RunningTotals, Totals
 
 TURN_ROWS = 100  # between which others on the event loop have their turn
+Take: TypeAlias = Callable[[Result, Result], None]
 Waste: TypeAlias = tuple[Usage, float | None] | None  # what was paid and not kept
 _NOT_ANSWERED = Outcome(OutcomeClass.RETRY, "expired", None, "its batch ended before it was answered")
 _MISSING = Outcome(OutcomeClass.RETRY, "invalid_response", None, "it is not among the results of its batch")
@@ -63,6 +62,10 @@ class Merging:
     """Merges one batch's results into its shard, which is open.
 
     Rows that have a result already are left alone: the same results may be merged twice.
+
+    Args:
+        totals: of what is added to the run; they change.
+        is_lost: what it has answered cannot be had any more.
     """
 
     def __init__(
@@ -72,30 +75,53 @@ class Merging:
         batch: Batch,
         opened: OpenShard,
         *,
-        correction: Correction | None,
+        asking: Asking,
         totals: RunningTotals,
+        is_lost: bool = False,
     ) -> None:
         self._work = work
         self._lane = lane
         self._batch = batch
         self._opened = opened
-        self._correction = correction
+        self._asking = asking
         self._totals = totals
+        self._is_lost = is_lost
         self._worst_usd = 0.0 if batch.usd is None else batch.usd / max(1, batch.lines)
         self.merged = Merged()
 
-    async def run(self, results: Results) -> list[tuple[Result, Result]]:
-        """Takes every row of the batch. Returns the results as they came, and as they were recorded."""
+    async def run(self, results: Results | None, take: Take) -> None:
+        """Takes every row of the batch; `results` is None when there are none any more.
+
+        Args:
+            take: is told of each result, as it came and as it was recorded, once that is written.
+        """
         taken: list[tuple[Result, Result]] = []
         for count, request in enumerate(self._requests(), 1):
             if not count % TURN_ROWS:
-                self._opened.flush()
+                self._told(taken, take)
                 await asyncio.sleep(0)
-            result = self._result(request, results.of(request.row_id))
+            result = self._result(request, None if results is None else results.of(request.row_id))
             if result is not None:
                 taken.append((result, self._opened.append(result, self._totals)))
+        self._told(taken, take)
+
+    def _told(self, taken: list[tuple[Result, Result]], take: Take) -> None:
         self._opened.flush()
-        return taken
+        for came, written in taken:
+            take(came, written)
+        taken.clear()
+
+    def fail(self, problems: Mapping[int, str], take: Take) -> None:
+        """The service takes some lines in no batch; by their number, from 1."""
+        taken: list[tuple[Result, Result]] = []
+        rows = list(self._batch.row_ids())
+        refused = {rows[line - 1]: said for line, said in problems.items() if 0 < line <= len(rows)}
+        for request in self._requests():
+            if (said := refused.get(request.row_id)) is not None:
+                outcome = Outcome(OutcomeClass.FAIL, "bad_request", None, said)
+                failure = self._failed(request, outcome, attempts=0)
+                taken.append((failure, self._opened.append(failure, self._totals)))
+        self._told(taken, take)
 
     def _requests(self) -> Iterator[ChatRequest]:
         """The requests of the batch's rows that have no result yet, as they were sent."""
@@ -106,22 +132,22 @@ class Merging:
             if row.row_id != wanted:
                 continue
             wanted = next(rows, None)
-            if self._opened.done(row.row_id):
+            if self._opened.done(row.row_id) or self._has_taken(row.row_id):
                 continue
             try:
-                request = work.builder.build(row)
+                yield self._asking.request(row, self._opened)
             except RowProblem:
                 continue  # it was none when the batch was packed: the input has changed, and is refused above
-            kept = self._opened.kept(row.row_id)
-            if kept is not None and self._correction is not None:
-                request = self._correction.next_turn(request, kept)
-            yield request
             if wanted is None:
                 return
 
+    def _has_taken(self, row_id: int) -> bool:
+        """Whether the row's result has been taken before a crash, and was no final one."""
+        return asked_before(self._opened, row_id) > self._batch.asked_before(row_id)
+
     def _result(self, request: ChatRequest, line: LineResult | None) -> Result | None:
         """The row's final result; None when it is to be asked again."""
-        is_over = self._batch.phase == Phase.COMPLETED
+        is_over = self._batch.phase == Phase.COMPLETED or self._is_lost
         if line is None and is_over:
             self.merged.missing += 1
             self._spend(None)
@@ -145,7 +171,7 @@ class Merging:
 
     def _answered(self, request: ChatRequest, line: LineResult) -> Result | None:
         assert line.status is not None
-        body = orjson.dumps(line.body, option=orjson.OPT_NON_STR_KEYS)
+        body = json_bytes(line.body)
         if 200 <= line.status < 300:
             try:
                 return self._completion(request, _reply(request, body), line)
@@ -160,10 +186,10 @@ class Merging:
         answer = Answer(reply, batch.created_at, lasted * 1000, None, line.request_id, None)
         state = RowState(attempts=1, answer=answer)
         state.usd = self._lane.usd(request, reply, batch.created_at)
-        if self._correction is not None:
+        if (correction := self._asking.correction) is not None:
             kept = self._opened.kept(request.row_id)
             before = kept.parsed.corrections + 1 if kept is not None and kept.parsed is not None else 0
-            state.parsed, _ = self._correction.judge(state, before)
+            state.parsed, _ = correction.judge(state, before)
         self.merged.answered += 1
         self._spend(state.usd, reply.usage)
         return replace(state.completion(request), endpoint=self._lane.name, lane="batch")
@@ -201,9 +227,11 @@ class Merging:
         self.merged.again += 1
         return None
 
-    def _failed(self, request: ChatRequest, outcome: Outcome, waste: Waste = None) -> Failure:
+    def _failed(
+        self, request: ChatRequest, outcome: Outcome, waste: Waste = None, *, attempts: int = 1
+    ) -> Failure:
         self.merged.failed += 1
-        state = RowState(attempts=1, wasted=[] if waste is None else [waste])
+        state = RowState(attempts=attempts, wasted=[] if waste is None else [waste])
         return replace(state.failure(request, outcome), endpoint=self._lane.name, lane="batch")
 
     def _spend(self, usd: float | None, usage: Usage | None = None) -> None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from batchlab.dispatch.api_error import ApiError
-from batchlab.dispatch.http.batch_service import UncertainOrder
+from batchlab.dispatch.http.batch_service import Listed, UncertainOrder
 from batchlab.engines.batch_api.lane import BatchLane
+from batchlab.engines.batch_api.results import has_one_of
 from batchlab.protocol.batches.dialect import BatchState, Order
-from batchlab.protocol.values import ReplyProblem, parse_json
 from batchlab.records import OutcomeClass
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.batches import Batch, BatchLog, Step
+from batchlab.store.disk.files import disk_errors
 
 LABEL = "batchlab"  # under which a batch's key is, at a service that keeps labels
 CLOCK_MARGIN_S = 6 * 3600.0  # by which a service's clock may differ from ours
 AGAIN_S, MOST_AGAIN_S = 2.0, 60.0
+LOOK_S = 5.0  # between two looks at the list, while a batch may stay unseen
 _WAITS = frozenset({OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE})
 
 
@@ -28,6 +29,7 @@ class Ordering:
     Args:
         sleep: waits, and raises Stopped once the run stops.
         scratch: a folder for what is looked into.
+        accepts_loss: an order of which nothing certain can be found out is given up.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Ordering:
         say: Callable[[str], None],
         sleep: Callable[[float], Awaitable[None]],
         scratch: Path,
+        accepts_loss: bool = False,
     ) -> None:
         self._lane = lane
         self._service = lane.service
@@ -45,17 +48,19 @@ class Ordering:
         self._say = say
         self._sleep = sleep
         self._scratch = scratch
+        self._accepts_loss = accepts_loss
 
     async def place(self, batch: Batch, lines: Path) -> Batch:
         """The batch, created.
 
         Raises:
-            ApiError: it was refused, and does not exist.
+            ApiError: it was refused, or no order arrives for as long as an outage may last; the log says
+                whether it may exist all the same.
             RunStopped: whether it exists cannot be found out, or not be noted.
         """
         if self._lane.dialect.files is not None and batch.file is None:
             batch = self._log.uploaded(batch, await self._service.upload(lines))
-        begun, wait_s = time.time(), AGAIN_S
+        begun, wait_s = time.monotonic(), AGAIN_S
         while True:
             batch = self._log.ordering(batch)
             try:
@@ -65,18 +70,28 @@ class Ordering:
                     f"{self._lane.name}: an order was not answered ({error}); asking whether it arrived"
                 )
                 batch = await self.found(batch)
-                if batch.step is Step.CREATED:
+                if batch.step is not Step.UPLOADED and batch.step is not Step.MEANT:
                     return batch
+                trouble: ApiError = error
             except ApiError as error:
                 batch = self._log.absent(batch)
-                unseen = _names_the_file(error, batch) and time.time() - begun < self._lane.dialect.visible_s
-                if not unseen and error.outcome.kind not in _WAITS:
+                passed_s = time.monotonic() - begun
+                if not self._may_pass(error, batch, passed_s):
                     raise
+                trouble = error
                 wait_s = max(wait_s, error.outcome.wait_s or 0.0)
             else:
                 return self._log.created(batch, state.id)
+            if time.monotonic() - begun > self._service.patience_s:
+                raise trouble
             await self._sleep(wait_s)
             wait_s = min(2 * wait_s, MOST_AGAIN_S)
+
+    def _may_pass(self, error: ApiError, batch: Batch, passed_s: float) -> bool:
+        """Whether what an order was refused for may be over in a while."""
+        if error.outcome.kind in _WAITS:
+            return True
+        return _names_the_file(error, batch) and passed_s < self._lane.dialect.visible_s
 
     def _asked(self, batch: Batch) -> Order:
         dialect = self._lane.dialect
@@ -85,61 +100,108 @@ class Ordering:
     async def found(self, batch: Batch) -> Batch:
         """The batch of an order that was not answered: created, or as it was before the order.
 
+        Given up, and dropped, when nothing certain is to be had and that is accepted.
+
         Raises:
-            RunStopped: the service's list does not tell.
+            RunStopped: the service does not tell. ApiError: it cannot be asked.
         """
+        visible_s = self._lane.dialect.visible_s
         while True:
-            state = await self._match(batch)
-            if state is not None:
+            listed = await self._service.listed(batch.ordered_at - CLOCK_MARGIN_S)
+            if (state := self._ours(batch, listed)) is not None:
                 return self._log.created(batch, state.id)
-            left = batch.ordered_at + self._lane.dialect.visible_s - time.time()
+            try:
+                if (state := await self._told_apart(batch, listed)) is not None:
+                    return self._log.created(batch, state.id)
+                if not listed.is_whole:
+                    raise self._uncertain(batch, "its list of batches is not told to the end")
+            except RunStopped as stopped:
+                if not self._accepts_loss or stopped.reason is not StopReason.BATCH:
+                    raise
+                self._say(f"{stopped}; given up, as you said: its rows are asked again")
+                return self._log.dropped(batch, "uncertain, and given up")
+            left = min(batch.ordered_at + visible_s - time.time(), visible_s)
             if left <= 0:
                 return self._log.absent(batch)
-            await self._sleep(min(left + 0.1, 5.0))
+            await self._sleep(min(left + 0.1, LOOK_S))
 
-    async def _match(self, batch: Batch) -> BatchState | None:
-        """The batch at the service; None when it certainly does not show one now."""
-        listed = await self._service.listed(batch.ordered_at - CLOCK_MARGIN_S)
-        if self._lane.dialect.keeps_labels:
-            return next((one for one in listed if one.labels.get(LABEL) == batch.key), None)
-        known = {one.id for one in self._log.all.by_key.values()}
-        for state in listed:
-            if state.id not in known and state.total in (None, batch.lines):
-                if not state.phase.has_ended:
-                    self._say(
-                        f"{self._lane.name}: batch {state.id} may be ours; its custom_ids tell when it ends"
-                    )
-                    return await self._told_apart(batch, state)
-                if await self._is_ours(batch, state):
-                    return state
+    def _ours(self, batch: Batch, listed: Listed) -> BatchState | None:
+        """The batch that bears our label, or was made of our file of lines."""
+        for state in listed.batches:
+            if state.labels.get(LABEL) == batch.key:
+                return state
+            if batch.file is not None and state.lines_file == batch.file:
+                return state
         return None
 
-    async def _told_apart(self, batch: Batch, state: BatchState) -> BatchState | None:
-        """Waits for the end of a batch that may be ours."""
-        while not state.phase.has_ended:
-            await self._sleep(MOST_AGAIN_S / 4)
-            state = await self._service.state(state.id)
-        return state if await self._is_ours(batch, state) else None
+    def _may_be_ours(self, batch: Batch, state: BatchState) -> bool:
+        """Whether a listed batch, which nothing names ours, may be so all the same."""
+        if state.lines_file is not None and batch.file is not None:
+            return False
+        if self._lane.dialect.keeps_labels and LABEL in state.labels:
+            return False  # another one of ours
+        if any(one.id == state.id for one in self._log.all.by_key.values()):
+            return False
+        return state.total in (None, 0, batch.lines)  # 0 until its lines have been counted
 
-    async def _is_ours(self, batch: Batch, state: BatchState) -> bool:
-        """Whether a batch that has ended has our custom_ids."""
+    async def _told_apart(self, batch: Batch, listed: Listed) -> BatchState | None:
+        """The batch whose custom_ids are ours, of those that tell no other way; waits for their end.
+
+        Raises RunStopped: of one of them nothing tells.
+        """
+        riddles: list[BatchState] = []
+        for listed_as in (one for one in listed.batches if self._may_be_ours(batch, one)):
+            state = await self._service.state(listed_as.id)
+            if not state.phase.has_ended:
+                self._say(
+                    f"{self._lane.name}: batch {state.id} may be ours; its custom_ids tell when it ends"
+                )
+            while not state.phase.has_ended:
+                await self._sleep(min(MOST_AGAIN_S / 4, 10 * AGAIN_S))
+                state = await self._service.state(state.id)
+            if state.total not in (None, 0, batch.lines):
+                continue
+            found = await self._is_ours(batch, state)
+            if found:
+                return state
+            if found is None:
+                riddles.append(state)
+        if riddles:
+            ids = ", ".join(one.id for one in riddles[:3])
+            raise self._uncertain(batch, f"batch {ids} may be it, and has no results that tell")
+        return None
+
+    async def _is_ours(self, batch: Batch, state: BatchState) -> bool | None:
+        """Whether a batch that has ended has our custom_ids; None when it has no results at all."""
+        result, named = self._lane.dialect.result, False
         for one in state.inline or ():
-            return batch.row_of(self._lane.dialect.result(one).custom_id) is not None
+            if batch.row_of(custom_id := result(one).custom_id) is not None:
+                return True
+            named |= bool(custom_id)
         path = self._scratch / f"{batch.key}.look"
-        for file in state.files:
-            await self._service.fetch(file, path)
-            with path.open("rb") as lines:
-                first = lines.readline()
-            path.unlink()
-            with contextlib.suppress(ReplyProblem):
-                data = parse_json(first)
-                if isinstance(data, dict):
-                    return batch.row_of(self._lane.dialect.result(data).custom_id) is not None
-        raise RunStopped(
+        try:
+            for file in state.files:
+                with disk_errors(path):
+                    await self._service.fetch(file, path)
+                    found = has_one_of(batch, self._lane.dialect, path)
+                if found:
+                    return True
+                named |= found is False
+        except ApiError as error:
+            if error.outcome.code not in {404, 410}:
+                raise
+        finally:
+            path.unlink(missing_ok=True)
+        return False if named else None
+
+    def _uncertain(self, batch: Batch, why: str) -> RunStopped:
+        ordered = time.strftime("%Y-%m-%d %H:%M", time.localtime(batch.ordered_at))
+        return RunStopped(
             StopReason.BATCH,
-            f"{self._lane.name}: an order was not answered, and batch {state.id} may be it: no results of it "
-            f"tell. Look in the service's console for batch {state.id} and custom_ids that begin "
-            f"with {batch.key}; nothing is ordered again before that is known.",
+            f"{self._lane.name}: an order of {batch.lines:,} rows ({ordered}) was not answered, and {why}. "
+            f"Look in the service's console for a batch whose custom_ids begin with {batch.key}. Nothing is "
+            "ordered again before that is known; to give it up, and pay for its rows perhaps twice, go on "
+            "with {output.accept_lost_parts}",
         )
 
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchlab.costs.tokens import estimated_prompt_tokens
-from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.http.transport import encoded
 from batchlab.dispatch.rate.money import NOTHING, Money
 from batchlab.dispatch.rate.worst_case import WorstCase
+from batchlab.engines.batch_api.asking import Asking, asked_before
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.feed import bad_input, not_built
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError
 from batchlab.inputs.requests import RowProblem
-from batchlab.protocol.batches.dialect import Unfit
+from batchlab.protocol.batches.dialect import Json, Unfit
 from batchlab.records import ChatRequest, Failure, Row
 from batchlab.store.batches import Batch, new_key, runs_of
+from batchlab.store.disk.files import disk_errors
 from batchlab.store.locked import LockedRun
 from batchlab.store.shard import OpenShard
 
@@ -43,22 +43,26 @@ class _Box:
         self.key = new_key(shard)
         self.rows: list[int] = []
         self.size = 0
+        self.inputs = 0
         self.worst = NOTHING
         self.priced = True
         self.path = folder / f"{self.key}.jsonl"
         self._file = self.path.open("wb")
 
-    def put(self, row_id: int, line: bytes, worst: Money, *, priced: bool) -> None:
+    def put(self, row_id: int, line: bytes, worst: Money, *, inputs: int, priced: bool) -> None:
         self._file.write(line)
         self.rows.append(row_id)
+        self.inputs += inputs
         self.size += len(line)
         self.worst = self.worst.plus(worst)
         self.priced &= priced
 
     def close(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
+
+    def drop(self) -> None:
+        self.close()
+        self.path.unlink(missing_ok=True)
 
 
 class Packing:
@@ -66,9 +70,12 @@ class Packing:
 
     Args:
         covers: whether there is money for so much, all its batches together.
+        most: batches that there may be; rows beyond are left for later.
+        most_lines: that one may have, beside what the service says; None for no such limit.
 
     Attributes:
         packed: what may be ordered; `failed` are rows that cannot be asked at all.
+        worst: the most that they may be billed, all together.
         is_short: the money did not reach for all of it, and `need` would have for the next line.
     """
 
@@ -79,15 +86,20 @@ class Packing:
         opened: OpenShard,
         *,
         folder: Path,
-        correction: Correction | None,
+        asking: Asking,
         worst_case: WorstCase,
         covers: Callable[[Money], bool],
+        most: int,
+        most_lines: int | None = None,
     ) -> None:
         self._work = work
+        self._most = most
+        limits = lane.dialect.limits
+        self._limits = limits if most_lines is None else replace(limits, lines=min(limits.lines, most_lines))
         self._lane = lane
         self._opened = opened
         self._folder = folder
-        self._correction = correction
+        self._asking = asking
         self._worst_case = worst_case
         self._covers = covers
         self._at = time.time()
@@ -99,7 +111,28 @@ class Packing:
         self.need = NOTHING
 
     async def run(self) -> None:
-        """Packs all pending rows. Raises what the input raises."""
+        """Packs all pending rows. Raises what the input raises, and RunStopped (disk)."""
+        try:
+            with disk_errors(self._folder):
+                await self._pack()
+        except BaseException:  # whatever it is: nothing of this is ordered
+            for box in self._boxes.values():
+                box.drop()
+            self.give_up(len(self.packed))
+            raise
+
+    @property
+    def worst(self) -> Money:
+        """See the class."""
+        batches = [one.batch for one in self.packed]
+        return Money(sum(one.usd or 0.0 for one in batches), sum(one.tokens for one in batches))
+
+    def give_up(self, count: int) -> None:
+        """So many of the batches are not ordered after all."""
+        for _ in range(count):
+            self.packed.pop().lines.unlink(missing_ok=True)
+
+    async def _pack(self) -> None:
         work, shard = self._work, self._opened.shard
         only, held = work.only, work.held
         for count, row in enumerate(work.source.rows(shard, work.plan), 1):
@@ -118,7 +151,7 @@ class Packing:
         try:
             if row.problem is not None:
                 raise RowProblem(row.problem)
-            request = self._work.builder.build(row)
+            return self._asking.request(row, self._opened)
         except RowProblem as problem:
             self.failed.append(bad_input(row.row_id, problem))
             return None
@@ -127,22 +160,22 @@ class Packing:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is one row's
             self.failed.append(not_built(row.row_id, error))
             return None
-        kept = self._opened.kept(row.row_id)
-        if kept is not None and self._correction is not None:
-            return self._correction.next_turn(request, kept)
-        return request
 
     def _put(self, request: ChatRequest) -> bool:
         """Whether the row's line is in a batch, or can be in none; False when the money is used up."""
-        lane, limits = self._lane, self._lane.dialect.limits
+        lane, limits = self._lane, self._limits
         path = lane.path(request.task)
         try:
             if request.task not in limits.tasks:
                 raise Unfit(f"{lane.dialect.name} takes no {request.task} in a batch")
             body = lane.access.body(request)
             key = (str(body.get("model", "")), path)
-            box = self._boxes.get(key) or self._opened_box(key)
-            line = encoded(dict(lane.dialect.line(body, f"{box.key}-{request.row_id}", path))) + b"\n"
+            inputs = _inputs(body)
+            if limits.inputs is not None and inputs > limits.inputs:
+                raise Unfit(f"its {inputs:,} inputs are more than {lane.dialect.name} takes")
+            if (box := self._boxes.get(key)) is None and (box := self._opened_box(key)) is None:
+                return True  # for later
+            line = self._line(body, box, request.row_id, path)
             if len(line) > min(limits.line or limits.size, limits.size):
                 raise Unfit(f"its line of {len(line):,} bytes is longer than {lane.dialect.name} takes")
         except (Unfit, UnicodeError) as problem:
@@ -154,37 +187,60 @@ class Packing:
         if not self._covers(self._spent.plus(worst)):
             self.is_short, self.need = True, worst
             return False
-        if len(box.rows) == limits.lines or box.size + len(line) > limits.size:
+        if (
+            len(box.rows) >= limits.lines
+            or box.size + len(line) > limits.size
+            or (limits.inputs is not None and box.inputs + inputs > limits.inputs)
+        ):
             self._ship(*key)
-            box = self._opened_box(key)
-            line = encoded(dict(lane.dialect.line(body, f"{box.key}-{request.row_id}", path))) + b"\n"
+            if (box := self._opened_box(key)) is None:
+                return True
+            line = self._line(body, box, request.row_id, path)
         self._spent = self._spent.plus(worst)
-        box.put(request.row_id, line, worst, priced=price is not None)
+        box.put(request.row_id, line, worst, inputs=inputs, priced=price is not None)
         return True
 
-    def _opened_box(self, key: tuple[str, str]) -> _Box:
+    def _line(self, body: Json, box: _Box, row_id: int, path: str) -> bytes:
+        return encoded(dict(self._lane.dialect.line(body, f"{box.key}-{row_id}", path))) + b"\n"
+
+    def _opened_box(self, key: tuple[str, str]) -> _Box | None:
+        """An empty one; None when there may be no more of them."""
+        if len(self.packed) + len(self._boxes) >= self._most:
+            return None
         box = self._boxes[key] = _Box(self._folder, self._opened.shard.index)
         return box
 
     def _ship(self, model: str, path: str) -> None:
         """A batch is as full as it gets."""
         box = self._boxes.pop((model, path))
-        box.close()
         if not box.rows:
-            box.path.unlink()
+            box.drop()
             return
+        box.close()
+        rows, asked = runs_of({row: asked_before(self._opened, row) for row in box.rows})
         batch = Batch(
             key=box.key,
             shard=self._opened.shard.index,
-            rows=runs_of(box.rows),
+            rows=rows,
+            asked=asked,
             endpoint=self._lane.name,
             model=model,
             path=path,
             size=box.size,
+            generation=self._work.run.manifest.generation,
+            is_retry=any(map(self._opened.asks_again, box.rows)),
             usd=box.worst.usd if box.priced else None,
             tokens=box.worst.tokens,
         )
         self.packed.append(Packed(batch, box.path))
+
+
+def _inputs(body: Json) -> int:
+    """Texts that a line asks vectors of; 0 for what asks none."""
+    given = body.get("input")
+    if not isinstance(given, list):
+        return int(given is not None)
+    return 1 if given and isinstance(given[0], int) else len(given)  # tokens are one text
 
 
 def _unfit(request: ChatRequest, why: str) -> Failure:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.worst_case import WorstCase
+from batchlab.engines.batch_api.asking import Asking
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.life import Out
-from batchlab.engines.batch_api.merging import Merged, Merging
+from batchlab.engines.batch_api.merging import Merged, Merging, Take
 from batchlab.engines.batch_api.packing import Packing
 from batchlab.engines.batch_api.results import Results
 from batchlab.engines.sealer import Sealer
@@ -23,6 +24,8 @@ from batchlab.store.batches import Batch
 from batchlab.store.locked import LockedRun
 from batchlab.store.shard import OpenShard
 from batchlab.totals import RunningTotals
+
+MERGED_AT_ONCE = 2  # each holds a shard open; after a night all batches have ended
 
 
 class ShardsLeft:
@@ -47,13 +50,17 @@ class ShardsLeft:
     ) -> None:
         self._work = work
         self._retry = retry
-        self._correction = correction
+        most_tokens = retry.max_tokens if retry is not None else None
+        self._asking = Asking(work.builder, correction, most_tokens)
         self._totals = totals
         self._folder = folder
         self._left = {shard.index: shard.rows for shard in shards}  # rows that are pending, at most
         self._free: deque[int] = deque()
         self._was_out: set[int] = set()
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._merging = asyncio.Semaphore(MERGED_AT_ONCE)
+        self._failed: set[int] = set()  # in this session: once is enough, whatever the retry says
+        self._owed: set[int] = set()  # rows of a retry that are out
         self._sealer = Sealer()
 
     @property
@@ -86,15 +93,35 @@ class ShardsLeft:
         """A shard is free again, and the next one."""
         self._free.appendleft(shard.index)
 
-    def lacks(self, batch: Batch) -> bool:
-        """Whether results that were merged are not there: the directory they were in has been lost."""
-        if batch.shard not in self._left:
-            return False
-        there = self._work.run.open_results(batch.shard).by_row
-        return sum(row in there for row in batch.row_ids()) < batch.answered + batch.failed
+    def expect(self, batch: Batch) -> None:
+        """Results of a batch are to come."""
+        if batch.is_retry:
+            self._owed.update(batch.row_ids())
+
+    def lacking(self, batches: Iterable[Batch]) -> list[Batch]:
+        """Those whose merged results are not there: the directory that they were in has been lost."""
+        run = self._work.run
+        by_shard: defaultdict[int, list[Batch]] = defaultdict(list)
+        for batch in batches:
+            if batch.generation == run.manifest.generation and batch.shard in self._left:
+                by_shard[batch.shard].append(batch)
+        found = []
+        for index, merged in by_shard.items():
+            there = run.open_results(index).by_row
+            for batch in merged:
+                come = sum(row in there for row in batch.row_ids())
+                found += [batch] if come < batch.answered + batch.failed else []
+        return found
 
     async def packed(
-        self, shard: Shard, lane: BatchLane, worst_case: WorstCase, covers: Callable[[Money], bool]
+        self,
+        shard: Shard,
+        lane: BatchLane,
+        worst_case: WorstCase,
+        *,
+        covers: Callable[[Money], bool],
+        most: int,
+        most_lines: int | None,
     ) -> Packing:
         """The pending rows of a shard as batches; rows that cannot be asked have failed then."""
         async with self._locks[shard.index]:
@@ -105,9 +132,11 @@ class ShardsLeft:
                     lane,
                     opened,
                     folder=self._folder,
-                    correction=self._correction,
+                    asking=self._asking,
                     worst_case=worst_case,
                     covers=covers,
+                    most=most,
+                    most_lines=most_lines,
                 )
                 await packing.run()
                 self._fail(opened, packing.failed)
@@ -115,47 +144,47 @@ class ShardsLeft:
                 opened.close()
         return packing
 
-    async def merged(self, out: Out, file: Path) -> tuple[Merged, list[tuple[Result, Result]], int]:
-        """Takes a batch's results: what they come to, the rows' results as they came and as they were
-        recorded, and how many lines were nobody's."""
-        batch = out.batch
-        self._was_out.add(batch.shard)
-        shard = self._work.plan.shards[batch.shard]
-        results = Results(batch, out.lane.dialect, file)
-        try:
-            await results.index()
-            async with self._locks[shard.index]:
-                opened = self._open(shard)
-                try:
-                    merging = Merging(
-                        self._work,
-                        out.lane,
-                        batch,
-                        opened,
-                        correction=self._correction,
-                        totals=self._totals,
-                    )
-                    taken = await merging.run(results)
-                finally:
-                    opened.close()
-        finally:
-            results.close()
-        return merging.merged, taken, results.strange + results.doubled
-
-    async def fail_lines(self, batch: Batch, problems: Mapping[int, str]) -> None:
-        """Lines, by their number from 1, that a service takes in no batch."""
-        rows = list(batch.row_ids())
-        failed = [
-            Failure(rows[line - 1], str(rows[line - 1]), "bad_request", why, endpoint=batch.endpoint)
-            for line, why in problems.items()
-            if 0 < line <= len(rows)
-        ]
-        async with self._locks[batch.shard]:
-            opened = self._open(self._work.plan.shards[batch.shard])
+    async def merged(self, out: Out, results: Results | None, take: Take) -> Merged:
+        """Takes a batch's results, which are None when they are lost. Returns what they come to."""
+        self._was_out.add(out.batch.shard)
+        async with self._merging, self._locks[out.batch.shard]:
+            opened = self._open(self._work.plan.shards[out.batch.shard])
             try:
-                self._fail(opened, failed)
+                merging = self._merging_of(out, opened, is_lost=results is None)
+                await merging.run(results, self._noting(take))
             finally:
                 opened.close()
+        return merging.merged
+
+    async def fail_lines(self, out: Out, problems: Mapping[int, str], take: Take) -> None:
+        """Lines, by their number from 1, that a service takes in no batch."""
+        async with self._locks[out.batch.shard]:
+            opened = self._open(self._work.plan.shards[out.batch.shard])
+            try:
+                self._merging_of(out, opened).fail(problems, self._noting(take))
+            finally:
+                opened.close()
+
+    def _noting(self, take: Take) -> Take:
+        """`take`, after noting what has failed."""
+
+        def noted(came: Result, written: Result) -> None:
+            if isinstance(written, Failure):
+                self._failed.add(written.row_id)
+            take(came, written)
+
+        return noted
+
+    def _merging_of(self, out: Out, opened: OpenShard, *, is_lost: bool = False) -> Merging:
+        return Merging(
+            self._work,
+            out.lane,
+            out.batch,
+            opened,
+            asking=self._asking,
+            totals=self._totals,
+            is_lost=is_lost,
+        )
 
     async def settle(self, shard: Shard, *, again: bool) -> None:
         """Seals a shard if each of its rows has a result. Else it is free again, if it is to be.
@@ -179,11 +208,15 @@ class ShardsLeft:
         return self._work.run.open_shard(shard, retry=self._is_asked_again)
 
     def _is_asked_again(self, result: Result) -> bool:
-        if self._retry is not None and self._retry(result):
+        if result.row_id not in self._failed and (
+            result.row_id in self._owed or (self._retry is not None and self._retry(result))
+        ):
             return True
-        return self._correction is not None and self._correction.wants_turn(result)
+        correction = self._asking.correction
+        return correction is not None and correction.wants_turn(result)
 
     def _fail(self, opened: OpenShard, failures: Sequence[Failure]) -> None:
         for failure in failures:
             if not opened.done(failure.row_id):
                 opened.append(failure, self._totals)
+                self._failed.add(failure.row_id)

@@ -50,6 +50,7 @@ class BatchState:
         lacks_room: it failed because too much is queued already: the same batch is accepted later.
         created_at: Unix seconds.
         labels: as they were given when it was ordered.
+        lines_file: id of the file of its lines, which nothing else has; None where that is not told.
     """
 
     id: str
@@ -65,6 +66,7 @@ class BatchState:
     lacks_room: bool = False
     created_at: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    lines_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +147,11 @@ class Dialect:
         headers: sent with every call.
         key_header: carries the key, where it is another header than for live calls.
         windows: times it may be given, the one that is asked for first.
-        keeps_labels: whether a batch can be found by the labels of its order. Where it cannot, one whose
-            order may or may not have arrived is never ordered again.
+        keeps_labels: whether a batch can be found by the labels of its order. Where it cannot, and has no
+            file of lines either, one whose order may or may not have arrived is never ordered again unseen.
         cancels: whether one that was ordered can be called off.
-        page: query parameter of the list that names the last batch seen, where the list has pages.
+        page: query parameter of the list that names the last batch seen, where the list has such pages.
+        numbered: its query parameters for the number of a page, from 0, and for the size, where it has those.
         visible_s: how long an uploaded file, or a new batch, may stay unseen.
         kept_s: how long results are kept; None for longer than a run takes.
         price_share: the most of the live price that a line costs, where nobody states a price.
@@ -177,6 +180,7 @@ class Dialect:
     keeps_labels: bool = True
     cancels: bool = True
     page: str | None = "after"
+    numbered: tuple[str, str] | None = None
     visible_s: float = 60.0
     kept_s: float | None = None
     price_share: float = 0.5
@@ -198,7 +202,15 @@ def file_id_in(reply: Any) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
-def batches_in(reply: Any) -> list[Json]:
-    """The batches of a page of the list; Together's list is the whole of the reply."""
+def batches_in(reply: Any) -> list[Json] | None:
+    """The batches of a page of the list, None for what is no list; Together's is the whole of the reply."""
     listed = reply.get("data") if isinstance(reply, dict) else reply
-    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else None
+
+
+def has_more(reply: Any) -> bool | None:
+    """Whether another page follows; None when the reply does not say."""
+    if isinstance(reply, list):
+        return False  # nothing but the batches: there is no place for a page
+    more = reply.get("has_more") if isinstance(reply, dict) else None
+    return more if isinstance(more, bool) else None

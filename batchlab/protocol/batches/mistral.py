@@ -72,6 +72,7 @@ def state(data: Json) -> BatchState:
         problems=problems_of(listed(data.get("errors"))),
         created_at=seconds_of(data.get("created_at")),
         labels=labels_of(data.get("metadata")),
+        lines_file=next(iter(names_in(*listed(data.get("input_files")))), None),
     )
 
 
@@ -84,7 +85,8 @@ MISTRAL = Dialect(
     batches="batch/jobs",
     limits=BatchLimits(lines=100_000, size=512_000_000, tasks=frozenset({"chat", "embeddings"})),
     windows=("24h", "48h", "72h", "144h"),
-    page=None,  # its pages have numbers; the first has the 100 latest jobs
+    page=None,
+    numbered=("page", "page_size"),
     kept_s=86_400.0,
     remarks=(
         "half the price of live calls; answered within 24 hours, or a window of up to 6 days",

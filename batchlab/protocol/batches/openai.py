@@ -97,6 +97,7 @@ def state(data: Json) -> BatchState:
         lacks_room=any(name_in(members(one).get("code")) in NO_ROOM for one in found),
         created_at=seconds_of(data.get("created_at")),
         labels=labels_of(data.get("metadata")),
+        lines_file=name_in(data.get("input_file_id")) or None,
     )
 
 

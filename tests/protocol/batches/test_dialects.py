@@ -11,7 +11,7 @@ import pytest
 
 from batchlab.job.presets import PRESETS
 from batchlab.job.request import TASK_PATHS
-from batchlab.protocol.batches.dialect import Order, Phase, Unfit, batches_in, file_id_in
+from batchlab.protocol.batches.dialect import Order, Phase, Unfit, batches_in, file_id_in, has_more
 from batchlab.protocol.batches.table import DIALECTS
 from batchlab.protocol.chat import parse_reply
 from batchlab.protocol.outcomes.classify import classify
@@ -182,7 +182,17 @@ def test_replies_to_uploads_and_lists_in_every_shape():
     assert [file_id_in(one) for one in (None, [], {}, {"id": 3}, {"data": {}, "id": "x"})] == [None] * 5
     assert batches_in({"object": "list", "data": [{"id": "a"}, 3], "has_more": False}) == [{"id": "a"}]
     assert batches_in([{"id": "a"}]) == [{"id": "a"}]  # Together
-    assert [batches_in(one) for one in (None, {}, {"data": None}, "x")] == [[], [], [], []]
+    assert [batches_in(one) for one in (None, {}, {"data": None}, "x")] == [None] * 4
+    assert [
+        has_more(one) for one in ([], {"has_more": True}, {"has_more": False}, {}, {"has_more": 1}, None)
+    ] == [
+        False,
+        True,
+        False,
+        None,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize("name", DIALECTS)

@@ -1,0 +1,116 @@
+"""A run at a URL whose whole directory is lost: another machine takes it over, and its batches with it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+
+import fsspec
+import pytest
+
+from batchlab.remote import storage
+from batchlab.remote.urls import EXTRAS
+from batchlab.store import shard
+from tests.engines.batch_api.test_crashes import die, die_at, forked
+from tests.remote.shelf import sitecustomize as shelf
+
+URL = "basics://bucket/runs/x"
+MORE = ("--max-tokens", "4000", "--shard-rows", "10", "--run-dir", URL)
+
+
+@pytest.fixture
+def lost(monkeypatch, tmp_path):
+    """A store of files; `lost()` is a machine that is gone for two minutes, with all that it had."""
+    monkeypatch.setitem(EXTRAS, "basics", "basics")
+    monkeypatch.setattr(shelf, "ROOT", str(tmp_path / "store"))
+    fsspec.register_implementation("basics", shelf.Shelf, clobber=True)
+    storage.filesystem.cache_clear()
+
+    def lose() -> None:
+        shutil.rmtree(tmp_path / "runs")
+        (tmp_path / "out.parquet").unlink(missing_ok=True)
+        (tmp_path / "store/bucket/runs/x/lease.json").unlink(missing_ok=True)
+
+    yield lose
+    storage.filesystem.cache_clear()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", ["meant", "uploaded", "ordering", "created", "ended", "merged"])
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_the_directory_is_lost_at_a_step(lane, rows_file, monkeypatch, lost, dialect, step, when):
+    if step == "uploaded" and dialect == "anthropic":
+        step = "ordering"
+    at, rows = lane(dialect), rows_file(25)
+    with monkeypatch.context() as patched:
+        die_at(patched, step, when, nth=2)
+        assert forked(at.words_of(rows, *MORE)) == -signal.SIGKILL
+    lost()
+
+    done = at.run(rows, *MORE)
+
+    assert done.code == 0, done.err
+    at.check(answered=25)
+
+
+def test_results_that_were_merged_and_not_sealed_are_fetched_again(lane, rows_file, monkeypatch, lost):
+    """One batch of the first shard has rows to ask again, so that it is not sealed; its next order brings the
+    log to the URL, which then says of results that they are in a journal which is lost."""
+    at = lane("openai", {"kind": "batch_line_errors", "share": 0.4, "status": 503, "first": 1})
+    rows = rows_file(10)
+    with monkeypatch.context() as patched:
+        die_at(patched, "created", "after", nth=2)
+        assert forked(at.words_of(rows, *MORE)) == -signal.SIGKILL
+    lost()
+
+    done = at.run(rows, *MORE)
+
+    assert done.code == 0, done.err
+    at.check(answered=10)
+    assert len(at.server.batches()["batches"]) == 2
+
+
+def test_lost_before_the_seal(lane, rows_file, monkeypatch, lost):
+    at, rows = lane("openai"), rows_file(25)
+    with monkeypatch.context() as patched:
+        patched.setattr(shard.OpenShard, "seal", lambda *_: die())
+        assert forked(at.words_of(rows, *MORE)) == -signal.SIGKILL
+    lost()
+
+    done = at.run(rows, *MORE)
+
+    assert done.code == 0, done.err
+    at.check(answered=25)
+    assert len(at.server.batches()["batches"]) == 3
+
+
+def test_lost_after_the_end(lane, rows_file, lost):
+    at, rows = lane("openai"), rows_file(25)
+    assert at.run(rows, *MORE).code == 0
+    lost()
+
+    done = at.run(rows, *MORE)
+
+    assert done.code == 0, done.err
+    assert "0 requests" in done.err
+    at.check(answered=25)
+
+
+def test_an_order_is_not_placed_when_the_url_cannot_be_told_of_it(lane, rows_file, lost, monkeypatch):
+    from batchlab.remote.copy import Copy
+    from batchlab.remote.storage import StorageError
+
+    at, rows, keep = lane("openai"), rows_file(10), Copy.keep
+
+    def refuse(self, name):
+        raise StorageError(URL, "no")
+
+    monkeypatch.setattr(Copy, "keep", refuse)
+    stopped = at.run(rows, *MORE)
+
+    assert stopped.code == 3, stopped.err
+    assert "Nothing was ordered" in stopped.err
+    assert at.server.batches()["batches"] == []
+    monkeypatch.setattr(Copy, "keep", keep)
+    assert at.run(rows, *MORE).code == 0
+    at.check(answered=10)
