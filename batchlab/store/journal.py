@@ -5,6 +5,7 @@ a short one; being text, `cut -d' ' -f3-` recovers the JSON by hand.
 
     {"t": "sent", "row": 7, "attempt": 1}        a request left; "rows": [7, 8] when it carried several
     {"t": "back", "row": 7, "usage": {...}, "usd": 0.1}  it came back without a final result
+    {"t": "sent", "row": 7, "attempt": 1, "by": KEY, "back": {...}}  it was in a batch, and came back so
     {"t": "completion" | "failure", "v": {...}}  the row's final result; with "retried": true it takes the
                                                  place of a cut off, filtered or empty answer
 """
@@ -54,6 +55,29 @@ def back_record(row_id: int, usage: Usage | None, usd: float | None) -> bytes:
     except TypeError:
         payload = orjson.dumps({"t": "back", "row": row_id, "usage": storable(usage), "usd": storable(usd)})
     return encode(payload)
+
+
+def asked_record(
+    row_id: int,
+    attempt: int,
+    by: str,
+    *,
+    came_back: bool,
+    usage: Usage | None = None,
+    usd: float | None = None,
+) -> bytes:
+    """A request for the row was sent in a batch of this key, whose results are merged.
+
+    One record with what was paid for it, so that it is whole or not: a merge that is cut off begins again.
+    """
+    asked: dict[str, object] = {"t": "sent", "row": row_id, "attempt": attempt, "by": by}
+    if came_back:
+        asked["back"] = {"usage": usage, "usd": usd}
+    try:
+        return encode(orjson.dumps(asked))
+    except TypeError:
+        asked["back"] = {"usage": storable(usage), "usd": storable(usd)}
+        return encode(orjson.dumps(asked))
 
 
 def sent_together_record(row_ids: Sequence[int], attempt: int) -> bytes:

@@ -28,6 +28,7 @@ class Earlier:
         cost_usd: what these cost; None when the price is not known.
         ended: what the row has counted for beside these, if it has ended before and is asked again.
         kept: the answer that it has had, if it has one: it stays unless a retry brings another.
+        by: key of the batch in which the last request was; "" for one that was sent live.
     """
 
     attempts: int = 0
@@ -37,6 +38,7 @@ class Earlier:
     cost_usd: float | None = 0.0
     ended: Totals = field(default_factory=Totals)
     kept: Completion | None = None
+    by: str = ""
 
     @classmethod
     def of(cls, result: Result) -> Earlier:
@@ -163,21 +165,28 @@ class Replay:
                 so_far = self.earlier.setdefault(one, Earlier())
                 so_far.attempts += 1
                 so_far.cut_off += one in self.in_flight
+                so_far.by = record.get("by", "")
                 self.in_flight[one] = self._sent
+            if isinstance(row, int) and isinstance(back := record.get("back"), dict):
+                self._take_back(row, back)
         elif kind == "back" and row is None:
             for one in record.get("rows", ()):
                 self.in_flight.pop(one, None)
         elif kind == "back" and isinstance(row, int):
-            self.in_flight.pop(row, None)
-            if record.get("usage"):
-                usage, usd = Usage(**record["usage"]), record.get("usd")
-                self.earlier.setdefault(row, Earlier()).paid(usage, usd)
+            self._take_back(row, record)
         elif (result := result_of(record)) is not None:
             self.in_flight.pop(result.row_id, None)
             self.earlier.pop(result.row_id, None)
             self.reopened.discard(result.row_id)
             return result
         return None
+
+    def _take_back(self, row: int, record: dict[str, Any]) -> None:
+        """The row's request has come back without a final result."""
+        self.in_flight.pop(row, None)
+        if record.get("usage"):
+            usage, usd = Usage(**record["usage"]), record.get("usd")
+            self.earlier.setdefault(row, Earlier()).paid(usage, usd)
 
     def reopen(self, result: Result) -> None:
         """The row has failed or was answered in vain, and is to be asked again."""

@@ -16,6 +16,7 @@ from batchlab.store.disk.fence import AnyFence
 from batchlab.store.disk.sync import SyncGroup
 from batchlab.store.journal import (
     ResultValues,
+    asked_record,
     back_record,
     back_together_record,
     result_record,
@@ -160,6 +161,24 @@ class OpenShard:
         """Requests that were sent for a row without a final result, when the shard was opened."""
         earlier = self._earlier.get(row_id)
         return earlier.attempts if earlier is not None else 0
+
+    def asked_by(self, row_id: int) -> str:
+        """Key of the batch in which the last request for a row without a final result was; "" for none."""
+        earlier = self._earlier.get(row_id)
+        return earlier.by if earlier is not None else ""
+
+    def append_asked(
+        self,
+        row_id: int,
+        attempt: int,
+        by: str,
+        *,
+        came_back: bool,
+        usage: Usage | None = None,
+        usd: float | None = None,
+    ) -> None:
+        """Records that a batch, of this key, has brought no final result; `usage` was paid for it."""
+        self._queue(asked_record(row_id, attempt, by, came_back=came_back, usage=usage, usd=usd))
 
     def append_sent(self, row_id: int, attempt: int) -> None:
         """Records that a request for the row leaves after the next `flush`."""

@@ -91,6 +91,26 @@ def test_a_reopened_shard_knows_what_it_has_and_what_was_in_flight(run):
     again.close()
 
 
+def test_a_request_of_a_batch_has_come_back_in_the_record_that_tells_of_it(run):
+    usage = Usage(prompt_tokens=7, completion_tokens=4, total_tokens=11)
+    opened = run.open_shard(SHARD)
+    opened.append_asked(1, 1, "bl0-a", came_back=True)
+    opened.append_asked(2, 1, "bl0-a", came_back=True, usage=usage, usd=0.25)
+    opened.append_asked(3, 1, "bl0-a", came_back=False)
+    opened.append_sent(4, 1)
+    opened.close()
+
+    again = run.open_shard(SHARD)
+
+    assert [again.asked_by(row) for row in range(5)] == ["", "bl0-a", "bl0-a", "bl0-a", ""]
+    assert [again.attempts(row) for row in range(5)] == [0, 1, 1, 1, 1]
+    assert again.in_flight == 2  # that of row 3 may be billed, too
+    again.close()
+    totals = run.totals()
+    assert (totals.attempts, totals.cut_off, totals.wasted_completion_tokens) == (4, 2, 4)
+    assert totals.cost_wasted_usd == 0.25
+
+
 def test_what_was_paid_before_a_crash_is_in_the_books_of_the_row_that_is_asked_again(run):
     usage = Usage(prompt_tokens=7, completion_tokens=4, total_tokens=11)
     opened = run.open_shard(SHARD)

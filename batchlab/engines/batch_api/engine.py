@@ -23,13 +23,12 @@ from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import stop_reason
+from batchlab.engines.batch_api.bringing import Bringing
 from batchlab.engines.batch_api.choice import Choice, GiveUp, Scene, SendLive, Submit, TakeBack
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, NoRoom, Out
 from batchlab.engines.batch_api.live import LivePhase
-from batchlab.engines.batch_api.merging import Merged
 from batchlab.engines.batch_api.packing import Packed
-from batchlab.engines.batch_api.results import Results
 from batchlab.engines.batch_api.room import Room
 from batchlab.engines.batch_api.shards import ShardsLeft
 from batchlab.engines.observer import Observer, RowWatch, Taker
@@ -45,7 +44,6 @@ from batchlab.store.locked import LockedRun
 from batchlab.totals import RunningTotals
 
 TICK_S = 1.0
-LACKING_WAIT_S = 2.0  # before results that lack lines are fetched once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +119,13 @@ class _Session:
         self._room = {name: Room(clock) for name in means.lanes}
         self._priced: set[str] = set()  # lanes whose price has been told of
         self._error: BatchlabError | None = None
+        self._synced_before = work.run.synced_results
         work.run.let_go()
         folder = work.run.layout.batch_files
         folder.mkdir(mode=0o700, exist_ok=True)
         schema = work.builder.schema
         correction = None if schema is None else Correction(schema, work.job.request.schema_retries, stop)
-        self._log = BatchLog(work.run.path, work.run.publisher.keep)
+        self._log = BatchLog(work.run.path, work.run.publisher.keep, self._noted)
         self._left = ShardsLeft(
             work, shards, retry=retry, correction=correction, totals=self._totals, folder=folder
         )
@@ -140,13 +139,19 @@ class _Session:
             accepts_loss=means.manner.accepts_loss,
         )
         self._sent_live: list[Shard] = []  # and nothing more is sent for them
+        self._bringing = Bringing(self._life, self._left, self._log, self._attempts, self._take)
         means.live.begin(work, retry, self._added, self._live_ended)
+
+    def _noted(self, step: str, batch: Batch) -> None:
+        if (watch := self._means.manner.watch) is not None:
+            watch.batch(step, batch)
 
     def _added(self) -> RunState:
         """What batches have added to the run in this session, and those that are out."""
         return RunState(
             added=self._totals.totals,
             attempts=dataclasses.replace(self._attempts),
+            synced=self._work.run.synced_results - self._synced_before,
             batches=tuple(one.standing() for one in self._out.values()),
         )
 
@@ -161,12 +166,6 @@ class _Session:
         self._means.live.tell()
         if self._error is not None:
             raise self._error
-        if (out := self._log.all.out) and self._stop.reason is not StopReason.DETACHED:
-            rows = counted(sum(one.lines for one in out), "row")
-            self._stop.message = self._stop.message.rstrip(".") + (
-                f"; {_batches(len(out))} with {rows} out: they go on at the service, and the same command "
-                "takes them up"
-            )
 
     def _take_up(self, group: asyncio.TaskGroup) -> None:
         """Goes on with what an earlier invocation has left."""
@@ -176,14 +175,17 @@ class _Session:
                 self._log.unmerged(batch)
             else:
                 self._say(
-                    f"{batch.lines:,} rows were answered by a batch at {batch.endpoint}, which the job does "
-                    "not name any more, and are not here: they are asked, and paid, again"
+                    f"{counted(batch.lines, 'row')} of a batch at {batch.endpoint}, which the job does not "
+                    "name any more, had answers that are not here: asked, and paid, again"
                 )
         for batch in known:
             if batch.step in {Step.MEANT, Step.UPLOADED}:
                 self._log.dropped(batch, "it was never ordered")
         for batch in self._log.all.out:
-            self._begin(group, batch, lanes[batch.endpoint])
+            if lanes[batch.endpoint].endpoint.job.host == "simulator":
+                self._log.dropped(batch, "it went with the simulator that an earlier invocation had started")
+            else:
+                self._begin(group, batch, lanes[batch.endpoint])
         self._left.find_free({one.batch.shard for one in self._out.values()})
 
     def _begin(
@@ -203,12 +205,12 @@ class _Session:
             self._changed.clear()
             while self._sent_live:
                 await self._settle(self._sent_live.pop(), again=True)
+            if not self._left.rows and not self._out and not live.is_busy:
+                return
             if manner.cancels and not self._out:
                 self._stop(StopReason.CANCELLED, "its batches are cancelled; what had ended by then is kept")
             elif manner.cancels:
                 await self._take_back(list(self._out.values()))
-            elif not self._left.rows and not self._out and not live.is_busy:
-                return
             elif await self._act(group):
                 continue
             elif (
@@ -318,7 +320,8 @@ class _Session:
         """Brings one batch to its results, and these to the journal."""
         shard = self._work.plan.shards[out.batch.shard]
         try:
-            await self._bring(out)
+            if (told := await self._bringing.bring(out)) is not None:
+                self._came(out, told)
         except NoRoom:
             others = sum(
                 one is not out and one.lane is out.lane and one.batch.id is not None
@@ -331,9 +334,7 @@ class _Session:
             self._say(f"{out.lane.name}: refused a batch for {len(bad.problems):,} lines, which have failed")
         except GivenUp as lost:
             self._say(str(lost))
-            merged = await self._left.merged(out, None, self._take)
-            out.reservation.charged_usd, out.reservation.charged_tokens = merged.spent
-            self._log.dropped(out.batch, "lost")
+            await self._bringing.give_up(out)
         except Stopped:
             pass
         except ApiError as error:  # the next one would be refused, too
@@ -346,6 +347,7 @@ class _Session:
         finally:
             self._changed.set()
         if self._log.all.by_key[out.batch.key].is_out:
+            out.next_look = 0.0
             return  # the run stops, and it goes on at its service: what it may cost stays set aside
         self._means.budget.end(out.reservation)
         del self._out[out.batch.key]
@@ -370,59 +372,15 @@ class _Session:
             what = "the batch" if batch.id is None else f"batch {batch.id}"
             self._stop(stop_reason(outcome), f"{name} refuses {what}: {outcome.message}")
 
-    async def _bring(self, out: Out) -> None:
-        if out.batch.step is not Step.ENDED:
-            is_new = out.lines is not None
-            await self._life.ordered(out)
-            if is_new and out.batch.step is Step.CREATED:
-                self._attempts.sent += out.batch.lines
-        if out.batch.step is Step.CREATED:
-            await self._life.ended(out)
-        if out.batch.step is not Step.ENDED:
-            if out.batch.step is not Step.DROPPED:
-                self._log.dropped(out.batch, "its order never arrived")
-            return
-        results = await self._results(out)
-        try:
-            merged = await self._left.merged(out, results, self._take)
-        finally:
-            results.close()
-        out.reservation.charged_usd, out.reservation.charged_tokens = merged.spent
-        out.batch = self._log.merged(
-            out.batch, answered=merged.answered, failed=merged.failed, again=merged.again
-        )
-        self._life.forget(out.batch)
-        if out.batch.phase == Phase.COMPLETED:
-            self._room[out.lane.name].ended_well()
-        self._tell(out, merged, results.strange + results.doubled)
-
-    async def _results(self, out: Out) -> Results:
-        """The batch's results, here. What lacks lines is fetched once more: to ask again is to pay again."""
-        for is_last in (False, True):
-            results = Results(out.batch, out.lane.dialect, await self._life.fetched(out))
-            await results.index()
-            if is_last or not out.batch.files or results.found >= out.batch.lines:
-                break
-            if out.batch.phase != Phase.COMPLETED:
-                break  # what was not asked need not be there
-            results.close()
-            await self._life.sleep(LACKING_WAIT_S)
-        return results
-
-    def _tell(self, out: Out, merged: Merged, odd: int) -> None:
-        """Says what came of a batch, and stops the run where that must not go on."""
-        batch, name = out.batch, out.lane.name
+    def _came(self, out: Out, told: str) -> None:
+        """A batch's results are taken; the run stops where it must not go on."""
+        batch, name, stop = out.batch, out.lane.name, out.stop
         if batch.phase == Phase.COMPLETED:
+            self._room[name].ended_well()
             self._means.ended_after_s[name].append(batch.ended_at - batch.created_at)
-        said = [f"{name}: batch {batch.id} {batch.phase}, {merged.answered:,} of {batch.lines:,} answered"]
-        said += [f"{merged.failed:,} failed"] if merged.failed else []
-        said += [f"{merged.again:,} are asked again"] if merged.again else []
-        if merged.missing:
-            said.append(f"{merged.missing:,} are not among its results, and may be billed twice")
-        said += [f"{odd:,} foreign, doubled or cut lines left out"] if odd else []
-        self._say("; ".join(said))
-        if merged.stop is not None:
-            self._stop(stop_reason(merged.stop), merged.stop.message)
+        self._say(told)
+        if stop is not None:
+            self._stop(stop_reason(stop), stop.message)
         elif batch.phase == Phase.CANCELLED and not batch.is_cancelled:
             self._stop(
                 StopReason.BATCH,
@@ -459,8 +417,9 @@ class _Session:
     def _detach(self) -> None:
         """Leaves what is out to its service."""
         rows = sum(one.batch.lines for one in self._out.values())
-        more = f", {self._left.rows:,} rows not ordered yet" if self._left.rows else ""
-        self._stop(StopReason.DETACHED, f"{_batches(len(self._out))} with {counted(rows, 'row')} out{more}")
+        more = f", {counted(self._left.rows, 'row')} not ordered yet" if self._left.rows else ""
+        out = f"{_batches(len(self._out))} with {counted(rows, 'row')} out"
+        self._stop(StopReason.DETACHED, f"{out}{more}")
 
     async def _let_arrive(self) -> None:
         """Lets an order that is on its way arrive, and results that are here be taken."""

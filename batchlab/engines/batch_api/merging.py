@@ -213,18 +213,21 @@ class Merging:
         self, request: ChatRequest, outcome: Outcome, waste: Waste = None, *, came_back: bool = True
     ) -> Failure | None:
         """The row stays pending, with one attempt more; the last one's outcome is what it has failed by."""
+        if self._opened.asked_by(request.row_id) == self._batch.key:
+            self.merged.again += 1
+            return None  # counted by a process that was killed before it had merged all
         attempts = self._opened.attempts(request.row_id) + 1
         if attempts >= self._work.job.limits.max_attempts:
             return self._failed(request, outcome, waste)
-        self._opened.append_sent(request.row_id, attempts)
+        self.merged.again += 1
+        usage, usd = waste or (None, None)
+        self._opened.append_asked(
+            request.row_id, attempts, self._batch.key, came_back=came_back, usage=usage, usd=usd
+        )
         counted = Totals(attempts=1, cut_off=int(not came_back))
-        if came_back:
-            usage, usd = waste or (None, None)
-            self._opened.append_back(request.row_id, usage, usd)
         if waste is not None:
             counted += wasted(*waste)
         self._totals.change(counted)  # as the shard says of such a row when it is opened again
-        self.merged.again += 1
         return None
 
     def _failed(

@@ -10,7 +10,7 @@ from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.batch_service import Listed, UncertainOrder
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.results import has_one_of
-from batchlab.protocol.batches.dialect import BatchState, Order
+from batchlab.protocol.batches.dialect import BatchState, Order, Phase
 from batchlab.records import OutcomeClass
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.batches import Batch, BatchLog, Step
@@ -19,6 +19,7 @@ from batchlab.store.disk.files import disk_errors
 LABEL = "batchlab"  # under which a batch's key is, at a service that keeps labels
 CLOCK_MARGIN_S = 6 * 3600.0  # by which a service's clock may differ from ours
 AGAIN_S, MOST_AGAIN_S = 2.0, 60.0
+ON_ITS_WAY_S = 3600.0  # the longest that an order, with all of its lines, may take to arrive
 LOOK_S = 5.0  # between two looks at the list, while a batch may stay unseen
 _WAITS = frozenset({OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE})
 
@@ -106,7 +107,10 @@ class Ordering:
             RunStopped: the service does not tell. ApiError: it cannot be asked.
         """
         visible_s = self._lane.dialect.visible_s
+        # it may have arrived only now; or, of a process that was killed, just before this one began
+        arrived_at = min(time.time(), batch.ordered_at + ON_ITS_WAY_S)
         while True:
+            asked_at = time.time()  # what is found out about others may take hours
             listed = await self._service.listed(batch.ordered_at - CLOCK_MARGIN_S)
             if (state := self._ours(batch, listed)) is not None:
                 return self._log.created(batch, state.id)
@@ -120,7 +124,7 @@ class Ordering:
                     raise
                 self._say(f"{stopped}; given up, as you said: its rows are asked again")
                 return self._log.dropped(batch, "uncertain, and given up")
-            left = min(batch.ordered_at + visible_s - time.time(), visible_s)
+            left = min(arrived_at + visible_s - asked_at, visible_s)
             if left <= 0:
                 return self._log.absent(batch)
             await self._sleep(min(left + 0.1, LOOK_S))
@@ -164,7 +168,7 @@ class Ordering:
             found = await self._is_ours(batch, state)
             if found:
                 return state
-            if found is None:
+            if found is None and not _has_answered_nothing(state):
                 riddles.append(state)
         if riddles:
             ids = ", ".join(one.id for one in riddles[:3])
@@ -203,6 +207,11 @@ class Ordering:
             "ordered again before that is known; to give it up, and pay for its rows perhaps twice, go on "
             "with {output.accept_lost_parts}",
         )
+
+
+def _has_answered_nothing(state: BatchState) -> bool:
+    """Whether a batch came to nothing, as its service counts: be it ours or not, its lines may be asked."""
+    return state.phase is not Phase.COMPLETED and state.done is not None and state.done == (state.failed or 0)
 
 
 def _names_the_file(error: ApiError, batch: Batch) -> bool:
