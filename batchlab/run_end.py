@@ -76,6 +76,8 @@ class RunSummary:
             has no word for and that are null.
         limited, window: rate limits met by this invocation, and the requests it could have in flight
             when it ended.
+        batches_out, rows_out: what services have still to answer; they go on with it, whoever waits.
+        came: rows whose result came in this invocation.
         remote: URL of the run directory's copy.
         fail_on: answers, beside failed and invalid ones, that make the exit code of a finished run 1.
     """
@@ -99,6 +101,9 @@ class RunSummary:
     fail_on: tuple[str, ...] = ()
     quoted_cells: int = 0
     nulled_values: int = 0
+    batches_out: int = 0
+    rows_out: int = 0
+    came: int = 0
 
     def __repr__(self) -> str:
         totals = self.totals
@@ -116,7 +121,7 @@ class RunSummary:
     @property
     def is_news(self) -> bool:
         """Whether this invocation has found or been given any answer: a start that finds all done has not."""
-        return bool(self.sent or self.totals.reused)
+        return bool(self.sent or self.came or self.totals.reused)
 
     @property
     def pending(self) -> int:

@@ -132,6 +132,11 @@ class RunState:
         return self.rows - self.earlier.rows - self.added.rows
 
     @property
+    def rows_out(self) -> int:
+        """Rows of batches that are out."""
+        return sum(one.rows for one in self.batches)
+
+    @property
     def asked(self) -> int:
         """Rows that are final, and got no copy of another row's answer."""
         return _asked(self.earlier) + _asked(self.added)

@@ -54,6 +54,11 @@ _COMMANDS = {
         "run",
         "Ask again for the rows of RUN that failed, or whose answers are truncated, filtered, empty or invalid.",
     ),
+    "collect": (
+        "run",
+        "Take home what batches of RUN have brought, order what may be ordered, and leave: for cron.",
+    ),
+    "cancel": ("run", "Cancel the batches of RUN at their service, and keep what they had answered by then."),
     "export": ("results", "Write the results of RUN somewhere else: one row per input row, in input order."),
     "cost": (
         "money",
@@ -86,7 +91,7 @@ _COMMANDS = {
 
 # how the overview groups them
 _SECTIONS = {
-    "Start": ("run", "plan", "retry"),
+    "Start": ("run", "plan", "retry", "collect", "cancel"),
     "Look": ("show", "ls", "status", "verify", "export"),
     "Money": ("cost", "report"),
     "Set up": ("init", "check", "simulate", "explain-errors", "guide", "completion"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ from batchlab.cli.completion import run_dirs
 from batchlab.cli.options import JobCommand, PlanCommand, job_of, job_options, speller
 from batchlab.cli.shell import this_command
 from batchlab.cli.spelling import in_flags
-from batchlab.errors import EXIT_OK, EXIT_USAGE
+from batchlab.errors import EXIT_OK, EXIT_USAGE, UsageError
 from batchlab.job.index import FRESH
 
 if TYPE_CHECKING:
@@ -32,7 +33,15 @@ QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @PROGRESS
 @QUIET
 @click.option("--fresh", is_flag=True, help=FRESH.help)
-def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **options: Any) -> int:
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="In the lane batch: order what may be ordered, take what has ended, and leave, with exit code 3 while "
+    "rows are pending; batchlab collect RUN takes home the rest.",
+)
+def run(
+    job_file: str | None, *, progress: str, quiet: bool, fresh: bool, detach: bool, **options: Any
+) -> int:
     """Run a job, or go on with it: the same command resumes.
 
     JOB.toml describes the job; options win over it. Without it, ROWS (or -i), -m and usually -p are
@@ -48,7 +57,12 @@ def run(job_file: str | None, *, progress: str, quiet: bool, fresh: bool, **opti
 
     without_pandas()
     job = job_of(job_file, options)
-    return execute(job, _options(progress, quiet=quiet, fresh=fresh, spell=speller(job_file))).exit_code
+    if detach and all(job.limits_at(endpoint).lane in {"live", "flex"} for endpoint in job.endpoint):
+        raise UsageError(
+            "--detach leaves batches to their service, and the lane makes none: pass --lane batch."
+        )
+    asked = _options(progress, quiet=quiet, fresh=fresh, spell=speller(job_file))
+    return execute(job, replace(asked, waits=not detach)).exit_code
 
 
 @click.command(cls=PlanCommand)
@@ -158,6 +172,67 @@ def retry(
     again = AskAgain(words, max_tokens=max_tokens)
     done = retry_run(run_dir, options, retry=again, concurrency=concurrency, overwrite=overwrite)
     return done.exit_code
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
+@click.option("--overwrite", is_flag=True, help="Replace the run's output file though it has changed.")
+@PROGRESS
+@QUIET
+def collect(run_dir: str, *, overwrite: bool, progress: str, quiet: bool) -> int:
+    """Take home what batches of RUN have brought, order what may be ordered, and leave: for cron.
+
+    Waits for nothing. Exit code 0 once every row is answered, 3 while rows are pending. When the last batch
+    has ended, the run does, with its output file.
+
+    \b
+    Example:
+        batchlab collect runs/night
+        */15 * * * * cd /srv/night && batchlab collect runs/night -q
+    """
+    from batchlab.arrow import without_pandas
+    from batchlab.runner.collecting import collect_run
+
+    without_pandas()
+    return collect_run(run_dir, _options(progress, quiet=quiet), overwrite=overwrite).exit_code
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
+@click.option(
+    "--wait",
+    "wait_s",
+    metavar="TIME",
+    default="10m",
+    show_default=True,
+    help="Longest to wait until they have ended.",
+)
+@PROGRESS
+@QUIET
+def cancel(run_dir: str, *, wait_s: str, progress: str, quiet: bool) -> int:
+    """Cancel the batches of RUN at their service, and keep what they had answered by then.
+
+    Exit code 0 once none is out any more, 3 while some are: batchlab collect RUN takes home what they bring.
+    A run at work is ended in order by Ctrl-C, or kill; its batches go on until they are cancelled.
+
+    \b
+    Example:
+        batchlab cancel runs/night
+    """
+    from batchlab.arrow import without_pandas
+    from batchlab.runner.collecting import cancel_run
+
+    without_pandas()
+    return cancel_run(run_dir, _options(progress, quiet=quiet), wait_s=_seconds(wait_s)).exit_code
+
+
+def _seconds(text: str) -> float:
+    from batchlab.job.values import duration_s
+
+    try:
+        return duration_s(text)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--wait {text}: {error}") from None
 
 
 def _options(

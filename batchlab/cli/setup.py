@@ -53,7 +53,12 @@ def init(path: str, *, rows: str | None, model: str | None, base_url: str | None
 @click.command(cls=CheckCommand)
 @job_options
 @click.option("--list", "show_presets", is_flag=True, help="Print the known services and send nothing.")
-def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
+@click.option(
+    "--batch",
+    is_flag=True,
+    help="Order a batch of one line, too: whether this account may, and how soon it is answered.",
+)
+def check(job_file: str | None, *, show_presets: bool, batch: bool, **options: Any) -> int:
     """Ask the endpoint for a few tokens, plain and streamed: key, model, usage, limits, latency.
 
     Costs two tiny requests for each endpoint of the job.
@@ -70,7 +75,7 @@ def check(job_file: str | None, *, show_presets: bool, **options: Any) -> int:
             click.echo(line)
         return EXIT_OK
     job = job_of(job_file, options, extra=None if job_file or options["input__path"] else {"input.path": "-"})
-    report = check_endpoint(job)
+    report = check_endpoint(job, batch=batch)
     for line in report.lines:
         click.echo(in_flags(line))
     return report.exit_code

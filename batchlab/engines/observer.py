@@ -7,6 +7,7 @@ from typing import Protocol
 from batchlab.dispatch.rate.gate import Gate
 from batchlab.records import ChatRequest, Result
 from batchlab.run_state import RunState
+from batchlab.store.batches import Batch
 
 
 class Observer(Protocol):
@@ -50,4 +51,8 @@ class RowWatch(Protocol):
 
     def result(self, result: Result) -> None:
         """The row's final result, once it is in the journal."""
+        ...
+
+    def batch(self, step: str, batch: Batch) -> None:
+        """A step of a batch, one of those of `store.batches`, once it is in the log."""
         ...

@@ -68,6 +68,8 @@ def _head(row: ShownRow) -> str:
     if row.custom_id != str(row.row_id):
         said.append(f"id {printable(row.custom_id, 60)}")
     said.append(row.status)
+    if (lane := row.results.get("lane")) not in (None, "live"):
+        said.append(str(lane))
     asked, answered = results.get("prompt_tokens"), results.get("completion_tokens")
     if asked is not None or answered is not None:
         said.append(f"{_count(asked)} + {_count(answered)} tokens")

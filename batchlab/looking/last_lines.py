@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from batchlab.counts import counted
 from batchlab.looking.not_ok import Cause, what_to_do
 from batchlab.looking.phrases import changed_in_output, cost_text, duration, notes, tokens_text
-from batchlab.run_end import RunSummary
+from batchlab.progress.out import counted_batches
+from batchlab.run_end import RunSummary, StopReason
 from batchlab.store.layout import PARTS
 
 
@@ -21,6 +25,7 @@ def last_lines(
         max_tokens: what answers were allowed, if that was the same for all.
     """
     totals = summary.totals
+    out = min(summary.rows_out, summary.pending)  # of rows that are asked again there may be more
     counts = [f"{totals.ok:,} ok"]
     counts += [
         f"{count:,} {word}"
@@ -29,12 +34,18 @@ def last_lines(
             ("filtered", totals.filtered),
             ("invalid", totals.invalid),
             ("failed", totals.failed),
-            ("pending", summary.pending),
+            ("out in batches", out),
+            ("pending", summary.pending - out),
         )
         if count
     ]
     head = "stopped" if summary.stopped else "done"
-    sent = f"{counted(summary.sent, 'request')} in {duration(summary.elapsed_s)}"
+    if summary.stopped is StopReason.DETACHED:
+        head = "detached"
+    # what batches have brought was sent by an earlier invocation
+    came = f"{counted(summary.came, 'row')} came"
+    sent = counted(summary.sent, "request") if summary.sent or not summary.came else ""
+    sent = f"{sent or came} in {duration(summary.elapsed_s)}"
     lines = [f"{head}: {counted(summary.input_rows, 'row')} = {' + '.join(counts)} ({sent})"]
     lines += notes(totals)
     lines.append(f"tokens: {tokens_text(totals)}")
@@ -59,8 +70,27 @@ def last_lines(
             summary.run_dir, summary.output, quoted=summary.quoted_cells, nulled=summary.nulled_values
         )
     if summary.stopped:
-        return [*lines, f"why: {summary.message}", f"to go on: {command}"]
+        return lines + _lines_of_stopped(summary, command)
     return lines + what_to_do(summary.totals, summary.run_dir, why, max_tokens) + _next_lines(summary)
+
+
+def _lines_of_stopped(summary: RunSummary, command: str) -> list[str]:
+    """Why, what is still out, and how to come back."""
+    run = summary.remote or summary.run_dir
+    lines = [] if summary.stopped is StopReason.DETACHED else [f"why: {summary.message}"]
+    if not summary.batches_out:
+        return [*lines, f"to go on: {command}"]
+    batches = counted_batches(summary.batches_out)
+    lines.append(
+        f"out: {batches} of {counted(summary.rows_out, 'row')}; they go on at the service, and "
+        "none is lost or ordered twice"
+    )
+    lines.append(f"to take home what has ended: batchlab collect {run}")
+    if summary.stopped is StopReason.DETACHED and sys.platform != "win32":
+        lines.append(
+            f"or by cron: */15 * * * * cd {shlex.quote(str(Path.cwd()))} && batchlab collect {run} -q"
+        )
+    return [*lines, f"to go on, and wait: {command}"]
 
 
 NEXT = "next: "  # before it there is room for an answer

@@ -12,7 +12,8 @@ from typing import Any
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.looking.opening import RUNS, open_run, worked_on
 from batchlab.looking.phrases import money
-from batchlab.looking.stages import Stage, current_standing, shown, stage_of, typed_in
+from batchlab.looking.stages import Stage, current_standing, how_to_take_home, shown, stage_of, typed_in
+from batchlab.progress.out import counted_batches
 from batchlab.progress.terminal import width
 from batchlab.protocol.redact import printable
 from batchlab.remote.remote_run import RemoteRun
@@ -37,6 +38,7 @@ class Listed:
         problem: what is wrong with a damaged run, in one line.
         go_on: the command that goes on with it, if it has stopped or crashed and that is known.
         folder: where that was typed.
+        batches: how many are out.
     """
 
     run: str
@@ -49,17 +51,19 @@ class Listed:
     problem: str = ""
     go_on: str = ""
     folder: str = ""
+    batches: int = 0
 
     @property
     def is_left(self) -> bool:
         """Whether it waits for somebody to go on with it."""
-        return self.stage in {Stage.STOPPED, Stage.CRASHED}
+        return self.stage != _DAMAGED and Stage(self.stage).is_left
 
     def json(self) -> dict[str, Any]:
         """For a program."""
         return {
             "run": self.run,
             "state": self.stage,
+            "batches_out": self.batches,
             "at": self.at,
             "done": self.done,
             "rows": self.rows,
@@ -112,7 +116,9 @@ class Listing:
             said.append(f"to go on{name}{typed_in(one.folder)}: {shown(one.go_on)}")
         elif left:
             first = printable(left[0].run)
-            said.append(f"stopped or crashed: {len(left):,}; batchlab status {first} says how to go on")
+            waits = any(one.stage == Stage.WAITING for one in left)
+            kinds = "stopped, crashed or waiting" if waits else "stopped or crashed"
+            said.append(f"{kinds}: {len(left):,}; batchlab status {first} says how to go on")
         return said
 
 
@@ -173,7 +179,11 @@ def _listed(path: Path | str) -> Listed:
         rows = run.manifest.plan.rows
         state = RunState(rows=rows, earlier=run.totals()) if standing is None else standing.state
         stage, last = stage_of(run, holder, state.pending), run.last_standing()
-        left = last if stage in {Stage.STOPPED, Stage.CRASHED} else None
+        left = last if stage.is_left else None
+        out = standing.state.batches if standing is not None else run.batches_out()
+        command, folder = ("", "") if left is None else (left.command, left.folder)
+        if stage is Stage.WAITING:
+            command, folder = how_to_take_home(run.place), ""
         return Listed(
             run=str(path),
             stage=stage.value,
@@ -182,8 +192,9 @@ def _listed(path: Path | str) -> Listed:
             rows=rows,
             failed=state.totals.failed,
             cost_usd=state.totals.spent_usd,
-            go_on=left.command if left is not None else "",
-            folder=left.folder if left is not None else "",
+            go_on=command,
+            folder=folder,
+            batches=len(out),
         )
     except (BatchlabError, OSError) as error:
         said = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
@@ -197,7 +208,10 @@ def _cells(one: Listed, *, short: bool) -> tuple[str, str, str, str, str]:
         rows += f", {one.failed:,} failed"
     cost = "" if one.done is None else money(one.cost_usd)
     at = time.strftime("%m-%d %H:%M" if short else "%Y-%m-%d %H:%M", time.localtime(one.at)) if one.at else ""
-    return printable(one.run), one.stage, rows, cost, at
+    stage: str = one.stage
+    if one.stage == Stage.WAITING:
+        stage = f"waiting for {counted_batches(one.batches)}"
+    return printable(one.run), stage, rows, cost, at
 
 
 def _line(cells: Sequence[str], wide: Sequence[int]) -> str:

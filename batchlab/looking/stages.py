@@ -1,4 +1,4 @@
-"""What a run is doing: it runs, it is done, it was stopped in order, or it was cut off."""
+"""What a run is doing: it runs, it is done, it waits for batches, it was stopped, or it was cut off."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ class Stage(StrEnum):
     FINISHED = "finished"
     STOPPED = "stopped"
     CRASHED = "crashed"
+    WAITING = "waiting"  # for batches that services have, and no process looks at
+
+    @property
+    def is_left(self) -> bool:
+        """Whether somebody is to go on with it."""
+        return self in {Stage.STOPPED, Stage.CRASHED, Stage.WAITING}
 
 
 def stage_of(run: RunView, holder: int | None, pending: int) -> Stage:
@@ -37,7 +43,14 @@ def stage_of(run: RunView, holder: int | None, pending: int) -> Stage:
         return Stage.FINISHED
     if run.other_host() is not None:
         return Stage.RUNNING
+    if run.batches_out():
+        return Stage.WAITING
     return Stage.CRASHED if run.is_left_locked() else Stage.STOPPED
+
+
+def how_to_take_home(run: str) -> str:
+    """What to type for a run that waits for batches."""
+    return f"batchlab collect {run}"
 
 
 def current_standing(run: RunView, holder: int | None) -> Standing | None:
@@ -61,6 +74,6 @@ def end_code(run: RunView, stage: Stage, totals: Totals) -> int:
     if stage is Stage.FINISHED:
         return code_of(totals, run.manifest.job.output.fail_on)
     standing = run.last_standing()
-    if stage is Stage.STOPPED and standing is not None and standing.ended is not None:
+    if stage in {Stage.STOPPED, Stage.WAITING} and standing is not None and standing.ended is not None:
         return standing.ended.exit_code or EXIT_STOPPED
     return EXIT_STOPPED

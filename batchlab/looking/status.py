@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,18 +18,23 @@ from batchlab.looking.stages import (
     Stage,
     current_standing,
     end_code,
+    how_to_take_home,
     shown,
     stage_of,
     typed_in,
 )
 from batchlab.progress.line import line_fields
+from batchlab.progress.out import batches_text, counted_batches, next_look_text
 from batchlab.progress.speed import Rates
+from batchlab.protocol.redact import printable
 from batchlab.records import completion_cap
 from batchlab.remote.urls import is_url
-from batchlab.run_state import RunState
+from batchlab.run_state import BatchStanding, RunState
 from batchlab.store.losses import find_losses, loss_text
 from batchlab.store.standing import Standing
 from batchlab.store.view import RunView
+
+SHOWN_BATCHES = 5  # each with a line of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,7 @@ class Status:
         go_on: the command that goes on with it, if rows have no result yet and it is known.
         folder: where that was typed.
         max_tokens: what answers are allowed, if that is the same for all.
+        batches: those that are out; `state` has none while no process looks at them.
         losses: what is gone from its directory, and would be paid again; not looked for while it runs.
     """
 
@@ -64,19 +71,23 @@ class Status:
     go_on: str = ""
     folder: str = ""
     max_tokens: int | None = None
+    batches: tuple[BatchStanding, ...] = ()
 
     def lines(self) -> list[str]:
         """For a person."""
         totals, pending = self.state.totals, self.state.pending
         rows = f"{totals.answered:,} answered + {totals.failed:,} failed + {pending:,} pending"
+        out = min(pending, sum(one.rows for one in self.batches))
+        rows += f" ({out:,} of them out in batches)" if out else ""
         lines = [self.headline(), f"rows: {self.state.rows:,} = {rows}"]
+        lines += _batch_lines(self.batches, is_looked_at=self.stage is Stage.RUNNING)
         if totals.answered != totals.ok or totals.empty:
             lines.append(f"answers: {answers_text(totals)}")
         lines += notes(totals)
         if self.host is not None:
             lines.append("counted: the shards that are done, as far as they have come there")
         if self.standing is not None:
-            lines.append(f"now: {' · '.join(self.pace())}")
+            lines += [f"now: {pace}" for pace in [" · ".join(self.pace())] if pace]
         lines.append(f"tokens: {tokens_text(totals)}")
         lines.append(f"cost: {cost_text(totals, self.run_dir)}")
         lines += [f"lost: {text}" for text in self.losses]
@@ -86,6 +97,8 @@ class Status:
         if self.stage is Stage.FINISHED:
             lines += what_to_do(totals, self.run_dir, max_tokens=self.max_tokens)
         elif self.stage is not Stage.RUNNING:
+            if self.batches:
+                lines.append(f"to take home what has ended: {how_to_take_home(self.run_dir)}")
             lines.append(self.how_to_go_on())
         return lines
 
@@ -103,6 +116,8 @@ class Status:
                 since = f" since {_clock(self.standing.began)}" if self.standing is not None else ""
                 who = f"(pid {self.running_pid})" if self.running_pid is not None else f"on {self.host}"
                 said = f"running {who}{since}"
+            case Stage.WAITING:
+                said = f"waiting for {counted_batches(len(self.batches))}, and no process looks at them"
             case Stage.STOPPED:
                 said = f"not running: stopped{f', {self.stopped}' if self.stopped else ''}"
             case Stage.CRASHED:
@@ -139,6 +154,7 @@ class Status:
                 "running_on": self.host,
                 "errors": dict(self.errors),
                 "losses": list(self.losses),
+                "batches": [dataclasses.asdict(one) for one in self.batches],
                 "workers": self.workers,
                 "pending": self.state.pending,
                 "stage": self.stage.value,
@@ -181,7 +197,7 @@ def _status(run: RunView, state: RunState, errors: Mapping[str, int]) -> Status:
     stage = stage_of(run, holder, state.pending)
     standing = current_standing(run, holder)
     last, job = run.last_standing(), run.manifest.job
-    unfinished = last if stage in {Stage.STOPPED, Stage.CRASHED} else None
+    unfinished = last if stage.is_left else None
     return Status(
         run.place,
         state,
@@ -197,7 +213,26 @@ def _status(run: RunView, state: RunState, errors: Mapping[str, int]) -> Status:
         go_on=unfinished.command if unfinished is not None else "",
         folder=unfinished.folder if unfinished is not None else "",
         max_tokens=completion_cap(job.request.params) if job.input.row_params is None else None,
+        batches=standing.state.batches if standing is not None else run.batches_out(),
     )
+
+
+def _batch_lines(batches: Sequence[BatchStanding], *, is_looked_at: bool) -> Iterator[str]:
+    """What is out: how much, where, since when, and when somebody looks next."""
+    if not batches:
+        return
+    places = ", ".join(dict.fromkeys(printable(one.endpoint, 40) for one in batches))
+    since = _clock(min(one.since for one in batches))
+    look = next_look_text(batches) if is_looked_at else ""
+    told = [f"out: {batches_text(batches)} at {places}, since {since}", *([look] if look else [])]
+    yield "; ".join(told)
+    for one in batches[:SHOWN_BATCHES]:
+        done = "" if one.done is None else f", {one.done:,} done there"
+        name = printable(one.id, 80) or f"not ordered yet ({one.key})"
+        word = f", {printable(one.word, 40)}" if one.word else ""
+        yield f"  {name}: {counted(one.rows, 'row')}{word}{done}, since {_clock(one.since)}"
+    if len(batches) > SHOWN_BATCHES:
+        yield f"  and {len(batches) - SHOWN_BATCHES:,} more"
 
 
 def _clock(at: float) -> str:

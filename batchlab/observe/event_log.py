@@ -22,6 +22,7 @@ from batchlab.protocol.redact import printable, redact
 from batchlab.records import Failure
 from batchlab.run_end import RunSummary
 from batchlab.run_state import RunState
+from batchlab.store.batches import Batch
 from batchlab.store.journal import ends_in_mid_line
 from batchlab.totals import WordCounts
 from batchlab.version import __version__
@@ -157,6 +158,23 @@ class EventLog:
             lane=failure.lane,
         )
 
+    def batch(self, step: str, batch: Batch) -> None:
+        """A step of a batch's life, one of those of `store.batches`."""
+        ended = {"phase": batch.phase} if step == "ended" else {}
+        came = {"answered": batch.answered, "failed": batch.failed} if step == "merged" else {}
+        self.event(
+            "warning" if step in {"absent", "unmerged", "dropped"} else "info",
+            "batch",
+            step=step,
+            batch=batch.key,
+            batch_id=batch.id,
+            endpoint=batch.endpoint,
+            shard=batch.shard,
+            rows=batch.lines,
+            **ended,
+            **came,
+        )
+
     def update(self, state: RunState) -> None:
         """Says what is new since the last update."""
         for name, why in state.out.items():
@@ -242,6 +260,8 @@ def _progress(state: RunState) -> dict[str, Any]:
         **asdict(state.attempts),
         "window": state.window,
         "in_flight": state.in_flight,
+        "batches_out": len(state.batches),
+        "rows_out": state.rows_out,
     }
 
 
@@ -251,6 +271,8 @@ def _end(summary: RunSummary) -> dict[str, Any]:
         "exit_code": summary.exit_code,
         "input_rows": summary.input_rows,
         "pending": summary.pending,
+        "batches_out": summary.batches_out,
+        "rows_out": summary.rows_out,
         "totals": totals.stated(),
         "sent": summary.sent,
         "maybe_repaid": summary.maybe_repaid,

@@ -153,6 +153,8 @@ def _families(facts: RunFacts, state: RunState, life: Life) -> Iterator[Family]:
     for name, text, value in (
         ("in_flight", "Requests in flight.", state.in_flight),
         ("window", "Requests that may be in flight.", state.window),
+        ("batches_out", "Batches that services have, or are about to have, of the run.", len(state.batches)),
+        ("rows_out", "Rows of these batches.", state.rows_out),
         ("paused", "1 while a rate limit or an outage holds everything back.", state.paused),
         ("start_timestamp_seconds", "When this process began the run.", life.started_at),
         ("last_update_timestamp_seconds", "When this file was written.", life.at),

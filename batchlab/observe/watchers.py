@@ -17,6 +17,7 @@ from batchlab.observe.metrics import MetricsFile
 from batchlab.records import ChatRequest, Failure, Result
 from batchlab.run_end import RunSummary
 from batchlab.run_state import RunState
+from batchlab.store.batches import Batch
 
 if TYPE_CHECKING:
     from batchlab.observe.spans import RunSpans
@@ -122,6 +123,11 @@ class Watchers:
                 self._log.failure(result)
         if self._spans is not None:
             self._safely(self._spans.result, result)
+
+    def batch(self, step: str, batch: Batch) -> None:
+        """A step of a batch is in its log."""
+        if self._log is not None:
+            self._log.batch(step, batch)
 
     def ended(self, summary: RunSummary) -> None:
         """The run has a summary."""

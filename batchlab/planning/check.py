@@ -37,8 +37,11 @@ class EndpointCheck:
     exit_code: int
 
 
-def check_endpoint(job: Job) -> EndpointCheck:
+def check_endpoint(job: Job, *, batch: bool = False) -> EndpointCheck:
     """Sends two requests of a few tokens to each endpoint of the job; one for embeddings.
+
+    Args:
+        batch: order a batch of one line, too, where there is a batch API.
 
     Raises:
         UsageError: there is no key, no endpoint or no model to ask.
@@ -69,7 +72,26 @@ def check_endpoint(job: Job) -> EndpointCheck:
             lines.append(f"limits: {limits}")
             known = endpoint.prices.described(job.request.model, time.time(), job.tier_at(endpoint.job))
             lines.append(f"price of {job.request.model}: {known}")
+            told, works = _batch_lines(job, endpoint, tries=batch)
+            lines += told
+            good = good and works
     return EndpointCheck(lines, EXIT_OK if good else EXIT_STOPPED)
+
+
+def _batch_lines(job: Job, endpoint: Endpoint, *, tries: bool) -> tuple[list[str], bool]:
+    """What to say of an endpoint's batch API, and whether it worked, or was not tried."""
+    from batchlab.planning.batch_check import known_lines, try_batch
+    from batchlab.runner.batches import dialect_of
+
+    dialect = dialect_of(job, endpoint.job)
+    if dialect is None:
+        none = f"batch: no batch API of {endpoint.job.name} is known; {{endpoint.batch_api}} names one it has"
+        return ([none], False) if tries else ([], True)
+    lines = list(known_lines(endpoint, job, dialect))
+    if not tries:
+        return lines, True
+    said, works = try_batch(endpoint, job, dialect, _question(job))
+    return [*lines, f"batch: {said}"], works
 
 
 def _key_line(endpoint: Endpoint) -> str:
@@ -79,19 +101,23 @@ def _key_line(endpoint: Endpoint) -> str:
     return f"present (from {source})" if source else "present"
 
 
-async def _one(job: Job, endpoint: Endpoint, *, stream: bool) -> tuple[Answer | None, str, str]:
-    """An answer, or None; what to say of it; and the error class where there is none."""
+def _question(job: Job) -> ChatRequest:
+    """A request of a few tokens."""
     task = job.request.task
-    body = {"model": job.request.model, **_QUESTION[task]}
-    request = ChatRequest(
+    return ChatRequest(
         row_id=0,
         custom_id="check",
-        body=body,
+        body={"model": job.request.model, **_QUESTION[task]},
         request_hash=b"",
         prompt_bytes=len(PROMPT),
         max_tokens=8,
         task=task,
     )
+
+
+async def _one(job: Job, endpoint: Endpoint, *, stream: bool) -> tuple[Answer | None, str, str]:
+    """An answer, or None; what to say of it; and the error class where there is none."""
+    request = _question(job)
     started = time.monotonic()
     async with transport_to(endpoint, job, job.kinds_at(endpoint.job)[0], stream=stream) as transport:
         try:

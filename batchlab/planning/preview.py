@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchlab.costs.estimate import Estimate, estimate
+from batchlab.costs.price import Processing
 from batchlab.costs.pricing import PriceBook, price_book
 from batchlab.costs.tokens import Tokenizer
 from batchlab.counts import agreeing, counted
@@ -29,6 +30,7 @@ from batchlab.store.view import RunView
 from batchlab.totals import Totals
 
 if TYPE_CHECKING:
+    from batchlab.planning.batch_plan import BatchPlan
     from batchlab.planning.savings import Saved
 
 COUNTED_ROWS = 1_000  # whose tokens a tokenizer counts
@@ -75,11 +77,14 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
         if planned.builder is not None:
             refuse_undedupable(job, planned.builder)
         saved = _savings(job, planned, source)
+        batches = _batches(job, planned, source)
     plan = planned.plan
     now, prices, tier = time.time(), price_book(job, job.endpoint[0]), job.tier_at(job.endpoint[0])
     model = _priced_model(job, plan, prices)
-    tariff = prices.find(model, tier)[0] if model is not None else None
-    problems = problem_lines(planned.problems, planned.problem_count)
+    by_batch = job.limits_at(job.endpoint[0]).lane == "batch"
+    processing: Processing = "batch" if by_batch else "live"
+    tariff = prices.find(model, tier, processing)[0] if model is not None else None
+    problems = problem_lines(planned.problems, planned.problem_count) + batches.problems
     notes = list(planned.notes)
     if not problems:
         try:
@@ -98,7 +103,7 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
         ask = f"{counted(doubled, 'row')} {agreeing(doubled, 'asks', 'ask')}"
         lines.append(f"duplicates: {ask} exactly what an earlier row asks; each is sent and paid")
     if problems:
-        count = planned.problem_count or plan.malformed_count
+        count = planned.problem_count or len(batches.problems) or plan.malformed_count
         lines.append(f"{counted(count, 'problem')}; nothing would be sent")
         return Preview(plan.rows, lines, problems[: 2 * SHOWN_PROBLEMS], None), planned, source
     together = _together(job, planned)
@@ -127,17 +132,34 @@ def preview_and_plan(job: Job, *, tokenizer: str | None = None) -> tuple[Preview
     forecast = estimated(rows=to_send, prompt_bytes=left_bytes, lengths=+left)
     if planned.builder is not None and planned.builder.schema is not None:
         lines.append(planned.builder.schema.described())
-    lines += forecast.lines()
+    told = forecast.lines()
+    if by_batch:
+        told = [one for one in told if not one.startswith("time: ")]
+        told.append("time: the service's own, when its batches end")
+    lines += told
     known = f"unknown (the lines name {len(plan.models)} models)"
     if model is not None:
         known = prices.described(model, now, tier)
     hint = "; pass {price.input} and {price.output} to know the cost" if tariff is None else ""
     lines.append(f"price: {known}{hint}")
+    lines += batches.lines
     start = start_of(job, [(one, price_book(job, one)) for one in job.endpoint], None, now)
     lines += [start.line] if start.line else []
     lines += misspelt_notes(job.request.params)
     lines += [f"run would be refused: {problem}" for problem in refusals(job, planned)]
     return Preview(plan.rows, lines, [], forecast, done, plan.content_hash), planned, source
+
+
+def _batches(job: Job, planned: Planned, source: Source) -> BatchPlan:
+    """What would be ordered of batch APIs."""
+    from batchlab.planning.batch_plan import BatchPlan, batch_plan
+    from batchlab.runner.batches import refuse_lanes
+
+    try:
+        refuse_lanes(job)
+        return batch_plan(job, planned, source)
+    except UsageError as error:
+        return BatchPlan([], [str(error)])
 
 
 def _savings(job: Job, planned: Planned, source: Source) -> list[Saved]:

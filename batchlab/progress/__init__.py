@@ -246,6 +246,7 @@ def _as_json(state: RunState) -> dict[str, Any]:
         "invalid": totals.invalid,
         "empty": totals.empty,
         "unpriced": totals.unpriced,
+        "batches": [asdict(one) for one in state.batches],
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchlab.counts import counted
+from batchlab.progress.out import batches_text, next_look_text
 from batchlab.progress.speed import Rates
 from batchlab.progress.terminal import width
 from batchlab.protocol.redact import printable, redact
@@ -28,7 +29,7 @@ class Field:
         short: says the same on a narrow terminal.
         middle: says it in fewer words, where there is room for these.
         rank: the lower, the longer it stays when there is little room.
-        counts_rows: says how many rows have a result, and which.
+        counts_rows: says how many rows have a result, which, or how many are out.
     """
 
     text: str
@@ -67,6 +68,10 @@ def line_fields(state: RunState, rates: Rates) -> list[Field]:
     if state.oldest and state.oldest[0][1] >= TAIL_AGE_S:
         rows = [f"{name} {clock_time(age)}" for name, age in tail(state)]
         fields.append(Field(f"waiting for {', '.join(rows)}", rows[0], _WAITING))
+    if state.batches:
+        out, look = batches_text(state.batches, "out"), next_look_text(state.batches)
+        few = f"{len(state.batches):,} out"
+        fields.append(Field(f"{out}, {look}" if look else out, few, _WAITS, out, counts_rows=True))
     at_once = f"{state.window:,} at once"
     if state.why:
         waits = state.paused or state.silent_s > 0
@@ -83,7 +88,8 @@ def line_fields(state: RunState, rates: Rates) -> list[Field]:
         fields.append(Field(long, time_left, _ETA))
     if totals.rows or totals.spent_usd != 0:
         fields.append(_cost(totals, rates.final_cost_usd if left > 0 else None))
-    if rates.rows_per_s or rates.tokens_per_s:
+    is_quiet = state.batches and not state.in_flight  # a batch that ends brings all its rows at once
+    if (rates.rows_per_s or rates.tokens_per_s) and not is_quiet:
         paces = f"{rates.rows_per_s:.1f} rows/s", f"{rates.tokens_per_s:,.0f} tokens/s"
         fields += [Field(pace, pace, _SPARE) for pace in paces]
     error = state.attempts.last_error

@@ -16,7 +16,8 @@ class Rates:
     """Rows and tokens a second of late, the seconds left at that pace, and what all rows will cost.
 
     `eta_s` and `final_cost_usd` are None while they are not known; so is `eta_s` while nothing comes because
-    the provider does not answer: it would grow by the second.
+    the provider does not answer: it would grow by the second. Of batches nobody knows when they end, and
+    then many rows come at once.
     """
 
     rows_per_s: float
@@ -40,7 +41,8 @@ class Speed:
             self._points.popleft()
         if state.saved != self._saved:
             self._came_at, self._saved = state.elapsed_s, state.saved
-        waits = state.silent_s > 0 or (state.paused and state.elapsed_s - self._came_at > PATIENCE_S)
+        held = state.paused and state.elapsed_s - self._came_at > PATIENCE_S
+        waits = bool(state.batches) or state.silent_s > 0 or held
         began, saved, tokens_then = self._points[0]
         seconds = state.elapsed_s - began
         if seconds <= 0:

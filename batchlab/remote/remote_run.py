@@ -17,9 +17,11 @@ from batchlab.remote.copy import uploaded_digests
 from batchlab.remote.depot import Depot, manifest_at
 from batchlab.remote.presence import live_host
 from batchlab.remote.storage import NotThereError, RemoteFile, StorageError, get_bytes
+from batchlab.run_state import BatchStanding
 from batchlab.store.checksums import Noted
 from batchlab.store.disk.files import private_dir
 from batchlab.store.layout import (
+    BATCHES,
     CHECKSUMS,
     DIRECTORIES,
     HISTORY,
@@ -34,7 +36,7 @@ from batchlab.store.parts import PartFile
 from batchlab.store.standing import Standing
 from batchlab.store.view import RunView
 
-_COPIED = (CHECKSUMS, LOST, UPLOADED, HISTORY)  # what is small, and read whole
+_COPIED = (CHECKSUMS, LOST, UPLOADED, HISTORY, BATCHES)  # what is small, and read whole
 
 
 class RemoteRun(RunView):
@@ -115,6 +117,10 @@ class RemoteRun(RunView):
     def last_standing(self) -> Standing | None:
         """See `RunView.last_standing`."""
         return super().last_standing() if self._driver is None else self._driver.last_standing()
+
+    def batches_out(self) -> tuple[BatchStanding, ...]:
+        """See `RunView.batches_out`."""
+        return super().batches_out() if self._driver is None else self._driver.batches_out()
 
     def noted(self) -> Noted:
         """What must be at the URL: a part that has come there. Others, and journals, are elsewhere."""

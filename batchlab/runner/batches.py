@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from itertools import islice
 
+from batchlab.costs.pricing import price_book
 from batchlab.counts import counted
 from batchlab.dispatch.http.batch_service import BatchService
+from batchlab.dispatch.http.transport import encoded
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.batch_api.cheapest import Cheapest
 from batchlab.engines.batch_api.choice import BatchesOnly, Choice, Live
-from batchlab.engines.batch_api.engine import BatchEngine, Manner, Means
+from batchlab.engines.batch_api.engine import BatchEngine
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.live import LivePhase
-from batchlab.engines.endpoint import access_to
+from batchlab.engines.batch_api.means import Manner, Means
+from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.engines.observer import Observer
 from batchlab.engines.work import Work
 from batchlab.errors import UsageError
-from batchlab.job import SELF_STARTED, EndpointJob, Job
-from batchlab.protocol.batches.dialect import Dialect
+from batchlab.inputs.plan import InputPlan
+from batchlab.inputs.requests import RequestBuilder, RowProblem
+from batchlab.inputs.sources.opening import Source
+from batchlab.job import SELF_STARTED, TASK_PATHS, EndpointJob, Job
+from batchlab.protocol.batches.dialect import Dialect, Unfit
 from batchlab.protocol.batches.table import DIALECTS
+from batchlab.records import Row
 from batchlab.runner.queue_history import known_queue, remember
-from batchlab.store.batches import Batch, BatchLog, read_batches
+from batchlab.store.batches import Batch, BatchLog, new_key, read_batches
 from batchlab.store.locked import LockedRun
 
 BY_BATCH = frozenset({"batch", "cheapest"})
@@ -53,6 +61,57 @@ def refuse_lanes(job: Job) -> None:
                 f"{{limits.lane=batch}}: no batch API of {endpoint.name} is known. Leave {{limits.lane}} "
                 "out, or name the service whose API it has: {endpoint.batch_api}."
             )
+
+
+def refuse_to_leave(job: Job) -> None:
+    """Raises UsageError for batches that end with their run, at a simulator that it starts."""
+    for endpoint in job.endpoint:
+        if endpoint.host == "simulator" and job.limits_at(endpoint).lane in BY_BATCH:
+            raise UsageError(
+                "the simulator of a run ends with it, and its batches with that. To rehearse a night, serve "
+                "one beside it (batchlab simulate), and run with {endpoint.base_url=URL} "
+                "{endpoint.batch_api=openai}."
+            )
+
+
+def measured_lines(
+    job: Job, endpoint: EndpointJob, dialect: Dialect, builder: RequestBuilder, rows: Iterable[Row]
+) -> Iterator[tuple[int, int, str]]:
+    """Of each row that can be asked at all: its row_id, the bytes of its line, and why no batch can carry it,
+    "" if one can."""
+    access = access_to(Endpoint(endpoint, endpoint.base_url, None, price_book(job, endpoint)), job)
+    most = min(dialect.limits.line or dialect.limits.size, dialect.limits.size)
+    for row in rows:
+        if row.problem is not None:
+            continue
+        try:
+            request = builder.build(row)
+            if request.task not in dialect.limits.tasks:
+                raise Unfit(f"{dialect.name} takes no {request.task} in a batch")
+            path = f"/v1/{TASK_PATHS[request.task]}"
+            size = len(encoded(dict(dialect.line(access.body(request), f"{new_key(0)}-{row.row_id}", path))))
+        except RowProblem:
+            continue
+        except (Unfit, UnicodeError) as problem:
+            yield row.row_id, 0, str(problem)
+            continue
+        long = f"its line of {size:,} bytes is longer than {dialect.name} takes" if size >= most else ""
+        yield row.row_id, size, long
+
+
+def refuse_unfit(job: Job, source: Source, plan: InputPlan, builder: RequestBuilder) -> None:
+    """Raises UsageError when the first row can be in no batch: then the others are like it."""
+    for endpoint in job.endpoint:
+        dialect = dialect_of(job, endpoint)
+        if dialect is None or job.limits_at(endpoint).lane != "batch" or not plan.shards:
+            continue
+        first = islice(source.rows(plan.shards[0], plan), 1)
+        for row, _, problem in measured_lines(job, endpoint, dialect, builder, first):
+            if problem:
+                raise UsageError(
+                    f"row {row}: not to be asked in a batch: {problem}. Leave {{limits.lane=batch}} out, or "
+                    "ask otherwise."
+                )
 
 
 def batches_out(job: Job, run: LockedRun) -> list[Batch]:

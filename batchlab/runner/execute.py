@@ -58,7 +58,7 @@ def execute(job: Job, options: RunOptions = DEFAULT) -> RunSummary:
 
 def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
     say = _in_words_of(options, watchers.message)  # shown, and logged
-    _check_before(job, say)
+    _check_before(job, options, say)
     taken_over: Callable[[Prepared], int] = _nothing_taken_over
     if job.output.reuse:
         from batchlab.runner.reusing import old_runs, take_over  # with numpy: other runs start without
@@ -151,13 +151,17 @@ def _nothing_taken_over(_: Prepared) -> int:
     return 0
 
 
-def _check_before(job: Job, say: Callable[[str], None]) -> None:
+def _check_before(job: Job, options: RunOptions, say: Callable[[str], None]) -> None:
     """Says what is known of prices; raises UsageError for what can be refused without the input."""
     refuse_cluster(job)
     if any(job.limits_at(endpoint).lane == "batch" for endpoint in job.endpoint):
         from batchlab.runner.batches import refuse_lanes
 
         refuse_lanes(job)
+    if not options.waits:
+        from batchlab.runner.batches import refuse_to_leave
+
+        refuse_to_leave(job)
     output = job.output
     own_files.refuse_others(Path(output.run_dir), (output.file, output.errors), overwrite=output.overwrite)
     if output.file is not None and (to := output_format(output.file, output.to, batch=False)):

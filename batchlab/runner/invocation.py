@@ -117,8 +117,13 @@ class Invocation:
         """What answers have to fit, where a resumed run goes on, and when it begins.
 
         Raises:
-            UsageError: a retry would pay for the same again.
+            UsageError: a retry would pay for the same again; or no batch can carry the rows.
         """
+        work = self._work
+        if self._options.only is None and asks_only_by_batch(work.job):
+            from batchlab.runner.batches import refuse_unfit
+
+            refuse_unfit(work.job, work.source, work.plan, work.builder)
         totals, rows = self._work.before.earlier, self._work.before.rows
         schema = self._work.builder.schema
         lines = [schema.described()] if schema is not None else []
@@ -194,6 +199,13 @@ class Invocation:
                 if stop.is_set:
                     return
                 self._set_deadline(stop)
+                if options.cancel_within_s is not None:
+                    told = (
+                        f"some batches have not ended {options.cancel_within_s:g} s after they were cancelled"
+                    )
+                    asyncio.get_running_loop().call_later(
+                        options.cancel_within_s, stop, StopReason.CANCELLED, told
+                    )
                 await self._run(crew, stop, shards)
 
         stopped: tuple[StopReason, str] | None = None
@@ -262,8 +274,8 @@ class Invocation:
         if work.only is not None or not self._batches:
             await self._run_by(live(self, work.before), stop, shards)
             return
-        from batchlab.engines.batch_api.engine import Manner
         from batchlab.engines.batch_api.live import LivePhase
+        from batchlab.engines.batch_api.means import Manner
         from batchlab.runner.batches import batch_engine
 
         manner = Manner(
@@ -329,6 +341,7 @@ class Invocation:
                 )
         else:
             code = interrupted_code if stopped[0] == StopReason.INTERRUPTED else EXIT_STOPPED
+        out = work.run.batches_out()
         return RunSummary(
             run_dir=str(work.run.path),
             input_rows=work.plan.rows,
@@ -343,7 +356,15 @@ class Invocation:
             limited=state.attempts.limited,
             window=state.window,
             fail_on=fail_on,
+            batches_out=len(out),
+            came=state.added.rows,
+            rows_out=sum(one.rows for one in out),
         )
+
+
+def asks_only_by_batch(job: Job) -> bool:
+    """Whether an endpoint is to be asked by batches and by nothing else."""
+    return any(job.limits_at(endpoint).lane == "batch" for endpoint in job.endpoint)
 
 
 def batches_of(job: Job, run: LockedRun) -> tuple[bool, set[int]]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from batchlab.errors import UsageError
-from batchlab.job.check import job_problems
-from batchlab.job.file import at_url
 from batchlab.looking.opening import open_run
 from batchlab.run_end import RunSummary
 from batchlab.runner.execute import execute
+from batchlab.runner.own_job import own_job
 from batchlab.runner.run_options import RunOptions
 from batchlab.store.asking import AskAgain, unknown_word
-from batchlab.store.layout import MANIFEST
 
 
 def retry_run(
@@ -36,22 +34,11 @@ def retry_run(
     retry = retry or AskAgain()
     if problem := unknown_word(retry.only):
         raise UsageError(problem)
-    run = open_run(path)
-    job = run.manifest.job
+    job = own_job(open_run(path), overwrite=overwrite)
     if retry.max_tokens is not None and job.request.task == "embeddings":
         raise UsageError("{request.max_tokens}: embeddings have no such tokens; leave it out.")
-    if run.url is not None:
-        job = at_url(job, run.url)
-    else:
-        job = dataclasses.replace(job, output=dataclasses.replace(job.output, run_dir=str(run.path)))
-    # what there was to take over or copy is there; each failed row is asked for itself
-    output = dataclasses.replace(job.output, reuse=(), dedupe=False, overwrite=overwrite)
-    job = dataclasses.replace(job, output=output)
-    if problems := job_problems(job):
-        raise UsageError(f"{path}/{MANIFEST}: {problems[0]}")
-    if job.limits.engine == "ray":  # a few rows need no cluster, and it may be gone
-        limits = dataclasses.replace(job.limits, engine=None, ray_address=None, processes=None)
-        job = dataclasses.replace(job, limits=limits)
+    # each failed row is asked for itself
+    job = dataclasses.replace(job, output=dataclasses.replace(job.output, dedupe=False))
     if concurrency is not None:
         job = dataclasses.replace(job, limits=dataclasses.replace(job.limits, concurrency=concurrency))
     return execute(job, dataclasses.replace(options, retry=retry))

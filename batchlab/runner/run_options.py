@@ -33,7 +33,7 @@ class RunOptions:
         taker: gets each result as it arrives, and may hold the run back.
         closing_lines: whether the summary is said at the end.
         waits: for batches to end; else takes what has ended, orders what may be, and leaves.
-        cancels: the batches that are out, and sends nothing.
+        cancel_within_s: cancel the batches that are out, wait so long for their end, and send nothing.
     """
 
     fresh: bool = False
@@ -49,7 +49,12 @@ class RunOptions:
     taker: Taker | None = None
     closing_lines: bool = True
     waits: bool = True
-    cancels: bool = False
+    cancel_within_s: float | None = None
+
+    @property
+    def cancels(self) -> bool:
+        """Whether batches are only to be called off."""
+        return self.cancel_within_s is not None
 
 
 DEFAULT = RunOptions()

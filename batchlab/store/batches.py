@@ -22,13 +22,14 @@ import contextlib
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from batchlab.errors import CorruptRun
+from batchlab.run_state import BatchStanding
 from batchlab.store.checksums import append_records
 from batchlab.store.journal import JournalScan
 from batchlab.store.layout import BATCHES
@@ -194,16 +195,47 @@ def read_batches(run: Path) -> Batches:
     return found
 
 
+def standings_out(run: Path, told: Iterable[BatchStanding] = ()) -> tuple[BatchStanding, ...]:
+    """The batches of a run that are out while nobody looks at them.
+
+    Args:
+        told: what was told of them last; what is not known from there is None or "".
+    """
+    known = {one.key: one for one in told}
+    found = []
+    for batch in read_batches(run).out:
+        last = known.get(batch.key)
+        found.append(
+            BatchStanding(
+                key=batch.key,
+                endpoint=batch.endpoint,
+                id=batch.id or "",
+                rows=batch.lines,
+                word=last.word if last is not None and batch.step is Step.CREATED else batch.step.value,
+                done=last.done if last is not None else None,
+                since=batch.ordered_at or batch.meant_at,
+            )
+        )
+    return tuple(found)
+
+
 class BatchLog:
     """The batches of a run, to be added to.
 
     Args:
         keep: brings a file of the run to its copy, if it has one, before it returns.
+        told: hears of each step, once it is on disk: its word, and the batch after it.
     """
 
-    def __init__(self, run: Path, keep: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        run: Path,
+        keep: Callable[[str], None],
+        told: Callable[[str, Batch], None] = lambda _step, _batch: None,
+    ) -> None:
         self._path = run / BATCHES
         self._keep = keep
+        self._told = told
         self.all = read_batches(run)
 
     def meant(self, batch: Batch) -> Batch:
@@ -269,7 +301,9 @@ class BatchLog:
         record["at"] = time.time()
         append_records(self._path, [record])
         self.all.take(record)
-        return self.all.by_key[record["key"]]
+        noted = self.all.by_key[record["key"]]
+        self._told(record["t"], noted)
+        return noted
 
 
 def _after(batch: Batch, kind: str, record: Mapping[str, Any]) -> Batch:

@@ -12,7 +12,9 @@ from typing import Any, Self
 
 from batchlab.arrow import pa
 from batchlab.records import Failure, Result, Shard
+from batchlab.run_state import BatchStanding
 from batchlab.store.asking import AskAgain
+from batchlab.store.batches import standings_out
 from batchlab.store.checksums import Checksums, Noted, damaged
 from batchlab.store.disk.run_lock import is_left_locked, lock_holder
 from batchlab.store.layout import Layout, part_number, part_numbers
@@ -76,6 +78,13 @@ class RunView:
     def last_standing(self) -> Standing | None:
         """How the run said it stands, or stood when it ended; None when it never said."""
         return read_standing(self.path)
+
+    def batches_out(self) -> tuple[BatchStanding, ...]:
+        """The batches that services have of it, as far as was known when somebody looked last."""
+        if not self.layout.batches.exists():
+            return ()
+        last = self.last_standing()
+        return standings_out(self.path, () if last is None else last.state.batches)
 
     def roll(self) -> dict[str, Any] | None:
         """Who works on which shards, as `LockedRun.write_roll` wrote it last, if that is recent."""

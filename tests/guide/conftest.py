@@ -169,6 +169,7 @@ def stage(tmp_path: Path, simulator, command: str, monkeypatch) -> Stage:
         SHELF=str(tmp_path / "shelf"),
         GUIDE_ENDPOINT=f"http://127.0.0.1:{port}/v1",
         MODELSLAB_API_KEY=CANARY,
+        OPENAI_API_KEY=CANARY,
     )
     env.pop("TMUX", None)
     return Stage(home, env, port)

@@ -48,6 +48,7 @@ MOST_PAGES = 200  # of a list; more batches than that since the last crash are s
 LONGEST_WAIT_S = 60.0
 _ERRORS = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 _WAITS = frozenset({OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE})
+_NOT_TO_CANCEL = frozenset({400, 404, 409, 422})  # it has ended: asked again, the answer would be the same
 # the request has not left
 _NOT_SENT: frozenset[FaultKind] = frozenset(
     {"dns", "connect", "tls", "timeout_connect", "invalid_url", "local"}
@@ -158,11 +159,15 @@ class BatchService:
         """Asks the service to end a batch; one that has ended, or cannot be ended, is left as it is."""
         if not self.dialect.cancels:
             return
-        try:
-            await self._patiently(lambda: self._json("POST", f"{self.dialect.batches}/{batch}/cancel"))
-        except ApiError as error:
-            if error.outcome.code not in {400, 404, 409, 422}:
-                raise
+
+        async def once() -> None:
+            try:
+                await self._json("POST", f"{self.dialect.batches}/{batch}/cancel")
+            except ApiError as error:
+                if error.outcome.code not in _NOT_TO_CANCEL:
+                    raise
+
+        await self._patiently(once)
 
     async def listed(self, since: float) -> Listed:
         """The batches of the account that were ordered since a Unix time."""

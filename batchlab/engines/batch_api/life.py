@@ -12,15 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import Reservation
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.batch_api.lane import BatchLane
+from batchlab.engines.batch_api.merging import Merged
 from batchlab.engines.batch_api.ordering import Ordering
 from batchlab.engines.batch_api.results import write_inline
 from batchlab.engines.batch_api.waiting import next_look_s
 from batchlab.protocol.batches.dialect import BatchState, Phase, line_of
+from batchlab.records import Outcome
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import BatchStanding
 from batchlab.store.batches import Batch, BatchLog, Step
@@ -45,7 +48,7 @@ class BadLines(Exception):
     """The service took none of a batch, because of single lines; `problems` has them by line number."""
 
     def __init__(self, problems: dict[int, str]) -> None:
-        super().__init__(f"{len(problems)} lines are refused")
+        super().__init__(f"refused: {counted(len(problems), 'line')}")
         self.problems = problems
 
 
@@ -58,6 +61,7 @@ class Out:
         state: as its service said last.
         is_looked_at: whether it was asked for in this process; `is_told_to_end` whether that was said to it.
         wake: set to look at it now.
+        stop: why nothing more is to be sent there, as a line of its results says.
     """
 
     batch: Batch
@@ -70,6 +74,12 @@ class Out:
     is_told_to_end: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+    stop: Outcome | None = None
+
+    def charge(self, merged: Merged) -> None:
+        """What its results come to is known."""
+        self.reservation.charged_usd, self.reservation.charged_tokens = merged.spent
+        self.stop = merged.stop
 
     def standing(self) -> BatchStanding:
         """As others are told of it."""
@@ -228,7 +238,8 @@ class Life:
         if bad and (batch.lines == 1 or not _is_of_all(bad, batch.lines)):
             raise BadLines(bad)
         raise RunStopped(
-            StopReason.BATCH, f"{out.lane.name} refused batch {batch.id} ({batch.lines:,} lines): {said}"
+            StopReason.BATCH,
+            f"{out.lane.name} refused batch {batch.id} ({counted(batch.lines, 'line')}): {said}",
         )
 
     async def fetched(self, out: Out) -> Path:
@@ -272,7 +283,7 @@ class Life:
         """What was paid, and cannot be had."""
         batch = out.batch
         usd = "an unknown sum" if batch.usd is None else f"up to ${batch.usd:,.6f}".rstrip("0").rstrip(".")
-        message = f"{out.lane.name} {why}: batch {batch.id}, {batch.lines:,} rows, billed {usd}"
+        message = f"{out.lane.name} {why}: batch {batch.id}, {counted(batch.lines, 'row')}, billed {usd}"
         if self._accepts_loss:
             return GivenUp(f"{message}; given up, as you said: its rows are asked again")
         return RunStopped(

@@ -56,6 +56,7 @@ class LivePhase:
         self._batches: Callable[[], RunState] = RunState
         self._root = RunState()  # how far the run is, with `_counted` of the batches
         self._counted = RunState()
+        self._synced_before = 0
         self._done = 0  # rows that calls have brought a result, in phases that have ended
         self._begun_with = 0
 
@@ -76,6 +77,7 @@ class LivePhase:
         self._batches = batches
         self._ended = ended
         self._root = work.before
+        self._synced_before = work.before.synced
 
     @property
     def is_busy(self) -> bool:
@@ -193,11 +195,13 @@ class LivePhase:
 
     def _sum(self, batches: RunState) -> RunState:
         root, counted = self._root, self._counted
+        # of one process, whose journals are synced together: all that it has synced is in that of the batches
+        synced = self._synced_before if self._shares else root.synced - counted.synced
         return dataclasses.replace(
             root,
             added=root.added + (batches.added - counted.added),
             attempts=root.attempts + (batches.attempts - counted.attempts),
-            synced=root.synced + (0 if self._task is not None and self._shares else batches.synced),
+            synced=synced + batches.synced,
             batches=batches.batches,
         )
 

@@ -23,6 +23,7 @@ from batchlab.looking.report.data import ErrorView, ReportData, RowView
 from batchlab.looking.tables import row_at
 from batchlab.records import Row
 from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
+from batchlab.store.batches import Batch, Step, read_batches
 from batchlab.store.history import history_lines
 from batchlab.store.parts import PartFile, open_part
 from batchlab.store.view import RunView
@@ -30,6 +31,7 @@ from batchlab.totals import Totals
 
 SAMPLE_ROWS, FAILED_ROWS, TOP_ROWS = 120, 30, 10
 EXAMPLES = 3  # messages a class of errors
+MOST_BATCHES = 200  # the last ones
 MOST_GROUPS = 20  # a column with more values is no column to group by
 SHOWN_NUMBERS = 6  # of an embedding
 TEXT_CHARS = 2_000
@@ -55,12 +57,29 @@ def report_data(run: RunView, wanted: Sequence[str] = ()) -> ReportData:
         rows=_numbers(rows),
         history=pd.DataFrame(history_lines(run.path)),
         missing=_missing(totals, plan.rows, run),
+        batches=[_batch_line(one) for one in read_batches(run.path).by_key.values()][-MOST_BATCHES:],
         by=by,
         errors=_errors(rows),
         slowest=[views[row] for row in chosen["slowest"]],
         dearest=[views[row] for row in chosen["dearest"]],
         sample=[views[row] for row in chosen["sample"]],
     )
+
+
+def _batch_line(batch: Batch) -> tuple[str, str, int, str, str, str]:
+    """One batch, as the page has it."""
+    at = batch.ordered_at or batch.meant_at
+    match batch.step:
+        case Step.MERGED:
+            failed = f", {batch.failed:,} failed" if batch.failed else ""
+            came = f"{batch.phase}: {batch.answered:,} answered{failed}"
+        case Step.DROPPED:
+            came = "never came to be"
+        case _:
+            came = "cancelled, not ended yet" if batch.is_cancelled else "out"
+    lasted = duration(batch.ended_at - batch.created_at) if batch.ended_at and batch.created_at else ""
+    ordered = time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if at else ""
+    return batch.endpoint, batch.id or "", batch.lines, ordered, lasted, came
 
 
 def _group_columns(run: RunView, columns: Sequence[str]) -> list[str]:

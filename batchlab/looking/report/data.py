@@ -52,6 +52,7 @@ class ReportData:
             `prompt_tokens`, `completion_tokens`, `cost_usd`; all numbers float64, NaN when not known.
         history: a line a few seconds with `at` (Unix s), `window`, `in_flight`, `limited` and `errors`
             (counts since the line before), `paused` (bool); empty when the run left none.
+        batches: a line each: (where, id, rows, ordered at, how long it took or "", what came of it).
         by: cost by column: (column, table with `value`, `rows`, `kept_usd`, `wasted_usd`,
             `prompt_tokens`, `completion_tokens`), at most 20 lines each.
         errors: most frequent first.
@@ -64,6 +65,7 @@ class ReportData:
     rows: pd.DataFrame
     history: pd.DataFrame
     missing: list[str] = field(default_factory=list)
+    batches: list[tuple[str, str, int, str, str, str]] = field(default_factory=list)
     by: list[tuple[str, pd.DataFrame]] = field(default_factory=list)
     errors: list[ErrorView] = field(default_factory=list)
     slowest: list[RowView] = field(default_factory=list)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.dispatch.http import batch_service
-from batchlab.engines.batch_api import engine, life, ordering, room, waiting
+from batchlab.engines.batch_api import bringing, life, ordering, room, waiting
 from batchlab.protocol.batches.table import DIALECTS
 from batchlab.runner import batches
 from batchlab.store.batches import read_batches
@@ -32,7 +32,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(ordering, "LOOK_S", 0.1)
     monkeypatch.setattr(life, "UNSEEN_S", 0.1)
     monkeypatch.setattr(room, "NO_ROOM_WAIT_S", 0.3)
-    monkeypatch.setattr(engine, "LACKING_WAIT_S", 0.0)
+    monkeypatch.setattr(bringing, "LACKING_WAIT_S", 0.0)
     monkeypatch.setattr(batch_service, "LONGEST_WAIT_S", 0.2)
     spoken = {name: replace(dialect, visible_s=0.5) for name, dialect in DIALECTS.items()}
     monkeypatch.setattr(batches, "DIALECTS", spoken)

@@ -252,14 +252,14 @@ def test_a_service_that_is_gone_beyond_the_outage_stops_the_run(lane, rows_file,
 
 def test_an_order_whose_fate_cannot_be_asked_stays_open(lane, rows_file):
     """The reply was lost, and the service went away with it: nothing is ordered again before it is asked."""
-    at = lane("openai", LOST[0], {"kind": "batch_error", "step": "list", "most": 8})
+    at = lane("openai", LOST[0], {"kind": "batch_error", "step": "list", "most": 40})
     rows = rows_file(10)
 
     done = at.run(rows, *MORE, "--max-outage", "0.6s")
 
     assert done.code == 3, done.err
     assert [one.step for one in at.log().out] == [Step.ORDERING]
-    for _ in range(8):
+    for _ in range(40):
         if (done := at.run(rows, *MORE, "--max-outage", "0.6s")).code == 0:
             break
     assert done.code == 0, done.err

@@ -1,0 +1,85 @@
+"""One batch brought home: ordered, waited for, its results fetched and merged, and what is said of that."""
+
+from __future__ import annotations
+
+from batchlab.engines.batch_api.life import Life, Out
+from batchlab.engines.batch_api.merging import Merged, Take
+from batchlab.engines.batch_api.results import Results
+from batchlab.engines.batch_api.shards import ShardsLeft
+from batchlab.protocol.batches.dialect import Phase
+from batchlab.run_state import Attempts
+from batchlab.store.batches import Batch, BatchLog, Step
+
+LACKING_WAIT_S = 2.0  # before results that lack lines are fetched once more
+
+
+class Bringing:
+    """Brings batches home, each by a call of its own.
+
+    Args:
+        attempts: of the run; grows with each batch that was ordered.
+        take: told of each result.
+    """
+
+    def __init__(self, life: Life, left: ShardsLeft, log: BatchLog, attempts: Attempts, take: Take) -> None:
+        self._life = life
+        self._left = left
+        self._log = log
+        self._attempts = attempts
+        self._take = take
+
+    async def bring(self, out: Out) -> str | None:
+        """Takes a batch from where it is to its end. Returns what came of it, in words; None if it never was.
+
+        Raises what `Life` and the journal raise.
+        """
+        if out.batch.step is not Step.ENDED:
+            is_new = out.lines is not None
+            await self._life.ordered(out)
+            if is_new and out.batch.step is Step.CREATED:
+                self._attempts.sent += out.batch.lines
+        if out.batch.step is Step.CREATED:
+            await self._life.ended(out)
+        if out.batch.step is not Step.ENDED:
+            if out.batch.step is not Step.DROPPED:
+                self._log.dropped(out.batch, "its order never arrived")
+            return None
+        results = await self._results(out)
+        try:
+            merged = await self._left.merged(out, results, self._take)
+        finally:
+            results.close()
+        out.charge(merged)
+        out.batch = self._log.merged(
+            out.batch, answered=merged.answered, failed=merged.failed, again=merged.again
+        )
+        self._life.forget(out.batch)
+        return _told(out.lane.name, out.batch, merged, results.strange + results.doubled)
+
+    async def give_up(self, out: Out) -> None:
+        """What the service had of a batch is lost: its rows are asked again."""
+        out.charge(await self._left.merged(out, None, self._take))
+        self._log.dropped(out.batch, "lost")
+
+    async def _results(self, out: Out) -> Results:
+        """The batch's results, here. What lacks lines is fetched once more: to ask again is to pay again."""
+        for is_last in (False, True):
+            results = Results(out.batch, out.lane.dialect, await self._life.fetched(out))
+            await results.index()
+            if is_last or not out.batch.files or results.found >= out.batch.lines:
+                break
+            if out.batch.phase != Phase.COMPLETED:
+                break  # what was not asked need not be there
+            results.close()
+            await self._life.sleep(LACKING_WAIT_S)
+        return results
+
+
+def _told(name: str, batch: Batch, merged: Merged, odd: int) -> str:
+    said = [f"{name}: batch {batch.id} {batch.phase}, {merged.answered:,} of {batch.lines:,} answered"]
+    said += [f"{merged.failed:,} failed"] if merged.failed else []
+    said += [f"{merged.again:,} are asked again"] if merged.again else []
+    if merged.missing:
+        said.append(f"{merged.missing:,} are not among its results, and may be billed twice")
+    said += [f"{odd:,} foreign, doubled or cut lines left out"] if odd else []
+    return "; ".join(said)

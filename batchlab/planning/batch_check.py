@@ -1,0 +1,139 @@
+"""What is known of a batch API before it is used, and a batch of one line to find out the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from batchlab.costs.price import Served
+from batchlab.costs.pricing import PriceBook
+from batchlab.counts import counted
+from batchlab.dispatch.api_error import ApiError
+from batchlab.dispatch.http.batch_service import BatchService, UncertainOrder
+from batchlab.dispatch.http.transport import encoded
+from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.batch_api.ordering import LABEL
+from batchlab.engines.endpoint import Endpoint, access_to
+from batchlab.job import TASK_PATHS, Job
+from batchlab.protocol.batches.dialect import BatchState, Dialect, LineResult, Order, Phase, Unfit
+from batchlab.protocol.values import ReplyProblem, parse_json
+from batchlab.records import ChatRequest
+
+MIB = 1_000_000
+PATIENCE_S = 30.0  # with a service that has trouble
+WAIT_S = 30.0  # for the batch's end; then it is cancelled
+UNSEEN_TRIES = 10  # of an order whose file is not to be seen yet
+
+
+def limits_text(dialect: Dialect) -> str:
+    """What one batch may hold, for a person."""
+    limits = dialect.limits
+    said = [f"at most {counted(limits.lines, 'line')} and {limits.size // MIB:,} MB a batch"]
+    said += [f"{limits.line // MIB:,} MB a line"] if limits.line else []
+    said += [f"{limits.inputs:,} texts to embed a batch"] if limits.inputs else []
+    said.append(f"for {', '.join(sorted(limits.tasks))}")
+    said += [] if limits.media else ["text only"]
+    return f"{'; '.join(said)}; answered within {dialect.windows[0]}"
+
+
+def price_text(prices: PriceBook, model: str, dialect: Dialect, at: float) -> str:
+    """What a line costs, and who says so; the books know no other price."""
+    tariff, source = prices.find(model, None, "batch")
+    price = tariff.at(at) if tariff is not None else None
+    if price is not None and prices.states(Served(model, processing="batch"), at):
+        return f"{price.in_and_out()} per 1M tokens in a batch ({source})"
+    share = f"{dialect.price_share:g} of the live price, by {dialect.name}'s pages"
+    if price is None:
+        return f"unknown ({source}); {share}"
+    return f"{share}; nobody states it, so the books count the live one unless {{price.batch}} says it"
+
+
+def known_lines(endpoint: Endpoint, job: Job, dialect: Dialect) -> Iterator[str]:
+    """What is known of an endpoint's batch API without asking it."""
+    yield f"batch API: {dialect.name}'s: {limits_text(dialect)}"
+    yield f"price of a batch: {price_text(endpoint.prices, job.request.model, dialect, time.time())}"
+    for remark in dialect.remarks:
+        yield f"  {remark}"
+
+
+def try_batch(endpoint: Endpoint, job: Job, dialect: Dialect, request: ChatRequest) -> tuple[str, bool]:
+    """Orders a batch of one line, and takes it back if it does not end soon: what to say, and whether all is
+    well."""
+    key = f"blcheck-{secrets.token_hex(6)}"
+    try:
+        return asyncio.run(_tried(endpoint, job, dialect, request, key))
+    except Unfit as problem:
+        return f"{dialect.name} takes no such request in a batch: {problem}", False
+    except UncertainOrder as error:
+        return f"the order was not answered ({error}); look for a batch of one line, {key}-0", False
+    except ApiError as error:
+        code = f"HTTP {error.outcome.code}, " if error.outcome.code else ""
+        return f"refused ({code}{error.outcome.message}): this account may use no batch of this model", False
+
+
+async def _tried(
+    endpoint: Endpoint, job: Job, dialect: Dialect, request: ChatRequest, key: str
+) -> tuple[str, bool]:
+    access, path = access_to(endpoint, job), f"/v1/{TASK_PATHS[request.task]}"
+    body = access.body(request)
+    limits = dataclasses.replace(job.limits, max_outage_s=PATIENCE_S)
+    with tempfile.TemporaryDirectory(prefix="batchlab-") as scratch:
+        lines = Path(scratch) / "check.jsonl"
+        lines.write_bytes(encoded(dict(dialect.line(body, f"{key}-0", path))) + b"\n")
+        async with BatchService(access, dialect, limits=limits, stop=StopSignal()) as service:
+            began = time.monotonic()
+            file = await service.upload(lines) if dialect.files is not None else None
+            asked = Order(str(body["model"]), path, dialect.windows[0], {LABEL: key}, file)
+            state = await _ordered(service, asked, lines)
+            while not state.phase.has_ended and time.monotonic() - began < WAIT_S:
+                await asyncio.sleep(1.0)
+                state = await service.state(state.id)
+            if not state.phase.has_ended:
+                await service.cancel(state.id)
+                after = "cancelled again" if dialect.cancels else "it goes on: there is no way to cancel it"
+                return f"accepted ({state.id}, {state.word} after {WAIT_S:.0f} s), and {after}", True
+            took = f"{time.monotonic() - began:.1f} s"
+            return await _came(service, state, took, Path(scratch) / "results.jsonl")
+
+
+async def _ordered(service: BatchService, asked: Order, lines: Path) -> BatchState:
+    for _ in range(UNSEEN_TRIES):
+        try:
+            return await service.order(asked, lines)
+        except UncertainOrder:
+            raise
+        except ApiError as error:
+            if asked.file is None or asked.file not in error.outcome.message:
+                raise
+            await asyncio.sleep(2.0)
+    return await service.order(asked, lines)
+
+
+async def _came(service: BatchService, state: BatchState, took: str, path: Path) -> tuple[str, bool]:
+    """What became of the batch and of its line."""
+    if state.phase is not Phase.COMPLETED:
+        why = "; ".join(state.problems[:3]) or "no reason given"
+        return f"{state.word} after {took}: {why}", False
+    results = [service.dialect.result(one) for one in state.inline or ()]
+    for file in state.files:
+        await service.fetch(file, path)
+        results += _read(service.dialect, path)
+    if len(results) != 1 or results[0].status is None or not 200 <= results[0].status < 300:
+        said = f"HTTP {results[0].status}, {results[0].body}"[:300] if results else "no line of results"
+        return f"completed in {took}, and its line has failed: {said}", False
+    return f"ok, one line in {took}: this account may use batches of this model", True
+
+
+def _read(dialect: Dialect, path: Path) -> Iterator[LineResult]:
+    for line in path.read_bytes().splitlines():
+        try:
+            data = parse_json(line)
+        except ReplyProblem:
+            continue
+        if isinstance(data, dict):
+            yield dialect.result(data)
