@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any, Never
 
 from batchlab.dispatch.http.batch_service import BatchService
-from batchlab.engines.batch_api import engine, life, ordering, room, waiting
+from batchlab.engines.batch_api import bringing, life, ordering, room, session, waiting
 from batchlab.engines.batch_api.life import Life
 from batchlab.engines.batch_api.packing import Packing
 from batchlab.engines.sealer import Sealer
@@ -150,9 +150,9 @@ def set_up(death: Death) -> None:
         limits = replace(dialect.limits, lines=LINES)
         DIALECTS[name] = replace(dialect, visible_s=VISIBLE_S, limits=limits)  # type: ignore[index]
     ordering.AGAIN_S, ordering.MOST_AGAIN_S = 0.2, 1.0
-    waiting.FIRST_LOOK_S = engine.TICK_S = 0.1
+    waiting.FIRST_LOOK_S = session.TICK_S = 0.1
     ordering.LOOK_S = life.UNSEEN_S = 0.3
-    engine.LACKING_WAIT_S = 0.1
+    bringing.LACKING_WAIT_S = 0.1
     room.NO_ROOM_WAIT_S = 0.5
     presence.GONE_S = 0.0  # who had the run is certainly dead
     _log(death)
