@@ -15,6 +15,7 @@ NOUNS = "rows|requests|answers|parts|files|problems|lines|shards|workers|nodes|c
 ALLOWED = {
     "of the first {FIRST_ROWS} answers",
     "{word} rows always make",
+    "with {endpoint.trust_env} requests go",
     "so that all {rows:,} rows would ask",
     "{rates.rows_per_s:.1f} rows/s",
     "{worker['requests_per_s']:.1f} requests/s",

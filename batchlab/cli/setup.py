@@ -95,7 +95,7 @@ def check(job_file: str | None, *, show_presets: bool, batch: bool, **options: A
     default="simulator",
     show_default=True,
     metavar="WORD",
-    help="The word clients must send as key; not a secret.",
+    help="The word clients must send as key; not a secret. '' asks for none, as Ollama and vLLM do.",
 )
 @click.option("--rpm", type=float, metavar="N", help="Limit of requests a minute.")
 @click.option("--tpm", type=float, metavar="N", help="Limit of tokens a minute.")
@@ -197,7 +197,7 @@ def simulate(
 
 def _serving(url: str, key: str) -> str:
     """Both addresses that the same routes are at: clients of one kind expect `/v1`."""
-    return f"serving {url} and {urljoin(url, '/v1')} (key: {key}); Ctrl-C ends it"
+    return f"serving {url} and {urljoin(url, '/v1')} ({f'key: {key}' if key else 'no key'}); Ctrl-C ends it"
 
 
 @click.command(name="explain-errors")

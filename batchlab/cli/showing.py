@@ -131,7 +131,7 @@ def _named(words: Iterable[str]) -> tuple[list[tuple[int, int | None]], frozense
 
 def _nothing(run: str, *, any_filter: bool) -> str:
     if any_filter:
-        return f"no such row in {run}, or none with a result yet; batchlab status {run} counts them"
+        return f"no row of {run} that has a result fits; batchlab status {run} counts them"
     return f"no row of {run} has a result yet; batchlab status {run} says how far it is"
 
 

@@ -20,7 +20,9 @@ def last_lines(
     command: str,
     why: Sequence[Cause] = (),
     max_tokens: int | None = None,
+    *,
     receipt: Sequence[str] = (),
+    asked_again: bool = False,
 ) -> list[str]:
     """What happened, what it cost, where it is, and what to type next.
 
@@ -77,7 +79,8 @@ def last_lines(
         )
     if summary.stopped:
         return lines + _lines_of_stopped(summary, command)
-    return lines + what_to_do(summary.totals, summary.run_dir, why, max_tokens) + _next_lines(summary)
+    lines += what_to_do(totals, summary.run_dir, why, max_tokens, asked_again=asked_again)
+    return lines + _next_lines(summary)
 
 
 def _lines_of_stopped(summary: RunSummary, command: str) -> list[str]:

@@ -67,21 +67,28 @@ def causes(run: RunView) -> list[Cause]:
 
 
 def what_to_do(
-    totals: Totals, run: str, why: Sequence[Cause] = (), max_tokens: int | None = None
+    totals: Totals,
+    run: str,
+    why: Sequence[Cause] = (),
+    max_tokens: int | None = None,
+    *,
+    asked_again: bool = False,
 ) -> list[str]:
     """A line or two for each kind of rows of a finished run that are not ok.
 
     Args:
         run: where it is.
         max_tokens: what answers were allowed; None when that was not the same for all, or not set.
+        asked_again: those that were cut off were asked again with `max_tokens`. An answer that failed then
+            left the old one, cut off by less.
     """
     retry, lines = f"batchlab retry {run}", []
     if totals.truncated:
         most = f"max_tokens {max_tokens:,}" if max_tokens else "max_tokens"
+        cut = f"still cut off after {most}" if asked_again else f"cut off by {most}"
         more = 2 * max_tokens if max_tokens else "N"
         lines.append(
-            f"{totals.truncated:,} cut off by {most}; to ask them with more: "
-            f"{retry} --only truncated --max-tokens {more}"
+            f"{totals.truncated:,} {cut}; to ask them with more: {retry} --only truncated --max-tokens {more}"
         )
     if totals.filtered:
         lines.append(

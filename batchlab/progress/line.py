@@ -89,8 +89,10 @@ def line_fields(state: RunState, rates: Rates) -> list[Field]:
     if totals.rows or totals.spent_usd != 0:
         fields.append(_cost(totals, rates.final_cost_usd if left > 0 else None))
     is_quiet = state.batches and not state.in_flight  # a batch that ends brings all its rows at once
-    if (rates.rows_per_s or rates.tokens_per_s) and not is_quiet:
-        paces = f"{rates.rows_per_s:.1f} rows/s", f"{rates.tokens_per_s:,.0f} tokens/s"
+    if not is_quiet:
+        # rows that are asked again had a result before: they are no pace
+        paces = [f"{rates.rows_per_s:.1f} rows/s"] if rates.rows_per_s else []
+        paces += [f"{rates.tokens_per_s:,.0f} tokens/s"] if rates.tokens_per_s else []
         fields += [Field(pace, pace, _SPARE) for pace in paces]
     error = state.attempts.last_error
     if error and (state.why or totals.failed) and error not in state.why:

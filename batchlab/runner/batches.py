@@ -13,9 +13,10 @@ from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.batch_api.cheapest import Cheapest
 from batchlab.engines.batch_api.choice import BatchesOnly, Choice, Live
-from batchlab.engines.batch_api.engine import BatchEngine, Manner, Means
+from batchlab.engines.batch_api.engine import BatchEngine
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.live import LivePhase
+from batchlab.engines.batch_api.means import Manner, Means
 from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.engines.observer import Observer
 from batchlab.engines.work import Work

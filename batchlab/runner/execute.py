@@ -109,8 +109,11 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
     if not options.closing_lines:
         return summary
     command = options.command or f"batchlab run (run directory {summary.run_dir})"
-    lines = last_lines(summary, command, why, _max_tokens(job, options), receipt_lines(receipt))
-    _say_end(lines, options, answer, say)
+    asked = _asked_with(options)
+    own = completion_cap(job.request.params) if job.input.row_params is None else None
+    told = receipt_lines(receipt)
+    closing = last_lines(summary, command, why, asked or own, asked_again=asked is not None, receipt=told)
+    _say_end(closing, options, answer, say)
     if summary.stopped is None and summary.is_news:
         made = saved_forecast(prepared.store.path, prepared.plan.content_hash)
         compared = outcome_lines(made, summary.totals, summary.input_rows)
@@ -121,12 +124,10 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
     return summary
 
 
-def _max_tokens(job: Job, options: RunOptions) -> int | None:
-    """What answers that were cut off were allowed, where the same for all."""
+def _asked_with(options: RunOptions) -> int | None:
+    """The max_tokens that answers which were cut off are asked again with."""
     retry = options.retry
-    asked = retry.max_tokens if retry is not None and "truncated" in retry.only else None
-    own = completion_cap(job.request.params) if job.input.row_params is None else None
-    return asked or own
+    return retry.max_tokens if retry is not None and "truncated" in retry.only else None
 
 
 def _with_receipt(run: RunView, job: Job, summary: RunSummary) -> tuple[RunSummary, Receipt | None]:

@@ -274,8 +274,8 @@ class Invocation:
         if work.only is not None or not self._batches:
             await self._run_by(live(self, work.before), stop, shards)
             return
-        from batchlab.engines.batch_api.engine import Manner
         from batchlab.engines.batch_api.live import LivePhase
+        from batchlab.engines.batch_api.means import Manner
         from batchlab.runner.batches import batch_engine
 
         manner = Manner(

@@ -340,6 +340,9 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     return rows
 
 
+_MAX_TOKENS = in_braces("request.params.max_tokens")
+
+
 def _settings_refusal(store: LockedRun, changed: list[tuple[str, Any, Any]], plan: InputPlan) -> str:
     totals = store.totals()
     paid = totals.spent_usd
@@ -353,12 +356,22 @@ def _settings_refusal(store: LockedRun, changed: list[tuple[str, Any, Any]], pla
         f"({totals.prompt_tokens + totals.completion_tokens:,} tokens{spent}); "
         "asking again may cost as much for each."
     )
+    [(name, old, now), *others] = changed
+    is_more = name == _MAX_TOKENS and old is not None and (now is None or now > old)
+    if totals.truncated and is_more and not others:
+        most = "N" if now is None else now
+        lines.append(
+            f"  only the {totals.truncated:,} that were cut off: "
+            f"batchlab retry {store.path} --only truncated --max-tokens {most}"
+        )
     lines.append("Pass {run.fresh} to ask the new request, or another {output.run_dir} to keep both.")
     return "\n".join(lines)
 
 
 def _shown(value: Any) -> str:
     """A setting on one line; a schema can be long."""
+    if value is None:
+        return "not set"
     text = repr(value)
     return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
 

@@ -60,7 +60,8 @@ SIGN, RECORDS = "lease.json", "checksums"  # at a URL only
 DIRECTORIES = (JOURNALS, PARTS)  # that every run has
 # what may be in a run directory before the run is: rows that were put there, and what a crash left
 _BEFORE_A_RUN = re.compile(
-    r"lock|journal|completions|workers|next|ready|previous|stdin\.jsonl|input-[0-9a-f]+\.\w+|[\w.-]+\.tmp|\..*"
+    r"lock|ballast|journal|completions|workers|next|ready|previous|stdin\.jsonl|input-[0-9a-f]+\.\w+|"
+    r"[\w.-]+\.tmp|\..*"
 )
 OF_A_GENERATION = (*DIRECTORIES, CHECKSUMS)  # what a new one replaces, beside run.json
 

@@ -13,6 +13,13 @@ from tests.proofs.simulator.sdks import OPTIONS, python_lines
 MESSAGES = [{"role": "user", "content": "Why does ice float?"}]
 
 
+def test_without_a_word_for_a_key_anyone_is_served(simulator):
+    """As Ollama and vLLM do, which it stands in for."""
+    server = simulator(models=["sim"], api_key="")
+    with openai.OpenAI(base_url=server.base_url, api_key="any", max_retries=0) as client:
+        assert [model.id for model in client.models.list()] == ["sim"]
+
+
 @pytest.fixture
 def client(simulator):
     server = simulator(models=["sim"])

@@ -26,7 +26,7 @@ from tests.guide.blocks import BLOCKS, PAGES, WRITTEN, commands_of, outside_bloc
 README = ROOT / "README.md"
 LINK = re.compile(r"\[[^\]]*\]\(([^)]+)\)")
 FOREIGN = {"--no-deps", "--help"}  # of other programs, and of all
-PROMISES = [f"P{number}" for number in range(1, 9)]
+PROMISES = [f"P{number}" for number in range(1, 11)]
 
 pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 written = pytest.mark.parametrize("path", WRITTEN[1:], ids=lambda path: path.name)

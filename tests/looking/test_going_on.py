@@ -154,6 +154,16 @@ def test_status_says_once_what_the_answers_are_and_what_to_do(here, simulator, r
     assert not any(re.match("also:|of the answered", line) for line in lines)
 
 
+def test_a_retry_says_what_is_still_cut_off_after_it(here, simulator, rows_file):
+    """A row whose new answer failed keeps the old one, which was cut off by less than it was asked with."""
+    here(*job(simulator().base_url, rows_file(5), "--max-tokens", "3"))
+
+    said = here("retry", "runs/rows", "--only", "truncated", "--max-tokens", "6").err
+
+    assert "5 still cut off after max_tokens 6; to ask them with more: " in said
+    assert "--only truncated --max-tokens 12" in said
+
+
 def test_a_start_that_finds_all_done_says_no_next_step_but_what_is_not_ok(here, simulator, rows_file):
     words = job(simulator().base_url, rows_file(5))
     first, again = here(*words).err, here(*words).err

@@ -156,7 +156,7 @@ def test_no_row_is_said_and_is_no_error(at_home):
     said = at_home("show", "runs/rows", "--status", "filtered")
 
     assert (said.code, said.out) == (0, "")
-    assert "no such row in runs/rows" in said.err
+    assert "no row of runs/rows that has a result fits" in said.err
 
 
 def test_of_a_part_only_the_rows_that_are_meant_are_read_whole(home, monkeypatch):

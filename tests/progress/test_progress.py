@@ -164,6 +164,11 @@ def test_no_progress_says_nothing():
     assert out.getvalue() == ""
 
 
+def test_rows_that_are_asked_again_are_no_pace():
+    """They had a result before, so none is added; the tokens that they cost are seen all the same."""
+    assert [one for one in bar_fields(state(50), Rates(0.0, 80.0, None)) if "/s" in one] == ["80 tokens/s"]
+
+
 def outage(seconds: float, **fields) -> RunState:
     return state(
         why=f"waiting for the provider, {seconds:.0f} s so far (errors only: overloaded)",

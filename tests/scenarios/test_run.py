@@ -113,7 +113,7 @@ def test_changed_request_settings_are_refused_until_fresh(batchlab, simulator, r
 
     refused = batchlab(*job(server.base_url, rows, "--temperature", "0.5"))
     assert refused.code == 2
-    assert "--temperature: None -> 0.5" in refused.err
+    assert "--temperature: not set -> 0.5" in refused.err
     assert server.ledger()["requests"] == 5
 
     fresh = batchlab(*job(server.base_url, rows, "--temperature", "0.5", "--fresh"))
@@ -122,6 +122,24 @@ def test_changed_request_settings_are_refused_until_fresh(batchlab, simulator, r
 
     back = batchlab(*job(server.base_url, rows, "--fresh"))
     assert back.code == 0, back.err
+
+
+def test_more_max_tokens_alone_are_refused_with_the_way_to_ask_only_what_was_cut_off(
+    batchlab, simulator, rows_file
+):
+    server, rows = simulator(), rows_file(5)
+    short = job(server.base_url, rows, "--max-tokens", "3")
+    batchlab(*short)
+
+    def refused(*more: str) -> str:
+        return batchlab(*job(server.base_url, rows, *more)).err
+
+    way = "only the 5 that were cut off: batchlab retry runs/rows --only truncated --max-tokens "
+    assert f"{way}400" in refused("--max-tokens", "400")
+    assert f"{way}N" in refused()
+    assert way not in refused("--max-tokens", "2")
+    assert way not in refused("--max-tokens", "400", "--temperature", "0.5")
+    assert server.ledger()["requests"] == 5
 
 
 def test_limits_and_concurrency_may_change_on_resume(batchlab, simulator, rows_file):

@@ -389,7 +389,7 @@ def test_another_schema_or_mode_is_another_request_and_never_mixed_in(
 
     assert moded.code == edited.code == 2
     assert "--schema-mode: 'json_schema' -> 'prompt'" in moded.err
-    assert "request.schema.description: None -> 'xxx" in edited.err
+    assert "request.schema.description: not set -> 'xxx" in edited.err
     assert len(edited.err) < 2_000
     assert batchlab(*words, "--fresh").code == 0
     assert server.ledger()["requests"] == 6

@@ -18,6 +18,7 @@ from batchlab.result_columns import RESULT_COLUMNS, columns_since
 from batchlab.store.asking import AskAgain
 from batchlab.store.generations import Generation
 from batchlab.store.journal import encode
+from batchlab.store.layout import foreign_files
 from batchlab.store.locked import LockedRun
 from batchlab.store.parts import part_results, part_totals
 from batchlab.store.swap import swap_pending
@@ -566,3 +567,17 @@ def test_a_part_of_an_earlier_batchlab_is_read_with_nulls_for_later_columns(run,
     (whole,) = run.shard_tables(SHARD, lambda: INPUT)
     assert whole.column_names == ["text", *RESULT_COLUMNS]
     assert whole[taken].null_count == 5
+
+
+def test_what_a_kill_leaves_of_a_run_that_was_being_made_is_not_foreign_to_the_next(tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LockedRun, "write_manifest", killed)
+    monkeypatch.setattr(LockedRun, "close", lambda self: None)  # nobody tidies up
+
+    with pytest.raises(KeyboardInterrupt):
+        LockedRun.create(tmp_path / "r", MANIFEST)
+
+    assert (tmp_path / "r/ballast").exists()
+    assert foreign_files(tmp_path / "r") == []

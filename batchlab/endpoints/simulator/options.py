@@ -21,6 +21,7 @@ class SimulatorOptions:
     """Limits, latency and faults; the same seed gives the same answers and faults.
 
     Attributes:
+        api_key: the word that clients must send; "" asks for none.
         models: names it serves; any name when empty.
         refused: request parameters it does not know and answers with 422, as strict servers do.
         latency_median_s, latency_sigma: of a lognormal distribution.

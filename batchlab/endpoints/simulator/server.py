@@ -224,6 +224,8 @@ class Provider:
 
     def _authorized(self, request: web.Request) -> bool:
         key = self._options.api_key
+        if not key:
+            return True  # a server of one's own, such as Ollama's
         bearer = request.headers.get("Authorization") == f"Bearer {key}"
         return bearer or key in (request.headers.get("x-api-key"), request.headers.get("api-key"))
 

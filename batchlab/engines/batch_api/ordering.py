@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.batch_service import Listed, UncertainOrder
 from batchlab.engines.batch_api.lane import BatchLane
@@ -202,7 +203,8 @@ class Ordering:
         ordered = time.strftime("%Y-%m-%d %H:%M", time.localtime(batch.ordered_at))
         return RunStopped(
             StopReason.BATCH,
-            f"{self._lane.name}: an order of {batch.lines:,} rows ({ordered}) was not answered, and {why}. "
+            f"{self._lane.name}: an order of {counted(batch.lines, 'row')} ({ordered}) was not answered, "
+            f"and {why}. "
             f"Look in the service's console for a batch whose custom_ids begin with {batch.key}. Nothing is "
             "ordered again before that is known; to give it up, and pay for its rows perhaps twice, go on "
             "with {output.accept_lost_parts}",

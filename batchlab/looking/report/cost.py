@@ -36,6 +36,7 @@ HELP = {
     "provider_usd": "the cost that the provider's own usage states",
     "rows_without_cost": "answered rows whose price or token count is not known",
     "what_if_usd": "the kept answers at other prices that were asked about, as far as there are such prices",
+    "what_if_wasted_usd": "the same of answers that were paid and not kept",
 }
 
 
@@ -99,6 +100,8 @@ def cost_table(
     table = pd.concat([table, total], ignore_index=True) if len(table) else total
     if what_if is None and way is None:
         table = table.drop(columns="what_if_usd")
+    if (what_if is None and way is None) or not _has_waste(rows).any():
+        table = table.drop(columns="what_if_wasted_usd")
     return table if table["provider_usd"].notna().any() else table.drop(columns="provider_usd")
 
 
@@ -114,16 +117,22 @@ def _derived(
 ) -> dict[str, pd.Series]:
     """Columns that need prices: what a crash repaid, what the cache saved, what other prices come to."""
     codes, kinds = _kinds(rows)
-    saved, tried = pd.Series(np.nan, rows.index), pd.Series(np.nan, rows.index)
+    saved, tried, tried_waste = (pd.Series(np.nan, rows.index) for _ in range(3))
     for price, among in _by_price([price_of(kind) for kind in kinds], codes):
         saved[among] = _saved(price, rows[among])
     for price, among in _by_price([_tried(kind, what_if, price_of, way) for kind in kinds], codes):
         tried[among] = _usd(price, rows[among])
+        tried_waste[among] = _waste_usd(price, rows[among])
     own = rows["cost_usd"].fillna(0) + rows["cost_wasted_usd"].fillna(0)
     paid = rows["cost_usd"].mask(rows["reused"])
     each = own.where(paid.notna(), paid.mean())
     cut_off = rows["cut_off"].fillna(0)
-    return {"repaid": (cut_off * each).where(cut_off > 0, 0.0), "saved": saved, "tried": tried}
+    return {
+        "repaid": (cut_off * each).where(cut_off > 0, 0.0),
+        "saved": saved,
+        "tried": tried,
+        "tried_waste": tried_waste,
+    }
 
 
 def _kinds(rows: pd.DataFrame) -> tuple[np.ndarray, list[Kind]]:
@@ -183,6 +192,16 @@ def _usd(price: Price, rows: pd.DataFrame) -> pd.Series:
     return usd
 
 
+def _has_waste(rows: pd.DataFrame) -> pd.Series:
+    return rows["wasted_prompt_tokens"].fillna(0) + rows["wasted_completion_tokens"].fillna(0) > 0
+
+
+def _waste_usd(price: Price, rows: pd.DataFrame) -> pd.Series:
+    """What answers that were not kept come to, nothing of them cached: only these two sums are on record."""
+    prompt = rows["wasted_prompt_tokens"].fillna(0)
+    return (prompt * price.input + rows["wasted_completion_tokens"].fillna(0) * price.output) / PER_MTOK
+
+
 def _usage_of(row: pd.Series) -> Usage:
     counts = {name: None if row[name] != row[name] else int(row[name]) for name in _COUNTS}
     return Usage(**counts, raw=_word(row["usage_raw"]))
@@ -229,6 +248,7 @@ def _sums(rows: pd.DataFrame) -> dict[str, float]:
         "rows_without_usage": int((answered & silent & ~rows["reused"]).sum()),
         "rows_without_cost": totals.rows_without_cost,
         "what_if_usd": _sum(rows["tried"]),
+        "what_if_wasted_usd": _sum(rows["tried_waste"].where(_has_waste(rows))),
     }
 
 

@@ -199,7 +199,7 @@ def test_a_stuck_batch_is_left_out_at_the_deadline_and_taken_up_later(lane, rows
     done = at.run(rows, *MORE, "--deadline", "1s")
 
     assert done.code == 3, done.err
-    assert "1 batch with 10 rows out" in done.err
+    assert "0 ok + 10 out in batches" in done.err
     assert [one.step for one in at.log().out] == ["created"]
     again = at.run(rows, *MORE, "--deadline", "1s")
     assert again.code == 3, again.err

@@ -69,7 +69,7 @@ def test_an_interrupt_says_what_is_out(lane, rows_file, tmp_path):
     _, err = child.communicate(timeout=30)
 
     assert child.returncode == 130, err
-    assert "1 batch of 10 rows" in err
+    assert "0 ok + 10 out in batches" in err
     assert [one.step for one in at.log().out] == [Step.CREATED]
 
 
@@ -95,9 +95,9 @@ def test_without_waiting_it_leaves_after_each_batch_was_looked_at(lane, rows_fil
     first = at.run(rows, *MORE, "--shard-rows", "10")
 
     assert first.code in (0, 3), first.err
-    assert "3 batches of 25 rows" in first.err
+    assert "0 ok + 25 out in batches" in first.err
     again = at.run(rows, *MORE, "--shard-rows", "10")
-    assert "3 batches of 25 rows" in again.err
+    assert "0 ok + 25 out in batches" in again.err
     assert len(at.server.batches()["batches"]) == 3
     time.sleep(2)
     done = at.run(rows, *MORE, "--shard-rows", "10")

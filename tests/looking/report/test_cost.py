@@ -83,6 +83,20 @@ def test_other_prices_and_the_batch_api_are_tried_on_the_kept_answers():
     assert "what_if_usd" not in table(rows())
 
 
+def test_a_price_that_is_said_afterwards_is_tried_on_what_was_not_kept_too():
+    """After a retry most of a bill can be answers that were replaced."""
+    usual = {"wasted_prompt_tokens": [2_000_000.0, None, 1_000_000.0]}
+    wasted = rows(**usual, wasted_completion_tokens=[1_000_000.0, None, None])
+    tried = table(wasted, ["model"], what_if={"*": Price(1.0, 3.0)})
+
+    assert dict(zip(tried["model"], tried["what_if_wasted_usd"].fillna(0.0), strict=True)) == {
+        "a": 5.0, "b": 0.0, "": 1.0, "total": 6.0,
+    }  # fmt: skip
+    assert "what_if_wasted_usd" not in table(wasted)
+    kept = rows(wasted_prompt_tokens=[None] * 3, cost_wasted_usd=[None] * 3)
+    assert "what_if_wasted_usd" not in table(kept, what_if={"*": Price(1.0, 3.0)})
+
+
 def test_a_foreign_table_without_states_or_attempts_has_books_too():
     found = table(prepared(pd.DataFrame({"prompt_tokens": [5, 6], "completion_tokens": [1, None]})))
 

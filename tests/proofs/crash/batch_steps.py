@@ -15,10 +15,11 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 from typing import Any, Never
 
 from batchlab.dispatch.http.batch_service import BatchService
-from batchlab.engines.batch_api import engine, life, ordering, room, waiting
+from batchlab.engines.batch_api import bringing, life, ordering, room, session, waiting
 from batchlab.engines.batch_api.life import Life
 from batchlab.engines.batch_api.packing import Packing
 from batchlab.engines.sealer import Sealer
@@ -34,6 +35,16 @@ from tests.remote.shelf import sitecustomize  # noqa: F401 - the store of runs a
 
 VISIBLE_S = 1.0
 LINES = 35  # of a batch
+
+WAITS: dict[ModuleType, dict[str, float]] = {
+    ordering: {"AGAIN_S": 0.2, "MOST_AGAIN_S": 1.0, "LOOK_S": 0.3},
+    waiting: {"FIRST_LOOK_S": 0.1},
+    session: {"TICK_S": 0.1},
+    bringing: {"LACKING_WAIT_S": 0.1},
+    life: {"UNSEEN_S": 0.3},
+    room: {"NO_ROOM_WAIT_S": 0.5},
+    presence: {"GONE_S": 0.0},  # who had the run is certainly dead
+}
 
 RECORDS = ("meant", "uploaded", "ordering", "absent", "created", "ended", "merged", "dropped", "unmerged")
 CALLS = {"upload": "upload", "order": "order", "state": "poll", "listed": "list", "fetch": "download"}
@@ -149,12 +160,10 @@ def set_up(death: Death) -> None:
     for name, dialect in DIALECTS.items():
         limits = replace(dialect.limits, lines=LINES)
         DIALECTS[name] = replace(dialect, visible_s=VISIBLE_S, limits=limits)  # type: ignore[index]
-    ordering.AGAIN_S, ordering.MOST_AGAIN_S = 0.2, 1.0
-    waiting.FIRST_LOOK_S = engine.TICK_S = 0.1
-    ordering.LOOK_S = life.UNSEEN_S = 0.3
-    engine.LACKING_WAIT_S = 0.1
-    room.NO_ROOM_WAIT_S = 0.5
-    presence.GONE_S = 0.0  # who had the run is certainly dead
+    for module, seconds in WAITS.items():
+        for name, shorter in seconds.items():
+            assert hasattr(module, name), f"{module.__name__} has no {name} any more"
+            setattr(module, name, shorter)
     _log(death)
     _journal(death)
 
