@@ -10,6 +10,8 @@ import pytest
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from tests.conftest import CANARY, command, environment
 
+pytestmark = pytest.mark.proof  # each is a run, or several
+
 ROWS = 30
 JOB = """
 [input]

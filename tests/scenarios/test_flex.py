@@ -21,6 +21,7 @@ def columns(tmp_path, *names: str) -> dict[str, list]:
     return {name: table[name].to_pylist() for name in names}
 
 
+@pytest.mark.proof  # the tier has room again when a back-off of up to a minute is over
 @pytest.mark.parametrize("more", [[], ["--processes", "2", "--shard-rows", "10"]])
 def test_rows_wait_while_the_tier_has_no_room_and_none_fails(batchlab, simulator, rows_file, tmp_path, more):
     server = simulator(flex_slots=1, latency_median_s=0.02, price=PRICE)

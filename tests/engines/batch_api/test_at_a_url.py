@@ -14,6 +14,8 @@ from batchlab.store import shard
 from tests.engines.batch_api.test_crashes import die, die_at, forked
 from tests.remote.shelf import sitecustomize as shelf
 
+pytestmark = pytest.mark.proof  # each is a run, or several
+
 URL = "basics://bucket/runs/x"
 MORE = ("--max-tokens", "4000", "--shard-rows", "10", "--run-dir", URL)
 

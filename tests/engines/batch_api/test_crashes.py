@@ -14,6 +14,8 @@ from batchlab.protocol.batches.table import DIALECTS
 from batchlab.store import batches, shard
 from batchlab.store.batches import Step
 
+pytestmark = pytest.mark.proof  # each is a run, or several
+
 MORE = ("--max-tokens", "4000", "--shard-rows", "10")
 STEPS = ("meant", "uploaded", "ordering", "created", "ended", "merged")
 
