@@ -103,7 +103,8 @@ def _told(meant: Outlook, deadline: float | None) -> list[str]:
     for one in (one for one in meant.lanes if one.rows.high):
         rows = _between(f"{one.rows.low:,.0f}", f"{one.rows.high:,.0f}")
         usd = _between(money(one.usd.low), money(one.usd.high))
-        lines.append(f"  {lane_key(one.endpoint, one.lane)}: {rows} rows, {usd}")
+        noun = "row" if rows == "1" else "rows"
+        lines.append(f"  {lane_key(one.endpoint, one.lane)}: {rows} {noun}, {usd}")
     if meant.usd is not None and meant.ends_s is not None and meant.lanes:
         usd = _between(money(meant.usd.low), money(meant.usd.high))
         against = "" if meant.list_usd is None else f", against {money(meant.list_usd)} live"

@@ -31,6 +31,8 @@ from tests.proofs.costs.bills import (
     model_of,
 )
 
+pytestmark = pytest.mark.proof  # many runs, or runs of many rows
+
 # models with every trait that a price may have
 TRAITS = [
     ("openai", "gpt-5.5"),  # length, tiers, batch, cache

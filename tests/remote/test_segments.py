@@ -47,6 +47,8 @@ from batchlab.store.working import WorkingRun
 from tests.conftest import CANARY, ROOT
 from tests.store.test_journal import completion
 
+pytestmark = pytest.mark.proof  # many runs, or runs of many rows
+
 URL = "basics://data/runs/x"
 ROWS = 50
 

@@ -18,6 +18,8 @@ from batchlab.run_state import BatchStanding, RunState
 from tests.conftest import command, environment
 from tests.scenarios.test_run import job
 
+pytestmark = pytest.mark.proof  # many runs, or runs of many rows
+
 AT = ("--batch-api", "openai", "--lane", "batch", "--shard-rows", "10", "--run-dir", "runs/night")
 PRICED = ("--price-in", "1", "--price-out", "4", "--price-batch", "0.5")
 

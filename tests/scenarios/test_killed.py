@@ -12,6 +12,8 @@ from batchlab.store.due import read_due
 from tests.conftest import command, environment, simulating_apart
 from tests.scenarios.test_retry import wait_until
 
+pytestmark = pytest.mark.proof  # many runs, or runs of many rows
+
 WORDS = (
     "run", "-i", "rows.jsonl", "-m", "sim", "-p", "{text}", "--api-key-env", "SIMULATOR_KEY",
     "--price-in", "100", "--price-out", "100", "--max-tokens", "5", "-c", "4", "--progress", "none",

@@ -23,6 +23,8 @@ from tests.canary import command_lines_with_key, files_with_key
 from tests.conftest import CANARY, command, environment
 from tests.scenarios.test_run import job, parts, wait_for
 
+pytestmark = pytest.mark.proof  # many runs, or runs of many rows
+
 SPREAD = ("--processes", "2", "--shard-rows", "50")
 
 

@@ -14,6 +14,8 @@ import pytest
 from batchlab.store.view import RunView
 from tests.conftest import command, environment
 
+pytestmark = pytest.mark.proof  # many runs, or runs of many rows
+
 
 def words(base_url, rows, *more):
     return [

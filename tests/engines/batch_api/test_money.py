@@ -9,6 +9,8 @@ import pytest
 
 from batchlab.store.batches import Step
 
+pytestmark = pytest.mark.proof  # many runs, or runs of many rows
+
 MORE = ("--max-tokens", "500", "--shard-rows", "10")
 
 

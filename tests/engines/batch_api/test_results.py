@@ -8,6 +8,8 @@ import pytest
 
 from batchlab.protocol.batches.table import DIALECTS
 
+pytestmark = pytest.mark.proof  # many runs, or runs of many rows
+
 MORE = ("--max-tokens", "4000")
 ALL = sorted(DIALECTS)
 

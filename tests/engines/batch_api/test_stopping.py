@@ -16,6 +16,8 @@ from batchlab.store.batches import BatchLog, Step
 from tests.conftest import command, environment
 from tests.engines.batch_api.test_crashes import forked
 
+pytestmark = pytest.mark.proof  # many runs, or runs of many rows
+
 MORE = ("--max-tokens", "4000")
 
 

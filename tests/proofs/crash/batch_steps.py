@@ -186,7 +186,8 @@ def set_up(death: Death) -> None:
     _around(Mirror, "keep", at("kept at URL before"), at("kept at URL after"))
 
 
-set_up(Death(os.environ.get("DIE_AT", "never")))
+if __name__ == "__main__" or os.environ.get("WARM_FIRST") == __name__:  # not for who wants the names alone
+    set_up(Death(os.environ.get("DIE_AT", "never")))
 
 if __name__ == "__main__":
     from batchlab.cli import main
