@@ -22,6 +22,7 @@ def windows(*words: str) -> list[str]:
     return [sys.executable, "-m", "tests.windows_shim", *words]
 
 
+@pytest.mark.proof  # takes its time
 def test_a_run_stops_goes_on_and_verifies_without_what_windows_lacks(simulator, rows_file, tmp_path):
     server = simulator(latency_median_s=0.1)
     words = windows(*job(server.base_url, rows_file(400), "-c", "4", "--shard-rows", "10", "-o", "out.csv"))

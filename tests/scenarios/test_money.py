@@ -10,6 +10,8 @@ import pytest
 from batchlab.costs.price import Price
 from batchlab.records import Usage
 
+pytestmark = pytest.mark.proof  # many runs, or runs of many rows
+
 PRICED = ("--price-in", "1", "--price-out", "4")
 
 

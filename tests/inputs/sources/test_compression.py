@@ -83,6 +83,7 @@ def test_what_follows_the_end_is_not_passed_over(tmp_path, packing):
     assert read(path, shard_rows=999)[0].rows == 2_000
 
 
+@pytest.mark.proof  # takes its time
 @EACH
 def test_a_small_file_that_grows_beyond_measure_does_not_take_the_memory(tmp_path, packing):
     import tracemalloc

@@ -153,6 +153,7 @@ def test_the_items_of_a_list_are_its_values_however_it_is_cut_into_blocks(values
     assert end.offset == len(text)
 
 
+@pytest.mark.proof  # takes its time
 def test_a_large_list_is_not_held(tmp_path):
     import tracemalloc
 
