@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 
 from batchlab.arrow import pa
 from batchlab.errors import EXIT_STOPPED, UsageError
@@ -14,6 +14,7 @@ from batchlab.job import Job, OutputJob, output_format
 from batchlab.looking import own_files
 from batchlab.looking.conditions import checked_statuses
 from batchlab.looking.export import STANDARD_OUTPUT, Exported, Target, export_tables
+from batchlab.looking.export.staging import telling
 from batchlab.looking.opening import open_run, unchanged_input
 from batchlab.looking.picking import picked
 from batchlab.looking.tables import run_tables
@@ -103,10 +104,11 @@ def write_output(job: Job, run: RunView, source: Source, summary: RunSummary) ->
     try:
         # it may have come while the run went on
         own_files.refuse_others(run.path, (output.file, output.errors), overwrite=output.overwrite)
-        written = export_tables(
-            _target(job, run.manifest.plan, output.file, output),
-            lambda: run_tables(run, lambda: source),
-        )
+        with telling(partial(own_files.note_coming, run.path)):
+            written = export_tables(
+                _target(job, run.manifest.plan, output.file, output),
+                lambda: run_tables(run, lambda: source),
+            )
     except UsageError as error:  # too late for exit code 2: requests were sent
         if summary.stopped is not None:
             return summary

@@ -1,7 +1,8 @@
 """Files that a run has written beside its directory: it may replace these, and no others.
 
 `written.json` has the path of each as the system knows it, with its size and time (ns) when it was written. A
-file that has changed since is somebody else's.
+file that has changed since is somebody else's. One that is about to take its place is noted before it does,
+under its path with `COMING` after it: a crash in between leaves it ours.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from batchlab.store.disk.files import atomic_write, special_kind
 from batchlab.store.layout import Layout, is_run
 from batchlab.store.manifest import read_manifest
 
+COMING = "\n"  # no path that a person types ends so
+
 
 def begin(root: Path) -> None:
     """From now on the run says which files it has written; those of an earlier version are its own."""
@@ -31,9 +34,20 @@ def note(root: Path, paths: Iterable[str | None]) -> None:
     written = dict(_written(root) or {})
     for path in paths:
         if path and not is_url(path) and (state := _state(path)) is not None:
-            written[os.path.realpath(path)] = state
+            real = os.path.realpath(path)
+            written[real] = state
+            written.pop(real + COMING, None)
     with contextlib.suppress(OSError):
         atomic_write(Layout(root).written, json.dumps(written).encode())
+
+
+def note_coming(root: Path, made: Path, path: Path) -> None:
+    """The run is about to put a file that it has made to a path."""
+    written = dict(_written(root) or {})
+    if (state := _state(str(made))) is not None:
+        written[os.path.realpath(path) + COMING] = state
+        with contextlib.suppress(OSError):
+            atomic_write(Layout(root).written, json.dumps(written).encode())
 
 
 def refuse_special(paths: Iterable[str | None]) -> None:
@@ -62,7 +76,7 @@ def refuse_others(root: Path, paths: Sequence[str | None], *, overwrite: bool) -
         if not path or is_url(path) or (state := _state(path)) is None:
             continue
         real = os.path.realpath(path)
-        if real in own or (written is not None and written.get(real) == state):
+        if real in own or (written is not None and state in (written.get(real), written.get(real + COMING))):
             continue
         known = written is not None and real in written
         what = "has changed since this run wrote it" if known else "is there, and this run did not write it"

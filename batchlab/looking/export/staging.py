@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -12,6 +15,18 @@ from batchlab.errors import UsageError
 from batchlab.store.disk.files import fsync_dir
 
 STANDARD_OUTPUT = "-"
+# told of each file that is about to take its place: where it is now, and where it will be
+_TOLD: ContextVar[Callable[[Path, Path], None] | None] = ContextVar("told", default=None)
+
+
+@contextlib.contextmanager
+def telling(of: Callable[[Path, Path], None]) -> Iterator[None]:
+    """Tells of each file before it takes its place, in the body."""
+    token = _TOLD.set(of)
+    try:
+        yield
+    finally:
+        _TOLD.reset(token)
 
 
 class StagedFile:
@@ -25,6 +40,8 @@ class StagedFile:
     def commit(self) -> None:
         """Makes it the file at its place, durably."""
         _fsync(self.tmp)
+        if (told := _TOLD.get()) is not None:
+            told(self.tmp, self._path)
         self.tmp.replace(self._path)
         fsync_dir(self._path.parent)
 

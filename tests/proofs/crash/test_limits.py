@@ -63,7 +63,7 @@ def test_a_hard_limit_of_descriptors_lowers_the_concurrency_and_says_so(simulato
     done = limited(tmp_path, job(server.base_url, rows_file(100), "-c", "64"), resource.RLIMIT_NOFILE, 48)
 
     assert done.code == 0, done.err
-    assert "at most 16 requests are in flight" in done.err
+    assert "at most 16 requests at a time" in done.err
     assert server.ledger()["max_in_flight"] <= 16
 
 

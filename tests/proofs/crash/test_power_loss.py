@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchlab.store import shard
+from batchlab.store import journals
 from batchlab.store.disk import fence, files
 from tests.proofs.crash.power_loss import explore
 
@@ -25,7 +25,7 @@ def without_fsync(tmp, final):
     ("module_names", "name", "mistake"),
     [
         ([files.AppendFile], "sync", lambda _: None),
-        ([files, shard], "fsync_dir", lambda _: None),
+        ([files, journals], "fsync_dir", lambda _: None),
         ([files, fence], "publish", without_fsync),
     ],
     ids=["no fdatasync", "no fsync of directories", "a part is renamed before it is synced"],
