@@ -263,11 +263,15 @@ class Invocation:
         watch = self._watchers if self._watchers.of_rows else None
         budget = Budget(work.job.limits.caps, spent=spent_of(work.before.totals))
 
+        crews = [crew]  # of the first phase; one of a cluster is done with after its phase
+
         def live(observer: Observer, before: RunState) -> Engine[Work[LockedRun]]:
             if crew is not None:
+                hired = crews.pop() if crews else crew_for(work.job, work.run, len(shards), lambda _: None)
+                assert hired is not None, "as many shards as for the first"
                 from batchlab.engines.foreman.engine import Foreman
 
-                return Foreman(observer, crew, watch=watch, span=self._watchers.span)
+                return Foreman(observer, hired, watch=watch, span=self._watchers.span)
             share = Share(before, work.run)
             return LocalEngine(observer, OwnTerms(budget), share, watch=watch, taker=options.taker)
 
@@ -282,10 +286,14 @@ class Invocation:
             options.waits, options.cancels, work.job.output.accept_lost_parts, watch, options.taker
         )
         phases = LivePhase(self, live, budget, shares=crew is None)
-        async with batch_engine(
-            self, work, stop, phases, budget, manner=manner, deadline=self._deadline
-        ) as engine:
-            await self._run_by(engine, stop, shards)
+        try:
+            async with batch_engine(
+                self, work, stop, phases, budget, manner=manner, deadline=self._deadline
+            ) as engine:
+                await self._run_by(engine, stop, shards)
+        finally:
+            for unused in filter(None, crews):  # no row went live
+                await unused.close()
 
     async def _run_by(self, engine: Engine[Work[LockedRun]], stop: StopSignal, shards: list[Shard]) -> None:
         work, retry = self._work, self._options.retry
