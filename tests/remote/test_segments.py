@@ -39,7 +39,7 @@ from batchlab.runner.execute import execute
 from batchlab.runner.prepare import prepare
 from batchlab.runner.run_options import RunOptions
 from batchlab.store.disk.fence import FENCE_S
-from batchlab.store.journal import RESULT_KINDS, decode
+from batchlab.store.journals.journal import RESULT_KINDS, decode
 from batchlab.store.layout import Layout
 from batchlab.store.locked import LockedRun
 from batchlab.store.view import RunView

@@ -9,11 +9,11 @@ import pytest
 
 from batchlab.errors import CorruptRun
 from batchlab.records import Shard
-from batchlab.store.checksums import ChecksumLog, Checksums, given_up_record
+from batchlab.store.integrity.checksums import ChecksumLog, Checksums, given_up_record
+from batchlab.store.integrity.losses import find_losses, give_up, loss_text, take_back
+from batchlab.store.integrity.verify import verify
 from batchlab.store.locked import LockedRun
-from batchlab.store.losses import find_losses, give_up, loss_text, take_back
 from batchlab.store.shard import OpenShard
-from batchlab.store.verify import verify
 from batchlab.totals import Totals
 
 from .test_journal import completion, failure

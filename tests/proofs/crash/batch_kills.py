@@ -29,8 +29,8 @@ from typing import Any
 
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from batchlab.store.batches import read_batches
+from batchlab.store.integrity.lost import lost_totals
 from batchlab.store.layout import Layout, is_run
-from batchlab.store.lost import lost_totals
 from batchlab.store.view import RunView
 from batchlab.totals import Totals
 from tests.canary import files_with_key

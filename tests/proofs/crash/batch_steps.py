@@ -28,8 +28,8 @@ from batchlab.remote import presence
 from batchlab.remote.mirror import Mirror
 from batchlab.store import shard
 from batchlab.store.batches import BatchLog
-from batchlab.store.journal import encode
-from batchlab.store.journals import Journals
+from batchlab.store.journals.journal import encode
+from batchlab.store.journals.of_shard import Journals
 from batchlab.store.shard import OpenShard
 from tests.remote.shelf import sitecustomize  # noqa: F401 - the store of runs at a URL, when $SHELF names one
 
