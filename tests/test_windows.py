@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batchlab.cli.shell import shell_line
+from batchlab.shell import shell_line
 from batchlab.job import MAX_NAME_CHARS, InputJob, Job, default_run_dir, directory_name
 from batchlab.looking.verify import verify_run
 from batchlab.store.disk import ballast, files
