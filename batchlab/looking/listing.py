@@ -20,7 +20,7 @@ from batchlab.remote.remote_run import RemoteRun
 from batchlab.remote.storage import StorageError, matching
 from batchlab.remote.urls import checked_url, is_url
 from batchlab.run_state import RunState
-from batchlab.store.history import history_lines
+from batchlab.store.history import history_of
 from batchlab.store.layout import MANIFEST, is_run
 
 NARROW = 80  # columns from which on there is room for the year and for failed rows
@@ -179,8 +179,8 @@ def listed(path: Path | str) -> Listed:
         run = open_run(path)
         if run.url is None:
             at = worked_on(run.path)
-        elif history := history_lines(run.path):  # its files there say when they came here
-            at = history[-1]["at"]
+        elif history := history_of(run.path):  # its files there say when they came here
+            at = history[-1].at
         holder = run.lock_holder()
         standing = current_standing(run, holder)
         rows = run.manifest.plan.rows
