@@ -61,5 +61,4 @@ def with_headers(answer: web.StreamResponse, more: Mapping[str, str] = HEADERS) 
     """The answer, with what each must say to a browser."""
     for name, value in more.items():
         answer.headers[name] = value
-    answer.headers.pop("Server", None)
     return answer

@@ -10,6 +10,8 @@ import orjson
 from aiohttp import web
 
 from batchlab.errors import UsageError
+from batchlab.looking.overview.charts import charts_of
+from batchlab.looking.overview.of_run import overview_of
 from batchlab.page.acts.children import Children
 from batchlab.page.acts.offers import Offer, Wish, offers_of
 from batchlab.page.answers import json_answer, json_bytes, words_of
@@ -114,18 +116,18 @@ class Api:
 
     async def _run_charts(self, request: web.Request) -> web.StreamResponse:
         run_id = _run_id(request)
-        data = await self._runs.ask(run_id, lambda opened: self._drawn(opened, run_id))
+        opened = await self._runs.get(run_id)
+        async with opened.drawing:
+            data = await in_thread(lambda: self._drawn(opened, run_id))
         return web.Response(body=data, content_type="application/json", charset="utf-8")
 
     def _drawn(self, opened: Opened, run_id: str) -> bytes:
         """The charts, made anew when the run has changed, and not too often."""
-        from batchlab.looking.overview import charts
-
         sign, now = _sign(opened), time.monotonic()
         known = self._charts.get(run_id)
         if known is not None and (known[0] == sign or now - known[1] < CHARTS_EVERY_S):
             return known[2]
-        data = json_bytes(charts(opened.run, opened.browser().index).json())
+        data = json_bytes(charts_of(opened.run, opened.tallies).json())
         self._charts = {**dict(list(self._charts.items())[-8:]), run_id: (sign, time.monotonic(), data)}
         return data
 
@@ -200,8 +202,6 @@ class Api:
 
 
 def _overview(opened: Opened, run_id: str) -> dict[str, Any]:
-    from batchlab.looking.overview import overview_of
-
     return {**overview_of(opened.run).json(), "id": run_id}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from batchlab.looking.overview.tallies import Tallies
 from batchlab.page.shelf import Shelf
 from batchlab.page.signs import Sign, sign_of
 from batchlab.page.threads import in_thread
@@ -24,17 +25,21 @@ AWAY_EVERY_S = 20.0  # a run at a URL is looked at anew: a dozen requests
 
 @dataclass(slots=True)
 class Opened:
-    """One run: how it is read, one question at a time.
+    """One run, and what was read of it.
 
     Attributes:
         sign: of the files that tell which generation this is; by it the run is opened again.
         at: when it was opened, on the monotonic clock.
+        turn: of who asks for rows: one question at a time.
+        drawing: of who draws charts, which are made of the tallies and of no row.
     """
 
     run: RunView
     sign: Sign
     at: float
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    tallies: Tallies = field(default_factory=Tallies)
+    drawing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _browser: Browser | None = None
 
     def browser(self) -> Browser:
