@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -56,10 +55,10 @@ class Moment:
     ended: str | None = None
 
     @classmethod
-    def of(cls, line: Mapping[str, Any]) -> Self:
+    def of(cls, line: Any) -> Self:
         """What a line says. Raises LookupError, TypeError or ValueError when it is none."""
-        if not is_finite(line):
-            raise ValueError("a line of numbers that are none")
+        if not isinstance(line, dict) or not is_finite(line):
+            raise ValueError("no line of a history")
         rows, failed, usd, began = (line.get(name) for name in ("rows", "failed", "usd", "began"))
         return cls(
             at=float(line["at"]),

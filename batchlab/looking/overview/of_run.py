@@ -25,6 +25,7 @@ from batchlab.protocol.redact import printable
 from batchlab.run_state import RunState
 from batchlab.store.batches import Batch, Step, read_batches
 from batchlab.store.history import history_of
+from batchlab.store.integrity.losses import find_losses, loss_text
 from batchlab.store.view import RunView
 from batchlab.totals import Totals
 
@@ -150,7 +151,7 @@ def overview_of(run: RunView) -> Overview:
     status = look.at(lambda: said_status(run), None)
     if status is None:
         totals = _totals(run, look)
-        status = look.at(lambda: status_of(run, totals, {}), _without_more(run, totals))
+        status = look.at(lambda: status_of(run, totals, {}), None) or _without_more(run, totals, look)
     runs = status.stage is Stage.RUNNING
     moments = history_of(run.path)
     batches = look.at(lambda: [*read_batches(run.path).by_key.values()], list[Batch]())
@@ -213,11 +214,12 @@ def _totals(run: RunView, look: _Look) -> Totals:
     return found
 
 
-def _without_more(run: RunView, totals: Totals) -> Status:
-    """How a run is, by its totals alone."""
+def _without_more(run: RunView, totals: Totals, look: _Look) -> Status:
+    """How a run is, by its totals alone, and what it has lost."""
     state, holder = RunState(rows=run.manifest.plan.rows, earlier=totals), run.lock_holder()
     stage = Stage.RUNNING if holder is not None else Stage.STOPPED if state.pending else Stage.FINISHED
-    return Status(run.place, state, stage, holder, None, {})
+    losses = () if holder is not None else look.at(lambda: tuple(map(loss_text, find_losses(run))), ())
+    return Status(run.place, state, stage, holder, None, {}, losses=losses)
 
 
 _OVER = (Step.MERGED, Step.DROPPED)
