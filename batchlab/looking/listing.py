@@ -24,7 +24,7 @@ from batchlab.store.history import history_of
 from batchlab.store.layout import MANIFEST, is_run
 
 NARROW = 80  # columns from which on there is room for the year and for failed rows
-_DAMAGED = "damaged"
+DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Listed:
     @property
     def is_left(self) -> bool:
         """Whether it waits for somebody to go on with it."""
-        return self.stage != _DAMAGED and Stage(self.stage).is_left
+        return self.stage != DAMAGED and Stage(self.stage).is_left
 
     def json(self) -> dict[str, Any]:
         """For a program."""
@@ -208,7 +208,7 @@ def listed(path: Path | str) -> Listed:
     except (BatchlabError, OSError) as error:
         said = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
         problem = printable(said, 200)
-        return Listed(str(path), _DAMAGED, at, problem=problem)
+        return Listed(str(path), DAMAGED, at, problem=problem)
 
 
 def _counts(state: RunState) -> dict[str, int]:

@@ -159,9 +159,7 @@ class Api:
         )
 
     async def _facets(self, request: web.Request) -> web.StreamResponse:
-        return json_answer(
-            await self._runs.ask(_run_id(request), lambda opened: opened.browser().facets().json())
-        )
+        return json_answer(await self._runs.ask(_run_id(request), lambda opened: opened.browser().facets()))
 
     # -- what may be done
 

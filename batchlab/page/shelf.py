@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from batchlab.errors import BatchlabError, UsageError
-from batchlab.looking.listing import Listed, Listing, listed, runs_in
+from batchlab.looking.listing import DAMAGED, Listed, Listing, listed, runs_in
 from batchlab.looking.opening import RUNS, open_run, place_of, run_at
 from batchlab.page.signs import Sign, sign_of
 from batchlab.protocol.redact import printable
@@ -76,7 +76,7 @@ class Shelf:
         if self._one is not None:
             return Found({str(self.only): self._one})
         if isinstance(self._folder, str):
-            return Found({_id_of(one.run): one.run for one in runs_in(self._folder).runs})
+            return Found({id_of(one.run): one.run for one in runs_in(self._folder).runs})
         return _inside(self._folder, _names(self._folder))
 
     def where(self, run_id: str) -> Where:
@@ -113,7 +113,7 @@ class Shelf:
             runs, _ = self.listing()
             if not runs.runs:
                 raise UsageError(f"{self.shown}: there is no run whose rows could be reviewed.")
-            run_id = _id_of(runs.runs[0].run)
+            run_id = id_of(runs.runs[0].run)
         if run_id is None:
             return "/"
         inside = f"/run/{quote(run_id, safe='')}"
@@ -136,11 +136,11 @@ class Shelf:
 
     def _line(self, name: str, place: Where) -> Listed:
         if not isinstance(place, Path):
-            return listed(place)
+            return _line_of(place)
         sign = sign_of(place)
         known = self._seen.get(name)
         if known is None or known[0] != sign:
-            known = self._seen[name] = sign, listed(place)
+            known = self._seen[name] = sign, _line_of(place)
         return known[1]
 
     def _settle(self, place: str) -> None:
@@ -163,18 +163,25 @@ class Shelf:
             raise UsageError(f"{place}: there is no such run or folder.")
 
     def _take(self, where: Where) -> None:
-        self._one, self.only = where, _id_of(str(where))
+        self._one, self.only = where, id_of(str(where))
 
 
 def ids_of(found: Listing) -> list[dict[str, Any]]:
     """Each run of a list as a program is told it, with its id."""
     return [
-        {**one.json(), "id": _id_of(one.run), "name": printable(_id_of(one.run), 200)} for one in found.runs
+        {**one.json(), "id": id_of(one.run), "name": printable(id_of(one.run), 200)} for one in found.runs
     ]
 
 
-def _id_of(place: str) -> str:
-    """The last name of a path or a URL."""
+def _line_of(place: Where) -> Listed:
+    try:
+        return listed(place)
+    except Exception as error:  # noqa: BLE001 - a directory may hold anything, and the others are shown
+        return Listed(str(place), DAMAGED, 0.0, problem=f"{place}: cannot be read ({type(error).__name__})")
+
+
+def id_of(place: str) -> str:
+    """The id of the run in a directory or at a URL: the last name in it."""
     name = place.rstrip("/").rpartition("/")[2] if is_url(place) else Path(place).name
     return name or Path(place).resolve().name or "run"  # `.`, and `/`
 

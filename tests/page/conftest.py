@@ -74,7 +74,9 @@ class Page:
                 line.putheader("Content-Length", str(len(data)))
             line.endheaders(data or None)
             answer = line.getresponse()
-            return Got(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+            return Got(
+                answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+            )
         finally:
             line.close()
 
@@ -98,8 +100,11 @@ class Page:
     def follow(self, target: str) -> Iterator[Iterator[Any]]:
         """What an event stream tells, as it comes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as line:
-            line.sendall(f"GET {target} HTTP/1.1\r\nHost: {self.host}\r\nAccept: text/event-stream\r\n\r\n".encode())
+            line.sendall(
+                f"GET {target} HTTP/1.1\r\nHost: {self.host}\r\nAccept: text/event-stream\r\n\r\n".encode()
+            )
             yield _events(line)
+            line.shutdown(socket.SHUT_RDWR)  # what reads it may keep it open
 
 
 def _events(line: socket.socket) -> Iterator[Any]:

@@ -50,7 +50,11 @@ def test_its_own_names_will_do_at_any_port(page, host):
 
 
 def test_a_request_with_two_hosts_or_none_is_refused(page):
-    for head in (f"Host: {page.host}\r\nHost: evil.example", f"Host: evil.example\r\nHost: {page.host}", "X: y"):
+    for head in (
+        f"Host: {page.host}\r\nHost: evil.example",
+        f"Host: evil.example\r\nHost: {page.host}",
+        "X: y",
+    ):
         with socket.create_connection(("127.0.0.1", page.port), timeout=10) as line:
             line.sendall(f"GET /api/runs HTTP/1.1\r\n{head}\r\nConnection: close\r\n\r\n".encode())
             answer = b"".join(iter(lambda: line.recv(65_536), b""))
@@ -59,7 +63,7 @@ def test_a_request_with_two_hosts_or_none_is_refused(page):
 
 
 def test_an_absolute_target_does_not_stand_for_the_host(page):
-    assert page.ask(f"http://evil.example/api/runs", Host=page.host).status in (200, 400, 403, 404)
+    assert page.ask("http://evil.example/api/runs", Host=page.host).status in (200, 400, 403, 404)
     got = page.ask(f"http://{page.host}/api/runs", Host="evil.example")
     assert (got.status, b"night" in got.body) == (403, False)
 
@@ -182,7 +186,16 @@ def test_what_is_too_large_is_refused_and_the_page_goes_on(page):
     assert page.ask(f"/api/rows?run=night&q={'x' * 4_000_000}").status in (400, 414)
     assert page.send("act", {**ACT, "command": "x" * (LARGEST_BODY + 1)}).status == 413
     assert page.ask("/api/runs", X_Long="x" * 100_000).status == 400
-    for body in (b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"[" * 5_000, b'{"run":' + b"9" * 5_000 + b"}"):
+    for body in (
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"\xff\xfe",
+        b"[" * 5_000,
+        b'{"run":' + b"9" * 5_000 + b"}",
+    ):
         assert page.send("act", body).status in (400, 404, 409), body[:20]
     assert page.ask("/api/runs").status == 200
 
