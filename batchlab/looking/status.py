@@ -30,7 +30,7 @@ from batchlab.protocol.redact import printable
 from batchlab.records import completion_cap
 from batchlab.remote.urls import is_url
 from batchlab.run_state import BatchStanding, RunState
-from batchlab.store.losses import find_losses, loss_text
+from batchlab.store.integrity.losses import find_losses, loss_text
 from batchlab.store.standing import Standing
 from batchlab.store.view import RunView
 

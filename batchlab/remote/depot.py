@@ -34,10 +34,10 @@ from batchlab.remote.storage import (
     put_bytes,
     remove,
 )
-from batchlab.store.checksums import ChecksumLog
 from batchlab.store.disk.fence import FENCE_S
 from batchlab.store.disk.files import FILE_MODE, atomic_write, disk_errors, fsync_dir, publish
-from batchlab.store.journal import decode, encode, whole_lines
+from batchlab.store.integrity.checksums import ChecksumLog
+from batchlab.store.journals.journal import decode, encode, whole_lines
 from batchlab.store.layout import (
     CHECKSUMS,
     JOURNALS,

@@ -27,8 +27,9 @@ from batchlab.remote.depot import Depot, manifest_at
 from batchlab.remote.presence import Presence, refuse_live
 from batchlab.remote.storage import NotThereError, StorageError, get_bytes, put_bytes
 from batchlab.run_end import RunStopped, StopReason
-from batchlab.store.checksums import ChecksumLog
 from batchlab.store.disk.files import atomic_write, private_dir
+from batchlab.store.integrity.checksums import ChecksumLog
+from batchlab.store.integrity.losses import find_losses, give_up, loss_text
 from batchlab.store.layout import (
     BATCHES,
     CHECKSUMS,
@@ -40,7 +41,6 @@ from batchlab.store.layout import (
     part_key,
     part_number,
 )
-from batchlab.store.losses import find_losses, give_up, loss_text
 from batchlab.store.manifest import Manifest, Ownership, write_manifest
 from batchlab.store.view import RunView
 from batchlab.totals import Totals

@@ -30,8 +30,8 @@ from typing import Any
 
 from batchlab.errors import CorruptRun
 from batchlab.run_state import BatchStanding
-from batchlab.store.checksums import append_records
-from batchlab.store.journal import JournalScan
+from batchlab.store.integrity.checksums import append_records
+from batchlab.store.journals.journal import JournalScan
 from batchlab.store.layout import BATCHES
 
 

@@ -19,7 +19,7 @@ from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import stop_reason
 from batchlab.engines.batch_api.bringing import Bringing
-from batchlab.engines.batch_api.choice import GiveUp, Scene, SendLive, Submit, TakeBack
+from batchlab.engines.batch_api.choices.choice import GiveUp, Scene, SendLive, Submit, TakeBack
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, NoRoom, Out
 from batchlab.engines.batch_api.means import Means

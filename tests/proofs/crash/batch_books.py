@@ -125,10 +125,14 @@ def _sums(bills: Iterable[Bill]) -> tuple[int, int, float]:
 
 
 def _same(ours: Sequence[float], theirs: Sequence[float]) -> bool:
-    return all(abs(one - other) <= 1e-9 * max(1.0, abs(other)) for one, other in zip(ours, theirs, strict=True))
+    return all(
+        abs(one - other) <= 1e-9 * max(1.0, abs(other)) for one, other in zip(ours, theirs, strict=True)
+    )
 
 
-def sent_lines(books: Mapping[str, Any], known: Container[str | None], taken_back: Container[str | None]) -> int:
+def sent_lines(
+    books: Mapping[str, Any], known: Container[str | None], taken_back: Container[str | None]
+) -> int:
     """Lines of batches that were attempts.
 
     Of an order that was lost sight of, and came to nothing, nothing is counted, nor what we took back unasked.

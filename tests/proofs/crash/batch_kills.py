@@ -26,13 +26,12 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
+from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from tests.proofs.arguments import Option, ended, one_of, options, table_head, table_row
 from tests.proofs.crash.batch_night import SERVICES, Found, Line, night
 from tests.proofs.crash.batch_steps import STEPS
 from tests.proofs.crash.batch_ways import ANY_TIME, WAYS
 from tests.warm import Warm
-
-from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 
 URL_SHARE = 0.25
 

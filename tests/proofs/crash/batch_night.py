@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -21,8 +20,8 @@ from typing import Any
 
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from batchlab.store.batches import read_batches
+from batchlab.store.integrity.lost import lost_totals
 from batchlab.store.layout import Layout, is_run
-from batchlab.store.lost import lost_totals
 from batchlab.store.view import RunView
 from batchlab.totals import Totals
 from tests.canary import files_with_key
@@ -495,7 +494,10 @@ def night(found: Found, service: str, rng: random.Random, warm: Warm) -> Iterato
     """A directory with a job for one service, which goes on whatever happens to the command."""
     shards, shard_rows = rng.randint(3, 6), rng.randint(20, 60)
     if found.at_url and rng.random() < 0.5:
-        shards, shard_rows = 2, rng.randint(80, 140)  # several batches of each, so that some have come before others
+        shards, shard_rows = (
+            2,
+            rng.randint(80, 140),
+        )  # several batches of each, so that some have come before others
     rows = shards * shard_rows - rng.randrange(shard_rows)
     with tempfile.TemporaryDirectory(prefix="batchlab-batch-kill-") as folder:
         home = Path(folder)

@@ -26,7 +26,8 @@ from typing import Any, Never
 
 from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.http.transport import HttpTransport
-from batchlab.engines.batch_api import bringing, cheapest, life, ordering, room, session, waiting
+from batchlab.engines.batch_api import bringing, life, ordering, room, session, waiting
+from batchlab.engines.batch_api.choices import cheapest
 from batchlab.engines.batch_api.life import Life
 from batchlab.engines.batch_api.live import LivePhase
 from batchlab.engines.batch_api.packing import Packing
@@ -41,8 +42,8 @@ from batchlab.remote.copy import Copy
 from batchlab.remote.mirror import Mirror
 from batchlab.store import shard
 from batchlab.store.batches import BatchLog
-from batchlab.store.journal import encode
-from batchlab.store.journals import Journals
+from batchlab.store.journals.journal import encode
+from batchlab.store.journals.of_shard import Journals
 from batchlab.store.locked import LockedRun
 from batchlab.store.shard import OpenShard
 from tests.remote.shelf import sitecustomize  # noqa: F401 - the store of runs at a URL, when $SHELF names one

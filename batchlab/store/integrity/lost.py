@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from batchlab.store.journal import JournalScan
+from batchlab.store.journals.journal import JournalScan
 from batchlab.store.layout import Layout
 from batchlab.totals import Totals, sum_of
 

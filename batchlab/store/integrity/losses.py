@@ -18,7 +18,8 @@ from pathlib import Path
 
 from batchlab.counts import counted
 from batchlab.records import Shard
-from batchlab.store.checksums import (
+from batchlab.store.disk.files import disk_errors, moved
+from batchlab.store.integrity.checksums import (
     GIVEN_UP,
     ChecksumLog,
     Left,
@@ -28,10 +29,9 @@ from batchlab.store.checksums import (
     holds,
     left_record,
 )
-from batchlab.store.disk.files import disk_errors, moved
-from batchlab.store.due import Due, read_due
+from batchlab.store.journals.due import Due, read_due
+from batchlab.store.journals.origin import strange_origin
 from batchlab.store.layout import JOURNALS, JournalName, part_key, part_name
-from batchlab.store.origin import strange_origin
 from batchlab.store.parts import file_digest
 from batchlab.store.view import RunView
 from batchlab.totals import Totals

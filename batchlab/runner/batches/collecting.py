@@ -12,7 +12,7 @@ from batchlab.looking.opening import open_run
 from batchlab.looking.stages import typed_in
 from batchlab.protocol.batches.table import dialect_of
 from batchlab.run_end import RunSummary, StopReason
-from batchlab.runner.batches import BY_BATCH
+from batchlab.runner.batches.engine import BY_BATCH
 from batchlab.runner.execute import execute
 from batchlab.runner.own_job import own_job
 from batchlab.runner.run_options import RunOptions
