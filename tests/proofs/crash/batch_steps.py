@@ -133,7 +133,7 @@ class Deaths:
 
     def due(self, step: str) -> bool:
         """Whether it is to die here, by half of a write."""
-        return any([one.due(step) for one in self._each])
+        return any(one.due(step) for one in self._each)
 
     def at(self, step: str) -> None:
         """A step is reached."""

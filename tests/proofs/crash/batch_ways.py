@@ -86,7 +86,7 @@ def _cancels(rng: random.Random, place: str) -> Turn:
     cancel = ("cancel", place)
     return Turn(
         rng.choice(
-            (DETACH, DETACH, cancel, (*cancel, "--wait", "0s"), (*cancel, "--wait", "1s"),
+            (DETACH, DETACH, cancel, (*cancel, "--wait", "100ms"), (*cancel, "--wait", "1s"),
              ("collect", place), RUN)
         )
     )  # fmt: skip
