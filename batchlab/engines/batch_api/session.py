@@ -380,6 +380,10 @@ class Session:
         with contextlib.suppress(asyncio.CancelledError):
             while True:
                 self._means.live.tell()
+                try:
+                    self._work.run.check_disk()
+                except RunStopped as error:  # another machine has taken the run over at its URL
+                    self._stop(error.reason, str(error))
                 await asyncio.sleep(TICK_S)
 
 

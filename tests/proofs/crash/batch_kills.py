@@ -48,9 +48,10 @@ def on_way(
     """Runs on one way, one after another, until so many kills are done; those with a problem are kept."""
     found = Found(WAYS[way], at_url)
     rng = random.Random(f"{seed} {found.label}")
+    services = [service for service in services if found.way.goes_to(service)]
     warm = Warm()
     try:
-        while found.kills < kills:
+        while services and found.kills < kills:
             service = services[found.counts["runs"] % len(services)]
             with night(found, service, rng, warm) as run:
                 run.to_end(min(kills - found.kills, rng.randint(3, 12)))

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from batchlab.totals import Totals
 from tests.canary import files_with_key
 from tests.conftest import SimulatorHandle, environment, simulating
 from tests.proofs.crash.batch_books import bills_by_row, compared, live_contents, row_found, sent_lines
-from tests.proofs.crash.batch_steps import SLEEPER, WORKER
+from tests.proofs.crash.batch_steps import DIED, SLEEPER, WORKER
 from tests.proofs.crash.batch_ways import ANY_TIME, SLEEPS, Turn, Way
 from tests.warm import Warm
 
@@ -41,6 +41,7 @@ LOOK_UPS = ("list begins", "list answered", "absent before", "absent torn", "abs
 ON_ITS_WAY_S = 0.03  # longest time between the begin of a call and a death on its way
 ENDS = frozenset({0, 1, 3})
 ROWS_DONE = frozenset({0, 1})
+STEPS_AT_ONCE = 3  # it dies at the one that comes first
 MOST_MISSED = 3  # commands that came to their end, before the run is brought to its own
 SLEEPING = "asleep"
 PROMPT = "Say it shorter: {text}"
@@ -184,21 +185,28 @@ class Night:
 
     def _killed(self) -> int:
         """Goes on with it, to be killed at a step. Returns the exit code."""
-        step = self._next_step()
         turn = self._turn()
-        if step == ANY_TIME:
-            code = self._go(turn, self._of_workers(), self.rng.uniform(0.05, 2.5))
-        else:
-            at = f"{step}:{self._nth(step)}:{self._after_s(step):.4f}"
-            code = self._go(turn, ",".join(filter(None, (at, self._of_workers()))), PATIENCE_S)
+        steps = self._next_steps(turn)
+        code = self._go(turn, self._at(steps), self._most_s(steps))
         if code != -9:
-            self.found.missed[step] += 1
+            self.found.missed.update(steps)
             return code
-        self._has_died(step)
+        self._has_died()
         return code
 
-    def _has_died(self, step: str) -> None:
+    def _at(self, steps: Sequence[str]) -> str:
+        """Where it is to die, in the words of `batch_steps`."""
+        each = [f"{step}:{self._nth(step)}:{self._after_s(step):.4f}" for step in steps if step != ANY_TIME]
+        return ",".join(filter(None, (*each, self._of_workers())))
+
+    def _most_s(self, steps: Sequence[str]) -> float:
+        return self.rng.uniform(0.05, 2.5) if ANY_TIME in steps else PATIENCE_S
+
+    def _has_died(self) -> None:
         """Looks at what there is after a death; at a URL, the machine may be gone with all it had."""
+        died = self._here / DIED
+        step = died.read_text() if died.exists() else ANY_TIME
+        died.unlink(missing_ok=True)
         self.deaths.append(step)
         self.found.line(step).kills += 1
         self._look()
@@ -241,8 +249,9 @@ class Night:
             self.machine = self._other
             shutil.rmtree(self._here / "runs", ignore_errors=True)
             self.journalled.clear()
-            step = self._next_step()
-            code = self._go(self._turn(), f"{step}:{self._nth(step)}", PATIENCE_S)
+            turn = self._turn()
+            steps = self._next_steps(turn)
+            code = self._go(turn, self._at(steps), self._most_s(steps))
             os.kill(int(place.read_text()), signal.SIGCONT)
             thread.join()
             if "Traceback" in (text := said.read_text()):
@@ -252,19 +261,19 @@ class Night:
             self.found.counts[f"woke up, exit code {codes[0]}"] += 1
             shutil.rmtree(sleeper / "runs", ignore_errors=True)  # as it is told to
             if code == -9:
-                self._has_died(step)
+                self._has_died()
         finally:
             second.close()
 
-    def _next_step(self) -> str:
-        """One that few have died at; after a death around an order often one of looking it up."""
+    def _next_steps(self, turn: Turn) -> list[str]:
+        """Some that few have died at; after a death around an order often one of looking it up."""
         rng, found = self.rng, self.found
         last = self.deaths[-1] if self.deaths else ""
         if last.startswith(("order", "created before", "created torn")) and rng.random() < 0.5:
-            return rng.choice(LOOK_UPS)
-        steps = found.way.steps(self.service, at_url=self._at_url)
-        weight = {step: found.line(step).kills + 0.5 * found.missed[step] + rng.random() for step in steps}
-        return min(weight, key=weight.__getitem__)
+            return [rng.choice(LOOK_UPS)]
+        steps = found.way.steps(self.service, turn, at_url=self._at_url)
+        weight = {step: found.line(step).kills + found.missed[step] + rng.random() for step in steps}
+        return sorted(steps, key=weight.__getitem__)[:STEPS_AT_ONCE]
 
     def _nth(self, step: str) -> int:
         if step in {"line packed", "result taken"}:
@@ -492,19 +501,16 @@ class Night:
 @contextmanager
 def night(found: Found, service: str, rng: random.Random, warm: Warm) -> Iterator[Night]:
     """A directory with a job for one service, which goes on whatever happens to the command."""
-    shards, shard_rows = rng.randint(3, 6), rng.randint(20, 60)
-    if found.at_url and rng.random() < 0.5:
-        shards, shard_rows = (
-            2,
-            rng.randint(80, 140),
-        )  # several batches of each, so that some have come before others
+    shards, shard_rows = rng.randint(2, 5), rng.randint(15, 50)
+    if found.at_url and rng.random() < 0.5:  # several batches of a shard, some of which come before others
+        shards, shard_rows = 2, rng.randint(60, 100)
     rows = shards * shard_rows - rng.randrange(shard_rows)
     with tempfile.TemporaryDirectory(prefix="batchlab-batch-kill-") as folder:
         home = Path(folder)
         texts = [f"remark {number} on parcel {rng.randrange(10**9)}" for number in range(rows)]
         batch = {
             "dialect": service,
-            "seconds": "lognormal:median=1.5,p90=6" if found.way.cancels else "lognormal:median=0.4,p90=1.2",
+            "seconds": "lognormal:median=0.8,p90=3" if found.way.cancels else "lognormal:median=0.4,p90=1.2",
             "unlisted_s": rng.choice((0.0, 0.4)),
             "file_hidden_s": rng.choice((0.0, 0.0, 0.2)),
             "cancel_s": rng.choice((0.0, 0.3, 1.0)),

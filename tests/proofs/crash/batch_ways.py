@@ -21,6 +21,8 @@ SLEEPS = tuple(
     and not step.endswith("torn")
 )
 
+_ORDERS = ("meant", "upload", "ordering", "order ", "line packed", "batch packed", "detach")
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -55,10 +57,15 @@ class Way:
     detaches: bool = False
     has_workers: bool = False
 
-    def steps(self, service: str, *, at_url: bool) -> list[str]:
-        """Where the command may die on this way."""
+    def goes_to(self, service: str) -> bool:
+        """Whether it makes sense there."""
+        return DIALECTS[service].cancels or not (self.cancels and self.detaches)
+
+    def steps(self, service: str, turn: Turn, *, at_url: bool) -> list[str]:
+        """Where a command may die on this way."""
         dialect = DIALECTS[service]
         out: list[str] = [WORKER]
+        out += _ORDERS if turn.words[0] == "cancel" else []
         out += [] if at_url else [*AT_URL, "unmerged"]
         out += [] if self.is_live else LIVE
         out += [] if self.cancels else ["cancel"]
@@ -86,7 +93,7 @@ def _cancels(rng: random.Random, place: str) -> Turn:
     cancel = ("cancel", place)
     return Turn(
         rng.choice(
-            (DETACH, DETACH, cancel, (*cancel, "--wait", "100ms"), (*cancel, "--wait", "1s"),
+            (DETACH, DETACH, cancel, cancel, (*cancel, "--wait", "0.1s"), (*cancel, "--wait", "1s"),
              ("collect", place), RUN)
         )
     )  # fmt: skip
