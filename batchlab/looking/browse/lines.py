@@ -19,6 +19,7 @@ from batchlab.looking.rows.asked import Asked, asked_texts
 from batchlab.looking.rows.tables import row_at
 from batchlab.looking.show import answer_text
 from batchlab.result_columns import VECTOR_COLUMNS
+from batchlab.store.view import RunView
 
 KEPT = 1_000  # lines whose texts are remembered, of 1 kB at most
 _SHOWN = ("completion", "refusal", "tool_calls", *VECTOR_COLUMNS)
