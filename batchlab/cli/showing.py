@@ -199,7 +199,7 @@ def _print_cards(rows: Iterator[ShownRow], most: int | None, *, whole: bool, run
 
 def _next_page(run: str, row: int, most: int, *, filtered: bool) -> str:
     """What to type to see more."""
-    from batchlab.cli.shell import shell_line
+    from batchlab.shell import shell_line
 
     if filtered:
         return f"the same command with -n {most * 10}, or -n 0 for all"
