@@ -10,7 +10,6 @@ import orjson
 from aiohttp import web
 
 from batchlab.errors import UsageError
-from batchlab.looking.overview.charts import charts_of
 from batchlab.looking.overview.of_run import overview_of
 from batchlab.page.acts.children import Children
 from batchlab.page.acts.offers import Offer, Wish, offers_of
@@ -127,7 +126,9 @@ class Api:
         known = self._charts.get(run_id)
         if known is not None and (known[0] == sign or now - known[1] < CHARTS_EVERY_S):
             return known[2]
-        data = json_bytes(charts_of(opened.run, opened.tallies).json())
+        index = opened.browser().index
+        index.refresh()
+        data = json_bytes(opened.charter.charts(index).json())
         self._charts = {**dict(list(self._charts.items())[-8:]), run_id: (sign, time.monotonic(), data)}
         return data
 
