@@ -138,6 +138,6 @@ def _left_out_text(shown: int, left_out: int) -> str:
     if not left_out:
         return ""
     return (
-        f"{counted(shown, 'row')} of {shown + left_out:,}: those with a problem first, and a random sample of "
+        f"{counted(shown, 'row')} of {shown + left_out:,}: the ones with a problem, and a random sample of "
         "the others; batchlab view has every row"
     )
