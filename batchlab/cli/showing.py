@@ -69,7 +69,8 @@ def show(
     """
     from batchlab.looking.opening import open_run
     from batchlab.looking.rows.conditions import checked_statuses, condition_of
-    from batchlab.looking.show import Asked, Wanted, run_schema, shown_rows
+    from batchlab.looking.rows.asked import Asked
+    from batchlab.looking.show import Wanted, run_schema, shown_rows
 
     run, rows = _run_and_rows(run, rows)
     opened = open_run(run)

@@ -7,7 +7,8 @@ its rows `unreadable`, which is said once.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,7 @@ class _Loaded:
         groups: how many rows each of its row groups has.
         opened: of a shard that is not sealed, what its journals hold.
         version: grows with each change.
+        is_known: whether it was looked at.
     """
 
     part: Signature | None = None
@@ -73,6 +75,7 @@ class _Loaded:
     opened: OpenShard | None = None
     is_unreadable: bool = False
     version: int = 0
+    is_known: bool = False
 
 
 class RowIndex:
@@ -102,6 +105,8 @@ class RowIndex:
         self._known_rows = 0
         self._problems: dict[str, str] = {}
         self._vanished = True  # whether checksums.log is to be asked what should be there
+        self._due: frozenset[str] = frozenset()  # names of parts that should be there, and are not
+        self._turn = threading.Lock()  # who holds it changes the columns
 
     def __getitem__(self, name: str) -> Numbers:
         """A column of `columns.HELD`, of all rows; of those not looked at yet, as of pending ones."""
@@ -129,6 +134,16 @@ class RowIndex:
     def word(self, name: str, row: int) -> str | None:
         """The word of a row."""
         return self.words[name].names[int(self._values[name][row])]
+
+    def count(self, name: str, row: int) -> int | None:
+        """A row's count; None when it is not known."""
+        value = int(self._values[name][row])
+        return None if value < 0 else value
+
+    def number(self, name: str, row: int) -> float | None:
+        """Another number of a row; None when it is not known."""
+        value = float(self._values[name][row])
+        return None if value != value else value
 
     def shard_of(self, row: int) -> Shard:
         """The shard that a row is in."""
@@ -158,11 +173,12 @@ class RowIndex:
     def pieces_of(self, shard: Shard) -> Iterator[Piece]:
         """The rows of a shard in pieces, in order."""
         loaded = self._loaded[shard.index]
-        if loaded.opened is not None or loaded.part is None:
+        groups = loaded.groups  # that another thread may be about to change
+        if loaded.opened is not None or not groups:
             yield Piece(shard, None, shard.first_row, shard.rows)
             return
         first = shard.first_row
-        for group, rows in enumerate(loaded.groups):
+        for group, rows in enumerate(groups):
             if rows:
                 yield Piece(shard, group, first, rows)
             first += rows
@@ -182,44 +198,51 @@ class RowIndex:
             UsageError: the store of a run at a URL cannot be read.
         """
         parts, opened = set(self.run.part_sizes()), self.run.unsealed()
-        due = self._due(parts) if self._vanished else frozenset()
-        self._vanished = False
+        if self._vanished:
+            self._due, self._vanished = self._missing(parts), False
         known = 0
         for shard in self._shards:
             if stopped():
                 return
             known += shard.rows
-            try:
-                self._refresh(shard, has_part=shard.index in parts, is_open=shard.index in opened, due=due)
-            finally:
-                self._known_rows = max(self._known_rows, known)
+            self._refresh(shard, has_part=shard.index in parts, is_open=shard.index in opened)
+            self._known_rows = max(self._known_rows, known)
         self.is_whole = True
 
-    def _due(self, parts: set[int]) -> frozenset[str]:
-        """Names of the parts that should be there and are not."""
+    def look_at(self, rows: Iterable[int]) -> None:
+        """Reads the shards of some rows now, those that were not looked at."""
+        shards = {shard.index: shard for shard in map(self.shard_of, rows)}
+        new = [shard for shard in shards.values() if not self._loaded[shard.index].is_known]
+        if not new:
+            return
+        parts, opened = self.run.part_sizes(), self.run.unsealed()
+        for shard in new:
+            self._refresh(shard, has_part=shard.index in parts, is_open=shard.index in opened)
+
+    def _missing(self, parts: set[int]) -> frozenset[str]:
         noted = self.run.noted().parts
         there = {part_name(index) for index in parts}
         return frozenset(name for name, notes in noted.items() if notes.is_due and name not in there)
 
-    def _refresh(self, shard: Shard, *, has_part: bool, is_open: bool, due: frozenset[str]) -> None:
-        loaded = self._loaded[shard.index]
-        signature = _signature(self.run.part(shard.index)) if has_part else None
-        if loaded.opened is not None and (not is_open or loaded.opened.begins_again()):
-            loaded.opened, loaded.part = None, None  # sealed, or written anew
-            self._reset(shard, loaded)
-        if signature != loaded.part:
-            if signature is None:
-                self._vanished = True
-                due = self._due(set(self.run.part_sizes()))
-            self._reset(shard, loaded)
-            loaded.opened = None
-            loaded.part = signature
-            if signature is not None:
-                self._load_part(shard, loaded)
-        if is_open:
-            self._load_journals(shard, loaded)
-        elif signature is None and part_name(shard.index) in due and not loaded.is_unreadable:
-            self._lose(shard, loaded, f"{part_name(shard.index)} is gone")
+    def _refresh(self, shard: Shard, *, has_part: bool, is_open: bool) -> None:
+        with self._turn:
+            loaded = self._loaded[shard.index]
+            signature = _signature(self.run.part(shard.index)) if has_part else None
+            if loaded.opened is not None and (not is_open or loaded.opened.begins_again()):
+                loaded.opened, loaded.part = None, None  # sealed, or written anew
+                self._reset(shard, loaded)
+            if signature != loaded.part:
+                self._reset(shard, loaded)
+                loaded.opened, loaded.part = None, signature
+                if signature is not None:
+                    self._load_part(shard, loaded)
+                elif not is_open:
+                    self._due = self._missing(set(self.run.part_sizes()))
+            if is_open:
+                self._load_journals(shard, loaded)
+            elif signature is None and part_name(shard.index) in self._due and not loaded.is_unreadable:
+                self._lose(shard, loaded, f"{part_name(shard.index)} is gone")
+            loaded.is_known = True
 
     def _reset(self, shard: Shard, loaded: _Loaded) -> None:
         """Its rows are as if they were pending."""

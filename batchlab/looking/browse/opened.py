@@ -83,15 +83,14 @@ class OpenShard:
     def __contains__(self, row: int) -> bool:
         return row in self._places
 
-    def values(self, row: int) -> ResultValues | None:
-        """A row's result as its journal holds it; None when no journal does."""
+    def record(self, row: int) -> dict[str, Any] | None:
+        """The record of a row's result; None when no journal has one."""
         place = self._places.get(row)
         if place is None:
             return None
         with contextlib.suppress(OSError), place.path.open("rb") as file:
             file.seek(place.offset)
-            data = decode(file.read(place.length))
-            return None if data is None else data.get("v")
+            return decode(file.read(place.length))
         return None
 
     def _counts(self, result: Result, *, retried: bool) -> bool:
