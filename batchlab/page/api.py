@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 
 from batchlab.errors import UsageError
+from batchlab.looking.browse.query import RowQuery
 from batchlab.looking.overview.charts import charts_of
 from batchlab.looking.overview.of_run import overview_of
 from batchlab.page.acts.children import Children
@@ -44,6 +45,10 @@ class Api:
         self._children = children
         self._can_act = can_act
         self._charts: dict[str, tuple[Sign, float, bytes]] = {}
+
+    def close(self) -> None:
+        """Ends what goes on, such as a search."""
+        self._runs.close()
 
     def routes(self) -> list[web.RouteDef]:
         """All of them."""
@@ -134,8 +139,6 @@ class Api:
     # -- its rows
 
     async def _rows(self, request: web.Request) -> web.StreamResponse:
-        from batchlab.looking.browse.query import RowQuery
-
         query = RowQuery.of(_params(request))
         offset = _whole(request, "offset", 0)
         limit = min(MOST_ROWS, _whole(request, "limit", 50))
@@ -145,8 +148,6 @@ class Api:
         return json_answer(page)
 
     async def _place(self, request: web.Request) -> web.StreamResponse:
-        from batchlab.looking.browse.query import RowQuery
-
         query, row = RowQuery.of(_params(request)), _whole(request, "row")
         return json_answer(
             await self._runs.ask(_run_id(request), lambda opened: opened.browser().place(query, row).json())
