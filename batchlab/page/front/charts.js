@@ -190,7 +190,7 @@ export function histogram({ title, unit, edges, counts, p50, p90, p99, max, n },
     return chart;
   };
   return figure({
-    title, note: `${count(n)} rows, most ${withUnit(max, unit)}`, draw, className: "small-chart",
+    title, note: isNumber(max) ? `up to ${withUnit(max, unit)}` : null, draw, className: "small-chart",
     words: [...marks.map(([name, at]) => `${name} ${withUnit(at, unit)}`), `highest ${withUnit(max, unit)}`, `${count(n)} rows`].join(", "),
     head: ["from", "to", "rows"],
     lines: () => counts.map((many, index) => [digits(edges[index], 4), digits(edges[index + 1], 4), count(many)]),

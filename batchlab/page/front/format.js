@@ -104,7 +104,7 @@ export function ago(seconds, now = Date.now()) {
   const past = now / 1000 - seconds;
   if (past < -60 || past > 86_400) return moment(seconds, now);
   if (past < 45) return "just now";
-  if (past < 3600) return `${Math.max(1, Math.round(past / 60))} min ago`;
+  if (past < 3570) return `${Math.max(1, Math.round(past / 60))} min ago`;
   return `${Math.round(past / 3600)} h ago`;
 }
 

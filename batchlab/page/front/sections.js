@@ -8,7 +8,7 @@ import { ago, clipped, clock, count, counted, exactly, isNumber, lasted, moment,
 import { address, joined } from "./router.js";
 import { source } from "./source.js";
 import { colorOf, stageChip, STATUSES } from "./states.js";
-import { code, json, verbatim } from "./text.js";
+import { code, json, tamed, verbatim } from "./text.js";
 
 const ODD_FILTERS = { truncated: { status: "truncated" }, filtered: { status: "filtered" }, invalid: { status: "invalid" } };
 
@@ -33,7 +33,7 @@ export function headOf(run) {
     !now && run.what && isNumber(run.what.started) && ["began", moment(run.what.started), isNumber(run.what.ended) ? `took ${lasted(run.what.ended - run.what.started)}` : ""],
   ].filter(Boolean);
   return h("header", { class: "run-head" },
-    h("div", { class: "title-line" }, h("h1", { dir: "auto" }, run.name || run.id), stageChip(run.stage),
+    h("div", { class: "title-line" }, h("h1", { dir: "auto" }, tamed(run.name || run.id)), stageChip(run.stage),
       source.canWrite && h("button", { type: "button", class: "act-button", title: "Act on this run (a)", onclick: () => openActs(run.id, {}) }, "Act…")),
     run.headline && h("p", { class: "headline", dir: "auto" }, run.headline),
     run.stopped && run.stopped !== run.headline && h("p", { class: "headline warn", dir: "auto" }, run.stopped),
@@ -92,8 +92,8 @@ export function wrongOf(run, charts) {
     errors.map((one) => h("div", { class: "error-class" },
       h("a", { href: to({ error: joined([one.class]) }) }, h("span", {}, one.class), h("b", { class: "num" }, count(one.rows))),
       h("ul", {}, (one.examples || []).slice(0, 3).map((example) =>
-        h("li", {}, h("a", { class: "row-link", href: to({ error: joined([one.class]), row: example.row_id }) }, clipped(String(example.custom_id ?? example.row_id), 24)), " ",
-          h("span", { class: "said", dir: "auto" }, clipped(example.message || "", 200))))))),
+        h("li", {}, h("a", { class: "row-link", href: to({ error: joined([one.class]), row: example.row_id }) }, tamed(clipped(String(example.custom_id ?? example.row_id), 24))), " ",
+          h("span", { class: "said", dir: "auto" }, tamed(clipped(example.message || "", 200)))))))),
     (errors.length > 0 || odd.length > 0) && h("p", {}, h("a", { href: to({ odd: 1 }) }, "problem rows first →")));
 }
 

@@ -4,6 +4,7 @@ import { h, show } from "./dom.js";
 import { bound } from "./keys.js";
 import { address } from "./router.js";
 import { source } from "./source.js";
+import { tamed } from "./text.js";
 
 const THEMES = ["auto", "light", "dark"];
 const THEME = "batchlab-theme";
@@ -44,7 +45,7 @@ function paintBar() {
     h("nav", { class: "crumbs", "aria-label": "Where you are" },
       source.canWrite ? h("a", { class: "brand", href: "#/", "aria-current": place.id === null ? "page" : null }, "batchlab") : h("span", { class: "brand" }, "batchlab"),
       place.id !== null && [h("span", { class: "slash", "aria-hidden": "true" }, "/"),
-        h("a", { class: "run-name", href: address(["run", place.id]), title: place.name || place.id, dir: "auto" }, place.name || place.id)]),
+        h("a", { class: "run-name", href: address(["run", place.id]), title: place.name || place.id, dir: "auto" }, tamed(place.name || place.id))]),
     h("nav", { class: "tabs", "aria-label": "Views of this run" }, tabs.map(([view, words, parts]) =>
       h("a", { href: address(["run", place.id, ...parts]), "aria-current": view === place.view ? "page" : null }, words))),
     h("div", { class: "tools" },
@@ -102,7 +103,8 @@ export function openHelp() {
 }
 
 function keyCap(key) {
-  return key.split(" ").filter(Boolean).map((part, index) => [index > 0 && " then ", h("kbd", {}, KEY_NAMES[part] || part)]);
+  if (KEY_NAMES[key]) return h("kbd", {}, KEY_NAMES[key]);
+  return key.split(" ").map((part, index) => [index > 0 && " then ", h("kbd", {}, KEY_NAMES[part] || part)]);
 }
 
 /** A problem in place of what could not be shown; `again` tries anew. */
