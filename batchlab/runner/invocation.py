@@ -218,7 +218,10 @@ class Invocation:
                 stopped = StopReason.INTERRUPTED, "interrupted; requests in flight were left"
             except BaseExceptionGroup as group:
                 stopped = _stopped_by(first_of(group))
-        return self._summary(stopped, signals.exit_code or EXIT_INTERRUPTED)
+        summary = self._summary(stopped, signals.exit_code or EXIT_INTERRUPTED)
+        # before the run's copy at a URL is brought up to date: it has this file
+        self._history.end(self._state, None if summary.stopped is None else summary.stopped.value)
+        return summary
 
     async def _wait_to_start(self, stop: StopSignal) -> None:
         """Waits for the time at which the run is to begin.

@@ -134,6 +134,17 @@ def open_part(path: PartFile) -> pq.ParquetFile:
         raise CorruptRun(f"{path}: not a whole Parquet file ({_first_line(error)}).") from error
 
 
+@contextlib.contextmanager
+def reading(path: PartFile) -> Iterator[pq.ParquetFile]:
+    """A part while it is read, checksums verified. Raises CorruptRun, also for what the body reads."""
+    with open_part(path) as part:
+        try:
+            with _store_trouble(path):
+                yield part
+        except (OSError, pa.ArrowException) as error:
+            raise CorruptRun(f"{path}: damaged ({_first_line(error)}).") from error
+
+
 def part_totals(path: PartFile) -> Totals:
     """A part's totals, from its footer; no row is read."""
     return stated_totals(path)[0]
@@ -162,13 +173,9 @@ def part_tables(
     Args:
         groups: numbers of the row groups to read, as `group_rows` counts them; all when None.
     """
-    with open_part(path) as part:
-        try:
-            with _store_trouble(path):
-                for batch in part.iter_batches(batch_size=batch_rows, row_groups=groups, columns=columns):
-                    yield pa.Table.from_batches([batch])
-        except (OSError, pa.ArrowException) as error:
-            raise CorruptRun(f"{path}: damaged ({_first_line(error)}).") from error
+    with reading(path) as part:
+        for batch in part.iter_batches(batch_size=batch_rows, row_groups=groups, columns=columns):
+            yield pa.Table.from_batches([batch])
 
 
 def part_results(path: PartFile, prefix: str, vectors: Sequence[str] = ()) -> Iterator[Result]:
@@ -222,7 +229,9 @@ def _with_later_columns(
     lacking: list[str] | None = None
     for table in part_tables(path, columns, groups=groups, batch_rows=batch_rows):
         if _results_of(table, names) != names:
-            lacking = _lacking(path, prefix) if lacking is None else lacking
+            if lacking is None:
+                with open_part(path) as part:
+                    lacking = lacking_columns(part, prefix)
             if columns is not None:  # what else has such a name is a column of the input
                 table = table.select(
                     [name for name in table.column_names if name.removeprefix(prefix) not in lacking]
@@ -250,11 +259,10 @@ def _with_nulls(table: pa.Table, name: str, prefix: str) -> pa.Table:
     return table.add_column(table.column_names.index(before) + 1, field, nulls)
 
 
-def _lacking(path: PartFile, prefix: str) -> list[str]:
+def lacking_columns(part: pq.ParquetFile, prefix: str) -> list[str]:
     """Result columns, in order, that were added since the part was written."""
-    with open_part(path) as part:
-        text = (part.metadata.metadata or {}).get(b"batchlab.format", b"")
-        present: list[str] = part.schema_arrow.names
+    text = (part.metadata.metadata or {}).get(b"batchlab.format", b"")
+    present: list[str] = part.schema_arrow.names
     written_as = int(text) if text.isdigit() else FORMAT
     if written_as == 1 and prefix + RESULT_COLUMNS[0] in present:
         own = present[present.index(prefix + RESULT_COLUMNS[0]) :]

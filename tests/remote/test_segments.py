@@ -45,7 +45,7 @@ from batchlab.store.locked import LockedRun
 from batchlab.store.view import RunView
 from batchlab.store.working import WorkingRun
 from tests.conftest import CANARY, ROOT
-from tests.store.test_journal import completion
+from tests.store.journals.test_journal import completion
 
 pytestmark = pytest.mark.proof  # many runs, or runs of many rows
 

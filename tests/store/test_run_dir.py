@@ -26,10 +26,9 @@ from batchlab.store.swap import swap_pending
 from batchlab.store.view import RunView
 from batchlab.store.working import WorkingRun
 from batchlab.totals import RunningTotals, totals_of
+from tests.store.journals.test_journal import completion, failure
 from tests.store.manifests import manifest
 from tests.store.shard_results import shard_results
-
-from .test_journal import completion, failure
 
 SHARD = Shard(0, 0, 5)
 MANIFEST = manifest(SHARD)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from batchlab.looking.rows.tables import row_at
 from batchlab.records import Row
 from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
 from batchlab.store.batches import Batch, Step, read_batches
-from batchlab.store.history import history_lines
+from batchlab.store.history import history_of
 from batchlab.store.parts import PartFile, open_part
 from batchlab.store.view import RunView
 from batchlab.totals import Totals
@@ -56,7 +57,7 @@ def report_data(run: RunView, wanted: Sequence[str] = ()) -> ReportData:
         title=run.path.name,
         facts=_facts(rows, totals, plan, run.place),
         rows=_numbers(rows),
-        history=pd.DataFrame(history_lines(run.path)),
+        history=pd.DataFrame([asdict(one) for one in history_of(run.path)]),
         missing=_missing(totals, plan.rows, run),
         batches=[_batch_line(one) for one in read_batches(run.path).by_key.values()][-MOST_BATCHES:],
         by=by,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from batchlab.arrow import pa, pc
+from batchlab.errors import UsageError
 from batchlab.inputs.sources.arrow_files.rows import arrow_rows
 from batchlab.inputs.sources.opening import Source
 from batchlab.inputs.templates import RowFault
+from batchlab.looking.opening import unchanged_input
 from batchlab.records import Shard
 from batchlab.store.view import RunView
+
+INPUT_GONE = "input"  # the column that stands for an input which cannot be read
 
 
 def run_tables(run: RunView, source: Callable[[], Source]) -> Iterator[pa.Table]:
@@ -34,6 +39,15 @@ def run_tables(run: RunView, source: Callable[[], Source]) -> Iterator[pa.Table]
             yield from (_with_ids(table, ids) for table in tables)
         else:
             yield from tables
+
+
+def input_table(run: RunView, shard: Shard) -> pa.Table:
+    """A shard's input columns; one that says nothing when the input has gone or is another now."""
+    try:
+        with contextlib.closing(unchanged_input(run)) as source:
+            return source.table(shard, run.manifest.plan)
+    except UsageError:
+        return pa.table({INPUT_GONE: pa.nulls(shard.rows)})
 
 
 def row_at(table: pa.Table, index: int) -> dict[str, Any]:

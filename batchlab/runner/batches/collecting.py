@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from pathlib import Path
 
 from batchlab.errors import EXIT_OK, UsageError
@@ -16,6 +15,7 @@ from batchlab.runner.batches.engine import BY_BATCH
 from batchlab.runner.execute import execute
 from batchlab.runner.own_job import own_job
 from batchlab.runner.run_options import RunOptions
+from batchlab.shell import shell_line
 from batchlab.store.view import RunView
 
 CANCEL_WAIT_S = 600.0  # OpenAI takes up to ten minutes to cancel a batch
@@ -89,7 +89,7 @@ def _command(run: RunView) -> str:
     last = run.last_standing()
     if last is not None and last.command and last.folder == str(Path.cwd()):
         return last.command
-    return shlex.join(["batchlab", "collect", run.place])
+    return shell_line(["batchlab", "collect", run.place])
 
 
 def _how(run: RunView) -> str:

@@ -18,10 +18,9 @@ from batchlab.store.journals.journal import decode
 from batchlab.store.locked import LockedRun
 from batchlab.store.view import RunView
 from batchlab.totals import Totals, totals_of
+from tests.store.journals.test_journal import completion, failure
 from tests.store.manifests import manifest
-
-from .test_journal import completion, failure
-from .test_run_dir import INPUT, SHARD, filled
+from tests.store.test_run_dir import INPUT, SHARD, filled
 
 JOURNAL = "journal/000000.1.log"
 OWN = dataclasses.replace(manifest(SHARD), run_id="own")

@@ -15,9 +15,8 @@ from batchlab.store.integrity.verify import verify
 from batchlab.store.locked import LockedRun
 from batchlab.store.shard import OpenShard
 from batchlab.totals import Totals
-
-from .test_journal import completion, failure
-from .test_run_dir import INPUT, SHARD, filled, manifest, moved
+from tests.store.journals.test_journal import completion, failure
+from tests.store.test_run_dir import INPUT, SHARD, filled, manifest, moved
 
 PART = "completions/part-000000.parquet"
 

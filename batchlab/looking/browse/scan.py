@@ -1,0 +1,109 @@
+"""Looking through the rows of a run for what is sought, a piece at a time, by some threads.
+
+What was looked at is remembered, so that the same search goes on where it was, and begins again only where the
+run has changed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+
+import numpy as np
+
+from batchlab.errors import BatchlabError
+from batchlab.looking.browse.columns import ODD, Numbers
+from batchlab.looking.browse.index import Piece, RowIndex
+from batchlab.looking.browse.reader import RowReader
+from batchlab.looking.browse.sought import Sought
+
+OPEN_AGAIN_S = 3.0  # a shard that grows is looked through again after so long at the earliest
+
+
+class Scan:
+    """One search.
+
+    Attributes:
+        hits: which rows of the run have what is sought, as far as they were looked at.
+        version: grows with each piece.
+    """
+
+    def __init__(self, index: RowIndex, reader: RowReader, what: Sought) -> None:
+        self._index = index
+        self._reader = reader
+        self._what = what
+        # which version of its shard was looked at, and when, by a piece's first row and group
+        self._looked: dict[tuple[int, int | None], tuple[int, float]] = {}
+        self._turn = threading.Lock()
+        self._came = threading.Condition(self._turn)
+        self._todo: Iterator[Piece] = iter(())
+        self._working = 0
+        self.hits = np.zeros(index.rows, dtype=bool)
+        self.version = 0
+
+    def left(self, among: Numbers) -> list[Piece]:
+        """The pieces that have rows of `among`, a mask, and were not looked at as they are now."""
+        return [piece for piece in self._index.pieces() if not self._is_looked(piece) and among[piece.first_row : piece.stop].any()]
+
+    def _is_looked(self, piece: Piece) -> bool:
+        looked = self._looked.get((piece.first_row, piece.group))
+        if looked is None:
+            return False
+        return looked[0] == self._index.version_of(piece.shard) or (
+            piece.group is None and time.monotonic() - looked[1] < OPEN_AGAIN_S
+        )
+
+    def go_on(self, pieces: list[Piece], pool: Executor, threads: int, is_wanted: Callable[[], bool]) -> None:
+        """Has the pieces looked at in their order by the pool, as long as that is wanted."""
+        with self._turn:
+            if self._working:
+                return  # it is at it
+            self._todo = iter(pieces)
+            self._working = min(threads, len(pieces))
+            count = self._working
+        for _ in range(count):
+            pool.submit(self._work, pool, is_wanted)
+
+    def wait(self, seconds: float, enough: Callable[[], bool]) -> None:
+        """Returns once nothing is left, or `enough` says so, or after so many seconds."""
+        until = time.monotonic() + seconds
+        with self._came:
+            while self._working and not enough() and (rest := until - time.monotonic()) > 0:
+                self._came.wait(rest)
+
+    def _work(self, pool: Executor, is_wanted: Callable[[], bool]) -> None:
+        """One piece; then the next in its turn, so that a page that is asked for meanwhile comes between."""
+        piece = None
+        with self._turn:
+            if is_wanted():
+                piece = next(self._todo, None)
+        try:
+            if piece is not None:
+                self._look(piece)
+        finally:
+            with self._came:
+                more = piece is not None and is_wanted()
+                self._working -= not more
+                self._came.notify_all()
+            if more:
+                try:
+                    pool.submit(self._work, pool, is_wanted)
+                except RuntimeError:  # the pool is shut down
+                    with self._came:
+                        self._working -= 1
+
+    def _look(self, piece: Piece) -> None:
+        version = self._index.version_of(piece.shard)
+        found = np.zeros(piece.rows, dtype=bool)
+        try:
+            for rows in self._reader.rows(piece, self._what.wanted):
+                mask = self._what.mask(rows)
+                found[np.asarray(rows.ids) - piece.first_row] = mask
+        except (BatchlabError, OSError, *ODD) as error:
+            self._index.unreadable(piece, str(error))
+        self.hits[piece.first_row : piece.stop] = found
+        with self._turn:
+            self._looked[piece.first_row, piece.group] = version, time.monotonic()
+            self.version += 1

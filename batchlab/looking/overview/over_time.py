@@ -1,0 +1,169 @@
+"""How a run went over time: rows finished, the window, pauses, refusals; nothing where nothing ran. Pure."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from batchlab.looking.overview.sessions import Session
+from batchlab.looking.overview.tally import Tally
+from batchlab.store.history import Moment
+
+MOST_BUCKETS = 240
+MOST_SPANS = 500  # of a run that began again and again: its spans are then drawn as one
+_NICE_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400)
+
+
+@dataclass(slots=True)
+class OverTime:
+    """Series with one value a bucket, in order; None where nothing ran, or it is not known.
+
+    Between two spans in which the run ran there is one bucket of None, however long that was.
+
+    Attributes:
+        at: Unix seconds at which a bucket begins.
+        done: rows finished, of which `failed` failed.
+        window, in_flight: means of what the history says.
+        limited, errors: answers of that kind.
+        why: what held the window down, said last.
+        gaps: (from, to) of each span in which nothing ran.
+    """
+
+    bucket_s: int
+    at: list[float] = field(default_factory=list)
+    done: list[int | None] = field(default_factory=list)
+    failed: list[int | None] = field(default_factory=list)
+    window: list[float | None] = field(default_factory=list)
+    in_flight: list[float | None] = field(default_factory=list)
+    limited: list[int | None] = field(default_factory=list)
+    errors: list[int | None] = field(default_factory=list)
+    paused: list[bool | None] = field(default_factory=list)
+    why: list[str | None] = field(default_factory=list)
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+
+    def json(self) -> dict[str, Any]:
+        """For the page."""
+        return asdict(self)
+
+
+def over_time(tally: Tally, sessions: Sequence[Session], now: float) -> OverTime:
+    """The series of a run.
+
+    Args:
+        tally: of its rows.
+        now: Unix seconds, at which a session that runs is now.
+    """
+    spans = _spans(tally, sessions, now)
+    made = OverTime(_bucket_s(spans))
+    history = _History([moment for session in sessions for moment in session.moments], sessions)
+    for number, (begin, end) in enumerate(spans):
+        if number:
+            made.gaps.append((spans[number - 1][1], begin))
+            _nothing(made, spans[number - 1][1])
+        first = begin // made.bucket_s * made.bucket_s
+        for at in range(int(first), int(end) + 1, made.bucket_s):
+            _bucket(made, at, tally, history)
+    return made
+
+
+def _spans(tally: Tally, sessions: Sequence[Session], now: float) -> list[tuple[float, float]]:
+    """When the run ran, in order and apart: its sessions, and when rows were finished beside them."""
+    found = [
+        (session.began, max(session.began, now if session.ended is None else session.ended))
+        for session in sessions
+    ]
+    covered = np.zeros(len(tally.seconds), bool)
+    for begin, end in found:
+        covered |= (tally.seconds >= int(begin) - 1) & (tally.seconds <= end + 1)
+    others = tally.seconds[~covered]
+    if len(others):  # by an earlier version that left no history, or where it is lost
+        reach = 60  # rows that come further apart are no sign that it ran between them
+        ends = np.flatnonzero(np.diff(others) > reach)
+        begins = [0, *(ends + 1).tolist()]
+        found += [
+            (float(others[first]), float(others[last]))
+            for first, last in zip(begins, [*ends.tolist(), len(others) - 1], strict=True)
+        ]
+        if not sessions and tally.began is not None and tally.began < found[0][0]:
+            found[0] = (max(tally.began, found[0][0] - 3_600), found[0][1])
+    found.sort()
+    if len(found) > MOST_SPANS:
+        found = [(found[0][0], max(end for _, end in found))]
+    return _joined(found)
+
+
+def _joined(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans that touch as one; so are those with less between them than can be seen."""
+    ran = sum(end - begin for begin, end in spans)
+    made: list[tuple[float, float]] = []
+    for begin, end in spans:
+        if made and begin - made[-1][1] <= max(2.0, ran / MOST_BUCKETS):
+            made[-1] = (made[-1][0], max(made[-1][1], end))
+        else:
+            made.append((begin, end))
+    return made
+
+
+def _bucket_s(spans: Sequence[tuple[float, float]]) -> int:
+    ran = sum(end - begin for begin, end in spans)
+    for one in _NICE_S:
+        if ran / one + len(spans) <= MOST_BUCKETS:
+            return one
+    return int(ran / MOST_BUCKETS) + 1
+
+
+@dataclass(slots=True)
+class _History:
+    """The lines of all sessions, in order, to be asked for a bucket's."""
+
+    moments: list[Moment]
+    sessions: Sequence[Session]
+    times: list[float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.moments = sorted(self.moments, key=lambda one: one.at)
+        self.times = [one.at for one in self.moments]
+
+    def within(self, begin: float, end: float) -> list[Moment]:
+        return self.moments[bisect.bisect_left(self.times, begin) : bisect.bisect_left(self.times, end)]
+
+    def before(self, at: float) -> Moment | None:
+        """The last line before, of a session that still ran."""
+        place = bisect.bisect_left(self.times, at) - 1
+        if place < 0:
+            return None
+        ran = any(one.began <= at and (one.ended is None or at <= one.ended) for one in self.sessions)
+        found = self.moments[place]
+        return found if ran and found.ended is None else None
+
+
+def _bucket(made: OverTime, at: int, tally: Tally, history: _History) -> None:
+    """One more bucket."""
+    first, last = np.searchsorted(tally.seconds, [at, at + made.bucket_s])
+    made.at.append(float(at))
+    made.done.append(int(tally.done[first:last].sum()))
+    made.failed.append(int(tally.failed[first:last].sum()))
+    own = history.within(at, at + made.bucket_s)
+    kept = own or [one for one in [history.before(at)] if one is not None]
+    made.window.append(_mean([one.window for one in kept]))
+    made.in_flight.append(_mean([one.in_flight for one in kept]))
+    made.limited.append(sum(one.limited for one in own) if kept else None)
+    made.errors.append(sum(one.errors for one in own) if kept else None)
+    made.paused.append(any(one.paused for one in kept) if kept else None)
+    made.why.append(next((one.why for one in reversed(kept) if one.why), None))
+
+
+def _nothing(made: OverTime, at: float) -> None:
+    """A bucket in which nothing ran."""
+    made.at.append(at + made.bucket_s)
+    counts = (made.done, made.failed, made.limited, made.errors)
+    for series in (*counts, made.window, made.in_flight, made.paused, made.why):
+        series.append(None)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), 1) if values else None

@@ -1,0 +1,110 @@
+"""The runs that somebody looks at now, each opened once, and let go when others take their place."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from batchlab.looking.overview.tallies import Tallies
+from batchlab.page.shelf import Shelf
+from batchlab.page.signs import Sign, sign_of
+from batchlab.page.threads import in_thread
+from batchlab.store.view import RunView
+
+if TYPE_CHECKING:
+    from batchlab.looking.browse.pages import Browser
+
+T = TypeVar("T")
+MOST_OPEN = 3  # two to compare, and one more; each has the columns of all its rows in memory
+AWAY_EVERY_S = 20.0  # a run at a URL is looked at anew: a dozen requests
+
+
+@dataclass(slots=True)
+class Opened:
+    """One run, and what was read of it.
+
+    Attributes:
+        sign: of the files that tell which generation this is; by it the run is opened again.
+        at: when it was opened, on the monotonic clock.
+        turn: of who asks for rows: one question at a time.
+        drawing: of who draws charts, which are made of the tallies and of no row.
+    """
+
+    run: RunView
+    sign: Sign
+    at: float
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    tallies: Tallies = field(default_factory=Tallies)
+    drawing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _browser: Browser | None = None
+
+    def browser(self) -> Browser:
+        """Its rows; made when they are first asked for, which reads some columns of all of them."""
+        if self._browser is None:
+            from batchlab.looking.browse.pages import Browser
+
+            self._browser = Browser(self.run)
+        return self._browser
+
+
+class OpenRuns:
+    """Runs by id. One that was deleted, or has a new generation, is noticed at the next question."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._open: OrderedDict[str, Opened] = OrderedDict()  # the last asked for last
+        self._opening = asyncio.Lock()
+
+    async def get(self, run_id: str) -> Opened:
+        """The run of an id. Raises NoSuchRun, UsageError or CorruptRun."""
+        async with self._opening:
+            known = self._open.get(run_id)
+            fresh = await in_thread(lambda: self._fresh(run_id, known))
+            if fresh is not known:
+                self._open[run_id] = fresh
+            self._open.move_to_end(run_id)
+            while len(self._open) > MOST_OPEN:
+                self._open.popitem(last=False)
+            return fresh
+
+    async def ask(self, run_id: str, question: Callable[[Opened], T]) -> T:
+        """What `question` returns of a run, in a thread; others about the same run wait for it."""
+        opened = await self.get(run_id)
+        async with opened.turn:
+            return await in_thread(lambda: question(opened))
+
+    def _fresh(self, run_id: str, known: Opened | None) -> Opened:
+        if known is not None and known.run.url is not None:
+            if time.monotonic() - known.at < AWAY_EVERY_S:
+                return known
+            run = self._shelf.open(run_id)
+            if _is_same(run, known.run):
+                known.at = time.monotonic()
+                return known
+            return Opened(run, (), time.monotonic())
+        where = self._shelf.where(run_id)
+        sign = () if known is None else generation_sign(known.run)
+        if known is not None and sign == known.sign and str(known.run.path) == str(where):
+            return known
+        run = self._shelf.open(run_id)
+        return Opened(run, generation_sign(run), time.monotonic())
+
+
+def generation_sign(run: RunView) -> Sign:
+    """What changes when a run is planned anew, moved away, or replaced by another."""
+    return () if run.url is not None else sign_of(run.path)[:1]
+
+
+def _is_same(run: RunView, other: RunView) -> bool:
+    """Whether two looks at a URL found the same."""
+    return (
+        type(run) is type(other)
+        and run.url == other.url
+        and run.manifest == other.manifest
+        and run.part_sizes() == other.part_sizes()
+        and run.other_host() is None
+    )
