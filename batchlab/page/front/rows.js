@@ -30,7 +30,7 @@ class Rows {
   constructor(root, id) {
     this.id = id;
     this.running = null; // the filter that is shown, as text
-    this.bar = new FilterBar(id);
+    this.bar = new FilterBar(id, () => this.toList());
     this.pane = new RowPane(id, { onStep: (by) => this.step(by), onClose: () => this.shut(), onLabel: (told) => this.labelled(told) });
     this.head = h("div", { class: "line head", role: "row", "aria-rowindex": "1" });
     this.list = new VirtualList({
@@ -51,7 +51,12 @@ class Rows {
     this.stop = source.follow("run", { run: id }, (run) => this.told(run), setLine);
     this.bindKeys();
     this.update(here());
-    if (!here().params.row) this.list.box.focus({ preventScroll: true });
+  }
+
+  /** From the search to what it found. */
+  toList() {
+    this.list.box.focus({ preventScroll: true });
+    if (this.list.cursor < 0) this.step(1);
   }
 
   view() {
@@ -155,7 +160,7 @@ class Rows {
     const { matched, total, searched, done, problems } = answer;
     const filtered = isFiltered(here().params);
     const words = filtered ? `${counted(matched, "row")} of ${count(total)}` : counted(total, "row");
-    const extra = answer.left_out > 0 ? `, ${count(answer.left_out)} more are not in this report` : "";
+    const extra = answer.left_out > 0 ? `, ${answer.left_out_text || `${count(answer.left_out)} more are not in this report`}` : "";
     show(this.state, [
       h("span", {}, words, extra),
       !done && h("span", { class: "searching" }, h("progress", { max: String(total || 1), value: searched || 0, "aria-label": "rows searched" }), ` searched ${short(searched)} of ${short(total)}`),

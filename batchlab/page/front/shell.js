@@ -1,5 +1,6 @@
 // What stands around every view: the bar on top, the theme, the help, questions.
 
+import { say } from "./copy.js";
 import { h, show } from "./dom.js";
 import { bound } from "./keys.js";
 import { address } from "./router.js";
@@ -12,6 +13,7 @@ const KEY_NAMES = { ArrowDown: "↓", ArrowUp: "↑", Escape: "Esc", " ": "Space
 
 let bar = null;
 let place = { id: null, name: "", view: "runs", params: {} };
+let broken = ""; // why it does not, if that was said
 let line = null; // whether the live line stands: true, false, or null where there is none
 
 /** The page's frame; returns where views go. */
@@ -31,9 +33,10 @@ export function setPlace(next) {
   paintBar();
 }
 
-export function setLine(stands) {
-  if (stands === line) return;
-  line = stands;
+export function setLine(stands, why = "") {
+  if (stands === line && why === broken) return;
+  if (why) say(why, { bad: true });
+  [line, broken] = [stands, why];
   paintBar();
 }
 
@@ -49,7 +52,7 @@ function paintBar() {
     h("nav", { class: "tabs", "aria-label": "Views of this run" }, tabs.map(([view, words, parts]) =>
       h("a", { href: address(["run", place.id, ...parts]), "aria-current": view === place.view ? "page" : null }, words))),
     h("div", { class: "tools" },
-      line !== null && h("span", { class: line ? "live" : "live off", role: "status", title: line ? "follows the run as it goes" : "the server does not answer; trying again" }, h("i", { "aria-hidden": "true" }), line ? "live" : "no connection"),
+      line !== null && h("span", { class: line ? "live" : "live off", role: "status", title: line ? "follows the run as it goes" : broken || "the server does not answer; trying again" }, h("i", { "aria-hidden": "true" }), line ? "live" : broken ? "cannot be read" : "no connection"),
       h("button", { class: "tool", type: "button", onclick: nextTheme, title: `Theme: ${theme} (t)`, "aria-label": `Theme: ${theme}` }, { auto: "◐", light: "○", dark: "●" }[theme]),
       h("button", { class: "tool", type: "button", onclick: openHelp, title: "Keys (?)", "aria-label": "Keys and help" }, "?")),
   ]);
