@@ -68,7 +68,7 @@ def cost(
         batchlab cost runs/quickstart --by status
     """
     from batchlab.looking.money.books import cost_of
-    from batchlab.looking.report.text import table_text
+    from batchlab.looking.money.table_text import table_text
     from batchlab.progress.terminal import columns as columns_of
 
     found = cost_of(

@@ -16,10 +16,7 @@ from batchlab.costs.price import DETAIL, Price
 from batchlab.counts import counted
 from batchlab.errors import UsageError
 from batchlab.looking.money.answer_prices import Kind, prices_of
-from batchlab.looking.money.receipt import receipt_lines, receipt_of
-from batchlab.looking.opening import run_at, unchanged_input
-from batchlab.looking.phrases import price_command
-from batchlab.looking.report.cost import (
+from batchlab.looking.money.cost_table import (
     LOST,
     NUMBERS,
     WAYS,
@@ -28,6 +25,9 @@ from batchlab.looking.report.cost import (
     prepared,
     without_price,
 )
+from batchlab.looking.money.receipt import receipt_lines, receipt_of
+from batchlab.looking.opening import run_at, unchanged_input
+from batchlab.looking.phrases import price_command
 from batchlab.protocol.redact import printable
 from batchlab.records import Shard
 from batchlab.remote.storage import filesystem, store_errors
@@ -47,7 +47,7 @@ _STATED = r'"cost":\s*(?P<usd>[0-9][0-9.eE+-]*)'
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """The table of `looking.report.cost.cost_table`, and what a person should know of it.
+    """The table of `looking.money.cost_table.cost_table`, and what a person should know of it.
 
     Attributes:
         receipt: lines of what lanes came to, of one finished run.
@@ -71,7 +71,7 @@ def cost_of(
     Args:
         columns: our name → theirs, for files that name usage columns otherwise.
         prices: to try, by model.
-        what_if: way to try, one of `looking.report.cost.WAYS`, for models without a price in `prices`.
+        what_if: way to try, one of `looking.money.cost_table.WAYS`, for models without a price in `prices`.
 
     Raises:
         UsageError: a path is neither, or a column to group by is nowhere.
