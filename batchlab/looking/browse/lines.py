@@ -19,7 +19,7 @@ from batchlab.looking.rows.tables import row_at
 from batchlab.looking.show import answer_text
 from batchlab.result_columns import VECTOR_COLUMNS
 
-KEPT = 4_000  # lines whose texts are remembered, of 1 kB at most
+KEPT = 1_000  # lines whose texts are remembered, of 1 kB at most
 _SHOWN = ("completion", "refusal", "tool_calls", *VECTOR_COLUMNS)
 _ASIDE = ("reasoning", "choices")  # shown where only they have what is looked for
 _READ = (*_SHOWN, *_ASIDE, "error_message", "custom_id", "status")
