@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from batchlab.looking.browse.pages import Browser
-from batchlab.looking.overview.tallies import Tallies
+from batchlab.looking.overview.charts import Charter
 from batchlab.page.shelf import Shelf
 from batchlab.page.signs import Sign, sign_of
 from batchlab.page.threads import in_thread
@@ -29,14 +29,14 @@ class Opened:
         sign: of the files that tell which generation this is; by it the run is opened again.
         at: when it was opened, on the monotonic clock.
         turn: of who asks for rows: one question at a time.
-        drawing: of who draws charts, which are made of the tallies and of no row.
+        drawing: of who draws charts, which takes a while for a million rows.
     """
 
     run: RunView
     sign: Sign
     at: float
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    tallies: Tallies = field(default_factory=Tallies)
+    charter: Charter = field(default_factory=Charter)
     drawing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _browser: Browser | None = None
 
