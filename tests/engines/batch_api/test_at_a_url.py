@@ -9,6 +9,7 @@ import fsspec
 import pytest
 
 from batchlab.remote import storage
+from batchlab.remote.copy import Copy
 from batchlab.remote.urls import EXTRAS
 from batchlab.store import shard
 from tests.engines.batch_api.test_crashes import die, die_at, forked
@@ -116,3 +117,26 @@ def test_an_order_is_not_placed_when_the_url_cannot_be_told_of_it(lane, rows_fil
     monkeypatch.setattr(Copy, "keep", keep)
     assert at.run(rows, *MORE).code == 0
     at.check(answered=10)
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_a_part_that_was_lost_on_its_way_is_no_loss_once_its_results_are_fetched_again(
+    lane, rows_file, monkeypatch, lost, dialect
+):
+    """The URL was told of it, and never had it: its results come again from the service, unpaid."""
+    at, rows = lane(dialect), rows_file(25)
+    with monkeypatch.context() as patched:
+        patched.setattr(Copy, "upload", lambda *_: die())
+        assert forked(at.words_of(rows, *MORE)) == -signal.SIGKILL
+    lost()
+
+    done = at.run(rows, *MORE)
+
+    assert done.code == 0, done.err
+    assert "not here: completions/part-" in done.err
+    at.check(answered=25)
+    assert len(at.server.batches()["batches"]) == 3
+    books, ledger = at.books(), at.server.ledger()
+    assert books["spent_usd"] == pytest.approx(ledger["usd"])
+    assert books["attempts"] == 25
+    assert books["cost_wasted_usd"] == pytest.approx(0)
