@@ -73,7 +73,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
                 say(f"endpoint: {started.note}")
             if unused := unused_proxy(started.job):
                 say(unused)
-        prepared = prepare(job, fresh=options.fresh, say=say)
+        prepared = prepare(job, fresh=options.fresh, say=say, is_own=options.is_own)
         with contextlib.closing(prepared.store), contextlib.closing(prepared.source):
             own_files.begin(prepared.store.path)
             reused = taken_over(prepared)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import assert_never
 
-from batchlab.counts import counted
+from batchlab.counts import counted, lasting
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.rate.budget import used_up
@@ -21,8 +21,9 @@ from batchlab.dispatch.trouble.failover import stop_reason
 from batchlab.engines.batch_api.bringing import Bringing
 from batchlab.engines.batch_api.choices.choice import GiveUp, Scene, SendLive, Submit, TakeBack
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, NoRoom, Out
+from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, Out
 from batchlab.engines.batch_api.means import Means
+from batchlab.engines.batch_api.ordering import NoRoom
 from batchlab.engines.batch_api.packing import Packed
 from batchlab.engines.batch_api.room import Room
 from batchlab.engines.batch_api.shards import ShardsLeft
@@ -322,10 +323,10 @@ class Session:
         if batch.step in {Step.MEANT, Step.UPLOADED}:
             self._log.dropped(batch, str(error)[:500])
         if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE}:
-            hours = self._work.job.limits.max_outage_s / 3_600
+            outage = lasting(self._work.job.limits.max_outage_s)
             self._stop(
                 StopReason.OUTAGE,
-                f"{name}: no answer for {hours:g} h ({{limits.max_outage}}): {outcome.message}",
+                f"{name}: no answer for {outage} ({{limits.max_outage}}): {outcome.message}",
             )
         else:
             what = "the batch" if batch.id is None else f"batch {batch.id}"
