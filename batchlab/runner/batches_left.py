@@ -20,7 +20,7 @@ def refuse_batches_out(store: LockedRun, *, rows_are_there: bool) -> None:
     Their results are of the requests as they were, row by row of the plan as it was.
 
     Args:
-        rows_are_there: the input is as it was: the run's own job can take them home. Else that raises
+        rows_are_there: not known to have changed: the run's own job may take them home. Else that raises
             RowsChanged.
     """
     if not store.layout.batches.exists() or not (out := read_batches(store.path).out):

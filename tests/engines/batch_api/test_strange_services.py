@@ -263,6 +263,21 @@ def test_an_order_of_unknown_fate_where_batches_are_not_listed_has_a_way_on(serv
     assert service.ordered() == [4, 4]
 
 
+def test_a_cron_table_s_log_tells_a_refused_key_from_batches_that_are_out(service, words, here):
+    service.ends = False
+    assert here(*words("--detach", "-q")).err == ""
+
+    waiting = here("collect", "run", "-q")
+    service.on("GET", "/batches/", lambda _: refused(401, "Incorrect API key", "invalid_api_key"))
+    trouble = here("collect", "run", "-q")
+
+    assert (waiting.code, waiting.err) == (3, "")
+    assert trouble.code == 3
+    assert trouble.err.startswith("batchlab: run: ")
+    assert "Incorrect API key" in trouble.err
+    assert trouble.err.count("\n") == 1
+
+
 def test_what_a_console_cancelled_is_not_ordered_again_by_a_cron_table(service, words, here):
     service.ends = False
     assert here(*words("--detach")).code == 3
@@ -313,6 +328,19 @@ def test_rows_that_changed_while_a_batch_is_out_shut_nothing_out(service, words,
     assert home.code == 3
     assert "its batches are cancelled" in home.err
     assert service.ordered() == [4]
+
+
+def test_another_limit_while_a_batch_is_out_is_no_change_of_the_rows(service, words, here):
+    service.ends = False
+    assert here(*words("--detach")).code == 3
+
+    fewer = here(*words("-n", "2"))
+
+    assert fewer.code == 2
+    assert "of the job as it was is out" in fewer.err
+    service.ends = True
+    assert here("collect", "run").code == 0
+    assert ok_rows(here) == 4
 
 
 def test_rows_of_standard_input_stay_with_batches_that_are_out(service, words, here, monkeypatch):
