@@ -283,7 +283,12 @@ class Invocation:
         from batchlab.runner.batches.engine import batch_engine
 
         manner = Manner(
-            options.waits, options.cancels, work.job.output.accept_lost_parts, watch, options.taker
+            waits=options.waits,
+            cancels=options.cancels,
+            orders=options.orders,
+            accepts_loss=work.job.output.accept_lost_parts,
+            watch=watch,
+            taker=options.taker,
         )
         phases = LivePhase(self, live, is_here=crew is None)
         try:

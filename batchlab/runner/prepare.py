@@ -294,7 +294,7 @@ def _resumed(
         # the same rows in a touched or moved file
         store.write_manifest(manifest.planned_again(job, planned.plan, generation=generation))
     else:
-        refuse_batches_out(store, rows_are_there=same_input and is_same)
+        refuse_batches_out(store, rows_are_there=is_same or not same_input)
         manifest = manifest.planned_again(job, planned.plan, generation=generation + 1)
         _new_generation(store, source, planned, manifest, say)
     return Prepared(store, source, planned.plan, planned.ready_builder)

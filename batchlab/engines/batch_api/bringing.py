@@ -79,7 +79,7 @@ class Bringing:
         if _are_unreadable(results, out.batch):
             results.close()
             self._life.forget(out.batch)  # so that the next start looks for others
-            raise self._life.lost(out, _unreadable(results))
+            raise self._life.lost(out, _unreadable(results, out.batch))
         return results
 
 
@@ -90,11 +90,12 @@ def _are_unreadable(results: Results, batch: Batch) -> bool:
     return results.strange > 0 or (batch.phase == Phase.COMPLETED and batch.lines > 1)
 
 
-def _unreadable(results: Results) -> str:
+def _unreadable(results: Results, batch: Batch) -> str:
+    at = ", ".join(batch.files) or "with its state"
     if not results.strange:
-        return "has a completed batch without a line of results"
+        return f"has a completed batch without a line of results ({at})"
     lines = counted(results.strange, "line")
-    return f"has results of which nothing is this batch's ({lines}, the first is {results.oddest!r})"
+    return f"has results of which nothing is this batch's ({at}: {lines}, the first is {results.oddest!r})"
 
 
 def _told(name: str, batch: Batch, merged: Merged, odd: int) -> str:

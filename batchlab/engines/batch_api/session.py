@@ -159,13 +159,13 @@ class Session:
                 await self._settle(self._sent_live.pop(), again=True)
             if not self._left.rows and not self._out and not live.is_busy:
                 return
-            if manner.cancels and not self._out:
+            if (manner.cancels or not manner.orders) and not self._out:
                 self._stop(StopReason.CANCELLED, "its batches are cancelled; what had ended by then is kept")
             elif manner.cancels:
                 await self._take_back(list(self._out.values()))
-            elif await self._act(group):
+            elif manner.orders and await self._act(group):
                 continue
-            elif (
+            if (
                 not manner.waits
                 and not live.is_busy
                 and all(one.is_looked_at and one.next_look for one in self._out.values())
@@ -343,9 +343,9 @@ class Session:
             self._stop(stop_reason(stop), stop.message)
         elif batch.phase == Phase.CANCELLED and not batch.is_cancelled:
             self._stop(
-                StopReason.BATCH,
+                StopReason.CANCELLED,
                 f"batch {batch.id} was cancelled at {name}, and not by this run; what it had answered is "
-                "kept, and the others are asked again when the run goes on.",
+                "kept, and its other rows are asked again by `batchlab run`, not by `batchlab collect`.",
             )
 
     def _take(self, came: Result, written: Result) -> None:
@@ -378,7 +378,10 @@ class Session:
         rows = sum(one.batch.lines for one in self._out.values())
         more = f", {counted(self._left.rows, 'row')} not ordered yet" if self._left.rows else ""
         out = f"{_batches(len(self._out))} with {counted(rows, 'row')} out"
-        self._stop(StopReason.DETACHED, f"{out}{more}")
+        if not self._means.manner.orders:
+            self._stop(StopReason.CANCELLED, f"{out}; what was cancelled is not ordered again")
+        else:
+            self._stop(StopReason.DETACHED, f"{out}{more}")
 
     async def _let_arrive(self) -> None:
         """Lets an order that is on its way arrive, and results that are here be taken."""

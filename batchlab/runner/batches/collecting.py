@@ -13,7 +13,7 @@ from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.endpoint import Endpoint, access_to
-from batchlab.errors import EXIT_OK, InputError, UsageError
+from batchlab.errors import EXIT_OK, EXIT_STOPPED, InputError, UsageError
 from batchlab.job import Job
 from batchlab.looking.opening import open_run
 from batchlab.looking.stages import typed_in
@@ -27,6 +27,7 @@ from batchlab.runner.own_job import own_job
 from batchlab.runner.run_options import RunOptions
 from batchlab.store.batches import BatchLog, Step
 from batchlab.store.locked import LockedRun
+from batchlab.store.standing import Ended, write_standing
 from batchlab.store.view import RunView
 
 CANCEL_WAIT_S = 600.0  # OpenAI takes up to ten minutes to cancel a batch
@@ -54,7 +55,9 @@ def collect_run(path: str, options: RunOptions, *, overwrite: bool = False) -> R
         raise UsageError(
             f"{run.place}: none of its batches is out, and its other rows are to be asked live{_how(run)}."
         )
-    return execute(job, dataclasses.replace(options, is_own=True, waits=False, command=_command(run)))
+    # what was cancelled, by whomever, is not ordered again by a cron table
+    takes = dataclasses.replace(options, is_own=True, waits=False, orders=not cancelled)
+    return execute(job, dataclasses.replace(takes, command=_command(run)))
 
 
 def cancel_run(path: str, options: RunOptions, *, wait_s: float = CANCEL_WAIT_S) -> RunSummary:
@@ -94,7 +97,11 @@ def _called_off(job: Job, run: RunView, patience_s: float) -> str:
     with started_endpoints(job) as endpoints, contextlib.closing(LockedRun.open(run.path)) as store:
         log = BatchLog(store.path, store.publisher.keep)
         told = [asyncio.run(_cancelled(job, endpoint, log)) for endpoint in endpoints]
-    return " ".join(one for one in told if one)
+        said = " ".join(one for one in told if one)
+        if (last := run.last_standing()) is not None:
+            ended = Ended(StopReason.CANCELLED, said, EXIT_STOPPED)
+            write_standing(store.path, dataclasses.replace(last, ended=ended))
+    return said
 
 
 async def _cancelled(job: Job, endpoint: Endpoint, log: BatchLog) -> str:

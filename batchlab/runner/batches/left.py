@@ -20,7 +20,7 @@ def refuse_batches_out(store: LockedRun, *, rows_are_there: bool) -> None:
     Their results are of the requests as they were, row by row of the plan as it was.
 
     Args:
-        rows_are_there: the input is as it was: the run's own job can take them home. Else that raises
+        rows_are_there: not known to have changed: the run's own job may take them home. Else that raises
             RowsChanged.
     """
     if not store.layout.batches.exists() or not (out := read_batches(store.path).out):
@@ -36,11 +36,16 @@ def refuse_batches_out(store: LockedRun, *, rows_are_there: bool) -> None:
         )
     raise RowsChanged(
         f"{store.path}: {batches} with {counted(rows, 'row')} {are} out at {at}, and "
-        f"{store.manifest.job.input.path} is not what it was when they were ordered, so that their results "
-        f"fit no row. Put it back as it was, and take them home: batchlab collect {store.path}. To end them "
-        f"at the service: batchlab cancel {store.path}. The rows as they are now are another run: "
+        f"{_rows_of(store.manifest.job)} not what they were when that was ordered, so that its results fit "
+        f"none. Put them back as they were, and take it home: batchlab collect {store.path}. To end it at "
+        f"the service: batchlab cancel {store.path}. The rows as they are now are another run: "
         "{output.run_dir}."
     )
+
+
+def _rows_of(job: Job) -> str:
+    path = job.input.path
+    return "the rows of standard input are" if path == "-" else f"the rows of {path} are"
 
 
 def refuse_left_alone(job: Job, store: LockedRun) -> None:
