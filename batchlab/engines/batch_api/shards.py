@@ -98,11 +98,17 @@ class ShardsLeft:
         return self._work.plan.shards[self._free.popleft()]
 
     def taken(self, rows: int) -> list[Shard]:
-        """Free shards with so many pending rows at least, if there are; they are free no more."""
+        """Free shards with so many pending rows at least, if there are; they are free no more.
+
+        Those that a batch has given back come first: the others may still go into one.
+        """
         found: list[Shard] = []
-        while self._free and rows > 0:
-            found.append(self.next())
-            rows -= self._left[found[-1].index]
+        for index in sorted(self._free, key=lambda index: index not in self._was_out):
+            if rows <= 0:
+                break
+            self._free.remove(index)
+            found.append(self._work.plan.shards[index])
+            rows -= self._left[index]
         return found
 
     def give_back(self, shard: Shard) -> None:
