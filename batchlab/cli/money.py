@@ -140,7 +140,7 @@ def _price(text: str) -> tuple[str, Price]:
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file that RUN did not write.")
 def report(run_dir: str, *, output: str | None, by: str, overwrite: bool) -> int:
-    """Write one HTML page about RUN: cost, throughput, distributions, errors, a sample of its rows.
+    """Write the page of RUN as one HTML file: what view shows, with its problem rows and a sample of others.
 
     It opens from disk without a network. It holds prompts and answers: share it as you would share them.
 
@@ -148,7 +148,7 @@ def report(run_dir: str, *, output: str | None, by: str, overwrite: bool) -> int
     Example:
         batchlab report runs/quickstart
     """
-    from batchlab.looking.report.write import write_report
+    from batchlab.page.report import write_report
 
     click.echo(write_report(run_dir, output, _names(by), overwrite=overwrite))
     return EXIT_OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -10,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from batchlab.errors import UsageError
+from batchlab.looking.browse.query import RowQuery
 from batchlab.looking.overview.of_run import overview_of
 from batchlab.page.acts.children import Children
 from batchlab.page.acts.offers import Offer, Wish, offers_of
@@ -26,6 +28,7 @@ from batchlab.version import __version__
 MOST_ROWS = 500  # a page of the list
 AWAY_EVERY_S = 30.0  # between two looks at a store
 CHARTS_EVERY_S = 5.0  # of a run at work: they read all of its rows' numbers
+WHOLE_S = 60.0  # after which charts show what there is
 STALE_S = 15.0  # after which what is said of a run at work is due again, though it has said nothing
 
 Params: TypeAlias = Mapping[str, Sequence[str]]
@@ -43,6 +46,10 @@ class Api:
         self._children = children
         self._can_act = can_act
         self._charts: dict[str, tuple[Sign, float, bytes]] = {}
+
+    def close(self) -> None:
+        """Ends what goes on, such as a search."""
+        self._runs.close()
 
     def routes(self) -> list[web.RouteDef]:
         """All of them."""
@@ -117,17 +124,17 @@ class Api:
         run_id = _run_id(request)
         opened = await self._runs.get(run_id)
         async with opened.drawing:
+            await _all_rows_known(opened)
             data = await in_thread(lambda: self._drawn(opened, run_id))
         return web.Response(body=data, content_type="application/json", charset="utf-8")
 
     def _drawn(self, opened: Opened, run_id: str) -> bytes:
         """The charts, made anew when the run has changed, and not too often."""
-        sign, now = _sign(opened), time.monotonic()
+        index, now = opened.browser().index, time.monotonic()
+        sign = (*_sign(opened), id(index), index.version)
         known = self._charts.get(run_id)
         if known is not None and (known[0] == sign or now - known[1] < CHARTS_EVERY_S):
             return known[2]
-        index = opened.browser().index
-        index.refresh()
         data = json_bytes(opened.charter.charts(index).json())
         self._charts = {**dict(list(self._charts.items())[-8:]), run_id: (sign, time.monotonic(), data)}
         return data
@@ -135,8 +142,6 @@ class Api:
     # -- its rows
 
     async def _rows(self, request: web.Request) -> web.StreamResponse:
-        from batchlab.looking.browse.query import RowQuery
-
         query = RowQuery.of(_params(request))
         offset = _whole(request, "offset", 0)
         limit = min(MOST_ROWS, _whole(request, "limit", 50))
@@ -146,8 +151,6 @@ class Api:
         return json_answer(page)
 
     async def _place(self, request: web.Request) -> web.StreamResponse:
-        from batchlab.looking.browse.query import RowQuery
-
         query, row = RowQuery.of(_params(request)), _whole(request, "row")
         return json_answer(
             await self._runs.ask(_run_id(request), lambda opened: opened.browser().place(query, row).json())
@@ -198,6 +201,22 @@ class Api:
             raise web.HTTPConflict(text="the run has changed since: look at the command again")
         started = self._children.start(run_id, offer.words, offer.folder)
         return json_answer({"started": started.key, "command": started.command})
+
+
+async def _all_rows_known(opened: Opened) -> None:
+    """Waits until every shard was looked at, in turn with others who ask for rows."""
+
+    def look() -> bool:
+        browser = opened.browser()
+        browser.refresh()  # waits a moment while there are more
+        return browser.index.is_whole
+
+    until = time.monotonic() + WHOLE_S
+    while time.monotonic() < until:
+        async with opened.turn:
+            if await in_thread(look):
+                return
+        await asyncio.sleep(0.05)
 
 
 def _overview(opened: Opened, run_id: str) -> dict[str, Any]:

@@ -7,16 +7,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from batchlab.looking.browse.pages import Browser
 from batchlab.looking.overview.charts import Charter
 from batchlab.page.shelf import Shelf
 from batchlab.page.signs import Sign, sign_of
 from batchlab.page.threads import in_thread
 from batchlab.store.view import RunView
-
-if TYPE_CHECKING:
-    from batchlab.looking.browse.pages import Browser
 
 T = TypeVar("T")
 MOST_OPEN = 3  # two to compare, and one more; each has the columns of all its rows in memory
@@ -31,7 +29,7 @@ class Opened:
         sign: of the files that tell which generation this is; by it the run is opened again.
         at: when it was opened, on the monotonic clock.
         turn: of who asks for rows: one question at a time.
-        drawing: of who draws charts, which reads no text of a row.
+        drawing: of who draws charts, which takes a while for a million rows.
     """
 
     run: RunView
@@ -45,10 +43,13 @@ class Opened:
     def browser(self) -> Browser:
         """Its rows; made when they are first asked for, which reads some columns of all of them."""
         if self._browser is None:
-            from batchlab.looking.browse.pages import Browser
-
             self._browser = Browser(self.run)
         return self._browser
+
+    def close(self) -> None:
+        """Ends what goes on in it, such as a search."""
+        if self._browser is not None:
+            self._browser.close()
 
 
 class OpenRuns:
@@ -66,10 +67,17 @@ class OpenRuns:
             fresh = await in_thread(lambda: self._fresh(run_id, known))
             if fresh is not known:
                 self._open[run_id] = fresh
+                if known is not None:
+                    known.close()
             self._open.move_to_end(run_id)
             while len(self._open) > MOST_OPEN:
-                self._open.popitem(last=False)
+                self._open.popitem(last=False)[1].close()
             return fresh
+
+    def close(self) -> None:
+        """Ends what goes on in any of them."""
+        for opened in self._open.values():
+            opened.close()
 
     async def ask(self, run_id: str, question: Callable[[Opened], T]) -> T:
         """What `question` returns of a run, in a thread; others about the same run wait for it."""

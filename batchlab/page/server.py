@@ -34,11 +34,14 @@ def application(shelf: Shelf, door: Door, children: Children) -> web.Application
     streams = Streams()
     app = web.Application(middlewares=[_guarded(door)], client_max_size=LARGEST_BODY)
 
-    async def end_streams(_: web.Application) -> None:
-        streams.ended.set()
+    api = Api(shelf, streams, children)
 
-    app.on_shutdown.append(end_streams)
-    app.add_routes(Api(shelf, streams, children).routes())
+    async def end(_: web.Application) -> None:
+        streams.ended.set()
+        api.close()
+
+    app.on_shutdown.append(end)
+    app.add_routes(api.routes())
     app.add_routes([web.get("/", _index(door)), web.get("/{name}", _asset)])
     return app
 

@@ -124,20 +124,24 @@ def _store_trouble(path: PartFile) -> Iterator[None]:
         raise UsageError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
-def open_part(path: PartFile) -> pq.ParquetFile:
-    """A part as Parquet, checksums verified while it is read. Raises CorruptRun."""
+def open_part(path: PartFile, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """A part as Parquet, checksums verified while it is read. Raises CorruptRun.
+
+    Args:
+        footer: that of the same file, if it was read before.
+    """
     try:
         with _store_trouble(path):
             source = path.open_random() if isinstance(path, RemoteFile) else path
-            return pq.ParquetFile(source, page_checksum_verification=True)
+            return pq.ParquetFile(source, metadata=footer, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise CorruptRun(f"{path}: not a whole Parquet file ({_first_line(error)}).") from error
 
 
 @contextlib.contextmanager
-def reading(path: PartFile) -> Iterator[pq.ParquetFile]:
-    """A part while it is read, checksums verified. Raises CorruptRun, also for what the body reads."""
-    with open_part(path) as part:
+def reading(path: PartFile, footer: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
+    """A part while it is read, as `open_part` opens it. Raises CorruptRun, also for what the body reads."""
+    with open_part(path, footer) as part:
         try:
             with _store_trouble(path):
                 yield part
