@@ -188,8 +188,8 @@ class Session:
                     self._stop(StopReason.BUDGET, why)
                 return False
             case TakeBack(key):
-                await self._take_back([self._out[key]])
-                return True
+                # else it would be said again at once, and nothing but that would ever be done
+                return await self._take_back([self._out[key]])
         assert_never(act)
 
     def _scene(self) -> Scene:
@@ -352,14 +352,13 @@ class Session:
             self._stop(StopReason.INPUT, str(error))
         self._changed.set()
 
-    async def _take_back(self, wanted: Sequence[Out]) -> None:
-        for out in wanted:
-            try:
-                await self._life.take_back(out)
-            except Stopped:
-                return
-            except ApiError as error:
-                self._say(f"{out.lane.name}: batch {out.batch.id} could not be cancelled ({error})")
+    async def _take_back(self, wanted: Sequence[Out]) -> bool:
+        """Whether any service was told so."""
+        told = False
+        with contextlib.suppress(Stopped):
+            for out in wanted:
+                told |= await self._life.take_back(out)
+        return told
 
     def _detach(self) -> None:
         """Leaves what is out to its service."""
@@ -381,6 +380,10 @@ class Session:
         with contextlib.suppress(asyncio.CancelledError):
             while True:
                 self._means.live.tell()
+                try:
+                    self._work.run.check_disk()
+                except RunStopped as error:  # another machine has taken the run over at its URL
+                    self._stop(error.reason, str(error))
                 await asyncio.sleep(TICK_S)
 
 

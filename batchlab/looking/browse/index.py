@@ -97,9 +97,12 @@ class RowIndex:
         self.words = new_words()
         # a column takes no memory as long as all of it is null
         self._values: dict[str, Numbers] = {
-            name: np.broadcast_to(np.array(null_of(name), dtype=kind), self.rows) for name, kind in HELD.items()
+            name: np.broadcast_to(np.array(null_of(name), dtype=kind), self.rows)
+            for name, kind in HELD.items()
         }
-        self._keep("status", slice(None), np.full(self.rows, self.words["status"].code("pending"), dtype="u1"))
+        self._keep(
+            "status", slice(None), np.full(self.rows, self.words["status"].code("pending"), dtype="u1")
+        )
         self._shards = run.manifest.plan.shards
         self._starts = np.array([shard.first_row for shard in self._shards] or [0])
         self._loaded = [_Loaded() for _ in self._shards]
@@ -130,7 +133,9 @@ class RowIndex:
     def codes(self, name: str, words: Sequence[str | None]) -> list[int]:
         """The codes of those of some words that occur."""
         known = self.words[name]
-        return [0 if word is None else known.codes[word] for word in words if word is None or word in known.codes]
+        return [
+            0 if word is None else known.codes[word] for word in words if word is None or word in known.codes
+        ]
 
     def word(self, name: str, row: int) -> str | None:
         """The word of a row."""

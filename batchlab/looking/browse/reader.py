@@ -24,6 +24,7 @@ from batchlab.store.parts import lacking_columns, reading, with_results
 from batchlab.store.view import RunView
 
 FEW_ROWS = 250  # that are held at a time
+FEWER_ROWS = 50  # where some are named, and all of their columns may be wanted: images among them
 KEPT_FOOTERS = 16  # 0.3 MB each
 _KEPT_BYTES = 64 << 20  # an input of an open shard that is larger is read again each time
 
@@ -59,7 +60,9 @@ class Rows:
         """Those at some places."""
         if len(places) == len(self.ids):
             return self
-        return Rows([self.ids[place] for place in places], self.others.take(places), self.results.take(places))
+        return Rows(
+            [self.ids[place] for place in places], self.others.take(places), self.results.take(places)
+        )
 
     def result(self, name: str, place: int) -> Any:
         """One value of a result column; None where it is not there."""
@@ -103,7 +106,9 @@ class RowReader:
             return
         try:
             if piece.group is None:
-                yield from self._open(piece, wanted, range(piece.first_row, piece.stop) if ids is None else ids)
+                yield from self._open(
+                    piece, wanted, range(piece.first_row, piece.stop) if ids is None else ids
+                )
             else:
                 yield from self._sealed(piece.shard, piece.group, piece.first_row, wanted, ids)
         except ODD as error:
@@ -122,7 +127,10 @@ class RowReader:
             others, results = self._chosen(footer.names, footer.lacking, wanted)
             names = [*others, *(self._prefix + name for name in results)]
             for batch in part.iter_batches(
-                batch_size=FEW_ROWS, row_groups=[group], columns=names, use_threads=False
+                batch_size=FEW_ROWS if left is None else FEWER_ROWS,
+                row_groups=[group],
+                columns=names,
+                use_threads=False,
             ):
                 table = pa.Table.from_batches([batch])
                 ids_here = range(first, first + table.num_rows)

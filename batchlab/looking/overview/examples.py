@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from batchlab.errors import BatchlabError
-from batchlab.looking.browse.columns import ODD
 from batchlab.looking.browse.index import Piece, RowIndex
+from batchlab.looking.browse.reader import RowReader, Rows, Wanted
 from batchlab.looking.overview.sums import Mask
-from batchlab.store.parts import part_tables
 
 EXAMPLES = 3
 CANDIDATES = 12  # failed rows of a class that are looked at: their messages may all be the same
 MESSAGE_CHARS = 500
-_TOLD = ("custom_id", "error_code", "error_message")
+_TOLD = Wanted((), ("custom_id", "error_code", "error_message"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +53,20 @@ class Examples:
             of_parts = [piece.shard for piece, _ in pieces.values() if piece.group is not None]
             versions = tuple(map(index.version_of, of_parts))
             key = (name, tuple(rows.tolist()), versions)
-            self._kept[key] = before[key] if key in before else _read(index, list(pieces.values()))
+            self._kept[key] = (
+                before[key] if key in before else _read(RowReader(index.run, index), list(pieces.values()))
+            )
             found[name] = self._kept[key]
         return found
 
 
-def _read(index: RowIndex, pieces: Sequence[tuple[Piece, list[int]]]) -> list[Example]:
+def _read(reader: RowReader, pieces: Sequence[tuple[Piece, list[int]]]) -> list[Example]:
     found: list[Example] = []
     for piece, rows in pieces:
         try:
-            told = (
-                _of_part(index, piece, rows) if piece.group is not None else _of_journals(index, piece, rows)
-            )
-        except (BatchlabError, OSError, *ODD):
-            continue  # it is damaged: another reader says so
+            told = [one for some in reader.rows(piece, _TOLD, rows) for one in _examples(some)]
+        except BatchlabError:
+            continue  # it is damaged: who reads it for more says so
         for one in told:
             if all(one.message != other.message for other in found):
                 found.append(one)
@@ -76,30 +75,7 @@ def _read(index: RowIndex, pieces: Sequence[tuple[Piece, list[int]]]) -> list[Ex
     return found
 
 
-def _of_part(index: RowIndex, piece: Piece, rows: Sequence[int]) -> list[Example]:
-    assert piece.group is not None, "there is a part"
-    prefix = index.run.manifest.prefix
-    names = [prefix + name for name in _TOLD]
-    found, first = [], piece.first_row
-    for table in part_tables(index.run.part(piece.shard.index), names, groups=[piece.group]):
-        for row in rows:
-            if first <= row < first + table.num_rows:
-                values = table.slice(row - first, 1).to_pylist()[0]
-                found.append(_example(row, {name: values.get(prefix + name) for name in _TOLD}))
-        first += table.num_rows
-    return found
-
-
-def _of_journals(index: RowIndex, piece: Piece, rows: Sequence[int]) -> list[Example]:
-    opened = index.opened(piece.shard)
-    records = [] if opened is None else [(row, opened.values(row)) for row in rows]
-    return [_example(row, values) for row, values in records if values is not None]
-
-
-def _example(row: int, values: Any) -> Example:
-    code = values.get("error_code")
-    message = str(values.get("error_message") or "")[:MESSAGE_CHARS]
-    custom_id = values.get("custom_id")
-    return Example(
-        row, str(row if custom_id is None else custom_id), None if code is None else int(code), message
-    )
+def _examples(rows: Rows) -> Iterator[Example]:
+    for place, row in enumerate(rows.ids):
+        custom_id, code, message = (rows.result(name, place) for name in _TOLD.results)
+        yield Example(row, str(custom_id or row), code, str(message or "")[:MESSAGE_CHARS])

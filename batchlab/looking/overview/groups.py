@@ -17,8 +17,8 @@ from batchlab.counts import counted
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.looking.browse.columns import HELD, ODD
 from batchlab.looking.browse.index import RowIndex
-from batchlab.looking.money.books import input_table
 from batchlab.looking.overview.columns import few_names
+from batchlab.looking.rows.tables import input_table
 from batchlab.protocol.redact import printable
 from batchlab.records import Shard
 from batchlab.result_columns import RESULT_COLUMNS
@@ -115,7 +115,7 @@ class Groups:
     def _take(self, run: RunView, shard: Shard, kind: str) -> None:
         prefix, first = run.manifest.prefix, shard.first_row
         if kind == "input":
-            self._keep(input_table(run, shard, needed=False), first, {name: name for name in self._columns})
+            self._keep(input_table(run, shard), first, {name: name for name in self._columns})
             return
         inputs = run.manifest.plan.names_out
         names = (*self._columns, *_WASTED)

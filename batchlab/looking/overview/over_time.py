@@ -109,6 +109,7 @@ def over_time(rows: Finished, sessions: Sequence[Session], now: float) -> OverTi
         first = begin // made.bucket_s * made.bucket_s
         for at in range(int(first), int(end) + 1, made.bucket_s):
             _bucket(made, at, rows, history)
+        _without_a_stub(made, begin, end)
     return made
 
 
@@ -199,11 +200,24 @@ def _bucket(made: OverTime, at: int, rows: Finished, history: _History) -> None:
     made.why.append(next((one.why for one in reversed(kept) if one.why), None))
 
 
+def _without_a_stub(made: OverTime, begin: float, end: float) -> None:
+    """Leaves out a last bucket that the run has hardly touched: a rate of nothing would be drawn there."""
+    happened = made.done[-1] or made.limited[-1] or made.errors[-1] or made.paused[-1]
+    if not happened and made.at[-1] > begin and end - made.at[-1] < made.bucket_s:
+        for series in (made.at, *_series(made)):
+            del series[-1]
+
+
+def _series(made: OverTime) -> tuple[list[Any], ...]:
+    """What has a value a bucket."""
+    counts = (made.done, made.failed, made.limited, made.errors)
+    return (*counts, made.window, made.in_flight, made.paused, made.why)
+
+
 def _nothing(made: OverTime, at: float) -> None:
     """A bucket in which nothing ran."""
     made.at.append(at + made.bucket_s)
-    counts = (made.done, made.failed, made.limited, made.errors)
-    for series in (*counts, made.window, made.in_flight, made.paused, made.why):
+    for series in _series(made):
         series.append(None)
 
 

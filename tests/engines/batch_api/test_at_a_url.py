@@ -116,3 +116,20 @@ def test_an_order_is_not_placed_when_the_url_cannot_be_told_of_it(lane, rows_fil
     monkeypatch.setattr(Copy, "keep", keep)
     assert at.run(rows, *MORE).code == 0
     at.check(answered=10)
+
+
+def test_who_takes_over_knows_of_what_was_taken_back(lane, rows_file, monkeypatch, lost):
+    """Else it would stop for a batch that somebody else has cancelled."""
+    at, rows = lane("openai", {"kind": "batch_stuck", "share": 0.5, "first": 1}), rows_file(10)
+    with monkeypatch.context() as patched:
+        die_at(patched, "created", "after")
+        forked(at.words_of(rows, *MORE))
+    with monkeypatch.context() as patched:
+        die_at(patched, "ended", "before")
+        assert forked(at.words_of(rows, *MORE, "--lane", "live")) == -signal.SIGKILL
+    lost()
+
+    done = at.run(rows, *MORE, "--lane", "live")
+
+    assert done.code == 0, done.err
+    at.check(answered=10)
