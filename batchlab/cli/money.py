@@ -20,7 +20,7 @@ from batchlab.job.index import COLUMNS
     "--by",
     metavar="COLUMN[,COLUMN]",
     default="",
-    help="Group by model, status, endpoint, day, run, error_class, corrections, parsed_note, or any input or --expand column.",
+    help="Group by model, status, endpoint, day, run, error_class, corrections, parsed_note, label, or any input or --expand column.",
 )
 @click.option(
     "--format",

@@ -29,6 +29,7 @@ from batchlab.store.journals.journal import JournalScan, encode
 from batchlab.store.layout import (
     CHECKSUMS,
     HISTORY,
+    LABELS,
     LOST,
     MANIFEST,
     PARTS,
@@ -42,7 +43,7 @@ from batchlab.store.manifest import Manifest
 from batchlab.store.parts import file_digest
 
 # beside the parts; what a person may want at the URL, but nothing rests on
-_EXTRAS = (HISTORY,)
+_EXTRAS = (HISTORY, LABELS)
 
 
 class Copy:

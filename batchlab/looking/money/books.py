@@ -15,6 +15,8 @@ import pyarrow.dataset as ds
 from batchlab.costs.price import DETAIL, Price
 from batchlab.counts import counted
 from batchlab.errors import UsageError
+from batchlab.looking.labels.placed import LABEL, NOTE, READ, column_names, labelled
+from batchlab.looking.labels.store import Labels
 from batchlab.looking.money.answer_prices import Kind, prices_of
 from batchlab.looking.money.cost_table import (
     LOST,
@@ -129,21 +131,33 @@ def run_frame(run: RunView, by: Sequence[str] = (), *, more: Sequence[str] = ())
     columns = run.manifest.expanded
     expanded = columns.names if columns is not None else []
     more = (*more, *(name for name in by if name in BY_RESULT and name not in more))
-    others = [name for name in by if name not in (*_WANTED, *DERIVED, *BY_RESULT)]
+    names = column_names(run.manifest)
+    called = dict(zip((LABEL, NOTE, *names), (*names, *names), strict=True))
+    by_label = [name for name in by if name in called and name not in plan.columns]
+    others = [name for name in by if name not in (*_WANTED, *DERIVED, *BY_RESULT, *by_label)]
     extra = _known(others, [*plan.columns, *expanded], run.path)
     ours = dict.fromkeys(name for name in (*_WANTED, *more) if name in RESULT_COLUMNS)
     wanted = [prefix + name for name in ours] + extra
+    told = [prefix + name for name in READ if name not in ours] if by_label else []
+    labels = Labels(run).all() if by_label else {}
     needed = any(name not in expanded for name in extra)
     sealed = run.sealed()
 
-    def tables() -> Iterator[pa.Table]:
+    def read() -> Iterator[pa.Table]:
         for shard in plan.shards:
             if shard.index in sealed:
-                found = part_tables(run.part(shard.index), wanted)
+                yield from part_tables(run.part(shard.index), [*wanted, *told])
             else:
-                found = run.shard_tables(shard, partial(input_table, run, shard, needed=needed))
-            for table in found:
-                yield _usage(table.select(wanted), prefix)
+                yield from run.shard_tables(shard, partial(input_table, run, shard, needed=needed))
+
+    def tables() -> Iterator[pa.Table]:
+        for table in labelled(run, read(), labels):
+            made = _usage(table.select(wanted), prefix)
+            for name in by_label:
+                is_there = called[name] in table.column_names
+                said = table[called[name]] if is_there else pa.nulls(table.num_rows, pa.string())
+                made = made.append_column(name, said)
+            yield made
 
     parts = list(tables())
     table = pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({"status": []})
