@@ -26,10 +26,8 @@ _HEAD = "<head>"
 # within a script a browser looks for its end, and for a comment: JSON may spell these otherwise
 _SPELLED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 # and whoever reads the file in an editor is not to be shown text that is turned around
-_SPELLED |= {
-    sign: f"\\u{sign:04x}"
-    for sign in (0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}
+_TURNED = (0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_SPELLED |= {sign: f"\\u{sign:04x}" for sign in _TURNED}
 
 
 class NotJoined(Exception):
