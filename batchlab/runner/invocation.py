@@ -405,7 +405,12 @@ def shards_to_run(store: LockedRun, shards: list[Shard], retry: AskAgain | None)
     if retry is None:
         return [shard for shard in shards if shard.index not in sealed]
     wanted = store.shards_to_ask(retry)
-    return [shard for shard in shards if shard.index not in sealed or shard.index in wanted]
+    return [
+        shard
+        for shard in shards
+        if shard.index not in sealed
+        or (shard.index in wanted and retry.touches(shard.first_row, shard.first_row + shard.rows - 1))
+    ]
 
 
 def _stopped_by(error: BaseException) -> tuple[StopReason, str]:
