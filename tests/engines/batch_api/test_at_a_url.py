@@ -11,6 +11,7 @@ import fsspec
 import pytest
 
 from batchlab.remote import storage
+from batchlab.remote.copy import Copy
 from batchlab.remote.urls import EXTRAS
 from batchlab.store import shard
 from batchlab.store.batches import BatchLog
@@ -137,6 +138,29 @@ def test_who_takes_over_knows_of_what_was_taken_back(lane, rows_file, monkeypatc
 
     assert done.code == 0, done.err
     at.check(answered=10)
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_a_part_that_was_lost_on_its_way_is_no_loss_once_its_results_are_fetched_again(
+    lane, rows_file, monkeypatch, lost, dialect
+):
+    """The URL was told of it, and never had it: its results come again from the service, unpaid."""
+    at, rows = lane(dialect), rows_file(25)
+    with monkeypatch.context() as patched:
+        patched.setattr(Copy, "upload", lambda *_: die())
+        assert forked(at.words_of(rows, *MORE)) == -signal.SIGKILL
+    lost()
+
+    done = at.run(rows, *MORE)
+
+    assert done.code == 0, done.err
+    assert "not here: completions/part-" in done.err
+    at.check(answered=25)
+    assert len(at.server.batches()["batches"]) == 3
+    books, ledger = at.books(), at.server.ledger()
+    assert books["spent_usd"] == pytest.approx(ledger["usd"])
+    assert books["attempts"] == 25
+    assert books["cost_wasted_usd"] == pytest.approx(0)
 
 
 @pytest.mark.parametrize("step", ["meant", "ordering"])
