@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -164,6 +165,43 @@ def test_one_refused_look_ends_no_night(service, words, here, status):
     done = here(*words())
 
     assert done.code == 0, done.err
+    assert service.ordered() == [4]
+
+
+def test_a_gateway_that_restarts_and_knows_of_nothing_ends_no_night(service, words, here, quick, monkeypatch):
+    from batchlab.protocol.batches import table
+
+    at_once = {name: replace(dialect, visible_s=0.0) for name, dialect in quick.items()}
+    monkeypatch.setattr(table, "DIALECTS", at_once)
+    looks = []
+
+    def told(state: dict) -> dict:
+        looks.append(state)
+        return state | ({"status": "in_progress", "output_file_id": None} if len(looks) < 4 else {})
+
+    service.told = told
+    service.on(
+        "GET", "/batches/", lambda asked: refused(404, "default backend") if asked.count == 1 else None
+    )
+
+    done = here(*words())
+
+    assert done.code == 0, done.err
+    assert service.ordered() == [4]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_two_lines_of_a_row_the_answer_counts(service, words, here, is_first):
+    def lines(results: list[dict]) -> bytes:
+        error = {"code": "server_error", "message": "overloaded"}
+        bad = [one | {"response": None, "error": error} for one in results]
+        return service.plain([*bad, *results] if is_first else [*results, *bad])
+
+    service.lines = lines
+    done = here(*words())
+
+    assert done.code == 0, done.err
+    assert "4 foreign, doubled or cut lines left out" in done.err
     assert service.ordered() == [4]
 
 
