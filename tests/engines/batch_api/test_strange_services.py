@@ -205,6 +205,31 @@ def test_of_two_lines_of_a_row_the_answer_counts(service, words, here, is_first)
     assert service.ordered() == [4]
 
 
+@pytest.mark.parametrize("step", ["/files$", "/batches$"])
+def test_a_service_that_takes_no_batch_leaves_the_rows_to_another(service, here, rows_file, tmp_path, step):
+    with providing_batches() as other:
+        other.on("POST", step, lambda _: refused(403, "not for your plan", "not_available_for_plan"))
+        at = [
+            f'[[endpoint]]\nname = "{name}"\nbase_url = "{one.base_url}"\nbatch_api = "openai"\n'
+            'api_key_env = "SIMULATOR_KEY"\n'
+            for name, one in (("refuses", other), ("takes", service))
+        ]
+        (tmp_path / "job.toml").write_text(
+            f'[input]\npath = "{rows_file(40).as_posix()}"\n[request]\nmodel = "m"\nprompt = "{{text}}"\n'
+            f'[limits]\nlane = "batch"\n[output]\nrun_dir = "run"\nshard_rows = 10\n{"".join(at)}'
+        )
+
+        done = here("run", "job.toml")
+
+        assert done.code == 0, done.err
+        assert "refuses refuses the batch: not for your plan; the others go on without it" in done.err
+        assert sum(service.ordered()) == 40
+        service.on("POST", step, lambda _: refused(403, "not here either"))
+        none = here("run", "job.toml", "--run-dir", "again")
+        assert none.code == 3
+        assert "why: " in none.err
+
+
 def test_a_key_that_is_refused_for_good_stops_the_run_soon(service, words, here):
     service.on("GET", "/batches/", lambda _: refused(401, "Incorrect API key", "invalid_api_key"))
 
