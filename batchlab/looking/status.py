@@ -32,7 +32,7 @@ from batchlab.remote.urls import is_url
 from batchlab.run_end import StopReason
 from batchlab.run_state import BatchStanding, RunState
 from batchlab.store.batches import Step
-from batchlab.store.losses import find_losses, loss_text
+from batchlab.store.integrity.losses import find_losses, loss_text
 from batchlab.store.standing import Standing
 from batchlab.store.view import RunView
 

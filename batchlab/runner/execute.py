@@ -17,12 +17,12 @@ from batchlab.job import SELF_STARTED, Job, output_format
 from batchlab.job.parameter_names import misspelt_notes
 from batchlab.lanes.receipt import Receipt
 from batchlab.looking import own_files
-from batchlab.looking.cards import answer_line
 from batchlab.looking.export import Target, check_target
 from batchlab.looking.last_lines import NEXT, last_lines
+from batchlab.looking.money.receipt import receipt_lines, receipt_of
 from batchlab.looking.not_ok import causes
 from batchlab.looking.output import write_output
-from batchlab.looking.receipt import receipt_lines, receipt_of
+from batchlab.looking.rows.cards import answer_line
 from batchlab.looking.show import first_answer
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import conversation, open_progress
@@ -64,7 +64,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
     _check_before(job, options, say)
     taken_over: Callable[[Prepared], int] = _nothing_taken_over
     if job.output.reuse:
-        from batchlab.runner.reusing import old_runs, take_over  # with numpy: other runs start without
+        from batchlab.runner.rows.reusing import old_runs, take_over  # with numpy: other runs start without
 
         taken_over = partial(take_over, runs=old_runs(job), say=say)
     with started_endpoints(job) as endpoints:
@@ -185,11 +185,11 @@ def _check_before(job: Job, options: RunOptions, say: Callable[[str], None]) -> 
     """Says what is known of prices; raises UsageError for what can be refused without the input."""
     refuse_cluster(job)
     if any(job.limits_at(endpoint).lane == "batch" for endpoint in job.endpoint):
-        from batchlab.runner.batches import refuse_lanes
+        from batchlab.runner.batches.engine import refuse_lanes
 
         refuse_lanes(job)
     if not options.waits:
-        from batchlab.runner.batches import refuse_to_leave
+        from batchlab.runner.batches.engine import refuse_to_leave
 
         refuse_to_leave(job)
     output = job.output

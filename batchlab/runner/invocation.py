@@ -34,12 +34,12 @@ from batchlab.progress import Progress
 from batchlab.records import Completion, Shard
 from batchlab.run_end import RunStopped, RunSummary, StopReason, code_of
 from batchlab.run_state import RunState
-from batchlab.runner.asked_again import asked_again, refuse_same_cut
 from batchlab.runner.crews import crew_for
+from batchlab.runner.embedded.interrupt import Interrupt
 from batchlab.runner.endpoints import key_remedy
-from batchlab.runner.first_rows import EarlyForecast, FirstRows
-from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.prepare import Prepared
+from batchlab.runner.rows.asked_again import asked_again, refuse_same_cut
+from batchlab.runner.rows.first_rows import EarlyForecast, FirstRows
 from batchlab.runner.run_options import RunOptions
 from batchlab.runner.signals import Signals
 from batchlab.runner.standing import Teller
@@ -51,7 +51,7 @@ from batchlab.totals import RunningTotals
 
 if TYPE_CHECKING:
     from batchlab.engines.crew import Crew
-    from batchlab.runner.duplicates import Duplicates
+    from batchlab.runner.rows.duplicates import Duplicates
 
 
 class Invocation:
@@ -121,7 +121,7 @@ class Invocation:
         """
         work = self._work
         if self._options.only is None and asks_only_by_batch(work.job):
-            from batchlab.runner.batches import refuse_unfit
+            from batchlab.runner.batches.engine import refuse_unfit
 
             refuse_unfit(work.job, work.source, work.plan, work.builder)
         totals, rows = self._work.before.earlier, self._work.before.rows
@@ -271,7 +271,7 @@ class Invocation:
                 assert hired is not None, "as many shards as for the first"
                 from batchlab.engines.foreman.engine import Foreman
 
-                return Foreman(observer, hired, watch=watch, span=self._watchers.span)
+                return Foreman(observer, hired, budget, watch=watch, span=self._watchers.span)
             share = Share(before, work.run)
             return LocalEngine(observer, OwnTerms(budget), share, watch=watch, taker=options.taker)
 
@@ -280,7 +280,7 @@ class Invocation:
             return
         from batchlab.engines.batch_api.live import LivePhase
         from batchlab.engines.batch_api.means import Manner
-        from batchlab.runner.batches import batch_engine
+        from batchlab.runner.batches.engine import batch_engine
 
         manner = Manner(
             waits=options.waits,
@@ -290,7 +290,7 @@ class Invocation:
             watch=watch,
             taker=options.taker,
         )
-        phases = LivePhase(self, live, budget, shares=crew is None)
+        phases = LivePhase(self, live, is_here=crew is None)
         try:
             async with batch_engine(
                 self, work, stop, phases, budget, manner=manner, deadline=self._deadline
@@ -311,7 +311,7 @@ class Invocation:
         self, engine: Engine[Work[LockedRun]], stop: StopSignal, shards: list[Shard]
     ) -> None:
         """Sends identical requests once: a pass for the first of each, copies, and on with what failed."""
-        from batchlab.runner.duplicates import Duplicates  # with numpy: other runs start without
+        from batchlab.runner.rows.duplicates import Duplicates  # with numpy: other runs start without
         from batchlab.store.answers import Answers
 
         work, retry, taker = self._work, self._options.retry, self._options.taker
@@ -390,7 +390,7 @@ def batches_of(job: Job, run: LockedRun) -> tuple[bool, set[int]]:
     asked = {job.limits_at(endpoint).lane for endpoint in job.endpoint}
     if asked <= {"live", "flex"} and not run.layout.batches.exists():
         return False, set()
-    from batchlab.runner.batches import batches_out
+    from batchlab.runner.batches.engine import batches_out
 
     awaited = {batch.shard for batch in batches_out(run)}
     return bool(awaited) or not asked <= {"live", "flex"}, awaited

@@ -29,7 +29,7 @@ from batchlab.job import Job, default_run_dir
 from batchlab.job.index import in_braces
 from batchlab.records import ChatRequest, Row
 from batchlab.remote.urls import is_url
-from batchlab.runner.batches_left import refuse_batches_out, refuse_left_alone
+from batchlab.runner.batches.left import refuse_batches_out, refuse_left_alone
 from batchlab.runner.losses import settle_losses
 from batchlab.runner.mirroring import brought_home, follow_at_url, refuse_other_url, taken_over
 from batchlab.store.disk.files import private_dir

@@ -10,7 +10,7 @@ from batchlab.job.index import in_keys
 
 if TYPE_CHECKING:
     from batchlab.engines.observer import Taker
-    from batchlab.runner.interrupt import Interrupt
+    from batchlab.runner.embedded.interrupt import Interrupt
     from batchlab.store.asking import AskAgain
     from batchlab.store.locked import LockedRun
 

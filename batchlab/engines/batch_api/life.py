@@ -18,13 +18,13 @@ from batchlab.dispatch.http import batch_service
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import Reservation
 from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.batch_api.choices.ways import seconds_of_window
 from batchlab.engines.batch_api.downloads import download
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.merging import Merged
 from batchlab.engines.batch_api.ordering import NoRoom, Ordering
 from batchlab.engines.batch_api.results import write_inline
 from batchlab.engines.batch_api.waiting import next_look_s
-from batchlab.engines.batch_api.ways import seconds_of_window
 from batchlab.protocol.batches.dialect import BatchState, Phase, line_of
 from batchlab.records import Outcome
 from batchlab.run_end import RunStopped, StopReason
@@ -76,6 +76,11 @@ class Out:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     stop: Outcome | None = None
+
+    @property
+    def may_be_taken_back(self) -> bool:
+        """Whether its service may be told to end it: it is there, and was not told in this process."""
+        return self.batch.step is Step.CREATED and self.batch.id is not None and not self.is_told_to_end
 
     def charge(self, merged: Merged) -> None:
         """What its results come to is known."""
@@ -185,6 +190,8 @@ class Life:
             out.is_looked_at = True
             if state.phase.has_ended and not _lacks_results(state):
                 break
+            if _knows_of_no_end(out.batch, state) and await self.take_back(out):
+                continue
             if state.phase.has_ended and (
                 time.monotonic() - begun > out.lane.dialect.visible_s or _ended_long_ago(state)
             ):
@@ -315,17 +322,25 @@ class Life:
             f"{message}. To ask its rows, and pay for them, again: go on with {{output.accept_lost_parts}}.",
         )
 
-    async def take_back(self, out: Out) -> None:
-        """Asks the service to end the batch; what it has answered by then is kept."""
-        if out.is_told_to_end or out.batch.id is None or out.batch.step is not Step.CREATED:
-            return
-        there, out.is_told_to_end = out.batch.id, True  # whatever comes of it: once in each process
+    async def take_back(self, out: Out) -> bool:
+        """Asks the service to end the batch; what it has answered by then is kept.
+
+        False when there is nothing to ask, see `Out.may_be_taken_back`. Raises Stopped.
+        """
+        there = out.batch.id
+        if not out.may_be_taken_back or there is None:
+            return False
+        out.is_told_to_end = True  # whatever comes of it: once in each process
         if not out.batch.is_cancelled:
             out.batch = self._log.cancelling(out.batch)
-        await out.lane.service.cancel(there)
+        try:
+            await out.lane.service.cancel(there)
+        except ApiError as error:
+            self._say(f"{out.lane.name}: batch {there} could not be cancelled ({error})")
         if not out.lane.dialect.cancels:
-            self._say(f"{out.lane.name}: batch {out.batch.id} cannot be cancelled there; waiting for its end")
+            self._say(f"{out.lane.name}: batch {there} cannot be cancelled there; waiting for its end")
         out.wake.set()
+        return True
 
     async def sleep(self, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Waits, until `wake` is set if there is one; raises Stopped at once when the run stops."""
@@ -341,6 +356,11 @@ class Life:
                     await one
         if self._stop.is_set:
             raise Stopped
+
+
+def _knows_of_no_end(batch: Batch, state: BatchState) -> bool:
+    """Whether a batch was taken back, and goes on: who noted that may have been killed before saying it."""
+    return batch.is_cancelled and state.phase in {Phase.WAITING, Phase.RUNNING}
 
 
 def _odd(out: Out, state: BatchState) -> str | None:

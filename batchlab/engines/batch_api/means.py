@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchlab.dispatch.rate.budget import Budget
-from batchlab.engines.batch_api.choice import Choice
+from batchlab.engines.batch_api.choices.choice import Choice
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.live import LivePhase
 from batchlab.engines.observer import Observer, RowWatch, Taker

@@ -19,7 +19,7 @@ from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import stop_reason
 from batchlab.engines.batch_api.bringing import Bringing
-from batchlab.engines.batch_api.choice import GiveUp, Scene, SendLive, Submit, TakeBack
+from batchlab.engines.batch_api.choices.choice import GiveUp, Scene, SendLive, Submit, TakeBack
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, Out
 from batchlab.engines.batch_api.means import Means
@@ -73,7 +73,13 @@ class Session:
         correction = None if schema is None else Correction(schema, work.job.request.schema_retries, stop)
         self._log = BatchLog(work.run.path, work.run.publisher.keep, self._noted)
         self._left = ShardsLeft(
-            work, shards, retry=retry, correction=correction, totals=self._totals, folder=folder
+            work,
+            shards,
+            retry=retry,
+            correction=correction,
+            totals=self._totals,
+            folder=folder,
+            is_out=lambda key: self._log.all.by_key[key].is_out,
         )
         self._life = Life(
             self._log,
@@ -189,8 +195,8 @@ class Session:
                     self._stop(StopReason.BUDGET, why)
                 return False
             case TakeBack(key):
-                await self._take_back([self._out[key]])
-                return True
+                # else it would be said again at once, and nothing but that would ever be done
+                return await self._take_back([self._out[key]])
         assert_never(act)
 
     def _scene(self) -> Scene:
@@ -266,6 +272,33 @@ class Session:
         """Brings one batch to its results, and these to the journal."""
         shard = self._work.plan.shards[out.batch.shard]
         try:
+            await self._bring(out)
+        except Stopped:
+            pass
+        except ApiError as error:  # the next one would be refused, too
+            self._refused(out, error)
+        except RunStopped as error:
+            self._stop(error.reason, str(error))
+        except BatchlabError as error:  # the input cannot be read any more, or a journal is damaged
+            self._error = error
+            self._stop(StopReason.INPUT, str(error))
+        finally:
+            self._left.expect_no_more(out.batch)
+            self._changed.set()
+        if self._log.all.by_key[out.batch.key].is_out:
+            out.next_look = 0.0
+            return  # the run stops, and it goes on at its service: what it may cost stays set aside
+        self._means.budget.end(out.reservation)
+        del self._out[out.batch.key]
+        if out.lines is not None:
+            out.lines.unlink(missing_ok=True)
+        if not any(one.batch.shard == shard.index for one in self._out.values()):
+            await self._settle(shard, again=True)
+        await self._life.give_file_back(out)
+
+    async def _bring(self, out: Out) -> None:
+        """Takes what comes of a batch, be it nothing."""
+        try:
             if (told := await self._bringing.bring(out)) is not None:
                 self._came(out, told)
         except NoRoom:
@@ -282,27 +315,6 @@ class Session:
         except GivenUp as lost:
             self._say(str(lost))
             await self._bringing.give_up(out)
-        except Stopped:
-            pass
-        except ApiError as error:  # the next one would be refused, too
-            self._refused(out, error)
-        except RunStopped as error:
-            self._stop(error.reason, str(error))
-        except BatchlabError as error:  # the input cannot be read any more, or a journal is damaged
-            self._error = error
-            self._stop(StopReason.INPUT, str(error))
-        finally:
-            self._changed.set()
-        if self._log.all.by_key[out.batch.key].is_out:
-            out.next_look = 0.0
-            return  # the run stops, and it goes on at its service: what it may cost stays set aside
-        self._means.budget.end(out.reservation)
-        del self._out[out.batch.key]
-        if out.lines is not None:
-            out.lines.unlink(missing_ok=True)
-        if not any(one.batch.shard == shard.index for one in self._out.values()):
-            await self._settle(shard, again=True)
-        await self._life.give_file_back(out)
 
     def _refused(self, out: Out, error: ApiError) -> None:
         """A call of a batch is refused, or no answer has come for as long as an outage may last."""
@@ -369,14 +381,13 @@ class Session:
             self._stop(StopReason.INPUT, str(error))
         self._changed.set()
 
-    async def _take_back(self, wanted: Sequence[Out]) -> None:
-        for out in wanted:
-            try:
-                await self._life.take_back(out)
-            except Stopped:
-                return
-            except ApiError as error:
-                self._say(f"{out.lane.name}: batch {out.batch.id} could not be cancelled ({error})")
+    async def _take_back(self, wanted: Sequence[Out]) -> bool:
+        """Whether any service was told so."""
+        told = False
+        with contextlib.suppress(Stopped):
+            for out in wanted:
+                told |= await self._life.take_back(out)
+        return told
 
     def _detach(self) -> None:
         """Leaves what is out to its service."""
@@ -401,6 +412,10 @@ class Session:
         with contextlib.suppress(asyncio.CancelledError):
             while True:
                 self._means.live.tell()
+                try:
+                    self._work.run.check_disk()
+                except RunStopped as error:  # another machine has taken the run over at its URL
+                    self._stop(error.reason, str(error))
                 await asyncio.sleep(TICK_S)
 
 

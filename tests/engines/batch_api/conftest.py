@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,6 +79,10 @@ class Lane:
 
     def log(self):
         return read_batches(self.directory)
+
+    def books(self) -> dict:
+        """What the run says that it has come to."""
+        return json.loads(self.command("status", str(self.directory), "--json").out)["totals"]
 
     def check(self, *, answered: int | None = None) -> None:
         """The books are the ledger's, nothing was ordered twice, and the proof passes."""

@@ -15,10 +15,10 @@ import pyarrow.dataset as ds
 from batchlab.costs.price import DETAIL, Price
 from batchlab.counts import counted
 from batchlab.errors import UsageError
-from batchlab.looking.answer_prices import Kind, prices_of
+from batchlab.looking.money.answer_prices import Kind, prices_of
+from batchlab.looking.money.receipt import receipt_lines, receipt_of
 from batchlab.looking.opening import run_at, unchanged_input
 from batchlab.looking.phrases import price_command
-from batchlab.looking.receipt import receipt_lines, receipt_of
 from batchlab.looking.report.cost import (
     LOST,
     NUMBERS,
@@ -33,7 +33,7 @@ from batchlab.records import Shard
 from batchlab.remote.storage import filesystem, store_errors
 from batchlab.remote.urls import checked_url, is_url, scheme_of
 from batchlab.result_columns import RESULT_COLUMNS
-from batchlab.store.lost import lost_records
+from batchlab.store.integrity.lost import lost_records
 from batchlab.store.parts import part_tables
 from batchlab.store.view import RunView
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from batchlab.arrow import pa
-from batchlab.looking.conditions import column_named, status_mask
+from batchlab.looking.rows.conditions import column_named, status_mask
 
 
 def picked(

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import orjson
 
-from batchlab.store.journal import decode, encode
+from batchlab.store.journals.journal import decode, encode
 from batchlab.store.layout import JournalName
 from batchlab.store.manifest import Manifest
 

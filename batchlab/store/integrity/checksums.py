@@ -21,7 +21,14 @@ from typing import Any
 
 from batchlab.store.disk.file_locks import alone_at
 from batchlab.store.disk.files import AppendFile, disk_errors
-from batchlab.store.journal import JournalScan, Record, cut_torn_tail, encode, repaired_records, whole_lines
+from batchlab.store.journals.journal import (
+    JournalScan,
+    Record,
+    cut_torn_tail,
+    encode,
+    repaired_records,
+    whole_lines,
+)
 from batchlab.store.layout import Layout, part_number
 from batchlab.totals import Totals
 

@@ -13,7 +13,7 @@ from batchlab.costs.price import Price
 from batchlab.counts import agreeing, counted
 from batchlab.job import Job
 from batchlab.lanes.receipt import Answered, Lane, Line, Receipt, receipt
-from batchlab.looking.answer_prices import Kind, prices_of
+from batchlab.looking.money.answer_prices import Kind, prices_of
 from batchlab.looking.phrases import money
 from batchlab.protocol.batches.table import dialect_of
 from batchlab.records import Usage

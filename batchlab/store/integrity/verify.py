@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from batchlab.counts import counted
 from batchlab.errors import CorruptRun
 from batchlab.records import Shard
-from batchlab.store.checksums import PartNotes
-from batchlab.store.journal import JournalScan
+from batchlab.store.integrity.checksums import PartNotes
+from batchlab.store.integrity.losses import find_losses, loss_text
+from batchlab.store.journals.journal import JournalScan
 from batchlab.store.layout import MANIFEST, part_key, part_name
-from batchlab.store.losses import find_losses, loss_text
 from batchlab.store.manifest import plan_digest
 from batchlab.store.parts import file_digest, part_results, part_tables, stated_totals
 from batchlab.store.view import RunView

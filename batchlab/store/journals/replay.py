@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from batchlab.records import Completion, Failure, Result, Usage, is_replaceable, is_wanting
-from batchlab.store.journal import JournalScan, result_of
+from batchlab.store.journals.journal import JournalScan, result_of
+from batchlab.store.journals.origin import strange_origin
 from batchlab.store.layout import Layout
 from batchlab.store.manifest import Manifest
-from batchlab.store.origin import strange_origin
 from batchlab.store.parts import part_results
 from batchlab.totals import RunningTotals, Totals, sum_of, totals_of
 

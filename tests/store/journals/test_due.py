@@ -9,19 +9,18 @@ import pytest
 
 from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Usage
-from batchlab.store import due as due_module
-from batchlab.store.checksums import ChecksumLog
-from batchlab.store.due import DUE_BYTES, Tally, read_due
-from batchlab.store.journal import decode
+from batchlab.store.integrity.checksums import ChecksumLog
+from batchlab.store.integrity.losses import find_losses, give_up, loss_text
+from batchlab.store.integrity.verify import verify
+from batchlab.store.journals import due as due_module
+from batchlab.store.journals.due import DUE_BYTES, Tally, read_due
+from batchlab.store.journals.journal import decode
 from batchlab.store.locked import LockedRun
-from batchlab.store.losses import find_losses, give_up, loss_text
-from batchlab.store.verify import verify
 from batchlab.store.view import RunView
 from batchlab.totals import Totals, totals_of
+from tests.store.journals.test_journal import completion, failure
 from tests.store.manifests import manifest
-
-from .test_journal import completion, failure
-from .test_run_dir import INPUT, SHARD, filled
+from tests.store.test_run_dir import INPUT, SHARD, filled
 
 JOURNAL = "journal/000000.1.log"
 OWN = dataclasses.replace(manifest(SHARD), run_id="own")

@@ -9,15 +9,14 @@ import pytest
 
 from batchlab.errors import CorruptRun
 from batchlab.records import Shard
-from batchlab.store.checksums import ChecksumLog, Checksums, given_up_record
+from batchlab.store.integrity.checksums import ChecksumLog, Checksums, given_up_record
+from batchlab.store.integrity.losses import find_losses, give_up, loss_text, take_back
+from batchlab.store.integrity.verify import verify
 from batchlab.store.locked import LockedRun
-from batchlab.store.losses import find_losses, give_up, loss_text, take_back
 from batchlab.store.shard import OpenShard
-from batchlab.store.verify import verify
 from batchlab.totals import Totals
-
-from .test_journal import completion, failure
-from .test_run_dir import INPUT, SHARD, filled, manifest, moved
+from tests.store.journals.test_journal import completion, failure
+from tests.store.test_run_dir import INPUT, SHARD, filled, manifest, moved
 
 PART = "completions/part-000000.parquet"
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from batchlab.dispatch.rate.budget import Budget
-from batchlab.engines.batch_api import choice
+from batchlab.engines.batch_api.choices import choice
+from batchlab.engines.batch_api.choices.ways import RowSize, batch_way, call_ways, model_of, sampled
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.life import Out
-from batchlab.engines.batch_api.ways import RowSize, batch_way, call_ways, model_of, sampled
 from batchlab.engines.work import Work
 from batchlab.lanes.decisions import SendLive, Submit, TakeBack, Wait
 from batchlab.lanes.policy import LanePolicy

@@ -19,8 +19,8 @@ from batchlab.looking.opening import open_run
 from batchlab.looking.stages import typed_in
 from batchlab.protocol.batches.table import dialect_of
 from batchlab.run_end import RunStopped, RunSummary, StopReason
-from batchlab.runner.batches import BY_BATCH
-from batchlab.runner.batches_left import RowsChanged
+from batchlab.runner.batches.engine import BY_BATCH
+from batchlab.runner.batches.left import RowsChanged
 from batchlab.runner.endpoints import started_endpoints
 from batchlab.runner.execute import execute
 from batchlab.runner.own_job import own_job

@@ -23,9 +23,9 @@ from typing import TypeAlias
 import orjson
 
 from batchlab.records import Completion, Result
-from batchlab.store.checksums import prefix_digest
 from batchlab.store.disk.files import FILE_MODE, O_BINARY, AppendFile, write_at
-from batchlab.store.journal import decode, encode
+from batchlab.store.integrity.checksums import prefix_digest
+from batchlab.store.journals.journal import decode, encode
 from batchlab.totals import Totals
 
 DUE_BYTES = 512  # one sector of any disk: a note is there, or the one before

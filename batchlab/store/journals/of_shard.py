@@ -13,11 +13,18 @@ from batchlab.store.disk.ballast import Ballast
 from batchlab.store.disk.fence import AnyFence
 from batchlab.store.disk.files import AppendFile, disk_errors, fsync_dir
 from batchlab.store.disk.sync import SyncGroup
-from batchlab.store.due import NotedFile, Tally
-from batchlab.store.journal import RESULT_KINDS, Record, ResultValues, decode, repaired_records, result_of
+from batchlab.store.journals.due import NotedFile, Tally
+from batchlab.store.journals.journal import (
+    RESULT_KINDS,
+    Record,
+    ResultValues,
+    decode,
+    repaired_records,
+    result_of,
+)
+from batchlab.store.journals.origin import origin, origin_record, strange_origin
 from batchlab.store.layout import JournalName, Layout
 from batchlab.store.manifest import Manifest
-from batchlab.store.origin import origin, origin_record, strange_origin
 from batchlab.totals import Totals
 
 

@@ -11,8 +11,8 @@ from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.http.transport import encoded
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.batch_api.cheapest import Cheapest
-from batchlab.engines.batch_api.choice import BatchesOnly, Choice, Live
+from batchlab.engines.batch_api.choices.cheapest import Cheapest
+from batchlab.engines.batch_api.choices.choice import BatchesOnly, Choice, Live
 from batchlab.engines.batch_api.engine import BatchEngine
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.live import LivePhase
@@ -28,7 +28,7 @@ from batchlab.job import SELF_STARTED, TASK_PATHS, EndpointJob, Job
 from batchlab.protocol.batches.dialect import Dialect, Unfit
 from batchlab.protocol.batches.table import dialect_of
 from batchlab.records import Row
-from batchlab.runner.queue_history import known_queue, remember
+from batchlab.runner.batches.queue_history import known_queue, remember
 from batchlab.store.batches import Batch, BatchLog, new_key, read_batches
 from batchlab.store.locked import LockedRun
 

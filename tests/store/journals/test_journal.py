@@ -15,7 +15,7 @@ from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Failure, Reply, Timing, Usage
 from batchlab.run_end import RunStopped
 from batchlab.store.disk.files import AppendFile
-from batchlab.store.journal import (
+from batchlab.store.journals.journal import (
     JournalScan,
     back_record,
     decode,
@@ -139,7 +139,7 @@ import resource, sys
 from pathlib import Path
 from batchlab.run_end import RunStopped
 from batchlab.store.disk.files import AppendFile
-from batchlab.store.journal import encode
+from batchlab.store.journals.journal import encode
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 file = AppendFile(Path({str(tmp_path / "x.log")!r}))
 try:
@@ -161,7 +161,7 @@ def test_p1_every_acknowledged_record_survives_sigkill(tmp_path):
     code = f"""
 from pathlib import Path
 from batchlab.store.disk.files import AppendFile
-from batchlab.store.journal import sent_record
+from batchlab.store.journals.journal import sent_record
 file = AppendFile(Path({str(tmp_path / "x.log")!r}))
 for row in range(10_000_000):
     file.append(sent_record(row, 1))
