@@ -322,6 +322,9 @@ class Session:
         batch = self._log.all.by_key[out.batch.key]
         if batch.step in {Step.MEANT, Step.UPLOADED}:
             self._log.dropped(batch, str(error)[:500])
+            if self._go_on_without(name):
+                self._say(f"{name} refuses the batch: {outcome.message}; the others go on without it")
+                return
         if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE}:
             outage = lasting(self._work.job.limits.max_outage_s)
             self._stop(
@@ -331,6 +334,19 @@ class Session:
         else:
             what = "the batch" if batch.id is None else f"batch {batch.id}"
             self._stop(stop_reason(outcome), f"{name} refuses {what}: {outcome.message}")
+
+    def _go_on_without(self, name: str) -> bool:
+        """Closes a lane, if another one takes batches still."""
+        lanes, limits_at = self._means.lanes, self._work.job.limits_at
+        others = [
+            one
+            for one in lanes
+            if one != name
+            and not self._room[one].is_closed
+            and limits_at(lanes[one].endpoint.job).lane in {"batch", "cheapest"}
+        ]
+        self._room[name].is_closed = bool(others)
+        return bool(others)
 
     def _came(self, out: Out, told: str) -> None:
         """A batch's results are taken; the run stops where it must not go on."""
