@@ -176,6 +176,9 @@ class Server:
         await response.prepare(request)
         run = self.runs.get(request.query.get("run", ""))
         last = ""
+        if request.match_info["path"] == "act":
+            await response.write(b'data: {"id": "1", "running": false, "exit_code": 0, "log": "37 rows asked again\\n37 answered\\n"}\n\n')
+            await asyncio.sleep(60)
         try:
             while True:
                 if run is not None and run.stage == "running":
@@ -203,7 +206,7 @@ class Server:
         spent = run.final * 0.00007
         running = run.stage == "running"
         return {
-            "id": run.id, "place": f"/data/runs/{run.id[:20]}", "name": HOSTILE[1] if run.hostile else run.id, "stage": run.stage,
+            "place": f"/data/runs/{run.id[:20]}", "name": HOSTILE[1] if run.hostile else run.id, "stage": run.stage,
             "stopped": "the deadline of 8 h had come" if run.stage == "stopped" else None,
             "headline": f"{run.final:,} of {run.rows:,} rows have an answer" if run.rows else "the input has no rows",
             "go_on": {"command": f"batchlab run {run.id}.toml", "folder": "/data"} if run.stage in {"stopped", "crashed"} else None, "rows": run.rows, "counts": counts,
@@ -299,13 +302,12 @@ class Server:
 
     def get_facets(self, run: Run, _query: Any) -> dict[str, Any]:
         if run.rows > 100_000:
-            return {"status": {name: many for name, many in run.counts().items() if many}, "error_class": {"timeout": run.rows // 32}, "finish_reason": {}, "lane": {}, "label": {}}
-        facets: dict[str, dict[str, int]] = {column: {} for column in FACETS.values()}
+            return {"status": [{"value": name, "rows": many} for name, many in run.counts().items() if many], "error_class": [{"value": "timeout", "rows": run.rows // 32}]}
+        facets: dict[str, dict[Any, int]] = {column: {} for column in FACETS.values()}
         for row in run.every():
             for column, counts in facets.items():
-                if row[column] is not None:
-                    counts[row[column]] = counts.get(row[column], 0) + 1
-        return facets
+                counts[row[column]] = counts.get(row[column], 0) + 1
+        return {column: [{"value": value, "rows": many} for value, many in counts.items()] for column, counts in facets.items()}
 
     def get_labels(self, run: Run, query: Any) -> dict[str, Any]:
         counts: dict[str, int] = {}
@@ -340,13 +342,13 @@ class Server:
         n = chosen.count("a") + chosen.count("b")
         return {"a": side[a.id], "b": side[b.id], "joined_by": "custom_id", "total": 400, "matched": len(pairs), "different": 300, "only_a": 0, "only_b": 3, "choices": {name: chosen.count(name) for name in ("a", "b", "same")}, "share": wilson(chosen.count("b"), n) if n else None, "offset": offset, "pairs": pairs[offset : offset + limit], "problems": []}
 
-    def get_acts(self, run: Run, query: Any) -> list[dict[str, Any]]:
+    def get_acts(self, run: Run, query: Any) -> dict[str, Any]:
         only = f" --only {query['error']}" if query.get("error") else ""
         acts = [{"name": "retry", "title": "Retry failed rows", "command": f"batchlab retry runs/{run.id}{only}", "asks": "37 failed rows are asked again; about $0.003."}]
         acts.append({"name": "raise", "title": "Raise the cap", "command": f"batchlab run {run.id}.toml --max-cost {query.get('max_cost', '30')}", "asks": "The run goes on until this much is spent.", "field": {"name": "max_cost", "title": "New cap, USD", "value": 30}})
         if run.stage == "running":
             acts.append({"name": "stop", "title": "Stop in order", "command": f"batchlab stop runs/{run.id}", "asks": "What is in flight is waited for and saved."})
-        return acts if run.rows else []
+        return {"acts": acts if run.rows else [], "started": [{"id": "1", "command": "batchlab retry runs/night", "running": False, "exit_code": 0}] if self.acts else []}
 
     async def post(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
@@ -355,7 +357,7 @@ class Server:
             return web.json_response({"error": "This page may look, not change: open the address that batchlab view printed."}, status=403)
         if path == "act":
             self.acts.append(body)
-            return web.json_response({"started": True, "log": "runs/night/act.log"})
+            return web.json_response({"started": "1", "command": body["command"]})
         run = self.runs[body.get("run") or body["a"]]
         if path == "labels":
             run.names = body["names"]

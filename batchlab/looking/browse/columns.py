@@ -21,7 +21,15 @@ UNREADABLE = "unreadable"  # the status of a row whose part is damaged or gone
 ALL_STATUSES = (*STATUSES, UNREADABLE)
 MOST_WORDS = 60_000  # of one column; what a hostile part has beyond reads as null
 
-WORDS = {"status": "u1", "error_class": "u2", "finish_reason": "u2", "lane": "u2", "endpoint": "u2"}
+WORDS = {
+    "status": "u1",
+    "error_class": "u2",
+    "finish_reason": "u2",
+    "lane": "u2",
+    "endpoint": "u2",
+    "model": "u2",
+    "service_tier": "u2",
+}
 COUNTS = {
     "prompt_tokens": "i4",
     "completion_tokens": "i4",

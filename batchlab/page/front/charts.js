@@ -64,7 +64,7 @@ function numbers(title, head, lines) {
 /** A chart over time.
  * series: [{name, values, kind: "area" | "line" | "bars", color}], null where nothing is known;
  * over: {at, bucket, isOn(index)}; shades: [{isOn(index), color, name}]. */
-export function timeChart({ title, note, over, series, shades = [], unit = "", height = 132, value = (x) => withUnit(x, unit) }) {
+export function timeChart({ title, note, over, series, shades = [], extra = null, unit = "", height = 132, value = (x) => withUnit(x, unit) }) {
   const { at, bucket } = over;
   const known = series.flatMap((one) => one.values.filter(isNumber));
   const most = known.reduce((a, b) => Math.max(a, b), 0);
@@ -89,7 +89,7 @@ export function timeChart({ title, note, over, series, shades = [], unit = "", h
       scale.ticks().map((one) => svg("text", { class: "tick middle", x: LEFT + one.x, y: height - 5 }, one.words)),
       series.map((one) => drawn(one, { at, bucket, x, y })),
     ]);
-    add(chart, hover({ chart, scale, width, tall, over, series, readout, value, shades }));
+    add(chart, hover({ chart, scale, width, tall, over, series, readout, value, shades, extra }));
     return chart;
   };
   const gaps = new TimeScale(at, over.isOn, bucket, 100).idle;
@@ -98,8 +98,8 @@ export function timeChart({ title, note, over, series, shades = [], unit = "", h
     ...shades.map((one) => [one, stretches(at, one.isOn, bucket).length]).filter(([, many]) => many).map(([one, many]) => `${one.name} ${many} times`)];
   return figure({
     title, note, legend, draw, words: said.filter(Boolean).join("; "),
-    head: ["time", ...series.map((one) => one.name), ...shades.map((one) => one.name)],
-    lines: () => at.map((time, index) => [exactly(time), ...series.map((one) => value(one.values[index])), ...shades.map((one) => (one.isOn(index) ? "yes" : ""))]),
+    head: ["time", ...series.map((one) => one.name), ...shades.map((one) => one.name), ...(extra ? ["held down by"] : [])],
+    lines: () => at.map((time, index) => [exactly(time), ...series.map((one) => value(one.values[index])), ...shades.map((one) => (one.isOn(index) ? "yes" : "")), ...(extra ? [extra(index)] : [])]),
   });
 }
 
@@ -132,7 +132,7 @@ function drawn(one, { at, bucket, x, y }) {
   });
 }
 
-function hover({ chart, scale, width, tall, over, series, readout, value, shades }) {
+function hover({ chart, scale, width, tall, over, series, readout, value, shades, extra }) {
   const guide = svg("line", { class: "guide", x1: -9, x2: -9, y1: TOP, y2: TOP + tall });
   chart.onpointermove = (event) => {
     const left = event.clientX - chart.getBoundingClientRect().left;
@@ -142,8 +142,8 @@ function hover({ chart, scale, width, tall, over, series, readout, value, shades
     guide.setAttribute("x1", left);
     guide.setAttribute("x2", left);
     const said = index < 0 || !over.isOn(index) ? ["nothing ran"]
-      : [...series.map((one) => `${one.name} ${value(one.values[index])}`), ...shades.filter((one) => one.isOn(index)).map((one) => one.name)];
-    readout.textContent = [exactly(time), ...said].join(" · ");
+      : [...series.map((one) => `${one.name} ${value(one.values[index])}`), ...shades.filter((one) => one.isOn(index)).map((one) => one.name), extra && extra(index)];
+    readout.textContent = [exactly(time), ...said].filter(Boolean).join(" · ");
   };
   chart.onpointerleave = () => {
     guide.setAttribute("x1", -9);
@@ -190,7 +190,7 @@ export function histogram({ title, unit, edges, counts, p50, p90, p99, max, n },
     return chart;
   };
   return figure({
-    title, note: `${count(n)} rows, most ${withUnit(max, unit)}`, draw, className: "small-chart",
+    title, note: isNumber(max) ? `up to ${withUnit(max, unit)}` : null, draw, className: "small-chart",
     words: [...marks.map(([name, at]) => `${name} ${withUnit(at, unit)}`), `highest ${withUnit(max, unit)}`, `${count(n)} rows`].join(", "),
     head: ["from", "to", "rows"],
     lines: () => counts.map((many, index) => [digits(edges[index], 4), digits(edges[index + 1], 4), count(many)]),

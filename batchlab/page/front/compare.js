@@ -10,6 +10,7 @@ import { address, choose, here } from "./router.js";
 import { setPlace, trouble } from "./shell.js";
 import { source } from "./source.js";
 import { statusChip } from "./states.js";
+import { tamed } from "./text.js";
 
 const PAGE = 25;
 const SHOW_COMPARE = "Compare";
@@ -135,7 +136,7 @@ class Compare {
     const [x, y] = pair.same ? [[[left.text || "", false]], [[right.text || "", false]]] : differences(left.text || "", right.text || "");
     const verdict = pair.choice === "same" ? "same" : pair.choice === leftId ? "left" : pair.choice === rightId ? "right" : null;
     return h("section", { class: `pair ${index === this.at ? "at" : ""}`, id: `pair-${index}`, "aria-label": `Row ${pair.row}`, onclick: () => index !== this.at && ((this.at = index), this.paint()) },
-      h("header", {}, h("h2", {}, this.blind ? `row ${count(pair.row)}` : h("a", { href: address(["run", this.a, "rows"], { row: pair.row }) }, `row ${count(pair.row)}`), pair.custom_id !== null && String(pair.custom_id) !== String(pair.row) && h("span", { class: "own-id", dir: "auto" }, clipped(String(pair.custom_id), 40))),
+      h("header", {}, h("h2", {}, this.blind ? `row ${count(pair.row)}` : h("a", { href: address(["run", this.a, "rows"], { row: pair.row }) }, `row ${count(pair.row)}`), pair.custom_id !== null && String(pair.custom_id) !== String(pair.row) && h("span", { class: "own-id", dir: "auto" }, tamed(clipped(String(pair.custom_id), 40)))),
         pair.same && h("span", { class: "tag l-other" }, "the same"), h("p", { class: "asked-line", dir: "auto" }, clipped(pair.asked || "", 240))),
       h("div", { class: "halves" }, this.half(left, x, "left", verdict, leftId), this.half(right, y, "right", verdict, rightId)),
       source.canWrite && h("div", { class: "verdict", role: "group", "aria-label": "Which is better" }, [["left", "1", "left better"], ["right", "2", "right better"], ["same", "3", "as good"]].map(([which, key, words]) =>

@@ -45,7 +45,7 @@ export class Embedded {
       case "facets":
         return facetsOf(this.rows);
       case "acts":
-        return [];
+        return { acts: [], started: [] };
       case "rows":
         return this.#page(params);
       case "place":
@@ -75,6 +75,7 @@ export class Embedded {
       rows: page.map((row) => listed(row, params.q)),
       problems: [],
       left_out: this.data.left_out || 0,
+      left_out_text: this.data.left_out_text || "",
     };
   }
 
@@ -91,14 +92,12 @@ export class Embedded {
 }
 
 function facetsOf(rows) {
-  const facets = { status: {}, error_class: {}, finish_reason: {}, lane: {}, label: {} };
-  for (const row of rows) {
-    for (const name of Object.keys(facets)) {
-      const value = row[name];
-      if (value !== null && value !== undefined) facets[name][value] = (facets[name][value] || 0) + 1;
-    }
-  }
-  return facets;
+  const counted = (name) => {
+    const counts = new Map();
+    for (const row of rows) counts.set(row[name] ?? null, (counts.get(row[name] ?? null) || 0) + 1);
+    return [...counts].map(([value, many]) => ({ value, rows: many }));
+  };
+  return Object.fromEntries(["status", "error_class", "finish_reason", "lane", "label"].map((name) => [name, counted(name)]));
 }
 
 function askedText(row) {
@@ -151,6 +150,7 @@ function holds(value, sign, wanted) {
 }
 
 function isOdd(row) {
+  if (typeof row.problem === "boolean") return row.problem;
   return row.status !== "ok" || (row.finish_reason && row.finish_reason !== "stop") || !answerText(row);
 }
 

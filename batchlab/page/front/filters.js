@@ -25,13 +25,14 @@ export function isFiltered(params) {
 }
 
 export class FilterBar {
-  constructor(id) {
+  /** `onLeave()` when Enter ends the writing of a search. */
+  constructor(id, onLeave) {
     this.id = id;
     this.facets = null;
     this.columns = null;
     this.search = h("input", { type: "search", class: "search", placeholder: "search prompts and answers", "aria-label": "Search prompts and answers", "aria-keyshortcuts": "/",
       oninput: later(180, () => choose({ q: this.search.value || null, row: null })),
-      onkeydown: (event) => event.key === "Enter" && (event.preventDefault(), document.querySelector(".list").focus()) });
+      onkeydown: (event) => event.key === "Enter" && (event.preventDefault(), onLeave()) });
     this.chips = h("div", { class: "status-chips", role: "group", "aria-label": "Status" });
     this.right = h("div", { class: "bar-right" });
     this.pills = h("div", { class: "pills" });
@@ -49,7 +50,7 @@ export class FilterBar {
     const { params } = here();
     if (document.activeElement !== this.search) this.search.value = params.q || "";
     const chosen = split(params.status);
-    const counts = (this.facets && this.facets.status) || {};
+    const counts = Object.fromEntries(this.#facet("status"));
     const known = [...new Set([...STATUSES.filter((one) => counts[one]), ...Object.keys(counts), ...chosen])];
     show(this.chips, known.map((status) => h("button", { type: "button", class: `status-chip ${colorOf(status)}`, "aria-pressed": String(chosen.includes(status)),
       onclick: () => this.#toggle("status", status) }, h("i", { class: `key dot ${colorOf(status)}`, "aria-hidden": "true" }), status, " ", h("span", { class: "many" }, count(counts[status] || 0)))));
@@ -62,6 +63,11 @@ export class FilterBar {
     ]);
     show(this.pills, this.#pills(params));
     this.pills.hidden = !this.pills.childElementCount;
+  }
+
+  /** Values of a facet with how many rows have each: [value, rows]. */
+  #facet(key) {
+    return ((this.facets && this.facets[key]) || []).filter((one) => one.value !== null).map((one) => [String(one.value), one.rows]);
   }
 
   #pills(params) {
@@ -101,12 +107,12 @@ export class FilterBar {
   #facetParts(paint) {
     const { params } = here();
     return FACETS.map(([name, key, words]) => {
-      const counts = Object.entries((this.facets && this.facets[key]) || {}).sort((a, b) => b[1] - a[1]);
+      const counts = this.#facet(key).sort((a, b) => b[1] - a[1]);
       const chosen = split(params[name]);
       if (!counts.length && !chosen.length) return null;
       return h("fieldset", {}, h("legend", {}, words), h("div", { class: "options" }, counts.slice(0, 40).map(([value, many]) => {
         const box = h("input", { type: "checkbox", checked: chosen.includes(value), onchange: () => (this.#toggle(name, value), paint()) });
-        return h("label", { class: "option" }, box, h("span", { class: "cut", dir: "auto" }, value === "" ? "none" : value), h("span", { class: "quiet num" }, count(many)));
+        return h("label", { class: "option" }, box, h("span", { class: "cut", dir: "auto" }, value), h("span", { class: "quiet num" }, count(many)));
       }), counts.length > 40 && h("p", { class: "quiet" }, `${counted(counts.length - 40, "value")} more: use a condition below`)));
     }).filter(Boolean);
   }

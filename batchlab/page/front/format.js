@@ -63,7 +63,7 @@ export function share(value) {
   if (value === 0 || value === 1) return `${value * 100} %`;
   if (value < 0.001) return "<0.1 %";
   if (value > 0.999) return ">99.9 %";
-  return `${(value * 100).toFixed(value > 0.0995 && value < 0.9 ? 0 : 1)} %`;
+  return `${(value * 100).toFixed(value > 0.0995 && value < 0.985 ? 0 : 1)} %`;
 }
 
 /** Milliseconds: "840 ms", "1.84 s", "2 min 5 s". */
@@ -104,7 +104,7 @@ export function ago(seconds, now = Date.now()) {
   const past = now / 1000 - seconds;
   if (past < -60 || past > 86_400) return moment(seconds, now);
   if (past < 45) return "just now";
-  if (past < 3600) return `${Math.max(1, Math.round(past / 60))} min ago`;
+  if (past < 3570) return `${Math.max(1, Math.round(past / 60))} min ago`;
   return `${Math.round(past / 3600)} h ago`;
 }
 

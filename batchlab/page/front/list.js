@@ -116,6 +116,14 @@ export class VirtualList {
     return next;
   }
 
+  /** Puts the cursor on a line by its number; null when it is there already. */
+  jumped(index) {
+    const next = Math.max(0, Math.min(this.total - 1, index));
+    if (!this.total || next === this.cursor) return null;
+    this.select(next);
+    return next;
+  }
+
   get page() {
     return Math.max(1, Math.floor(this.#room() / this.lineHeight) - 1);
   }

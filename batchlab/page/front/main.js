@@ -4,7 +4,7 @@ import { compareView } from "./compare.js";
 import { debugFoot } from "./debug.js";
 import { fill, h } from "./dom.js";
 import { bind, listen } from "./keys.js";
-import { reviewView } from "./review.js";
+import { newSeed, reviewView } from "./review.js";
 import { address, go, here } from "./router.js";
 import { rowsView } from "./rows.js";
 import { runsView } from "./runs.js";
@@ -25,7 +25,12 @@ function nameOf({ parts }) {
 }
 
 function route(root) {
-  const place = here();
+  let place = here();
+  if (place.parts[2] === "rows" && place.params.review) {
+    const { review, ...filter } = place.params; // how `view --review 200` opens the page
+    history.replaceState(null, "", address(["run", place.parts[1], "review"], { ...filter, n: review, seed: newSeed(), at: 1 }));
+    place = here();
+  }
   const name = nameOf(place);
   const wanted = [name, ...place.parts].join("\n");
   if (view && wanted === shown) return view.update(place);
@@ -49,8 +54,8 @@ async function begin() {
   const root = frame();
   debugFoot();
   if (!source.canWrite && !here().parts.length) {
-    const run = await source.get("run");
-    history.replaceState(null, "", address(["run", run.id]));
+    const { runs } = await source.get("runs");
+    history.replaceState(null, "", address(["run", runs.length ? runs[0].id : "run"]));
   }
   bind(EVERYWHERE, [
     { keys: ["?"], does: "these keys", call: openHelp },

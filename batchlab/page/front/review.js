@@ -16,6 +16,10 @@ const SHOW_REVIEW = "Review";
 const SIZES = [50, 100, 200, 400, 1000];
 const AT_ONCE = 500; // row numbers in one question
 
+export function newSeed() {
+  return 1 + Math.floor(Math.random() * 999_999);
+}
+
 export function reviewView(root, place) {
   return new Review(root, place.parts[1]).view();
 }
@@ -27,7 +31,7 @@ class Review {
     this.bar = h("div", { class: "review-bar" });
     this.home = h("div", { class: "wide review-home" });
     setPlace({ id, view: "review" });
-    source.get("run", { run: id }).then((run) => ((this.run = run), setPlace({ name: run.name || run.id }), this.sample || this.update(here())), () => {});
+    source.get("run", { run: id }).then((run) => ((this.run = run), setPlace({ name: run.name || run.id }), here().params.seed || this.paintHome()), () => {});
     bind(SHOW_REVIEW, [
       { keys: ["b"], does: "begin a random review", call: () => !this.sample && this.start(200) },
       { keys: ["j", "ArrowDown", "ArrowRight"], does: "next row of the sample", call: (event) => this.#ifRow(event, () => this.step(1)) },
@@ -56,7 +60,8 @@ class Review {
     if (!params.seed) {
       this.sample = null;
       this.began = null;
-      return this.paintHome();
+      await this.paintHome();
+      return;
     }
     const wanted = `${params.n} ${params.seed} ${JSON.stringify(filterOfPlace(params))}`;
     if (this.began !== wanted) {
@@ -73,6 +78,7 @@ class Review {
       }
       fill(this.root, h("div", { class: "review-view" }, h("h1", { class: "for-ears" }, "Review"), this.bar, this.pane.element));
     }
+    if (!this.sample) return; // asked for, and not there yet
     if (!this.sample.length) {
       fill(this.root, h("div", { class: "wide nothing" }, h("p", {}, "There is no row to review."), h("p", {}, h("a", { href: address(["run", this.id, "review"]) }, "back"))));
       this.sample = null;
@@ -100,8 +106,7 @@ class Review {
   }
 
   start(many) {
-    const seed = 1 + Math.floor(Math.random() * 999_999);
-    choose({ n: many, seed, at: 1 }, { step: true });
+    choose({ n: many, seed: newSeed(), at: 1 }, { step: true });
   }
 
   step(by) {

@@ -8,7 +8,7 @@ import { choose, here } from "./router.js";
 import { trouble } from "./shell.js";
 import { source } from "./source.js";
 import { statusChip } from "./states.js";
-import { code, highlight, image, json, markdown, raw, verbatim } from "./text.js";
+import { code, highlight, image, json, markdown, raw, tamed, verbatim } from "./text.js";
 
 const KNOWN = 30; // rows kept as they came
 const SHOWN_ABOVE = new Set(["completion", "reasoning", "tool_calls", "parsed", "inputs", "asked", "shared", "answer", "curl", "python", "attempts_list", "as_sent"]);
@@ -94,7 +94,7 @@ export class RowPane {
     fill(this.top,
       h("div", { class: "pane-title" },
         this.onClose && h("button", { type: "button", class: "tool back", onclick: () => this.onClose(), "aria-label": "Back to the rows", title: "Close (Esc)" }, "✕"),
-        h("h2", {}, `row ${count(rowId)}`, own && h("span", { class: "own-id", dir: "auto", title: own }, clipped(own, 60))),
+        h("h2", {}, `row ${count(rowId)}`, own && h("span", { class: "own-id", dir: "auto", title: own }, tamed(clipped(own, 60)))),
         row && statusChip(row.status)),
       h("div", { class: "pane-tools" },
         h("span", { class: "position quiet", role: "status" }, this.position),

@@ -14,7 +14,7 @@ import { RowPane, chooseRow } from "./row.js";
 import { setLine, setPlace, trouble } from "./shell.js";
 import { source } from "./source.js";
 import { sign } from "./states.js";
-import { marked } from "./text.js";
+import { marked, tamed } from "./text.js";
 
 const POLL_MS = 300; // while a search goes on
 const LIVE_MS = 2000; // between two looks at a run that runs
@@ -30,7 +30,7 @@ class Rows {
   constructor(root, id) {
     this.id = id;
     this.running = null; // the filter that is shown, as text
-    this.bar = new FilterBar(id);
+    this.bar = new FilterBar(id, () => this.toList());
     this.pane = new RowPane(id, { onStep: (by) => this.step(by), onClose: () => this.shut(), onLabel: (told) => this.labelled(told) });
     this.head = h("div", { class: "line head", role: "row", "aria-rowindex": "1" });
     this.list = new VirtualList({
@@ -51,7 +51,12 @@ class Rows {
     this.stop = source.follow("run", { run: id }, (run) => this.told(run), setLine);
     this.bindKeys();
     this.update(here());
-    if (!here().params.row) this.list.box.focus({ preventScroll: true });
+  }
+
+  /** From the search to what it found. */
+  toList() {
+    this.list.box.focus({ preventScroll: true });
+    if (this.list.cursor < 0) this.step(1);
   }
 
   view() {
@@ -131,9 +136,13 @@ class Rows {
     this.list.box.focus({ preventScroll: true });
   }
 
-  async step(by) {
+  step(by) {
+    return this.went(this.list.moved(by), by);
+  }
+
+  /** The cursor went to a line, or could not (null). */
+  async went(index, by) {
     const isOpen = here().params.row !== undefined;
-    const index = this.list.moved(by);
     if (index === null) {
       if (isOpen && this.list.total) say(by > 0 ? "This is the last row." : "This is the first row.");
       return;
@@ -151,13 +160,14 @@ class Rows {
     const { matched, total, searched, done, problems } = answer;
     const filtered = isFiltered(here().params);
     const words = filtered ? `${counted(matched, "row")} of ${count(total)}` : counted(total, "row");
-    const extra = answer.left_out > 0 ? `, ${count(answer.left_out)} more are not in this report` : "";
+    const extra = answer.left_out > 0 ? `, ${answer.left_out_text || `${count(answer.left_out)} more are not in this report`}` : "";
     show(this.state, [
       h("span", {}, words, extra),
       !done && h("span", { class: "searching" }, h("progress", { max: String(total || 1), value: searched || 0, "aria-label": "rows searched" }), ` searched ${short(searched)} of ${short(total)}`),
       (problems || []).map((text) => h("span", { class: "bad-words", dir: "auto" }, text)),
     ]);
     if (!done) this.poll();
+    if (answer.offset === 0) this.common = commonBeginning(answer.rows.map((row) => row.asked));
     this.pane.setPosition(this.position());
     const empty = matched === 0 && done;
     this.over.hidden = !empty;
@@ -222,12 +232,19 @@ class Rows {
     return h("div", { class: "line", role: "row" },
       h("span", { class: "cell c-sign", role: "gridcell" }, sign(row.status)),
       h("span", { class: "cell c-row num", role: "gridcell" }, count(row.row_id)),
-      h("span", { class: "cell c-asked", role: "gridcell", dir: "auto" }, own && h("span", { class: "own-id" }, clipped(own, 32), " "), row.asked ? marked(row.asked, hits.asked, word) : ""),
+      h("span", { class: "cell c-asked", role: "gridcell", dir: "auto" }, own && h("span", { class: "own-id" }, tamed(clipped(own, 32)), " "), row.asked ? this.asked(row, hits.asked, word) : ""),
       h("span", { class: "cell c-answer", role: "gridcell", dir: "auto" }, answer),
       h("span", { class: "cell c-label", role: "gridcell" }, row.label && h("span", { class: `tag ${labelColor(row.label)}` }, clipped(row.label, 24)), row.note && h("span", { class: "has-note", title: "has a note" }, "✎")),
       h("span", { class: "cell c-latency num", role: "gridcell" }, isNumber(row.latency_ms) ? took(row.latency_ms) : ""),
       h("span", { class: "cell c-tokens num", role: "gridcell" }, tokens === null ? "" : tokens < 100_000 ? count(tokens) : short(tokens)),
       h("span", { class: "cell c-cost num", role: "gridcell" }, isNumber(row.cost_usd) ? usd(row.cost_usd) : ""));
+  }
+
+  /** What was asked, without the words with which every prompt of a template begins. */
+  asked(row, hits, word) {
+    const common = word ? "" : this.common;
+    const own = common && row.asked.length > common.length && row.asked.startsWith(common);
+    return own ? [h("span", { title: common }, "…"), tamed(row.asked.slice(common.length))] : marked(row.asked, hits, word);
   }
 
   bindKeys() {
@@ -237,7 +254,7 @@ class Rows {
       const row = await this.list.rowAt(index);
       if (row) this.open(index, row);
     };
-    const jump = (index) => this.step(index - Math.max(0, this.list.cursor));
+    const jump = (index) => this.went(this.list.jumped(index), index ? 1 : -1);
     bind(SHOW_ROW, this.pane.keys().map((one) => ({ ...one, call: (event) => (isOpen() ? one.call(event) : false) })));
     bind(SHOW_ROWS, [
       { keys: ["j", "ArrowDown"], does: "next row", call: (event) => (event.key === "ArrowDown" && event.target === this.pane.body ? false : this.step(1)) },
@@ -266,4 +283,18 @@ class Rows {
     else return false;
     return true;
   }
+}
+
+/** The words with which all of some texts begin; "" if they are few, or too few texts. */
+function commonBeginning(texts) {
+  const known = texts.filter((text) => typeof text === "string");
+  if (known.length < 8) return "";
+  let common = known[0];
+  for (const text of known) {
+    let at = 0;
+    while (at < common.length && common[at] === text[at]) at++;
+    common = common.slice(0, at);
+  }
+  const words = common.replace(/\S*$/, "");
+  return words.length >= 12 ? words : "";
 }

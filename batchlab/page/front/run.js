@@ -54,7 +54,7 @@ export function runView(root, place) {
   let askedAt = 0;
   const told = (next) => {
     const before = run && run.stage;
-    run = next;
+    run = { ...next, id }; // the name in the address, whatever the run calls itself
     if (before && before !== run.stage) announce(`The run is ${run.stage}.`);
     paint();
     const now = Date.now();

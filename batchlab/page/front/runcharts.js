@@ -2,7 +2,7 @@
 
 import { bar, histogram, timeChart } from "./charts.js";
 import { h } from "./dom.js";
-import { count, digits, isNumber, plain, short, usd } from "./format.js";
+import { count, counted, digits, isNumber, plain, share, short, usd } from "./format.js";
 import { section } from "./sections.js";
 
 /** All charts; words in their place until they are there. */
@@ -22,6 +22,7 @@ function overTime(charts, run) {
   const rates = (values) => values.map((one) => (isNumber(one) ? (one / bucket) * per : null));
   const shades = [{ name: "paused", color: "pause", isOn: (index) => Boolean((time.paused || [])[index]) }];
   const failed = rates(time.failed || time.done.map(() => 0));
+  const reasons = reasonsOf(time.why || [], words);
   const limited = time.limited || [];
   const errors = time.errors || [];
   return keyed(time, words, () => [
@@ -32,15 +33,24 @@ function overTime(charts, run) {
         ...(failed.some((one) => one > 0) ? [{ name: "failed", kind: "bars", color: "c-failed", values: failed }] : [])],
     }),
     (time.in_flight || []).some(isNumber) && timeChart({
-      title: "In flight", note: words || "requests", over, shades, value: (one) => (isNumber(one) ? digits(one, 4) : "–"), height: 112,
+      title: "In flight", note: "requests", over, shades, value: (one) => (isNumber(one) ? digits(one, 4) : "–"), height: 112, extra: (index) => (time.why || [])[index] || "",
       series: [{ name: "in flight", kind: "area", color: "c-calm", values: time.in_flight }, { name: "window", kind: "line", color: "c-window", values: time.window || [] }],
     }),
+    reasons && h("p", { class: "quiet under-chart", dir: "auto" }, reasons),
     (limited.some((one) => one > 0) || errors.some((one) => one > 0)) && timeChart({
       title: "Refused", note: "answers that were no answers", over, shades: [], value: (one) => short(one), height: 84,
       series: [{ name: "rate limited", kind: "bars", color: "c-limited", values: limited }, { name: "errors", kind: "bars", color: "c-failed", values: errors }]
         .filter((one) => one.values.some((value) => value > 0)),
     }),
   ]);
+}
+
+/** What held the window down, by how much of the time. */
+function reasonsOf(why, now) {
+  const counts = new Map();
+  for (const one of why) if (one) counts.set(one, (counts.get(one) || 0) + 1);
+  const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([words, many]) => `${words} (${share(many / why.length)} of the time)`);
+  return [most.length ? `held down by ${most.join(", ")}` : "", now].filter(Boolean).join("; ");
 }
 
 function peakOf(values) {
@@ -72,7 +82,7 @@ function spread(charts) {
 function costBy(charts) {
   const every = (charts.by || []).filter((one) => one.values.length > 1);
   if (!every.length) return null;
-  return h("section", { class: "card" }, h("h2", {}, "Cost by column"), every.map(({ column, values }) => {
+  return h("section", { class: "card" }, h("h2", {}, "Cost by column"), every.map(({ column, values, left_out: more }) => {
     const most = values.reduce((a, one) => Math.max(a, (one.kept_usd || 0) + (one.wasted_usd || 0)), 0);
     return h("div", { class: "scroll" }, h("table", { class: "by" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, column), h("th", { scope: "col", class: "grow" }, h("span", { class: "for-ears" }, "bar of cost")), ["cost", "wasted", "rows", "tokens"].map((name) => h("th", { scope: "col", class: "num" }, name)))),
@@ -82,6 +92,7 @@ function costBy(charts) {
         h("td", { class: "num" }, usd(isNumber(one.kept_usd) ? one.kept_usd + (one.wasted_usd || 0) : null)),
         h("td", { class: "num quiet" }, one.wasted_usd > 0 ? usd(one.wasted_usd) : ""),
         h("td", { class: "num" }, count(one.rows)),
-        h("td", { class: "num quiet" }, short((one.prompt_tokens || 0) + (one.completion_tokens || 0))))))));
+        h("td", { class: "num quiet" }, short((one.prompt_tokens || 0) + (one.completion_tokens || 0))))))),
+      more > 0 && h("p", { class: "quiet" }, `${counted(more, "value")} more`));
   }));
 }

@@ -7,6 +7,7 @@ import { bind, unbind } from "./keys.js";
 import { address, choose, go, here } from "./router.js";
 import { setLine, setPlace, trouble } from "./shell.js";
 import { source } from "./source.js";
+import { tamed } from "./text.js";
 import { stageChip, STATUSES, colorOf } from "./states.js";
 
 const SHOWN = 300;
@@ -93,7 +94,7 @@ function runLine(run, extra) {
     : [["answered", (run.done || 0) - (run.failed || 0), "s-ok"], ["failed", run.failed || 0, "s-failed"], ["pending", Math.max(0, (rows || 0) - (run.done || 0)), "s-pending"]];
   return h("tr", {},
     h("th", { scope: "row" },
-      h("a", { class: "run-link", href: address(["run", id]), "data-id": id, dir: "auto" }, run.name || run.run),
+      h("a", { class: "run-link", href: address(["run", id]), "data-id": id, dir: "auto" }, tamed(run.name || run.run)),
       run.model && h("div", { class: "quiet cut" }, run.model)),
     h("td", {}, stageChip(run.state), run.batches_out > 0 && h("div", { class: "quiet" }, `${counted(run.batches_out, "batch", "batches")} out`)),
     h("td", { class: "grow" },

@@ -8,7 +8,7 @@ import { ago, clipped, clock, count, counted, exactly, isNumber, lasted, moment,
 import { address, joined } from "./router.js";
 import { source } from "./source.js";
 import { colorOf, stageChip, STATUSES } from "./states.js";
-import { code, json, verbatim } from "./text.js";
+import { code, json, tamed, verbatim } from "./text.js";
 
 const ODD_FILTERS = { truncated: { status: "truncated" }, filtered: { status: "filtered" }, invalid: { status: "invalid" } };
 
@@ -33,10 +33,10 @@ export function headOf(run) {
     !now && run.what && isNumber(run.what.started) && ["began", moment(run.what.started), isNumber(run.what.ended) ? `took ${lasted(run.what.ended - run.what.started)}` : ""],
   ].filter(Boolean);
   return h("header", { class: "run-head" },
-    h("div", { class: "title-line" }, h("h1", { dir: "auto" }, run.name || run.id), stageChip(run.stage),
+    h("div", { class: "title-line" }, h("h1", { dir: "auto" }, tamed(run.name || run.id)), stageChip(run.stage),
       source.canWrite && h("button", { type: "button", class: "act-button", title: "Act on this run (a)", onclick: () => openActs(run.id, {}) }, "Act…")),
     run.headline && h("p", { class: "headline", dir: "auto" }, run.headline),
-    run.stopped && run.stopped !== run.headline && h("p", { class: "headline warn", dir: "auto" }, run.stopped),
+    run.stopped && !(run.headline || "").includes(run.stopped) && h("p", { class: "headline warn", dir: "auto" }, run.stopped),
     now && (now.paused || now.why) && h("p", { class: `headline ${now.paused ? "warn" : "quiet"}`, dir: "auto" }, now.paused ? "paused: " : "held down: ", now.why || "a rate limit or an outage"),
     run.go_on && h("p", { class: "go-on" }, "to go on", run.go_on.folder ? ` in ${run.go_on.folder}` : "", ": ", h("code", {}, run.go_on.command), copyButton(() => run.go_on.command, "Copy the command")),
     callouts(run),
@@ -64,7 +64,9 @@ export function moneyOf(run) {
     cost.wasted > 0 && ["wasted", usd(cost.wasted), "warn"],
     cost.saved > 0 && ["saved", usd(cost.saved), "good"],
     forecast && run.stage !== "finished" && ["forecast", usd(forecast.usd), "strong"],
+    cost.pilot && !forecast && ["the pilot said", usd(cost.pilot.usd)],
     isNumber(cost.max_cost) && ["cap", usd(cost.max_cost)],
+    isNumber(run.requests) && ["requests", count(run.requests)],
   ].filter(Boolean);
   return section("Cost", "money",
     h("table", { class: "pairs" }, h("tbody", {}, lines.map(([name, value, kind]) => h("tr", { class: kind || null }, h("th", { scope: "row" }, name), h("td", { class: "num" }, value))))),
@@ -74,17 +76,19 @@ export function moneyOf(run) {
     lanes.length > 1 && h("table", { class: "by" }, h("caption", { class: "for-ears" }, "Cost by lane"), h("tbody", {}, lanes.map((one) =>
       h("tr", {}, h("th", { scope: "row" }, plain(one.value)), h("td", { class: "grow" }, bar([[one.usd || 0, "s-accent"]], most)), h("td", { class: "num" }, usd(one.usd)), h("td", { class: "num quiet" }, count(one.rows)))))),
     h("h3", {}, "Tokens"),
-    h("table", { class: "pairs" }, h("tbody", {}, [["prompt", tokens.prompt], ["of them cached", tokens.cached], ["completion", tokens.completion], ["of them reasoning", tokens.reasoning]]
-      .filter(([name, value]) => value || !name.startsWith("of")).map(([name, value]) => h("tr", { class: name.startsWith("of") ? "quiet" : null }, h("th", { scope: "row" }, name), h("td", { class: "num", title: count(value) }, value < 1e9 ? count(value) : short(value)))))));
+    h("table", { class: "pairs" }, h("tbody", {}, [["prompt", tokens.prompt], ["of them cached", tokens.cached], ["completion", tokens.completion], ["of them reasoning", tokens.reasoning], ["wasted", tokens.wasted]]
+      .filter(([name, value]) => value || ["prompt", "completion"].includes(name)).map(([name, value]) => h("tr", { class: name.startsWith("of") ? "quiet" : null }, h("th", { scope: "row" }, name), h("td", { class: "num", title: count(value) }, value < 1e9 ? count(value) : short(value)))))));
 }
 
 /** What is wrong: classes of errors with examples, and answers that are not what was asked for. */
 export function wrongOf(run, charts) {
   const errors = (charts && charts.errors) || [];
+  const problems = (charts && charts.problems) || [];
   const odd = ((charts && charts.odd) || []).filter((one) => one.rows > 0);
   if (!charts) return null;
   const to = (params) => address(["run", run.id, "rows"], params);
   return section("What is wrong", "wrong",
+    problems.length > 0 && h("ul", { class: "callouts" }, problems.map((text) => h("li", { class: "bad", dir: "auto" }, tamed(text)))),
     !errors.length && !odd.length && h("p", { class: "quiet" }, "Nothing so far: no failed, cut, filtered or invalid row."),
     odd.length > 0 && h("ul", { class: "odd" }, odd.map((one) =>
       h("li", {}, h("a", { href: to(ODD_FILTERS[one.what] || (one.word ? { finish: joined([one.word]) } : { where: "completion=" })) },
@@ -92,8 +96,9 @@ export function wrongOf(run, charts) {
     errors.map((one) => h("div", { class: "error-class" },
       h("a", { href: to({ error: joined([one.class]) }) }, h("span", {}, one.class), h("b", { class: "num" }, count(one.rows))),
       h("ul", {}, (one.examples || []).slice(0, 3).map((example) =>
-        h("li", {}, h("a", { class: "row-link", href: to({ error: joined([one.class]), row: example.row_id }) }, clipped(String(example.custom_id ?? example.row_id), 24)), " ",
-          h("span", { class: "said", dir: "auto" }, clipped(example.message || "", 200))))))),
+        h("li", {}, h("a", { class: "row-link", href: to({ error: joined([one.class]), row: example.row_id }) }, tamed(clipped(String(example.custom_id ?? example.row_id), 24))), " ",
+          h("span", { class: "said", dir: "auto" }, tamed(clipped(example.message || "", 200)))))))),
+    (run.advice || []).map((text) => h("p", { class: "advice", dir: "auto" }, tamed(text))),
     (errors.length > 0 || odd.length > 0) && h("p", {}, h("a", { href: to({ odd: 1 }) }, "problem rows first →")));
 }
 
@@ -102,7 +107,7 @@ export function whatOf(run) {
   const what = run.what || {};
   const params = Object.entries(what.params || {});
   const pairs = [
-    ["model", what.model], ["endpoints", (what.endpoints || []).join(", ")], ["lane", what.lane], ["task", what.task],
+    ["model", what.model], ["endpoints", (what.endpoints || []).map(endpointWords).join("\n")], ["lane", what.lane], ["task", what.task],
     ["input", what.input], ["began", isNumber(what.started) ? exactly(what.started) : null], ["ended", isNumber(what.ended) ? exactly(what.ended) : null],
     ["made by", what.made_by], ["place", run.place],
   ].filter(([, value]) => value);
@@ -111,11 +116,18 @@ export function whatOf(run) {
       h("table", { class: "pairs left" }, h("tbody", {}, [...pairs, ...params].map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", { dir: "auto", class: "words" }, plain(value)))))),
       sessionsOf(run.sessions || [])),
     section("What it asks", "asks",
-      folded("system", what.system, true), folded("prompt", what.template, true),
+      folded("system", what.system, true), folded(what.template_file ? `prompt, ${what.template_file}` : "prompt", what.template, true),
+      (what.messages || []).map(([role, content]) => folded(role, typeof content === "string" ? content : JSON.stringify(content, null, 1), true)),
       what.schema && h("details", { class: "fold" }, h("summary", {}, "answer's schema"), json(what.schema)),
       what.job_toml && h("details", { class: "fold" }, h("summary", {}, "job file"), code(what.job_toml, "toml")),
-      !what.system && !what.template && !what.schema && h("p", { class: "quiet" }, "Each row brings its own messages."),
+      !what.system && !what.template && !(what.messages || []).length && h("p", { class: "quiet" }, "Each row brings its own messages."),
       batchesOf(run)));
+}
+
+function endpointWords(one) {
+  if (typeof one === "string") return one;
+  const url = one.base_url || "";
+  return [one.name && one.name !== url ? one.name : "", url, one.lane, one.model, isNumber(one.concurrency) && `up to ${count(one.concurrency)} at once`].filter(Boolean).join(" · ");
 }
 
 function folded(name, text, open) {
@@ -127,7 +139,7 @@ function sessionsOf(sessions) {
   if (sessions.length < 2) return null;
   return h("details", { class: "fold" }, h("summary", {}, `${count(sessions.length)} sessions`),
     h("table", { class: "plain" }, h("tbody", {}, sessions.map((one, index) =>
-      h("tr", {}, h("th", { scope: "row" }, String(index + 1)), h("td", {}, exactly(one.began)), h("td", { class: "num" }, isNumber(one.ended) ? lasted(one.ended - one.began) : "so far"), h("td", {}, one.by))))));
+      h("tr", {}, h("th", { scope: "row" }, String(index + 1)), h("td", {}, exactly(one.began)), h("td", { class: "num" }, isNumber(one.ended) ? lasted(one.ended - one.began) : "so far"), h("td", {}, one.by), h("td", { class: "quiet" }, one.how || ""))))));
 }
 
 function batchesOf(run) {

@@ -1,9 +1,11 @@
 // What stands around every view: the bar on top, the theme, the help, questions.
 
+import { say } from "./copy.js";
 import { h, show } from "./dom.js";
 import { bound } from "./keys.js";
 import { address } from "./router.js";
 import { source } from "./source.js";
+import { tamed } from "./text.js";
 
 const THEMES = ["auto", "light", "dark"];
 const THEME = "batchlab-theme";
@@ -11,6 +13,7 @@ const KEY_NAMES = { ArrowDown: "↓", ArrowUp: "↑", Escape: "Esc", " ": "Space
 
 let bar = null;
 let place = { id: null, name: "", view: "runs", params: {} };
+let broken = ""; // why it does not, if that was said
 let line = null; // whether the live line stands: true, false, or null where there is none
 
 /** The page's frame; returns where views go. */
@@ -30,9 +33,10 @@ export function setPlace(next) {
   paintBar();
 }
 
-export function setLine(stands) {
-  if (stands === line) return;
-  line = stands;
+export function setLine(stands, why = "") {
+  if (stands === line && why === broken) return;
+  if (why) say(why, { bad: true });
+  [line, broken] = [stands, why];
   paintBar();
 }
 
@@ -44,11 +48,11 @@ function paintBar() {
     h("nav", { class: "crumbs", "aria-label": "Where you are" },
       source.canWrite ? h("a", { class: "brand", href: "#/", "aria-current": place.id === null ? "page" : null }, "batchlab") : h("span", { class: "brand" }, "batchlab"),
       place.id !== null && [h("span", { class: "slash", "aria-hidden": "true" }, "/"),
-        h("a", { class: "run-name", href: address(["run", place.id]), title: place.name || place.id, dir: "auto" }, place.name || place.id)]),
+        h("a", { class: "run-name", href: address(["run", place.id]), title: place.name || place.id, dir: "auto" }, tamed(place.name || place.id))]),
     h("nav", { class: "tabs", "aria-label": "Views of this run" }, tabs.map(([view, words, parts]) =>
       h("a", { href: address(["run", place.id, ...parts]), "aria-current": view === place.view ? "page" : null }, words))),
     h("div", { class: "tools" },
-      line !== null && h("span", { class: line ? "live" : "live off", role: "status", title: line ? "follows the run as it goes" : "the server does not answer; trying again" }, h("i", { "aria-hidden": "true" }), line ? "live" : "no connection"),
+      line !== null && h("span", { class: line ? "live" : "live off", role: "status", title: line ? "follows the run as it goes" : broken || "the server does not answer; trying again" }, h("i", { "aria-hidden": "true" }), line ? "live" : broken ? "cannot be read" : "no connection"),
       h("button", { class: "tool", type: "button", onclick: nextTheme, title: `Theme: ${theme} (t)`, "aria-label": `Theme: ${theme}` }, { auto: "◐", light: "○", dark: "●" }[theme]),
       h("button", { class: "tool", type: "button", onclick: openHelp, title: "Keys (?)", "aria-label": "Keys and help" }, "?")),
   ]);
@@ -102,7 +106,8 @@ export function openHelp() {
 }
 
 function keyCap(key) {
-  return key.split(" ").filter(Boolean).map((part, index) => [index > 0 && " then ", h("kbd", {}, KEY_NAMES[part] || part)]);
+  if (KEY_NAMES[key]) return h("kbd", {}, KEY_NAMES[key]);
+  return key.split(" ").map((part, index) => [index > 0 && " then ", h("kbd", {}, KEY_NAMES[part] || part)]);
 }
 
 /** A problem in place of what could not be shown; `again` tries anew. */

@@ -60,7 +60,7 @@ class Served {
     return answer;
   }
 
-  /** Calls `onEvent(object)` at each change, `onState(true|false)` as the line stands or breaks. */
+  /** Calls `onEvent(object)` at each change, `onState(true|false, why)` as the line stands or breaks. */
   follow(path, params, onEvent, onState = () => {}) {
     let stream = null;
     let timer = 0;
@@ -69,13 +69,14 @@ class Served {
       stream = new EventSource(`/api/${path}/events?${queryOf(params)}`);
       stream.onopen = () => onState(true);
       stream.onmessage = (message) => {
-        onState(true);
         let told;
         try {
           told = JSON.parse(message.data);
         } catch {
           return; // half a message of a server that ended
         }
+        if (told && typeof told.error === "string" && Object.keys(told).length === 1) return onState(false, told.error);
+        onState(true);
         onEvent(told);
       };
       stream.onerror = () => {

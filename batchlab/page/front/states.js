@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 
 export const STATUSES = ["ok", "truncated", "filtered", "invalid", "failed", "pending", "empty", "unreadable"];
 
-const SIGNS = { ok: "✓", truncated: "…", filtered: "⊘", invalid: "≠", failed: "✕", pending: "·", empty: "∅", unreadable: "?" };
+const SIGNS = { ok: "✓", truncated: "⇥", filtered: "⊘", invalid: "≠", failed: "✕", pending: "·", empty: "∅", unreadable: "?" };
 const MEANINGS = {
   ok: "answered",
   truncated: "the answer was cut at its token limit",

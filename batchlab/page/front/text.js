@@ -14,6 +14,8 @@ const LINK = /^(?:https?:\/\/|mailto:)/i;
 const IMAGE = /^data:image\/(?:png|jpeg|gif|webp|avif|bmp);base64,[A-Za-z0-9+/=\s]+$/;
 const DEEP = 60; // more than anybody writes, fewer than a stack bears
 const MUCH = 200_000; // characters shown at once; the rest at a click
+// what moves or hides other signs; joiners are left, which scripts and emoji need
+const UNRULY = /[\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F\u061C\u2028-\u202E\u2066-\u206F\uFFF9-\uFFFB]/g;
 const HIDDEN = /[\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F\u00AD\u061C\u200B-\u200F\u2028-\u202E\u2060-\u206F\uFEFF\uFFF9-\uFFFB]/g;
 const NAMED = { "\u001b": "ESC", "\u0000": "NUL", "\u0007": "BEL", "\u0008": "BS", "\u200b": "ZWSP", "\u200d": "ZWJ",
   "\u202e": "RLO", "\u202d": "LRO", "\u200f": "RLM", "\u200e": "LRM", "\ufeff": "BOM", "\u00ad": "SHY" };
@@ -25,8 +27,9 @@ export function markdown(tree) {
 }
 
 function markdownNode(node, depth) {
-  if (typeof node === "string") return node;
-  if (!Array.isArray(node) || depth > DEEP) return null;
+  if (typeof node === "string") return revealed(node, UNRULY);
+  if (!Array.isArray(node)) return null;
+  if (depth > DEEP) return textOf(node);
   const [tag, second, ...rest] = node;
   const isAttributes = second !== null && typeof second === "object" && !Array.isArray(second);
   const attributes = isAttributes ? second : {};
@@ -112,18 +115,18 @@ function much(text, draw) {
 
 /** A text as it was written, nothing read into it; lines break where there is no room. */
 export function verbatim(text) {
-  return h("div", { class: "verbatim", dir: "auto" }, much(text, (part) => [part]));
+  return h("div", { class: "verbatim", dir: "auto" }, much(text, (part) => revealed(part, UNRULY)));
 }
 
 /** The raw text in fixed width; signs that cannot be seen, or that turn a text around, are shown by name. */
 export function raw(text) {
-  return h("pre", { class: "raw", tabindex: "0", dir: "ltr", role: "region", "aria-label": "Raw text" }, much(text, revealed));
+  return h("pre", { class: "raw", tabindex: "0", dir: "ltr", role: "region", "aria-label": "Raw text" }, much(text, (part) => revealed(part, HIDDEN)));
 }
 
-function revealed(text) {
+function revealed(text, which) {
   const out = [];
   let at = 0;
-  for (const found of text.matchAll(HIDDEN)) {
+  for (const found of text.matchAll(which)) {
     if (found.index > at) out.push(text.slice(at, found.index));
     const point = found[0].codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
     out.push(h("span", { class: "sign", title: `U+${point}` }, NAMED[found[0]] || `U+${point}`));
@@ -136,7 +139,7 @@ function revealed(text) {
 
 /** One line of a list: no sign in it moves or hides the others. */
 export function tamed(text) {
-  return text.replace(HIDDEN, "\u00b7");
+  return text.replace(UNRULY, "\u00b7");
 }
 
 /** JSON, to be folded. Objects that are long begin folded; what is folded is made when it is opened. */
