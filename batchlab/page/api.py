@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import orjson
@@ -218,11 +219,17 @@ class Api:
     async def _acts(self, request: web.Request) -> web.StreamResponse:
         run_id = _run_id(request)
         started = [one.line() for one in self._children.of(run_id)]
-        offers = await self._offers(run_id, Wish.of(request.query)) if self._can_act else []
+        offers = await self._offers(run_id, _params(request)) if self._can_act else []
         return json_answer({"acts": [one.json() for one in offers], "started": started})
 
-    async def _offers(self, run_id: str, wish: Wish) -> list[Offer]:
+    async def _offers(self, run_id: str, params: Params) -> list[Offer]:
+        wish = Wish.of({name: values[-1] for name, values in params.items() if values})
         opened = await self._runs.get(run_id)
+        if wish.is_narrower and not wish.has_none:
+            query = RowQuery.of(wish.filter_of(params))
+            async with opened.turn:
+                rows = await in_thread(lambda: opened.browser().matching(query))
+            wish = replace(wish, rows=rows)
         return await in_thread(lambda: offers_of(opened.run, wish))
 
     async def _act(self, request: web.Request) -> web.StreamResponse:
@@ -242,8 +249,8 @@ class Api:
             raise web.HTTPForbidden(text="this page only shows")
         body = await _body(request)
         run_id, name, shown = (str(body.get(key, "")) for key in ("run", "name", "command"))
-        wish = Wish.of({**_texts(body.get("filter")), **_texts(body.get("values"))})
-        offered = {one.name: one for one in await self._offers(run_id, wish)}
+        params = {**_texts(body.get("filter")), **_texts(body.get("values"))}
+        offered = {one.name: one for one in await self._offers(run_id, params)}
         offer = offered.get(name)
         if offer is None or offer.command != shown:
             raise web.HTTPConflict(text="the run has changed since: look at the command again")
@@ -320,8 +327,12 @@ async def _body(request: web.Request) -> Mapping[str, Any]:
     return body
 
 
-def _texts(value: Any) -> dict[str, str]:
-    """The members of an object that are texts, or numbers that were typed."""
+def _texts(value: Any) -> dict[str, list[str]]:
+    """The members of an object, as parameters of a query: a text, a number that was typed, or several."""
     if not isinstance(value, dict):
         return {}
-    return {str(name): str(one) for name, one in value.items() if isinstance(one, str | int | float)}
+    found = {}
+    for name, one in value.items():
+        several = one if isinstance(one, list) else [one]
+        found[str(name)] = [str(text) for text in several if isinstance(text, str | int | float)]
+    return found

@@ -55,6 +55,13 @@ class Opened:
             self._review = Review(self.run)
         return self._review
 
+    def look_at(self, run: RunView) -> None:
+        """Takes the same run, opened anew: one at a URL stays as it was when it was opened."""
+        self.run = run
+        self._review = None
+        if self._browser is not None:
+            self._browser.refresh(run)
+
     def close(self) -> None:
         """Ends what goes on in it, such as a search."""
         if self._browser is not None:
@@ -98,11 +105,10 @@ class OpenRuns:
         if known is not None and known.run.url is not None:
             if time.monotonic() - known.at < AWAY_EVERY_S:
                 return known
-            run = self._shelf.open(run_id)
-            if _is_same(run, known.run):
-                known.at = time.monotonic()
-                return known
-            return Opened(run, (), time.monotonic())
+            run, known.at = self._shelf.open(run_id), time.monotonic()
+            if not _is_same(run, known.run):
+                known.look_at(run)
+            return known
         where = self._shelf.where(run_id)
         sign = () if known is None else generation_sign(known.run)
         if known is not None and sign == known.sign and str(known.run.path) == str(where):

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -91,8 +92,9 @@ def run_until_interrupted(shelf: Shelf, wanted: Wanted, listening: Callable[[str
 
 def run_beside(shelf: Shelf, wanted: Wanted) -> None:
     """Serves until standard input ends: in the process that `page.beside` begins."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(NICE)
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            os.nice(NICE)
     wanted = dataclasses.replace(
         wanted, token=os.environ.pop(TOKEN, wanted.token), descriptor=int(os.environ.pop(SOCKET, "-1"))
     )

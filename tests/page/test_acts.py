@@ -18,7 +18,7 @@ from batchlab.page.acts.children import LOG_BYTES, Children
 from batchlab.page.acts.offers import Wish, offers_of
 from batchlab.store.standing import read_standing, write_standing
 from batchlab.store.view import RunView
-from tests.conftest import CANARY, command, environment
+from tests.conftest import CANARY, ROOT, command, environment
 from tests.page.conftest import run_of, serving
 from tests.scenarios.test_run import job
 
@@ -28,6 +28,7 @@ def home(tmp_path, monkeypatch):
     """Where a person is who looks."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIMULATOR_KEY", CANARY)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # what is begun is this very batchlab
     return tmp_path
 
 
@@ -99,9 +100,33 @@ def test_a_filter_says_which_rows_are_asked_again(served, failed):
         params = dict(one.split("=") for one in query.split("&"))
         assert offered(page, "night", **params)["retry"]["command"] == f"batchlab retry runs/night{more}"
     assert "retry" not in offered(page, "night", status="truncated")  # there are none
-    assert "other conditions" in offered(page, "night", status="failed", q="remark")["retry"]["asks"]
+    for filter_, rows in {
+        ("q", "remark 3"): "3",
+        ("where", "text~remark"): "3,7",
+        ("rows", "0-5"): "3",
+        ("first", "1"): "3",
+    }.items():
+        offer = offered(page, "night", **dict([filter_]))["retry"]
+        assert offer["command"] == f"batchlab retry runs/night --rows {rows}"
+    offer = offered(page, "night", status="failed,ok", q="remark 7", sort="-row")["retry"]
+    assert offer["command"] == "batchlab retry runs/night --rows 7"
+    assert offer["title"] == "Ask again for 1 row"
+    for none in ({"q": "nothing of that kind"}, {"status": "ok"}, {"status": "ok", "q": "remark"}):
+        assert "retry" not in offered(page, "night", **none)
+    assert page.ask("/api/acts?run=night&where=nothing%3D1").status == 400
     odd = offered(page, "night", status="failed", error="; rm -rf ~")["retry"]
     assert odd["command"] == "batchlab retry runs/night"
+
+
+def test_the_rows_of_a_filter_are_asked_again_and_no_others(served, failed):
+    page = served("runs")
+    offer = offered(page, "night", where="text=remark 7")["retry"]
+
+    seen = begun(page, "night", offer, filter={"where": ["text=remark 7"]})
+
+    assert seen["exit_code"] == 1, seen["log"]
+    assert "retry: 1 row asked again (1 failed)" in seen["log"]
+    assert page.get("run", run="night")["counts"]["failed"] == 1
 
 
 def test_what_is_not_what_was_shown_is_not_done(served, failed):

@@ -37,9 +37,9 @@ class RowDetail:
 
     Attributes:
         results: the result columns that are not elsewhere here; times are Unix seconds.
-        asked: messages, or texts of another request: `role`, `text`, `parts`, `is_shared`, and what else
-            a message has.
-        params, shared_params: the rest of the request, what is the row's own and what all rows share.
+        asked, shared: messages, or texts of another request, the row's own and those that all rows share:
+            `place` among them all, `role`, `text`, `parts`, and what else a message has.
+        params, shared_params: the rest of the request in the same way.
         as_sent: False when what would be asked now is not what was: a template file has changed.
         problem: why something is missing, "" for nothing.
     """
@@ -48,6 +48,7 @@ class RowDetail:
     results: Mapping[str, Any]
     inputs: Mapping[str, Any] = field(default_factory=dict)
     asked: tuple[Mapping[str, Any], ...] = ()
+    shared: tuple[Mapping[str, Any], ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
     shared_params: Mapping[str, Any] = field(default_factory=dict)
     as_sent: bool = True
@@ -63,14 +64,13 @@ class RowDetail:
 
     def json(self) -> dict[str, Any]:
         """For the page."""
-        shared = [place for place, message in enumerate(self.asked) if message["shared"]]
         return {
             **self.results,
             "row_id": self.row_id,
             "inputs": self.inputs,
             "asked": list(self.asked),
             "params": self.params,
-            "shared": {"params": self.shared_params, "messages": shared},
+            "shared": {"messages": list(self.shared), "params": self.shared_params},
             "as_sent": self.as_sent,
             "answer": self.answer,
             "reasoning": self.reasoning,
@@ -127,15 +127,14 @@ class Details:
         request = made.request
         if is_pending:
             values["custom_id"] = str(row) if request is None else request.custom_id
-        asked: tuple[Mapping[str, Any], ...] = ()
+        asked: list[Mapping[str, Any]] = []
+        same: list[Mapping[str, Any]] = []
         params: dict[str, Any] = {}
         shared: dict[str, Any] = {}
         if request is not None:
             common = self._shared.of(request)
-            asked = tuple(
-                {**message, "shared": place in common.messages}
-                for place, message in enumerate(_messages(request.body))
-            )
+            for place, message in enumerate(_messages(request.body)):
+                (same if place in common.messages else asked).append({"place": place, **message})
             for name, value in request.body.items():
                 if name not in {"messages", "prompt", "input"}:
                     (shared if name in common.params else params)[name] = plain(value)
@@ -146,7 +145,8 @@ class Details:
             row_id=row,
             results={name: _result(name, value) for name, value in values.items() if name not in _ELSEWHERE},
             inputs={name: plain(value) for name, value in inputs.items()},
-            asked=asked,
+            asked=tuple(asked),
+            shared=tuple(same),
             params=params,
             shared_params=shared,
             as_sent=made.as_sent or values["status"] in {"failed", "pending"},
@@ -191,8 +191,7 @@ def _text(text: str | None, parsed: str | None = None) -> dict[str, Any] | None:
         "text": cut(text),
         "tree": tree,
         "json": value if value is not None else json_value(parsed),
-        "chars": len(text),
-        "cut": len(text) > MOST_CHARS,
+        "cut": len(text) if len(text) > MOST_CHARS else None,
     }
 
 
@@ -241,13 +240,18 @@ def _messages(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"role": "?", "text": cut(content_text(message)), "parts": []}
             continue
         content = message.get("content")
-        others = {name: plain(value) for name, value in message.items() if name not in {"role", "content"}}
+        # its tool calls, its name, and what else it may have; but nothing of ours
+        others = {
+            name: plain(value)
+            for name, value in message.items()
+            if name not in {"role", "content", "text", "parts", "place", "cut"}
+        }
         parts = [_part(part) for part in content] if isinstance(content, list) else []
         yield {
             "role": cut(str(message.get("role", "?"))),
             "text": cut(content_text(content)),
             "parts": parts,
-            **({"others": others} if others else {}),
+            **others,
         }
     for name in ("prompt", "input"):
         asked = body.get(name)
@@ -267,8 +271,8 @@ def _part(part: Any) -> dict[str, Any]:
                 empty = url.endswith(",")
                 return {"type": "image", "data": None if empty else url, "detail": plain(more.get("detail"))}
             if _LINK.fullmatch(url):
-                return {"type": "link", "url": cut(url), "detail": plain(more.get("detail"))}
-            return {"type": "image", "data": None, "said": printable(url, 80)}
+                return {"type": "image", "url": cut(url), "detail": plain(more.get("detail"))}
+            return {"type": "image", "data": None, "alt": printable(url, 80)}
         case {"type": "input_audio", "input_audio": {"data": str(data), **more}}:
             return {"type": "audio", "bytes": len(data) * 3 // 4, "format": plain(more.get("format"))}
     return {"type": "other", "json": plain(part)}

@@ -21,7 +21,7 @@ TAGS = frozenset(
     "div p h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code em strong s a br hr".split()
     + "table thead tbody tr th td".split()
 )
-ATTRIBUTES = frozenset({"href", "start", "align", "language"})
+ATTRIBUTES = frozenset({"href", "start", "align", "class"})
 MOST_CHARS = 60_000  # of a text that is made a tree; a longer one is shown as it is
 MOST_TOKENS = 20_000
 MOST_NESTING = 30
@@ -97,7 +97,7 @@ def _leaf(token: Token) -> list[Any]:
             return [["code", {}, token.content]]
         case "fence" | "code_block":
             found = _LANGUAGE.match(token.info.strip())
-            return [["pre", {}, ["code", {"language": found[0]} if found else {}, token.content]]]
+            return [["pre", {}, ["code", {"class": f"language-{found[0]}"} if found else {}, token.content]]]
         case "image":
             said = token.content or "image"
             address = _address(str(token.attrGet("src") or ""))

@@ -7,7 +7,7 @@ the same question again gives more. A new question ends what an earlier one has 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,7 @@ THREADS = 2
 WAIT_S = 0.2  # how long a question may take while more is to come
 TEXTS_S = 0.06  # of it, for the texts of a page
 KEPT_ORDERS = 4
+KEPT_PAGES = 3  # a long list asks for what is around what it shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Browser:
         self._labels = labels
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batchlab-rows")
-        self._page: object = None  # that is asked for now
+        self._pages: deque[object] = deque(maxlen=KEPT_PAGES)  # that are looked at now
         self._opened = _Opened(run, labels, self._pool, threads)
 
     @property
@@ -147,7 +148,7 @@ class Browser:
 
     def close(self) -> None:
         """Ends what goes on; to be called once, at the end."""
-        self._page = None
+        self._pages.clear()
         self._opened.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -171,14 +172,15 @@ class Browser:
             UsageError: the query names a column that is not there, or compares it with what it cannot hold.
         """
         began = time.perf_counter()
-        self._page = page = (query, offset, limit := min(limit, MOST_ROWS))
+        limit = min(limit, MOST_ROWS)
+        self._pages.append(page := (query, offset, limit))
         self.refresh()
         opened, index = self._opened, self.index
         meant = self._meant(query, enough=offset + limit)
         rows = [int(row) for row in meant.rows[offset : offset + limit]]
         index.look_at(rows)
         if missing := [row for row in rows if opened.lines.known(row, query.text) is None]:
-            opened.lines.read(missing, query.text, self._pool, TEXTS_S, lambda: self._page == page)
+            opened.lines.read(missing, query.text, self._pool, TEXTS_S, lambda: page in self._pages)
         labels = self._labels()
         lines = tuple(opened.lines.line(row, query.text, labels.get(row, (None, None))) for row in rows)
         return Page(
