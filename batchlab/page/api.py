@@ -18,6 +18,7 @@ from batchlab.page.acts.children import Children
 from batchlab.page.acts.offers import Offer, Wish, offers_of
 from batchlab.page.answers import json_answer, json_bytes, words_of
 from batchlab.page.feeds import Feed, Feeds
+from batchlab.page.labelling import label, labels_of, rename, sample_of
 from batchlab.page.opened import Opened, OpenRuns
 from batchlab.page.shelf import NoSuchRun, Shelf, ids_of
 from batchlab.page.signs import Sign, sign_of
@@ -64,11 +65,13 @@ class Api:
             "place": self._place,
             "row": self._row,
             "facets": self._facets,
+            "labels": self._labels,
+            "sample": self._sample,
             "acts": self._acts,
             "act": self._act,
             "act/events": self._act_events,
         }
-        done: dict[str, Answer] = {"act": self._begin}
+        done: dict[str, Answer] = {"act": self._begin, "label": self._label, "labels": self._rename}
         return [
             *(web.get(f"/api/{path}", answer) for path, answer in asked.items()),
             *(web.post(f"/api/{path}", answer) for path, answer in done.items()),
@@ -165,6 +168,29 @@ class Api:
 
     async def _facets(self, request: web.Request) -> web.StreamResponse:
         return json_answer(await self._runs.ask(_run_id(request), lambda opened: opened.browser().facets()))
+
+    # -- what is said of them
+
+    async def _labels(self, request: web.Request) -> web.StreamResponse:
+        by = request.query.get("by") or None
+        return json_answer(await self._runs.ask(_run_id(request), lambda opened: labels_of(opened, by)))
+
+    async def _sample(self, request: web.Request) -> web.StreamResponse:
+        params = {name: values for name, values in _params(request).items() if name not in ("n", "seed")}
+        query, count, seed = RowQuery.of(params), _whole(request, "n", 200), _whole(request, "seed", 0)
+        return json_answer(
+            await self._runs.ask(_run_id(request), lambda opened: sample_of(opened, query, count, seed))
+        )
+
+    async def _label(self, request: web.Request) -> web.StreamResponse:
+        body = await _body(request)
+        return json_answer(await self._runs.ask(str(body.get("run", "")), lambda opened: label(opened, body)))
+
+    async def _rename(self, request: web.Request) -> web.StreamResponse:
+        body = await _body(request)
+        return json_answer(
+            await self._runs.ask(str(body.get("run", "")), lambda opened: rename(opened, body))
+        )
 
     # -- what may be done
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from batchlab.looking.browse.pages import Browser
+from batchlab.looking.labels.review import Review
 from batchlab.looking.overview.charts import Charter
 from batchlab.page.shelf import Shelf
 from batchlab.page.signs import Sign, sign_of
@@ -39,16 +40,25 @@ class Opened:
     charter: Charter = field(default_factory=Charter)
     drawing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _browser: Browser | None = None
+    _review: Review | None = None
 
     def browser(self) -> Browser:
         """Its rows; made when they are first asked for, which reads some columns of all of them."""
         if self._browser is None:
-            self._browser = Browser(self.run)
+            self._browser = browser = Browser(self.run, labels=lambda: self.review.of_rows(browser.index))
         return self._browser
+
+    @property
+    def review(self) -> Review:
+        """What people say of its answers."""
+        if self._review is None:
+            self._review = Review(self.run)
+        return self._review
 
     def look_at(self, run: RunView) -> None:
         """Takes the same run, opened anew: one at a URL stays as it was when it was opened."""
         self.run = run
+        self._review = None
         if self._browser is not None:
             self._browser.refresh(run)
 

@@ -251,12 +251,14 @@ class Mirror:
                 if digest is not None:
                     self._copy.brought(index, digest)
             self.gather()
-            self._settle(manifest, accept=accept)
+            has_lost = self._settle(manifest, accept=accept)
             mine = owned(manifest)
             # The URL first: a machine that dies in between has taken nothing over, but has told the other.
             put_bytes(f"{self.url}/{MANIFEST}", mine.to_bytes())
             # What the other has ordered up to now: from now on it finds that the run is not its own any more.
             self._bring_logs(BATCHES)
+            if has_lost:  # before more is paid: whoever comes next must not find the same losses anew
+                self._copy.put_checksums()
             write_manifest(self._run, mine)
         return len(found)
 
@@ -265,10 +267,10 @@ class Mirror:
             with contextlib.suppress(NotThereError):
                 atomic_write(self._run / name, get_bytes(f"{self.url}/{name}"))
 
-    def _settle(self, manifest: Manifest, *, accept: bool) -> None:
+    def _settle(self, manifest: Manifest, *, accept: bool) -> bool:
         """What another machine had, and has not come here, is given up; not what was at the URL, and is lost.
 
-        Raises UsageError.
+        Returns whether anything was. Raises UsageError.
         """
         run = RunView(self._run, manifest)
         losses = find_losses(run)
@@ -286,6 +288,7 @@ class Mirror:
             give_up(run, losses)
             for loss in losses:
                 self._say(f"not here: {loss_text(loss)}; asked again, and its cost stays in the books")
+        return bool(losses)
 
     def take_back(self) -> None:
         """Brings what workers of an earlier driver have left, once they can write no more.

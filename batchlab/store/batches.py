@@ -123,6 +123,10 @@ class Batch:
             return None
         return int(row) if self._run_of(int(row)) is not None else None
 
+    def holds(self, row_id: int) -> bool:
+        """Whether a row is in it."""
+        return self._run_of(row_id) is not None
+
     def asked_before(self, row_id: int) -> int:
         """How often a row had been asked when the batch was packed: once its result is taken, it is more."""
         at = self._run_of(row_id) if self.asked else None

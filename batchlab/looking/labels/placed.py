@@ -54,14 +54,14 @@ def labels_by_row(index: RowIndex, labels: Mapping[Key, Label]) -> dict[int, Pla
     plain = [one for one in labels.values() if not one.against]
     found: dict[int, Placed] = {}
     for label, row in _moved(index, [one for one in plain if one.generation != generation]):
-        found[row] = placed(label, is_same=label.answer.is_same(*_now(index, row)))
+        found[row] = placed(label, is_same=label.answer.is_same(*now_of(index, row)))
     for label in plain:
         if label.generation == generation and label.row < index.rows:
-            found[label.row] = placed(label, is_same=label.answer.is_same(*_now(index, label.row)))
+            found[label.row] = placed(label, is_same=label.answer.is_same(*now_of(index, label.row)))
     return found
 
 
-def _now(index: RowIndex, row: int) -> tuple[int | None, int | None]:
+def now_of(index: RowIndex, row: int) -> tuple[int | None, int | None]:
     """When a row's answer came, in µs, and its attempts."""
     at, attempts = float(index["finished_at"][row]), int(index["attempts"][row])
     return None if np.isnan(at) else round(at * 1e6), None if attempts < 0 else attempts

@@ -479,7 +479,6 @@ class Night:
             )
             sent = sent_lines(books, known, back) + live
             most = totals.cut_off if self.found.way.is_live else 0  # of these some never left
-            pairs["attempts"] = totals.attempts, min(max(sent, totals.attempts - most), totals.attempts + 0)
             if not sent <= totals.attempts <= sent + most:
                 pairs["attempts"] = totals.attempts, sent
         for what, (ours_, theirs) in pairs.items():
