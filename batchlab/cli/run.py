@@ -164,6 +164,9 @@ def plan(
     "HTTP status; repeatable. [default: failed]",
 )
 @click.option(
+    "--rows", default="", metavar="ROWS", help="Of these rows only: row_ids and ranges, as 17,20-39."
+)
+@click.option(
     "--max-tokens",
     type=click.IntRange(min=1),
     metavar="N",
@@ -179,6 +182,7 @@ def retry(
     run_dir: str,
     *,
     only: tuple[str, ...],
+    rows: str,
     max_tokens: int | None,
     concurrency: int | None,
     overwrite: bool,
@@ -197,13 +201,17 @@ def retry(
     """
     from batchlab.arrow import without_pandas
     from batchlab.runner.rows.retry_failed import retry_run
-    from batchlab.store.asking import AskAgain
+    from batchlab.store.asking import AskAgain, row_ranges
 
     without_pandas()
 
     options = _options(progress, quiet=quiet)
     words = tuple(one.strip() for word in only for one in word.split(",") if one.strip())
-    again = AskAgain(words, max_tokens=max_tokens)
+    try:
+        meant = row_ranges(rows)
+    except ValueError as error:
+        raise UsageError(f"--rows: {error}.") from None
+    again = AskAgain(words, max_tokens=max_tokens, rows=meant)
     done = retry_run(run_dir, options, retry=again, concurrency=concurrency, overwrite=overwrite)
     return done.exit_code
 

@@ -68,8 +68,8 @@ def show(
         batchlab show runs/quickstart --status truncated --where "text~refund"
     """
     from batchlab.looking.opening import open_run
-    from batchlab.looking.rows.conditions import checked_statuses, condition_of
     from batchlab.looking.rows.asked import Asked
+    from batchlab.looking.rows.conditions import checked_statuses, condition_of
     from batchlab.looking.show import Wanted, run_schema, shown_rows
 
     run, rows = _run_and_rows(run, rows)

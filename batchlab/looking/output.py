@@ -14,6 +14,8 @@ from batchlab.job import Job, OutputJob, output_format
 from batchlab.looking import own_files
 from batchlab.looking.export import STANDARD_OUTPUT, Exported, Target, export_tables
 from batchlab.looking.export.staging import telling
+from batchlab.looking.labels.placed import labelled
+from batchlab.looking.labels.store import Labels
 from batchlab.looking.opening import open_run, unchanged_input
 from batchlab.looking.rows.conditions import checked_statuses
 from batchlab.looking.rows.picking import picked
@@ -67,7 +69,10 @@ def export_run(
     own_files.refuse_others(run.path, beside, overwrite=overwrite)
 
     def tables() -> Iterator[pa.Table]:
-        return picked(run_tables(run, source), statuses=wanted, columns=columns, prefix=target.prefix)
+        rows = run_tables(run, source)
+        if target.format != "openai-batch":  # its lines have fields of their own
+            rows = labelled(run, rows, Labels(run).all())
+        return picked(rows, statuses=wanted, columns=columns, prefix=target.prefix)
 
     exported = export_tables(target, tables)
     own_files.note(run.path, beside)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import orjson
 from aiohttp import web
 
 from batchlab.errors import UsageError
-from batchlab.looking.overview.charts import charts_of
+from batchlab.looking.browse.query import RowQuery
 from batchlab.looking.overview.of_run import overview_of
 from batchlab.page.acts.children import Children
 from batchlab.page.acts.offers import Offer, Wish, offers_of
 from batchlab.page.answers import json_answer, json_bytes, words_of
 from batchlab.page.feeds import Feed, Feeds
+from batchlab.page.labelling import label, labels_of, rename, sample_of
 from batchlab.page.opened import Opened, OpenRuns
 from batchlab.page.shelf import NoSuchRun, Shelf, ids_of
 from batchlab.page.signs import Sign, sign_of
@@ -27,6 +30,7 @@ from batchlab.version import __version__
 MOST_ROWS = 500  # a page of the list
 AWAY_EVERY_S = 30.0  # between two looks at a store
 CHARTS_EVERY_S = 5.0  # of a run at work: they read all of its rows' numbers
+WHOLE_S = 60.0  # after which charts show what there is
 STALE_S = 15.0  # after which what is said of a run at work is due again, though it has said nothing
 
 Params: TypeAlias = Mapping[str, Sequence[str]]
@@ -45,6 +49,10 @@ class Api:
         self._can_act = can_act
         self._charts: dict[str, tuple[Sign, float, bytes]] = {}
 
+    def close(self) -> None:
+        """Ends what goes on, such as a search."""
+        self._runs.close()
+
     def routes(self) -> list[web.RouteDef]:
         """All of them."""
         asked: dict[str, Answer] = {
@@ -57,11 +65,13 @@ class Api:
             "place": self._place,
             "row": self._row,
             "facets": self._facets,
+            "labels": self._labels,
+            "sample": self._sample,
             "acts": self._acts,
             "act": self._act,
             "act/events": self._act_events,
         }
-        done: dict[str, Answer] = {"act": self._begin}
+        done: dict[str, Answer] = {"act": self._begin, "label": self._label, "labels": self._rename}
         return [
             *(web.get(f"/api/{path}", answer) for path, answer in asked.items()),
             *(web.post(f"/api/{path}", answer) for path, answer in done.items()),
@@ -118,24 +128,24 @@ class Api:
         run_id = _run_id(request)
         opened = await self._runs.get(run_id)
         async with opened.drawing:
+            await _all_rows_known(opened)
             data = await in_thread(lambda: self._drawn(opened, run_id))
         return web.Response(body=data, content_type="application/json", charset="utf-8")
 
     def _drawn(self, opened: Opened, run_id: str) -> bytes:
         """The charts, made anew when the run has changed, and not too often."""
-        sign, now = _sign(opened), time.monotonic()
+        index, now = opened.browser().index, time.monotonic()
+        sign = (*_sign(opened), id(index), index.version)
         known = self._charts.get(run_id)
         if known is not None and (known[0] == sign or now - known[1] < CHARTS_EVERY_S):
             return known[2]
-        data = json_bytes(charts_of(opened.run, opened.tallies).json())
+        data = json_bytes(opened.charter.charts(index).json())
         self._charts = {**dict(list(self._charts.items())[-8:]), run_id: (sign, time.monotonic(), data)}
         return data
 
     # -- its rows
 
     async def _rows(self, request: web.Request) -> web.StreamResponse:
-        from batchlab.looking.browse.query import RowQuery
-
         query = RowQuery.of(_params(request))
         offset = _whole(request, "offset", 0)
         limit = min(MOST_ROWS, _whole(request, "limit", 50))
@@ -145,8 +155,6 @@ class Api:
         return json_answer(page)
 
     async def _place(self, request: web.Request) -> web.StreamResponse:
-        from batchlab.looking.browse.query import RowQuery
-
         query, row = RowQuery.of(_params(request)), _whole(request, "row")
         return json_answer(
             await self._runs.ask(_run_id(request), lambda opened: opened.browser().place(query, row).json())
@@ -161,16 +169,45 @@ class Api:
     async def _facets(self, request: web.Request) -> web.StreamResponse:
         return json_answer(await self._runs.ask(_run_id(request), lambda opened: opened.browser().facets()))
 
+    # -- what is said of them
+
+    async def _labels(self, request: web.Request) -> web.StreamResponse:
+        by = request.query.get("by") or None
+        return json_answer(await self._runs.ask(_run_id(request), lambda opened: labels_of(opened, by)))
+
+    async def _sample(self, request: web.Request) -> web.StreamResponse:
+        params = {name: values for name, values in _params(request).items() if name not in ("n", "seed")}
+        query, count, seed = RowQuery.of(params), _whole(request, "n", 200), _whole(request, "seed", 0)
+        return json_answer(
+            await self._runs.ask(_run_id(request), lambda opened: sample_of(opened, query, count, seed))
+        )
+
+    async def _label(self, request: web.Request) -> web.StreamResponse:
+        body = await _body(request)
+        return json_answer(await self._runs.ask(str(body.get("run", "")), lambda opened: label(opened, body)))
+
+    async def _rename(self, request: web.Request) -> web.StreamResponse:
+        body = await _body(request)
+        return json_answer(
+            await self._runs.ask(str(body.get("run", "")), lambda opened: rename(opened, body))
+        )
+
     # -- what may be done
 
     async def _acts(self, request: web.Request) -> web.StreamResponse:
         run_id = _run_id(request)
         started = [one.line() for one in self._children.of(run_id)]
-        offers = await self._offers(run_id, Wish.of(request.query)) if self._can_act else []
+        offers = await self._offers(run_id, _params(request)) if self._can_act else []
         return json_answer({"acts": [one.json() for one in offers], "started": started})
 
-    async def _offers(self, run_id: str, wish: Wish) -> list[Offer]:
+    async def _offers(self, run_id: str, params: Params) -> list[Offer]:
+        wish = Wish.of({name: values[-1] for name, values in params.items() if values})
         opened = await self._runs.get(run_id)
+        if wish.is_narrower and not wish.has_none:
+            query = RowQuery.of(wish.filter_of(params))
+            async with opened.turn:
+                rows = await in_thread(lambda: opened.browser().matching(query))
+            wish = replace(wish, rows=rows)
         return await in_thread(lambda: offers_of(opened.run, wish))
 
     async def _act(self, request: web.Request) -> web.StreamResponse:
@@ -190,13 +227,29 @@ class Api:
             raise web.HTTPForbidden(text="this page only shows")
         body = await _body(request)
         run_id, name, shown = (str(body.get(key, "")) for key in ("run", "name", "command"))
-        wish = Wish.of({**_texts(body.get("filter")), **_texts(body.get("values"))})
-        offered = {one.name: one for one in await self._offers(run_id, wish)}
+        params = {**_texts(body.get("filter")), **_texts(body.get("values"))}
+        offered = {one.name: one for one in await self._offers(run_id, params)}
         offer = offered.get(name)
         if offer is None or offer.command != shown:
             raise web.HTTPConflict(text="the run has changed since: look at the command again")
         started = self._children.start(run_id, offer.words, offer.folder)
         return json_answer({"started": started.key, "command": started.command})
+
+
+async def _all_rows_known(opened: Opened) -> None:
+    """Waits until every shard was looked at, in turn with others who ask for rows."""
+
+    def look() -> bool:
+        browser = opened.browser()
+        browser.refresh()  # waits a moment while there are more
+        return browser.index.is_whole
+
+    until = time.monotonic() + WHOLE_S
+    while time.monotonic() < until:
+        async with opened.turn:
+            if await in_thread(look):
+                return
+        await asyncio.sleep(0.05)
 
 
 def _overview(opened: Opened, run_id: str) -> dict[str, Any]:
@@ -252,8 +305,12 @@ async def _body(request: web.Request) -> Mapping[str, Any]:
     return body
 
 
-def _texts(value: Any) -> dict[str, str]:
-    """The members of an object that are texts, or numbers that were typed."""
+def _texts(value: Any) -> dict[str, list[str]]:
+    """The members of an object, as parameters of a query: a text, a number that was typed, or several."""
     if not isinstance(value, dict):
         return {}
-    return {str(name): str(one) for name, one in value.items() if isinstance(one, str | int | float)}
+    found = {}
+    for name, one in value.items():
+        several = one if isinstance(one, list) else [one]
+        found[str(name)] = [str(text) for text in several if isinstance(text, str | int | float)]
+    return found

@@ -24,13 +24,10 @@ _LINK = re.compile(r'<link rel="stylesheet" href="([\w.-]+\.css)">')
 _SCRIPT = re.compile(r'<script type="module" src="([\w.-]+\.js)"></script>')
 _HEAD = "<head>"
 # within a script a browser looks for its end, and for a comment: JSON may spell these otherwise
-_SPELLED = {
-    "<": "\\u003c",
-    ">": "\\u003e",
-    "&": "\\u0026",
-    "\u2028": "\\u2028",
-    "\u2029": "\\u2029",
-}
+_SPELLED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+# and whoever reads the file in an editor is not to be shown text that is turned around
+_TURNED = (0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_SPELLED |= {sign: f"\\u{sign:04x}" for sign in _TURNED}
 
 
 class NotJoined(Exception):
@@ -68,10 +65,7 @@ def page_of(data: Any, files: Mapping[str, bytes] | None = None) -> str:
 
 def json_text(value: Any) -> str:
     """A value as JSON that is only text within a page."""
-    text = json_bytes(value).decode()
-    for sign, spelled in _SPELLED.items():
-        text = text.replace(sign, spelled)
-    return text
+    return json_bytes(value).decode().translate(_SPELLED)
 
 
 def modules_in_order(files: Mapping[str, bytes], entry: str) -> list[str]:

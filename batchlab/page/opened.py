@@ -7,16 +7,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from batchlab.looking.overview.tallies import Tallies
+from batchlab.looking.browse.pages import Browser
+from batchlab.looking.labels.review import Review
+from batchlab.looking.overview.charts import Charter
 from batchlab.page.shelf import Shelf
 from batchlab.page.signs import Sign, sign_of
 from batchlab.page.threads import in_thread
 from batchlab.store.view import RunView
-
-if TYPE_CHECKING:
-    from batchlab.looking.browse.pages import Browser
 
 T = TypeVar("T")
 MOST_OPEN = 3  # two to compare, and one more; each has the columns of all its rows in memory
@@ -31,24 +30,42 @@ class Opened:
         sign: of the files that tell which generation this is; by it the run is opened again.
         at: when it was opened, on the monotonic clock.
         turn: of who asks for rows: one question at a time.
-        drawing: of who draws charts, which are made of the tallies and of no row.
+        drawing: of who draws charts, which takes a while for a million rows.
     """
 
     run: RunView
     sign: Sign
     at: float
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    tallies: Tallies = field(default_factory=Tallies)
+    charter: Charter = field(default_factory=Charter)
     drawing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _browser: Browser | None = None
+    _review: Review | None = None
 
     def browser(self) -> Browser:
         """Its rows; made when they are first asked for, which reads some columns of all of them."""
         if self._browser is None:
-            from batchlab.looking.browse.pages import Browser
-
-            self._browser = Browser(self.run)
+            self._browser = browser = Browser(self.run, labels=lambda: self.review.of_rows(browser.index))
         return self._browser
+
+    @property
+    def review(self) -> Review:
+        """What people say of its answers."""
+        if self._review is None:
+            self._review = Review(self.run)
+        return self._review
+
+    def look_at(self, run: RunView) -> None:
+        """Takes the same run, opened anew: one at a URL stays as it was when it was opened."""
+        self.run = run
+        self._review = None
+        if self._browser is not None:
+            self._browser.refresh(run)
+
+    def close(self) -> None:
+        """Ends what goes on in it, such as a search."""
+        if self._browser is not None:
+            self._browser.close()
 
 
 class OpenRuns:
@@ -66,10 +83,17 @@ class OpenRuns:
             fresh = await in_thread(lambda: self._fresh(run_id, known))
             if fresh is not known:
                 self._open[run_id] = fresh
+                if known is not None:
+                    known.close()
             self._open.move_to_end(run_id)
             while len(self._open) > MOST_OPEN:
-                self._open.popitem(last=False)
+                self._open.popitem(last=False)[1].close()
             return fresh
+
+    def close(self) -> None:
+        """Ends what goes on in any of them."""
+        for opened in self._open.values():
+            opened.close()
 
     async def ask(self, run_id: str, question: Callable[[Opened], T]) -> T:
         """What `question` returns of a run, in a thread; others about the same run wait for it."""
@@ -81,11 +105,10 @@ class OpenRuns:
         if known is not None and known.run.url is not None:
             if time.monotonic() - known.at < AWAY_EVERY_S:
                 return known
-            run = self._shelf.open(run_id)
-            if _is_same(run, known.run):
-                known.at = time.monotonic()
-                return known
-            return Opened(run, (), time.monotonic())
+            run, known.at = self._shelf.open(run_id), time.monotonic()
+            if not _is_same(run, known.run):
+                known.look_at(run)
+            return known
         where = self._shelf.where(run_id)
         sign = () if known is None else generation_sign(known.run)
         if known is not None and sign == known.sign and str(known.run.path) == str(where):

@@ -16,9 +16,8 @@ from batchlab.looking.browse.pages import Browser
 from batchlab.looking.browse.query import RowQuery
 from batchlab.looking.listing import listed
 from batchlab.looking.opening import open_run
-from batchlab.looking.overview.charts import charts_of
+from batchlab.looking.overview.charts import Charter
 from batchlab.looking.overview.of_run import overview_of
-from batchlab.looking.overview.tallies import Tallies
 from batchlab.page.answers import json_bytes
 from batchlab.page.bundle import page_of
 from batchlab.page.shelf import id_of
@@ -73,10 +72,10 @@ def write_report(path: str, output: str | None, by: Sequence[str] = (), *, overw
 def one_file(run: RunView, by: Sequence[str] = ()) -> str:
     """The page of a run, with its data within it. Raises UsageError when there is no such column."""
     run_id = id_of(run.place)
-    charts = charts_of(run, Tallies(by), by).json()
     browser = Browser(run)
     try:
-        rows, left_out, problems = _rows(browser)
+        rows, left_out, problems = _rows(browser)  # after it, all rows are known
+        charts = Charter(by).charts(browser.index).json()
     finally:
         browser.close()
     overview = overview_of(run).json()
@@ -98,7 +97,8 @@ def _rows(browser: Browser) -> tuple[list[dict[str, Any]], int, list[str]]:
     """Rows for the page in input order, how many are left out, and what could not be read."""
     done = RowQuery.of({"status": ",".join((*_WRONG, "ok"))})
     everyone = browser.matching(done)
-    wrong = browser.matching(RowQuery.of({"status": ",".join(_WRONG), "first": str(PROBLEM_ROWS)}))
+    wrong = browser.matching(RowQuery.of({"status": ",".join(_WRONG)}))
+    wrong = [*wrong, *browser.matching(RowQuery.of({"status": "ok", "error": "empty"}))][:PROBLEM_ROWS]
     chosen = set(wrong)
     others = [row for row in everyone if row not in chosen]
     drawn = random.Random(len(everyone)).sample(others, min(SAMPLE_ROWS, len(others)))
@@ -138,6 +138,6 @@ def _left_out_text(shown: int, left_out: int) -> str:
     if not left_out:
         return ""
     return (
-        f"{counted(shown, 'row')} of {shown + left_out:,}: those with a problem first, and a random sample of "
+        f"{counted(shown, 'row')} of {shown + left_out:,}: the ones with a problem, and a random sample of "
         "the others; batchlab view has every row"
     )

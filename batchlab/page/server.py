@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -34,11 +35,14 @@ def application(shelf: Shelf, door: Door, children: Children) -> web.Application
     streams = Streams()
     app = web.Application(middlewares=[_guarded(door)], client_max_size=LARGEST_BODY)
 
-    async def end_streams(_: web.Application) -> None:
-        streams.ended.set()
+    api = Api(shelf, streams, children)
 
-    app.on_shutdown.append(end_streams)
-    app.add_routes(Api(shelf, streams, children).routes())
+    async def end(_: web.Application) -> None:
+        streams.ended.set()
+        api.close()
+
+    app.on_shutdown.append(end)
+    app.add_routes(api.routes())
     app.add_routes([web.get("/", _index(door)), web.get("/{name}", _asset)])
     return app
 
@@ -88,8 +92,9 @@ def run_until_interrupted(shelf: Shelf, wanted: Wanted, listening: Callable[[str
 
 def run_beside(shelf: Shelf, wanted: Wanted) -> None:
     """Serves until standard input ends: in the process that `page.beside` begins."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(NICE)
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            os.nice(NICE)
     wanted = dataclasses.replace(
         wanted, token=os.environ.pop(TOKEN, wanted.token), descriptor=int(os.environ.pop(SOCKET, "-1"))
     )

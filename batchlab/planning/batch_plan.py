@@ -12,6 +12,7 @@ from batchlab.costs.forecast import Range
 from batchlab.costs.pricing import price_book
 from batchlab.counts import agreeing, counted
 from batchlab.engines.batch_api.choices.ways import seconds_of_window
+from batchlab.engines.sizing import rows_to_cut
 from batchlab.inputs.plan import Planned
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import EndpointJob, Job
@@ -74,7 +75,9 @@ def _at(
     batches = 0
     if sizes:
         mean = sum(sizes) / len(sizes)
-        batches = sum(_batches(shard.rows, mean, limits.lines, limits.size) for shard in plan.shards)
+        full, rest = divmod(plan.rows, rows := rows_to_cut(job, plan))
+        batches = full * _batches(rows, mean, limits.lines, limits.size)
+        batches += _batches(rest, mean, limits.lines, limits.size)
         batches *= max(1, len(plan.models))
         about = counted(batches, "batch", "batches")
         lines.append(f"batches at {endpoint.name}: about {about} ({limits_text(dialect)})")

@@ -11,6 +11,7 @@ from batchlab.counts import counted
 from batchlab.engines.batch_api.choices.ways import batch_way, call_ways, model_of, sampled
 from batchlab.engines.batch_api.room import AT_ONCE
 from batchlab.engines.endpoint import Endpoint
+from batchlab.engines.sizing import rows_to_cut
 from batchlab.engines.work import call_lanes
 from batchlab.inputs.plan import Planned
 from batchlab.inputs.sources.opening import Source
@@ -87,7 +88,7 @@ def _left(job: Job, planned: Planned, rest: Rest) -> Left:
         pending=rest.rows,
         deadline=_deadline(job, rest.begins),
         usd=None if cap is None else max(0.0, cap - (rest.spent_usd or 0.0)),
-        shard_rows=planned.plan.shards[0].rows if planned.plan.shards else 1,
+        shard_rows=rows_to_cut(job, planned.plan),
     )
 
 

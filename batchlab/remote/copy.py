@@ -27,8 +27,10 @@ from batchlab.store.disk.files import AppendFile, disk_errors
 from batchlab.store.integrity.checksums import Checksums
 from batchlab.store.journals.journal import JournalScan, encode
 from batchlab.store.layout import (
+    BATCHES,
     CHECKSUMS,
     HISTORY,
+    LABELS,
     LOST,
     MANIFEST,
     PARTS,
@@ -42,7 +44,7 @@ from batchlab.store.manifest import Manifest
 from batchlab.store.parts import file_digest
 
 # beside the parts; what a person may want at the URL, but nothing rests on
-_EXTRAS = (HISTORY,)
+_EXTRAS = (HISTORY, LABELS)
 
 
 class Copy:
@@ -111,10 +113,16 @@ class Copy:
             self._with_pieces.discard(index)
 
     def put_checksums(self) -> None:
-        """Brings checksums.log to the URL, as it is now, and what was given up."""
-        self._put_log(CHECKSUMS)
-        if self._layout.lost.exists():
-            self._put_log(LOST)
+        """Brings checksums.log to the URL, as it is now, and what was given up.
+
+        First what it rests on, as it is then or later: the cost of what was given up, and which batches had
+        their results in what it tells of.
+        """
+        noted = self._layout.checksums.read_bytes()
+        for name in (LOST, BATCHES):
+            if (self._layout.root / name).exists():
+                self._put_log(name)
+        put_bytes(f"{self.url}/{CHECKSUMS}", noted)
 
     def put_uploaded(self) -> None:
         """Tells there what has come there: of these parts none may be missing."""

@@ -241,6 +241,15 @@ def manifest_at(url: str) -> Manifest | None:
     return Manifest.of_bytes(content, where)
 
 
+def owner_at(url: str) -> str | None:
+    """Whose the run at a URL is, None where there is none. Raises StorageError, CorruptRun."""
+    where = f"{url}/{MANIFEST}"
+    try:
+        return Manifest.of_bytes(get_bytes(where), where).owner
+    except NotThereError:
+        return None
+
+
 def unusable(url: str, token: str) -> str:
     """Why this machine cannot work on the run at a URL; "" when it can read and write there."""
     probe = f"{url}/{WORKERS}/probe-{secrets.token_hex(4)}"

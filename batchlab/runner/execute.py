@@ -43,6 +43,9 @@ from batchlab.store.view import RunView
 _UNPRICED = "; the cost columns will be null, unless {price.input} and {price.output} say it"
 
 
+_AS_ASKED = frozenset({StopReason.DETACHED, StopReason.INTERRUPTED, StopReason.CANCELLED, StopReason.PILOT})
+
+
 def execute(job: Job, options: RunOptions = DEFAULT) -> RunSummary:
     """Runs the job, or goes on with it, and returns how it ended.
 
@@ -73,7 +76,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
                 say(f"endpoint: {started.note}")
             if unused := unused_proxy(started.job):
                 say(unused)
-        prepared = prepare(job, fresh=options.fresh, say=say)
+        prepared = prepare(job, fresh=options.fresh, say=say, is_own=options.is_own)
         with contextlib.closing(prepared.store), contextlib.closing(prepared.source):
             own_files.begin(prepared.store.path)
             reused = taken_over(prepared)
@@ -114,6 +117,9 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
     told = receipt_lines(receipt)
     closing = last_lines(summary, command, why, asked or own, asked_again=asked is not None, receipt=told)
     _say_end(closing, options, answer, say)
+    if options.quiet and summary.stopped is not None and summary.stopped not in _AS_ASKED:
+        # the exit code is that of a run whose batches are out: a cron table's log must tell them apart
+        _speaker(quiet=False)(f"batchlab: {summary.remote or summary.run_dir}: {summary.message}")
     if summary.stopped is None and summary.is_news:
         made = saved_forecast(prepared.store.path, prepared.plan.content_hash)
         compared = outcome_lines(made, summary.totals, summary.input_rows)

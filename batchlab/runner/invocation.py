@@ -274,7 +274,7 @@ class Invocation:
                 assert hired is not None, "as many shards as for the first"
                 from batchlab.engines.foreman.engine import Foreman
 
-                return Foreman(observer, hired, watch=watch, span=self._watchers.span)
+                return Foreman(observer, hired, budget, watch=watch, span=self._watchers.span)
             share = Share(before, work.run)
             return LocalEngine(observer, OwnTerms(budget), share, watch=watch, taker=options.taker)
 
@@ -286,9 +286,14 @@ class Invocation:
         from batchlab.runner.batches.engine import batch_engine
 
         manner = Manner(
-            options.waits, options.cancels, work.job.output.accept_lost_parts, watch, options.taker
+            waits=options.waits,
+            cancels=options.cancels,
+            orders=options.orders,
+            accepts_loss=work.job.output.accept_lost_parts,
+            watch=watch,
+            taker=options.taker,
         )
-        phases = LivePhase(self, live, budget, shares=crew is None)
+        phases = LivePhase(self, live, is_here=crew is None)
         try:
             async with batch_engine(
                 self, work, stop, phases, budget, manner=manner, deadline=self._deadline
@@ -400,7 +405,12 @@ def shards_to_run(store: LockedRun, shards: list[Shard], retry: AskAgain | None)
     if retry is None:
         return [shard for shard in shards if shard.index not in sealed]
     wanted = store.shards_to_ask(retry)
-    return [shard for shard in shards if shard.index not in sealed or shard.index in wanted]
+    return [
+        shard
+        for shard in shards
+        if shard.index not in sealed
+        or (shard.index in wanted and retry.touches(shard.first_row, shard.first_row + shard.rows - 1))
+    ]
 
 
 def _stopped_by(error: BaseException) -> tuple[StopReason, str]:

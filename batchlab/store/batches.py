@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from batchlab.errors import CorruptRun
+from batchlab.run_end import RunStopped
 from batchlab.run_state import BatchStanding
 from batchlab.store.integrity.checksums import append_records
 from batchlab.store.journals.journal import JournalScan
@@ -121,6 +122,10 @@ class Batch:
         if key != self.key or not row.isdecimal():
             return None
         return int(row) if self._run_of(int(row)) is not None else None
+
+    def holds(self, row_id: int) -> bool:
+        """Whether a row is in it."""
+        return self._run_of(row_id) is not None
 
     def asked_before(self, row_id: int) -> int:
         """How often a row had been asked when the batch was packed: once its result is taken, it is more."""
@@ -278,7 +283,11 @@ class BatchLog:
 
     def cancelling(self, batch: Batch) -> Batch:
         """We take it back."""
-        return self._note({"t": "cancelling", "key": batch.key})
+        noted = self._note({"t": "cancelling", "key": batch.key})
+        # who takes the run over would stop for a batch that somebody else has cancelled; nothing is paid for
+        with contextlib.suppress(RunStopped):
+            self._keep(BATCHES)
+        return noted
 
     def ended(self, batch: Batch, phase: str, files: Sequence[str]) -> Batch:
         """Nothing of it changes any more."""

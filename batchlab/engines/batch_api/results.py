@@ -14,11 +14,13 @@ from typing import BinaryIO
 import orjson
 
 from batchlab.protocol.batches.dialect import Dialect, Json, LineResult
+from batchlab.protocol.redact import printable, redact
 from batchlab.protocol.values import ReplyProblem, parse_json
 from batchlab.store.batches import Batch
 from batchlab.store.disk.files import disk_errors
 
 TURN_LINES = 200  # between which others on the event loop have their turn
+ODD_BYTES = 60  # of a line that is shown
 MOST_LINE_BYTES = 128 * 1024 * 1024  # one that is longer is nobody's: it is not read into memory
 
 
@@ -27,12 +29,14 @@ class Results:
 
     Attributes:
         found: rows of which something is said.
-        strange: lines that are no result of this batch; `doubled` are later ones of a row that has one.
+        strange: lines that are no result of this batch, and `oddest` how the first of them begins; `doubled`
+            are later ones of a row that has one.
     """
 
     def __init__(self, batch: Batch, dialect: Dialect, file: Path) -> None:
         self.found = 0
         self.strange = 0
+        self.oddest = ""
         self.doubled = 0
         self._batch = batch
         self._dialect = dialect
@@ -57,6 +61,7 @@ class Results:
         row = None if found is None else self._batch.row_of(found.custom_id)
         if row is None:
             self.strange += 1
+            self.oddest = self.oddest or _shown(line)
         elif self._offset[row - self._first] >= 0:
             self.doubled += 1
         else:
@@ -74,6 +79,10 @@ class Results:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def _shown(line: bytes) -> str:
+    return printable(redact(line[:ODD_BYTES].decode("utf-8", "replace").strip()))
 
 
 def _read(dialect: Dialect, line: bytes) -> LineResult | None:

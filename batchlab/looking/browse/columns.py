@@ -21,7 +21,15 @@ UNREADABLE = "unreadable"  # the status of a row whose part is damaged or gone
 ALL_STATUSES = (*STATUSES, UNREADABLE)
 MOST_WORDS = 60_000  # of one column; what a hostile part has beyond reads as null
 
-WORDS = {"status": "u1", "error_class": "u2", "finish_reason": "u2", "lane": "u2", "endpoint": "u2"}
+WORDS = {
+    "status": "u1",
+    "error_class": "u2",
+    "finish_reason": "u2",
+    "lane": "u2",
+    "endpoint": "u2",
+    "model": "u2",
+    "service_tier": "u2",
+}
 COUNTS = {
     "prompt_tokens": "i4",
     "completion_tokens": "i4",
@@ -78,19 +86,18 @@ def new_words() -> dict[str, Words]:
     return {name: Words.of(ALL_STATUSES if name == "status" else ()) for name in WORDS}
 
 
-def held_values(
-    name: str, column: pa.ChunkedArray | pa.Array, words: Mapping[str, Words]
-) -> Numbers:
+def held_values(name: str, column: pa.ChunkedArray | pa.Array, words: Mapping[str, Words]) -> Numbers:
     """A result column as it is held."""
     if name in WORDS:
         return _codes(name, column, words[name])
     if name in COUNTS:
         kind = np.dtype(COUNTS[name])
         whole = pc.fill_null(column.cast(pa.int64()), -1).to_numpy()
-        return np.clip(whole, -1, np.iinfo(kind).max).astype(kind)
+        return np.asarray(np.clip(whole, -1, np.iinfo(kind).max), dtype=kind)
     if name == "finished_at":
-        return pc.fill_null(pc.divide(column.cast(pa.int64()).cast(pa.float64(), safe=False), 1e6), np.nan).to_numpy()
-    return pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy().astype(MEASURES[name])
+        column = pc.divide(column.cast(pa.int64()).cast(pa.float64(), safe=False), 1e6)
+    measured = pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy()
+    return np.asarray(measured, dtype=MEASURES[name])
 
 
 def _codes(name: str, column: pa.ChunkedArray | pa.Array, words: Words) -> Numbers:

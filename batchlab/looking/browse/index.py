@@ -95,10 +95,14 @@ class RowIndex:
         self.version = 0
         self.is_whole = False
         self.words = new_words()
+        # a column takes no memory as long as all of it is null
         self._values: dict[str, Numbers] = {
-            name: np.full(self.rows, null_of(name), dtype=kind) for name, kind in HELD.items()
+            name: np.broadcast_to(np.array(null_of(name), dtype=kind), self.rows)
+            for name, kind in HELD.items()
         }
-        self._values["status"][:] = self.words["status"].code("pending")
+        self._keep(
+            "status", slice(None), np.full(self.rows, self.words["status"].code("pending"), dtype="u1")
+        )
         self._shards = run.manifest.plan.shards
         self._starts = np.array([shard.first_row for shard in self._shards] or [0])
         self._loaded = [_Loaded() for _ in self._shards]
@@ -129,7 +133,9 @@ class RowIndex:
     def codes(self, name: str, words: Sequence[str | None]) -> list[int]:
         """The codes of those of some words that occur."""
         known = self.words[name]
-        return [0 if word is None else known.codes[word] for word in words if word is None or word in known.codes]
+        return [
+            0 if word is None else known.codes[word] for word in words if word is None or word in known.codes
+        ]
 
     def word(self, name: str, row: int) -> str | None:
         """The word of a row."""
@@ -252,10 +258,20 @@ class RowIndex:
         self._changed(loaded)
 
     def _blank(self, shard: Shard, status: str) -> None:
-        for name in HELD:
-            self._values[name][shard.first_row : shard.first_row + shard.rows] = null_of(name)
         rows = slice(shard.first_row, shard.first_row + shard.rows)
-        self._values["status"][rows] = self.words["status"].code(status)
+        for name, kind in HELD.items():
+            value = self.words["status"].code(status) if name == "status" else null_of(name)
+            self._keep(name, rows, np.full(shard.rows, value, dtype=kind))
+
+    def _keep(self, name: str, rows: slice | list[int], values: Numbers) -> None:
+        """Puts values into a column, which is made when the first of them is not null."""
+        column = self._values[name]
+        if not column.flags.writeable:
+            null = null_of(name)
+            if np.isnan(values).all() if null != null else (values == null).all():
+                return
+            column = self._values[name] = column.copy()
+        column[rows] = values
 
     def _changed(self, loaded: _Loaded) -> None:
         loaded.version += 1
@@ -286,7 +302,7 @@ class RowIndex:
             self._lose(shard, loaded, str(error).rstrip("."))
             return
         for name, values in columns.items():
-            self._values[name][shard.first_row : shard.first_row + shard.rows] = values
+            self._keep(name, slice(shard.first_row, shard.first_row + shard.rows), values)
         loaded.groups = tuple(groups)
         self._changed(loaded)
 
@@ -325,7 +341,7 @@ class RowIndex:
         except ODD:
             return False
         for name, values in held.items():
-            self._values[name][rows] = values
+            self._keep(name, rows, values)
         return True
 
 

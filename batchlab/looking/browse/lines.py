@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchlab.errors import BatchlabError
-from batchlab.looking.browse.columns import ODD
+from batchlab.looking.browse.choosing import Label
+from batchlab.looking.browse.columns import ODD, UNREADABLE
 from batchlab.looking.browse.index import Piece, RowIndex
 from batchlab.looking.browse.reader import RowReader, Rows, Wanted
 from batchlab.looking.browse.snippets import Snippet, has, snippet
@@ -18,8 +19,9 @@ from batchlab.looking.rows.asked import Asked, asked_texts
 from batchlab.looking.rows.tables import row_at
 from batchlab.looking.show import answer_text
 from batchlab.result_columns import VECTOR_COLUMNS
+from batchlab.store.view import RunView
 
-KEPT = 4_000  # lines whose texts are remembered, of 1 kB at most
+KEPT = 1_000  # lines whose texts are remembered, of 1 kB at most
 _SHOWN = ("completion", "refusal", "tool_calls", *VECTOR_COLUMNS)
 _ASIDE = ("reasoning", "choices")  # shown where only they have what is looked for
 _READ = (*_SHOWN, *_ASIDE, "error_message", "custom_id", "status")
@@ -36,18 +38,76 @@ class Texts:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of a page.
+
+    Attributes:
+        texts: None until they were read.
+    """
+
+    row_id: int
+    custom_id: str | None
+    status: str
+    error_class: str | None
+    finish_reason: str | None
+    lane: str | None
+    latency_ms: float | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_usd: float | None
+    attempts: int | None
+    label: str | None
+    note: bool
+    texts: Texts | None
+
+    def json(self) -> dict[str, Any]:
+        """For the page."""
+        found = {name: getattr(self, name) for name in self.__slots__ if name != "texts"}
+        hits: dict[str, list[list[int]]] = {}
+        for name in ("asked", "answer", "error_message"):
+            one = getattr(self.texts, name, None)
+            found[name] = one.text if one is not None else None
+            if one is not None and one.hits:
+                hits[name] = [list(hit) for hit in one.hits]
+        return {**found, "hits": hits, "problem": self.texts.problem if self.texts else ""}
+
+
 class Lines:
     """Reads the texts of lines, in the threads of a pool, and remembers those that were read last."""
 
-    def __init__(self, index: RowIndex, reader: RowReader, asked: Asked, schema_names: Sequence[str]) -> None:
+    def __init__(self, run: RunView, index: RowIndex, reader: RowReader, asked: Asked) -> None:
         self._index = index
         self._reader = reader
         self._asked = asked
         builder = asked.builder
-        inputs = () if builder is None else tuple(name for name in schema_names if name in builder.columns)
+        plan, job = run.manifest.plan, run.manifest.job
+        inputs = () if builder is None else tuple(name for name in plan.names_out if name in builder.columns)
+        self._has_own_ids = job.input.id is not None or "custom_id" in plan.columns
         self._wanted = Wanted(inputs, _READ)
         self._kept: OrderedDict[tuple[int, int, str], Texts] = OrderedDict()
         self._turn = threading.Lock()
+
+    def line(self, row: int, sought: str, label: Label) -> Line:
+        """The line of a row, with its texts if they were read."""
+        index, texts = self._index, self.known(row, sought)
+        own_id = None if self._has_own_ids else str(row)
+        return Line(
+            row_id=row,
+            custom_id=own_id if texts is None else texts.custom_id,
+            status=index.word("status", row) or UNREADABLE,
+            error_class=index.word("error_class", row),
+            finish_reason=index.word("finish_reason", row),
+            lane=index.word("lane", row),
+            latency_ms=index.number("latency_ms", row),
+            prompt_tokens=index.count("prompt_tokens", row),
+            completion_tokens=index.count("completion_tokens", row),
+            cost_usd=index.number("cost_usd", row),
+            attempts=index.count("attempts", row),
+            label=label[0],
+            note=bool(label[1]),
+            texts=texts,
+        )
 
     def known(self, row: int, sought: str) -> Texts | None:
         """The texts of a row, if they were read."""
@@ -95,14 +155,18 @@ class Lines:
         values: dict[str, Any] = {name: rows.result(name, place) for name in _READ}
         inputs = row_at(rows.others, place)
         pending = values["status"] in (None, "pending")
-        request = self._asked.of(row, inputs, {**values, "custom_id": None if pending else values["custom_id"]}).request
+        request = self._asked.of(
+            row, inputs, {**values, "custom_id": None if pending else values["custom_id"]}
+        ).request
         asked = None
         if request is not None:
             asked = _asked_line([text for _, text in asked_texts(request.body)], sought)
         own_id = request.custom_id if pending and request is not None else values["custom_id"]
         answer = answer_text(values)
         if sought and not has(answer, sought):
-            answer = next((values[name] for name in _ASIDE if values[name] and has(values[name], sought)), answer)
+            answer = next(
+                (values[name] for name in _ASIDE if values[name] and has(values[name], sought)), answer
+            )
         message = values["error_message"]
         return Texts(
             str(row if own_id is None else own_id),

@@ -18,6 +18,7 @@ MOST_TEXT = 1_000  # characters that are looked for
 MOST_CONDITIONS = 20
 MOST_ROWS = 1_000  # of one page
 _LISTS = {"status": "statuses", "error": "errors", "finish": "finishes", "lane": "lanes", "label": "labels"}
+_OTHERS = ("where", "q", "in", "sort", "rows", "odd", "first")
 _PAGE = {"run", "offset", "limit", "row", "texts"}  # that say nothing of which rows are meant
 _RANGE = re.compile(r"(\d{1,12})(?:(-)(\d{1,12})?)?")
 
@@ -92,7 +93,7 @@ class RowQuery:
                 return replace(self, odd=text not in {"0", "false"})
             case "first":
                 return replace(self, most=_whole("first", text))
-        raise UsageError(f"{name}: rows are not chosen by that{_near(name, [*_LISTS, 'where', 'q', 'in', 'sort', 'rows', 'odd', 'first'])}")
+        raise UsageError(f"{name}: rows are not chosen by that{_near(name, [*_LISTS, *_OTHERS])}")
 
     def _sorted_by(self, text: str) -> RowQuery:
         name = text.removeprefix("-")

@@ -5,11 +5,14 @@ So many rows at a time that a column of images or of one repeated text stays sma
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batchlab.arrow import pa
+from batchlab.arrow import pa, pq
 from batchlab.errors import CorruptRun
 from batchlab.looking.browse.columns import ODD
 from batchlab.looking.browse.index import Piece, RowIndex
@@ -21,6 +24,8 @@ from batchlab.store.parts import lacking_columns, reading, with_results
 from batchlab.store.view import RunView
 
 FEW_ROWS = 250  # that are held at a time
+FEWER_ROWS = 50  # where some are named, and all of their columns may be wanted: images among them
+KEPT_FOOTERS = 16  # 0.3 MB each
 _KEPT_BYTES = 64 << 20  # an input of an open shard that is larger is read again each time
 
 
@@ -55,11 +60,28 @@ class Rows:
         """Those at some places."""
         if len(places) == len(self.ids):
             return self
-        return Rows([self.ids[place] for place in places], self.others.take(places), self.results.take(places))
+        return Rows(
+            [self.ids[place] for place in places], self.others.take(places), self.results.take(places)
+        )
 
     def result(self, name: str, place: int) -> Any:
         """One value of a result column; None where it is not there."""
         return self.results[name][place].as_py() if name in self.results.column_names else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Footer:
+    """What is kept of a part that was read, for the next time.
+
+    Attributes:
+        version: of its shard.
+        names, lacking: its columns, and the result columns that it has not.
+    """
+
+    version: int
+    metadata: pq.FileMetaData
+    names: tuple[str, ...]
+    lacking: tuple[str, ...]
 
 
 class RowReader:
@@ -70,6 +92,8 @@ class RowReader:
         self._index = index
         self._prefix = run.manifest.prefix
         self._vectors = run.manifest.vectors
+        self._footers: OrderedDict[int, _Footer] = OrderedDict()
+        self._turn = threading.Lock()
         self._input: tuple[int, pa.Table] | None = None  # of the open shard that was read last
 
     def rows(self, piece: Piece, wanted: Wanted, ids: Sequence[int] | None = None) -> Iterator[Rows]:
@@ -82,23 +106,31 @@ class RowReader:
             return
         try:
             if piece.group is None:
-                yield from self._open(piece, wanted, range(piece.first_row, piece.stop) if ids is None else ids)
+                yield from self._open(
+                    piece, wanted, range(piece.first_row, piece.stop) if ids is None else ids
+                )
             else:
                 yield from self._sealed(piece.shard, piece.group, piece.first_row, wanted, ids)
         except ODD as error:
             text = (str(error).splitlines() or [type(error).__name__])[0]
             raise CorruptRun(f"{self._run.part(piece.shard.index)}: damaged ({text}).") from error
+        finally:
+            # Arrow's allocator keeps what a thread has freed: 60 MB after a few searches
+            pa.default_memory_pool().release_unused()
 
     def _sealed(
         self, shard: Shard, group: int, first: int, wanted: Wanted, ids: Sequence[int] | None
     ) -> Iterator[Rows]:
         """The rows of a row group whose first row is `first`."""
         left = None if ids is None else sorted(ids)
-        with reading(self._run.part(shard.index)) as part:
-            others, results = self._chosen(part.schema_arrow.names, lacking_columns(part, self._prefix), wanted)
+        with self._part(shard) as (part, footer):
+            others, results = self._chosen(footer.names, footer.lacking, wanted)
             names = [*others, *(self._prefix + name for name in results)]
             for batch in part.iter_batches(
-                batch_size=FEW_ROWS, row_groups=[group], columns=names, use_threads=False
+                batch_size=FEW_ROWS if left is None else FEWER_ROWS,
+                row_groups=[group],
+                columns=names,
+                use_threads=False,
             ):
                 table = pa.Table.from_batches([batch])
                 ids_here = range(first, first + table.num_rows)
@@ -113,6 +145,22 @@ class RowReader:
                     yield found.taken(here)
                 if not left:
                     return
+
+    @contextlib.contextmanager
+    def _part(self, shard: Shard) -> Iterator[tuple[pq.ParquetFile, _Footer]]:
+        """A shard's part while it is read; its footer, which takes longer than to open it, is kept."""
+        version = self._index.version_of(shard)
+        kept = self._footers.get(shard.index)
+        known = kept if kept is not None and kept.version == version else None
+        with reading(self._run.part(shard.index), known and known.metadata) as part:
+            if known is None:
+                names = tuple(part.schema_arrow.names)
+                known = _Footer(version, part.metadata, names, tuple(lacking_columns(part, self._prefix)))
+                with self._turn:
+                    self._footers[shard.index] = known
+                    while len(self._footers) > KEPT_FOOTERS:
+                        self._footers.popitem(last=False)
+            yield part, known
 
     def _chosen(
         self, there: Sequence[str], lacking: Sequence[str], wanted: Wanted
@@ -135,7 +183,7 @@ class RowReader:
             yield self._journalled(piece.shard, wanted, others[first : first + FEW_ROWS])
 
     def _of_groups(self, shard: Shard, wanted: Wanted, rows: Sequence[int]) -> Iterator[Rows]:
-        with reading(self._run.part(shard.index)) as part:
+        with self._part(shard) as (part, _):
             counts = [part.metadata.row_group(number).num_rows for number in range(part.num_row_groups)]
         first = shard.first_row
         for group, count in enumerate(counts):

@@ -1,13 +1,14 @@
 """Looking through the rows of a run for what is sought, a piece at a time, by some threads.
 
-What was looked at is remembered, so that the same search goes on where it was, and begins again only where the
-run has changed.
+What was looked at is remembered, so that the same search goes on where it was, and begins again only where
+the run has changed.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 
@@ -19,6 +20,7 @@ from batchlab.looking.browse.index import Piece, RowIndex
 from batchlab.looking.browse.reader import RowReader
 from batchlab.looking.browse.sought import Sought
 
+KEPT_SCANS = 4  # 1 byte a row each
 OPEN_AGAIN_S = 3.0  # a shard that grows is looked through again after so long at the earliest
 
 
@@ -45,7 +47,11 @@ class Scan:
 
     def left(self, among: Numbers) -> list[Piece]:
         """The pieces that have rows of `among`, a mask, and were not looked at as they are now."""
-        return [piece for piece in self._index.pieces() if not self._is_looked(piece) and among[piece.first_row : piece.stop].any()]
+        return [
+            piece
+            for piece in self._index.pieces()
+            if not self._is_looked(piece) and among[piece.first_row : piece.stop].any()
+        ]
 
     def _is_looked(self, piece: Piece) -> bool:
         looked = self._looked.get((piece.first_row, piece.group))
@@ -107,3 +113,38 @@ class Scan:
         with self._turn:
             self._looked[piece.first_row, piece.group] = version, time.monotonic()
             self.version += 1
+
+
+class Searches:
+    """The latest searches of a run; only the one that was asked for last goes on."""
+
+    def __init__(self, index: RowIndex, reader: RowReader, pool: Executor, threads: int) -> None:
+        self._index = index
+        self._reader = reader
+        self._pool = pool
+        self._threads = threads
+        self._scans: OrderedDict[Sought, Scan] = OrderedDict()
+        self._now: Sought | None = None
+
+    def scan(self, what: Sought) -> Scan:
+        """The search for something, which may have begun."""
+        self._now = what
+        scan = self._scans.get(what)
+        if scan is None:
+            scan = self._scans[what] = Scan(self._index, self._reader, what)
+        self._scans.move_to_end(what)
+        while len(self._scans) > KEPT_SCANS:
+            self._scans.popitem(last=False)
+        return scan
+
+    def go_on(self, what: Sought, among: Numbers, seconds: float, enough: int | None) -> None:
+        """Has rows of a mask looked at, and waits for so many seconds at most, or until enough are found."""
+        scan = self.scan(what)
+        if left := scan.left(among):
+            scan.go_on(left, self._pool, self._threads, lambda: self._now == what)
+            hits = scan.hits
+            scan.wait(seconds, lambda: enough is not None and int(np.count_nonzero(hits & among)) >= enough)
+
+    def close(self) -> None:
+        """Ends what goes on."""
+        self._now = None

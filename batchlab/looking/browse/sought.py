@@ -1,7 +1,7 @@
-"""What takes reading to decide of a row: conditions on columns that are not held, and a text that is looked for.
+"""What takes reading to decide of a row: conditions on columns that are not held, and a text in any case.
 
-A text is looked for in any case. In prompts it is looked for in what is a row's own: the columns that its
-texts come from. What a template says to all rows tells none from another.
+In prompts a text is looked for in what is a row's own: the columns that its texts come from. What a template
+says to all rows tells none from another.
 """
 
 from __future__ import annotations
@@ -62,7 +62,11 @@ class Sought:
         for condition in self.conditions:
             bare = self._bare(condition.column)
             table, name = (rows.others, condition.column) if bare is None else (rows.results, bare)
-            column = table[name] if name in table.column_names else pa.chunked_array([pa.nulls(count, pa.string())])
+            column = (
+                table[name]
+                if name in table.column_names
+                else pa.chunked_array([pa.nulls(count, pa.string())])
+            )
             made = condition.mask(pa.table({condition.column: column}))
             found &= pc.fill_null(made, False).to_numpy().astype(bool)
         if self.text:
@@ -74,7 +78,9 @@ class Sought:
         for table, names in ((rows.others, self.prompt), (rows.results, self.answers)):
             for name in names:
                 if name in table.column_names:
-                    escaped = (table is rows.results and name in _AS_JSON) or is_json(table.schema.field(name))
+                    escaped = (table is rows.results and name in _AS_JSON) or is_json(
+                        table.schema.field(name)
+                    )
                     found |= text_mask(table[name], spellings(self.text, escaped=escaped))
         return found
 
@@ -135,7 +141,9 @@ def text_mask(column: pa.ChunkedArray, texts: Sequence[str]) -> Numbers:
     return found
 
 
-def _texts(array: pa.Array, rows: Numbers | None = None, depth: int = 0) -> Iterator[tuple[pa.Array, Numbers | None]]:
+def _texts(
+    array: pa.Array, rows: Numbers | None = None, depth: int = 0
+) -> Iterator[tuple[pa.Array, Numbers | None]]:
     """The texts in an array, each with the rows that they are of; None for one text a row."""
     kind = array.type
     if pa.types.is_dictionary(kind):
@@ -153,4 +161,8 @@ def _texts(array: pa.Array, rows: Numbers | None = None, depth: int = 0) -> Iter
         parents = pc.list_parent_indices(array).to_numpy()
         yield from _texts(pc.list_flatten(array), parents if rows is None else rows[parents], depth + 1)
     elif pa.types.is_map(kind):
-        yield from _texts(array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)]))), rows, depth + 1)
+        yield from _texts(
+            array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)]))),
+            rows,
+            depth + 1,
+        )

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from batchlab.errors import CorruptRun
+from batchlab.looking.browse.index import RowIndex
 from batchlab.looking.overview.distributions import Distribution, distribution
-from batchlab.looking.overview.over_time import OverTime, over_time
-from batchlab.looking.overview.sessions import sessions_of
-from batchlab.looking.overview.tallies import Example, Tallies
-from batchlab.looking.overview.tally import GROUPS, VALUES, Tally
+from batchlab.looking.overview.examples import Example, Examples
+from batchlab.looking.overview.groups import GROUPS, Groups
+from batchlab.looking.overview.over_time import OverTime, finished_of, over_time
+from batchlab.looking.overview.sessions import Session, sessions_of
+from batchlab.looking.overview.sums import Mask, Sums, counts_by_two, final_rows, sums_by
+from batchlab.protocol.finish import unknown_finish
+from batchlab.protocol.redact import printable
 from batchlab.store.batches import read_batches
 from batchlab.store.history import history_of
 from batchlab.store.view import RunView
@@ -23,6 +28,16 @@ from batchlab.totals import Totals
 
 MOST_GROUPS = 20  # values of a column that are shown, the dearest
 MOST_ERRORS, MOST_WORDS = 50, 50
+WORD_CHARS = 80
+# what is distributed, each with its title and unit
+VALUES: Mapping[str, tuple[str, str]] = {
+    "latency_ms": ("Latency", "ms"),
+    "queue_ms": ("Wait for a slot", "ms"),
+    "ttft_ms": ("Time to the first token", "ms"),
+    "prompt_tokens": ("Prompt tokens", "tokens"),
+    "completion_tokens": ("Completion tokens", "tokens"),
+    "cost_usd": ("Cost of a row", "USD"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,52 +110,88 @@ class Charts:
         }
 
 
-def charts_of(run: RunView, tallies: Tallies, wanted: Sequence[str] = ()) -> Charts:
-    """The charts of a run as it is now.
+class Charter:
+    """Draws the charts of one run, again and again while it grows.
 
     Args:
-        tallies: of the same run; what it has read before is not read again.
         wanted: columns to show the cost by, whatever they tell.
     """
-    tally = tallies.of(run)
+
+    def __init__(self, wanted: Sequence[str] = ()) -> None:
+        self._groups = Groups(wanted)
+        self._examples = Examples()
+
+    def charts(self, index: RowIndex) -> Charts:
+        """The charts of the run whose rows are in the index, as far as they are.
+
+        Raises:
+            UsageError: a wanted column is none of the run's.
+        """
+        run, groups = index.run, self._groups
+        groups.refresh(index)
+        is_final = final_rows(index)
+        failed = np.isin(index["status"], index.codes("status", ["failed"]))
+        by = sums_by(index, groups, is_final, _model(run))
+        errors = sorted(by["error_class"].items(), key=lambda one: -one[1].failed)
+        shown = [(name, totals.failed) for name, totals in errors if totals.failed][:MOST_ERRORS]
+        examples = self._examples.of(index, failed, [name or None for name, _ in shown])
+        finished = finished_of(index["finished_at"], failed, index["latency_ms"])
+        return Charts(
+            over_time=over_time(finished, _sessions(run), time.time()),
+            distributions=_distributions(index),
+            by=_by(by, groups),
+            errors=[ErrorClass(name or "?", rows, examples[name or None]) for name, rows in shown],
+            odd=_odd(index, is_final),
+            upto=int(is_final.sum()),
+            problems=[*index.problems, *groups.problems],
+        )
+
+
+def _model(run: RunView) -> str:
+    """Which model answered where a provider named none: the one that was asked, if nobody named others."""
+    models = run.manifest.plan.models
+    return run.manifest.job.request.model or (models[0] if len(models) == 1 else "?")
+
+
+def _sessions(run: RunView) -> list[Session]:
     try:
         with_batches = bool(read_batches(run.path).by_key)
     except CorruptRun:
         with_batches = True
     runs = run.lock_holder() is not None or run.other_host() is not None
-    moments = history_of(run.path)
-    sessions = sessions_of(moments, run.last_standing(), runs=runs, with_batches=with_batches)
-    examples = tallies.examples()
-    errors = [
-        ErrorClass(name, count, examples.get(name, ()))
-        for name, count in tally.errors.most_common(MOST_ERRORS)
-    ]
-    return Charts(
-        over_time=over_time(tally, sessions, time.time()),
-        distributions=_distributions(tally),
-        by=_by(tally, wanted),
-        errors=errors,
-        odd=[(*words, count) for words, count in tally.odd.most_common(MOST_WORDS)],
-        upto=tally.rows,
-        problems=tallies.problems,
-    )
+    return sessions_of(history_of(run.path), run.last_standing(), runs=runs, with_batches=with_batches)
 
 
-def _distributions(tally: Tally) -> list[Distribution]:
-    return [
-        distribution(name, title, unit, np.concatenate(tally.values[name]), is_whole=unit == "tokens")
-        for name, (title, unit) in VALUES.items()
-        if tally.values.get(name)
-    ]
+def _distributions(index: RowIndex) -> list[Distribution]:
+    found = []
+    for name, (title, unit) in VALUES.items():
+        values = index[name]
+        values = values[values >= 0]  # neither NaN nor the -1 of a count that nobody knows
+        if len(values):
+            found.append(distribution(name, title, unit, values, is_whole=unit == "tokens"))
+    return found
 
 
-def _by(tally: Tally, wanted: Sequence[str]) -> list[Group]:
+def _odd(index: RowIndex, is_final: Mask) -> list[tuple[str, str, int]]:
+    """What is not as it should be among answers, by the word that their provider said."""
+    found: Counter[tuple[str, str]] = Counter()
+    for (status, word), rows in counts_by_two(index, is_final, "status", "finish_reason").items():
+        shown = printable(word, WORD_CHARS)
+        if status in ("truncated", "filtered", "invalid"):
+            found[status, shown] += rows
+        if status != "failed" and unknown_finish(word) is not None:
+            found["unknown finish", shown] += rows
+    for (status, name), rows in counts_by_two(index, is_final, "status", "error_class").items():
+        if status != "failed" and name == "empty":
+            found["empty", ""] += rows
+    return [(*words, rows) for words, rows in found.most_common(MOST_WORDS)]
+
+
+def _by(sums: Mapping[str, Sums], groups: Groups) -> list[Group]:
     found: list[Group] = []
-    for column in (*wanted, *(name for name in (*GROUPS, *tally.groups) if name not in wanted)):
-        totals = tally.totals(column)
-        if not totals or any(one.column == column for one in found):
-            continue
-        if column not in wanted and (len(totals) < 2 or not _tells(list(totals.values()))):
+    for column in dict.fromkeys((*groups.wanted, *GROUPS, *groups.names)):
+        totals = sums.get(column, {})
+        if column not in groups.wanted and not _tells(list(totals.values())):
             continue
         ordered = sorted(totals.items(), key=lambda one: (*_dearest_first(one[1]), one[0]))
         found.append(Group(column, ordered[:MOST_GROUPS], max(0, len(ordered) - MOST_GROUPS)))

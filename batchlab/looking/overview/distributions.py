@@ -41,12 +41,11 @@ class Distribution:
 
 
 def distribution(
-    name: str, title: str, unit: str, values: npt.NDArray[np.float32], *, is_whole: bool = False
+    name: str, title: str, unit: str, values: npt.NDArray[Any], *, is_whole: bool = False
 ) -> Distribution:
     """That of values that are not negative, and whole numbers if so; there is one at least."""
-    known = np.sort(values)
-    p50, p90, p99 = (float(one) for one in np.quantile(known.astype(np.float64), [0.5, 0.9, 0.99]))
-    low, high = float(known[0]), float(known[-1])
+    p50, p90, p99 = (float(one) for one in np.quantile(values, [0.5, 0.9, 0.99]))
+    low, high = float(values.min()), float(values.max())
     log = p50 > 0 and p99 / p50 > SKEWED
     if log:
         low = max(low, p50 / 1_000, 1e-9)
@@ -56,9 +55,9 @@ def distribution(
         edges = low - 0.5 + width * np.arange(int((high - low) // width) + 2)
     else:
         edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    # they are in order: the count up to an edge is a search
-    inner = np.searchsorted(known, edges[1:-1].astype(np.float64), side="left")
-    counts = np.diff(np.concatenate([[0], inner, [len(known)]]))
+    inner = edges[1:-1] if is_whole else edges[1:-1].astype(values.dtype)  # or all values would be copied
+    places = np.searchsorted(inner, values, side="right")
+    counts = np.bincount(places, minlength=len(edges) - 1)
     return Distribution(
-        name, title, unit, edges.tolist(), counts.tolist(), log, p50, p90, p99, high, len(known)
+        name, title, unit, edges.tolist(), counts.tolist(), log, p50, p90, p99, high, len(values)
     )

@@ -25,7 +25,7 @@ from batchlab.protocol.redact import printable
 from batchlab.run_state import RunState
 from batchlab.store.batches import Batch, Step, read_batches
 from batchlab.store.history import history_of
-from batchlab.store.integrity.losses import find_losses, loss_text
+from batchlab.store.integrity.losses import Loss, find_losses, loss_text
 from batchlab.store.view import RunView
 from batchlab.totals import Totals
 
@@ -218,8 +218,8 @@ def _without_more(run: RunView, totals: Totals, look: _Look) -> Status:
     """How a run is, by its totals alone, and what it has lost."""
     state, holder = RunState(rows=run.manifest.plan.rows, earlier=totals), run.lock_holder()
     stage = Stage.RUNNING if holder is not None else Stage.STOPPED if state.pending else Stage.FINISHED
-    losses = () if holder is not None else look.at(lambda: tuple(map(loss_text, find_losses(run))), ())
-    return Status(run.place, state, stage, holder, None, {}, losses=losses)
+    losses = [] if holder is not None else look.at(lambda: find_losses(run), list[Loss]())
+    return Status(run.place, state, stage, holder, None, {}, losses=tuple(map(loss_text, losses)))
 
 
 _OVER = (Step.MERGED, Step.DROPPED)

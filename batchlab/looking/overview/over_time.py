@@ -8,14 +8,56 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from batchlab.looking.overview.sessions import Session
-from batchlab.looking.overview.tally import Tally
 from batchlab.store.history import Moment
 
 MOST_BUCKETS = 240
 MOST_SPANS = 500  # of a run that began again and again: its spans are then drawn as one
 _NICE_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400)
+
+
+MOST_SECONDS = 1 << 22  # from the first row to the last, 48 days, that are counted one by one
+Whole = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """When rows were finished.
+
+    Attributes:
+        seconds: Unix seconds, in order, each once.
+        done: rows of each second, of which `failed` failed.
+        began: about when the first of them was sent; None without any.
+    """
+
+    seconds: Whole
+    done: Whole
+    failed: Whole
+    began: float | None = None
+
+
+def finished_of(
+    at: npt.NDArray[Any], failed: npt.NDArray[np.bool_], latency_ms: npt.NDArray[Any]
+) -> Finished:
+    """Of rows that were finished at `at` (Unix seconds, NaN when nobody knows)."""
+    known = ~np.isnan(at)
+    if not known.any():
+        nothing = np.zeros(0, np.int64)
+        return Finished(nothing, nothing, nothing)
+    seconds = np.floor(at[known]).astype(np.int64)
+    first, last = int(seconds.min()), int(seconds.max())
+    began = float(np.nanmin(at[known] - np.nan_to_num(latency_ms[known]) / 1_000))
+    if last - first < MOST_SECONDS:
+        done, bad = (
+            np.bincount(one - first, minlength=last - first + 1) for one in (seconds, seconds[failed[known]])
+        )
+        there = np.flatnonzero(done)
+        return Finished(there + first, done[there], bad[there], began)
+    distinct, places = np.unique(seconds, return_inverse=True)
+    done, bad = (np.bincount(one, minlength=len(distinct)) for one in (places, places[failed[known]]))
+    return Finished(distinct, done, bad, began)
 
 
 @dataclass(slots=True)
@@ -50,14 +92,14 @@ class OverTime:
         return asdict(self)
 
 
-def over_time(tally: Tally, sessions: Sequence[Session], now: float) -> OverTime:
+def over_time(rows: Finished, sessions: Sequence[Session], now: float) -> OverTime:
     """The series of a run.
 
     Args:
-        tally: of its rows.
+        rows: that were finished.
         now: Unix seconds, at which a session that runs is now.
     """
-    spans = _spans(tally, sessions, now)
+    spans = _spans(rows, sessions, now)
     made = OverTime(_bucket_s(spans))
     history = _History([moment for session in sessions for moment in session.moments], sessions)
     for number, (begin, end) in enumerate(spans):
@@ -66,20 +108,21 @@ def over_time(tally: Tally, sessions: Sequence[Session], now: float) -> OverTime
             _nothing(made, spans[number - 1][1])
         first = begin // made.bucket_s * made.bucket_s
         for at in range(int(first), int(end) + 1, made.bucket_s):
-            _bucket(made, at, tally, history)
+            _bucket(made, at, rows, history)
+        _without_a_stub(made, begin, end)
     return made
 
 
-def _spans(tally: Tally, sessions: Sequence[Session], now: float) -> list[tuple[float, float]]:
+def _spans(rows: Finished, sessions: Sequence[Session], now: float) -> list[tuple[float, float]]:
     """When the run ran, in order and apart: its sessions, and when rows were finished beside them."""
     found = [
         (session.began, max(session.began, now if session.ended is None else session.ended))
         for session in sessions
     ]
-    covered = np.zeros(len(tally.seconds), bool)
+    covered = np.zeros(len(rows.seconds), bool)
     for begin, end in found:
-        covered |= (tally.seconds >= int(begin) - 1) & (tally.seconds <= end + 1)
-    others = tally.seconds[~covered]
+        covered |= (rows.seconds >= int(begin) - 1) & (rows.seconds <= end + 1)
+    others = rows.seconds[~covered]
     if len(others):  # by an earlier version that left no history, or where it is lost
         reach = 60  # rows that come further apart are no sign that it ran between them
         ends = np.flatnonzero(np.diff(others) > reach)
@@ -88,8 +131,8 @@ def _spans(tally: Tally, sessions: Sequence[Session], now: float) -> list[tuple[
             (float(others[first]), float(others[last]))
             for first, last in zip(begins, [*ends.tolist(), len(others) - 1], strict=True)
         ]
-        if not sessions and tally.began is not None and tally.began < found[0][0]:
-            found[0] = (max(tally.began, found[0][0] - 3_600), found[0][1])
+        if not sessions and rows.began is not None and rows.began < found[0][0]:
+            found[0] = (max(rows.began, found[0][0] - 3_600), found[0][1])
     found.sort()
     if len(found) > MOST_SPANS:
         found = [(found[0][0], max(end for _, end in found))]
@@ -141,12 +184,12 @@ class _History:
         return found if ran and found.ended is None else None
 
 
-def _bucket(made: OverTime, at: int, tally: Tally, history: _History) -> None:
+def _bucket(made: OverTime, at: int, rows: Finished, history: _History) -> None:
     """One more bucket."""
-    first, last = np.searchsorted(tally.seconds, [at, at + made.bucket_s])
+    first, last = np.searchsorted(rows.seconds, [at, at + made.bucket_s])
     made.at.append(float(at))
-    made.done.append(int(tally.done[first:last].sum()))
-    made.failed.append(int(tally.failed[first:last].sum()))
+    made.done.append(int(rows.done[first:last].sum()))
+    made.failed.append(int(rows.failed[first:last].sum()))
     own = history.within(at, at + made.bucket_s)
     kept = own or [one for one in [history.before(at)] if one is not None]
     made.window.append(_mean([one.window for one in kept]))
@@ -157,11 +200,24 @@ def _bucket(made: OverTime, at: int, tally: Tally, history: _History) -> None:
     made.why.append(next((one.why for one in reversed(kept) if one.why), None))
 
 
+def _without_a_stub(made: OverTime, begin: float, end: float) -> None:
+    """Leaves out a last bucket that the run has hardly touched: a rate of nothing would be drawn there."""
+    happened = made.done[-1] or made.limited[-1] or made.errors[-1] or made.paused[-1]
+    if not happened and made.at[-1] > begin and end - made.at[-1] < made.bucket_s:
+        for series in (made.at, *_series(made)):
+            del series[-1]
+
+
+def _series(made: OverTime) -> tuple[list[Any], ...]:
+    """What has a value a bucket."""
+    counts = (made.done, made.failed, made.limited, made.errors)
+    return (*counts, made.window, made.in_flight, made.paused, made.why)
+
+
 def _nothing(made: OverTime, at: float) -> None:
     """A bucket in which nothing ran."""
     made.at.append(at + made.bucket_s)
-    counts = (made.done, made.failed, made.limited, made.errors)
-    for series in (*counts, made.window, made.in_flight, made.paused, made.why):
+    for series in _series(made):
         series.append(None)
 
 

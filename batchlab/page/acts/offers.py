@@ -21,7 +21,7 @@ from batchlab.looking.stages import Stage, stage_of
 from batchlab.records import completion_cap
 from batchlab.run_end import StopReason
 from batchlab.shell import shell_line, shell_words
-from batchlab.store.asking import ANSWERS, FAILED, unknown_word
+from batchlab.store.asking import ANSWERS, FAILED, joined_ranges, ranges_text, unknown_word
 from batchlab.store.standing import Standing
 from batchlab.store.view import RunView
 from batchlab.totals import Totals
@@ -31,7 +31,9 @@ _CAPS = {  # the cap: its flag, and how it is called
     "max_cost": ("--max-cost", "cap on cost (USD)"),
     "max_tokens_total": ("--max-tokens-total", "cap on tokens"),
 }
+FIELDS = (*_CAPS, "max_tokens")  # values that an act may need, as parameters
 _LARGEST = 1e12  # no cap and no max_tokens is more
+MOST_RANGES = 500  # of rows, in a command that a person reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +93,16 @@ class Wish:
 
     Attributes:
         only: of which rows the filter speaks, in the words of `batchlab retry --only`.
-        others: conditions of the filter that such a command cannot say.
+        has_none: whether it speaks of good answers and pending rows only.
+        is_narrower: whether it has conditions that those words cannot say.
+        rows: what it means then: row_ids that are not as they should be, in order; None when nobody looked.
         values: of fields, by their names, as they were typed.
     """
 
     only: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
+    has_none: bool = False
+    is_narrower: bool = False
+    rows: Sequence[int] | None = None
     values: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -106,9 +112,19 @@ class Wish:
         errors = [one for one in _several(params.get("error", "")) if unknown_word((one,)) is None]
         answers = [one for one in statuses if one != FAILED]
         only = (*answers, *(errors or [FAILED] * (FAILED in statuses)))
-        unsaid = ("q", "where", "lane", "finish", "label", "rows")
-        values = {name: params[name] for name in (*_CAPS, "max_tokens") if params.get(name)}
-        return cls(only, tuple(name for name in unsaid if params.get(name)), values)
+        unsaid = ("q", "where", "lane", "finish", "label", "rows", "first")
+        values = {name: params[name] for name in FIELDS if params.get(name)}
+        has_none = bool(params.get("status") or params.get("error")) and not only
+        return cls(only, has_none, any(params.get(name) for name in unsaid), None, values)
+
+    def filter_of(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters that choose the same rows, and of them those that may be asked again."""
+        told = {name: value for name, value in params.items() if name not in (*FIELDS, "sort", "odd")}
+        if self.only and not told.get("error"):
+            told["status"] = ",".join(self.only)  # without the good ones that the filter may name, too
+        elif not self.only:
+            told["status"] = FAILED
+        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,27 +225,30 @@ def _raise(now: _Now, wish: Wish) -> Iterator[Offer]:
 
 
 def _retry(now: _Now, wish: Wish) -> Iterator[Offer]:
+    if now.holder is not None or now.stage is Stage.WAITING or wish.has_none:
+        return
     totals = now.totals
-    rows = sum(getattr(totals, word) for word in {*wish.only} & {FAILED, *ANSWERS})
-    if not wish.only:
-        rows = totals.failed - totals.bad_input
     named = [word for word in wish.only if word not in (FAILED, *ANSWERS)]
-    if now.holder is not None or now.stage is Stage.WAITING or not (rows or (named and totals.failed)):
+    what, rows = _meant(totals, wish, named)
+    if not rows:
         return
     words = ["batchlab", "retry", now.run.place]
     if wish.only and wish.only != (FAILED,):
         words += ["--only", ",".join(wish.only)]
+    more = f" It goes on with {counted(now.pending, 'pending row')}, too." if now.pending else ""
+    if wish.rows is not None:
+        ranges = joined_ranges((row, row) for row in wish.rows)
+        if len(ranges) <= MOST_RANGES:
+            words += ["--rows", ranges_text(ranges)]
+        else:
+            what = "all of these rows" if named else counted(_rows_of(totals, wish), "row")
+            more += " All of these kinds: the filter's rows lie too far apart to be named in a command."
     asked = None
     if "truncated" in wish.only:
         own = completion_cap(now.run.manifest.job.request.params)
         tokens = _number(wish.values.get("max_tokens") or str(2 * (own or 1_000)), "max_tokens")
         words += ["--max-tokens", str(int(float(tokens)))]
         asked = Field("max_tokens", "max_tokens of these rows", tokens)
-    what = counted(rows, "row") if not named else f"the rows that failed with {', '.join(named)}"
-    more = f" It goes on with {counted(now.pending, 'pending row')}, too." if now.pending else ""
-    more += (
-        " All of these rows: the filter's other conditions are no part of the command." if wish.others else ""
-    )
     yield Offer(
         "retry",
         f"Ask again for {what}",
@@ -238,6 +257,22 @@ def _retry(now: _Now, wish: Wish) -> Iterator[Offer]:
         + _also_runs(now.run),
         field=asked,
     )
+
+
+def _meant(totals: Totals, wish: Wish, named: Sequence[str]) -> tuple[str, int]:
+    """Which rows are to be asked again, in words, and how many, as far as that is known."""
+    if wish.rows is not None:
+        return counted(len(wish.rows), "row"), len(wish.rows)
+    if named:
+        return f"the rows that failed with {', '.join(named)}", totals.failed + totals.invalid
+    rows = _rows_of(totals, wish)
+    return counted(rows, "row"), rows
+
+
+def _rows_of(totals: Totals, wish: Wish) -> int:
+    if not wish.only:
+        return totals.failed - totals.bad_input
+    return sum(getattr(totals, word) for word in {*wish.only} & {FAILED, *ANSWERS})
 
 
 def _kept_command(last: Standing | None) -> tuple[tuple[str, ...], str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from batchlab.protocol.batches import openai
 from batchlab.protocol.batches.dialect import BatchLimits, BatchState, Json, Order, Unfit
-from batchlab.protocol.batches.fields import listed, members, problems_of
+from batchlab.protocol.batches.fields import listed, members, problems_of, seconds_of
 
 _NOT_TEXT = ("modalities", "audio", "image_config")  # ask for an answer that is more than text
 
@@ -53,7 +53,12 @@ def state(data: Json) -> BatchState:
     found = data.get("results")
     inline = tuple(one for one in found if isinstance(one, dict)) if isinstance(found, list) else None
     said = openai.state(data)
-    return replace(said, inline=inline, problems=said.problems or problems_of([data.get("error")]))
+    return replace(
+        said,
+        inline=inline,
+        problems=said.problems or problems_of([data.get("error")]),
+        ended_at=seconds_of(data.get("finalized_at")),
+    )
 
 
 OPENROUTER = replace(

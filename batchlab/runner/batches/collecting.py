@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 from pathlib import Path
 
-from batchlab.errors import EXIT_OK, UsageError
+from batchlab.counts import counted
+from batchlab.dispatch.api_error import ApiError
+from batchlab.dispatch.http.batch_service import BatchService
+from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.endpoint import Endpoint, access_to
+from batchlab.errors import EXIT_OK, EXIT_STOPPED, InputError, UsageError
 from batchlab.job import Job
 from batchlab.looking.opening import open_run
 from batchlab.looking.stages import typed_in
 from batchlab.protocol.batches.table import dialect_of
-from batchlab.run_end import RunSummary, StopReason
+from batchlab.run_end import RunStopped, RunSummary, StopReason
 from batchlab.runner.batches.engine import BY_BATCH
+from batchlab.runner.batches.left import RowsChanged
+from batchlab.runner.endpoints import started_endpoints
 from batchlab.runner.execute import execute
 from batchlab.runner.own_job import own_job
 from batchlab.runner.run_options import RunOptions
 from batchlab.shell import shell_line
+from batchlab.store.batches import BatchLog, Step
+from batchlab.store.locked import LockedRun
+from batchlab.store.standing import Ended, write_standing
 from batchlab.store.view import RunView
 
 CANCEL_WAIT_S = 600.0  # OpenAI takes up to ten minutes to cancel a batch
@@ -43,7 +55,9 @@ def collect_run(path: str, options: RunOptions, *, overwrite: bool = False) -> R
         raise UsageError(
             f"{run.place}: none of its batches is out, and its other rows are to be asked live{_how(run)}."
         )
-    return execute(job, dataclasses.replace(options, waits=False, command=_command(run)))
+    # what was cancelled, by whomever, is not ordered again by a cron table
+    takes = dataclasses.replace(options, is_own=True, waits=False, orders=not cancelled)
+    return execute(job, dataclasses.replace(takes, command=_command(run)))
 
 
 def cancel_run(path: str, options: RunOptions, *, wait_s: float = CANCEL_WAIT_S) -> RunSummary:
@@ -56,16 +70,54 @@ def cancel_run(path: str, options: RunOptions, *, wait_s: float = CANCEL_WAIT_S)
 
     Raises:
         UsageError: none is out.
+        RunStopped: the rows are not there to take home what they had answered; they are cancelled.
     """
     run = open_run(path)
     if not run.batches_out():
         raise UsageError(f"{run.place}: none of its batches is out; there is nothing to cancel.")
     job = own_job(run)
     _refuse_fixed(job, run)
-    done = execute(job, dataclasses.replace(options, cancel_within_s=wait_s, command=_command(run)))
+    cancels = dataclasses.replace(options, is_own=True, cancel_within_s=wait_s, command=_command(run))
+    try:
+        done = execute(job, cancels)
+    except (InputError, RowsChanged) as refused:
+        if run.url is not None:
+            raise
+        told = _called_off(job, run, wait_s)
+        raise RunStopped(StopReason.BATCH, f"{refused} {told}") from refused
     if done.stopped is StopReason.CANCELLED and not done.batches_out:
         return dataclasses.replace(done, exit_code=EXIT_OK)
     return done
+
+
+def _called_off(job: Job, run: RunView, patience_s: float) -> str:
+    """Has the services end what is out, without its results. What came of it."""
+    limits = dataclasses.replace(job.limits, max_outage_s=patience_s)
+    job = dataclasses.replace(job, limits=limits)
+    with started_endpoints(job) as endpoints, contextlib.closing(LockedRun.open(run.path)) as store:
+        log = BatchLog(store.path, store.publisher.keep)
+        told = [asyncio.run(_cancelled(job, endpoint, log)) for endpoint in endpoints]
+        said = " ".join(one for one in told if one)
+        if (last := run.last_standing()) is not None:
+            ended = Ended(StopReason.CANCELLED, said, EXIT_STOPPED)
+            write_standing(store.path, dataclasses.replace(last, ended=ended))
+    return said
+
+
+async def _cancelled(job: Job, endpoint: Endpoint, log: BatchLog) -> str:
+    name, dialect = endpoint.job.name, dialect_of(job, endpoint.job)
+    ours = [one for one in log.all.out if one.endpoint == name and one.step is Step.CREATED]
+    if dialect is None or not ours:
+        return ""
+    access = access_to(endpoint, job)
+    async with BatchService(access, dialect, limits=job.limits, stop=StopSignal()) as service:
+        for batch in ours:
+            log.cancelling(batch)
+            try:
+                await service.cancel(batch.id or "")
+            except ApiError as error:
+                return f"At {name} batch {batch.id} could not be cancelled: {error}."
+    return f"At {name} {counted(len(ours), 'batch', 'batches')} told to end; what was answered stays there."
 
 
 def _refuse_fixed(job: Job, run: RunView) -> None:

@@ -41,4 +41,4 @@ def retry_run(
     job = dataclasses.replace(job, output=dataclasses.replace(job.output, dedupe=False))
     if concurrency is not None:
         job = dataclasses.replace(job, limits=dataclasses.replace(job.limits, concurrency=concurrency))
-    return execute(job, dataclasses.replace(options, retry=retry))
+    return execute(job, dataclasses.replace(options, retry=retry, is_own=True))

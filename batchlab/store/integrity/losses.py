@@ -11,13 +11,14 @@ Nothing is read but names, sizes, and the journals of open shards; `verify` read
 from __future__ import annotations
 
 import contextlib
-import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchlab.counts import counted
 from batchlab.records import Shard
+from batchlab.store.batches import Batch, Step, read_batches
 from batchlab.store.disk.files import disk_errors, moved
 from batchlab.store.integrity.checksums import (
     GIVEN_UP,
@@ -29,6 +30,7 @@ from batchlab.store.integrity.checksums import (
     holds,
     left_record,
 )
+from batchlab.store.integrity.lost import lost_record
 from batchlab.store.journals.due import Due, read_due
 from batchlab.store.journals.origin import strange_origin
 from batchlab.store.layout import JOURNALS, JournalName, part_key, part_name
@@ -91,16 +93,17 @@ def give_up(run: RunView, losses: Sequence[Loss]) -> None:
     A file in its place is kept beside it as `NAME.damaged`. Raises RunStopped (disk).
     """
     layout, generation = run.layout, run.manifest.generation
+    batches = _batches_of(run)
     # the books first: a crash in between leaves a loss that is found, and counted, once
     records = [
-        {
-            "generation": generation,
-            "name": loss.name,
-            "blake2b": loss.digest,
-            "rows": loss.rows,
-            "at": time.time(),
-            "totals": asdict(loss.waste),
-        }
+        lost_record(
+            generation=generation,
+            name=loss.name,
+            digest=loss.digest,
+            rows=loss.rows,
+            totals=loss.waste,
+            batches=[one.key for one in batches.get(loss.shard, ()) if _is_in(one, loss)],
+        )
         for loss in losses
     ]
     append_records(layout.lost, records)
@@ -131,11 +134,30 @@ def take_back(run: RunView) -> list[str]:
         digest = file_digest(run.part(index))
         if (record := log.last(part_name(index), digest)) is None:
             continue
-        key = {"generation": run.manifest.generation, "name": part_key(index), "blake2b": digest}
-        append_records(run.layout.lost, [{**key, "rows": 0, "totals": asdict(Totals())}])
+        generation, name = run.manifest.generation, part_key(index)
+        nothing = lost_record(generation=generation, name=name, digest=digest, rows=0, totals=Totals())
+        append_records(run.layout.lost, [nothing])
         log.append(record)
         found.append(part_key(index))
     return found
+
+
+def _batches_of(run: RunView) -> dict[int, list[Batch]]:
+    """The batches of this generation of a run, by shard. Raises CorruptRun."""
+    found: defaultdict[int, list[Batch]] = defaultdict(list)
+    for batch in read_batches(run.path).by_key.values():
+        if batch.generation == run.manifest.generation:
+            found[batch.shard].append(batch)
+    return found
+
+
+def _is_in(batch: Batch, loss: Loss) -> bool:
+    """Whether the results of a batch of its shard are among what is lost.
+
+    A part has those of all that were ordered before it was sealed, also where the log that says so of them
+    was lost with it.
+    """
+    return batch.step is Step.MERGED or (loss.is_part and batch.is_out and not batch.is_retry)
 
 
 def _losses(run: RunView) -> Iterator[Loss]:

@@ -46,7 +46,9 @@ class Texts:
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(seed)
-        syllables = "ba be con de er fi gra ho in ja ka li mo ne or pa qui re sta ti un ve wi xe yo zu".split()
+        syllables = (
+            "ba be con de er fi gra ho in ja ka li mo ne or pa qui re sta ti un ve wi xe yo zu".split()
+        )
         words = ["".join(rng.choices(syllables, k=rng.choice((1, 2, 2, 3, 3, 4)))) for _ in range(30_000)]
         words[:12] = "the of and to a in is it that for was with".split()
         self._numbers = np.random.default_rng(seed)
@@ -56,7 +58,7 @@ class Texts:
         ends = self._numbers.random(_CORPUS_WORDS)
         for at in np.flatnonzero(ends < 0.07).tolist():
             chosen[at] += "." if ends[at] < 0.055 else ".\n\n"
-        for at in np.flatnonzero((ends > 0.9995)).tolist():
+        for at in np.flatnonzero(ends > 0.9995).tolist():
             chosen[at] = "Zürich café №7"
         self._text = " ".join(chosen)
 
@@ -65,7 +67,10 @@ class Texts:
         lengths = np.minimum(self._numbers.lognormal(np.log(median), 0.45, count), 20 * median).astype(int)
         starts = self._numbers.integers(0, len(self._text) - 20 * median, count)
         text = self._text
-        return [text[start : start + length] for start, length in zip(starts.tolist(), lengths.tolist())]
+        return [
+            text[start : start + length]
+            for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)
+        ]
 
 
 def made_run(path: Path, rows: int, *, seed: int = 7) -> Path:
@@ -99,8 +104,7 @@ def made_run(path: Path, rows: int, *, seed: int = 7) -> Path:
     )
     texts, numbers = Texts(seed), np.random.default_rng(seed)
     notes = [plan_record(plan_digest(plan))]
-    for shard in shards:
-        notes.append(_written_part(path, plan, shard, texts, numbers))
+    notes += [_written_part(path, plan, shard, texts, numbers) for shard in shards]
     log = ChecksumLog(path)
     log.append(*notes)
     write_manifest(path, Manifest.of(job, plan))  # last: what was cut off is no run, and is made again
@@ -153,7 +157,10 @@ def _columns(
         answers[at] = None
     for at in np.flatnonzero((rows % RARE_EVERY == RARE_EVERY - 1) & ~failed).tolist():
         answers[at] = f"{str(answers[at])[:900]} {RARE} {str(answers[at])[900:]}"
-    asked = [f"Letter {row}. {text}" for row, text in zip(rows.tolist(), texts.pieces(count, _TEXT_BYTES))]
+    asked = [
+        f"Letter {row}. {text}"
+        for row, text in zip(rows.tolist(), texts.pieces(count, _TEXT_BYTES), strict=True)
+    ]
     given = np.array([len(text) // 5 for text in asked]) + 40
     made = np.array([len(text or "") // 5 for text in answers])
     latency = (numbers.lognormal(7.2, 0.6, count)).astype("float32")
@@ -166,17 +173,33 @@ def _columns(
     yield "custom_id", [str(row) for row in rows.tolist()]
     yield "status", np.where(failed, "failed", np.where(truncated, "truncated", "ok")).tolist()
     yield "completion", answers
-    yield "finish_reason", [None if f else "length" if t else "stop" for f, t in zip(failed, truncated)]
-    for name, values in (("prompt_tokens", given), ("completion_tokens", made), ("total_tokens", given + made)):
+    yield (
+        "finish_reason",
+        [None if f else "length" if t else "stop" for f, t in zip(failed, truncated, strict=True)],
+    )
+    for name, values in (
+        ("prompt_tokens", given),
+        ("completion_tokens", made),
+        ("total_tokens", given + made),
+    ):
         yield name, pa.array(values, mask=failed)
-    yield "usage_raw", [
-        None if f else f'{{"prompt_tokens":{p},"completion_tokens":{c},"total_tokens":{p + c}}}'
-        for f, p, c in zip(failed, given.tolist(), made.tolist())
-    ]
+    yield (
+        "usage_raw",
+        [
+            None if f else f'{{"prompt_tokens":{p},"completion_tokens":{c},"total_tokens":{p + c}}}'
+            for f, p, c in zip(failed, given.tolist(), made.tolist(), strict=True)
+        ],
+    )
     yield "cost_usd", pa.array((0.2 * given + 0.6 * made) / 1e6, mask=failed)
     yield "attempts", 1 + numbers.poisson(0.05, count)
     yield "cut_off", np.zeros(count, dtype="int16")
-    yield "error_class", ["timeout" if f and c < 0.006 else "bad_request" if f else None for f, c in zip(failed, chance)]
+    yield (
+        "error_class",
+        [
+            "timeout" if f and c < 0.006 else "bad_request" if f else None
+            for f, c in zip(failed, chance, strict=True)
+        ],
+    )
     yield "error_code", pa.array(np.full(count, 400), mask=~failed)
     yield "error_message", ["the endpoint refused the request" if f else None for f in failed]
     yield "endpoint", ["127.0.0.1:9"] * count
@@ -187,13 +210,15 @@ def _columns(
     yield "finished_at", pa.array(ended.astype("int64")).cast(pa.timestamp("us", tz="UTC"))
     yield "latency_ms", latency
     yield "queue_ms", numbers.exponential(20, count).astype("float32")
-    yield "request_hash", [bytes(16)] * count
 
 
 def main() -> None:
     """Makes the run, and says how large it is and how long that took."""
     given = options(
-        __doc__, into=Option(Path("large-run"), help="the run directory to be", kind=Path), rows=1_000_000, seed=7
+        __doc__,
+        into=Option(Path("large-run"), help="the run directory to be", kind=Path),
+        rows=1_000_000,
+        seed=7,
     )
     began = time.monotonic()
     run = made_run(given.into, given.rows, seed=given.seed)

@@ -93,6 +93,6 @@ class Live:
     def next(self, scene: Scene) -> Act | None:
         """See `Choice`."""
         for out in scene.out:
-            if out.batch.id is not None and not out.batch.is_cancelled:
+            if out.may_be_taken_back:
                 return TakeBack(out.batch.key)
         return SendLive(scene.rows_free) if scene.rows_free else None

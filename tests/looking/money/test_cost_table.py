@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from batchlab.costs.price import Price
-from batchlab.looking.report.cost import cost_table, prepared
-from batchlab.looking.report.text import table_text
+from batchlab.looking.money.cost_table import cost_table, prepared
+from batchlab.looking.money.table_text import table_text
 from batchlab.progress.terminal import width
 
 PRICE = Price(1.0, 4.0, 0.5)
