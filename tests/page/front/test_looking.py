@@ -226,10 +226,8 @@ def test_a_row_of_json_tools_images_and_reasoning(visit: Open):
     assert "https://evil.example/track.png" in pane.inner_text()  # named, and never loaded
     look.page.locator("summary", has_text="reasoning").click()
     look.sees("Then I weighed the cable")
-    look.press("j", "j")  # 618 of 5 has 3 left
-    look.to("/run/night/rows?row=616")
     look.press("k", "k", "k", "k", "k")
-    look.sees('"sentiment"', ".json")
+    look.sees('"sentiment"', ".answer .json")
 
 
 def test_requests_are_copied_with_the_key_by_its_variable(visit: Open):
