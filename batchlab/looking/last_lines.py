@@ -66,7 +66,7 @@ def last_lines(
         lines.append(f"insecure: TLS certificates of {', '.join(summary.insecure)} were not verified")
     if totals.cut_off:
         count = counted(totals.cut_off, "request")
-        lines.append(f"cut off: the answers to {count} were lost by a crash; each may have been billed")
+        lines.append(f"cut off: the answers to {count} never came here; each may have been billed")
     places = [f"{summary.remote or summary.run_dir}/{PARTS}", summary.output, summary.errors_file]
     lines.append(f"results: {' and '.join(place for place in places if place)}")
     if summary.left_out:

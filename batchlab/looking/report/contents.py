@@ -124,7 +124,7 @@ def _facts(rows: pd.DataFrame, totals: Totals, plan: InputPlan, run: str) -> lis
     ]
     facts.append(("cost", cost_text(totals, run)))
     if totals.cut_off:
-        facts.append(("cut off by a crash", counted(totals.cut_off, "request")))
+        facts.append(("cut off", counted(totals.cut_off, "request")))
     facts.append(("prompt tokens", f"{totals.prompt_tokens:,}"))
     if totals.completion_tokens or not plan.vectors:
         facts.append(("completion tokens", f"{totals.completion_tokens:,}"))

@@ -3,9 +3,9 @@
 Sources: OpenRouterTeam/docs `batch-quickstart.mdx`; openrouter.ai docs/api/api-reference/batch (paths below
 `/api/v1`, only batches that have ended are deleted) and client-sdks/python/components/batchobject;
 openrouter.ai/blog/announcements/batch-api (230,000 batches of its beta); docs.rs/crate/openrouter-batch ("one
-schema per batch, as required by Google-backed routes", which models of others may take, too). The order is read as it arrives:
-`endpoint` and `model` come before `requests`, or it is refused. Results are there for a batch that is
-`completed` alone; of one that expired or failed there are none.
+schema per batch, as required by Google-backed routes", which models of others may take, too). The order is
+read as it arrives: `endpoint` and `model` come before `requests`, or it is refused. Results are there for a
+batch that is `completed` alone; of one that expired or failed there are none.
 """
 
 from __future__ import annotations
