@@ -1,4 +1,4 @@
-"""How many processes a run gets, and shards small enough for them."""
+"""How many processes a run gets, and shards small enough for them, and for batches that are taken back."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from batchlab.counts import agreeing, counted
 from batchlab.inputs.plan import InputPlan
 from batchlab.job import SHARD_ROWS, Job
+from batchlab.lanes.pieces import UNIT_ROWS, piece_rows
 from batchlab.records import Shard
 
-UNIT_ROWS = 1_000  # the smallest shard that is cut for their sake; a process sends it in a second or so
 NODES = 10  # of a cluster: how many there are shows when the plan is made
 SHARDS_EACH = 4  # so that nobody is idle for long while another sends the last one
 
@@ -70,14 +70,30 @@ def processes_for(job: Job, shards: int, say: Callable[[str], None], *, alone: s
 
 
 def planned_shard_rows(job: Job) -> Job:
-    """The job with small shards, if it has several processes and names no size; see `merged`."""
+    """The job with small shards, if it wants several and names no size; see `merged`."""
+    wants = (_wants_processes(job) or may_be_taken_back(job)) and job.output.shard_rows is None
+    return _with_rows(job, UNIT_ROWS) if wants else job
+
+
+def may_be_taken_back(job: Job) -> bool:
+    """Whether batches of the job may be ended for its deadline: each is of one shard, and ends whole."""
     limits = job.limits
-    several = (limits.workers != 1 or limits.engine == "ray") and job.output.shard_rows is None
-    return _with_rows(job, UNIT_ROWS) if several else job
+    has_deadline = limits.deadline_s is not None or limits.deadline_at is not None
+    return has_deadline and any(job.limits_at(one).lane == "cheapest" for one in job.endpoint)
+
+
+def rows_to_cut(job: Job, plan: InputPlan) -> int:
+    """Rows of a shard in one process, of a plan that is not cut for its lanes yet."""
+    rows = plan.shards[0].rows if plan.shards else 1
+    return piece_rows(plan.rows, rows) if may_be_taken_back(job) and job.output.shard_rows is None else rows
+
+
+def _wants_processes(job: Job) -> bool:
+    return job.limits.workers != 1 or job.limits.engine == "ray"
 
 
 def merged(job: Job, planned: Job, plan: InputPlan) -> tuple[InputPlan, int]:
-    """The plan with shards as large as the processes allow, and how many rows they have.
+    """The plan with shards as large as processes and batches allow, and how many rows they have.
 
     A shard begins where its first small one did, so that neighbours are one shard by counting alone.
 
@@ -87,8 +103,13 @@ def merged(job: Job, planned: Job, plan: InputPlan) -> tuple[InputPlan, int]:
     rows = planned.output.shard_rows or SHARD_ROWS
     if planned is job:
         return plan, rows
-    processes = workers_each(job) * (NODES if job.limits.engine == "ray" else 1)
-    times = max(1, min(SHARD_ROWS, plan.rows // (SHARDS_EACH * processes)) // rows)
+    most = SHARD_ROWS
+    if _wants_processes(job):
+        processes = workers_each(job) * (NODES if job.limits.engine == "ray" else 1)
+        most = min(most, plan.rows // (SHARDS_EACH * processes))
+    if may_be_taken_back(job):
+        most = min(most, piece_rows(plan.rows, SHARD_ROWS))
+    times = max(1, most // rows)
     shards = [
         Shard(number, group[0].first_row, sum(shard.rows for shard in group), group[0].position)
         for number, group in enumerate(

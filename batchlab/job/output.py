@@ -27,7 +27,7 @@ class OutputJob:
         run_dir: a directory of this machine. A URL given for it becomes `remote`, and `run_dir` the
             directory where the journal of that run is kept.
         to: what the name of `file` and the input say when None.
-        shard_rows: None for `SHARD_ROWS`, or fewer when several processes need more shards.
+        shard_rows: None for `SHARD_ROWS`, or fewer when several processes, or batches that may be taken back, need more.
     """
 
     run_dir: str = setting(
@@ -113,7 +113,7 @@ class OutputJob:
         flags="--shard-rows",
         unit="N",
         check=at_least(1),
-        shown=f"{SHARD_ROWS}; fewer for several processes",
+        shown=f"{SHARD_ROWS}; fewer for several processes, or `cheapest` with a deadline",
         help="Rows a part.",
     )
     reuse: tuple[str, ...] = setting(

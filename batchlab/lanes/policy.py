@@ -19,6 +19,9 @@ from batchlab.lanes.situation import TUNED, Part, Situation, Tuning
 
 STUCK_S = 3_600.0  # past its window, after which nobody waits for a batch any more
 SOONEST_S, LATEST_S = 60.0, 900.0  # between two looks
+MOST = 0.5  # of a batch's rows: for fewer it is not taken back
+LATE = 1.5  # times what live lanes need, as a last moment: their pace is doubtful
+MARGIN = 16  # calls in flight, whose worst case is set aside beside what is paid
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +119,21 @@ def _changes(night: Situation, ways: Sequence[Way]) -> bool:
 
 
 def _stock(night: Situation, ways: Sequence[Way]) -> int:
-    """Rows that keep lanes busy until more can be there."""
-    busy_s = night.cancel_s + 2 * night.tuning.look_s + SOONEST_S
+    """Rows that keep lanes busy until more can be there.
+
+    A row in the stock is in no batch. So it is small where a lane may run dry for some minutes, and lasts
+    for most of a slow cancellation where it must not.
+    """
+    tuning = night.tuning
+    at_risk = tuning.back_at_risk * min(1.0, 2 * night.odds(ways).miss(0.0))
+    look_s = min(tuning.look_s, max(SOONEST_S / 2, night.time_s / 120))
+    busy_s = (tuning.back_early + at_risk) * night.cancel_s + 2 * look_s + SOONEST_S
     return max(1, math.ceil(sum(one.pace.expected for one in ways) * busy_s))
 
 
 def _give(way: Way, rows: int, why: str) -> Iterator[Decision]:
-    """Only what makes a difference: a lane is given more when half of it is gone."""
-    if (rows == 0) != (way.given == 0) or way.given < rows / 2:
+    """Only what makes a difference: a lane is given more when half of it is gone, and less when it is slow."""
+    if (rows == 0) != (way.given == 0) or not rows / 2 <= way.given <= 1.5 * rows:
         yield SendLive(way.endpoint, way.lane, rows, why)
 
 
@@ -137,17 +147,32 @@ def _covered(night: Situation, one: Way | BatchWay) -> int:
 
 def _take_back(night: Situation, way: Way, due: Sequence[Part]) -> Iterator[Decision]:
     """The batch of which the least is expected to come, if the cap covers its rows at the price of `way`."""
-    each = {one.endpoint: one.price.set_aside() or 0.0 for one in night.seen.batches}
     for part in due:
-        if part.batch is None:
+        if part.batch is None or not _pays_for(night, way, part, part.batch):
             continue
-        if night.left.usd is not None:
-            freed = part.rows * each.get(part.batch.endpoint, 0.0)
-            if night.left.usd + freed + 1e-9 < part.rows * (way.price.set_aside() or 0.0):
-                continue
         yield TakeBack(
             part.batch.id, f"its last {counted(part.rows, 'row')} may not come in time; live they do"
         )
+
+
+def _pays_for(night: Situation, way: Way, part: Part, batch: BatchOut) -> bool:
+    """Whether a batch that may not come in time is better taken back, under the cap.
+
+    Live calls of its rows are expected to be paid by what is left and what its end sets free; each sets aside
+    the most that it may cost, but gives back the rest. Where that is enough for some of them only, others may
+    be done by now, though nobody says how many: it is left alone until the last moment in which live lanes
+    could still send what the cap does cover. If that is most of them, it is then better than to miss them all.
+    """
+    each = way.price.at(night.now) or 0.0
+    if night.left.usd is None or not each:
+        return True
+    more = max(0.0, (way.price.set_aside() or 0.0) - each)
+    aside = next((one.price.set_aside() for one in night.seen.batches if one.endpoint == batch.endpoint), 0.0)
+    covered = (max(0.0, night.left.usd + part.rows * (aside or 0.0) - MARGIN * more) + 1e-9) / each
+    if covered >= part.rows:
+        return True
+    pace = way.pace.expected
+    return covered >= MOST * part.rows and pace > 0 and night.odds([way]).time_s <= LATE * covered / pace
 
 
 def _by_batches(night: Situation) -> Iterator[Decision]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -11,6 +12,9 @@ from batchlab.protocol.batches.dialect import Phase
 
 DAY_S = 86_400.0
 LAST_SPANS = 24
+FADES = 0.85  # what a span counts of the one after it: one of half an hour ago a third
+SPAN_DOUBT = 0.22  # how far one span is from the next ones, as a standard deviation of the logarithm
+UNEVEN = 0.25  # the same of what is ahead, however much was seen: slumps of an hour are usual
 SAME_S = 0.001  # Unix seconds of today have fewer digits than those of a day
 CANCEL_S = 600.0  # services say: up to ten minutes
 
@@ -78,25 +82,37 @@ class Pace:
         prior: what is expected before anything was seen: requests in flight ÷ seconds of one, or what runs
             before this one saw.
         seen: the pace in each of the last spans of about five minutes in which rows were waiting and the lane
-            was not out, the newest last. A flex lane's is what was answered, shortage and all.
+            was not out, the newest last; the last may be of the minute or more that it lasts so far. A flex
+            lane's is what was answered, shortage and all.
+        prior_doubt: standard deviation of the prior's logarithm; what is seen counts the more, the more
+            doubtful it is.
     """
 
     prior: float
     seen: tuple[float, ...] = ()
+    prior_doubt: float = 0.4
 
     @property
     def expected(self) -> float:
-        """What it will be: the prior counts as one span.
-
-        Spans that were seen follow each other and are not independent: three of them count as one.
-        """
-        seen = self.seen[-LAST_SPANS:]
-        return (self.prior + sum(seen) / 3) / (1 + len(seen) / 3)
+        """What it will be: the newest counts most, the prior as a part of a span."""
+        seen, weights, prior = self.seen[-LAST_SPANS:], self._weights, self._prior_weight
+        return (prior * self.prior + sum(map(operator.mul, weights, seen))) / (prior + sum(weights))
 
     @property
     def doubt(self) -> float:
         """Standard deviation of its logarithm: a prior may be off by a factor, and no night is even."""
-        return math.hypot(0.4 / math.sqrt(1 + len(self.seen[-LAST_SPANS:]) / 3), 0.15)
+        prior = self._prior_weight
+        return math.hypot(self.prior_doubt * math.sqrt(prior / (prior + sum(self._weights))), UNEVEN)
+
+    @property
+    def _prior_weight(self) -> float:
+        return (SPAN_DOUBT / self.prior_doubt) ** 2
+
+    @property
+    def _weights(self) -> list[float]:
+        """Of each span, the newest 1: a pace wanders."""
+        count = len(self.seen[-LAST_SPANS:])
+        return [FADES ** (count - 1 - index) for index in range(count)]
 
 
 @dataclass(frozen=True, slots=True)

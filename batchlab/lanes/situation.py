@@ -24,7 +24,10 @@ class Tuning:
     Attributes:
         miss: what a missed deadline is worth, in list prices of the whole run.
         between_outages_s: one outage is expected in so long, before any was seen.
-        look_s: how often it looks again while something may have to be taken back soon.
+        look_s: how often it looks again while something may have to be taken back soon; more often, the
+            nearer the deadline.
+        back_early, back_at_risk: shares of the time that a cancellation may take, for which live lanes are
+            kept in rows meanwhile: always, and as much more as the deadline is at risk.
         enough: chance of a miss with which the cheapest live lanes are enough.
         batches: into how many a run is cut, so that parts of it come, and can be taken back.
         fair: least chance to end in time with which a batch is ordered.
@@ -33,6 +36,8 @@ class Tuning:
     miss: float = 12.0
     between_outages_s: float = DAY_S
     look_s: float = 120.0
+    back_early: float = 0.1
+    back_at_risk: float = 0.5
     enough: float = 0.01
     batches: int = 12
     fair: float = 0.1
@@ -170,13 +175,15 @@ class Situation:
     def odds(self, ways: Sequence[Way]) -> Odds:
         """How likely the deadline is missed, if from some time on these lanes do all that is left."""
         pace = sum(one.pace.expected for one in ways)
+        # while a cancellation takes its time, lanes are busy with the rows that are here
+        here_s = (self.left.pending + self.left.in_flight) / pace if pace > 0 else 0.0
         down = 0.0
         if ways and all(one.out_since is not None for one in ways):
             since = max(one.out_since or 0.0 for one in ways)
             down = Tonight.of(self.seen.outages, (), ()).remaining(0.5, max(0.0, self.now - since))
         rate = (1 + self.seen.outages_seen) / (self.tuning.between_outages_s + self.seen.watched_s)
         return Odds(
-            self.time_s - self.cancel_s - down,
+            self.time_s - max(0.0, self.cancel_s - here_s) - down,
             self.rest / pace if pace > 0 else math.inf,
             max((one.pace.doubt for one in ways), default=0.0),
             self.seen.outages,

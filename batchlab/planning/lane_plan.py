@@ -8,9 +8,10 @@ from batchlab.costs.estimate import about_time
 from batchlab.costs.forecast import Range
 from batchlab.costs.pricing import price_book
 from batchlab.counts import counted
+from batchlab.engines.batch_api.choices.ways import batch_way, call_ways, model_of, sampled
 from batchlab.engines.batch_api.room import AT_ONCE
-from batchlab.engines.batch_api.ways import batch_way, call_ways, model_of, sampled
 from batchlab.engines.endpoint import Endpoint
+from batchlab.engines.sizing import rows_to_cut
 from batchlab.engines.work import call_lanes
 from batchlab.inputs.plan import Planned
 from batchlab.inputs.sources.opening import Source
@@ -20,8 +21,8 @@ from batchlab.lanes.outlook import NIGHTS, Outlook, outlook, queue_end
 from batchlab.lanes.seen import Lanes, Left
 from batchlab.looking.phrases import money
 from batchlab.protocol.batches.table import dialect_of
-from batchlab.runner.batches import BY_BATCH
-from batchlab.runner.queue_history import known_queue
+from batchlab.runner.batches.engine import BY_BATCH
+from batchlab.runner.batches.queue_history import known_queue
 
 MOST_DRAWN = 400  # batches whose queue times are drawn; more of them go round in the same way
 
@@ -87,7 +88,7 @@ def _left(job: Job, planned: Planned, rest: Rest) -> Left:
         pending=rest.rows,
         deadline=_deadline(job, rest.begins),
         usd=None if cap is None else max(0.0, cap - (rest.spent_usd or 0.0)),
-        shard_rows=planned.plan.shards[0].rows if planned.plan.shards else 1,
+        shard_rows=rows_to_cut(job, planned.plan),
     )
 
 

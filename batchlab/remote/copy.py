@@ -23,9 +23,9 @@ from batchlab.remote.storage import (
     put_bytes,
     put_file,
 )
-from batchlab.store.checksums import Checksums
 from batchlab.store.disk.files import AppendFile, disk_errors
-from batchlab.store.journal import JournalScan, encode
+from batchlab.store.integrity.checksums import Checksums
+from batchlab.store.journals.journal import JournalScan, encode
 from batchlab.store.layout import (
     BATCHES,
     CHECKSUMS,

@@ -31,7 +31,7 @@ from batchlab.store.columns.results import (
 )
 from batchlab.store.columns.vectors import vector_fields, vector_texts
 from batchlab.store.disk.files import FILE_MODE, disk_stop
-from batchlab.store.journal import ResultValues
+from batchlab.store.journals.journal import ResultValues
 from batchlab.totals import Totals
 
 PartFile: TypeAlias = Path | RemoteFile

@@ -162,11 +162,44 @@ def test_a_cap_covers_as_many_rows_as_their_worst_case_says():
 def test_nothing_is_taken_back_whose_rows_the_cap_does_not_cover_live():
     late = [replace(OUT, submitted_at=NOW - 8 * HOUR)]
 
-    covered = decided(lanes(out=late), left(0, hours=0.5, usd=5.0))
-    short = decided(lanes(out=late), left(0, hours=0.5, usd=4.9))
+    covered = decided(lanes(out=late), left(0, hours=0.7, usd=5.0))
+    short = decided(lanes(out=late), left(0, hours=0.7, usd=4.9))
 
     assert TakeBack in kinds(covered)
     assert kinds(short) == [Wait]
+
+
+def test_what_the_cap_covers_in_part_is_taken_back_at_the_last_moment_if_it_is_most_of_it():
+    """Some of its rows may be done by then; what is not can be sent live up to the cap."""
+    late = [replace(OUT, submitted_at=NOW - 8 * HOUR)]
+
+    assert TakeBack in kinds(decided(lanes(out=late), left(0, hours=0.5, usd=4.9)))
+    assert kinds(decided(lanes(out=late), left(0, hours=0.2, usd=-1.0))) == [Wait]
+
+
+def test_a_batch_is_taken_back_when_its_rows_are_covered_as_they_are_expected_to_cost():
+    """Each call sets aside the most that it may cost, and gives back the rest before the next."""
+    late = [replace(OUT, submitted_at=NOW - 8 * HOUR)]
+    dear_at_worst = replace(LIVE, price=RowPrice(0.001, worst_usd=0.004))
+
+    assert TakeBack in kinds(decided(lanes(dear_at_worst, out=late), left(0, hours=0.7, usd=5.1)))
+
+
+def test_a_lane_that_turns_out_slow_is_given_less_and_the_rest_goes_to_batches():
+    slow = replace(LIVE, pace=Pace(10.0, seen=(1.0, 1.0, 1.0)), given=20_000)
+
+    found = decided(lanes(slow), left(20_000, hours=1, total=ROWS))
+
+    assert next(one.rows for one in found if isinstance(one, SendLive)) < 5_000
+    assert sum(one.rows for one in found if isinstance(one, Submit)) > 10_000
+
+
+def test_what_is_seen_counts_the_more_the_more_doubtful_the_prior_was():
+    guessed, known = Pace(10.0, (2.0,), prior_doubt=1.0), Pace(10.0, (2.0,), prior_doubt=0.2)
+
+    assert guessed.expected < 2.5 < known.expected
+    assert Pace(10.0, prior_doubt=1.0).doubt > guessed.doubt
+    assert Pace(10.0, (10.0,) * 6 + (2.0,) * 6).expected < 5.0  # the newest count most
 
 
 @pytest.mark.parametrize("out", [[], [OUT]])

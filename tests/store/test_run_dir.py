@@ -18,19 +18,18 @@ from batchlab.result_columns import RESULT_COLUMNS, columns_since
 from batchlab.store import parts
 from batchlab.store.asking import AskAgain
 from batchlab.store.generations import Generation
-from batchlab.store.journal import encode
+from batchlab.store.integrity.verify import verify
+from batchlab.store.journals.journal import encode
 from batchlab.store.layout import foreign_files
 from batchlab.store.locked import LockedRun
 from batchlab.store.parts import part_results, part_totals
 from batchlab.store.swap import swap_pending
-from batchlab.store.verify import verify
 from batchlab.store.view import RunView
 from batchlab.store.working import WorkingRun
 from batchlab.totals import RunningTotals, totals_of
+from tests.store.journals.test_journal import completion, failure
 from tests.store.manifests import manifest
 from tests.store.shard_results import shard_results
-
-from .test_journal import completion, failure
 
 SHARD = Shard(0, 0, 5)
 MANIFEST = manifest(SHARD)

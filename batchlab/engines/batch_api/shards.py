@@ -25,8 +25,8 @@ from batchlab.protocol.batches.dialect import Phase
 from batchlab.records import Failure, Result, Shard
 from batchlab.store.asking import AskAgain
 from batchlab.store.batches import Batch
+from batchlab.store.integrity.lost import batches_lost, came_again, lost_at_service
 from batchlab.store.locked import LockedRun
-from batchlab.store.lost import batches_lost, came_again, lost_at_service
 from batchlab.store.shard import OpenShard
 from batchlab.totals import RunningTotals, Totals
 
@@ -99,11 +99,17 @@ class ShardsLeft:
         return self._work.plan.shards[self._free.popleft()]
 
     def taken(self, rows: int) -> list[Shard]:
-        """Free shards with so many pending rows at least, if there are; they are free no more."""
+        """Free shards with so many pending rows at least, if there are; they are free no more.
+
+        Those that a batch has given back come first: the others may still go into one.
+        """
         found: list[Shard] = []
-        while self._free and rows > 0:
-            found.append(self.next())
-            rows -= self._left[found[-1].index]
+        for index in sorted(self._free, key=lambda index: index not in self._was_out):
+            if rows <= 0:
+                break
+            self._free.remove(index)
+            found.append(self._work.plan.shards[index])
+            rows -= self._left[index]
         return found
 
     def give_back(self, shard: Shard) -> None:

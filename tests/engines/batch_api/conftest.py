@@ -34,6 +34,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(room, "NO_ROOM_WAIT_S", 0.3)
     monkeypatch.setattr(bringing, "LACKING_WAIT_S", 0.0)
     monkeypatch.setattr(batch_service, "LONGEST_WAIT_S", 0.2)
+    monkeypatch.setattr(batch_service, "SECOND_LOOKS_S", (0.1, 0.1))
     spoken = {name: replace(dialect, visible_s=0.5) for name, dialect in table.DIALECTS.items()}
     monkeypatch.setattr(table, "DIALECTS", spoken)
     return spoken

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from batchlab.engines.batch_api import shards
-from batchlab.store import lost
+from batchlab.store.integrity import lost
 from tests.engines.batch_api.test_crashes import die, die_at, forked
 from tests.engines.batch_api.test_stopping import interrupt_at
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from batchlab.engines.batch_api import choice
-from batchlab.runner import batches
+from batchlab.engines.batch_api.choices import choice
+from batchlab.runner.batches import engine as batches
 
 pytestmark = pytest.mark.proof  # each starts processes
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from batchlab.lanes.decisions import Decision, SendLive, Submit, TakeBack, Wait
+from batchlab.lanes.pieces import piece_rows
 from batchlab.lanes.seen import DAY_S, BatchOut, BatchWay, Lanes, Left, Pace, Way
 from batchlab.protocol.batches.dialect import Phase
 from tests.proofs.nights.clairvoyant import batch_share
@@ -18,6 +19,7 @@ AT = "service"
 POLL_S = 300.0
 MOST_DECISIONS = 400  # at one moment; more is a policy that turns in circles
 MOST_BATCHES = 16
+LEAST_SPAN_S = 60.0  # after which a pace is told that is being measured
 
 
 @dataclass
@@ -70,6 +72,7 @@ class Service:
     def __init__(self, night: Night, choose: Chooser, *, whole_shards: bool) -> None:
         self.night, self.choose, self.whole_shards = night, choose, whole_shards
         self.second = 0.0
+        self.cut = piece_rows(night.rows, SHARD_ROWS)
         self.pool: list[tuple[int, int]] = list(enumerate(night.shards()))
         self.back: list[tuple[int, int]] = []  # what batches gave back unanswered
         self.orders: list[Order] = []
@@ -225,13 +228,14 @@ class Service:
         if not self.whole_shards:
             lane.given = rows
             return
-        shards = min(self.pending, math.ceil(rows / SHARD_ROWS) * SHARD_ROWS)
+        shards = min(self.pending, math.ceil(rows / self.cut) * self.cut)
         self._takes(shards, self.back, self.pool)
         lane.given += shards
 
     def _orders(self, rows: int) -> None:
         self.number += 1
-        order = Order(self.number, self._takes(min(rows, self.pending), self.pool, self.back), self.second)
+        rows = min(rows, self.pending, self.cut if self.whole_shards else rows)
+        order = Order(self.number, self._takes(rows, self.pool, self.back), self.second)
         took = max(self.night.queue_s[shard] for shard, _ in order.parts)
         order.ends_at = self.second + min(took, DAY_S)
         self.orders.append(order)
@@ -257,7 +261,8 @@ class Service:
             if price is not None:
                 lane = self.lanes[name]
                 prior = night.prior * (1.0 if name == "live" else 0.7)
-                pace = Pace(prior, tuple(lane.paces[-24:]))
+                running = (lane.sent / lane.busy_s,) if lane.busy_s >= LEAST_SPAN_S else ()
+                pace = Pace(prior, (*lane.paces, *running)[-24:])
                 ways.append(
                     Way(
                         AT,
@@ -315,7 +320,7 @@ class Service:
             usd = night.cap - self.cost - sum(one.rows for one in self.orders) * worst
             usd -= self.bound * night.live.worst_usd
         return Left(
-            night.rows, self.pending, self.returned, self.bound, EVENING + night.deadline_s, usd, SHARD_ROWS
+            night.rows, self.pending, self.returned, self.bound, EVENING + night.deadline_s, usd, self.cut
         )
 
 
