@@ -19,7 +19,7 @@ from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import stop_reason
 from batchlab.engines.batch_api.bringing import Bringing
-from batchlab.engines.batch_api.choices.choice import GiveUp, Scene, SendLive, Submit, TakeBack
+from batchlab.engines.batch_api.choices.choice import GiveUp, Probe, Scene, SendLive, Submit, TakeBack
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, Out
 from batchlab.engines.batch_api.means import Means
@@ -191,6 +191,9 @@ class Session:
                 return await self._submit(group, self._means.lanes[lane])
             case SendLive(rows, kind):
                 self._means.live.send(group, self._left.taken(rows), kind, self._stop)
+                return True
+            case Probe(rows):
+                self._means.live.send(group, self._left.taken(1), "live", self._stop, first=rows)
                 return True
             case GiveUp(why):
                 if not self._out and not self._means.live.is_busy:
