@@ -1,4 +1,5 @@
-"""batches.log: the life of each batch that a run has with a service, one record a step.
+"""batches.log: the life of each batch that a run has with a service, one record a step; and why rows of a run
+by lanes went by calls instead.
 
     {"t": "meant", "key": KEY, "shard": 3, "rows": [[FIRST, COUNT, ASKED BEFORE], …], "endpoint": …, …}
     {"t": "uploaded", "key": KEY, "file": ID}        its lines are there
@@ -10,6 +11,7 @@
     {"t": "merged", "key": KEY, "answered": N, "failed": N, "again": N}   its results are in the journal
     {"t": "unmerged", "key": KEY}                    and these have been lost: they are fetched again
     {"t": "dropped", "key": KEY, "why": …}           it never came to be
+    {"t": "live", "shards": [3, …], "generation": 1, "lane": "live", "why": WHY}   their rows go by calls now
 
 A record is synced before the step that it announces; before an order it is at the run's URL as well, if it
 has one: whoever goes on finds every batch that may have been paid.
@@ -26,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from batchlab.errors import CorruptRun
 from batchlab.run_state import BatchStanding
@@ -122,6 +124,10 @@ class Batch:
             return None
         return int(row) if self._run_of(int(row)) is not None else None
 
+    def holds(self, row_id: int) -> bool:
+        """Whether a row is in it."""
+        return self._run_of(row_id) is not None
+
     def asked_before(self, row_id: int) -> int:
         """How often a row had been asked when the batch was packed: once its result is taken, it is more."""
         at = self._run_of(row_id) if self.asked else None
@@ -130,6 +136,27 @@ class Batch:
     def _run_of(self, row_id: int) -> int | None:
         at = bisect.bisect_right(self.rows, (row_id, math.inf)) - 1
         return at if at >= 0 and row_id < sum(self.rows[at]) else None
+
+
+WhyLive: TypeAlias = Literal["deadline", "cheapest", "asked"]
+
+
+@dataclass(frozen=True, slots=True)
+class WentLive:
+    """Shards whose rows were sent by calls from some time on.
+
+    Attributes:
+        lane: of the calls, live or flex.
+        why: a cheaper lane would have taken too long for the deadline (a few rows that showed how long calls
+            take included); no other was cheaper; or the job wanted no other.
+        at: Unix seconds.
+    """
+
+    shards: frozenset[int]
+    generation: int
+    lane: str
+    why: str
+    at: float
 
 
 def new_key(shard: int) -> str:
@@ -155,6 +182,7 @@ class Batches:
     """All of batches.log, read: by key, in the order in which they were meant."""
 
     by_key: dict[str, Batch] = field(default_factory=dict)
+    live: list[WentLive] = field(default_factory=list)
 
     @property
     def out(self) -> list[Batch]:
@@ -177,6 +205,10 @@ class Batches:
                     is_retry=bool(record.get("retry")),
                     **known,
                 )
+            case {"t": "live", "shards": [*shards], "at": float(at)}:
+                generation = int(record.get("generation") or 1)
+                lane, why = str(record.get("lane") or "live"), str(record.get("why") or "")
+                self.live.append(WentLive(frozenset(map(int, shards)), generation, lane, why, at))
             case {"t": str(kind), "key": str(key)} if key in self.by_key:
                 self.by_key[key] = _after(self.by_key[key], kind, record)
 
@@ -296,6 +328,13 @@ class BatchLog:
     def dropped(self, batch: Batch, why: str) -> Batch:
         """It never came to be: nothing of it is paid."""
         return self._note({"t": "dropped", "key": batch.key, "why": why})
+
+    def went_live(self, shards: Sequence[int], generation: int, lane: str, why: WhyLive) -> None:
+        """Rows of shards are about to be sent by calls. Raises RunStopped (disk)."""
+        record: dict[str, Any] = {"t": "live", "shards": [*shards], "generation": generation}
+        record |= {"lane": lane, "why": why, "at": time.time()}
+        append_records(self._path, [record])
+        self.all.take(record)
 
     def _note(self, record: dict[str, Any]) -> Batch:
         record["at"] = time.time()

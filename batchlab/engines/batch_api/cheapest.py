@@ -106,12 +106,12 @@ class Cheapest:
         match decision:
             case Submit(endpoint):
                 return choice.Submit(endpoint)
-            case SendLive(_, kind, rows, why):
+            case SendLive(_, kind, rows, why, hurried):
                 if not rows or not scene.rows_free:
                     self._wait(stands, now, None)
                     return None
                 self._tell(f"lanes: {'live' if kind == 'live' else 'by flex'} from now on: {why}", why)
-                return choice.SendLive(rows, kind)
+                return choice.SendLive(rows, kind, "deadline" if hurried else "cheapest")
             case TakeBack(key, why):
                 self._tell(f"lanes: a batch is taken back: {why}", key)
                 return choice.TakeBack(key)
