@@ -101,7 +101,6 @@ class Cheapest:
         if self._is_probing(now, scene):
             # what batches would get anyway; the rest is decided when it is known how long calls take
             seen = _at_pace(seen, lambda pace: pace.fast)
-            left = dataclasses.replace(left, returned=0)
         decision = self._policy.next(now, seen, left)
         match decision:
             case Submit(endpoint):
