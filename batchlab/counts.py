@@ -8,6 +8,14 @@ def counted(count: int, word: str, plural: str = "") -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {plural or word + 's'}"
 
 
+def lasting(seconds: float) -> str:
+    """A duration that somebody set, in the unit it was meant in: `2 h`, `1.5 min`, `45 s`."""
+    for unit_s, unit in ((3_600.0, "h"), (60.0, "min")):
+        if seconds >= unit_s and seconds * 10 % unit_s == 0:
+            return f"{seconds / unit_s:g} {unit}"
+    return f"{seconds:g} s"
+
+
 def agreeing(count: int, one: str, many: str) -> str:
     """The verb of so many: `is` of one, `are` of none or several."""
     return one if count == 1 else many

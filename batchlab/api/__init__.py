@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from batchlab.api.streaming import Start
     from batchlab.planning.preview import Preview
-    from batchlab.runner.interrupt import Interrupt
-    from batchlab.runner.outbox import Outbox
+    from batchlab.runner.embedded.interrupt import Interrupt
+    from batchlab.runner.embedded.outbox import Outbox
     from batchlab.runner.run_options import RunOptions
 
 BUFFER = 64  # results that wait for a stream's program before rows are held back
@@ -151,7 +151,7 @@ def collect(
     Raises:
         UsageError: no row of the run is for a batch, or its batches were cancelled.
     """
-    from batchlab.runner.collecting import collect_run
+    from batchlab.runner.batches.collecting import collect_run
 
     options = _options_of_summary(progress, quiet=quiet)
     return _in_its_thread(lambda its: collect_run(str(run_dir), its, overwrite=overwrite), options, run_dir)
@@ -172,7 +172,7 @@ def cancel(
         UsageError: none is out, or the service cannot cancel one.
     """
     from batchlab.job.values import duration_s
-    from batchlab.runner.collecting import cancel_run
+    from batchlab.runner.batches.collecting import cancel_run
 
     with short_errors():
         try:
@@ -198,7 +198,7 @@ def _options(progress: str, *, fresh: bool, quiet: bool) -> RunOptions:
 
 
 def _run_rows(rows: Any, options: RunOptions, keywords: Mapping[str, Any]) -> pd.DataFrame:
-    from batchlab.runner.spool import spooled_rows, with_results
+    from batchlab.runner.embedded.spool import spooled_rows, with_results
 
     with short_errors():
         described, run_dir = job_of_rows(keywords)
@@ -279,7 +279,7 @@ def _streamed_job(job: Job, options: RunOptions) -> Start:
 
 
 def _streamed_rows(rows: Any, job: Job, run_dir: Path | None, options: RunOptions) -> Start:
-    from batchlab.runner.spool import spooled_rows
+    from batchlab.runner.embedded.spool import spooled_rows
 
     def start(interrupt: Interrupt, outbox: Outbox) -> RunSummary:
         with spooled_rows(rows, job, run_dir=run_dir) as spooled:
@@ -301,7 +301,7 @@ def plan(job: JobLike | Rows = None, **keywords: Any) -> Preview:
     with short_errors():
         if not is_rows(job):
             return _in_keywords(preview(job_of(job, keywords)))  # type: ignore[arg-type]
-        from batchlab.runner.spool import looked_at_rows
+        from batchlab.runner.embedded.spool import looked_at_rows
 
         described, run_dir = job_of_rows(keywords)
         with looked_at_rows(job, described, run_dir=run_dir) as over_rows:
@@ -351,7 +351,7 @@ def _waited_for(job: Job, options: RunOptions) -> RunSummary:
     from batchlab.runner.execute import execute
 
     if not options.waits:
-        from batchlab.runner.batches import refuse_to_detach
+        from batchlab.runner.batches.engine import refuse_to_detach
 
         with short_errors():
             refuse_to_detach(job, "detach=True")
@@ -364,7 +364,7 @@ def _in_its_thread(
     """What a run comes to that has a thread of its own. An interrupt ends it in order and is raised after
     that."""
     from batchlab.progress import conversation
-    from batchlab.runner.interrupt import Interrupt, waited_for
+    from batchlab.runner.embedded.interrupt import Interrupt, waited_for
 
     def say(text: str) -> None:
         print(text, file=conversation(), flush=True)

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from batchlab.api.errors import run_stopped, short_errors
 from batchlab.records import Completion, Failure
 from batchlab.run_end import RunSummary
-from batchlab.runner.interrupt import Interrupt, in_thread
-from batchlab.runner.outbox import Outbox
+from batchlab.runner.embedded.interrupt import Interrupt, in_thread
+from batchlab.runner.embedded.outbox import Outbox
 
 Start: TypeAlias = Callable[[Interrupt, Outbox], RunSummary]
 

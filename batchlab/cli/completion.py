@@ -60,7 +60,7 @@ def fail_on_words(_ctx: click.Context, _param: click.Parameter, incomplete: str)
 
 def statuses(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The states that a row may have."""
-    from batchlab.looking.conditions import STATUSES
+    from batchlab.looking.rows.conditions import STATUSES
 
     return [CompletionItem(word) for word in STATUSES if word.startswith(incomplete)]
 

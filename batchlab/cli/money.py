@@ -67,7 +67,7 @@ def cost(
     Example:
         batchlab cost runs/quickstart --by status
     """
-    from batchlab.looking.books import cost_of
+    from batchlab.looking.money.books import cost_of
     from batchlab.looking.report.text import table_text
     from batchlab.progress.terminal import columns as columns_of
 

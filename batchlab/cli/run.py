@@ -58,7 +58,7 @@ def run(
     without_pandas()
     job = job_of(job_file, options)
     if detach:
-        from batchlab.runner.batches import refuse_to_detach
+        from batchlab.runner.batches.engine import refuse_to_detach
 
         refuse_to_detach(job, "--detach")
     asked = _options(progress, quiet=quiet, fresh=fresh, spell=speller(job_file))
@@ -162,7 +162,7 @@ def retry(
         batchlab retry runs/quickstart --only truncated --max-tokens 400
     """
     from batchlab.arrow import without_pandas
-    from batchlab.runner.retry_failed import retry_run
+    from batchlab.runner.rows.retry_failed import retry_run
     from batchlab.store.asking import AskAgain
 
     without_pandas()
@@ -191,7 +191,7 @@ def collect(run_dir: str, *, overwrite: bool, progress: str, quiet: bool) -> int
         */15 * * * * cd /srv/night && batchlab collect runs/night -q
     """
     from batchlab.arrow import without_pandas
-    from batchlab.runner.collecting import collect_run
+    from batchlab.runner.batches.collecting import collect_run
 
     without_pandas()
     return collect_run(run_dir, _options(progress, quiet=quiet), overwrite=overwrite).exit_code
@@ -220,7 +220,7 @@ def cancel(run_dir: str, *, wait_s: str, progress: str, quiet: bool) -> int:
         batchlab cancel runs/night
     """
     from batchlab.arrow import without_pandas
-    from batchlab.runner.collecting import cancel_run
+    from batchlab.runner.batches.collecting import cancel_run
 
     without_pandas()
     return cancel_run(run_dir, _options(progress, quiet=quiet), wait_s=_seconds(wait_s)).exit_code

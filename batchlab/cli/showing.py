@@ -67,8 +67,8 @@ def show(
         batchlab show runs/quickstart 17 --json
         batchlab show runs/quickstart --status truncated --where "text~refund"
     """
-    from batchlab.looking.conditions import checked_statuses, condition_of
     from batchlab.looking.opening import open_run
+    from batchlab.looking.rows.conditions import checked_statuses, condition_of
     from batchlab.looking.show import Asked, Wanted, run_schema, shown_rows
 
     run, rows = _run_and_rows(run, rows)
@@ -159,7 +159,7 @@ def _plain(value: object) -> str:
 
 def _print_cards(rows: Iterator[ShownRow], most: int | None, *, whole: bool, run: str, filtered: bool) -> int:
     """Prints rows as cards, through a pager on a terminal; how many there were."""
-    from batchlab.looking.cards import card, plain
+    from batchlab.looking.rows.cards import card, plain
     from batchlab.progress.terminal import columns, is_dumb, uses_colour
 
     on_terminal = sys.stdout.isatty() and not is_dumb()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from batchlab.dispatch.rate.money import Money
 from batchlab.engines.messages import Begin, FromWorker, ToWorker
+from batchlab.job.limits import Caps
 from batchlab.lending.messages import Demand, Lease, LenderTerms
 from batchlab.run_state import RunState
 
@@ -62,6 +63,9 @@ class Ending:
     certain: bool = True
 
 
+Known: TypeAlias = tuple[list[str], Money, Caps]  # what `lending.lender.Lender.go_on` is to know
+
+
 class LenderLink(Protocol):
     """The way to the lender of the run's one budget (`lending.lender.Lender`), wherever it is kept."""
 
@@ -71,6 +75,10 @@ class LenderLink(Protocol):
 
     async def expect(self, workers: int) -> None:
         """So many workers there are or will be."""
+        ...
+
+    async def allow(self, caps: Caps) -> None:
+        """There is more to lend."""
         ...
 
     async def release(self, name: str, spent: Money) -> None:
@@ -100,12 +108,11 @@ class Crew(Protocol):
     who: str  # what a worker is called, for a person
     size: int
 
-    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> LenderLink:
+    async def open(self, terms: LenderTerms, lost: Callable[[], Known]) -> LenderLink:
         """Gets ready; returns where the budget is kept.
 
         Args:
-            lost: called when a lender takes the place of one that was lost, for what
-                `lending.lender.Lender.go_on` is to know.
+            lost: called when a lender takes the place of one that was lost.
         """
         ...
 

@@ -6,6 +6,7 @@ import random
 import time
 
 from batchlab.dispatch.rate.money import Money
+from batchlab.job.limits import Caps
 from batchlab.lending.lender import Lender
 from batchlab.lending.messages import Demand, Lease, LenderTerms
 
@@ -26,6 +27,9 @@ class LenderHere:
 
     async def expect(self, workers: int) -> None:
         self._lender.expect(workers)
+
+    async def allow(self, caps: Caps) -> None:
+        self._lender.allow(caps)
 
     async def release(self, name: str, spent: Money) -> None:
         self._lender.release(name, spent)

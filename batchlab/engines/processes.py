@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from batchlab.dispatch.rate.money import Money
 from batchlab.engines.child.process import cause_of
 from batchlab.engines.child.worker import WorkerProcess, started_worker
-from batchlab.engines.crew import Ending, LenderLink, Worker
+from batchlab.engines.crew import Ending, Known, LenderLink, Worker
 from batchlab.engines.lender import LenderHere
 from batchlab.engines.messages import Begin
 from batchlab.lending.messages import LenderTerms
@@ -28,7 +27,7 @@ class ProcessCrew:
         self._lock = lock
         self._processes: dict[str, tuple[WorkerProcess, asyncio.Task[None]]] = {}
 
-    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> LenderLink:
+    async def open(self, terms: LenderTerms, lost: Callable[[], Known]) -> LenderLink:
         del lost  # it is here
         return LenderHere(terms)
 

@@ -8,7 +8,7 @@ A worker renews its lease about twice a second, never per request. What is lent:
 - Shares of the rates (requests and tokens a minute). Each worker fills a bucket of its own from its
   share, so what leaves in any 60 s is at most the buckets plus 60 s of all shares: the limit.
 - Money and tokens in all: an allowance each. What is spent before plus all allowances never pass
-  the cap.
+  the cap, which may grow (`allow`): others spend of the same, and leave some.
 
 A lease that is not renewed lapses: the worker stops sending by itself. After that its rate goes to
 the others; its permits stay reserved as long as a request may take, because the server may still be
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from batchlab.dispatch.rate.budget import used_up
 from batchlab.dispatch.rate.money import NOTHING, Money
@@ -112,8 +112,14 @@ class Lender:
         """So many workers there are or will be."""
         self._expected = workers
 
-    def go_on(self, names: Iterable[str], spent: Money) -> None:
-        """The workers of a lost lender, and what all that are gone have spent."""
+    def allow(self, caps: Caps) -> None:
+        """What there is to lend in all from now on, which is more."""
+        self._terms = replace(self._terms, caps=caps)
+
+    def go_on(self, names: Iterable[str], spent: Money, caps: Caps | None = None) -> None:
+        """The workers of a lost lender, what all that are gone have spent, and what it had to lend."""
+        if caps is not None:
+            self.allow(caps)
         if self._strangers is None:
             self._strangers = set(names)
             self._spent = spent

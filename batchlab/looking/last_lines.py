@@ -66,7 +66,7 @@ def last_lines(
         lines.append(f"insecure: TLS certificates of {', '.join(summary.insecure)} were not verified")
     if totals.cut_off:
         count = counted(totals.cut_off, "request")
-        lines.append(f"cut off: the answers to {count} were lost by a crash; each may have been billed")
+        lines.append(f"cut off: the answers to {count} were lost on the way; each may have been billed")
     places = [f"{summary.remote or summary.run_dir}/{PARTS}", summary.output, summary.errors_file]
     lines.append(f"results: {' and '.join(place for place in places if place)}")
     if summary.left_out:
@@ -90,10 +90,10 @@ def _lines_of_stopped(summary: RunSummary, command: str) -> list[str]:
     if not summary.batches_out:
         return [*lines, f"to go on: {command}"]
     batches = counted_batches(summary.batches_out)
-    lines.append(
-        f"out: {batches} of {counted(summary.rows_out, 'row')}; they go on at the service, and "
-        "none is lost or ordered twice"
-    )
+    then = "they go on at the service, and none is lost or ordered twice"
+    if summary.stopped is StopReason.BATCH:
+        then = "nothing of them is ordered, and paid, again unless you say so"
+    lines.append(f"out: {batches} of {counted(summary.rows_out, 'row')}; {then}")
     lines.append(f"to take home what has ended: batchlab collect {run}")
     if summary.stopped is StopReason.DETACHED and sys.platform != "win32":
         lines.append(

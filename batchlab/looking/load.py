@@ -10,7 +10,7 @@ from batchlab.arrow import pa, pq
 from batchlab.inputs.sources.frames import index_columns
 from batchlab.job import MEMORY
 from batchlab.looking.opening import input_of, open_run
-from batchlab.looking.tables import run_tables
+from batchlab.looking.rows.tables import run_tables
 from batchlab.store.view import RunView
 
 

@@ -12,12 +12,12 @@ from batchlab.inputs.requests import request_mode
 from batchlab.inputs.sources.opening import InputPlan, Source
 from batchlab.job import Job, OutputJob, output_format
 from batchlab.looking import own_files
-from batchlab.looking.conditions import checked_statuses
 from batchlab.looking.export import STANDARD_OUTPUT, Exported, Target, export_tables
 from batchlab.looking.export.staging import telling
 from batchlab.looking.opening import open_run, unchanged_input
-from batchlab.looking.picking import picked
-from batchlab.looking.tables import run_tables
+from batchlab.looking.rows.conditions import checked_statuses
+from batchlab.looking.rows.picking import picked
+from batchlab.looking.rows.tables import run_tables
 from batchlab.run_end import RunSummary, StopReason
 from batchlab.store.view import RunView
 

@@ -17,9 +17,9 @@ from batchlab.arrow import pa, pc
 from batchlab.counts import counted
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.looking.conditions import Condition, status_mask
 from batchlab.looking.opening import unchanged_input
-from batchlab.looking.tables import row_at
+from batchlab.looking.rows.conditions import Condition, status_mask
+from batchlab.looking.rows.tables import row_at
 from batchlab.records import Row, Shard
 from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
 from batchlab.store.parts import (

@@ -29,8 +29,10 @@ from batchlab.progress.speed import Rates
 from batchlab.protocol.redact import printable
 from batchlab.records import completion_cap
 from batchlab.remote.urls import is_url
+from batchlab.run_end import StopReason
 from batchlab.run_state import BatchStanding, RunState
-from batchlab.store.losses import find_losses, loss_text
+from batchlab.store.batches import Step
+from batchlab.store.integrity.losses import find_losses, loss_text
 from batchlab.store.standing import Standing
 from batchlab.store.view import RunView
 
@@ -97,6 +99,8 @@ class Status:
         if self.stage is Stage.FINISHED:
             lines += what_to_do(totals, self.run_dir, max_tokens=self.max_tokens)
         elif self.stage is not Stage.RUNNING:
+            if self.stage is Stage.WAITING and self.stopped:
+                lines.append(f"why: {self.stopped}")
             if self.batches:
                 lines.append(f"to take home what has ended: {how_to_take_home(self.run_dir)}")
             lines.append(self.how_to_go_on())
@@ -207,7 +211,7 @@ def _status(run: RunView, state: RunState, errors: Mapping[str, int]) -> Status:
         errors,
         workers=run.roll() if holder else None,
         losses=() if holder else tuple(loss_text(loss) for loss in find_losses(run)),
-        stopped=last.ended.message if stage is Stage.STOPPED and last is not None and last.ended else "",
+        stopped=_why(stage, last),
         standing=standing if standing is not None and standing.ended is None else None,
         exit_code=0 if stage is Stage.RUNNING else end_code(run, stage, state.totals),
         go_on=unfinished.command if unfinished is not None else "",
@@ -215,6 +219,14 @@ def _status(run: RunView, state: RunState, errors: Mapping[str, int]) -> Status:
         max_tokens=completion_cap(job.request.params) if job.input.row_params is None else None,
         batches=standing.state.batches if standing is not None else run.batches_out(),
     )
+
+
+def _why(stage: Stage, last: Standing | None) -> str:
+    """What the run said when it stopped; nothing of one that was only left to its batches."""
+    if last is None or last.ended is None or stage not in {Stage.STOPPED, Stage.WAITING}:
+        return ""
+    is_left = last.ended.stopped in {StopReason.DETACHED, StopReason.INTERRUPTED}
+    return "" if stage is Stage.WAITING and is_left else last.ended.message
 
 
 def _batch_lines(batches: Sequence[BatchStanding], *, is_looked_at: bool) -> Iterator[str]:
@@ -228,8 +240,12 @@ def _batch_lines(batches: Sequence[BatchStanding], *, is_looked_at: bool) -> Ite
     yield "; ".join(told)
     for one in batches[:SHOWN_BATCHES]:
         done = "" if one.done is None else f", {one.done:,} done there"
-        name = printable(one.id, 80) or f"not ordered yet ({one.key})"
-        word = f", {printable(one.word, 40)}" if one.word else ""
+        is_unsure = one.word == Step.ORDERING and not one.id
+        name = (
+            printable(one.id, 80)
+            or f"{'ordered, and not answered yet' if is_unsure else 'not ordered yet'} ({one.key})"
+        )
+        word = f", {printable(one.word, 40)}" if one.word and not is_unsure else ""
         yield f"  {name}: {counted(one.rows, 'row')}{word}{done}, since {_clock(one.since)}"
     if len(batches) > SHOWN_BATCHES:
         yield f"  and {len(batches) - SHOWN_BATCHES:,} more"

@@ -1,4 +1,4 @@
-"""Checking a run, as a person is told of it. What is checked is in `store.verify`."""
+"""Checking a run, as a person is told of it. What is checked is in `store.integrity.verify`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from batchlab.counts import agreeing, counted
 from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK, EXIT_STOPPED
 from batchlab.looking.opening import open_run
-from batchlab.store.verify import verify
+from batchlab.store.integrity.verify import verify
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from batchlab.records import Failure
 from batchlab.run_end import RunSummary
 from batchlab.run_state import RunState
 from batchlab.store.batches import Batch
-from batchlab.store.journal import ends_in_mid_line
+from batchlab.store.journals.journal import ends_in_mid_line
 from batchlab.totals import WordCounts
 from batchlab.version import __version__
 

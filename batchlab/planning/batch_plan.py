@@ -11,7 +11,7 @@ from itertools import islice
 from batchlab.costs.forecast import Range
 from batchlab.costs.pricing import price_book
 from batchlab.counts import agreeing, counted
-from batchlab.engines.batch_api.ways import seconds_of_window
+from batchlab.engines.batch_api.choices.ways import seconds_of_window
 from batchlab.engines.sizing import rows_to_cut
 from batchlab.inputs.plan import Planned
 from batchlab.inputs.sources.opening import Source
@@ -20,7 +20,7 @@ from batchlab.planning.batch_check import limits_text, price_text
 from batchlab.planning.lane_plan import Rest, batches_time, lane_lines, queue_source, span_text
 from batchlab.protocol.batches.dialect import Dialect
 from batchlab.protocol.batches.table import dialect_of
-from batchlab.runner.batches import BY_BATCH, measured_lines
+from batchlab.runner.batches.engine import BY_BATCH, measured_lines
 
 MEASURED_ROWS = 1_000  # whose lines are made
 

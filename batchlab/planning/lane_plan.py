@@ -8,8 +8,8 @@ from batchlab.costs.estimate import about_time
 from batchlab.costs.forecast import Range
 from batchlab.costs.pricing import price_book
 from batchlab.counts import counted
+from batchlab.engines.batch_api.choices.ways import batch_way, call_ways, model_of, sampled
 from batchlab.engines.batch_api.room import AT_ONCE
-from batchlab.engines.batch_api.ways import batch_way, call_ways, model_of, sampled
 from batchlab.engines.endpoint import Endpoint
 from batchlab.engines.sizing import rows_to_cut
 from batchlab.engines.work import call_lanes
@@ -21,8 +21,8 @@ from batchlab.lanes.outlook import NIGHTS, Outlook, outlook, queue_end
 from batchlab.lanes.seen import Lanes, Left
 from batchlab.looking.phrases import money
 from batchlab.protocol.batches.table import dialect_of
-from batchlab.runner.batches import BY_BATCH, calls_known
-from batchlab.runner.queue_history import known_queue
+from batchlab.runner.batches.engine import BY_BATCH, calls_known
+from batchlab.runner.batches.queue_history import known_queue
 
 MOST_DRAWN = 400  # batches whose queue times are drawn; more of them go round in the same way
 

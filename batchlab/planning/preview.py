@@ -161,7 +161,7 @@ def _batches(
     """What would be ordered of batch APIs for so many rows, from a Unix time on."""
     from batchlab.planning.batch_plan import BatchPlan, batch_plan
     from batchlab.planning.lane_plan import Rest
-    from batchlab.runner.batches import refuse_lanes
+    from batchlab.runner.batches.engine import refuse_lanes
 
     try:
         refuse_lanes(job)
@@ -178,7 +178,7 @@ def _savings(job: Job, planned: Planned, source: Source) -> list[Saved]:
     if not job.output.reuse and not job.output.dedupe:
         return []
     from batchlab.planning.savings import savings
-    from batchlab.runner.reusing import old_runs
+    from batchlab.runner.rows.reusing import old_runs
 
     runs = old_runs(job)
     if planned.problems:

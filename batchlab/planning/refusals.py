@@ -16,8 +16,8 @@ from batchlab.job.key import find_key
 from batchlab.runner.execute import refuse_unpayable
 from batchlab.runner.losses import losses_refusal
 from batchlab.runner.prepare import changed_settings, refuse_foreign_directory, refuse_unpriced
+from batchlab.store.integrity.losses import find_losses
 from batchlab.store.layout import is_run
-from batchlab.store.losses import find_losses
 from batchlab.store.view import RunView
 
 

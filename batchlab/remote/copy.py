@@ -23,10 +23,11 @@ from batchlab.remote.storage import (
     put_bytes,
     put_file,
 )
-from batchlab.store.checksums import Checksums
 from batchlab.store.disk.files import AppendFile, disk_errors
-from batchlab.store.journal import JournalScan, encode
+from batchlab.store.integrity.checksums import Checksums
+from batchlab.store.journals.journal import JournalScan, encode
 from batchlab.store.layout import (
+    BATCHES,
     CHECKSUMS,
     HISTORY,
     LOST,
@@ -111,10 +112,16 @@ class Copy:
             self._with_pieces.discard(index)
 
     def put_checksums(self) -> None:
-        """Brings checksums.log to the URL, as it is now, and what was given up."""
-        self._put_log(CHECKSUMS)
-        if self._layout.lost.exists():
-            self._put_log(LOST)
+        """Brings checksums.log to the URL, as it is now, and what was given up.
+
+        First what it rests on, as it is then or later: the cost of what was given up, and which batches had
+        their results in what it tells of.
+        """
+        noted = self._layout.checksums.read_bytes()
+        for name in (LOST, BATCHES):
+            if (self._layout.root / name).exists():
+                self._put_log(name)
+        put_bytes(f"{self.url}/{CHECKSUMS}", noted)
 
     def put_uploaded(self) -> None:
         """Tells there what has come there: of these parts none may be missing."""

@@ -34,10 +34,10 @@ from batchlab.remote.storage import (
     put_bytes,
     remove,
 )
-from batchlab.store.checksums import ChecksumLog
 from batchlab.store.disk.fence import FENCE_S
 from batchlab.store.disk.files import FILE_MODE, atomic_write, disk_errors, fsync_dir, publish
-from batchlab.store.journal import decode, encode, whole_lines
+from batchlab.store.integrity.checksums import ChecksumLog
+from batchlab.store.journals.journal import decode, encode, whole_lines
 from batchlab.store.layout import (
     CHECKSUMS,
     JOURNALS,
@@ -239,6 +239,15 @@ def manifest_at(url: str) -> Manifest | None:
     except StorageError as error:
         raise UsageError(f"{url}: {error.strerror}.") from error
     return Manifest.of_bytes(content, where)
+
+
+def owner_at(url: str) -> str | None:
+    """Whose the run at a URL is, None where there is none. Raises StorageError, CorruptRun."""
+    where = f"{url}/{MANIFEST}"
+    try:
+        return Manifest.of_bytes(get_bytes(where), where).owner
+    except NotThereError:
+        return None
 
 
 def unusable(url: str, token: str) -> str:

@@ -27,8 +27,9 @@ from batchlab.remote.depot import Depot, manifest_at
 from batchlab.remote.presence import Presence, refuse_live
 from batchlab.remote.storage import NotThereError, StorageError, get_bytes, put_bytes
 from batchlab.run_end import RunStopped, StopReason
-from batchlab.store.checksums import ChecksumLog
 from batchlab.store.disk.files import atomic_write, private_dir
+from batchlab.store.integrity.checksums import ChecksumLog
+from batchlab.store.integrity.losses import find_losses, give_up, loss_text
 from batchlab.store.layout import (
     BATCHES,
     CHECKSUMS,
@@ -40,7 +41,6 @@ from batchlab.store.layout import (
     part_key,
     part_number,
 )
-from batchlab.store.losses import find_losses, give_up, loss_text
 from batchlab.store.manifest import Manifest, Ownership, write_manifest
 from batchlab.store.view import RunView
 from batchlab.totals import Totals
@@ -184,9 +184,17 @@ class Mirror:
         """See `RunPublisher`."""
         try:
             with self._io:
+                self._still_ours()
                 self._copy.keep(name)
+                # once more: who takes the run over says so first, and reads what is there after that
+                self._still_ours()
         except StorageError as error:
             raise RunStopped(StopReason.STORAGE, f"{problem_of(error)}. Nothing was ordered.") from error
+
+    def _still_ours(self) -> None:
+        """Raises RunStopped when another machine has taken the run over; StorageError, CorruptRun."""
+        self._presence.look()
+        self._presence.check()
 
     def close(self) -> None:
         """Ends the thread; an upload that is on its way is waited for."""
@@ -200,7 +208,7 @@ class Mirror:
     def finish(self) -> None:
         """See `RunPublisher`."""
         self.close()
-        self.check()
+        self._still_ours()
         self._upload()
         self._copy.put_extras()
         self._presence.end()
@@ -236,26 +244,33 @@ class Mirror:
             self._depot.await_workers(self._say)
             with contextlib.suppress(NotThereError):
                 atomic_write(layout.checksums, get_bytes(f"{self.url}/{CHECKSUMS}"))
-            for name in (BATCHES, LOST, UPLOADED):
-                with contextlib.suppress(NotThereError):
-                    atomic_write(self._run / name, get_bytes(f"{self.url}/{name}"))
+            self._bring_logs(BATCHES, LOST, UPLOADED)
             found = self._depot.parts()
             for index in sorted(found):
                 digest = self._depot.bring_part(index)
                 if digest is not None:
                     self._copy.brought(index, digest)
             self.gather()
-            self._settle(manifest, accept=accept)
+            has_lost = self._settle(manifest, accept=accept)
             mine = owned(manifest)
             # The URL first: a machine that dies in between has taken nothing over, but has told the other.
             put_bytes(f"{self.url}/{MANIFEST}", mine.to_bytes())
+            # What the other has ordered up to now: from now on it finds that the run is not its own any more.
+            self._bring_logs(BATCHES)
+            if has_lost:  # before more is paid: whoever comes next must not find the same losses anew
+                self._copy.put_checksums()
             write_manifest(self._run, mine)
         return len(found)
 
-    def _settle(self, manifest: Manifest, *, accept: bool) -> None:
+    def _bring_logs(self, *names: str) -> None:
+        for name in names:
+            with contextlib.suppress(NotThereError):
+                atomic_write(self._run / name, get_bytes(f"{self.url}/{name}"))
+
+    def _settle(self, manifest: Manifest, *, accept: bool) -> bool:
         """What another machine had, and has not come here, is given up; not what was at the URL, and is lost.
 
-        Raises UsageError.
+        Returns whether anything was. Raises UsageError.
         """
         run = RunView(self._run, manifest)
         losses = find_losses(run)
@@ -273,6 +288,7 @@ class Mirror:
             give_up(run, losses)
             for loss in losses:
                 self._say(f"not here: {loss_text(loss)}; asked again, and its cost stays in the books")
+        return bool(losses)
 
     def take_back(self) -> None:
         """Brings what workers of an earlier driver have left, once they can write no more.
@@ -311,6 +327,9 @@ class Mirror:
             waiting = self._copy.waiting()
             if not waiting:
                 return
+            self._presence.look()
+            if self._presence.lost is not None:
+                return  # what is there is the other machine's, and goes by its own checksums.log
             if self._closed and len(waiting) > MANY:
                 self._say(f"uploading {counted(len(waiting), 'part')} to {self.url}")
             # digests first: a part that another machine finds without its digest is worth nothing to it

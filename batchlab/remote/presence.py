@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchlab.errors import UsageError
+from batchlab.remote.depot import owner_at
 from batchlab.remote.storage import NotThereError, StorageError, get_bytes, put_bytes, remove
 from batchlab.remote.urls import scheme_of
 from batchlab.run_end import RunStopped, StopReason
@@ -51,12 +52,22 @@ class Presence:
             return
         theirs = _sign_at(self._url)
         if theirs is not None and theirs.get("owner") != self._owner and _is_live(theirs):
-            self.lost = (
-                f"{self._url}: {theirs.get('host')} has taken the run over. All results are in {self._run}"
-            )
+            self._is_lost_to(theirs)
             return
         mine = {"owner": self._owner, "host": platform.node(), "at": time.time()}
         put_bytes(f"{self._url}/{SIGN}", json.dumps(mine).encode())
+
+    def look(self) -> None:
+        """Looks whose the run is by now, whatever time it is: this machine may have been asleep.
+
+        Raises StorageError, CorruptRun.
+        """
+        if self.lost is None and owner_at(self._url) not in {None, self._owner}:
+            self._is_lost_to(_sign_at(self._url) or {})
+
+    def _is_lost_to(self, sign: Mapping[str, Any]) -> None:
+        who = sign.get("host") or "another machine"
+        self.lost = f"{self._url}: {who} has taken the run over. All results are in {self._run}"
 
     def check(self) -> None:
         """Raises RunStopped once another machine has taken the run over."""

@@ -18,8 +18,8 @@ from batchlab.remote.depot import Depot, manifest_at
 from batchlab.remote.presence import live_host
 from batchlab.remote.storage import NotThereError, RemoteFile, StorageError, get_bytes
 from batchlab.run_state import BatchStanding
-from batchlab.store.checksums import Noted
 from batchlab.store.disk.files import private_dir
+from batchlab.store.integrity.checksums import Noted
 from batchlab.store.layout import (
     BATCHES,
     CHECKSUMS,

@@ -20,9 +20,9 @@ from batchlab.errors import BatchlabError, UsageError
 from batchlab.remote.depot import Depot
 from batchlab.remote.storage import AlreadyThereError, RemoteFile, StorageError, put_file
 from batchlab.run_end import RunStopped, StopReason
-from batchlab.store.checksums import ChecksumLog, checksum_record
 from batchlab.store.disk.files import private_dir
-from batchlab.store.journal import whole_lines
+from batchlab.store.integrity.checksums import ChecksumLog, checksum_record
+from batchlab.store.journals.journal import whole_lines
 from batchlab.store.layout import DIRECTORIES, JournalName, Layout, part_key, part_number
 from batchlab.store.parts import file_digest
 from batchlab.totals import Totals

@@ -17,12 +17,12 @@ from batchlab.job import SELF_STARTED, Job, output_format
 from batchlab.job.parameter_names import misspelt_notes
 from batchlab.lanes.receipt import Receipt
 from batchlab.looking import own_files
-from batchlab.looking.cards import answer_line
 from batchlab.looking.export import Target, check_target
 from batchlab.looking.last_lines import NEXT, last_lines
+from batchlab.looking.money.receipt import receipt_lines, receipt_of
 from batchlab.looking.not_ok import causes
 from batchlab.looking.output import write_output
-from batchlab.looking.receipt import receipt_lines, receipt_of
+from batchlab.looking.rows.cards import answer_line
 from batchlab.looking.show import first_answer
 from batchlab.observe.watchers import Watchers, watching
 from batchlab.progress import conversation, open_progress
@@ -41,6 +41,7 @@ from batchlab.runner.run_options import DEFAULT, RunOptions
 from batchlab.store.view import RunView
 
 _UNPRICED = "; the cost columns will be null, unless {price.input} and {price.output} say it"
+_AS_ASKED = frozenset({StopReason.DETACHED, StopReason.INTERRUPTED, StopReason.CANCELLED, StopReason.PILOT})
 
 
 def execute(job: Job, options: RunOptions = DEFAULT) -> RunSummary:
@@ -63,7 +64,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
     _check_before(job, options, say)
     taken_over: Callable[[Prepared], int] = _nothing_taken_over
     if job.output.reuse:
-        from batchlab.runner.reusing import old_runs, take_over  # with numpy: other runs start without
+        from batchlab.runner.rows.reusing import old_runs, take_over  # with numpy: other runs start without
 
         taken_over = partial(take_over, runs=old_runs(job), say=say)
     with started_endpoints(job) as endpoints:
@@ -73,7 +74,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
                 say(f"endpoint: {started.note}")
             if unused := unused_proxy(started.job):
                 say(unused)
-        prepared = prepare(job, fresh=options.fresh, say=say)
+        prepared = prepare(job, fresh=options.fresh, say=say, is_own=options.is_own)
         with contextlib.closing(prepared.store), contextlib.closing(prepared.source):
             own_files.begin(prepared.store.path)
             reused = taken_over(prepared)
@@ -114,6 +115,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
     told = receipt_lines(receipt)
     closing = last_lines(summary, command, why, asked or own, asked_again=asked is not None, receipt=told)
     _say_end(closing, options, answer, say)
+    _say_trouble(summary, options)
     if summary.stopped is None and summary.is_news:
         made = saved_forecast(prepared.store.path, prepared.plan.content_hash)
         compared = outcome_lines(made, summary.totals, summary.input_rows)
@@ -164,6 +166,12 @@ def _say_end(lines: Sequence[str], options: RunOptions, answer: str, say: Callab
         say(line)
 
 
+def _say_trouble(summary: RunSummary, options: RunOptions) -> None:
+    """Says why a quiet run has stopped: its exit code is also that of one whose batches are out."""
+    if options.quiet and summary.stopped is not None and summary.stopped not in _AS_ASKED:
+        _speaker(quiet=False)(f"batchlab: {summary.remote or summary.run_dir}: {summary.message}")
+
+
 def _in_words_of(options: RunOptions, say: Callable[[str], None]) -> Callable[[str], None]:
     """`say`, with settings in the words of who began the run."""
     return lambda text: say(options.spell(text))
@@ -177,11 +185,11 @@ def _check_before(job: Job, options: RunOptions, say: Callable[[str], None]) -> 
     """Says what is known of prices; raises UsageError for what can be refused without the input."""
     refuse_cluster(job)
     if any(job.limits_at(endpoint).lane == "batch" for endpoint in job.endpoint):
-        from batchlab.runner.batches import refuse_lanes
+        from batchlab.runner.batches.engine import refuse_lanes
 
         refuse_lanes(job)
     if not options.waits:
-        from batchlab.runner.batches import refuse_to_leave
+        from batchlab.runner.batches.engine import refuse_to_leave
 
         refuse_to_leave(job)
     output = job.output

@@ -35,12 +35,12 @@ from batchlab.progress import Progress
 from batchlab.records import Completion, Shard
 from batchlab.run_end import RunStopped, RunSummary, StopReason, code_of
 from batchlab.run_state import RunState
-from batchlab.runner.asked_again import asked_again, refuse_same_cut
 from batchlab.runner.crews import crew_for
+from batchlab.runner.embedded.interrupt import Interrupt
 from batchlab.runner.endpoints import key_remedy
-from batchlab.runner.first_rows import EarlyForecast, FirstRows
-from batchlab.runner.interrupt import Interrupt
 from batchlab.runner.prepare import Prepared
+from batchlab.runner.rows.asked_again import asked_again, refuse_same_cut
+from batchlab.runner.rows.first_rows import EarlyForecast, FirstRows
 from batchlab.runner.run_options import RunOptions
 from batchlab.runner.signals import Signals
 from batchlab.runner.standing import Teller
@@ -52,7 +52,7 @@ from batchlab.totals import RunningTotals
 
 if TYPE_CHECKING:
     from batchlab.engines.crew import Crew
-    from batchlab.runner.duplicates import Duplicates
+    from batchlab.runner.rows.duplicates import Duplicates
 
 
 class Invocation:
@@ -122,7 +122,7 @@ class Invocation:
         """
         work = self._work
         if self._options.only is None and asks_only_by_batch(work.job):
-            from batchlab.runner.batches import refuse_unfit
+            from batchlab.runner.batches.engine import refuse_unfit
 
             refuse_unfit(work.job, work.source, work.plan, work.builder)
         totals, rows = self._work.before.earlier, self._work.before.rows
@@ -274,7 +274,7 @@ class Invocation:
                 assert hired is not None, "as many shards as for the first"
                 from batchlab.engines.foreman.engine import Foreman
 
-                return Foreman(observer, hired, watch=watch, span=self._watchers.span)
+                return Foreman(observer, hired, budget, watch=watch, span=self._watchers.span)
             share = Share(before, work.run)
             return LocalEngine(observer, OwnTerms(budget), share, watch=watch, taker=options.taker)
 
@@ -284,12 +284,17 @@ class Invocation:
             return
         from batchlab.engines.batch_api.live import LivePhase
         from batchlab.engines.batch_api.means import Manner
-        from batchlab.runner.batches import batch_engine
+        from batchlab.runner.batches.engine import batch_engine
 
         manner = Manner(
-            options.waits, options.cancels, work.job.output.accept_lost_parts, watch, options.taker
+            waits=options.waits,
+            cancels=options.cancels,
+            orders=options.orders,
+            accepts_loss=work.job.output.accept_lost_parts,
+            watch=watch,
+            taker=options.taker,
         )
-        phases = LivePhase(self, live, budget, shares=crew is None)
+        phases = LivePhase(self, live, is_here=crew is None)
         try:
             async with batch_engine(
                 self, work, stop, phases, budget, manner=manner, deadline=self._deadline, calls=calls
@@ -307,7 +312,7 @@ class Invocation:
         model = job.request.model or (models[0] if len(models) == 1 else "")
         if seen is None or len(lanes) != 1 or not model or lanes[0].endpoint.job.host in SELF_STARTED:
             return
-        from batchlab.runner.queue_history import remember_calls
+        from batchlab.runner.batches.queue_history import remember_calls
 
         remember_calls(lanes[0].endpoint.job.host, model, lanes[0].kind, seen)
 
@@ -322,7 +327,7 @@ class Invocation:
         self, engine: Engine[Work[LockedRun]], stop: StopSignal, shards: list[Shard]
     ) -> None:
         """Sends identical requests once: a pass for the first of each, copies, and on with what failed."""
-        from batchlab.runner.duplicates import Duplicates  # with numpy: other runs start without
+        from batchlab.runner.rows.duplicates import Duplicates  # with numpy: other runs start without
         from batchlab.store.answers import Answers
 
         work, retry, taker = self._work, self._options.retry, self._options.taker
@@ -401,7 +406,7 @@ def batches_of(job: Job, run: LockedRun) -> tuple[bool, set[int]]:
     asked = {job.limits_at(endpoint).lane for endpoint in job.endpoint}
     if asked <= {"live", "flex"} and not run.layout.batches.exists():
         return False, set()
-    from batchlab.runner.batches import batches_out
+    from batchlab.runner.batches.engine import batches_out
 
     awaited = {batch.shard for batch in batches_out(run)}
     return bool(awaited) or not asked <= {"live", "flex"}, awaited

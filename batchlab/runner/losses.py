@@ -8,9 +8,9 @@ from batchlab.counts import counted
 from batchlab.errors import UsageError
 from batchlab.looking.phrases import money
 from batchlab.runner.mirroring import brought_back
+from batchlab.store.integrity.losses import Loss, find_losses, give_up, loss_text, take_back
 from batchlab.store.layout import CHECKSUMS
 from batchlab.store.locked import LockedRun
-from batchlab.store.losses import Loss, find_losses, give_up, loss_text, take_back
 from batchlab.store.view import RunView
 from batchlab.totals import sum_of
 

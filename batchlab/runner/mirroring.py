@@ -14,9 +14,9 @@ from batchlab.remote.urls import local_dir_of
 from batchlab.run_end import RunStopped, RunSummary, StopReason
 from batchlab.store.disk.files import private_dir
 from batchlab.store.disk.run_lock import RunLock
+from batchlab.store.integrity.losses import Loss
 from batchlab.store.layout import is_run
 from batchlab.store.locked import LockedRun
-from batchlab.store.losses import Loss
 
 Say = Callable[[str], None]
 

@@ -24,12 +24,12 @@ from batchlab.engines.sizing import merged, planned_shard_rows
 from batchlab.errors import InputError, UsageError
 from batchlab.inputs.plan import InputPlan, Planned, plan_input
 from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
+from batchlab.inputs.sources.opening import Source, source_of, spool_stdin, spooled_anew
 from batchlab.job import Job, default_run_dir
 from batchlab.job.index import in_braces
 from batchlab.records import ChatRequest, Row
 from batchlab.remote.urls import is_url
-from batchlab.runner.batches_left import refuse_batches_out, refuse_left_alone
+from batchlab.runner.batches.left import refuse_batches_out, refuse_left_alone
 from batchlab.runner.losses import settle_losses
 from batchlab.runner.mirroring import brought_home, follow_at_url, refuse_other_url, taken_over
 from batchlab.store.disk.files import private_dir
@@ -55,9 +55,17 @@ class Prepared:
 
 
 def prepare(
-    job: Job, *, fresh: bool, say: Say, on_scan: Callable[[int, int | None], None] | None = None
+    job: Job,
+    *,
+    fresh: bool,
+    say: Say,
+    on_scan: Callable[[int, int | None], None] | None = None,
+    is_own: bool = False,
 ) -> Prepared:
     """Opens or creates the job's run directory, locked.
+
+    Args:
+        is_own: the job came with the run, and so do rows that came through standard input.
 
     Raises:
         UsageError: the input has problems, the request settings changed without `fresh`, the
@@ -72,7 +80,10 @@ def prepare(
     if new:
         prepared = _created(job, path, say=say, on_scan=on_scan)
     else:
-        prepared = _reopened(job, path, fresh=fresh, accept=accept, say=say, on_scan=on_scan)
+        keeps_rows = is_own and Layout(path).stdin.exists()
+        prepared = _reopened(
+            job, path, fresh=fresh, accept=accept, say=say, on_scan=on_scan, keeps_rows=keeps_rows
+        )
     try:
         follow_at_url(prepared.store, job.output.remote, say)
     except BaseException:  # whatever it is, neither the lock nor a refused run may stay behind
@@ -91,15 +102,16 @@ def _reopened(
     accept: bool,
     say: Say,
     on_scan: Callable[[int, int | None], None] | None,
+    keeps_rows: bool,
 ) -> Prepared:
     store = LockedRun.open(path)
+    spool = store.layout.stdin
     try:
-        if job.input.path == "-":
-            spool_stdin(store.layout.stdin)
-        brought_home(store, say)
-        settle_losses(store, accept=accept, say=say)
-        source = source_of(job.input, store.layout.stdin)
-        return _resumed(job, store, source, fresh=fresh, say=say, on_scan=on_scan)
+        with spooled_anew(spool) if job.input.path == "-" and not keeps_rows else contextlib.nullcontext():
+            brought_home(store, say)
+            settle_losses(store, accept=accept, say=say)
+            source = source_of(job.input, spool)
+            return _resumed(job, store, source, fresh=fresh, say=say, on_scan=on_scan)
     except BaseException:  # whatever it is, the lock must not stay behind; it goes on its way
         store.close()
         raise
@@ -282,7 +294,7 @@ def _resumed(
         # the same rows in a touched or moved file
         store.write_manifest(manifest.planned_again(job, planned.plan, generation=generation))
     else:
-        refuse_batches_out(store)
+        refuse_batches_out(store, rows_are_there=is_same or not same_input)
         manifest = manifest.planned_again(job, planned.plan, generation=generation + 1)
         _new_generation(store, source, planned, manifest, say)
     return Prepared(store, source, planned.plan, planned.ready_builder)

@@ -10,7 +10,7 @@ from batchlab.job.index import in_keys
 
 if TYPE_CHECKING:
     from batchlab.engines.observer import Taker
-    from batchlab.runner.interrupt import Interrupt
+    from batchlab.runner.embedded.interrupt import Interrupt
     from batchlab.store.asking import AskAgain
     from batchlab.store.locked import LockedRun
 
@@ -33,6 +33,9 @@ class RunOptions:
         taker: gets each result as it arrives, and may hold the run back.
         closing_lines: whether the summary is said at the end.
         waits: for batches to end; else takes what has ended, orders what may be, and leaves.
+        orders: send what is pending; else only take home what is out.
+        is_own: the job is the one that the run has, and with it come its rows: none are read from standard
+            input again.
         cancel_within_s: cancel the batches that are out, wait so long for their end, and send nothing.
     """
 
@@ -49,6 +52,8 @@ class RunOptions:
     taker: Taker | None = None
     closing_lines: bool = True
     waits: bool = True
+    orders: bool = True
+    is_own: bool = False
     cancel_within_s: float | None = None
 
     @property

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from batchlab.records import ChatRequest, Completion, Usage
-from batchlab.store.journal import decode, result_of, result_record
+from batchlab.store.journals.journal import decode, result_of, result_record
 from batchlab.store.layout import Layout
 
 

@@ -1,5 +1,4 @@
-"""batches.log: the life of each batch that a run has with a service, one record a step; and why rows of a run
-by lanes went by calls instead.
+"""batches.log: the life of each batch that a run has, one record a step, and why other rows went by calls.
 
     {"t": "meant", "key": KEY, "shard": 3, "rows": [[FIRST, COUNT, ASKED BEFORE], …], "endpoint": …, …}
     {"t": "uploaded", "key": KEY, "file": ID}        its lines are there
@@ -31,9 +30,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from batchlab.errors import CorruptRun
+from batchlab.run_end import RunStopped
 from batchlab.run_state import BatchStanding
-from batchlab.store.checksums import append_records
-from batchlab.store.journal import JournalScan
+from batchlab.store.integrity.checksums import append_records
+from batchlab.store.journals.journal import JournalScan
 from batchlab.store.layout import BATCHES
 
 
@@ -310,7 +310,11 @@ class BatchLog:
 
     def cancelling(self, batch: Batch) -> Batch:
         """We take it back."""
-        return self._note({"t": "cancelling", "key": batch.key})
+        noted = self._note({"t": "cancelling", "key": batch.key})
+        # who takes the run over would stop for a batch that somebody else has cancelled; nothing is paid for
+        with contextlib.suppress(RunStopped):
+            self._keep(BATCHES)
+        return noted
 
     def ended(self, batch: Batch, phase: str, files: Sequence[str]) -> Batch:
         """Nothing of it changes any more."""

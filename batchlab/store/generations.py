@@ -16,9 +16,9 @@ from typing import Self
 
 from batchlab.arrow import pa
 from batchlab.records import ChatRequest, Completion, Failure, Result, Shard
-from batchlab.store.checksums import ChecksumLog, plan_record
 from batchlab.store.disk.files import fsync_dir, private_dir
-from batchlab.store.journal import decode, result_of, result_record
+from batchlab.store.integrity.checksums import ChecksumLog, plan_record
+from batchlab.store.journals.journal import decode, result_of, result_record
 from batchlab.store.layout import DIRECTORIES, Layout
 from batchlab.store.locked import LockedRun
 from batchlab.store.manifest import Manifest, plan_digest

@@ -31,13 +31,15 @@ from batchlab.store.columns.results import (
 )
 from batchlab.store.columns.vectors import vector_fields, vector_texts
 from batchlab.store.disk.files import FILE_MODE, disk_stop
-from batchlab.store.journal import ResultValues
+from batchlab.store.journals.journal import ResultValues
 from batchlab.totals import Totals
 
 PartFile: TypeAlias = Path | RemoteFile
 
 _OF_FORMAT_1 = frozenset({"cut_off", "endpoint"})  # which its first parts lack
 BATCH_ROWS = 2_000  # rows held as Python values while a part is written or read
+# of results that become one row group: they are held as Python values, as Arrow's, and as pages at once
+GROUP_BYTES = 4 << 20
 
 
 def part_schema(
@@ -57,18 +59,20 @@ def write_part(
     input_table: pa.Table,
     results: Iterator[ResultValues | None],
     *,
+    sizes: Iterable[int],
     first_row: int,
     prefix: str,
     expanded: pa.Schema | None = None,
     vectors: Sequence[str] = (),
     mark: str = "",
 ) -> tuple[Path, Totals]:
-    """Writes one part to a temporary file beside `path`.
+    """Writes one part to a temporary file beside `path`, a row group at a time.
 
     Returns that file, not yet published, and the totals that its footer holds.
 
     Args:
-        results: those of all its rows, in order.
+        results: those of all its rows, in order; taken as they are needed.
+        sizes: about how many bytes each of them has.
         expanded: columns that are made of the parsed answers.
         vectors: which of the columns for embeddings it has.
         mark: in the temporary file's name, where other attempts may be writing theirs.
@@ -83,8 +87,7 @@ def write_part(
         with pq.ParquetWriter(
             tmp, schema, compression="zstd", write_page_checksum=True, use_dictionary=True
         ) as writer:
-            for start in range(0, input_table.num_rows, BATCH_ROWS):
-                stop = min(start + BATCH_ROWS, input_table.num_rows)
+            for start, stop in _groups(sizes):
                 batch = list(itertools.islice(results, stop - start))
                 columns = result_columns(batch, range(first_row + start, first_row + stop), vectors)
                 totals += columns_totals(columns)
@@ -104,6 +107,30 @@ def write_part(
         tmp.unlink(missing_ok=True)
         disk_stop(path, error)
     return tmp, totals
+
+
+def _groups(sizes: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Where the row groups of a part begin and end, by the bytes of its rows."""
+    start = stop = held = 0
+    for size in sizes:
+        if stop - start == BATCH_ROWS or (held and held + size > GROUP_BYTES):
+            yield start, stop
+            start, held = stop, 0
+        stop, held = stop + 1, held + size
+    if stop > start:
+        yield start, stop
+
+
+def row_bytes(path: PartFile) -> int:
+    """Bytes that a row of a part has on average, before they were compressed. Raises CorruptRun."""
+    with open_part(path) as part:
+        return _row_bytes(part.metadata)
+
+
+def _row_bytes(metadata: pq.FileMetaData) -> int:
+    size: int = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    rows: int = metadata.num_rows
+    return size // max(1, rows)
 
 
 def file_digest(path: PartFile) -> str:
@@ -128,8 +155,10 @@ def open_part(path: PartFile) -> pq.ParquetFile:
     """A part as Parquet, checksums verified while it is read. Raises CorruptRun."""
     try:
         with _store_trouble(path):
-            source = path.open_random() if isinstance(path, RemoteFile) else path
-            return pq.ParquetFile(source, page_checksum_verification=True)
+            # read ahead, all of it: that saves requests to a store, and is nothing but memory here
+            if isinstance(path, RemoteFile):
+                return pq.ParquetFile(path.open_random(), page_checksum_verification=True, pre_buffer=True)
+            return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
     except (OSError, pa.ArrowException) as error:
         raise CorruptRun(f"{path}: not a whole Parquet file ({_first_line(error)}).") from error
 
@@ -161,11 +190,13 @@ def part_tables(
 
     Args:
         groups: numbers of the row groups to read, as `group_rows` counts them; all when None.
+        batch_rows: the most at a time; of long rows there are fewer.
     """
     with open_part(path) as part:
         try:
+            most = min(batch_rows, max(1, GROUP_BYTES // max(1, _row_bytes(part.metadata))))
             with _store_trouble(path):
-                for batch in part.iter_batches(batch_size=batch_rows, row_groups=groups, columns=columns):
+                for batch in part.iter_batches(batch_size=most, row_groups=groups, columns=columns):
                     yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
             raise CorruptRun(f"{path}: damaged ({_first_line(error)}).") from error

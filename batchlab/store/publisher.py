@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
-from batchlab.store.checksums import ChecksumLog
+from batchlab.store.integrity.checksums import ChecksumLog
 from batchlab.totals import Totals
 
 

@@ -14,7 +14,7 @@ from batchlab.store.columns.results import values_of
 from batchlab.store.disk.ballast import Ballast
 from batchlab.store.disk.fence import AnyFence
 from batchlab.store.disk.sync import SyncGroup
-from batchlab.store.journal import (
+from batchlab.store.journals.journal import (
     ResultValues,
     asked_record,
     back_record,
@@ -24,12 +24,12 @@ from batchlab.store.journal import (
     sent_together_record,
     storable,
 )
-from batchlab.store.journals import Journals
+from batchlab.store.journals.of_shard import Journals
+from batchlab.store.journals.replay import Found, Replay
 from batchlab.store.layout import Layout
 from batchlab.store.manifest import Manifest
-from batchlab.store.parts import file_digest, part_results, part_totals, write_part
+from batchlab.store.parts import file_digest, part_results, part_totals, row_bytes, write_part
 from batchlab.store.publisher import Publisher
-from batchlab.store.replay import Found, Replay
 from batchlab.totals import RunningTotals, Totals
 
 RetryRule = Callable[[Result], bool]  # asked about results that `is_wanting` only
@@ -283,6 +283,13 @@ class OpenShard:
             else:
                 yield self._journals.result_at(*place)
 
+    def _sizes(self) -> Iterator[int]:
+        """About how many bytes the result of each row has."""
+        of_old = row_bytes(self._part) if self._had_part else 0
+        for index in range(self.shard.rows):
+            place = self._rows.place(index)
+            yield of_old if place is None else place[2]
+
     def seal(self, input_table: pa.Table) -> Totals:
         """Publishes the part and deletes the journals. Returns the shard's totals.
 
@@ -297,6 +304,7 @@ class OpenShard:
             self._part,
             input_table,
             self.values(),
+            sizes=self._sizes(),
             first_row=self.shard.first_row,
             prefix=self._manifest.prefix,
             expanded=self._manifest.expanded,

@@ -15,13 +15,13 @@ from batchlab.records import Failure, Result, Shard
 from batchlab.run_state import BatchStanding
 from batchlab.store.asking import AskAgain
 from batchlab.store.batches import standings_out
-from batchlab.store.checksums import Checksums, Noted, damaged
 from batchlab.store.disk.run_lock import is_left_locked, lock_holder
+from batchlab.store.integrity.checksums import Checksums, Noted, damaged
+from batchlab.store.integrity.lost import lost_totals
+from batchlab.store.journals.replay import OpenResults, open_results
 from batchlab.store.layout import Layout, part_number, part_numbers
-from batchlab.store.lost import lost_totals
 from batchlab.store.manifest import Manifest, read_manifest
 from batchlab.store.parts import PartFile, part_results, part_totals, whole_tables, with_results
-from batchlab.store.replay import OpenResults, open_results
 from batchlab.store.standing import Standing, read_standing
 from batchlab.totals import Totals, sum_of
 

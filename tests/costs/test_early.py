@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batchlab.runner.first_rows import FirstRows
+from batchlab.runner.rows.first_rows import FirstRows
 from tests.proofs.costs.early import error, ratios, states
 
 

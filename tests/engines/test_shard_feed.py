@@ -14,7 +14,7 @@ from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.run_state import RunState
-from batchlab.store.journal import JournalScan
+from batchlab.store.journals.journal import JournalScan
 from batchlab.store.locked import LockedRun
 from batchlab.store.manifest import Manifest
 

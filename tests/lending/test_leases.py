@@ -203,6 +203,22 @@ def test_the_allowance_of_a_dead_worker_counts_as_spent_until_its_books_are_read
     assert lender.spent.usd == pytest.approx(0.25)
 
 
+def test_what_others_give_back_of_the_caps_is_lent_to_who_is_short():
+    """Until then it is told that nothing covers it, which is for the lender's keeper to decide upon."""
+    lender = Lender(LenderTerms({"one": EndpointLimits(4)}, expected=2, caps=Caps(0.15)))
+    money = {"wanted": Money(0.1, 0), "need": Money(0.1, 0), "largest": Money(0.1, 0)}
+    spent = {"spent": Money(0.1, 0), "kept": Money(0.1, 0)}
+    assert lender.lease("a", ask(**money), 0.0).allowance.usd == pytest.approx(0.1)
+    short = lender.lease("a", ask(applied=1, **spent, **money), 0.1)
+    assert "0.15} is used" in short.stop
+
+    lender.allow(Caps(0.35))
+
+    grown = lender.lease("a", ask(applied=2, **spent, **money), 0.2)
+    assert (grown.stop, grown.allowance.usd) == ("", pytest.approx(0.2))
+    assert lender.allowances_out().usd <= 0.35
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_money_is_never_passed_nearly_all_used_and_the_end_said_once(seed):
     """Real budgets; requests of random cost; one worker dies on the way and its books are read."""

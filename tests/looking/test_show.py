@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from batchlab.looking import show as showing
-from batchlab.looking.cards import card
-from batchlab.looking.conditions import condition_of
+from batchlab.looking.rows.cards import card
+from batchlab.looking.rows.conditions import condition_of
 from batchlab.looking.show import ShownRow, Wanted, run_schema, shown_rows
 from batchlab.store.view import RunView
 from tests.conftest import CANARY, command, ended_here, environment, simulating

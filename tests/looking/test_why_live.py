@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from batchlab.looking.why_live import WhyLive
+from batchlab.looking.money.why_live import WhyLive
 from batchlab.records import Shard
 from batchlab.store import batches
 from batchlab.store.batches import Batch, BatchLog, read_batches

@@ -8,7 +8,7 @@ import pytest
 
 from batchlab.lanes.outlook import queue_end
 from batchlab.lanes.queue_times import QUEUES
-from batchlab.runner.queue_history import remember
+from batchlab.runner.batches.queue_history import remember
 
 AT = ("--preset", "openai", "-p", "{text}", "-m", "m", "--max-tokens", "50")
 PRICED = ("--price-in", "1", "--price-out", "4", "--price-batch", "0.5")

@@ -39,13 +39,13 @@ from batchlab.runner.execute import execute
 from batchlab.runner.prepare import prepare
 from batchlab.runner.run_options import RunOptions
 from batchlab.store.disk.fence import FENCE_S
-from batchlab.store.journal import RESULT_KINDS, decode
+from batchlab.store.journals.journal import RESULT_KINDS, decode
 from batchlab.store.layout import Layout
 from batchlab.store.locked import LockedRun
 from batchlab.store.view import RunView
 from batchlab.store.working import WorkingRun
 from tests.conftest import CANARY, ROOT
-from tests.store.test_journal import completion
+from tests.store.journals.test_journal import completion
 
 pytestmark = pytest.mark.proof  # many runs, or runs of many rows
 

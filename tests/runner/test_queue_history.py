@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchlab.lanes.call_times import CallsSeen
-from batchlab.runner.queue_history import (
+from batchlab.runner.batches.queue_history import (
     CALL_TIMES,
     RUNS_KEPT,
     history_file,

@@ -7,7 +7,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from batchlab.looking.answer_prices import Kind, prices_of
+from batchlab.looking.money.answer_prices import Kind, prices_of
 from batchlab.store.view import RunView
 from tests.scenarios.test_run import job
 

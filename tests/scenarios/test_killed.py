@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from batchlab.store.disk.run_lock import lock_holder
-from batchlab.store.due import read_due
+from batchlab.store.journals.due import read_due
 from tests.conftest import command, environment, simulating_apart
 from tests.scenarios.test_retry import wait_until
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import batchlab as package
-from batchlab.looking import receipt
+from batchlab.looking.money import receipt
 from tests.conftest import CANARY
 from tests.scenarios.test_run import job
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchlab.records import Result
-from batchlab.store.journal import result_of
+from batchlab.store.journals.journal import result_of
 from batchlab.store.shard import OpenShard
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from batchlab.records import Completion, Failure, Parsed, Reply, Timing, Usage
-from batchlab.store.journal import back_record, decode, result_of, result_record, storable
+from batchlab.store.journals.journal import back_record, decode, result_of, result_record, storable
 
 HALF = "caf\udce9 \ud800"
 USAGE = Usage(3, 2, 5, 0, 0, 0, "{}")

@@ -15,21 +15,21 @@ import pytest
 from batchlab.errors import UsageError
 from batchlab.records import ChatRequest, Shard, Usage
 from batchlab.result_columns import RESULT_COLUMNS, columns_since
+from batchlab.store import parts
 from batchlab.store.asking import AskAgain
 from batchlab.store.generations import Generation
-from batchlab.store.journal import encode
+from batchlab.store.integrity.verify import verify
+from batchlab.store.journals.journal import encode
 from batchlab.store.layout import foreign_files
 from batchlab.store.locked import LockedRun
 from batchlab.store.parts import part_results, part_totals
 from batchlab.store.swap import swap_pending
-from batchlab.store.verify import verify
 from batchlab.store.view import RunView
 from batchlab.store.working import WorkingRun
 from batchlab.totals import RunningTotals, totals_of
+from tests.store.journals.test_journal import completion, failure
 from tests.store.manifests import manifest
 from tests.store.shard_results import shard_results
-
-from .test_journal import completion, failure
 
 SHARD = Shard(0, 0, 5)
 MANIFEST = manifest(SHARD)
@@ -50,6 +50,25 @@ def filled(run: LockedRun, shard: Shard = SHARD, results=None) -> LockedRun:
         opened.append(result)
     opened.seal(INPUT)
     return run
+
+
+def test_long_answers_are_written_and_read_some_at_a_time_also_when_they_are_sealed_again(run, monkeypatch):
+    """A row group has as many rows as it may have bytes, and at least one; of short rows there are 2,000."""
+    monkeypatch.setattr(parts, "GROUP_BYTES", 11_000)
+    long, part = "x" * 4_000, run.part(0)
+    answers = [completion(row, f"{row}{long}") for row in range(4)]
+    filled(run, results=[*answers, failure(4)])
+    assert parts.group_rows(part) == [2, 3]  # a failure is short
+
+    again = run.open_shard(SHARD, retry=lambda _: True)
+    again.append(completion(4, "4" + 3 * long))
+    again.seal(INPUT)
+
+    assert parts.group_rows(part)[-1] == 1
+    assert max(parts.group_rows(part)) < 4
+    assert [result.reply.completion[0] for result in part_results(part, "")] == list("01234")
+    assert max(table.num_rows for table in parts.part_tables(part)) < 5
+    assert verify(run, [SHARD]).problems == []
 
 
 def test_a_sealed_shard_holds_input_and_results_in_order_and_no_journal(run):

@@ -14,7 +14,7 @@ import pytest
 from batchlab.records import ChatRequest, Completion, Failure, Reply, Shard, Timing, Usage
 from batchlab.result_columns import RESULT_COLUMNS
 from batchlab.store.generations import Generation
-from batchlab.store.journal import decode, result_of, result_record
+from batchlab.store.journals.journal import decode, result_of, result_record
 from batchlab.store.locked import LockedRun
 from batchlab.store.parts import part_results
 from tests.store.manifests import manifest

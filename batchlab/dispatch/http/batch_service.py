@@ -21,6 +21,7 @@ from yarl import URL
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.access import Access
 from batchlab.dispatch.http.faults import fault_of
+from batchlab.dispatch.http.inline_order import inline_order
 from batchlab.dispatch.http.proxies import proxy_for
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.stop import StopSignal
@@ -37,7 +38,7 @@ from batchlab.protocol.batches.dialect import (
 from batchlab.protocol.outcomes.classify import TransportFault, classify
 from batchlab.protocol.outcomes.facts import FaultKind
 from batchlab.protocol.values import ReplyProblem, parse_json
-from batchlab.records import OutcomeClass
+from batchlab.records import Outcome, OutcomeClass
 
 T = TypeVar("T")
 
@@ -46,6 +47,10 @@ MOST_STATE_BYTES = 300_000_000  # of a state that has the results in it
 PAGE = 100  # batches of a list; what all services take
 MOST_PAGES = 200  # of a list; more batches than that since the last crash are somebody else's, too
 LONGEST_WAIT_S = 60.0
+MOST_REDIRECTS = 5
+# a replica with a stale key, or a firewall with a moment of doubt, is over soon: no night ends by it
+SECOND_LOOKS_S = (5.0, 15.0, 40.0)
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _ERRORS = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 _WAITS = frozenset({OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE})
 _NOT_TO_CANCEL = frozenset({400, 404, 409, 422})  # it has ended: asked again, the answer would be the same
@@ -87,6 +92,7 @@ class BatchService:
         self._limits = limits
         self._stop = stop
         self._session: aiohttp.ClientSession | None = None
+        self._has_answered = False
         reached = access
         if dialect.key_header is not None:
             reached = replace(access, service=replace(access.service, key_header=dialect.key_header))
@@ -133,9 +139,8 @@ class BatchService:
         extra: dict[str, str] = {"Content-Type": "application/json"}
         data: Any = orjson.dumps(body)
         if (name := self.dialect.inline) is not None:
-            head, tail = _around(body, name)
-            extra["Content-Length"] = str(len(head) + _inline_size(lines) + len(tail))
-            data = _inline(head, lines, tail)
+            size, data = inline_order(body, name, lines)
+            extra["Content-Length"] = str(size)
         try:
             answer = await self._json("POST", self.dialect.batches, data=data, headers=extra, once=True)
             state = self.dialect.state(answer)
@@ -167,7 +172,7 @@ class BatchService:
                 if error.outcome.code not in _NOT_TO_CANCEL:
                     raise
 
-        await self._patiently(once)
+        await self._patiently(once, second_looks=False)
 
     async def listed(self, since: float) -> Listed:
         """The batches of the account that were ordered since a Unix time."""
@@ -206,19 +211,44 @@ class BatchService:
         return await self._patiently(once)
 
     async def fetch(self, file: str, to: Path) -> None:
-        """Downloads a file of results; what was there before gives way. Raises OSError of the disk too."""
+        """Downloads a file of results; what was there before gives way. Raises OSError of the disk too.
+
+        It may be at another host than the service, which is not given the key.
+        """
 
         async def once() -> None:
-            async with self._call("GET", self._place_of(file)) as response:
-                if response.status != 200:
-                    raise self._refused(response, await _beginning(response))
-                with to.open("wb") as out:
-                    while chunk := await self._piece(response):
-                        out.write(chunk)
-                    out.flush()
-                    os.fsync(out.fileno())
+            place = self._place_of(file)
+            for _ in range(MOST_REDIRECTS):
+                async with self._call("GET", place) as response:
+                    if (onward := self._onward(response)) is None:
+                        await self._save(response, to)
+                        return
+                place = onward
+            raise self._odd("the results are redirected without an end")
 
         await self._patiently(once)
+
+    def _onward(self, response: aiohttp.ClientResponse) -> URL | None:
+        """Where a file is said to be, by a service that keeps its files at another; None when it is here."""
+        if response.status not in _REDIRECTS or (there := response.headers.get("Location")) is None:
+            return None
+        try:
+            onward = response.url.join(URL(there, encoded=there.isascii() and " " not in there))
+            is_open = onward.scheme == response.url.scheme or onward.scheme == "https"
+        except ValueError:
+            onward, is_open = response.url, False
+        if not is_open or onward.host is None:
+            raise self._odd(f"the results are said to be at a place that cannot be read: {onward.host}")
+        return onward
+
+    async def _save(self, response: aiohttp.ClientResponse, to: Path) -> None:
+        if response.status != 200:
+            raise self._refused(response, await _beginning(response))
+        with to.open("wb") as out:
+            while chunk := await self._piece(response):
+                out.write(chunk)
+            out.flush()
+            os.fsync(out.fileno())
 
     async def _piece(self, response: aiohttp.ClientResponse) -> bytes:
         try:
@@ -243,13 +273,13 @@ class BatchService:
         return self._limits.max_outage_s
 
     def _place_of(self, file: str) -> str | URL:
-        """Where a file's content is. An address that a service names is only followed to its own host."""
+        """Where a file's content is: by its id, by its path, or by its address."""
         if file.startswith(("http://", "https://")):
-            url = URL(file)
-            if url.origin() != self._access.url("").origin():
-                raise self._odd(f"the results are said to be at another host, {url.host}")
-            return url
-        return f"{self.dialect.files}/{file}/content"
+            try:
+                return URL(file)
+            except ValueError:
+                raise self._odd("the results are said to be at an address that is none") from None
+        return file if self.dialect.files is None else f"{self.dialect.files}/{file}/content"
 
     async def _json(
         self,
@@ -286,6 +316,7 @@ class BatchService:
                 raise self._fault(error, once=once) from error
             if not 200 <= response.status < 300:
                 raise self._refused(response, body[:65536])
+            self._has_answered = True
             with contextlib.suppress(ReplyProblem):
                 return parse_json(body)
             return None
@@ -305,7 +336,9 @@ class BatchService:
         url = path if isinstance(path, URL) else self._access.url(path)
         if query:
             url = url.update_query(query)
-        sent = {**self._headers, **(headers or {})}
+        # the key, and what else the user has for this endpoint, goes to no other
+        own = self._headers if url.origin() == self._access.url("").origin() else {}
+        sent = {**own, **(headers or {})}
         proxied: dict[str, Any] = {}
         if self._access.trust_env and (proxy := proxy_for(url)) is not None:
             sent |= proxy.headers_to(url)
@@ -335,17 +368,27 @@ class BatchService:
     def _odd(self, what: str) -> ApiError:
         return ApiError(classify(None, {}, b"", TransportFault("payload", what)))
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """What a call brings, tried again while the service has trouble."""
+    def _is_doubtful(self, outcome: Outcome) -> bool:
+        """Whether a refusal contradicts what the service has answered before."""
+        return self._has_answered and (outcome.kind is OutcomeClass.STOP or outcome.code in {401, 403})
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]], *, second_looks: bool = True) -> T:
+        """What a call brings, tried again while the service has trouble, and a few times while it refuses."""
         import tenacity
 
+        looks = list(SECOND_LOOKS_S if second_looks else ())
+
         def may_pass(error: BaseException) -> bool:
-            return isinstance(error, ApiError) and error.outcome.kind in _WAITS
+            if not isinstance(error, ApiError):
+                return False
+            return error.outcome.kind in _WAITS or (bool(looks) and self._is_doubtful(error.outcome))
 
         jitter = tenacity.wait_random_exponential(multiplier=1, max=LONGEST_WAIT_S)
 
         def wait(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome is not None else None
+            if isinstance(error, ApiError) and error.outcome.kind not in _WAITS:
+                return looks.pop(0)
             asked = error.outcome.wait_s if isinstance(error, ApiError) else None
             return max(asked or 0.0, jitter(state))
 
@@ -387,25 +430,3 @@ async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     return await response.content.read(65536)
-
-
-def _around(body: Json, name: str) -> tuple[bytes, bytes]:
-    """The JSON of an order before and after its lines."""
-    others = orjson.dumps({key: value for key, value in body.items() if key != name})
-    comma = b"" if others == b"{}" else b","
-    return others[:-1] + comma + orjson.dumps(name) + b":[", b"]}"
-
-
-def _inline_size(lines: Path) -> int:
-    """Bytes of the lines with a comma in place of each line feed but the last."""
-    return max(0, lines.stat().st_size - 1)
-
-
-async def _inline(head: bytes, lines: Path, tail: bytes) -> AsyncIterator[bytes]:
-    yield head
-    left = _inline_size(lines)
-    with lines.open("rb") as file:
-        while left and (chunk := file.read(min(CHUNK_BYTES, left))):
-            left -= len(chunk)
-            yield chunk.replace(b"\n", b",")  # JSON has no line feed of its own
-    yield tail

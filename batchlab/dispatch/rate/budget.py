@@ -127,11 +127,12 @@ class Budget:
         self._in_flight += 1
         return reservation
 
-    def spend(self, amount: Money) -> None:
-        """Somebody else has spent of the same caps."""
-        self._usd.spent += amount.usd
-        self._tokens.spent += amount.tokens
-        self._changed.set()
+    def add_to(self, reservation: Reservation, more: Money) -> None:
+        """Sets aside more for the same, as far as `left` is known to cover it."""
+        reservation.worst_usd += more.usd
+        reservation.worst_tokens += more.tokens
+        self._usd.reserved += more.usd
+        self._tokens.reserved += more.tokens
 
     def restrict(self, caps: Caps) -> None:
         """What may be spent in all from now on, which is less. What has no cap is never given one."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from batchlab.counts import lasting
 from batchlab.dispatch.lanes import Lane, Lanes
 from batchlab.dispatch.rate.slots import Slots, Stopped
 from batchlab.dispatch.stop import StopSignal
@@ -74,8 +75,8 @@ class Failover:
         if outcome.kind is OutcomeClass.FAIL:
             return
         if lane.controller.silent_s(time.monotonic()) > self._limits.max_outage_s:
-            hours = self._limits.max_outage_s / 3_600
-            message = f"no answer for {hours:g} h ({{limits.max_outage}}): {outcome.message}"
+            outage = lasting(self._limits.max_outage_s)
+            message = f"no answer for {outage} ({{limits.max_outage}}): {outcome.message}"
             if not self._lanes.others_than(lane):
                 self.take_out(lane, _outage(_with_address(message, lane), outcome))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from batchlab.counts import counted
 from batchlab.engines.batch_api.life import Life, Out
 from batchlab.engines.batch_api.merging import Merged, Take
 from batchlab.engines.batch_api.results import Results
@@ -62,24 +63,46 @@ class Bringing:
         self._log.dropped(out.batch, "lost")
 
     async def _results(self, out: Out) -> Results:
-        """The batch's results, here. What lacks lines is fetched once more: to ask again is to pay again."""
+        """The batch's results, here. What lacks lines is fetched once more: to ask again is to pay again.
+
+        Raises RunStopped, GivenUp: nothing in them is the batch's. They are somewhere, and paid.
+        """
         for is_last in (False, True):
             results = Results(out.batch, out.lane.dialect, await self._life.fetched(out))
             await results.index()
             if is_last or not out.batch.files or results.found >= out.batch.lines:
                 break
-            if out.batch.phase != Phase.COMPLETED:
+            if out.batch.phase != Phase.COMPLETED and not _are_unreadable(results, out.batch):
                 break  # what was not asked need not be there
             results.close()
             await self._life.sleep(LACKING_WAIT_S)
+        if _are_unreadable(results, out.batch):
+            results.close()
+            self._life.forget(out.batch)  # so that the next start looks for others
+            raise self._life.lost(out, _unreadable(results, out.batch))
         return results
+
+
+def _are_unreadable(results: Results, batch: Batch) -> bool:
+    """Whether nothing that was fetched is of the batch: a page of a gateway, another format or file."""
+    if results.found:
+        return False
+    return results.strange > 0 or (batch.phase == Phase.COMPLETED and batch.lines > 1)
+
+
+def _unreadable(results: Results, batch: Batch) -> str:
+    at = ", ".join(batch.files) or "with its state"
+    if not results.strange:
+        return f"has a completed batch without a line of results ({at})"
+    lines = counted(results.strange, "line")
+    return f"has results of which nothing is this batch's ({at}: {lines}, the first is {results.oddest!r})"
 
 
 def _told(name: str, batch: Batch, merged: Merged, odd: int) -> str:
     said = [f"{name}: batch {batch.id} {batch.phase}, {merged.answered:,} of {batch.lines:,} answered"]
     said += [f"{merged.failed:,} failed"] if merged.failed else []
-    said += [f"{merged.again:,} are asked again"] if merged.again else []
+    said += [f"{merged.again:,} asked again"] if merged.again else []
     if merged.missing:
-        said.append(f"{merged.missing:,} are not among its results, and may be billed twice")
+        said.append(f"{merged.missing:,} not among its results, and perhaps billed: they may be billed twice")
     said += [f"{odd:,} foreign, doubled or cut lines left out"] if odd else []
     return "; ".join(said)

@@ -14,12 +14,15 @@ from typing import TypeVar
 
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
+from batchlab.dispatch.http import batch_service
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import Reservation
 from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.batch_api.choices.ways import seconds_of_window
+from batchlab.engines.batch_api.downloads import download
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.merging import Merged
-from batchlab.engines.batch_api.ordering import Ordering
+from batchlab.engines.batch_api.ordering import NoRoom, Ordering
 from batchlab.engines.batch_api.results import write_inline
 from batchlab.engines.batch_api.waiting import next_look_s
 from batchlab.protocol.batches.dialect import BatchState, Phase, line_of
@@ -32,13 +35,10 @@ from batchlab.store.disk.files import disk_errors
 RESULTS = ".results"  # that came with a state, and can be had again only for as long as that is told
 DELETION_S = 15.0  # for as long as nobody minds
 UNSEEN_S = 2.0  # between two looks for what is not to be seen yet
+LATE_S = 3_600.0  # after its end, by the service's clock, nothing of a batch is on its way any more
 MANY_BAD = 20  # lines that are refused with the same words, from the first on
 T = TypeVar("T")
 _GONE = frozenset({404, 410})
-
-
-class NoRoom(Exception):
-    """The service has too much queued already: the batch came to nothing, and is accepted later."""
 
 
 class GivenUp(Exception):
@@ -76,6 +76,11 @@ class Out:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     stop: Outcome | None = None
+
+    @property
+    def may_be_taken_back(self) -> bool:
+        """Whether its service may be told to end it: it is there, and was not told in this process."""
+        return self.batch.step is Step.CREATED and self.batch.id is not None and not self.is_told_to_end
 
     def charge(self, merged: Merged) -> None:
         """What its results come to is known."""
@@ -145,7 +150,7 @@ class Life:
         """Orders the batch, or finds out what became of its order.
 
         Raises:
-            ApiError: it was refused. Stopped: the run stops. RunStopped: see `Ordering`.
+            ApiError: it was refused. Stopped: the run stops. RunStopped, NoRoom: see `Ordering`.
         """
         name = out.lane.name
         if out.lines is None:
@@ -177,7 +182,7 @@ class Life:
         Raises:
             NoRoom, BadLines: it came to nothing. RunStopped: the service does not know it, or will not do it.
         """
-        begun = time.monotonic()
+        begun, said = time.monotonic(), set[str]()
         while True:
             state = out.state = await self._state(out)
             if not state.phase.has_ended:
@@ -185,9 +190,16 @@ class Life:
             out.is_looked_at = True
             if state.phase.has_ended and not _lacks_results(state):
                 break
-            if state.phase.has_ended and time.monotonic() - begun > out.lane.dialect.visible_s:
-                said = f" ({state.problems[0]})" if state.problems else ""
-                raise self._lost(out, f"names no results of a completed batch{said}")
+            if _knows_of_no_end(out.batch, state) and await self.take_back(out):
+                continue
+            if state.phase.has_ended and (
+                time.monotonic() - begun > out.lane.dialect.visible_s or _ended_long_ago(state)
+            ):
+                why = f" ({state.problems[0]})" if state.problems else ""
+                raise self.lost(out, f"names no results of a completed batch{why}")
+            if (what := _odd(out, state)) is not None and what not in said:
+                said.add(what)
+                self._say(f"{out.lane.name}: batch {out.batch.id} {what}")
             wait_s = next_look_s(
                 time.time() - out.batch.created_at, self._ended_after_s.get(out.lane.name, ())
             )
@@ -214,8 +226,11 @@ class Life:
     async def _unless_gone(self, out: Out, call: Callable[[], Awaitable[T]], since: float, why: str) -> T:
         """What a call brings of something that is there since a Unix time, and may stay unseen for a while.
 
+        What was seen before is looked for a few times more: a gateway that restarts knows of nothing.
+
         Raises GivenUp, RunStopped: it is gone.
         """
+        looks = list(batch_service.SECOND_LOOKS_S) if out.state is not None else []
         while True:
             try:
                 return await call()
@@ -223,9 +238,12 @@ class Life:
                 if error.outcome.code not in _GONE:
                     raise
                 left = since + out.lane.dialect.visible_s - time.time()
-                if not 0 < left <= out.lane.dialect.visible_s:
-                    raise self._lost(out, why) from error
-                await self.sleep(min(left + 0.1, UNSEEN_S))
+                if 0 < left <= out.lane.dialect.visible_s:
+                    await self.sleep(min(left + 0.1, UNSEEN_S))
+                elif looks:
+                    await self.sleep(looks.pop(0))
+                else:
+                    raise self.lost(out, why) from error
 
     def _failed(self, out: Out, state: BatchState) -> None:
         """What a batch that came to nothing means."""
@@ -258,7 +276,7 @@ class Life:
         with disk_errors(path):
             path.write_bytes(b"")
             for file in batch.files:
-                fetch = partial(out.lane.service.fetch, file, piece)
+                fetch = partial(download, out.lane.service, file, piece)
                 await self._unless_gone(out, fetch, batch.ended_at, f"has deleted its results ({file})")
                 await asyncio.to_thread(_append_lines, piece, path)
                 piece.unlink()
@@ -292,7 +310,7 @@ class Life:
             if path not in kept:
                 path.unlink(missing_ok=True)
 
-    def _lost(self, out: Out, why: str) -> GivenUp | RunStopped:
+    def lost(self, out: Out, why: str) -> GivenUp | RunStopped:
         """What was paid, and cannot be had."""
         batch = out.batch
         usd = "an unknown sum" if batch.usd is None else f"up to ${batch.usd:,.6f}".rstrip("0").rstrip(".")
@@ -304,17 +322,25 @@ class Life:
             f"{message}. To ask its rows, and pay for them, again: go on with {{output.accept_lost_parts}}.",
         )
 
-    async def take_back(self, out: Out) -> None:
-        """Asks the service to end the batch; what it has answered by then is kept."""
-        if out.is_told_to_end or out.batch.id is None or out.batch.step is not Step.CREATED:
-            return
-        there, out.is_told_to_end = out.batch.id, True  # whatever comes of it: once in each process
+    async def take_back(self, out: Out) -> bool:
+        """Asks the service to end the batch; what it has answered by then is kept.
+
+        False when there is nothing to ask, see `Out.may_be_taken_back`. Raises Stopped.
+        """
+        there = out.batch.id
+        if not out.may_be_taken_back or there is None:
+            return False
+        out.is_told_to_end = True  # whatever comes of it: once in each process
         if not out.batch.is_cancelled:
             out.batch = self._log.cancelling(out.batch)
-        await out.lane.service.cancel(there)
+        try:
+            await out.lane.service.cancel(there)
+        except ApiError as error:
+            self._say(f"{out.lane.name}: batch {there} could not be cancelled ({error})")
         if not out.lane.dialect.cancels:
-            self._say(f"{out.lane.name}: batch {out.batch.id} cannot be cancelled there; waiting for its end")
+            self._say(f"{out.lane.name}: batch {there} cannot be cancelled there; waiting for its end")
         out.wake.set()
+        return True
 
     async def sleep(self, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Waits, until `wake` is set if there is one; raises Stopped at once when the run stops."""
@@ -330,6 +356,27 @@ class Life:
                     await one
         if self._stop.is_set:
             raise Stopped
+
+
+def _knows_of_no_end(batch: Batch, state: BatchState) -> bool:
+    """Whether a batch was taken back, and goes on: who noted that may have been killed before saying it."""
+    return batch.is_cancelled and state.phase in {Phase.WAITING, Phase.RUNNING}
+
+
+def _odd(out: Out, state: BatchState) -> str | None:
+    """What a person should know of a batch that is waited for; None when all is as it should be."""
+    window = out.lane.dialect.windows[0]
+    if state.phase.has_ended:
+        return f"is {state.word}, and names no results yet"
+    if not state.is_known:
+        return f"is {state.word or 'nothing'!r}, a word that batchlab does not know: waiting for another one"
+    if time.time() - out.batch.created_at > seconds_of_window(window):
+        return f"has not ended within its {window}; waiting for it. To end it: `batchlab cancel`"
+    return None
+
+
+def _ended_long_ago(state: BatchState) -> bool:
+    return state.ended_at is not None and time.time() - state.ended_at > LATE_S
 
 
 def _lacks_results(state: BatchState) -> bool:

@@ -7,13 +7,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from batchlab.dispatch.rate.budget import Budget
-from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.observer import Observer
-from batchlab.engines.terms import spent_of
 from batchlab.engines.work import Engine, Work
-from batchlab.job import Caps, EndpointJob
+from batchlab.job import EndpointJob
 from batchlab.records import LaneKind, Shard
 from batchlab.run_end import StopReason
 from batchlab.run_state import RunState
@@ -31,22 +28,19 @@ class LivePhase:
 
     Args:
         make: the engine for a phase that begins where the run is now; it tells this observer.
-        budget: that of the batches.
-        shares: the live engine spends of the same budget. Else it has its part of the caps while it runs.
+        is_here: it works in this process, and its journals are synced together with those of batches.
     """
 
     def __init__(
         self,
         observer: Observer,
         make: Callable[[Observer, RunState], LiveEngine],
-        budget: Budget,
         *,
-        shares: bool,
+        is_here: bool,
     ) -> None:
         self._observer = observer
         self._make = make
-        self._budget = budget
-        self._shares = shares
+        self._is_here = is_here
         self._waiting: list[tuple[LaneKind, Shard]] = []
         self._sending: list[Shard] = []
         self._kind: LaneKind = "live"
@@ -83,7 +77,7 @@ class LivePhase:
     @property
     def is_here(self) -> bool:
         """Whether the live engine is in this process, and can be told to send single rows."""
-        return self._shares
+        return self._is_here
 
     @property
     def is_busy(self) -> bool:
@@ -167,25 +161,8 @@ class LivePhase:
         if self._first is not None:
             first, self._first = self._first, None
             work = dataclasses.replace(work, only=_first_rows(self._sending, first))
-        if self._shares:
-            engine = self._make(self, self._root)
-            await engine.run(work, stop, retry=self._asking, shards=self._sending)
-            return
-        left, caps, before = self._budget.left, self._budget.caps, spent_of(self._root.totals)
-        mine = Caps(
-            None if left.usd is None else before.usd + left.usd,
-            None if left.tokens is None else before.tokens + left.tokens,
-        )
-        limits = dataclasses.replace(work.job.limits, max_cost=mine.usd, max_tokens_total=mine.tokens)
-        work = dataclasses.replace(work, job=dataclasses.replace(work.job, limits=limits))
-        self._budget.restrict(_less(caps, left))
-        try:
-            engine = self._make(self, self._root)
-            await engine.run(work, stop, retry=self._asking, shards=self._sending)
-        finally:
-            spent = spent_of(self._root.totals)
-            self._budget.spend(Money(spent.usd - before.usd, spent.tokens - before.tokens))
-            self._budget.allow(caps)
+        engine = self._make(self, self._root)
+        await engine.run(work, stop, retry=self._asking, shards=self._sending)
 
     @property
     def _asking(self) -> AskAgain | None:
@@ -216,7 +193,7 @@ class LivePhase:
     def _sum(self, batches: RunState) -> RunState:
         root, counted = self._root, self._counted
         # of one process, whose journals are synced together: all that it has synced is in that of the batches
-        synced = self._synced_before if self._shares else root.synced - counted.synced
+        synced = self._synced_before if self._is_here else root.synced - counted.synced
         return dataclasses.replace(
             root,
             added=root.added + (batches.added - counted.added),
@@ -242,11 +219,3 @@ def _by(kind: LaneKind, work: Work[LockedRun]) -> Work[LockedRun]:
     job = dataclasses.replace(work.job, endpoint=tuple(plain(one) for one in work.job.endpoint))
     endpoints = tuple(dataclasses.replace(one, job=plain(one.job)) for one in work.endpoints)
     return dataclasses.replace(work, job=job, endpoints=endpoints)
-
-
-def _less(caps: Caps, left: Caps) -> Caps:
-    """Caps without what is left of them."""
-    return Caps(
-        None if caps.usd is None or left.usd is None else caps.usd - left.usd,
-        None if caps.tokens is None or left.tokens is None else caps.tokens - left.tokens,
-    )

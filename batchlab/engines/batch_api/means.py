@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchlab.dispatch.rate.budget import Budget
-from batchlab.engines.batch_api.choice import Choice
+from batchlab.engines.batch_api.choices.choice import Choice
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.live import LivePhase
 from batchlab.engines.observer import Observer, RowWatch, Taker
@@ -18,11 +18,13 @@ class Manner:
     Attributes:
         waits: for their end; else it takes what has ended, orders what may be, and leaves.
         cancels: all that are out, and orders none.
+        orders: others, too; else what is out is taken home, and nothing goes by any lane.
         accepts_loss: a batch whose results are gone is given up.
     """
 
     waits: bool = True
     cancels: bool = False
+    orders: bool = True
     accepts_loss: bool = False
     watch: RowWatch | None = None
     taker: Taker | None = None

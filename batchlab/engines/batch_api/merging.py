@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from batchlab.costs.tokens import estimated_prompt_tokens
@@ -46,6 +47,8 @@ class Merged:
         again: rows that are pending still; of these `unasked` were never answered for want of time, and
             `missing` are not among the results, though the batch was completed: they may have been billed.
         spent: what was billed, for the caps.
+        worth: what all its results come to, those that had been taken before as well; only counted where that
+            is asked.
         stop: why nothing more is to be sent there; None when nothing is wrong.
     """
 
@@ -55,6 +58,7 @@ class Merged:
     unasked: int = 0
     missing: int = 0
     spent: Money = NOTHING
+    worth: Totals = field(default_factory=Totals)
     stop: Outcome | None = None
 
 
@@ -66,6 +70,7 @@ class Merging:
     Args:
         totals: of what is added to the run; they change.
         is_lost: what it has answered cannot be had any more.
+        comes_again: its results have been here before: `Merged.worth` is asked for.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Merging:
         asking: Asking,
         totals: RunningTotals,
         is_lost: bool = False,
+        comes_again: bool = False,
     ) -> None:
         self._work = work
         self._lane = lane
@@ -86,6 +92,7 @@ class Merging:
         self._asking = asking
         self._totals = totals
         self._is_lost = is_lost
+        self._comes_again = comes_again
         self._worst_usd = 0.0 if batch.usd is None else batch.usd / max(1, batch.lines)
         self.merged = Merged()
 
@@ -100,7 +107,12 @@ class Merging:
             if not count % TURN_ROWS:
                 self._told(taken, take)
                 await asyncio.sleep(0)
-            result = self._result(request, None if results is None else results.of(request.row_id))
+            line = None if results is None else results.of(request.row_id)
+            if self._comes_again:
+                self.merged.worth += self._worth(request, line)
+                if self._has_come(request.row_id):
+                    continue
+            result = self._result(request, line)
             if result is not None:
                 taken.append((result, self._opened.append(result, self._totals)))
         self._told(taken, take)
@@ -124,7 +136,7 @@ class Merging:
         self._told(taken, take)
 
     def _requests(self) -> Iterator[ChatRequest]:
-        """The requests of the batch's rows that have no result yet, as they were sent."""
+        """The requests of the batch's rows that have no result yet, of all when it comes again, as sent."""
         work, shard = self._work, self._opened.shard
         rows = self._batch.row_ids()
         wanted = next(rows, None)
@@ -132,7 +144,7 @@ class Merging:
             if row.row_id != wanted:
                 continue
             wanted = next(rows, None)
-            if self._opened.done(row.row_id) or self._has_taken(row.row_id):
+            if not self._comes_again and self._has_come(row.row_id):
                 continue
             try:
                 yield self._asking.request(row, self._opened)
@@ -141,14 +153,44 @@ class Merging:
             if wanted is None:
                 return
 
-    def _has_taken(self, row_id: int) -> bool:
-        """Whether the row's result has been taken before a crash, and was no final one."""
+    def _has_come(self, row_id: int) -> bool:
+        """Whether the row has a result, or this batch's was taken before a crash, and was no final one."""
+        if self._opened.done(row_id):
+            return True
         return asked_before(self._opened, row_id) > self._batch.asked_before(row_id)
+
+    def _worth(self, request: ChatRequest, line: LineResult | None) -> Totals:
+        """What a line came to, whether that is taken now or was before: its attempt, and what was billed."""
+        if line is None and self._is_over:
+            return Totals(attempts=1, cut_off=1)
+        if line is None or line.status is None:
+            return Totals(attempts=int(not self._batch.is_cancelled))
+        billed: Waste = None
+        if 200 <= line.status < 300:
+            with contextlib.suppress(Exception):  # whatever it is, it is one row's, and `_result` tells of it
+                billed = self._billed(request, json_bytes(line.body))
+        return Totals(attempts=1) + (Totals() if billed is None else wasted(*billed))
+
+    def _billed(self, request: ChatRequest, body: bytes) -> Waste:
+        """What an answer was billed, whatever it is worth to the row; None when nothing tells."""
+        at = self._batch.created_at
+        try:
+            reply = _reply(request, body)
+        except ReplyProblem as problem:
+            usage = problem.usage
+            if usage is None or usage.prompt_tokens is None:
+                return None
+            return usage, self._lane.wasted_usd(request, usage, at)
+        return reply.usage, self._lane.usd(request, reply, at)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether a line that is not among the results was asked all the same."""
+        return self._batch.phase == Phase.COMPLETED or self._is_lost
 
     def _result(self, request: ChatRequest, line: LineResult | None) -> Result | None:
         """The row's final result; None when it is to be asked again."""
-        is_over = self._batch.phase == Phase.COMPLETED or self._is_lost
-        if line is None and is_over:
+        if line is None and self._is_over:
             self.merged.missing += 1
             self._spend(None)
             return self._again(request, _MISSING, came_back=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.batch_service import Listed, UncertainOrder
+from batchlab.engines.batch_api.downloads import download
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.results import has_one_of
 from batchlab.protocol.batches.dialect import BatchState, Order, Phase
+from batchlab.protocol.batches.openai import NO_ROOM
 from batchlab.records import OutcomeClass
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.batches import Batch, BatchLog, Step
@@ -22,7 +25,12 @@ CLOCK_MARGIN_S = 6 * 3600.0  # by which a service's clock may differ from ours
 AGAIN_S, MOST_AGAIN_S = 2.0, 60.0
 ON_ITS_WAY_S = 3600.0  # the longest that an order, with all of its lines, may take to arrive
 LOOK_S = 5.0  # between two looks at the list, while a batch may stay unseen
+_NO_LIST = frozenset({400, 403, 404, 405, 501})  # a gateway, or a key, that tells of no batches but by id
 _WAITS = frozenset({OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE})
+
+
+class NoRoom(Exception):
+    """The service has too much queued already: the batch came to nothing, and is accepted later."""
 
 
 class Ordering:
@@ -59,6 +67,7 @@ class Ordering:
             ApiError: it was refused, or no order arrives for as long as an outage may last; the log says
                 whether it may exist all the same.
             RunStopped: whether it exists cannot be found out, or not be noted.
+            NoRoom: too much is queued there already.
         """
         if self._lane.dialect.files is not None and batch.file is None:
             batch = self._log.uploaded(batch, await self._service.upload(lines))
@@ -77,6 +86,12 @@ class Ordering:
                 trouble: ApiError = error
             except ApiError as error:
                 batch = self._log.absent(batch)
+                if error.outcome.cause in NO_ROOM:
+                    self._log.dropped(batch, "no room")
+                    if batch.file is not None:  # each try has one of its own
+                        with contextlib.suppress(ApiError):
+                            await self._service.delete(batch.file)
+                    raise NoRoom from error
                 passed_s = time.monotonic() - begun
                 if not self._may_pass(error, batch, passed_s):
                     raise
@@ -112,7 +127,12 @@ class Ordering:
         arrived_at = min(time.time(), batch.ordered_at + ON_ITS_WAY_S)
         while True:
             asked_at = time.time()  # what is found out about others may take hours
-            listed = await self._service.listed(batch.ordered_at - CLOCK_MARGIN_S)
+            try:
+                listed = await self._service.listed(batch.ordered_at - CLOCK_MARGIN_S)
+            except ApiError as error:
+                if error.outcome.code not in _NO_LIST:
+                    raise
+                return self._given_up(batch, self._uncertain(batch, f"its batches are not listed ({error})"))
             if (state := self._ours(batch, listed)) is not None:
                 return self._log.created(batch, state.id)
             try:
@@ -121,14 +141,18 @@ class Ordering:
                 if not listed.is_whole:
                     raise self._uncertain(batch, "its list of batches is not told to the end")
             except RunStopped as stopped:
-                if not self._accepts_loss or stopped.reason is not StopReason.BATCH:
-                    raise
-                self._say(f"{stopped}; given up, as you said: its rows are asked again")
-                return self._log.dropped(batch, "uncertain, and given up")
+                return self._given_up(batch, stopped)
             left = min(arrived_at + visible_s - asked_at, visible_s)
             if left <= 0:
                 return self._log.absent(batch)
             await self._sleep(min(left + 0.1, LOOK_S))
+
+    def _given_up(self, batch: Batch, uncertain: RunStopped) -> Batch:
+        """The batch, dropped, where its loss is accepted. Raises `uncertain`."""
+        if not self._accepts_loss or uncertain.reason is not StopReason.BATCH:
+            raise uncertain
+        self._say(f"{uncertain}; given up, as you said: its rows are asked again")
+        return self._log.dropped(batch, "uncertain, and given up")
 
     def _ours(self, batch: Batch, listed: Listed) -> BatchState | None:
         """The batch that bears our label, or was made of our file of lines."""
@@ -187,7 +211,7 @@ class Ordering:
         try:
             for file in state.files:
                 with disk_errors(path):
-                    await self._service.fetch(file, path)
+                    await download(self._service, file, path)
                     found = has_one_of(batch, self._lane.dialect, path)
                 if found:
                     return True

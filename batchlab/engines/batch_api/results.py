@@ -14,11 +14,13 @@ from typing import BinaryIO
 import orjson
 
 from batchlab.protocol.batches.dialect import Dialect, Json, LineResult
+from batchlab.protocol.redact import printable, redact
 from batchlab.protocol.values import ReplyProblem, parse_json
 from batchlab.store.batches import Batch
 from batchlab.store.disk.files import disk_errors
 
 TURN_LINES = 200  # between which others on the event loop have their turn
+ODD_BYTES = 60  # of a line that is shown
 MOST_LINE_BYTES = 128 * 1024 * 1024  # one that is longer is nobody's: it is not read into memory
 
 
@@ -27,13 +29,16 @@ class Results:
 
     Attributes:
         found: rows of which something is said.
-        strange: lines that are no result of this batch; `doubled` are later ones of a row that has one.
+        strange: lines that are no result of this batch, and `oddest` how the first of them begins; `doubled`
+            are later ones of a row that has one.
     """
 
     def __init__(self, batch: Batch, dialect: Dialect, file: Path) -> None:
         self.found = 0
         self.strange = 0
+        self.oddest = ""
         self.doubled = 0
+        self._refused: set[int] = set()  # rows whose line is no answer
         self._batch = batch
         self._dialect = dialect
         self._file = file.open("rb")
@@ -57,11 +62,18 @@ class Results:
         row = None if found is None else self._batch.row_of(found.custom_id)
         if row is None:
             self.strange += 1
-        elif self._offset[row - self._first] >= 0:
-            self.doubled += 1
-        else:
+            self.oddest = self.oddest or _shown(line)
+            return
+        assert found is not None
+        at, is_answer = row - self._first, found.status is not None and 200 <= found.status < 300
+        if self._offset[at] < 0:
             self.found += 1
-            self._offset[row - self._first], self._length[row - self._first] = offset, len(line)
+        else:
+            self.doubled += 1
+            if row not in self._refused or not is_answer:
+                return  # the first stands, but an answer is worth more than a refusal
+        self._offset[at], self._length[at] = offset, len(line)
+        (self._refused.discard if is_answer else self._refused.add)(row)
 
     def of(self, row_id: int) -> LineResult | None:
         """What came of a row; None when nothing is said of it."""
@@ -74,6 +86,10 @@ class Results:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def _shown(line: bytes) -> str:
+    return printable(redact(line[:ODD_BYTES].decode("utf-8", "replace").strip()))
 
 
 def _read(dialect: Dialect, line: bytes) -> LineResult | None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import assert_never
 
-from batchlab.counts import counted
+from batchlab.counts import counted, lasting
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.rate.budget import used_up
@@ -19,10 +19,11 @@ from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import stop_reason
 from batchlab.engines.batch_api.bringing import Bringing
-from batchlab.engines.batch_api.choice import GiveUp, Probe, Scene, SendLive, Submit, TakeBack
+from batchlab.engines.batch_api.choices.choice import GiveUp, Probe, Scene, SendLive, Submit, TakeBack
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, NoRoom, Out
+from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, Out
 from batchlab.engines.batch_api.means import Means
+from batchlab.engines.batch_api.ordering import NoRoom
 from batchlab.engines.batch_api.packing import Packed
 from batchlab.engines.batch_api.room import Room
 from batchlab.engines.batch_api.shards import ShardsLeft
@@ -72,7 +73,13 @@ class Session:
         correction = None if schema is None else Correction(schema, work.job.request.schema_retries, stop)
         self._log = BatchLog(work.run.path, work.run.publisher.keep, self._noted)
         self._left = ShardsLeft(
-            work, shards, retry=retry, correction=correction, totals=self._totals, folder=folder
+            work,
+            shards,
+            retry=retry,
+            correction=correction,
+            totals=self._totals,
+            folder=folder,
+            is_out=lambda key: self._log.all.by_key[key].is_out,
         )
         self._life = Life(
             self._log,
@@ -152,13 +159,13 @@ class Session:
                 await self._settle(self._sent_live.pop(), again=True)
             if not self._left.rows and not self._out and not live.is_busy:
                 return
-            if manner.cancels and not self._out:
+            if (manner.cancels or not manner.orders) and not self._out:
                 self._stop(StopReason.CANCELLED, "its batches are cancelled; what had ended by then is kept")
             elif manner.cancels:
                 await self._take_back(list(self._out.values()))
-            elif await self._act(group):
+            elif manner.orders and await self._act(group):
                 continue
-            elif (
+            if (
                 not manner.waits
                 and not live.is_busy
                 and all(one.is_looked_at and one.next_look for one in self._out.values())
@@ -191,8 +198,8 @@ class Session:
                     self._stop(StopReason.BUDGET, why)
                 return False
             case TakeBack(key):
-                await self._take_back([self._out[key]])
-                return True
+                # else it would be said again at once, and nothing but that would ever be done
+                return await self._take_back([self._out[key]])
         assert_never(act)
 
     def _send_live(
@@ -285,6 +292,33 @@ class Session:
         """Brings one batch to its results, and these to the journal."""
         shard = self._work.plan.shards[out.batch.shard]
         try:
+            await self._bring(out)
+        except Stopped:
+            pass
+        except ApiError as error:  # the next one would be refused, too
+            self._refused(out, error)
+        except RunStopped as error:
+            self._stop(error.reason, str(error))
+        except BatchlabError as error:  # the input cannot be read any more, or a journal is damaged
+            self._error = error
+            self._stop(StopReason.INPUT, str(error))
+        finally:
+            self._left.expect_no_more(out.batch)
+            self._changed.set()
+        if self._log.all.by_key[out.batch.key].is_out:
+            out.next_look = 0.0
+            return  # the run stops, and it goes on at its service: what it may cost stays set aside
+        self._means.budget.end(out.reservation)
+        del self._out[out.batch.key]
+        if out.lines is not None:
+            out.lines.unlink(missing_ok=True)
+        if not any(one.batch.shard == shard.index for one in self._out.values()):
+            await self._settle(shard, again=True)
+        await self._life.give_file_back(out)
+
+    async def _bring(self, out: Out) -> None:
+        """Takes what comes of a batch, be it nothing."""
+        try:
             if (told := await self._bringing.bring(out)) is not None:
                 self._came(out, told)
         except NoRoom:
@@ -301,27 +335,6 @@ class Session:
         except GivenUp as lost:
             self._say(str(lost))
             await self._bringing.give_up(out)
-        except Stopped:
-            pass
-        except ApiError as error:  # the next one would be refused, too
-            self._refused(out, error)
-        except RunStopped as error:
-            self._stop(error.reason, str(error))
-        except BatchlabError as error:  # the input cannot be read any more, or a journal is damaged
-            self._error = error
-            self._stop(StopReason.INPUT, str(error))
-        finally:
-            self._changed.set()
-        if self._log.all.by_key[out.batch.key].is_out:
-            out.next_look = 0.0
-            return  # the run stops, and it goes on at its service: what it may cost stays set aside
-        self._means.budget.end(out.reservation)
-        del self._out[out.batch.key]
-        if out.lines is not None:
-            out.lines.unlink(missing_ok=True)
-        if not any(one.batch.shard == shard.index for one in self._out.values()):
-            await self._settle(shard, again=True)
-        await self._life.give_file_back(out)
 
     def _refused(self, out: Out, error: ApiError) -> None:
         """A call of a batch is refused, or no answer has come for as long as an outage may last."""
@@ -329,15 +342,31 @@ class Session:
         batch = self._log.all.by_key[out.batch.key]
         if batch.step in {Step.MEANT, Step.UPLOADED}:
             self._log.dropped(batch, str(error)[:500])
+            if self._go_on_without(name):
+                self._say(f"{name} refuses the batch: {outcome.message}; the others go on without it")
+                return
         if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE}:
-            hours = self._work.job.limits.max_outage_s / 3_600
+            outage = lasting(self._work.job.limits.max_outage_s)
             self._stop(
                 StopReason.OUTAGE,
-                f"{name}: no answer for {hours:g} h ({{limits.max_outage}}): {outcome.message}",
+                f"{name}: no answer for {outage} ({{limits.max_outage}}): {outcome.message}",
             )
         else:
             what = "the batch" if batch.id is None else f"batch {batch.id}"
             self._stop(stop_reason(outcome), f"{name} refuses {what}: {outcome.message}")
+
+    def _go_on_without(self, name: str) -> bool:
+        """Closes a lane, if another one takes batches still."""
+        lanes, limits_at = self._means.lanes, self._work.job.limits_at
+        others = [
+            one
+            for one in lanes
+            if one != name
+            and not self._room[one].is_closed
+            and limits_at(lanes[one].endpoint.job).lane in {"batch", "cheapest"}
+        ]
+        self._room[name].is_closed = bool(others)
+        return bool(others)
 
     def _came(self, out: Out, told: str) -> None:
         """A batch's results are taken; the run stops where it must not go on."""
@@ -350,9 +379,9 @@ class Session:
             self._stop(stop_reason(stop), stop.message)
         elif batch.phase == Phase.CANCELLED and not batch.is_cancelled:
             self._stop(
-                StopReason.BATCH,
+                StopReason.CANCELLED,
                 f"batch {batch.id} was cancelled at {name}, and not by this run; what it had answered is "
-                "kept, and the others are asked again when the run goes on.",
+                "kept, and its other rows are asked again by `batchlab run`, not by `batchlab collect`.",
             )
 
     def _take(self, came: Result, written: Result) -> None:
@@ -372,21 +401,23 @@ class Session:
             self._stop(StopReason.INPUT, str(error))
         self._changed.set()
 
-    async def _take_back(self, wanted: Sequence[Out]) -> None:
-        for out in wanted:
-            try:
-                await self._life.take_back(out)
-            except Stopped:
-                return
-            except ApiError as error:
-                self._say(f"{out.lane.name}: batch {out.batch.id} could not be cancelled ({error})")
+    async def _take_back(self, wanted: Sequence[Out]) -> bool:
+        """Whether any service was told so."""
+        told = False
+        with contextlib.suppress(Stopped):
+            for out in wanted:
+                told |= await self._life.take_back(out)
+        return told
 
     def _detach(self) -> None:
         """Leaves what is out to its service."""
         rows = sum(one.batch.lines for one in self._out.values())
         more = f", {counted(self._left.rows, 'row')} not ordered yet" if self._left.rows else ""
         out = f"{_batches(len(self._out))} with {counted(rows, 'row')} out"
-        self._stop(StopReason.DETACHED, f"{out}{more}")
+        if not self._means.manner.orders:
+            self._stop(StopReason.CANCELLED, f"{out}; what was cancelled is not ordered again")
+        else:
+            self._stop(StopReason.DETACHED, f"{out}{more}")
 
     async def _let_arrive(self) -> None:
         """Lets an order that is on its way arrive, and results that are here be taken."""
@@ -401,6 +432,10 @@ class Session:
         with contextlib.suppress(asyncio.CancelledError):
             while True:
                 self._means.live.tell()
+                try:
+                    self._work.run.check_disk()
+                except RunStopped as error:  # another machine has taken the run over at its URL
+                    self._stop(error.reason, str(error))
                 await asyncio.sleep(TICK_S)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.rate.money import Money
+from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.engines.batch_api.asking import Asking
 from batchlab.engines.batch_api.lane import BatchLane
@@ -17,15 +19,25 @@ from batchlab.engines.batch_api.merging import Merged, Merging, Take
 from batchlab.engines.batch_api.packing import Packing
 from batchlab.engines.batch_api.results import Results
 from batchlab.engines.sealer import Sealer
+from batchlab.engines.terms import spent_of
 from batchlab.engines.work import Work
 from batchlab.records import Failure, Result, Shard
 from batchlab.store.asking import AskAgain
 from batchlab.store.batches import Batch
+from batchlab.store.integrity.lost import batches_lost, came_again
 from batchlab.store.locked import LockedRun
 from batchlab.store.shard import OpenShard
-from batchlab.totals import RunningTotals
+from batchlab.totals import RunningTotals, Totals
 
 MERGED_AT_ONCE = 2  # each holds a shard open; after a night all batches have ended
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """A batch whose results are to come; `is_over` is set once they have, or do not any more."""
+
+    batch: Batch
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class ShardsLeft:
@@ -36,6 +48,7 @@ class ShardsLeft:
     Args:
         totals: of what is added to the run; grows here.
         folder: where lines wait to be sent.
+        is_out: whether results of the batch of a key are to come still.
     """
 
     def __init__(
@@ -47,6 +60,7 @@ class ShardsLeft:
         correction: Correction | None,
         totals: RunningTotals,
         folder: Path,
+        is_out: Callable[[str], bool],
     ) -> None:
         self._work = work
         self._retry = retry
@@ -54,6 +68,7 @@ class ShardsLeft:
         self._asking = Asking(work.builder, correction, most_tokens)
         self._totals = totals
         self._folder = folder
+        self._is_out = is_out
         self._left = {shard.index: shard.rows for shard in shards}  # rows that are pending, at most
         self._free: deque[int] = deque()
         self._was_out: set[int] = set()
@@ -61,6 +76,7 @@ class ShardsLeft:
         self._merging = asyncio.Semaphore(MERGED_AT_ONCE)
         self._failed: set[int] = set()  # in this session: once is enough, whatever the retry says
         self._owed: set[int] = set()  # rows of a retry that are out
+        self._coming: defaultdict[int, list[_Coming]] = defaultdict(list)  # by shard, as they were meant
         self._sealer = Sealer()
 
     @property
@@ -100,9 +116,31 @@ class ShardsLeft:
         self._free.appendleft(shard.index)
 
     def expect(self, batch: Batch) -> None:
-        """Results of a batch are to come."""
+        """Results of a batch are to come, after those of the batches that were expected before."""
+        self._coming[batch.shard].append(_Coming(batch))
         if batch.is_retry:
             self._owed.update(batch.row_ids())
+
+    def expect_no_more(self, batch: Batch) -> None:
+        """They have come; or do not, as long as this process lives."""
+        coming = self._coming[batch.shard]
+        for one in [one for one in coming if one.batch.key == batch.key]:
+            coming.remove(one)
+            one.is_over.set()
+
+    async def _in_turn(self, batch: Batch) -> None:
+        """Waits for what has been asked before in its rows: when results come again, in any order, a row's
+        first attempts must not find it done.
+
+        Raises Stopped: they do not come, as the run stops.
+        """
+        for one in list(self._coming[batch.shard]):
+            if one.batch.key == batch.key:
+                return
+            if any(map(batch.holds, one.batch.row_ids())):
+                await one.is_over.wait()
+                if self._is_out(one.batch.key):
+                    raise Stopped
 
     def lacking(self, batches: Iterable[Batch]) -> list[Batch]:
         """Those whose merged results are not there: the directory that they were in has been lost."""
@@ -151,16 +189,29 @@ class ShardsLeft:
         return packing
 
     async def merged(self, out: Out, results: Results | None, take: Take) -> Merged:
-        """Takes a batch's results, which are None when they are lost. Returns what they come to."""
-        self._was_out.add(out.batch.shard)
-        async with self._merging, self._locks[out.batch.shard]:
-            opened = self._open(self._work.plan.shards[out.batch.shard])
+        """Takes a batch's results, which are None when they are lost. Returns what they come to.
+
+        Raises Stopped: it is not their turn yet, and the run stops.
+        """
+        batch, layout = out.batch, self._work.run.layout
+        self._was_out.add(batch.shard)
+        await self._in_turn(batch)
+        async with self._merging, self._locks[batch.shard]:
+            comes_again = batch.key in batches_lost(layout)
+            opened = self._open(self._work.plan.shards[batch.shard], batch)
             try:
-                merging = self._merging_of(out, opened, is_lost=results is None)
+                merging = self._merging_of(out, opened, is_lost=results is None, comes_again=comes_again)
                 await merging.run(results, self._noting(take))
+                rows = sum(map(opened.done, batch.row_ids()))
             finally:
                 opened.close()
-        return merging.merged
+            merged = merging.merged
+            if comes_again:  # what it cost is in the books once: where the rows are, or as lost
+                less = came_again(layout, batch.key, rows, merged.worth)
+                self._totals.change(Totals() - less)
+                counted = merged.spent if results is None else spent_of(less)
+                merged.spent = merged.spent.plus(counted, -1)
+        return merged
 
     async def fail_lines(self, out: Out, problems: Mapping[int, str], take: Take) -> None:
         """Lines, by their number from 1, that a service takes in no batch."""
@@ -181,7 +232,9 @@ class ShardsLeft:
 
         return noted
 
-    def _merging_of(self, out: Out, opened: OpenShard, *, is_lost: bool = False) -> Merging:
+    def _merging_of(
+        self, out: Out, opened: OpenShard, *, is_lost: bool = False, comes_again: bool = False
+    ) -> Merging:
         return Merging(
             self._work,
             out.lane,
@@ -190,6 +243,7 @@ class ShardsLeft:
             asking=self._asking,
             totals=self._totals,
             is_lost=is_lost,
+            comes_again=comes_again,
         )
 
     async def settle(self, shard: Shard, *, again: bool) -> None:
@@ -210,10 +264,13 @@ class ShardsLeft:
         if again:
             self._free.append(shard.index)
 
-    def _open(self, shard: Shard) -> OpenShard:
-        return self._work.run.open_shard(shard, retry=self._is_asked_again)
+    def _open(self, shard: Shard, coming: Batch | None = None) -> OpenShard:
+        """Opens a shard, for the results of a batch if one is named: what they are to replace gives way."""
+        return self._work.run.open_shard(shard, retry=lambda one: self._is_asked_again(one, coming))
 
-    def _is_asked_again(self, result: Result) -> bool:
+    def _is_asked_again(self, result: Result, coming: Batch | None) -> bool:
+        if coming is not None and coming.is_retry and coming.holds(result.row_id):
+            return True
         if result.row_id not in self._failed and (
             result.row_id in self._owed or (self._retry is not None and self._retry(result))
         ):

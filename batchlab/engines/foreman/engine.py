@@ -30,6 +30,7 @@ class Foreman:
     """Brings every shard of its work to its sealed part, by the workers of a crew; see `engines.work.Engine`.
 
     Args:
+        budget: of the run; batches that are out may have their part of it.
         watch: told of the rows that this process sends itself.
         span: of the run, for workers' spans; see `engines.messages.Begin`.
     """
@@ -38,12 +39,14 @@ class Foreman:
         self,
         observer: Observer,
         crew: Crew,
+        budget: Budget,
         *,
         watch: RowWatch | None = None,
         span: tuple[int, int, int] | None = None,
     ) -> None:
         self._observer = observer
         self._crew = crew
+        self._budget = budget
         self._watch = watch
         self._span = span
 
@@ -55,14 +58,14 @@ class Foreman:
         Returns when all are sealed or `stop` is set; raises what a worker met (input, journal).
         """
         begin = self._begin(work, retry)
-        shift = Shift(work, stop, self._crew, self._observer, begin, shards)
-        spent = await shift.run()
+        shift = Shift(work, stop, self._crew, self._observer, begin, shards, self._budget)
+        await shift.run()
         if not shift.books.again or stop.is_set:
             return
         # in this process: it sends so little at once that one is enough
         last = LocalEngine(
             self._observer,
-            OwnTerms(Budget(work.job.limits.caps, spent=spent)),
+            OwnTerms(self._budget),
             Share(shift.state(), work.run),
             watch=self._watch,
             odd=shift.books.odd,

@@ -11,10 +11,11 @@ from typing import assert_never
 import msgspec
 
 from batchlab.counts import counted
-from batchlab.dispatch.rate.money import Money
+from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.crew import Crew, Ending, Worker
+from batchlab.engines.crew import Crew, Ending, Known, Worker
 from batchlab.engines.foreman.accounts import Accounts, Loss
+from batchlab.engines.foreman.allowance import Allowance
 from batchlab.engines.foreman.relay import Relay
 from batchlab.engines.foreman.roll import Roll
 from batchlab.engines.foreman.shard_books import ShardBooks
@@ -54,6 +55,7 @@ class Shift:
 
     Args:
         begin: what a worker is told; its name and number are each one's own.
+        budget: of the run; what is left of it is lent to the workers.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Shift:
         observer: Observer,
         begin: Begin,
         shards: Sequence[Shard],
+        budget: Budget,
     ) -> None:
         self._work = work
         self._stop = stop
@@ -74,14 +77,15 @@ class Shift:
         self._roll = Roll(work.run, len(work.plan.shards), work.before)
         self._relay = Relay(self._roll.workers)
         self._accounts = Accounts(spent_of(work.before.totals))
+        self._allowance = Allowance(budget, self._accounts.spent)
         self._out: dict[str, str] = {}  # lanes that cannot go on, and why
         self._started = 0
         self._active = crew.size
         self._said: set[str] = set()
         self._error: BatchlabError | None = None
 
-    async def run(self) -> Money:
-        """Returns what all have spent, when every shard is sealed or the run is to stop.
+    async def run(self) -> None:
+        """Returns when every shard is sealed or the run is to stop.
 
         Raises what a worker met: the input, or a damaged journal.
         """
@@ -99,18 +103,19 @@ class Shift:
                 for task in beside:
                     task.cancel()
             spent = await self._accounts.lender.spent()
+            self._accounts.spent = spent
             if run.is_away:
                 try:
                     await asyncio.to_thread(run.gather)
                 except RunStopped as error:  # the first reason counts: a worker's says where its journal is
                     self._stop(error.reason, str(error))
         finally:
+            self._allowance.end(self._accounts.spent)
             self._roll.close()
             await self._crew.close()
         self._observer.update(self.state())
         if self._error is not None:
             raise self._error
-        return spent
 
     def state(self) -> RunState:
         """How far the run is."""
@@ -119,20 +124,20 @@ class Shift:
         return self._roll.state(self._out, waiting=self.books.waiting, concurrency=concurrency)
 
     def _lender_terms(self) -> LenderTerms:
-        work, limits = self._work, self._work.job.limits
+        work = self._work
         return LenderTerms(
             {lane.key: lane.limits.part(2 if lane.shares else 1) for lane in work.lanes},
             expected=self._crew.size,
-            caps=limits.caps,
+            caps=self._allowance.caps,
             spent=self._accounts.spent,
             request_s=max(lane.patience.timeout_s for lane in work.lanes),
         )
 
-    def _lender_lost(self) -> tuple[list[str], Money]:
+    def _lender_lost(self) -> Known:
         """What the next lender must know after one was lost: who may hold something, and what is spent."""
         self._observer.message("the budget's keeper was lost; a new one asks every worker what it has")
         working = [worker.name for worker in self._roll.workers if not worker.ended]
-        return self._accounts.may_hold(working), self._accounts.spent
+        return self._accounts.may_hold(working), self._accounts.spent, self._allowance.caps
 
     async def _keep_working(self, index: int) -> None:
         """Has worker number `index` work until nothing is left to do, with as many lives as it takes."""
@@ -217,7 +222,10 @@ class Shift:
             if worker.lease is not None:
                 worker.tell(Granted(worker.lease))
         if worker.lease is not None and worker.lease.stop:
-            self._stop(StopReason.BUDGET, worker.lease.stop)
+            if self._allowance.grows():
+                await self._accounts.lender.allow(self._allowance.caps)
+            elif not self._allowance.may_grow:
+                self._stop(StopReason.BUDGET, worker.lease.stop)
 
     def _failed(self, error: Stop | BadInput | Damaged | None) -> None:
         """A worker met what ends the run."""

@@ -9,6 +9,7 @@ from typing import assert_never
 from batchlab.dispatch.rate.money import Money
 from batchlab.engines.lender import next_lender
 from batchlab.engines.ray.messages import (
+    Allow,
     AskSpent,
     Expect,
     Forget,
@@ -45,6 +46,8 @@ class BudgetActor:
         match call:
             case Expect(workers):
                 lender.expect(workers)
+            case Allow(caps):
+                lender.allow(caps)
             case Release(name, spent):
                 lender.release(name, spent)
             case GiveUp(name):
@@ -53,8 +56,8 @@ class BudgetActor:
                 lender.forget(name)
             case Settle(name, spent):
                 lender.settle(name, spent)
-            case GoOn(names, spent):
-                lender.go_on(names, spent)
+            case GoOn(names, spent, caps):
+                lender.go_on(names, spent, caps)
             case AskSpent():
                 pass
             case _:

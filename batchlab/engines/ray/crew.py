@@ -9,8 +9,7 @@ from typing import assert_never
 
 import msgspec
 
-from batchlab.dispatch.rate.money import Money
-from batchlab.engines.crew import Ending, LenderLink, Worker
+from batchlab.engines.crew import Ending, Known, LenderLink, Worker
 from batchlab.engines.messages import Begin, RunAt, ToWorker, line
 from batchlab.engines.ray.attendance import Attendance
 from batchlab.engines.ray.far_lender import FarLender
@@ -60,7 +59,7 @@ class RayCrew:
         self._workers: dict[str, Worker] = {}
         self._endings: dict[str, asyncio.Future[Ending]] = {}
         self._lost: RunStopped | None = None
-        self._lender_lost: Callable[[], tuple[list[str], Money]]
+        self._lender_lost: Callable[[], Known]
 
     @classmethod
     def joined(cls, run: LockedRun, job: Job, address: str | None) -> RayCrew:
@@ -92,7 +91,7 @@ class RayCrew:
                 attendance.close()
             raise
 
-    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> LenderLink:
+    async def open(self, terms: LenderTerms, lost: Callable[[], Known]) -> LenderLink:
         self._lender_lost = lost
         await self._link.open(self._heard, self._bridge_ended)
         self._link.tell(Open(terms))

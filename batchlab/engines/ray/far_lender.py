@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from batchlab.dispatch.rate.money import Money
 from batchlab.engines.ray.messages import (
+    Allow,
     AskSpent,
     Expect,
     Forget,
@@ -18,6 +19,7 @@ from batchlab.engines.ray.messages import (
     Release,
     Settle,
 )
+from batchlab.job.limits import Caps
 from batchlab.lending.messages import Demand, Lease
 from batchlab.run_end import RunStopped
 
@@ -41,6 +43,9 @@ class FarLender:
     async def expect(self, workers: int) -> None:
         await self._lend(Expect(workers))
 
+    async def allow(self, caps: Caps) -> None:
+        await self._lend(Allow(caps))
+
     async def release(self, name: str, spent: Money) -> None:
         await self._lend(Release(name, spent))
 
@@ -56,9 +61,9 @@ class FarLender:
     async def spent(self) -> Money:
         return await self._lend(AskSpent())
 
-    def go_on(self, names: list[str], spent: Money) -> None:
+    def go_on(self, names: list[str], spent: Money, caps: Caps) -> None:
         """Tells a lender that took the place of a lost one who holds what. Nobody waits for the answer."""
-        self._tell(Lend(0, GoOn(tuple(names), spent)))
+        self._tell(Lend(0, GoOn(tuple(names), spent, caps)))
 
     def answered(self, lent: Lent) -> None:
         """The bridge has the answer to a call."""

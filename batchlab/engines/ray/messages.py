@@ -10,6 +10,7 @@ import msgspec
 from batchlab.dispatch.rate.money import Money
 from batchlab.engines.crew import Ending
 from batchlab.engines.messages import Begin, FromWorker, Message, ToWorker, reader
+from batchlab.job.limits import Caps
 from batchlab.lending.messages import LenderTerms
 
 
@@ -17,6 +18,12 @@ class Expect(Message, frozen=True):
     """`LenderLink.expect`, on its way to where the budget is kept; so are those that follow."""
 
     workers: int
+
+
+class Allow(Message, frozen=True):
+    """There is more to lend."""
+
+    caps: Caps
 
 
 class Release(Message, frozen=True):
@@ -46,17 +53,18 @@ class Settle(Message, frozen=True):
 
 
 class GoOn(Message, frozen=True):
-    """Who may hold a lease of a lender that was lost, and what is spent by those that do not."""
+    """Who may hold a lease of a lender that was lost, what is spent by those that do not, and the caps."""
 
     names: tuple[str, ...]
     spent: Money
+    caps: Caps
 
 
 class AskSpent(Message, frozen=True):
     """What have all used of the caps? Every call is answered so."""
 
 
-LenderCall: TypeAlias = Expect | Release | GiveUp | Forget | Settle | GoOn | AskSpent
+LenderCall: TypeAlias = Expect | Allow | Release | GiveUp | Forget | Settle | GoOn | AskSpent
 
 
 class CheckIn(msgspec.Struct, frozen=True):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import stat
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -22,7 +24,7 @@ from batchlab.job import INSIDE, MEMORY, ROWS, InputJob
 from batchlab.remote.storage import RemoteFile, StorageError
 from batchlab.remote.urls import checked_url, is_url
 
-__all__ = ["InputPlan", "Source", "open_source", "source_of", "spool_stdin"]
+__all__ = ["InputPlan", "Source", "open_source", "source_of", "spool_stdin", "spooled_anew"]
 
 STDIN = "<stdin>"
 _STDIN_PATHS = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
@@ -138,6 +140,27 @@ def spool_stdin(target: Path, stream: BinaryIO | None = None) -> None:
         tmp.chmod(0o600)
         shutil.copyfileobj(stream or sys.stdin.buffer, file)
     tmp.replace(target)
+
+
+@contextlib.contextmanager
+def spooled_anew(target: Path) -> Iterator[None]:
+    """Standard input in the place of what came by it before, which is back when the body raises.
+
+    A refused command must not take the rows of batches that are out with it.
+    """
+    before = target.with_name(f"{target.name}.tmp-before")
+    with contextlib.suppress(OSError):
+        before.unlink(missing_ok=True)
+        before.hardlink_to(target)
+    try:
+        spool_stdin(target)
+        yield
+    except BaseException:
+        if before.exists():
+            before.replace(target)
+        raise
+    finally:
+        before.unlink(missing_ok=True)
 
 
 def _spooled_rows(file: Path) -> Source:

@@ -16,12 +16,12 @@ from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.batch_lines import asked_texts
 from batchlab.job import Job
-from batchlab.looking.answer_prices import prices_of
-from batchlab.looking.books import input_table, run_frame
+from batchlab.looking.money.answer_prices import prices_of
+from batchlab.looking.money.books import input_table, run_frame
 from batchlab.looking.phrases import cost_text, duration, finish_text
 from batchlab.looking.report.cost import WORDS, cost_table, prepared
 from batchlab.looking.report.data import ErrorView, ReportData, RowView
-from batchlab.looking.tables import row_at
+from batchlab.looking.rows.tables import row_at
 from batchlab.records import Row
 from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
 from batchlab.store.batches import Batch, Step, read_batches
@@ -124,7 +124,7 @@ def _facts(rows: pd.DataFrame, totals: Totals, plan: InputPlan, run: str) -> lis
     ]
     facts.append(("cost", cost_text(totals, run)))
     if totals.cut_off:
-        facts.append(("cut off by a crash", counted(totals.cut_off, "request")))
+        facts.append(("answers lost on the way", counted(totals.cut_off, "request")))
     facts.append(("prompt tokens", f"{totals.prompt_tokens:,}"))
     if totals.completion_tokens or not plan.vectors:
         facts.append(("completion tokens", f"{totals.completion_tokens:,}"))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from batchlab.costs.price import PER_MTOK, Price
-from batchlab.looking.answer_prices import Kind, PriceOf
+from batchlab.looking.money.answer_prices import Kind, PriceOf
 from batchlab.records import Usage
 from batchlab.totals import Totals
 

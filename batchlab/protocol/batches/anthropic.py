@@ -19,11 +19,12 @@ from batchlab.protocol.batches.dialect import (
     Phase,
     Unfit,
 )
-from batchlab.protocol.batches.fields import members, name_in, names_in, request_id_of, seconds_of, status_of
+from batchlab.protocol.batches.fields import members, name_in, request_id_of, seconds_of, status_of
 from batchlab.protocol.batches.messages import completion_of, params_of
 from batchlab.protocol.usage import count
 
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_BATCHES = "messages/batches"
 _COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
 
 
@@ -48,17 +49,21 @@ def state(data: Json) -> BatchState:
     known = [value for value in found.values() if value is not None]
     phase = _phase(word, data, found)
     failed = found["errored"] if phase.has_ended else None
-    archived = data.get("archived_at") is not None
+    id_, archived = name_in(data.get("id")), data.get("archived_at") is not None
+    # results_url names api.anthropic.com behind any gateway, and only the gateway takes the key
+    is_there = name_in(data.get("results_url")) != "" and not archived
     return BatchState(
-        id=name_in(data.get("id")),
+        id=id_,
         phase=phase,
         word=word,
+        is_known=word in {"in_progress", "canceling", "ended"},
         total=sum(known) if known else None,
         done=(found["succeeded"] or 0) + (failed or 0) if phase.has_ended and known else None,
         failed=failed,
-        files=() if archived else names_in(data.get("results_url")),
+        files=(f"{_BATCHES}/{id_}/results",) if is_there else (),
         problems=("its results are not kept any more",) if archived else (),
         created_at=seconds_of(data.get("created_at")),
+        ended_at=seconds_of(data.get("ended_at")),
     )
 
 
@@ -98,7 +103,7 @@ ANTHROPIC = Dialect(
     order=order,
     state=state,
     result=result,
-    batches="messages/batches",
+    batches=_BATCHES,
     files=None,
     inline="requests",
     headers={"anthropic-version": "2023-06-01"},

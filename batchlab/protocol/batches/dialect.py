@@ -40,15 +40,15 @@ class BatchState:
     """A batch as its service sees it.
 
     Attributes:
-        word: the service's own for `phase`.
+        word: the service's own for `phase`; `is_known`, whether it is one that says so.
         total, done, failed: lines, as the service counts them; `done` are all that have a result.
         progress: share that is done, 0 to 1, where the service counts no lines.
-        files: where its results are: ids of files, or addresses at the same service.
+        files: where its results are: ids of files, paths where the service keeps no files, or addresses.
         inline: its results, where they come with the state; None where they are in files.
         problems: what the service says is wrong with it, one line each, with the number of a line where it
             names one.
         lacks_room: it failed because too much is queued already: the same batch is accepted later.
-        created_at: Unix seconds.
+        created_at, ended_at: Unix seconds, by the service's clock.
         labels: as they were given when it was ordered.
         lines_file: id of the file of its lines, which nothing else has; None where that is not told.
     """
@@ -65,8 +65,10 @@ class BatchState:
     problems: tuple[str, ...] = ()
     lacks_room: bool = False
     created_at: float | None = None
+    ended_at: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     lines_file: str | None = None
+    is_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ class Dialect:
         windows: times it may be given, the one that is asked for first.
         keeps_labels: whether a batch can be found by the labels of its order. Where it cannot, and has no
             file of lines either, one whose order may or may not have arrived is never ordered again unseen.
+        apart: members of a body that must be the same in all lines of a batch, beside the model.
         cancels: whether one that was ordered can be called off.
         page: query parameter of the list that names the last batch seen, where the list has such pages.
         numbered: its query parameters for the number of a page, from 0, and for the size, where it has those.
@@ -181,6 +184,7 @@ class Dialect:
     limits: BatchLimits = BatchLimits()
     windows: tuple[str, ...] = ("24h",)
     keeps_labels: bool = True
+    apart: tuple[str, ...] = ()
     cancels: bool = True
     page: str | None = "after"
     numbered: tuple[str, str] | None = None

@@ -21,17 +21,9 @@ from batchlab.protocol.batches.fields import (
     problems_of,
     seconds_of,
 )
+from batchlab.protocol.batches.words import phase_of
 from batchlab.protocol.usage import count
 
-PHASES = {
-    "QUEUED": Phase.WAITING,
-    "RUNNING": Phase.RUNNING,
-    "CANCELLATION_REQUESTED": Phase.CANCELLING,
-    "SUCCESS": Phase.COMPLETED,
-    "TIMEOUT_EXCEEDED": Phase.EXPIRED,
-    "CANCELLED": Phase.CANCELLED,
-    "FAILED": Phase.FAILED,
-}
 HOURS = {"h": 1, "d": 24}
 
 
@@ -62,8 +54,9 @@ def state(data: Json) -> BatchState:
     outputs = [one for one in listed(data.get("outputs")) if isinstance(one, dict)]
     return BatchState(
         id=name_in(data.get("id")),
-        phase=PHASES.get(word.upper(), Phase.RUNNING),
+        phase=phase_of(word) or Phase.RUNNING,
         word=word,
+        is_known=phase_of(word) is not None,
         total=count(data.get("total_requests")),
         done=count(data.get("completed_requests")),
         failed=count(data.get("failed_requests")),
@@ -71,6 +64,7 @@ def state(data: Json) -> BatchState:
         inline=tuple(outputs) or None,
         problems=problems_of(listed(data.get("errors"))),
         created_at=seconds_of(data.get("created_at")),
+        ended_at=seconds_of(data.get("completed_at")),
         labels=labels_of(data.get("metadata")),
         lines_file=next(iter(names_in(*listed(data.get("input_files")))), None),
     )

@@ -31,22 +31,9 @@ from batchlab.protocol.batches.fields import (
     seconds_of,
     status_of,
 )
+from batchlab.protocol.batches.words import phase_of
 from batchlab.protocol.usage import count
 
-# by the service's word, lower case
-PHASES = {
-    "validating": Phase.WAITING,
-    "in_queue": Phase.WAITING,  # SiliconFlow
-    "in_progress": Phase.RUNNING,
-    "finalizing": Phase.RUNNING,
-    "cancelling": Phase.CANCELLING,
-    "canceling": Phase.CANCELLING,  # Together
-    "completed": Phase.COMPLETED,
-    "expired": Phase.EXPIRED,
-    "cancelled": Phase.CANCELLED,
-    "canceled": Phase.CANCELLED,
-    "failed": Phase.FAILED,
-}
 # what a batch fails with when the account's queue is full
 NO_ROOM = frozenset({"token_limit_exceeded", "request_limit_exceeded", "batch_limit_exceeded"})
 # what a line has that was never asked
@@ -87,8 +74,9 @@ def state(data: Json) -> BatchState:
     found = errors_of(data)
     return BatchState(
         id=name_in(data.get("id")),
-        phase=PHASES.get(word.lower(), Phase.RUNNING),
+        phase=phase_of(word) or Phase.RUNNING,
         word=word,
+        is_known=phase_of(word) is not None,
         total=count(counts.get("total")),
         done=None if done is None else done + (failed or 0),
         failed=failed,
@@ -96,6 +84,7 @@ def state(data: Json) -> BatchState:
         problems=problems_of(found),
         lacks_room=any(name_in(members(one).get("code")) in NO_ROOM for one in found),
         created_at=seconds_of(data.get("created_at")),
+        ended_at=seconds_of(data.get("completed_at")),
         labels=labels_of(data.get("metadata")),
         lines_file=name_in(data.get("input_file_id")) or None,
     )

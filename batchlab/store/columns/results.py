@@ -27,7 +27,7 @@ from batchlab.records import (
 )
 from batchlab.result_columns import COLUMNS, RESULT_COLUMNS, At, Kind, columns_at
 from batchlab.store.columns.vectors import vector_columns
-from batchlab.store.journal import ResultValues
+from batchlab.store.journals.journal import ResultValues
 from batchlab.totals import Totals, WordCounts
 
 MAX_INT16 = 32_767

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(room, "NO_ROOM_WAIT_S", 0.3)
     monkeypatch.setattr(bringing, "LACKING_WAIT_S", 0.0)
     monkeypatch.setattr(batch_service, "LONGEST_WAIT_S", 0.2)
+    monkeypatch.setattr(batch_service, "SECOND_LOOKS_S", (0.1, 0.1))
     spoken = {name: replace(dialect, visible_s=0.5) for name, dialect in table.DIALECTS.items()}
     monkeypatch.setattr(table, "DIALECTS", spoken)
     return spoken
@@ -77,6 +79,10 @@ class Lane:
 
     def log(self):
         return read_batches(self.directory)
+
+    def books(self) -> dict:
+        """What the run says that it has come to."""
+        return json.loads(self.command("status", str(self.directory), "--json").out)["totals"]
 
     def check(self, *, answered: int | None = None) -> None:
         """The books are the ledger's, nothing was ordered twice, and the proof passes."""

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
+import sys
 
 import fsspec
 import pytest
 
 from batchlab.remote import storage
+from batchlab.remote.copy import Copy
 from batchlab.remote.urls import EXTRAS
 from batchlab.store import shard
+from batchlab.store.batches import BatchLog
+from tests.conftest import environment
 from tests.engines.batch_api.test_crashes import die, die_at, forked
 from tests.remote.shelf import sitecustomize as shelf
 
@@ -116,3 +121,82 @@ def test_an_order_is_not_placed_when_the_url_cannot_be_told_of_it(lane, rows_fil
     monkeypatch.setattr(Copy, "keep", keep)
     assert at.run(rows, *MORE).code == 0
     at.check(answered=10)
+
+
+def test_who_takes_over_knows_of_what_was_taken_back(lane, rows_file, monkeypatch, lost):
+    """Else it would stop for a batch that somebody else has cancelled."""
+    at, rows = lane("openai", {"kind": "batch_stuck", "share": 0.5, "first": 1}), rows_file(10)
+    with monkeypatch.context() as patched:
+        die_at(patched, "created", "after")
+        forked(at.words_of(rows, *MORE))
+    with monkeypatch.context() as patched:
+        die_at(patched, "ended", "before")
+        assert forked(at.words_of(rows, *MORE, "--lane", "live")) == -signal.SIGKILL
+    lost()
+
+    done = at.run(rows, *MORE)
+
+    assert done.code == 0, done.err
+    at.check(answered=10)
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_a_part_that_was_lost_on_its_way_is_no_loss_once_its_results_are_fetched_again(
+    lane, rows_file, monkeypatch, lost, dialect
+):
+    """The URL was told of it, and never had it: its results come again from the service, unpaid."""
+    at, rows = lane(dialect), rows_file(25)
+    with monkeypatch.context() as patched:
+        patched.setattr(Copy, "upload", lambda *_: die())
+        assert forked(at.words_of(rows, *MORE)) == -signal.SIGKILL
+    lost()
+
+    done = at.run(rows, *MORE)
+
+    assert done.code == 0, done.err
+    assert "not here: completions/part-" in done.err
+    at.check(answered=25)
+    assert len(at.server.batches()["batches"]) == 3
+    books, ledger = at.books(), at.server.ledger()
+    assert books["spent_usd"] == pytest.approx(ledger["usd"])
+    assert books["attempts"] == 25
+    assert books["cost_wasted_usd"] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("step", ["meant", "ordering"])
+def test_who_wakes_up_when_another_machine_has_the_run_orders_nothing(
+    lane, rows_file, monkeypatch, lost, tmp_path, step
+):
+    """A laptop sleeps for an hour in the middle of its orders; its next sign of life would be due in 30 s."""
+    at, rows = lane("openai"), rows_file(25)
+    note, seen = BatchLog._note, []
+
+    def noted(self, record):
+        batch = note(self, record)
+        seen.append(record["t"])
+        if seen.count(step) == 2 and record["t"] == step:
+            (tmp_path / "store/bucket/runs/x/lease.json").unlink()
+            assert _elsewhere(at.words_of(rows, *MORE), tmp_path) == 0
+        return batch
+
+    monkeypatch.setattr(BatchLog, "_note", noted)
+
+    done = at.run(rows, *MORE)
+
+    assert done.code == 3, done.err
+    assert "has taken the run over" in done.err
+    books = at.server.batches()
+    assert books["submitted_twice"] == books["billed_twice"] == {}
+    assert sum(one["billed"] for one in books["batches"]) == 25
+    shutil.rmtree(tmp_path / "there")
+    assert _elsewhere(["verify", URL], tmp_path) == 0  # nothing of the other's was written over
+
+
+def _elsewhere(words: list[str], tmp_path) -> int:
+    """Runs the command on another machine; returns its exit code."""
+    there = tmp_path / "there"
+    there.mkdir(exist_ok=True)
+    env = environment(SHELF=str(tmp_path / "store"))
+    return subprocess.run(
+        [sys.executable, "-m", "tests.proofs.crash.batch_steps", *words], cwd=there, env=env
+    ).returncode

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from batchlab.engines.batch_api.choice import GiveUp, Scene, SendLive, Submit, TakeBack
-from batchlab.runner import batches
+from batchlab.engines.batch_api.choices.choice import GiveUp, Scene, SendLive, Submit, TakeBack
+from batchlab.runner.batches import engine as batches
 
 CHEAPEST = ("--lane", "cheapest", "--shard-rows", "20")
 

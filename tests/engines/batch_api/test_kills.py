@@ -8,10 +8,15 @@ import time
 from dataclasses import replace
 from urllib.request import Request, urlopen
 
+import pytest
+
 from batchlab.dispatch.http.batch_service import BatchService
+from batchlab.engines.batch_api.choices.choice import Live, Scene, SendLive, Submit, TakeBack
 from batchlab.run_end import RunStopped, StopReason
+from batchlab.runner.batches import engine as engine_of
 from batchlab.store.batches import BatchLog
 from tests.conftest import CANARY
+from tests.engines.batch_api.test_crashes import die_at, forked
 
 
 def test_results_that_are_merged_twice_count_each_attempt_once(lane, rows_file, monkeypatch):
@@ -90,3 +95,63 @@ def test_an_order_that_is_long_on_its_way_may_be_unseen_after_that(lane, rows_fi
 
     assert said.code == 0, said.err
     at.check(answered=10)
+
+
+def _at_most(asked: list[int]) -> None:
+    """A choice that is asked without end, while nothing else is done, would hang the test."""
+    asked.append(1)
+    assert len(asked) < 10_000, "nothing but this is done any more"
+
+
+class TakesBackAtOnce:
+    """Wants each batch back as soon as it is meant, and says so until it is gone."""
+
+    def __init__(self) -> None:
+        self._asked: list[int] = []
+
+    def next(self, scene: Scene):
+        _at_most(self._asked)
+        if scene.out:
+            return TakeBack(scene.out[0].batch.key)
+        if scene.rows_free > scene.returned:
+            return Submit(next(iter(scene.room)))
+        return SendLive(scene.rows_free) if scene.rows_free else None
+
+
+def test_a_batch_that_is_wanted_back_before_it_is_there_holds_nothing_up(lane, rows_file, monkeypatch):
+    """The choice says it again and again, as long as the upload lasts: that must not keep it from going on."""
+    monkeypatch.setattr(engine_of, "_choice", lambda *_: TakesBackAtOnce())
+    at = lane("openai", batch={"seconds": 1})
+
+    done = at.run(rows_file(30), "--lane", "cheapest", "--shard-rows", "15")
+
+    assert done.code == 0, done.err
+    at.check(answered=30)
+
+
+@pytest.mark.parametrize("step", ["created", "cancelling", "ended"])
+def test_what_was_out_when_the_run_was_killed_is_answered_live(lane, rows_file, monkeypatch, step):
+    """Also a batch that was noted as taken back, of which its service has not been told; it would never end.
+    One whose results are being fetched is not taken back, however often the choice is asked."""
+    stuck = {"kind": "batch_stuck", "share": 0.5, "first": 1}
+    at, rows = lane("openai", *(() if step == "ended" else (stuck,))), rows_file(20)
+    first = ("--lane", "live") if step == "cancelling" else ()
+    if step == "cancelling":
+        with monkeypatch.context() as patched:
+            die_at(patched, "created", "after")
+            forked(at.words_of(rows))
+    with monkeypatch.context() as patched:
+        die_at(patched, step, "after")
+        assert forked(at.words_of(rows, *first)) == -9
+    chosen, asked = Live.next, []
+
+    def counted(self, scene):
+        _at_most(asked)
+        return chosen(self, scene)
+
+    monkeypatch.setattr(Live, "next", counted)
+
+    done = at.run(rows, "--lane", "live")
+
+    assert done.code == 0, done.err
+    at.check(answered=20)

@@ -13,7 +13,7 @@ from batchlab.inputs.sources.source import InputPlan
 from batchlab.job import Job
 from batchlab.looking import load
 from batchlab.looking.export import Target, export_tables
-from batchlab.looking.tables import run_tables
+from batchlab.looking.rows.tables import run_tables
 from batchlab.records import Failure, Shard
 from batchlab.result_columns import RESULT_COLUMNS
 from batchlab.store.locked import LockedRun

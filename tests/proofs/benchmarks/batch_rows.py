@@ -26,7 +26,7 @@ from batchlab.store.view import RunView
 from tests.conftest import command, environment, simulating
 from tests.proofs.arguments import ended, one_of, options
 from tests.proofs.benchmarks.figures import Figure, printed
-from tests.proofs.crash.batch_kills import compared
+from tests.proofs.crash.batch_books import compared, sent_lines
 
 LINES, LINE_BYTES = 4_000, 1_000  # most of a batch; of a line, as the most bytes of a batch have it
 SHORT, LONG = 200, 1_500  # characters of a text
@@ -122,7 +122,9 @@ def measured(rows: int, service: str, seed: int, *, lines: int = LINES, median_s
         problems += [
             f"{len(books[name])} lines {name}" for name in ("submitted_twice", "billed_twice") if books[name]
         ]
-        for what, (mine, theirs) in compared(totals, ledger, books, known={one.id for one in ours}).items():
+        sent = sent_lines(books, known={one.id for one in ours}, taken_back=())
+        sums = {**compared(totals, ledger), "attempts": (totals.attempts, sent)}
+        for what, (mine, theirs) in sums.items():
             if abs(mine - theirs) > 1e-9 * max(1.0, abs(theirs)):
                 problems.append(f"{what}: {mine} in our books, {theirs} in the service's")
         if ledger["by_tier"].keys() != {"batch"}:

@@ -24,7 +24,7 @@ from batchlab.job.limits import Caps, EndpointLimits
 from batchlab.lending.lender import Lender
 from batchlab.lending.messages import Demand, LaneDemand, LenderTerms
 from batchlab.records import Shard
-from batchlab.store.journal import encode
+from batchlab.store.journals.journal import encode
 from batchlab.store.locked import LockedRun
 from batchlab.store.manifest import Manifest
 from batchlab.store.view import RunView

@@ -16,7 +16,7 @@ from statistics import fmean, median
 import numpy as np
 
 from batchlab.run_state import RunState
-from batchlab.runner.first_rows import FirstRows
+from batchlab.runner.rows.first_rows import FirstRows
 from batchlab.totals import Totals
 from tests.proofs.arguments import ended, options, table_head, table_row
 

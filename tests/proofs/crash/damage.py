@@ -34,7 +34,7 @@ from batchlab.job.file import job_from
 from batchlab.looking.verify import verify_run
 from batchlab.records import Completion
 from batchlab.runner.execute import execute
-from batchlab.runner.retry_failed import retry_run
+from batchlab.runner.rows.retry_failed import retry_run
 from batchlab.runner.run_options import RunOptions
 from batchlab.store.view import RunView
 from tests.conftest import CANARY, simulating

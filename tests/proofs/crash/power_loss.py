@@ -28,10 +28,10 @@ import pyarrow as pa
 from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Failure, Reply, Result, Shard, Timing, Usage
 from batchlab.store.disk import ballast
+from batchlab.store.integrity.losses import find_losses, loss_text
+from batchlab.store.integrity.verify import verify
 from batchlab.store.layout import is_run
 from batchlab.store.locked import LockedRun
-from batchlab.store.losses import find_losses, loss_text
-from batchlab.store.verify import verify
 from tests.proofs.arguments import ended, options
 from tests.store.manifests import manifest
 from tests.store.shard_results import shard_results

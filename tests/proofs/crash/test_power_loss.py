@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from batchlab.store import journals
 from batchlab.store.disk import fence, files
+from batchlab.store.journals import of_shard as journals
 from tests.proofs.crash.power_loss import explore
 
 

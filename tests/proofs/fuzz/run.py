@@ -440,7 +440,7 @@ _JOURNAL: list[bytes] = []
 def journal(rng: random.Random) -> None:
     """A changed journal gives back records that were written, and no others."""
     from batchlab.records import Completion, Reply
-    from batchlab.store.journal import JournalScan, result_of, result_record, sent_record
+    from batchlab.store.journals.journal import JournalScan, result_of, result_record, sent_record
 
     if not _JOURNAL:
         for row in range(4):

@@ -50,7 +50,7 @@ MODULES = {
         ["tests/protocol/test_assembler.py", "tests/protocol/test_sse.py", "tests/protocol/test_finish.py"],
     ),
     "usage": (["batchlab/protocol/usage.py"], ["tests/protocol/test_usage.py"]),
-    "journal": (["batchlab/store/journal.py"], ["tests/store/test_journal.py"]),
+    "journal": (["batchlab/store/journals/journal.py"], ["tests/store/journals/test_journal.py"]),
     "controller": (
         [f"batchlab/dispatch/rate/{name}.py" for name in ("controller", "window", "breaker", "rates")],
         ["tests/dispatch/rate/test_controller.py", "tests/proofs/sim/test_simulation.py"],

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from batchlab.store.verify import verify
+from batchlab.store.integrity.verify import verify
 from batchlab.store.view import RunView
 from tests.proofs.arguments import ended, options
 from tests.proofs.workers.fake_engine import FakeEngine, answers

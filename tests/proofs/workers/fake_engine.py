@@ -21,17 +21,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.crew import Ending, Worker
+from batchlab.engines.crew import Ending, Known, Worker
 from batchlab.engines.endpoint import Endpoint
 from batchlab.engines.foreman.engine import Foreman
 from batchlab.engines.lender import next_lender
 from batchlab.engines.messages import Begin
+from batchlab.engines.terms import spent_of
 from batchlab.engines.work import Work
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
+from batchlab.job.limits import Caps
 from batchlab.lending.lender import Lender
 from batchlab.lending.messages import Demand, Lease, LenderTerms
 from batchlab.records import Completion
@@ -119,7 +122,8 @@ class FakeEngine:
                 RequestBuilder(self.job, self.plan.columns),
             )
             work = Work(self.job, (endpoint,), self.source, self.plan, store, builder, before)
-            foreman = Foreman(self, self.crew)
+            budget = Budget(self.job.limits.caps, spent=spent_of(earlier))
+            foreman = Foreman(self, self.crew, budget)
             try:
                 await foreman.run(work, self.stop, retry=None, shards=shards)
             except* Killed:
@@ -196,12 +200,12 @@ class FakeCrew:
         self.size = engine.workers
         self.lender: Lender
         self._terms: LenderTerms
-        self._lost: Callable[[], tuple[list[str], Money]]
+        self._lost: Callable[[], Known]
         self._workers: dict[str, FakeWorker] = {}
         self._dead: set[str] = set()
         self._out_of_reach: dict[str, float] = {}
 
-    async def open(self, terms: LenderTerms, lost: Callable[[], tuple[list[str], Money]]) -> FakeLender:
+    async def open(self, terms: LenderTerms, lost: Callable[[], Known]) -> FakeLender:
         self._terms, self._lost = terms, lost
         self.lender = Lender(terms)
         return FakeLender(self)
@@ -276,6 +280,9 @@ class FakeLender:
 
     async def expect(self, workers: int) -> None:
         self._crew.lender.expect(workers)
+
+    async def allow(self, caps: Caps) -> None:
+        self._crew.lender.allow(caps)
 
     async def release(self, name: str, spent: Money) -> None:
         self._crew.lender.release(name, spent)

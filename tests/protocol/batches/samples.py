@@ -134,7 +134,7 @@ AZURE_LIMIT = {  # learn.microsoft.com answers/questions/2285577
 }
 BAD_LINE = {"code": "invalid_json_line", "line": 7, "message": "This line is not parseable as valid JSON."}
 OUTPUTS = ("file-cvaTdG", "file-HOWS94")
-URL = messages()["results_url"]
+RESULTS = "messages/batches/msgbatch_013Zva2CMHLNnXjNJJKqJ2EF/results"
 FULL = "failed; no room"
 
 # (dialect, what, the batch, phase, what is known of it)
@@ -180,7 +180,7 @@ STATES = [
     ("openrouter", "completed", openrouter(status="completed", results=[{"custom_id": "a"}, 3]), Phase.COMPLETED, {"inline": ({"custom_id": "a"},)}),
     ("openrouter", "failed", openrouter(status="failed", error={"message": "no endpoints"}), Phase.FAILED, {"problems": ("no endpoints",), "inline": None}),
     ("anthropic", "in progress", messages((100, 0, 0, 0, 0), processing_status="in_progress", results_url=None), Phase.RUNNING, {"total": 100, "done": None, "files": ()}),
-    ("anthropic", "ended", messages((0, 95, 5, 0, 0)), Phase.COMPLETED, {"total": 100, "done": 100, "failed": 5, "files": (URL,), "created_at": 1724179044.100435}),
+    ("anthropic", "ended", messages((0, 95, 5, 0, 0)), Phase.COMPLETED, {"total": 100, "done": 100, "failed": 5, "files": (RESULTS,), "created_at": 1724179044.100435}),
     ("anthropic", "ended, some too late", messages((0, 50, 30, 0, 20)), Phase.EXPIRED, {"done": 80}),
     ("anthropic", "ended, some cancelled", messages((0, 50, 30, 10, 10), cancel_initiated_at="2024-08-20T18:37:24Z"), Phase.CANCELLED, {"done": 80}),
     ("anthropic", "cancelled too late", messages((0, 100, 0, 0, 0), cancel_initiated_at="2024-08-20T18:37:24Z"), Phase.COMPLETED, {}),

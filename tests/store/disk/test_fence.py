@@ -13,9 +13,9 @@ from batchlab.inputs.sources.opening import open_source
 from batchlab.job.file import job_from
 from batchlab.records import Completion, Reply, Timing, Usage
 from batchlab.store.disk.fence import Fence, await_orphans, hold, is_held
+from batchlab.store.integrity.verify import verify
 from batchlab.store.locked import LockedRun
 from batchlab.store.manifest import Manifest, read_manifest
-from batchlab.store.verify import verify
 from batchlab.store.view import RunView
 from batchlab.store.working import WorkingRun
 

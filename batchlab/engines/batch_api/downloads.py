@@ -1,0 +1,38 @@
+"""Files of results as lines of UTF-8, however their service, or what stands before it, has packed them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from pathlib import Path
+
+from batchlab.dispatch.http.batch_service import BatchService
+from batchlab.errors import InputError
+from batchlab.inputs.sources.text_files.file import TextFile
+
+COPIED_BYTES = 1 << 20
+
+
+async def download(service: BatchService, file: str, to: Path) -> None:
+    """Fetches a file of results. Raises what `BatchService.fetch` does, and OSError of the disk."""
+    await service.fetch(file, to)
+    await asyncio.to_thread(unpack, to)
+
+
+def unpack(path: Path) -> None:
+    """Unpacks a compressed file in its place, and makes UTF-8 of one whose mark says otherwise.
+
+    Of one that is cut off there is what comes before; what cannot be unpacked stays as it is.
+    """
+    try:
+        text = TextFile.at(path, path.name)
+        if text.plain:
+            return
+        packed = text.open()
+    except InputError:
+        return
+    unpacked = path.with_suffix(".unpacked")
+    with packed, unpacked.open("wb") as out, contextlib.suppress(InputError):
+        shutil.copyfileobj(packed, out, COPIED_BYTES)
+    unpacked.replace(path)

@@ -1,0 +1,1 @@
+"""Rows of a run, picked and shown."""

@@ -1,0 +1,152 @@
+"""Coming back to a run whose batches are out: taking home what has ended, or calling them off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import shlex
+from pathlib import Path
+
+from batchlab.counts import counted
+from batchlab.dispatch.api_error import ApiError
+from batchlab.dispatch.http.batch_service import BatchService
+from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.endpoint import Endpoint, access_to
+from batchlab.errors import EXIT_OK, EXIT_STOPPED, InputError, UsageError
+from batchlab.job import Job
+from batchlab.looking.opening import open_run
+from batchlab.looking.stages import typed_in
+from batchlab.protocol.batches.table import dialect_of
+from batchlab.run_end import RunStopped, RunSummary, StopReason
+from batchlab.runner.batches.engine import BY_BATCH
+from batchlab.runner.batches.left import RowsChanged
+from batchlab.runner.endpoints import started_endpoints
+from batchlab.runner.execute import execute
+from batchlab.runner.own_job import own_job
+from batchlab.runner.run_options import RunOptions
+from batchlab.store.batches import BatchLog, Step
+from batchlab.store.locked import LockedRun
+from batchlab.store.standing import Ended, write_standing
+from batchlab.store.view import RunView
+
+CANCEL_WAIT_S = 600.0  # OpenAI takes up to ten minutes to cancel a batch
+
+
+def collect_run(path: str, options: RunOptions, *, overwrite: bool = False) -> RunSummary:
+    """Takes what batches of a run have brought, orders what may be ordered, and leaves; a run that has all
+    is brought to its end, with its output file.
+
+    Args:
+        overwrite: replace the job's output file though it has changed.
+
+    Raises:
+        UsageError: rows are pending, and none of them is for a batch; or its batches were cancelled: a cron
+            table must not order them again.
+    """
+    run = open_run(path)
+    job = own_job(run, overwrite=overwrite)
+    last = run.last_standing()
+    cancelled = last is not None and last.ended is not None and last.ended.stopped == StopReason.CANCELLED
+    is_left = run.totals().rows < run.manifest.plan.rows and not run.batches_out()
+    if cancelled and is_left:
+        raise UsageError(f"{run.place}: its batches were cancelled, and no others are ordered{_how(run)}.")
+    if is_left and not _by_batch(job):
+        raise UsageError(
+            f"{run.place}: none of its batches is out, and its other rows are to be asked live{_how(run)}."
+        )
+    # what was cancelled, by whomever, is not ordered again by a cron table
+    takes = dataclasses.replace(options, is_own=True, waits=False, orders=not cancelled)
+    return execute(job, dataclasses.replace(takes, command=_command(run)))
+
+
+def cancel_run(path: str, options: RunOptions, *, wait_s: float = CANCEL_WAIT_S) -> RunSummary:
+    """Cancels the batches of a run that are out, and keeps what they had answered by then.
+
+    The exit code is 0 once none is out any more.
+
+    Args:
+        wait_s: how long to wait for their end; a service may take minutes.
+
+    Raises:
+        UsageError: none is out.
+        RunStopped: the rows are not there to take home what they had answered; they are cancelled.
+    """
+    run = open_run(path)
+    if not run.batches_out():
+        raise UsageError(f"{run.place}: none of its batches is out; there is nothing to cancel.")
+    job = own_job(run)
+    _refuse_fixed(job, run)
+    cancels = dataclasses.replace(options, is_own=True, cancel_within_s=wait_s, command=_command(run))
+    try:
+        done = execute(job, cancels)
+    except (InputError, RowsChanged) as refused:
+        if run.url is not None:
+            raise
+        told = _called_off(job, run, wait_s)
+        raise RunStopped(StopReason.BATCH, f"{refused} {told}") from refused
+    if done.stopped is StopReason.CANCELLED and not done.batches_out:
+        return dataclasses.replace(done, exit_code=EXIT_OK)
+    return done
+
+
+def _called_off(job: Job, run: RunView, patience_s: float) -> str:
+    """Has the services end what is out, without its results. What came of it."""
+    limits = dataclasses.replace(job.limits, max_outage_s=patience_s)
+    job = dataclasses.replace(job, limits=limits)
+    with started_endpoints(job) as endpoints, contextlib.closing(LockedRun.open(run.path)) as store:
+        log = BatchLog(store.path, store.publisher.keep)
+        told = [asyncio.run(_cancelled(job, endpoint, log)) for endpoint in endpoints]
+        said = " ".join(one for one in told if one)
+        if (last := run.last_standing()) is not None:
+            ended = Ended(StopReason.CANCELLED, said, EXIT_STOPPED)
+            write_standing(store.path, dataclasses.replace(last, ended=ended))
+    return said
+
+
+async def _cancelled(job: Job, endpoint: Endpoint, log: BatchLog) -> str:
+    name, dialect = endpoint.job.name, dialect_of(job, endpoint.job)
+    ours = [one for one in log.all.out if one.endpoint == name and one.step is Step.CREATED]
+    if dialect is None or not ours:
+        return ""
+    access = access_to(endpoint, job)
+    async with BatchService(access, dialect, limits=job.limits, stop=StopSignal()) as service:
+        for batch in ours:
+            log.cancelling(batch)
+            try:
+                await service.cancel(batch.id or "")
+            except ApiError as error:
+                return f"At {name} batch {batch.id} could not be cancelled: {error}."
+    return f"At {name} {counted(len(ours), 'batch', 'batches')} told to end; what was answered stays there."
+
+
+def _refuse_fixed(job: Job, run: RunView) -> None:
+    """Raises UsageError when what is out cannot be called off."""
+    at = {one.endpoint for one in run.batches_out()}
+    for endpoint in job.endpoint:
+        dialect = dialect_of(job, endpoint)
+        if endpoint.name in at and dialect is not None and not dialect.cancels:
+            raise UsageError(
+                f"{endpoint.name}: {dialect.name} cannot cancel a batch. It goes on to its end, and is "
+                f"billed: batchlab collect {run.place} takes home what it brings."
+            )
+
+
+def _by_batch(job: Job) -> bool:
+    return any(job.limits_at(endpoint).lane in BY_BATCH for endpoint in job.endpoint)
+
+
+def _command(run: RunView) -> str:
+    """What goes on with a run: what was typed last, where that was here; else what takes home its batches."""
+    last = run.last_standing()
+    if last is not None and last.command and last.folder == str(Path.cwd()):
+        return last.command
+    return shlex.join(["batchlab", "collect", run.place])
+
+
+def _how(run: RunView) -> str:
+    """How to go on, where that is known."""
+    last = run.last_standing()
+    if last is None or not last.command:
+        return "; to go on: the same batchlab run"
+    return f"; to go on{typed_in(last.folder)}: {last.command}"

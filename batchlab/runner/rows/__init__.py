@@ -1,0 +1,1 @@
+"""Which rows of a run are sent: looked at first, asked again, once for all alike, or not at all."""

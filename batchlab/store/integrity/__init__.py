@@ -1,0 +1,1 @@
+"""What a run must hold, and whether it does."""

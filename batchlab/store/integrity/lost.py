@@ -1,0 +1,89 @@
+"""lost.log: what was sealed or answered, is gone, and was given up (`losses`). Its cost stays in the books.
+
+A record has `generation`, `name` and `blake2b` of what is lost, `rows`, `at` (Unix seconds) and `totals`, as
+paid and not kept; and `batches`, the keys of those whose results are among it: what they had brought can be
+fetched again, unpaid, and is no loss then. A later record of the same loss takes the place of an earlier one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Collection
+from dataclasses import asdict, replace
+from typing import Any
+
+from batchlab.store.integrity.checksums import append_records
+from batchlab.store.journals.journal import JournalScan
+from batchlab.store.layout import Layout
+from batchlab.totals import Totals, sum_of
+
+_NOISE = 1e-9  # of a sum of dollars
+
+
+def lost_records(layout: Layout) -> list[dict[str, Any]]:
+    """What was given up in this and in earlier generations, oldest first."""
+    found: dict[tuple[object, ...], dict[str, Any]] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for record in JournalScan(layout.lost).records():
+            data = record.data
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                totals = Totals.of(data["totals"])
+                found[data["generation"], data["name"], data["blake2b"]] = {**data, "totals": totals}
+    return list(found.values())
+
+
+def lost_totals(layout: Layout) -> Totals:
+    """What all of it had come to."""
+    return sum_of(record["totals"] for record in lost_records(layout))
+
+
+def lost_record(
+    *, generation: int, name: str, digest: str, rows: int, totals: Totals, batches: Collection[str] = ()
+) -> dict[str, Any]:
+    """What is noted of a loss, or of what is left of one."""
+    return {
+        "generation": generation,
+        "name": name,
+        "blake2b": digest,
+        "rows": rows,
+        "at": time.time(),
+        "totals": asdict(totals),
+        "batches": sorted(batches),
+    }
+
+
+def batches_lost(layout: Layout) -> set[str]:
+    """Keys of the batches whose results are among what was given up, and have not come again."""
+    return {key for record in lost_records(layout) for key in record.get("batches", ())}
+
+
+def came_again(layout: Layout, key: str, rows: int, worth: Totals) -> Totals:
+    """The results of a batch, of so many rows, have come again, and were worth so much: no loss any more.
+
+    Returns by how much the losses are less, as paid and not kept. Once for each batch, however often it is
+    said. Raises RunStopped (disk).
+    """
+    again, left = [], worth.as_waste()
+    for record in lost_records(layout):
+        if key not in (owed := record.get("batches", ())):
+            continue
+        before: Totals = record["totals"]
+        after = (before - left).as_waste()
+        if after.cost_wasted_usd <= _NOISE * before.cost_wasted_usd:
+            after = replace(after, cost_wasted_usd=0.0)  # what sums of another order leave
+        left -= before - after
+        again.append(
+            lost_record(
+                generation=record["generation"],
+                name=record["name"],
+                digest=record["blake2b"],
+                rows=max(0, record["rows"] - rows),
+                totals=after,
+                batches=set(owed) - {key},
+            )
+        )
+    if again:
+        append_records(layout.lost, again)
+        return worth.as_waste() - left
+    return Totals()

@@ -1,0 +1,1 @@
+"""The journals of a run: written, replayed, and known to go as far as they must."""
