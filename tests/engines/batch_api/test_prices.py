@@ -6,7 +6,7 @@ import pytest
 
 from batchlab.costs.batch_price import batch_price
 from batchlab.costs.pricing import price_book
-from batchlab.engines.batch_api.ways import RowSize, row_price
+from batchlab.engines.batch_api.choices.ways import RowSize, row_price
 from batchlab.job.file import job_from
 
 AT = 1_800_000_000.0
