@@ -22,6 +22,7 @@ from batchlab.result_columns import VECTOR_COLUMNS
 from batchlab.store.view import RunView
 
 KEPT = 1_000  # lines whose texts are remembered, of 1 kB at most
+MOST_ID_CHARS = 300
 _SHOWN = ("completion", "refusal", "tool_calls", *VECTOR_COLUMNS)
 _ASIDE = ("reasoning", "choices")  # shown where only they have what is looked for
 _READ = (*_SHOWN, *_ASIDE, "error_message", "custom_id", "status")
@@ -171,7 +172,7 @@ class Lines:
             )
         message = values["error_message"]
         return Texts(
-            str(row if own_id is None else own_id),
+            str(row if own_id is None else own_id)[:MOST_ID_CHARS],
             asked,
             snippet(answer, sought) if answer else None,
             snippet(message, sought) if message else None,

@@ -26,7 +26,7 @@ from batchlab.store.view import RunView
 FEW_ROWS = 250  # that are held at a time
 FEWER_ROWS = 50  # where some are named, and all of their columns may be wanted: images among them
 KEPT_FOOTERS = 16  # 0.3 MB each
-_KEPT_BYTES = 64 << 20  # an input of an open shard that is larger is read again each time
+_KEPT_BYTES = 32 << 20  # an input of an open shard that is larger is read again each time
 
 
 @dataclass(frozen=True, slots=True)
