@@ -14,8 +14,6 @@ from batchlab.job import Job, OutputJob, output_format
 from batchlab.looking import own_files
 from batchlab.looking.export import STANDARD_OUTPUT, Exported, Target, export_tables
 from batchlab.looking.export.staging import telling
-from batchlab.looking.labels.placed import labelled
-from batchlab.looking.labels.store import Labels
 from batchlab.looking.opening import open_run, unchanged_input
 from batchlab.looking.rows.conditions import checked_statuses
 from batchlab.looking.rows.picking import picked
@@ -48,6 +46,9 @@ def export_run(
         csv_raw: as the setting; that of the run's job counts too.
         csv_delimiter, csv_encoding: as the settings; those of the run's job when None.
     """
+    from batchlab.looking.labels.placed import labelled  # with numpy: a run begins without
+    from batchlab.looking.labels.store import Labels
+
     run = open_run(path)
     source = cache(lambda: unchanged_input(run))
     job, plan = run.manifest.job, run.manifest.plan

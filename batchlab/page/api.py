@@ -17,6 +17,7 @@ from batchlab.looking.overview.of_run import overview_of
 from batchlab.page.acts.children import Children
 from batchlab.page.acts.offers import Offer, Wish, offers_of
 from batchlab.page.answers import json_answer, json_bytes, words_of
+from batchlab.page.comparing import Comparisons
 from batchlab.page.feeds import Feed, Feeds
 from batchlab.page.labelling import label, labels_of, rename, sample_of
 from batchlab.page.opened import Opened, OpenRuns
@@ -43,6 +44,7 @@ class Api:
     def __init__(self, shelf: Shelf, streams: Streams, children: Children, *, can_act: bool = True) -> None:
         self._shelf = shelf
         self._runs = OpenRuns(shelf)
+        self._comparisons = Comparisons(self._runs, _all_rows_known)
         self._feeds = Feeds()
         self._streams = streams
         self._children = children
@@ -67,11 +69,17 @@ class Api:
             "facets": self._facets,
             "labels": self._labels,
             "sample": self._sample,
+            "compare": self._compare,
             "acts": self._acts,
             "act": self._act,
             "act/events": self._act_events,
         }
-        done: dict[str, Answer] = {"act": self._begin, "label": self._label, "labels": self._rename}
+        done: dict[str, Answer] = {
+            "act": self._begin,
+            "label": self._label,
+            "labels": self._rename,
+            "prefer": self._prefer,
+        }
         return [
             *(web.get(f"/api/{path}", answer) for path, answer in asked.items()),
             *(web.post(f"/api/{path}", answer) for path, answer in done.items()),
@@ -191,6 +199,20 @@ class Api:
         return json_answer(
             await self._runs.ask(str(body.get("run", "")), lambda opened: rename(opened, body))
         )
+
+    # -- two side by side
+
+    async def _compare(self, request: web.Request) -> web.StreamResponse:
+        asked = request.query
+        a, b = asked.get("a", ""), asked.get("b", "")
+        offset, limit = _whole(request, "offset", 0), _whole(request, "limit", 25)
+        different = asked.get("different", "") not in ("", "0")
+        return json_answer(
+            await self._comparisons.page(a, b, different=different, offset=offset, limit=limit)
+        )
+
+    async def _prefer(self, request: web.Request) -> web.StreamResponse:
+        return json_answer(await self._comparisons.prefer(await _body(request)))
 
     # -- what may be done
 

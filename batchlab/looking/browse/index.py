@@ -200,6 +200,14 @@ class RowIndex:
         """The piece that a row is in."""
         return next(piece for piece in self.pieces_of(self.shard_of(row)) if row < piece.stop)
 
+    def by_piece(self, rows: Iterable[int]) -> list[tuple[Piece, list[int]]]:
+        """Rows by the pieces that they are in."""
+        pieces: dict[int, tuple[Piece, list[int]]] = {}
+        for row in rows:
+            piece = self.piece_of(row)
+            pieces.setdefault(piece.first_row, (piece, []))[1].append(row)
+        return list(pieces.values())
+
     def unreadable(self, piece: Piece, problem: str) -> None:
         """Something of a piece could not be read, which is kept to be said."""
         self._problems.setdefault(part_name(piece.shard.index), problem)

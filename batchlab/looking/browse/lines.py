@@ -124,12 +124,9 @@ class Lines:
         self, rows: Sequence[int], sought: str, pool: Executor, seconds: float, is_wanted: Callable[[], bool]
     ) -> None:
         """Has the texts of rows read; returns once they are there, or after so many seconds."""
-        pieces: dict[int, tuple[Piece, list[int]]] = {}
-        for row in rows:
-            piece = self._index.piece_of(row)
-            pieces.setdefault(piece.first_row, (piece, []))[1].append(row)
         waiting: list[Future[None]] = [
-            pool.submit(self._read, piece, ids, sought, is_wanted) for piece, ids in pieces.values()
+            pool.submit(self._read, piece, ids, sought, is_wanted)
+            for piece, ids in self._index.by_piece(rows)
         ]
         wait(waiting, timeout=seconds)
 

@@ -51,7 +51,8 @@ class Label:
         label: None of a row that has a note alone, or whose label was taken back.
         at: Unix seconds when it was said.
         generation: of the run, whose rows are counted.
-        against: the other run's name, of a label that compares the answer with another's.
+        against: the other run's name, of a label that compares the answer with another's; `other` is which
+            answer that is.
     """
 
     row: int
@@ -62,6 +63,7 @@ class Label:
     answer: Answer
     generation: int = 1
     against: str = ""
+    other: Answer | None = None
 
     @property
     def key(self) -> Key:
@@ -109,6 +111,8 @@ _SCHEMA = {
     "request_hash": "binary",
     "generation": "int64",
     "against": "string",
+    "against_at": "time",
+    "against_attempts": "int64",
 }
 
 
@@ -126,6 +130,8 @@ def to_bytes(labels: Mapping[Key, Label], names: Sequence[str]) -> bytes:
         "request_hash": [one.answer.request_hash for one in ordered],
         "generation": [one.generation for one in ordered],
         "against": [one.against or None for one in ordered],
+        "against_at": [one.other and one.other.at for one in ordered],
+        "against_attempts": [one.other and one.other.attempts for one in ordered],
     }
     schema = pa.schema(
         [pa.field(name, _types()[kind]) for name, kind in _SCHEMA.items()],
@@ -176,6 +182,8 @@ def _label(
     request_hash: bytes | None,
     generation: int | None,
     against: str | None,
+    against_at: int | None,
+    against_attempts: int | None,
 ) -> Label | None:
     if row is None or row < 0:
         return None
@@ -188,6 +196,7 @@ def _label(
         Answer(answer_at, attempts, request_hash),
         generation or 1,
         printable(against or "", 200),
+        Answer(against_at, against_attempts) if against else None,
     )
 
 

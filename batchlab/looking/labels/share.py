@@ -10,7 +10,7 @@ from typing import Any
 
 from batchlab.errors import BatchlabError
 from batchlab.looking.browse.columns import WORDS
-from batchlab.looking.browse.index import Piece, RowIndex
+from batchlab.looking.browse.index import RowIndex
 from batchlab.looking.browse.reader import RowReader, Wanted
 from batchlab.looking.labels.label import PASS, UNSURE
 from batchlab.looking.labels.placed import Placed
@@ -84,11 +84,7 @@ def _values(index: RowIndex, rows: list[int], column: str) -> Iterable[tuple[int
         yield from ((row, index.word(column, row) or "") for row in rows)
         return
     reader, wanted = RowReader(index.run, index), Wanted((column,), (column,))
-    pieces: dict[int, tuple[Piece, list[int]]] = {}
-    for row in sorted(rows):
-        piece = index.piece_of(row)
-        pieces.setdefault(piece.first_row, (piece, []))[1].append(row)
-    for piece, own in pieces.values():
+    for piece, own in index.by_piece(sorted(rows)):
         try:
             for found in reader.rows(piece, wanted, own):
                 table = found.others if column in found.others.column_names else found.results

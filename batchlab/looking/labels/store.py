@@ -99,8 +99,12 @@ class Labels:
         *,
         custom_id: str = "",
         against: str = "",
+        other: Answer | None = None,
     ) -> Change:
         """Says of a row's answer what it is; nothing, where both are None.
+
+        Args:
+            against, other: the run that it is compared with, and which answer of that.
 
         Raises:
             UsageError: it is no label, or cannot be kept.
@@ -114,6 +118,7 @@ class Labels:
             answer,
             self._generation,
             against,
+            other,
         )
         return self._put(said.key, None if said.is_nothing else said, lambda _now: True)
 

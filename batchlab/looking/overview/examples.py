@@ -46,16 +46,11 @@ class Examples:
             first = int(mask.argmax())
             # among the next rows: an early part of the run is enough, and a search through all is not
             rows = first + np.flatnonzero(mask[first : first + 1_000_000])[:CANDIDATES]
-            pieces: dict[int, tuple[Piece, list[int]]] = {}
-            for row in rows.tolist():
-                piece = index.piece_of(row)
-                pieces.setdefault(piece.first_row, (piece, []))[1].append(row)
-            of_parts = [piece.shard for piece, _ in pieces.values() if piece.group is not None]
+            pieces = index.by_piece(rows.tolist())
+            of_parts = [piece.shard for piece, _ in pieces if piece.group is not None]
             versions = tuple(map(index.version_of, of_parts))
             key = (name, tuple(rows.tolist()), versions)
-            self._kept[key] = (
-                before[key] if key in before else _read(RowReader(index.run, index), list(pieces.values()))
-            )
+            self._kept[key] = before[key] if key in before else _read(RowReader(index.run, index), pieces)
             found[name] = self._kept[key]
         return found
 
