@@ -9,7 +9,7 @@ def counted(count: int, word: str, plural: str = "") -> str:
 
 
 def lasting(seconds: float) -> str:
-    """A duration that somebody set, in the unit it was meant in: `2 h`, `15 min`, `90 s`."""
+    """A duration that somebody set, in the unit it was meant in: `2 h`, `1.5 min`, `45 s`."""
     for unit_s, unit in ((3_600.0, "h"), (60.0, "min")):
         if seconds >= unit_s and seconds * 10 % unit_s == 0:
             return f"{seconds / unit_s:g} {unit}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import batchlab
-from batchlab.counts import agreeing, counted
+from batchlab.counts import agreeing, counted, lasting
 
 NOUNS = "rows|requests|answers|parts|files|problems|lines|shards|workers|nodes|cells|columns|dimensions|embeddings"
 # what is no count of nouns, or never one
@@ -48,3 +48,11 @@ def test_no_message_counts_by_itself():
     ]
 
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.5, "0.5 s"), (45, "45 s"), (90, "1.5 min"), (100, "100 s"), (900, "15 min"), (5_400, "1.5 h")],
+)
+def test_a_duration_that_was_set_is_told_in_its_unit(seconds, said):
+    assert lasting(seconds) == said

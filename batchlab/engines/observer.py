@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 from batchlab.dispatch.rate.gate import Gate
+from batchlab.lanes.call_times import CallWatch
 from batchlab.records import ChatRequest, Result
 from batchlab.run_state import RunState
 from batchlab.store.batches import Batch
@@ -20,6 +22,29 @@ class Observer(Protocol):
     def message(self, text: str) -> None:
         """One line for a person."""
         ...
+
+
+class CallCounter:
+    """Lets a watch see how calls go, between their engine and who is told.
+
+    Args:
+        before: rows with a result when the engine begins.
+    """
+
+    def __init__(self, observer: Observer, watch: CallWatch, before: int) -> None:
+        self._observer = observer
+        self._watch = watch
+        watch.begin(before)
+
+    def update(self, state: RunState) -> None:
+        """See `Observer`."""
+        attempts = state.attempts
+        self._watch.see(time.monotonic(), state.in_flight, state.added.rows, limited=attempts.limited > 0)
+        self._observer.update(state)
+
+    def message(self, text: str) -> None:
+        """See `Observer`."""
+        self._observer.message(text)
 
 
 class Taker(Protocol):

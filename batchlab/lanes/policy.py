@@ -132,7 +132,7 @@ def _stock(night: Situation, ways: Sequence[Way]) -> int:
 
 
 def _give(way: Way, rows: int, why: str) -> Iterator[Decision]:
-    """Only what makes a difference: a lane is given more when half of it is gone, and less when it is slow."""
+    """Only what makes a difference: a lane is given more when half is gone, and less when it is slow."""
     if (rows == 0) != (way.given == 0) or not rows / 2 <= way.given <= 1.5 * rows:
         yield SendLive(way.endpoint, way.lane, rows, why)
 
@@ -161,7 +161,7 @@ def _pays_for(night: Situation, way: Way, part: Part, batch: BatchOut) -> bool:
     Live calls of its rows are expected to be paid by what is left and what its end sets free; each sets aside
     the most that it may cost, but gives back the rest. Where that is enough for some of them only, others may
     be done by now, though nobody says how many: it is left alone until the last moment in which live lanes
-    could still send what the cap does cover. If that is most of them, it is then better than to miss them all.
+    could still send what the cap does cover. If that is most of them, it is better than to miss them all.
     """
     each = way.price.at(night.now) or 0.0
     if night.left.usd is None or not each:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -96,7 +95,8 @@ class Pace:
     def expected(self) -> float:
         """What it will be: the newest counts most, the prior as a part of a span."""
         seen, weights, prior = self.seen[-LAST_SPANS:], self._weights, self._prior_weight
-        return (prior * self.prior + sum(map(operator.mul, weights, seen))) / (prior + sum(weights))
+        total = sum(weight * pace for weight, pace in zip(weights, seen, strict=True))
+        return (prior * self.prior + total) / (prior + sum(weights))
 
     @property
     def doubt(self) -> float:
@@ -106,13 +106,13 @@ class Pace:
 
     @property
     def _prior_weight(self) -> float:
-        return (SPAN_DOUBT / self.prior_doubt) ** 2
+        return math.pow(SPAN_DOUBT / self.prior_doubt, 2)
 
     @property
     def _weights(self) -> list[float]:
         """Of each span, the newest 1: a pace wanders."""
         count = len(self.seen[-LAST_SPANS:])
-        return [FADES ** (count - 1 - index) for index in range(count)]
+        return [math.pow(FADES, count - 1 - index) for index in range(count)]
 
 
 @dataclass(frozen=True, slots=True)

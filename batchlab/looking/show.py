@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from batchlab.arrow import pa, pc
@@ -16,7 +15,7 @@ from batchlab.counts import counted
 from batchlab.errors import BatchlabError
 from batchlab.looking.rows.asked import Asked
 from batchlab.looking.rows.conditions import Condition, status_mask
-from batchlab.looking.rows.tables import INPUT_GONE, input_table, row_at
+from batchlab.looking.rows.tables import INPUT_GONE, input_table, row_at, with_ids
 from batchlab.records import Shard
 from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
 from batchlab.store.parts import (
@@ -191,8 +190,9 @@ def _chosen(
     if shard.index in run.sealed():
         yield from _chosen_of_part(run.part(shard.index), prefix, wanted, schema, batch_rows)
     elif shard.index in run.unsealed() or wanted.pending_too:
-        for table in run.shard_tables(shard, partial(input_table, run, shard)):
-            whole = _with_all(table, schema)
+        inputs, ids = input_table(run, shard)
+        for table in run.shard_tables(shard, lambda: inputs):
+            whole = _with_all(table if ids is None else with_ids(table, ids), schema)
             if places := wanted.places(whole, prefix):
                 yield table.take(places)
 

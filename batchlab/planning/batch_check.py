@@ -17,6 +17,7 @@ from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.batch_service import BatchService, UncertainOrder
 from batchlab.dispatch.http.transport import encoded
 from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.batch_api.downloads import download
 from batchlab.engines.batch_api.ordering import LABEL
 from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.job import TASK_PATHS, Job
@@ -121,7 +122,7 @@ async def _came(service: BatchService, state: BatchState, took: str, path: Path)
         return f"{state.word} after {took}: {why}", False
     results = [service.dialect.result(one) for one in state.inline or ()]
     for file in state.files:
-        await service.fetch(file, path)
+        await download(service, file, path)
         results += _read(service.dialect, path)
     if len(results) != 1 or results[0].status is None or not 200 <= results[0].status < 300:
         said = f"HTTP {results[0].status}, {results[0].body}"[:300] if results else "no line of results"

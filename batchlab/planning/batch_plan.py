@@ -75,8 +75,9 @@ def _at(
     batches = 0
     if sizes:
         mean = sum(sizes) / len(sizes)
-        full, rest = divmod(plan.rows, rows := rows_to_cut(job, plan))
-        batches = full * _batches(rows, mean, limits.lines, limits.size)
+        each = rows_to_cut(job, plan)
+        full, rest = divmod(plan.rows, each)
+        batches = full * _batches(each, mean, limits.lines, limits.size)
         batches += _batches(rest, mean, limits.lines, limits.size)
         batches *= max(1, len(plan.models))
         about = counted(batches, "batch", "batches")

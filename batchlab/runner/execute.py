@@ -41,8 +41,6 @@ from batchlab.runner.run_options import DEFAULT, RunOptions
 from batchlab.store.view import RunView
 
 _UNPRICED = "; the cost columns will be null, unless {price.input} and {price.output} say it"
-
-
 _AS_ASKED = frozenset({StopReason.DETACHED, StopReason.INTERRUPTED, StopReason.CANCELLED, StopReason.PILOT})
 
 
@@ -117,9 +115,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
     told = receipt_lines(receipt)
     closing = last_lines(summary, command, why, asked or own, asked_again=asked is not None, receipt=told)
     _say_end(closing, options, answer, say)
-    if options.quiet and summary.stopped is not None and summary.stopped not in _AS_ASKED:
-        # the exit code is that of a run whose batches are out: a cron table's log must tell them apart
-        _speaker(quiet=False)(f"batchlab: {summary.remote or summary.run_dir}: {summary.message}")
+    _say_trouble(summary, options)
     if summary.stopped is None and summary.is_news:
         made = saved_forecast(prepared.store.path, prepared.plan.content_hash)
         compared = outcome_lines(made, summary.totals, summary.input_rows)
@@ -168,6 +164,12 @@ def _say_end(lines: Sequence[str], options: RunOptions, answer: str, say: Callab
             _speaker(options.quiet)(answer)
             answer = ""
         say(line)
+
+
+def _say_trouble(summary: RunSummary, options: RunOptions) -> None:
+    """Says why a quiet run has stopped: its exit code is also that of one whose batches are out."""
+    if options.quiet and summary.stopped is not None and summary.stopped not in _AS_ASKED:
+        _speaker(quiet=False)(f"batchlab: {summary.remote or summary.run_dir}: {summary.message}")
 
 
 def _in_words_of(options: RunOptions, say: Callable[[str], None]) -> Callable[[str], None]:

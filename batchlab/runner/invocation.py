@@ -16,10 +16,10 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.engines.local import LocalEngine
 from batchlab.engines.loop import first_of, run_loop
-from batchlab.engines.observer import Observer
+from batchlab.engines.observer import CallCounter, Observer
 from batchlab.engines.share import Share
 from batchlab.engines.terms import OwnTerms, spent_of
-from batchlab.engines.work import Engine, Work
+from batchlab.engines.work import Engine, Work, call_lanes
 from batchlab.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -27,7 +27,8 @@ from batchlab.errors import (
     BatchlabError,
     UsageError,
 )
-from batchlab.job import Job
+from batchlab.job import SELF_STARTED, Job
+from batchlab.lanes.call_times import CallWatch
 from batchlab.observe.facts import EndpointAddress, RunFacts
 from batchlab.observe.watchers import Watchers
 from batchlab.progress import Progress
@@ -266,9 +267,11 @@ class Invocation:
         watch = self._watchers if self._watchers.of_rows else None
         budget = Budget(work.job.limits.caps, spent=spent_of(work.before.totals))
 
+        calls = CallWatch()
         crews = [crew]  # of the first phase; one of a cluster is done with after its phase
 
-        def live(observer: Observer, before: RunState) -> Engine[Work[LockedRun]]:
+        def live(told: Observer, before: RunState) -> Engine[Work[LockedRun]]:
+            observer = CallCounter(told, calls, before.added.rows)
             if crew is not None:
                 hired = crews.pop() if crews else crew_for(work.job, work.run, len(shards), lambda _: None)
                 assert hired is not None, "as many shards as for the first"
@@ -280,6 +283,7 @@ class Invocation:
 
         if work.only is not None or not self._batches:
             await self._run_by(live(self, work.before), stop, shards)
+            self._remember(calls)
             return
         from batchlab.engines.batch_api.live import LivePhase
         from batchlab.engines.batch_api.means import Manner
@@ -296,12 +300,24 @@ class Invocation:
         phases = LivePhase(self, live, is_here=crew is None)
         try:
             async with batch_engine(
-                self, work, stop, phases, budget, manner=manner, deadline=self._deadline
+                self, work, stop, phases, budget, manner=manner, deadline=self._deadline, calls=calls
             ) as engine:
                 await self._run_by(engine, stop, shards)
         finally:
             for unused in filter(None, crews):  # no row went live
                 await unused.close()
+        self._remember(calls)
+
+    def _remember(self, calls: CallWatch) -> None:
+        """Keeps how long calls took, for the choice of lanes of later runs, where it is known of which."""
+        job, seen = self._work.job, calls.seen
+        lanes, models = call_lanes(job, self._work.endpoints), self._prepared.plan.models
+        model = job.request.model or (models[0] if len(models) == 1 else "")
+        if seen is None or len(lanes) != 1 or not model or lanes[0].endpoint.job.host in SELF_STARTED:
+            return
+        from batchlab.runner.batches.queue_history import remember_calls
+
+        remember_calls(lanes[0].endpoint.job.host, model, lanes[0].kind, seen)
 
     async def _run_by(self, engine: Engine[Work[LockedRun]], stop: StopSignal, shards: list[Shard]) -> None:
         work, retry = self._work, self._options.retry

@@ -43,6 +43,30 @@ for line in sys.stdin:
 cluster.shutdown()
 """
 
+PRICE = {"input": 1.0, "output": 4.0, "tiers": {"batch": 0.5}}
+BY_BATCH = (
+    "--batch-api", "openai", "--price-in", "1", "--price-out", "4", "--price-batch", "0.5", "--max-tokens", "500",
+    "--shard-rows", "30",
+)  # fmt: skip
+FIRST_SHARD_BY_BATCH = """
+from batchlab.cli import main
+from batchlab.engines.batch_api import choice
+from batchlab.runner import batches
+
+class FirstByBatch:
+    left = 1
+
+    def next(self, scene):
+        ((lane, room),) = scene.room.items()
+        if self.left and room:
+            self.left -= 1
+            return choice.Submit(lane)
+        return choice.SendLive(scene.rows_free) if scene.rows_free and not scene.live_rows else None
+
+batches._choice = lambda *_: FirstByBatch()
+main()
+"""
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
@@ -192,6 +216,57 @@ def test_nodes_that_share_nothing_but_a_store(batchlab, simulator, rows_file, tm
     assert batchlab("verify", url, **cluster.with_store).code == 0
     assert not files_with_key(tmp_path)
     assert not files_with_key(store)
+
+
+def test_batches_are_the_drivers_and_need_no_node(batchlab, simulator, rows_file, tmp_path, cluster):
+    server = simulator(price=PRICE, batch={"dialect": "openai", "seconds": 0.5})
+    words = on_cluster(server, rows_file(60), cluster, *BY_BATCH, "--lane", "batch")
+
+    done = batchlab(*words)
+
+    assert done.code == 0, done.err
+    same_books(server, tmp_path, rows=60)
+    assert len(server.batches()["batches"]) == 2
+    assert batchlab("verify", "runs/rows").code == 0
+
+
+def test_cheapest_shares_one_cap_among_batches_and_the_workers_of_each_phase(
+    batchlab, simulator, rows_file, tmp_path, cluster
+):
+    """One shard by batch, the others live; what the batch leaves of its worst case is lent to the workers;
+    lines that it did not answer go live in a phase of their own, by workers that are hired for it."""
+    fault = {"kind": "batch_line_errors", "share": 0.3, "status": 503}
+    server = simulator(
+        price=PRICE, latency_median_s=0.02, batch={"dialect": "openai", "seconds": 6, "faults": [fault]}
+    )
+    rows, cap = rows_file(90), 0.042
+    words = on_cluster(server, rows, cluster, *BY_BATCH, "--lane", "cheapest", "--max-cost", str(cap))
+
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_SHARD_BY_BATCH, *map(str, words)],
+        cwd=tmp_path,
+        env=environment(XDG_CACHE_HOME=str(tmp_path / "cache")),
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+
+    assert done.returncode == 0, done.stderr
+    ledger = same_books(server, tmp_path, rows=90)
+    assert cap - 0.03 < ledger["usd"] <= cap  # more than was left beside the batch
+    assert [one["total"] for one in server.batches()["batches"]] == [30]
+    assert batchlab("verify", "runs/rows").code == 0
+
+
+def same_books(server, home: Path, *, rows: int) -> dict:
+    """The ledger, which the run's books are equal to; each row was billed once."""
+    ledger, totals = server.ledger(), RunView.open(home / "runs/rows").totals()
+    assert totals.ok == rows
+    assert totals.spent_usd == pytest.approx(ledger["usd"])
+    assert (ledger["billed"], ledger["billed_repeats"]) == (rows, 0)
+    books = server.batches()
+    assert (books["billed_twice"], books["submitted_twice"]) == ({}, {})
+    return ledger
 
 
 def test_workers_the_budgets_keeper_and_a_node_are_lost_and_every_row_is_answered_once(

@@ -21,6 +21,7 @@ from yarl import URL
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.access import Access
 from batchlab.dispatch.http.faults import fault_of
+from batchlab.dispatch.http.inline_order import inline_order
 from batchlab.dispatch.http.proxies import proxy_for
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.stop import StopSignal
@@ -138,9 +139,8 @@ class BatchService:
         extra: dict[str, str] = {"Content-Type": "application/json"}
         data: Any = orjson.dumps(body)
         if (name := self.dialect.inline) is not None:
-            head, tail = _around(body, name)
-            extra["Content-Length"] = str(len(head) + _inline_size(lines) + len(tail))
-            data = _inline(head, lines, tail)
+            size, data = inline_order(body, name, lines)
+            extra["Content-Length"] = str(size)
         try:
             answer = await self._json("POST", self.dialect.batches, data=data, headers=extra, once=True)
             state = self.dialect.state(answer)
@@ -430,25 +430,3 @@ async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     return await response.content.read(65536)
-
-
-def _around(body: Json, name: str) -> tuple[bytes, bytes]:
-    """The JSON of an order before and after its lines."""
-    others = orjson.dumps({key: value for key, value in body.items() if key != name})
-    comma = b"" if others == b"{}" else b","
-    return others[:-1] + comma + orjson.dumps(name) + b":[", b"]}"
-
-
-def _inline_size(lines: Path) -> int:
-    """Bytes of the lines with a comma in place of each line feed but the last."""
-    return max(0, lines.stat().st_size - 1)
-
-
-async def _inline(head: bytes, lines: Path, tail: bytes) -> AsyncIterator[bytes]:
-    yield head
-    left = _inline_size(lines)
-    with lines.open("rb") as file:
-        while left and (chunk := file.read(min(CHUNK_BYTES, left))):
-            left -= len(chunk)
-            yield chunk.replace(b"\n", b",")  # JSON has no line feed of its own
-    yield tail

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
+from batchlab.dispatch.http import batch_service
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import Reservation
 from batchlab.dispatch.stop import StopSignal
@@ -225,8 +226,11 @@ class Life:
     async def _unless_gone(self, out: Out, call: Callable[[], Awaitable[T]], since: float, why: str) -> T:
         """What a call brings of something that is there since a Unix time, and may stay unseen for a while.
 
+        What was seen before is looked for a few times more: a gateway that restarts knows of nothing.
+
         Raises GivenUp, RunStopped: it is gone.
         """
+        looks = list(batch_service.SECOND_LOOKS_S) if out.state is not None else []
         while True:
             try:
                 return await call()
@@ -234,9 +238,12 @@ class Life:
                 if error.outcome.code not in _GONE:
                     raise
                 left = since + out.lane.dialect.visible_s - time.time()
-                if not 0 < left <= out.lane.dialect.visible_s:
+                if 0 < left <= out.lane.dialect.visible_s:
+                    await self.sleep(min(left + 0.1, UNSEEN_S))
+                elif looks:
+                    await self.sleep(looks.pop(0))
+                else:
                     raise self.lost(out, why) from error
-                await self.sleep(min(left + 0.1, UNSEEN_S))
 
     def _failed(self, out: Out, state: BatchState) -> None:
         """What a batch that came to nothing means."""

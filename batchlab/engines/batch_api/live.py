@@ -44,6 +44,7 @@ class LivePhase:
         self._waiting: list[tuple[LaneKind, Shard]] = []
         self._sending: list[Shard] = []
         self._kind: LaneKind = "live"
+        self._first: int | None = None  # rows of each shard, for the next phase; None for all
         self._phase_stop: StopSignal | None = None
         self._task: asyncio.Task[None] | None = None
         self._ended: Callable[[Sequence[Shard]], None] = lambda _: None
@@ -74,6 +75,11 @@ class LivePhase:
         self._synced_before = work.before.synced
 
     @property
+    def is_here(self) -> bool:
+        """Whether the live engine is in this process, and can be told to send single rows."""
+        return self._is_here
+
+    @property
     def is_busy(self) -> bool:
         """Whether rows are sent live, or wait for it."""
         return self._task is not None
@@ -94,10 +100,21 @@ class LivePhase:
         return self._root.added.rows - self._begun_with if self._sending else 0
 
     def send(
-        self, group: asyncio.TaskGroup, shards: Sequence[Shard], kind: LaneKind, stop: StopSignal
+        self,
+        group: asyncio.TaskGroup,
+        shards: Sequence[Shard],
+        kind: LaneKind,
+        stop: StopSignal,
+        *,
+        first: int | None = None,
     ) -> None:
-        """Sends shards by calls of a kind, after those that are being sent; calls of another kind end."""
+        """Sends shards by calls of a kind, after those that are being sent; calls of another kind end.
+
+        Args:
+            first: rows of each shard that are sent; None for all.
+        """
         self._waiting += [(kind, shard) for shard in shards]
+        self._first = first
         if self._task is None:
             self._task = group.create_task(self._run(stop))
         elif self._phase_stop is not None and self._kind != kind:
@@ -141,6 +158,9 @@ class LivePhase:
         self._root = self._sum(now)
         self._counted = now
         work = _by(kind, dataclasses.replace(self._work, before=self._root))
+        if self._first is not None:
+            first, self._first = self._first, None
+            work = dataclasses.replace(work, only=_first_rows(self._sending, first))
         engine = self._make(self, self._root)
         await engine.run(work, stop, retry=self._asking, shards=self._sending)
 
@@ -181,6 +201,12 @@ class LivePhase:
             synced=synced + batches.synced,
             batches=batches.batches,
         )
+
+
+def _first_rows(shards: Sequence[Shard], count: int) -> frozenset[int]:
+    return frozenset(
+        row for one in shards for row in range(one.first_row, one.first_row + min(count, one.rows))
+    )
 
 
 def _by(kind: LaneKind, work: Work[LockedRun]) -> Work[LockedRun]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -87,6 +88,9 @@ class Ordering:
                 batch = self._log.absent(batch)
                 if error.outcome.cause in NO_ROOM:
                     self._log.dropped(batch, "no room")
+                    if batch.file is not None:  # each try has one of its own
+                        with contextlib.suppress(ApiError):
+                            await self._service.delete(batch.file)
                     raise NoRoom from error
                 passed_s = time.monotonic() - begun
                 if not self._may_pass(error, batch, passed_s):

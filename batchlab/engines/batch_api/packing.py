@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.http.transport import encoded
@@ -34,6 +35,14 @@ class Packed:
 
     batch: Batch
     lines: Path
+
+
+class _Kind(NamedTuple):
+    """What is the same in all lines of a batch; `apart` is what its dialect wants so, as JSON."""
+
+    model: str
+    path: str
+    apart: bytes
 
 
 class _Box:
@@ -103,7 +112,7 @@ class Packing:
         self._worst_case = worst_case
         self._covers = covers
         self._at = time.time()
-        self._boxes: dict[tuple[str, str], _Box] = {}
+        self._boxes: dict[_Kind, _Box] = {}
         self._spent = NOTHING
         self.packed: list[Packed] = []
         self.failed: list[Failure] = []
@@ -144,8 +153,8 @@ class Packing:
                 continue
             if (request := self._built(row)) is not None and not self._put(request):
                 break
-        for model, path in list(self._boxes):
-            self._ship(model, path)
+        for kind in list(self._boxes):
+            self._ship(kind)
 
     def _built(self, row: Row) -> ChatRequest | None:
         try:
@@ -169,11 +178,11 @@ class Packing:
             if request.task not in limits.tasks:
                 raise Unfit(f"{lane.dialect.name} takes no {request.task} in a batch")
             body = lane.access.body(request)
-            key = (str(body.get("model", "")), path)
+            kind = _Kind(str(body.get("model", "")), path, self._apart(body))
             inputs = _inputs(body)
             if limits.inputs is not None and inputs > limits.inputs:
                 raise Unfit(f"its {inputs:,} inputs are more than {lane.dialect.name} takes")
-            if (box := self._boxes.get(key)) is None and (box := self._opened_box(key)) is None:
+            if (box := self._boxes.get(kind)) is None and (box := self._opened_box(kind)) is None:
                 return True  # for later
             line = self._line(body, box, request.row_id, path)
             if len(line) > min(limits.line or limits.size, limits.size):
@@ -192,27 +201,31 @@ class Packing:
             or box.size + len(line) > limits.size
             or (limits.inputs is not None and box.inputs + inputs > limits.inputs)
         ):
-            self._ship(*key)
-            if (box := self._opened_box(key)) is None:
+            self._ship(kind)
+            if (box := self._opened_box(kind)) is None:
                 return True
             line = self._line(body, box, request.row_id, path)
         self._spent = self._spent.plus(worst)
         box.put(request.row_id, line, worst, inputs=inputs, priced=price is not None)
         return True
 
+    def _apart(self, body: Json) -> bytes:
+        found = {name: body[name] for name in self._lane.dialect.apart if body.get(name) is not None}
+        return encoded(found) if found else b""
+
     def _line(self, body: Json, box: _Box, row_id: int, path: str) -> bytes:
         return encoded(dict(self._lane.dialect.line(body, f"{box.key}-{row_id}", path))) + b"\n"
 
-    def _opened_box(self, key: tuple[str, str]) -> _Box | None:
+    def _opened_box(self, kind: _Kind) -> _Box | None:
         """An empty one; None when there may be no more of them."""
         if len(self.packed) + len(self._boxes) >= self._most:
             return None
-        box = self._boxes[key] = _Box(self._folder, self._opened.shard.index)
+        box = self._boxes[kind] = _Box(self._folder, self._opened.shard.index)
         return box
 
-    def _ship(self, model: str, path: str) -> None:
+    def _ship(self, kind: _Kind) -> None:
         """A batch is as full as it gets."""
-        box = self._boxes.pop((model, path))
+        box = self._boxes.pop(kind)
         if not box.rows:
             box.drop()
             return
@@ -224,8 +237,8 @@ class Packing:
             rows=rows,
             asked=asked,
             endpoint=self._lane.name,
-            model=model,
-            path=path,
+            model=kind.model,
+            path=kind.path,
             size=box.size,
             generation=self._work.run.manifest.generation,
             is_retry=any(map(self._opened.asks_again, box.rows)),

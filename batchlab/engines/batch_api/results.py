@@ -38,6 +38,7 @@ class Results:
         self.strange = 0
         self.oddest = ""
         self.doubled = 0
+        self._refused: set[int] = set()  # rows whose line is no answer
         self._batch = batch
         self._dialect = dialect
         self._file = file.open("rb")
@@ -62,11 +63,17 @@ class Results:
         if row is None:
             self.strange += 1
             self.oddest = self.oddest or _shown(line)
-        elif self._offset[row - self._first] >= 0:
-            self.doubled += 1
-        else:
+            return
+        assert found is not None
+        at, is_answer = row - self._first, found.status is not None and 200 <= found.status < 300
+        if self._offset[at] < 0:
             self.found += 1
-            self._offset[row - self._first], self._length[row - self._first] = offset, len(line)
+        else:
+            self.doubled += 1
+            if row not in self._refused or not is_answer:
+                return  # the first stands, but an answer is worth more than a refusal
+        self._offset[at], self._length[at] = offset, len(line)
+        (self._refused.discard if is_answer else self._refused.add)(row)
 
     def of(self, row_id: int) -> LineResult | None:
         """What came of a row; None when nothing is said of it."""

@@ -19,11 +19,13 @@ class Room:
         clock: seconds that only go on.
         batches: that may be out at once.
         lines: that one may have; None for as many as the service allows.
+        is_closed: it takes none of ours any more.
     """
 
     clock: Callable[[], float]
     batches: int = AT_ONCE
     lines: int | None = None
+    is_closed: bool = False
     _full_until: float = field(default=0.0)
     _full_times: int = field(default=0)  # one after the other
     _since_full: int = field(default=0)  # batches that have ended well
@@ -33,7 +35,7 @@ class Room:
 
     def left(self, out: int) -> int:
         """How many more may be ordered now, beside those that are out."""
-        return 0 if self.clock() < self._full_until else max(0, self.batches - out)
+        return 0 if self.is_closed or self.clock() < self._full_until else max(0, self.batches - out)
 
     def was_full(self, lines: int, others: int) -> str:
         """A batch of so many lines found no room beside `others`. Returns what is done about it."""

@@ -19,7 +19,7 @@ from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import stop_reason
 from batchlab.engines.batch_api.bringing import Bringing
-from batchlab.engines.batch_api.choices.choice import GiveUp, Scene, SendLive, Submit, TakeBack
+from batchlab.engines.batch_api.choices.choice import GiveUp, Probe, Scene, SendLive, Submit, TakeBack
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, Out
 from batchlab.engines.batch_api.means import Means
@@ -190,6 +190,9 @@ class Session:
             case SendLive(rows, kind):
                 self._means.live.send(group, self._left.taken(rows), kind, self._stop)
                 return True
+            case Probe(rows):
+                self._means.live.send(group, self._left.taken(1), "live", self._stop, first=rows)
+                return True
             case GiveUp(why):
                 if not self._out and not self._means.live.is_busy:
                     self._stop(StopReason.BUDGET, why)
@@ -322,6 +325,9 @@ class Session:
         batch = self._log.all.by_key[out.batch.key]
         if batch.step in {Step.MEANT, Step.UPLOADED}:
             self._log.dropped(batch, str(error)[:500])
+            if self._go_on_without(name):
+                self._say(f"{name} refuses the batch: {outcome.message}; the others go on without it")
+                return
         if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE}:
             outage = lasting(self._work.job.limits.max_outage_s)
             self._stop(
@@ -331,6 +337,19 @@ class Session:
         else:
             what = "the batch" if batch.id is None else f"batch {batch.id}"
             self._stop(stop_reason(outcome), f"{name} refuses {what}: {outcome.message}")
+
+    def _go_on_without(self, name: str) -> bool:
+        """Closes a lane, if another one takes batches still."""
+        lanes, limits_at = self._means.lanes, self._work.job.limits_at
+        others = [
+            one
+            for one in lanes
+            if one != name
+            and not self._room[one].is_closed
+            and limits_at(lanes[one].endpoint.job).lane in {"batch", "cheapest"}
+        ]
+        self._room[name].is_closed = bool(others)
+        return bool(others)
 
     def _came(self, out: Out, told: str) -> None:
         """A batch's results are taken; the run stops where it must not go on."""

@@ -18,7 +18,7 @@ from batchlab.looking.browse.plain import MOST_CHARS, cut, json_value, plain
 from batchlab.looking.browse.reader import RowReader, Wanted
 from batchlab.looking.browse.shared import SharedParts
 from batchlab.looking.rows.asked import Asked, content_text
-from batchlab.looking.rows.tables import row_at
+from batchlab.looking.rows.tables import has_own_ids, row_at
 from batchlab.looking.show import SHOWN_NUMBERS
 from batchlab.protocol.redact import printable
 from batchlab.records import ChatRequest
@@ -96,6 +96,7 @@ class Details:
         self._asked = Asked(run)
         self._whole = Asked(run, media="whole") if _has_media(self._asked) else self._asked
         self._shared = SharedParts(run, index, reader)
+        self._are_lines = has_own_ids(run.manifest.plan)
 
     def of(self, row: int, label: str | None, note: str | None) -> RowDetail:
         """The detail of a row; of one that cannot be read, what is known of it."""
@@ -120,12 +121,13 @@ class Details:
         note: str | None,
     ) -> RowDetail:
         is_pending = values["status"] in (None, "pending")
-        known = {**values, "custom_id": None} if is_pending else values
-        made = self._whole.of(row, inputs, known)
+        if is_pending and not self._are_lines:
+            values["custom_id"] = None  # a row's id comes with its result
+        made = self._whole.of(row, inputs, values)
         if made.request is None and self._whole is not self._asked:  # a file is gone: its place is shown
-            made = self._asked.of(row, inputs, known)
+            made = self._asked.of(row, inputs, values)
         request = made.request
-        if is_pending:
+        if values["custom_id"] is None:
             values["custom_id"] = str(row) if request is None else request.custom_id
         asked: list[Mapping[str, Any]] = []
         same: list[Mapping[str, Any]] = []

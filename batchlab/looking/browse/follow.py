@@ -32,14 +32,20 @@ class Follower:
         self._is_closed = False
         self.trouble = ""
 
-    def refresh(self, wait_s: float) -> None:
-        """Has the run looked at, when that was a while ago; waits only while not all of it is known."""
+    def refresh(self, wait_s: float, *, is_due: bool) -> None:
+        """Has the run looked at, when that was a while ago; waits only while not all of it is known.
+
+        Args:
+            is_due: now, and waits for that.
+        """
         if self._is_closed:
             return
         last = self._going_on
-        if last is None or (last.done() and time.monotonic() - self._ended > REFRESH_S):
+        if is_due and last is not None:
+            wait([last], timeout=wait_s)
+        if last is None or (last.done() and (is_due or time.monotonic() - self._ended > REFRESH_S)):
             last = self._going_on = self._pool.submit(self._refresh)
-        if not self._index.is_whole and wait_s:
+        if wait_s and (is_due or not self._index.is_whole):
             wait([last], timeout=wait_s)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from batchlab.looking.browse.index import Piece, RowIndex
 from batchlab.looking.browse.reader import RowReader, Rows, Wanted
 from batchlab.looking.browse.snippets import Snippet, has, snippet
 from batchlab.looking.rows.asked import Asked, asked_texts
-from batchlab.looking.rows.tables import row_at
+from batchlab.looking.rows.tables import has_own_ids, row_at
 from batchlab.looking.show import answer_text
 from batchlab.result_columns import VECTOR_COLUMNS
 from batchlab.store.view import RunView
@@ -83,6 +83,7 @@ class Lines:
         builder = asked.builder
         plan, job = run.manifest.plan, run.manifest.job
         inputs = () if builder is None else tuple(name for name in plan.names_out if name in builder.columns)
+        self._are_lines = has_own_ids(plan)
         self._has_own_ids = job.input.id is not None or "custom_id" in plan.columns
         self._wanted = Wanted(inputs, _READ)
         self._kept: OrderedDict[tuple[int, int, str], Texts] = OrderedDict()
@@ -151,14 +152,15 @@ class Lines:
         row = rows.ids[place]
         values: dict[str, Any] = {name: rows.result(name, place) for name in _READ}
         inputs = row_at(rows.others, place)
-        pending = values["status"] in (None, "pending")
-        request = self._asked.of(
-            row, inputs, {**values, "custom_id": None if pending else values["custom_id"]}
-        ).request
+        own_id = values["custom_id"]
+        if values["status"] in (None, "pending") and not self._are_lines:
+            own_id = None  # a row's id comes with its result
+        request = self._asked.of(row, inputs, {**values, "custom_id": own_id}).request
         asked = None
         if request is not None:
             asked = _asked_line([text for _, text in asked_texts(request.body)], sought)
-        own_id = request.custom_id if pending and request is not None else values["custom_id"]
+        if own_id is None and request is not None:
+            own_id = request.custom_id
         answer = answer_text(values)
         if sought and not has(answer, sought):
             answer = next(

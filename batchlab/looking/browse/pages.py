@@ -152,18 +152,19 @@ class Browser:
         self._opened.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def refresh(self, run: RunView | None = None, *, wait_s: float = WAIT_S) -> None:
+    def refresh(self, run: RunView | None = None, *, wait_s: float = WAIT_S, is_due: bool = False) -> None:
         """Has the run looked at again, when that was a second ago; waits only while not all of it is known.
 
         Args:
             run: the same run, opened anew: one at a URL stays as it was when it was opened.
             wait_s: how long.
+            is_due: now, and waits for that.
         """
         if run is not None or self._opened.follower.is_planned_anew():
             self._opened.close()
             found = run or RunView.open(self.run.path)
             self._opened = _Opened(found, self._labels, self._pool, self._threads)
-        self._opened.follower.refresh(wait_s)
+        self._opened.follower.refresh(wait_s, is_due=is_due)
 
     def rows(self, query: RowQuery, offset: int = 0, limit: int = 50) -> Page:
         """A page of the rows that are meant.
@@ -216,6 +217,7 @@ class Browser:
 
     def matching(self, query: RowQuery) -> list[int]:
         """All rows that are meant, in order, however long that takes. Raises UsageError as `rows` does."""
+        self.refresh(is_due=True)
         while True:
             self.refresh()
             meant = self._meant(query, enough=None)

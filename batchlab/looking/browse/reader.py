@@ -16,7 +16,7 @@ from batchlab.arrow import pa, pq
 from batchlab.errors import CorruptRun
 from batchlab.looking.browse.columns import ODD
 from batchlab.looking.browse.index import Piece, RowIndex
-from batchlab.looking.rows.tables import INPUT_GONE, input_table
+from batchlab.looking.rows.tables import INPUT_GONE, input_table, with_ids
 from batchlab.records import Shard
 from batchlab.result_columns import RESULT_COLUMNS
 from batchlab.store.journals.journal import result_of
@@ -94,7 +94,9 @@ class RowReader:
         self._vectors = run.manifest.vectors
         self._footers: OrderedDict[int, _Footer] = OrderedDict()
         self._turn = threading.Lock()
-        self._input: tuple[int, pa.Table] | None = None  # of the open shard that was read last
+        self._input: tuple[int, pa.Table, list[Any] | None] | None = (
+            None  # of the open shard that was read last
+        )
 
     def rows(self, piece: Piece, wanted: Wanted, ids: Sequence[int] | None = None) -> Iterator[Rows]:
         """The rows of a piece, or those of them that are named, some at a time.
@@ -180,7 +182,17 @@ class RowReader:
             yield from self._of_groups(piece.shard, wanted, in_part)
         others = sorted(set(ids).difference(in_part)) if in_part else sorted(ids)
         for first in range(0, len(others), FEW_ROWS):
-            yield self._journalled(piece.shard, wanted, others[first : first + FEW_ROWS])
+            together = others[first : first + FEW_ROWS]
+            try:
+                found = [self._journalled(piece.shard, wanted, together)]
+            except ODD:  # a result that batchlab has not written: the others are read all the same
+                found = list(self._one_by_one(piece.shard, wanted, together))
+            yield from found
+
+    def _one_by_one(self, shard: Shard, wanted: Wanted, rows: Sequence[int]) -> Iterator[Rows]:
+        for row in rows:
+            with contextlib.suppress(*ODD):
+                yield self._journalled(shard, wanted, [row])
 
     def _of_groups(self, shard: Shard, wanted: Wanted, rows: Sequence[int]) -> Iterator[Rows]:
         with self._part(shard) as (part, _):
@@ -195,26 +207,30 @@ class RowReader:
     def _journalled(self, shard: Shard, wanted: Wanted, rows: Sequence[int]) -> Rows:
         """Rows with what the journals hold of them; those without a result are pending.
 
-        The row_id of these tables is none, nor is the custom_id of a pending row.
+        The row_id of these tables is none, and the custom_id of a pending row only where its line has one.
         """
         opened, manifest = self._index.opened(shard), self._run.manifest
         results = []
         for row in rows:
             record = None if opened is None else opened.record(row)
             results.append(None if record is None else result_of(record))
-        inputs = self._inputs(shard).take([row - shard.first_row for row in rows])
+        places = [row - shard.first_row for row in rows]
+        whole, ids = self._inputs(shard)
+        inputs = whole.take(places)
         table = with_results(inputs, results, 0, manifest.prefix, manifest.expanded, manifest.vectors)
+        if ids is not None:
+            table = with_ids(table, [ids[place] for place in places])
         others, names = self._chosen(table.column_names, (), wanted)
         others = [name for name in others if name != INPUT_GONE or INPUT_GONE in manifest.plan.names_out]
         return Rows(rows, table.select(others), _bare(table, names, self._prefix))
 
-    def _inputs(self, shard: Shard) -> pa.Table:
+    def _inputs(self, shard: Shard) -> tuple[pa.Table, list[Any] | None]:
         kept = self._input
         if kept is not None and kept[0] == shard.index:
-            return kept[1]
-        table = input_table(self._run, shard)
-        self._input = (shard.index, table) if table.nbytes <= _KEPT_BYTES else None
-        return table
+            return kept[1:]
+        table, ids = input_table(self._run, shard)
+        self._input = (shard.index, table, ids) if table.nbytes <= _KEPT_BYTES else None
+        return table, ids
 
 
 def _bare(table: pa.Table, names: Sequence[str], prefix: str) -> pa.Table:

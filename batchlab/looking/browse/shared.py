@@ -7,14 +7,15 @@ run, spread over all of it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from batchlab.errors import BatchlabError
-from batchlab.inputs.requests import RowProblem
+from batchlab.errors import BatchlabError, UsageError
+from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.looking.browse.columns import ODD
 from batchlab.looking.browse.index import RowIndex
 from batchlab.looking.browse.reader import RowReader, Wanted
@@ -68,14 +69,19 @@ class SharedParts:
 
     def _made_up(self) -> Iterator[Mapping[str, Any]]:
         """Two requests whose columns have nothing in common; none where such values make no request."""
-        builder = self._asked.builder
-        if builder is None or builder.batch:
+        job, columns = self._run.manifest.job, self._run.manifest.plan.columns
+        # what a row brings along of its own (parameters, a model, earlier turns) is not shared anyway
+        plain = dataclasses.replace(
+            job,
+            input=dataclasses.replace(job.input, row_params=None, model=None, endpoint=None),
+            request=dataclasses.replace(job.request, history=None, image=[], audio=[]),
+        )
+        try:
+            builder = RequestBuilder(plain, columns, look_only=True)
+            made = [builder.build(Row(0, dict.fromkeys(columns, text))).body for text in ("\ue000", "\ue001")]
+        except (UsageError, RowProblem, KeyError, ValueError):
             return
-        for text in ("\ue000", "\ue001"):
-            try:
-                yield builder.build(Row(0, dict.fromkeys(self._run.manifest.plan.columns, text))).body
-            except (RowProblem, KeyError, ValueError):
-                return
+        yield from made
 
     def _sampled(self) -> Iterator[Mapping[str, Any]]:
         builder = self._asked.builder
@@ -87,7 +93,9 @@ class SharedParts:
             try:
                 self._index.look_at([row])
                 for found in self._reader.rows(self._index.piece_of(row), wanted, [row]):
-                    request = self._asked.of(row, row_at(found.others, 0), {}).request
+                    request = self._asked.of(
+                        row, row_at(found.others, 0), {"custom_id": found.result("custom_id", 0)}
+                    ).request
                     if request is not None:
                         yield request.body
             except (BatchlabError, OSError, *ODD):

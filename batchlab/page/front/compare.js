@@ -148,7 +148,7 @@ class Compare {
     return h("div", { class: `half ${better ? "better" : ""}` },
       h("div", { class: "half-head" }, this.blind ? h("b", {}, where) : h("b", { dir: "auto", class: "cut" }, this.answer[of].id), half.status !== "ok" && statusChip(half.status),
         !this.blind && h("span", { class: "quiet" }, [took(half.latency_ms), `${count(half.completion_tokens)} tok`, usd(half.cost_usd)].filter((one) => !one.startsWith(UNKNOWN)).join(" · "))),
-      half.text ? h("div", { class: "verbatim", dir: "auto" }, parts.map(([text, differs]) => (differs ? h(of === "a" ? "del" : "ins", {}, text) : text)))
+      half.text ? h("div", { class: "verbatim", dir: "auto" }, parts.map(([text, differs]) => (differs ? h(this.blind ? "mark" : of === "a" ? "del" : "ins", {}, text) : text)))
         : h("p", { class: "quiet", dir: "auto" }, half.error_class ? `${half.error_class}: ${clipped(half.error_message || "", 300)}` : "no answer"),
       half.cut && h("p", { class: "quiet" }, "the text goes on; open the row for all of it"));
   }

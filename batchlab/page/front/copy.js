@@ -18,7 +18,7 @@ export function say(text, { bad = false, button = null } = {}) {
   noticeTimer = setTimeout(unsay, bad || button ? 8000 : 2600);
 }
 
-export function unsay() {
+function unsay() {
   if (notice) notice.classList.remove("shown");
 }
 

@@ -19,8 +19,9 @@ function filled(element, attrs, children) {
   for (const [name, value] of Object.entries(attrs || {})) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) {
-      element[name] = value;
-      (element[LISTENERS] ||= {})[name] = value;
+      const listener = (event) => void value(event); // what it returns must not stop the browser's own part
+      element[name] = listener;
+      (element[LISTENERS] ||= {})[name] = listener;
     } else if (name === "style") {
       for (const [key, one] of Object.entries(value)) element.style.setProperty(key, one);
     } else if (PROPERTIES.has(name)) {
@@ -51,7 +52,7 @@ export function fill(parent, ...children) {
 
 /** Makes `old` look like `fresh` with as few changes as there are: what a person has opened, focused or
  * scrolled stays. An element with `data-key` is kept as it is while its key is the same. */
-export function morph(old, fresh) {
+function morph(old, fresh) {
   const key = fresh.dataset && fresh.dataset.key;
   if (key && old.dataset.key === key) return old;
   if (key || old.nodeName !== fresh.nodeName || (old.dataset && old.dataset.key)) {

@@ -7,7 +7,7 @@ import { dialog } from "./shell.js";
 import { source } from "./source.js";
 import { colorOf, STATUSES } from "./states.js";
 
-export const FILTERS = ["status", "error", "finish", "lane", "label", "where", "q", "in", "sort", "first", "rows", "odd"];
+const FILTERS = ["status", "error", "finish", "lane", "label", "where", "q", "in", "sort", "first", "rows", "odd"];
 const FACETS = [["error", "error_class", "error"], ["finish", "finish_reason", "finish reason"], ["lane", "lane", "lane"], ["label", "label", "label"]];
 const SORTED = [["", "input order"], ["-row", "last first"], ["-latency_ms", "slowest"], ["latency_ms", "fastest"], ["-cost_usd", "dearest"], ["cost_usd", "cheapest"],
   ["-completion_tokens", "longest answers"], ["completion_tokens", "shortest answers"], ["-prompt_tokens", "longest prompts"], ["-total_tokens", "most tokens"], ["-attempts", "most attempts"]];
@@ -96,28 +96,26 @@ export class FilterBar {
 
   /** Every filter that is no status: what rows have, and any column. */
   openFilter() {
-    const body = h("div", { class: "filter-body" });
-    const paint = () => fill(body, ...this.#facetParts(paint), this.#whereForm(paint), this.#searchIn(paint));
-    paint();
+    const body = h("div", { class: "filter-body" }, this.#facetParts(), this.#whereForm(), this.#searchIn());
     const box = dialog("Filter rows", "filter-dialog", body, h("p", { class: "dialog-end" }, h("button", { type: "button", class: "sure", onclick: () => box.close() }, "Show rows")));
     const first = body.querySelector("button, select, input");
     if (first) first.focus();
   }
 
-  #facetParts(paint) {
+  #facetParts() {
     const { params } = here();
     return FACETS.map(([name, key, words]) => {
       const counts = this.#facet(key).sort((a, b) => b[1] - a[1]);
       const chosen = split(params[name]);
       if (!counts.length && !chosen.length) return null;
       return h("fieldset", {}, h("legend", {}, words), h("div", { class: "options" }, counts.slice(0, 40).map(([value, many]) => {
-        const box = h("input", { type: "checkbox", checked: chosen.includes(value), onchange: () => (this.#toggle(name, value), paint()) });
+        const box = h("input", { type: "checkbox", checked: chosen.includes(value), onchange: () => this.#toggle(name, value) });
         return h("label", { class: "option" }, box, h("span", { class: "cut", dir: "auto" }, value), h("span", { class: "quiet num" }, count(many)));
       }), counts.length > 40 && h("p", { class: "quiet" }, `${counted(counts.length - 40, "value")} more: use a condition below`)));
     }).filter(Boolean);
   }
 
-  #whereForm(paint) {
+  #whereForm() {
     const groups = [["input", (this.columns && this.columns.input) || []], ["result", (this.columns && this.columns.result) || []]];
     const every = groups.flatMap(([, list]) => list);
     const values = h("datalist", { id: "few-values" });
@@ -136,16 +134,19 @@ export class FilterBar {
       event.preventDefault();
       const text = `${column.value}${sign.value}${value.value}`;
       choose({ where: [...(here().params.where || []), text], row: null });
-      paint();
+      value.value = "";
+      paintPills();
     } }, column, sign, value, values, h("button", { type: "submit" }, "add"));
-    return h("fieldset", {}, h("legend", {}, "any column"), every.length ? form : h("p", { class: "quiet" }, "the columns are not known yet"),
-      h("div", { class: "pills" }, (here().params.where || []).map((one, index, all) =>
-        h("button", { type: "button", class: "pill", onclick: () => (choose({ where: all.filter((_, other) => other !== index), row: null }), paint()) }, clipped(one, 80), " ✕"))));
+    const pills = h("div", { class: "pills" });
+    const paintPills = () => fill(pills, (here().params.where || []).map((one, index, all) =>
+      h("button", { type: "button", class: "pill", onclick: () => (choose({ where: all.filter((_, other) => other !== index), row: null }), paintPills()) }, clipped(one, 80), " ✕")));
+    paintPills();
+    return h("fieldset", {}, h("legend", {}, "any column"), every.length ? form : h("p", { class: "quiet" }, "the columns are not known yet"), pills);
   }
 
-  #searchIn(paint) {
+  #searchIn() {
     const now = here().params.in || "";
     return h("fieldset", {}, h("legend", {}, "search in"), h("div", { class: "options" }, [["", "prompts and answers"], ["prompt", "prompts"], ["answer", "answers"]].map(([value, words]) =>
-      h("label", { class: "option" }, h("input", { type: "radio", name: "search-in", checked: value === now, onchange: () => (choose({ in: value || null }), paint()) }), h("span", {}, words)))));
+      h("label", { class: "option" }, h("input", { type: "radio", name: "search-in", checked: value === now, onchange: () => choose({ in: value || null }) }), h("span", {}, words)))));
   }
 }

@@ -2,7 +2,7 @@
 
 /** `#/run/night%201/rows?status=failed&where=a%3D1&where=b%3D2` as
  * `{parts: ["run", "night 1", "rows"], params: {status: "failed", where: ["a=1", "b=2"]}}`. */
-export function parsed(hash) {
+function parsed(hash) {
   const text = hash.replace(/^#\/?/, "");
   const cut = text.indexOf("?");
   const path = cut < 0 ? text : text.slice(0, cut);

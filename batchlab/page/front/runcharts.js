@@ -49,8 +49,8 @@ function overTime(charts, run) {
 function reasonsOf(why, now) {
   const counts = new Map();
   for (const one of why) if (one) counts.set(one, (counts.get(one) || 0) + 1);
-  const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([words, many]) => `${words} (${share(many / why.length)} of the time)`);
-  return [most.length ? `held down by ${most.join(", ")}` : "", now].filter(Boolean).join("; ");
+  const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([words, many]) => `${words}, ${share(many / why.length)} of the time`);
+  return [most.length ? `held down: ${most.join("; ")}` : "", now].filter(Boolean).join(" · ");
 }
 
 function peakOf(values) {

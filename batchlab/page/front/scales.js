@@ -105,7 +105,7 @@ function dayed(date, words) {
 /** A value with its unit, as short as an axis wants it. */
 export function withUnit(value, unit) {
   if (!isNumber(value)) return short(value);
-  if (unit === "ms") return value >= 1000 ? `${digits(value / 1000, 3)} s` : `${digits(value, 3)} ms`;
+  if (unit === "ms") return value >= 1000 ? `${digits(value / 1000, 3)} s` : `${digits(value, value < 1 ? 1 : 3)} ms`;
   if (unit === "USD" || unit === "usd" || unit === "$") return `$${value === 0 ? 0 : value < 0.01 ? digits(value, 2) : digits(value, 3)}`;
   if (unit === "s") return value >= 120 ? `${digits(value / 60, 3)} min` : `${digits(value, 3)} s`;
   return short(value);
@@ -120,11 +120,4 @@ export function amongBins(edges, value) {
     }
   }
   return edges.length - 1;
-}
-
-/** The middle of a list of numbers by share: quantile([1, 2, 3], 0.5) is 2. */
-export function quantile(values, share) {
-  const known = values.filter(isNumber).sort((a, b) => a - b);
-  if (!known.length) return null;
-  return known[Math.min(known.length - 1, Math.floor(share * known.length))];
 }

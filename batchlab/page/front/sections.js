@@ -35,7 +35,7 @@ export function headOf(run) {
   return h("header", { class: "run-head" },
     h("div", { class: "title-line" }, h("h1", { dir: "auto" }, tamed(run.name || run.id)), stageChip(run.stage),
       source.canWrite && h("button", { type: "button", class: "act-button", title: "Act on this run (a)", onclick: () => openActs(run.id, {}) }, "Act…")),
-    run.headline && h("p", { class: "headline", dir: "auto" }, run.headline),
+    run.headline && run.headline !== run.stage && h("p", { class: "headline", dir: "auto" }, run.headline),
     run.stopped && !(run.headline || "").includes(run.stopped) && h("p", { class: "headline warn", dir: "auto" }, run.stopped),
     now && (now.paused || now.why) && h("p", { class: `headline ${now.paused ? "warn" : "quiet"}`, dir: "auto" }, now.paused ? "paused: " : "held down: ", now.why || "a rate limit or an outage"),
     run.go_on && h("p", { class: "go-on" }, "to go on", run.go_on.folder ? ` in ${run.go_on.folder}` : "", ": ", h("code", {}, run.go_on.command), copyButton(() => run.go_on.command, "Copy the command")),

@@ -11,7 +11,7 @@ const THEMES = ["auto", "light", "dark"];
 const THEME = "batchlab-theme";
 const KEY_NAMES = { ArrowDown: "↓", ArrowUp: "↑", Escape: "Esc", " ": "Space", ArrowLeft: "←", ArrowRight: "→" };
 
-let bar = null;
+let topBar = null;
 let place = { id: null, name: "", view: "runs", params: {} };
 let broken = ""; // why it does not, if that was said
 let line = null; // whether the live line stands: true, false, or null where there is none
@@ -19,9 +19,9 @@ let line = null; // whether the live line stands: true, false, or null where the
 /** The page's frame; returns where views go. */
 export function frame() {
   setTheme(remembered());
-  bar = h("header", { class: "top" });
+  topBar = h("header", { class: "top" });
   const main = h("main", { id: "main", tabindex: "-1" });
-  document.body.append(h("a", { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) }, "to the content"), bar, main);
+  document.body.append(h("a", { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) }, "to the content"), topBar, main);
   paintBar();
   return main;
 }
@@ -44,7 +44,7 @@ function paintBar() {
   const tabs = place.id === null ? [] : [["overview", "Overview", []], ["rows", "Rows", ["rows"]], ["review", "Review", ["review"]], ["compare", "Compare", ["compare"]]]
     .filter(([view]) => source.canWrite || view !== "compare" || place.view === view);
   const theme = remembered();
-  show(bar, [
+  show(topBar, [
     h("nav", { class: "crumbs", "aria-label": "Where you are" },
       source.canWrite ? h("a", { class: "brand", href: "#/", "aria-current": place.id === null ? "page" : null }, "batchlab") : h("span", { class: "brand" }, "batchlab"),
       place.id !== null && [h("span", { class: "slash", "aria-hidden": "true" }, "/"),

@@ -7,7 +7,7 @@ const TOKEN = "batchlab-token";
 const AGAIN_MS = 3000;
 
 /** What went wrong, in one line for a person. */
-export class SourceError extends Error {
+class SourceError extends Error {
   constructor(message, status = 0) {
     super(message);
     this.status = status;

@@ -61,7 +61,7 @@ function languageOf(node) {
 }
 
 /** A link to elsewhere, if it goes to where links may; else what it says. */
-export function link(url, inside) {
+function link(url, inside) {
   if (typeof url !== "string" || !LINK.test(url)) return h("span", {}, inside);
   return h("a", { href: url, target: "_blank", rel: "noreferrer noopener nofollow", title: url }, inside);
 }

@@ -153,6 +153,7 @@ class Dialect:
         windows: times it may be given, the one that is asked for first.
         keeps_labels: whether a batch can be found by the labels of its order. Where it cannot, and has no
             file of lines either, one whose order may or may not have arrived is never ordered again unseen.
+        apart: members of a body that must be the same in all lines of a batch, beside the model.
         cancels: whether one that was ordered can be called off.
         page: query parameter of the list that names the last batch seen, where the list has such pages.
         numbered: its query parameters for the number of a page, from 0, and for the size, where it has those.
@@ -183,6 +184,7 @@ class Dialect:
     limits: BatchLimits = BatchLimits()
     windows: tuple[str, ...] = ("24h",)
     keeps_labels: bool = True
+    apart: tuple[str, ...] = ()
     cancels: bool = True
     page: str | None = "after"
     numbered: tuple[str, str] | None = None

@@ -8,7 +8,8 @@ Sources, by service:
 - Groq: groq-python `types/batch_create_params.py`; its guide says 200 MB where the SDK says 100.
 - Alibaba: alibabacloud.com model-studio/openai-compatible-batch-file-input and batch-inference.
 - SiliconFlow: docs.siliconflow.cn userguide/guides/batch and api-reference/batch.
-- Moonshot: platform.kimi.com docs/guide/use-batch-api, docs/api/batch-create, docs/api/files (DELETE).
+- Moonshot: platform.kimi.com docs/guide/use-batch-api, docs/api/batch-create, docs/api/files-delete (`DELETE
+  /v1/files/{file_id}`; platform.kimi.ai says the same of api.moonshot.ai).
 - DeepInfra: docs.deepinfra.com/batch; deepinfra.com/blog/batch-api; limits from batchlane.
 """
 

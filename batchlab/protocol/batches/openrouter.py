@@ -2,7 +2,9 @@
 
 Sources: OpenRouterTeam/docs `batch-quickstart.mdx`; openrouter.ai docs/api/api-reference/batch (paths below
 `/api/v1`, only batches that have ended are deleted) and client-sdks/python/components/batchobject;
-openrouter.ai/blog/announcements/batch-api (230,000 batches of its beta). The order is read as it arrives:
+openrouter.ai/blog/announcements/batch-api (230,000 batches of its beta); docs.rs/crate/openrouter-batch ("one
+schema per batch, as required by Google-backed routes", which models of others may take, too; 0.1.2 found
+names of models without `:batch` refused as well, which the guide uses). The order is read as it arrives:
 `endpoint` and `model` come before `requests`, or it is refused. Results are there for a batch that is
 `completed` alone; of one that expired or failed there are none.
 """
@@ -71,13 +73,15 @@ OPENROUTER = replace(
     inline="requests",
     limits=BatchLimits(lines=5_000, tasks=frozenset({"chat", "embeddings"}), media=False),
     keeps_labels=False,
+    apart=("response_format",),
     cancels=False,
     page=None,
     kept_s=30 * 86_400.0,
     remarks=(
         "about half the price of live calls, as the model's page says",
         "of 230,000 batches of its beta half came within 7 minutes, nine of ten within an hour",
-        "text only; models of Google take one response_format a batch",
+        "some models are asked for in a batch by a name of their own, which ends in :batch",
+        "text only; rows with another response_format go in batches of their own",
         "a batch cannot be cancelled, and one that expires or fails has no results at all",
         "results are kept for 30 days",
     ),

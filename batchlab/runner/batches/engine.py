@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from batchlab.costs.pricing import price_book
@@ -13,22 +13,24 @@ from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.batch_api.choices.cheapest import Cheapest
 from batchlab.engines.batch_api.choices.choice import BatchesOnly, Choice, Live
+from batchlab.engines.batch_api.choices.ways import model_of
 from batchlab.engines.batch_api.engine import BatchEngine
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.live import LivePhase
 from batchlab.engines.batch_api.means import Manner, Means
 from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.engines.observer import Observer
-from batchlab.engines.work import Work
+from batchlab.engines.work import Work, call_lanes
 from batchlab.errors import UsageError
 from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import SELF_STARTED, TASK_PATHS, EndpointJob, Job
+from batchlab.lanes.call_times import CallsSeen, CallWatch
 from batchlab.protocol.batches.dialect import Dialect, Unfit
 from batchlab.protocol.batches.table import dialect_of
 from batchlab.records import Row
-from batchlab.runner.batches.queue_history import known_queue, remember
+from batchlab.runner.batches.queue_history import known_calls, known_queue, remember
 from batchlab.store.batches import Batch, BatchLog, new_key, read_batches
 from batchlab.store.locked import LockedRun
 
@@ -131,11 +133,13 @@ async def batch_engine(
     *,
     manner: Manner,
     deadline: float | None,
+    calls: CallWatch,
 ) -> AsyncIterator[BatchEngine]:
     """The engine of batches, with its services open.
 
     Args:
         deadline: Unix seconds.
+        calls: sees those of the run.
     """
     async with contextlib.AsyncExitStack() as stack:
         lanes: dict[str, BatchLane] = {}
@@ -147,11 +151,19 @@ async def batch_engine(
                 lane = BatchLane(endpoint, access, await stack.enter_async_context(service))
                 lanes[lane.name] = lane
         ended: dict[str, list[float]] = {name: [] for name in lanes}
-        choice = _choice(work, lanes, budget, observer.message, live, deadline)
+        choice = _choice(work, lanes, budget, observer.message, live, deadline, calls)
         yield BatchEngine(Means(observer, lanes, choice, live, budget, manner, ended))
         for name, lane in lanes.items():
             if lane.endpoint.job.host not in SELF_STARTED:
                 remember(lane.endpoint.job.host, ended[name])
+
+
+def calls_known(job: Job, endpoints: Sequence[Endpoint], plan: InputPlan) -> dict[str, list[CallsSeen]]:
+    """By a lane's key, what earlier runs saw of calls to the job's model."""
+    model = model_of(job, plan)
+    return {
+        lane.key: known_calls(lane.endpoint.job.host, model, lane.kind) for lane in call_lanes(job, endpoints)
+    }
 
 
 def _choice(
@@ -161,6 +173,7 @@ def _choice(
     say: Callable[[str], None],
     live: LivePhase,
     deadline: float | None,
+    calls: CallWatch,
 ) -> Choice:
     """What decides where rows go, as the job wants it."""
     asked = {endpoint.job.name: work.job.limits_at(endpoint.job).lane for endpoint in work.endpoints}
@@ -170,6 +183,9 @@ def _choice(
             lanes,
             budget,
             deadline=deadline,
+            known=calls_known(work.job, work.endpoints, work.plan),
+            calls=calls,
+            probes=live.is_here,
             queues={name: known_queue(lane.endpoint.job.host) for name, lane in lanes.items()},
             say=say,
             totals=live.totals,

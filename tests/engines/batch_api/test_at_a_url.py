@@ -134,7 +134,7 @@ def test_who_takes_over_knows_of_what_was_taken_back(lane, rows_file, monkeypatc
         assert forked(at.words_of(rows, *MORE, "--lane", "live")) == -signal.SIGKILL
     lost()
 
-    done = at.run(rows, *MORE, "--lane", "live")
+    done = at.run(rows, *MORE)
 
     assert done.code == 0, done.err
     at.check(answered=10)

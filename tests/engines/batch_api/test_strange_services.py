@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -165,6 +166,68 @@ def test_one_refused_look_ends_no_night(service, words, here, status):
 
     assert done.code == 0, done.err
     assert service.ordered() == [4]
+
+
+def test_a_gateway_that_restarts_and_knows_of_nothing_ends_no_night(service, words, here, quick, monkeypatch):
+    from batchlab.protocol.batches import table
+
+    at_once = {name: replace(dialect, visible_s=0.0) for name, dialect in quick.items()}
+    monkeypatch.setattr(table, "DIALECTS", at_once)
+    looks = []
+
+    def told(state: dict) -> dict:
+        looks.append(state)
+        return state | ({"status": "in_progress", "output_file_id": None} if len(looks) < 4 else {})
+
+    service.told = told
+    service.on(
+        "GET", "/batches/", lambda asked: refused(404, "default backend") if asked.count == 1 else None
+    )
+
+    done = here(*words())
+
+    assert done.code == 0, done.err
+    assert service.ordered() == [4]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_two_lines_of_a_row_the_answer_counts(service, words, here, is_first):
+    def lines(results: list[dict]) -> bytes:
+        error = {"code": "server_error", "message": "overloaded"}
+        bad = [one | {"response": None, "error": error} for one in results]
+        return service.plain([*bad, *results] if is_first else [*results, *bad])
+
+    service.lines = lines
+    done = here(*words())
+
+    assert done.code == 0, done.err
+    assert "4 foreign, doubled or cut lines left out" in done.err
+    assert service.ordered() == [4]
+
+
+@pytest.mark.parametrize("step", ["/files$", "/batches$"])
+def test_a_service_that_takes_no_batch_leaves_the_rows_to_another(service, here, rows_file, tmp_path, step):
+    with providing_batches() as other:
+        other.on("POST", step, lambda _: refused(403, "not for your plan", "not_available_for_plan"))
+        at = [
+            f'[[endpoint]]\nname = "{name}"\nbase_url = "{one.base_url}"\nbatch_api = "openai"\n'
+            'api_key_env = "SIMULATOR_KEY"\n'
+            for name, one in (("refuses", other), ("takes", service))
+        ]
+        (tmp_path / "job.toml").write_text(
+            f'[input]\npath = "{rows_file(40).as_posix()}"\n[request]\nmodel = "m"\nprompt = "{{text}}"\n'
+            f'[limits]\nlane = "batch"\n[output]\nrun_dir = "run"\nshard_rows = 10\n{"".join(at)}'
+        )
+
+        done = here("run", "job.toml")
+
+        assert done.code == 0, done.err
+        assert "refuses refuses the batch: not for your plan; the others go on without it" in done.err
+        assert sum(service.ordered()) == 40
+        service.on("POST", step, lambda _: refused(403, "not here either"))
+        none = here("run", "job.toml", "--run-dir", "again")
+        assert none.code == 3
+        assert "why: " in none.err
 
 
 def test_a_key_that_is_refused_for_good_stops_the_run_soon(service, words, here):

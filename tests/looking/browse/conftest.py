@@ -29,7 +29,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunView:
     texts = [f"The {n}th remark, about parcel {n}." for n in range(ROWS)]
     texts[5], texts[12] = HOSTILE, "Wo ist das GRÜNE Paket?\nIt is gone."
     rows = [
-        {"n": n, "topic": "abc"[n % 3], "at": f"2026-01-{n % 28 + 1:02}", "text": text, "tags": [{"name": f"tag{n}"}]}
+        {
+            "n": n,
+            "topic": "abc"[n % 3],
+            "at": f"2026-01-{n % 28 + 1:02}",
+            "text": text,
+            "tags": [{"name": f"tag{n}"}],
+        }
         for n, text in enumerate(texts)
     ]
     faults = [{"kind": "answer", "status": 400, "body": "{}", "rows": ["The 3th ", "The 17th "], "times": 99}]

@@ -28,9 +28,13 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def made(
-    home: Path, base_url: str, rows: Iterable[Mapping[str, Any]] | Path, name: str = "run", **sections: Mapping[str, Any]
+    home: Path,
+    base_url: str,
+    rows: Iterable[Mapping[str, Any]] | Path,
+    name: str = "run",
+    **sections: Mapping[str, Any],
 ) -> RunView:
-    """A run of some rows, at its end; `sections` of the job go over what is usual."""
+    """A run of some rows, at its end; `sections` of the job go over what is usual, None leaves out."""
     path = rows if isinstance(rows, Path) else write_rows(home / f"{name}.jsonl", rows)
     usual: dict[str, Mapping[str, Any]] = {
         "input": {"path": str(path)},
@@ -40,12 +44,15 @@ def made(
         "price": {"input": 1, "output": 2},
     }
     for section, values in sections.items():
-        usual[section] = {**usual.get(section, {}), **values}
+        together = {**usual.get(section, {}), **values}
+        usual[section] = {name: value for name, value in together.items() if value is not None}
     execute(job_from(usual), QUIET)
     return RunView.open(home / name)
 
 
-def page(browser: Browser, query: RowQuery | None = None, offset: int = 0, limit: int = 50, **params: Any) -> Page:
+def page(
+    browser: Browser, query: RowQuery | None = None, offset: int = 0, limit: int = 50, **params: Any
+) -> Page:
     """The page, as soon as the same question gives no more."""
     asked = query or RowQuery.of({name.rstrip("_"): value for name, value in params.items()})
     until = time.monotonic() + 30

@@ -29,7 +29,15 @@ def test_a_line_says_what_show_says_of_the_row(browser, finished):
     for line in page(browser).lines:
         told, row = line.json(), shown[line.row_id]
         results = row.results
-        for name in ("status", "error_class", "finish_reason", "lane", "prompt_tokens", "attempts", "cost_usd"):
+        for name in (
+            "status",
+            "error_class",
+            "finish_reason",
+            "lane",
+            "prompt_tokens",
+            "attempts",
+            "cost_usd",
+        ):
             assert told[name] == results[name], name
         assert told["custom_id"] == row.custom_id
         assert told["latency_ms"] == pytest.approx(results["latency_ms"])
@@ -95,7 +103,9 @@ def test_a_snippet_shows_where_the_text_is_however_far_from_the_beginning(browse
     assert told["asked"].encode("utf-16-le")[2 * start : 2 * end].decode("utf-16-le") == "end"
 
 
-@pytest.mark.parametrize("name", ["latency_ms", "prompt_tokens", "completion_tokens", "total_tokens", "cost_usd"])
+@pytest.mark.parametrize(
+    "name", ["latency_ms", "prompt_tokens", "completion_tokens", "total_tokens", "cost_usd"]
+)
 def test_rows_are_sorted_both_ways_and_those_without_the_value_come_last(browser, finished, name):
     value = {row.row_id: row.results[name] for row in shown_rows(finished, Wanted())}
     known = [row for row in range(45) if value[row] is not None]

@@ -15,7 +15,10 @@ from batchlab.looking.browse.query import RowQuery, page_of
         ({"run": "x", "offset": "50", "limit": "9", "row": "7", "texts": "1"}, RowQuery()),
         ({"status": "failed, ok"}, RowQuery(statuses=frozenset({"failed", "ok"}))),
         ({"error": "timeout,none"}, RowQuery(errors=frozenset({"timeout", None}))),
-        ({"finish": "stop", "lane": "batch"}, RowQuery(finishes=frozenset({"stop"}), lanes=frozenset({"batch"}))),
+        (
+            {"finish": "stop", "lane": "batch"},
+            RowQuery(finishes=frozenset({"stop"}), lanes=frozenset({"batch"})),
+        ),
         ([("where", "n>3"), ("where", "topic=a,b")], RowQuery(where=("n>3", "topic=a,b"))),
         ({"where": ["n>3", "n<9"]}, RowQuery(where=("n>3", "n<9"))),
         ({"q": "a, b", "in": "answer"}, RowQuery(text="a, b", inside=("answer",))),

@@ -34,6 +34,7 @@ from tests.proofs.crash.batch_ways import ANY_TIME, WAYS
 from tests.warm import Warm
 
 URL_SHARE = 0.25
+MOST_PROBLEMS = 50  # on one way, after which it is not worth going on
 
 
 def on_way(
@@ -51,7 +52,7 @@ def on_way(
     services = [service for service in services if found.way.goes_to(service)]
     warm = Warm()
     try:
-        while services and found.kills < kills:
+        while services and found.kills < kills and len(found.problems) < MOST_PROBLEMS:
             service = services[found.counts["runs"] % len(services)]
             with night(found, service, rng, warm) as run:
                 run.to_end(min(kills - found.kills, rng.randint(3, 12)))
@@ -59,6 +60,7 @@ def on_way(
                     run.keep(keep)
     finally:
         warm.close()
+    print(f"{found.label}: {found.kills} kills, {len(found.problems)} problems", flush=True)
     return found
 
 

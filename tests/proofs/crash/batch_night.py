@@ -430,9 +430,8 @@ class Night:
             self._problem("there is no run")
             return
         self._verify(line)
-        given_up = lost_totals(Layout(self._path))
-        found.counts["with parts given up, and come again"] += given_up != Totals()
-        totals = RunView.open(self._path).totals() - given_up
+        found.counts["with a loss in their books"] += lost_totals(Layout(self._path)) != Totals()
+        totals = RunView.open(self._path).totals()
         if totals.rows != self.rows:
             line.lost += self.rows - totals.rows
             self._problem(f"{totals.rows} of {self.rows} rows have a result")

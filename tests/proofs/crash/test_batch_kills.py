@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proofs.crash.batch_kills import at_service
+from tests.proofs.crash.batch_kills import on_way
 
 SEED = 20261128
 
 
 @pytest.mark.parametrize(
-    ("service", "at_url"), [("openai", False), ("anthropic", False), ("mistral", True), ("openrouter", False)]
+    ("way", "services", "at_url"),
+    [
+        ("run", ("openai", "openrouter"), False),
+        ("run", ("mistral",), True),
+        ("detach", ("anthropic",), False),
+        ("cancel", ("together",), False),
+        ("cheapest", ("openai",), False),
+        ("workers", ("mistral",), False),
+    ],
 )
-def test_a_batch_that_is_killed_at_any_step_is_ordered_and_billed_once(service, at_url):
-    found = at_service(service, 8, SEED, at_url=at_url)
+def test_a_batch_that_is_killed_at_any_step_is_ordered_and_billed_once(way, services, at_url):
+    kills = 3 if way == "workers" else 6
 
-    assert found.kills == 8
+    found = on_way(way, kills, SEED, services=services, at_url=at_url)
+
+    assert found.kills == kills
     assert found.problems == []

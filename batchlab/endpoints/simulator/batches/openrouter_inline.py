@@ -2,7 +2,8 @@
 
 Source: openrouter 1.3.84 `batch.py`, `components/batchsubmitbody.py`, `components/batchobject.py`,
 `components/batchlistresponse.py`. `endpoint` and `model` must stand before `requests` in the body, as it is
-read as a stream; there are results of a completed batch only (its batch quickstart).
+read as a stream; there are results of a completed batch only (its batch quickstart). Batches that Google
+answers take one `response_format` (crate openrouter-batch 0.1.2).
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class OpenRouterRoutes:
             raise Refused(400, "Unrecognized key: metadata")
         if len(requests) > options.most_lines(NAME):
             raise Refused(400, f"requests: at most {options.most_lines(NAME)}")
+        if str(body["model"]).startswith("google/") and len(_formats(requests)) > 1:
+            raise Refused(400, "All requests of a batch must have the same response_format")
         kind = kind_of(body["endpoint"], dialect.kinds)
         window = str(body.get("completion_window", "24h"))
         batch = desk.create(
@@ -149,6 +152,11 @@ class OpenRouterRoutes:
             "error": {"message": failed} if stage is Stage.FAILED else None,
             "results": None,
         }
+
+
+def _formats(requests: list[Any]) -> set[str]:
+    bodies = (one.get("body") for one in requests if isinstance(one, dict))
+    return {json.dumps(one.get("response_format"), sort_keys=True) for one in bodies if isinstance(one, dict)}
 
 
 def _lines(batch: Batch) -> list[bytes]:

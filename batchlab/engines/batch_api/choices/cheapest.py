@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import assert_never
 
 from batchlab.dispatch.rate.budget import Budget
@@ -13,15 +14,19 @@ from batchlab.engines.batch_api.choices.ways import RowSize, batch_way, call_way
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.life import Out
 from batchlab.engines.work import Work
+from batchlab.lanes.call_times import ALIKE, CallsSeen, CallWatch, ExpectedPace
 from batchlab.lanes.decisions import SendLive, Submit, TakeBack, Wait
 from batchlab.lanes.policy import LanePolicy
 from batchlab.lanes.queue_times import QUEUES, Durations
-from batchlab.lanes.seen import BatchOut, BatchWay, Lanes, Left
+from batchlab.lanes.seen import BatchOut, BatchWay, Lanes, Left, Pace, Way
 from batchlab.protocol.batches.dialect import Phase
 from batchlab.store.locked import LockedRun
 from batchlab.totals import Totals
 
 ENOUGH_ANSWERS = 20
+PROBE_ROWS = 16  # as many as a window that begins small sends in some seconds
+PROBED_OF = 4  # times as many rows are left at least, or the probe is the run
+MOST_PROBE_S = 60.0
 SPAN_S, LEAST_SPAN_S = 300.0, 60.0  # over which a pace is taken
 AGAIN_S = 5.0  # between two questions while nothing has changed
 
@@ -32,6 +37,9 @@ class Cheapest:
     Args:
         deadline: Unix seconds.
         queues: of each lane, how long batches took in runs before this one.
+        known: by a lane's key, what runs before this one saw of calls.
+        calls: sees those of this run.
+        probes: whether some rows may go live first, to see how long calls take.
         say: told why rows go live, and why a batch is taken back.
         totals: of the run so far, for how long answers are.
     """
@@ -44,6 +52,9 @@ class Cheapest:
         *,
         deadline: float | None,
         queues: Mapping[str, Durations],
+        known: Mapping[str, Sequence[CallsSeen]],
+        calls: CallWatch,
+        probes: bool,
         say: Callable[[str], None],
         totals: Callable[[], Totals],
         policy: LanePolicy | None = None,
@@ -57,6 +68,9 @@ class Cheapest:
         self._budget = budget
         self._deadline = deadline
         self._queues = queues
+        self._known = known
+        self._calls = calls
+        self._probe_until: float | None = None if probes and deadline is not None else 0.0
         self._say = say
         self._totals = totals
         self._policy = policy or LanePolicy()
@@ -79,7 +93,16 @@ class Cheapest:
         )
         if (stands, True) == (self._asked[0], now < self._asked[1]):
             return None  # nothing has changed since it said to wait
-        decision = self._policy.next(now, self.seen(now, scene), self.left(scene))
+        seen, left = self.seen(now, scene), self.left(scene)
+        if self._is_worth_a_probe(now, scene, seen, left):
+            self._probe_until = now + MOST_PROBE_S
+            self._say(f"lanes: {PROBE_ROWS} rows go live first, to see how long calls take")
+            return choice.Probe(PROBE_ROWS)
+        if self._is_probing(now, scene):
+            # what batches would get anyway; the rest is decided when it is known how long calls take
+            seen = _at_pace(seen, lambda pace: pace.fast)
+            left = dataclasses.replace(left, returned=0)
+        decision = self._policy.next(now, seen, left)
         match decision:
             case Submit(endpoint):
                 return choice.Submit(endpoint)
@@ -100,6 +123,21 @@ class Cheapest:
                 return choice.GiveUp(f"{why}: {need}")
         assert_never(decision)
 
+    def _is_worth_a_probe(self, now: float, scene: choice.Scene, seen: Lanes, left: Left) -> bool:
+        """Whether nobody knows how long calls take, and only if they are slow rows must go live now."""
+        if self._probe_until is not None or self._deadline is None or not seen.batches:
+            return False
+        if scene.live_rows or scene.live_done or scene.rows_free <= PROBED_OF * PROBE_ROWS:
+            return False
+        if any(self._known.values()):
+            return False
+        slow = self._policy.next(now, _at_pace(seen, lambda pace: pace.slow), left)
+        fast = self._policy.next(now, _at_pace(seen, lambda pace: pace.fast), left)
+        return isinstance(slow, SendLive) and not isinstance(fast, SendLive)
+
+    def _is_probing(self, now: float, scene: choice.Scene) -> bool:
+        return scene.live_rows > 0 and now < (self._probe_until or 0.0)
+
     def _wait(self, stands: object, now: float, until: float | None) -> None:
         self._asked = stands, min(now + AGAIN_S, math.inf if until is None else until)
 
@@ -112,7 +150,15 @@ class Cheapest:
         """All ways to be answered, as they stand."""
         size = self._size_now()
         return Lanes(
-            call_ways(self._work.job, self._work.lanes, self._model, size, now, seen=self._paces.spans),
+            call_ways(
+                self._work.job,
+                self._work.lanes,
+                self._model,
+                size,
+                now,
+                calls=self._calls_seen(),
+                seen=self._paces.spans,
+            ),
             tuple(self._batch_way(name, scene, size, now) for name in self._lanes),
             tuple(self._batch_out(one, now) for one in scene.out),
         )
@@ -129,6 +175,11 @@ class Cheapest:
             usd=self._budget.left.usd,
             shard_rows=plan.shards[0].rows if plan.shards else 1,
         )
+
+    def _calls_seen(self) -> Mapping[str, Sequence[CallsSeen]]:
+        """Of this run, as soon as there were some; of those before it until then."""
+        now = self._calls.seen
+        return self._known if now is None else {lane.key: [now] for lane in self._work.lanes}
 
     def _batch_way(self, name: str, scene: choice.Scene, size: RowSize, now: float) -> BatchWay:
         lane = self._lanes[name]
@@ -172,6 +223,16 @@ class Cheapest:
             totals.completion_tokens / totals.answered,
             self._size.most,
         )
+
+
+def _at_pace(seen: Lanes, rate: Callable[[ExpectedPace], float]) -> Lanes:
+    """The same, if lanes of calls are as fast as that of what is expected of them, for certain."""
+
+    def sure(way: Way) -> Way:
+        at = rate(ExpectedPace(way.pace.prior, way.pace.prior_doubt))
+        return dataclasses.replace(way, pace=Pace(at, prior_doubt=ALIKE))
+
+    return dataclasses.replace(seen, ways=tuple(map(sure, seen.ways)))
 
 
 class _Paces:

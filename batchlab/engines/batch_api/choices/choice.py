@@ -26,6 +26,13 @@ class SendLive:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """So many rows of a shard go live, to see how long calls take; its other rows are free again then."""
+
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class TakeBack:
     """A batch is ended; what it has answered by then is kept."""
 
@@ -39,7 +46,7 @@ class GiveUp:
     why: str
 
 
-Act: TypeAlias = Submit | SendLive | TakeBack | GiveUp
+Act: TypeAlias = Submit | SendLive | Probe | TakeBack | GiveUp
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from batchlab.costs.estimate import SECONDS_PER_REQUEST, SECONDS_PER_TOKEN
 from batchlab.costs.price import HOUR_S, Price, Processing, Served
 from batchlab.costs.pricing import PriceBook
 from batchlab.costs.tokens import estimated_prompt_tokens
@@ -15,6 +17,7 @@ from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder, RowProblem
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import Job
+from batchlab.lanes.call_times import ALIKE, CallsSeen, ExpectedPace, pace_after, pace_between
 from batchlab.lanes.queue_times import Durations
 from batchlab.lanes.seen import DAY_S, BatchWay, Pace, RowPrice, Way
 from batchlab.protocol.batches.dialect import Dialect
@@ -22,7 +25,6 @@ from batchlab.records import Usage
 
 SAMPLED = 200  # rows, for how long prompts are
 LIKELY_COMPLETION = 200  # tokens of an answer, before there is any and without a cap
-LIKELY_CALL_S = 8.0  # that a live call takes, before any has been seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,19 @@ def model_of(job: Job, plan: InputPlan) -> str:
 
 
 def call_ways(
-    job: Job, lanes: Sequence[CallLane], model: str, size: RowSize, now: float, *, seen: Sequence[float] = ()
+    job: Job,
+    lanes: Sequence[CallLane],
+    model: str,
+    size: RowSize,
+    now: float,
+    *,
+    calls: Mapping[str, Sequence[CallsSeen]],
+    seen: Sequence[float] = (),
 ) -> tuple[Way, ...]:
     """The lanes of calls, at endpoints that may be asked by some.
 
     Args:
+        calls: by a lane's key, what runs before this one, or this one, saw of its calls.
         seen: rows a second in each span so far.
     """
     return tuple(
@@ -76,9 +86,10 @@ def call_ways(
             lane.endpoint.job.name,
             "flex" if lane.kind == "flex" else "live",
             row_price(lane.endpoint.prices, model, size, now, tier=lane.tier),
-            Pace(_prior(lane), tuple(seen)),
+            Pace(prior.rate, tuple(seen), prior.doubt),
         )
         for lane in lanes
+        for prior in [expected_pace(lane, size, calls.get(lane.key, ()))]
         if job.limits_at(lane.endpoint.job).lane != "batch"
     )
 
@@ -149,11 +160,22 @@ def _usd(price: Price | None, usage: Usage) -> float | None:
     return None if price is None else price.cost_usd(usage)
 
 
-def _prior(lane: CallLane) -> float:
-    """Rows a second, before anything was seen."""
+def expected_pace(lane: CallLane, size: RowSize, calls: Sequence[CallsSeen]) -> ExpectedPace:
+    """Rows a second of a lane: as others saw it, or else as a plan reckons; within its limits."""
     limits = lane.limits
-    pace = limits.concurrency / LIKELY_CALL_S
-    return pace if limits.rpm is None else min(pace, limits.rpm / 60)
+    pace = pace_after(calls, limits.concurrency)
+    if pace is None:
+        fast, slow = (
+            start + size.completion * per_token
+            for start, per_token in zip(SECONDS_PER_REQUEST, SECONDS_PER_TOKEN, strict=True)
+        )
+        pace = pace_between(fast, slow, limits.concurrency)
+    tokens = size.prompt + size.completion
+    most = min(
+        limits.rpm / 60 if limits.rpm else math.inf,
+        limits.tpm / 60 / tokens if limits.tpm and tokens else math.inf,
+    )
+    return pace if pace.rate <= most else ExpectedPace(most, min(pace.doubt, ALIKE))
 
 
 def seconds_of_window(window: str) -> float:

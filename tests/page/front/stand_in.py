@@ -1,6 +1,6 @@
 """A stand-in for the page's server: the shapes that the page expects, with runs of every kind.
 
-    python -m tests.page.stand_in [PORT]
+    python -m tests.page.front.stand_in [PORT]
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.page.texts import ANSWERS, ASKED, HOSTILE, HOSTILE_TREE, MARKDOWN, TREE, deep
+from tests.page.front.texts import ANSWERS, ASKED, HOSTILE, HOSTILE_TREE, MARKDOWN, TREE, deep
 
-FRONT = Path(__file__).resolve().parents[2] / "batchlab" / "page" / "front"
+FRONT = Path(__file__).resolve().parents[3] / "batchlab" / "page" / "front"
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -122,7 +122,7 @@ class Run:
 
     def counts(self) -> dict[str, int]:
         counts = {"ok": 0, "truncated": 0, "filtered": 0, "invalid": 0, "failed": 0, "pending": self.rows - self.final, "empty": 0}
-        if self.rows > 100_000:
+        if self.rows > 20_000:
             return counts | {"ok": int(self.final * 0.93), "failed": int(self.final * 0.031), "truncated": int(self.final * 0.024), "filtered": int(self.final * 0.006), "invalid": int(self.final * 0.009)}
         for row in self.every()[: self.final]:
             counts[row["status"]] += 1
@@ -138,6 +138,7 @@ class Server:
         self.acts: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.searches: dict[str, int] = {}
+        self.ended = False
         self.refused: set[str] = set()  # paths that answer 500
         self.app = web.Application()
         self.app.router.add_get("/api/{path:[a-z]+}/events", self.events)
@@ -174,23 +175,34 @@ class Server:
     async def events(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
-        run = self.runs.get(request.query.get("run", ""))
         last = ""
         if request.match_info["path"] == "act":
             await response.write(b'data: {"id": "1", "running": false, "exit_code": 0, "log": "37 rows asked again\\n37 answered\\n"}\n\n')
             await asyncio.sleep(60)
         try:
-            while True:
+            while not self.ended:
+                run = self.runs.get(request.query.get("run", ""))
                 if run is not None and run.stage == "running":
                     run.done = min(run.rows, run.final + max(1, int(14 * self.updates_s)))
-                told = self.get_run(run, request.query) if run is not None else self.get_runs(None, request.query)
+                for other in self.runs.values() if run is None else ():
+                    if other.stage == "running":
+                        other.done = min(other.rows, other.final + 14)
+                told = self.told(run, request.query)
                 text = json.dumps(told)
                 if text != last:
                     await response.write(f"data: {text}\n\n".encode())
                 last = text
                 await asyncio.sleep(self.updates_s)
         except (ConnectionResetError, asyncio.CancelledError):
-            return response
+            pass
+        return response
+
+    def told(self, run: Run | None, query: Any) -> dict[str, Any]:
+        if run is None and query.get("run"):
+            return {"error": f"{query['run']}: there is no such run here any more."}
+        if run is not None and run.stage == "damaged":
+            return {"error": "run.json cannot be read: it ends in the middle of a line."}
+        return self.get_run(run, query) if run is not None else self.get_runs(None, query)
 
     def get_runs(self, _run: Run | None, _query: Any) -> dict[str, Any]:
         runs = [
