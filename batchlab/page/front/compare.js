@@ -3,7 +3,7 @@
 import { interval } from "./charts.js";
 import { announce, say } from "./copy.js";
 import { differences } from "./diff.js";
-import { fill, h, show } from "./dom.js";
+import { fill, h, later, show } from "./dom.js";
 import { ago, clipped, count, counted, isNumber, share, short, took, UNKNOWN, usd } from "./format.js";
 import { bind, unbind } from "./keys.js";
 import { address, choose, here } from "./router.js";
@@ -26,6 +26,10 @@ class Compare {
     fill(root, this.body);
     setPlace({ id: a, view: "compare" });
     source.get("run", { run: a }).then((run) => setPlace({ name: run.name || run.id }), () => {});
+    this.poll = later(300, () => {
+      this.asked = ""; // the same question again: its search went on
+      this.update(here());
+    });
     bind(SHOW_COMPARE, [
       { keys: ["j"], does: "next pair", call: () => this.step(1) },
       { keys: ["k"], does: "pair before", call: () => this.step(-1) },
@@ -41,7 +45,7 @@ class Compare {
   }
 
   view() {
-    return { update: (place) => this.update(place), close: () => unbind(SHOW_COMPARE) };
+    return { update: (place) => this.update(place), close: () => (this.poll.drop(), unbind(SHOW_COMPARE)) };
   }
 
   async update({ params }) {
@@ -49,11 +53,15 @@ class Compare {
     const question = { a: this.a, b: this.b, different: params.different, offset: params.offset || 0, limit: PAGE };
     const asked = JSON.stringify(question);
     if (asked !== this.asked) {
+      const isAgain = asked === this.before;
       this.asked = asked;
+      this.before = asked;
       try {
         const answer = await source.get("compare", question);
         if (this.asked !== asked) return null;
         this.answer = answer;
+        if (answer.done === false) this.poll();
+        if (isAgain) return this.paint();
         this.at = 0;
         this.body.replaceChildren();
         window.scrollTo(0, 0);
@@ -99,7 +107,7 @@ class Compare {
       (answer.problems || []).length > 0 && h("ul", { class: "callouts" }, answer.problems.map((text) => h("li", { class: "bad", dir: "auto" }, text))),
       !this.blind && this.sides(),
       h("div", { class: "compare-bar" },
-        h("span", {}, h("b", {}, count(answer.different)), ` of ${counted(answer.total, "pair")} differ`, answer.only_a > 0 && h("span", { class: "quiet" }, ` · ${count(answer.only_a)} only in the first`), answer.only_b > 0 && h("span", { class: "quiet" }, ` · ${count(answer.only_b)} only in the second`)),
+        h("span", {}, h("b", {}, count(answer.different)), ` of ${counted(answer.total, "pair")} differ`, answer.done === false && h("span", { class: "quiet", role: "status" }, ` so far, ${count(answer.searched)} compared`), answer.only_a > 0 && h("span", { class: "quiet" }, ` · ${count(answer.only_a)} only in the first`), answer.only_b > 0 && h("span", { class: "quiet" }, ` · ${count(answer.only_b)} only in the second`)),
         h("button", { type: "button", class: "plain-button", "aria-pressed": String(Boolean(params.different)), title: "(d)", onclick: () => choose({ different: params.different ? null : 1, offset: null }) }, "different only"),
         h("button", { type: "button", class: "plain-button", "aria-pressed": String(Boolean(this.blind)), title: "(b)", onclick: () => choose({ blind: this.blind ? null : 1 + Math.floor(Math.random() * 9999) }) }, "blind"),
         !this.blind && this.preferred()),

@@ -227,7 +227,7 @@ class Rows {
     const word = here().params.q;
     const hits = row.hits && !Array.isArray(row.hits) ? row.hits : {};
     const own = row.custom_id !== null && row.custom_id !== undefined && String(row.custom_id) !== String(row.row_id) ? String(row.custom_id) : "";
-    const answer = row.answer ? marked(row.answer, hits.answer, word) : row.error_class ? h("span", { class: "line-error" }, row.error_class, row.error_message ? `: ${clipped(row.error_message, 160)}` : "") : h("span", { class: "quiet" }, row.status === "ok" ? "(empty)" : "");
+    const answer = row.answer ? marked(row.answer, hits.answer, word) : row.error_class ? h("span", { class: "line-error" }, row.error_class, row.error_message && [": ", marked(row.error_message, hits.error_message, word)]) : h("span", { class: "quiet" }, row.problem || (row.status === "ok" && row.answer === "" ? "(empty)" : ""));
     const tokens = isNumber(row.prompt_tokens) || isNumber(row.completion_tokens) ? (row.prompt_tokens || 0) + (row.completion_tokens || 0) : null;
     return h("div", { class: "line", role: "row" },
       h("span", { class: "cell c-sign", role: "gridcell" }, sign(row.status)),

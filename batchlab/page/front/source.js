@@ -107,5 +107,6 @@ export function keepToken() {
   const found = /^#token=([^&]+)(?:&(.*))?$/.exec(location.hash);
   if (!found) return;
   sessionStorage.setItem(TOKEN, decodeURIComponent(found[1]));
-  history.replaceState(null, "", `${location.pathname}${location.search}#${found[2] || "/"}`);
+  const rest = (found[2] || "/").replace(/^to=(.*)$/, (_, to) => decodeURIComponent(to));
+  history.replaceState(null, "", `${location.pathname}${location.search}#${rest}`);
 }
