@@ -141,11 +141,14 @@ class Compare {
     const swapped = this.swapped(pair);
     const [left, right] = swapped ? [pair.b, pair.a] : [pair.a, pair.b];
     const [leftId, rightId] = swapped ? ["b", "a"] : ["a", "b"];
-    const [x, y] = pair.same ? [[[left.text || "", false]], [[right.text || "", false]]] : differences(left.text || "", right.text || "");
+    const [leftText, rightText] = [left.text || "", right.text || ""];
+    const found = pair.same || !leftText || !rightText ? null : differences(leftText, rightText);
+    const [x, y] = found || [[[leftText, false]], [[rightText, false]]];
+    const isOther = !pair.same && !found && leftText && rightText;
     const verdict = pair.choice === "same" ? "same" : pair.choice === leftId ? "left" : pair.choice === rightId ? "right" : null;
     return h("section", { class: `pair ${index === this.at ? "at" : ""}`, id: `pair-${index}`, "aria-label": `Row ${pair.row}`, onclick: () => index !== this.at && ((this.at = index), this.paint()) },
       h("header", {}, h("h2", {}, this.blind ? `row ${count(pair.row)}` : h("a", { href: address(["run", this.a, "rows"], { row: pair.row }) }, `row ${count(pair.row)}`), pair.custom_id !== null && String(pair.custom_id) !== String(pair.row) && h("span", { class: "own-id", dir: "auto" }, tamed(clipped(String(pair.custom_id), 40)))),
-        pair.same && h("span", { class: "tag l-other" }, "the same"), h("p", { class: "asked-line", dir: "auto" }, clipped(pair.asked || "", 240))),
+        (pair.same || isOther) && h("span", { class: "tag l-other" }, pair.same ? "the same" : "different throughout"), h("p", { class: "asked-line", dir: "auto" }, clipped(pair.asked || "", 240))),
       h("div", { class: "halves" }, this.half(left, x, "left", verdict, leftId), this.half(right, y, "right", verdict, rightId)),
       source.canWrite && h("div", { class: "verdict", role: "group", "aria-label": "Which is better" }, [["left", "1", "left better"], ["right", "2", "right better"], ["same", "3", "as good"]].map(([which, key, words]) =>
         h("button", { type: "button", class: "label-name", "aria-pressed": String(verdict === which), onclick: (event) => (event.stopPropagation(), (this.at = index), this.prefer(which)) }, h("kbd", { "aria-hidden": "true" }, key), words))));
