@@ -32,9 +32,7 @@ from batchlab.errors import EXIT_OK
     metavar="N",
     help="Open with a random sample of N rows of the run, to be labelled one after another.",
 )
-@click.option(
-    "--with-run", is_flag=True, hidden=True, help="For a run with --view: end with standard input."
-)
+@click.option("--with-run", is_flag=True, hidden=True, help="For a run with --view: end with standard input.")
 def view(
     place: str | None, *, port: int | None, host: str, no_open: bool, review: int | None, with_run: bool
 ) -> int:

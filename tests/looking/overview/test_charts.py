@@ -25,7 +25,9 @@ WEIRD = json.dumps(
         "object": "chat.completion",
         "created": 1,
         "model": "sim",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Well."}, "finish_reason": "weird"}],
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "Well."}, "finish_reason": "weird"}
+        ],
         "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
     }
 )

@@ -25,7 +25,9 @@ WATCH = "addEventListener('securitypolicyviolation', e => (window.broken ||= [])
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium. Not longer than a module: no test with a loop of its own can run beside Playwright's."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: the extra `browser`")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="Playwright is not installed: the extra `browser`"
+    )
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("no Chromium here")
@@ -101,7 +103,9 @@ class Visit:
 
     def params(self) -> str:
         """What stands behind the `?` in the address's own part."""
-        return str(self.page.evaluate("decodeURIComponent((location.hash.split('?')[1] || '').replaceAll('+', ' '))"))
+        return str(
+            self.page.evaluate("decodeURIComponent((location.hash.split('?')[1] || '').replaceAll('+', ' '))")
+        )
 
     def place(self) -> str:
         return str(self.page.evaluate("location.hash.split('?')[0]"))
@@ -109,14 +113,23 @@ class Visit:
     def until(self, condition: str, argument: Any = None) -> None:
         """Waits for a condition in the page's own words."""
         end = time.monotonic() + 15
-        asked = condition if "=>" in condition.split("(")[0] or condition.startswith(("async", "(")) else f"() => {condition}"
+        asked = (
+            condition
+            if "=>" in condition.split("(")[0] or condition.startswith(("async", "("))
+            else f"() => {condition}"
+        )
         while not self.page.evaluate(asked, argument):
-            assert time.monotonic() < end, f"{condition} {argument or ''}; the page says: {self.text('main')[-600:]}"
+            assert time.monotonic() < end, (
+                f"{condition} {argument or ''}; the page says: {self.text('main')[-600:]}"
+            )
             self.page.wait_for_timeout(40)
 
     def sees(self, text: str, selector: str = "main") -> None:
         """Waits until a text can be read."""
-        self.until("([s, t]) => [...document.querySelectorAll(s)].some(e => e.innerText.includes(t))", [selector, text])
+        self.until(
+            "([s, t]) => [...document.querySelectorAll(s)].some(e => e.innerText.includes(t))",
+            [selector, text],
+        )
 
     def press(self, *keys: str) -> None:
         for key in keys:
@@ -129,15 +142,34 @@ def visit(browser: Browser, stand_in: Served) -> Iterator[Callable[..., Visit]]:
     visits: list[Visit] = []
 
     def open_one(*, token: bool = True, **how: Any) -> Visit:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, "color_scheme": "light", "reduced_motion": "reduce", **how})
+        context = browser.new_context(
+            **{
+                "viewport": {"width": 1280, "height": 860},
+                "color_scheme": "light",
+                "reduced_motion": "reduce",
+                **how,
+            }
+        )
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
         page.add_init_script(WATCH + ("sessionStorage.setItem('batchlab-token', 'secret');" if token else ""))
         one = Visit(context, page, stand_in.address)
         page.on("pageerror", lambda error: one.wrong.append(f"error: {error}"))
-        page.on("console", lambda said: one.wrong.append(f"console: {said.text}") if said.type in {"error", "warning"} else None)
+        page.on(
+            "console",
+            lambda said: (
+                one.wrong.append(f"console: {said.text}") if said.type in {"error", "warning"} else None
+            ),
+        )
         page.on("dialog", lambda dialog: one.wrong.append(f"dialog: {dialog.message}"))
-        page.on("request", lambda asked: None if asked.url.startswith((stand_in.address, "data:", "blob:", "file:")) else one.wrong.append(f"asked elsewhere: {asked.url}"))
+        page.on(
+            "request",
+            lambda asked: (
+                None
+                if asked.url.startswith((stand_in.address, "data:", "blob:", "file:"))
+                else one.wrong.append(f"asked elsewhere: {asked.url}")
+            ),
+        )
         visits.append(one)
         return one
 

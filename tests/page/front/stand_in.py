@@ -1,6 +1,6 @@
 """A stand-in for the page's server: the shapes that the page expects, with runs of every kind.
 
-    python -m tests.page.front.stand_in [PORT]
+python -m tests.page.front.stand_in [PORT]
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ CSP = (
 )
 BEGAN = time.time() - 7 * 3600
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-FACETS = {"status": "status", "error": "error_class", "finish": "finish_reason", "lane": "lane", "label": "label"}
+FACETS = {
+    "status": "status",
+    "error": "error_class",
+    "finish": "finish_reason",
+    "lane": "lane",
+    "label": "label",
+}
 
 
 @dataclass
@@ -65,7 +71,11 @@ class Run:
         elif status == "ok" and seed < 70:
             status = "invalid"
         answered = status in {"ok", "truncated", "invalid"}
-        text = (HOSTILE[number % len(HOSTILE)] if self.hostile else ANSWERS[seed % len(ANSWERS)]) if answered else None
+        text = (
+            (HOSTILE[number % len(HOSTILE)] if self.hostile else ANSWERS[seed % len(ANSWERS)])
+            if answered
+            else None
+        )
         asked = HOSTILE[(number + 3) % len(HOSTILE)] if self.hostile else ASKED[seed % len(ASKED)]
         latency = round(420 * math.exp(((seed * 37) % 1000) / 330), 1)
         return {
@@ -92,13 +102,21 @@ class Run:
             if number % 5 == 0 and not self.hostile:
                 answer = {"text": MARKDOWN, "tree": TREE, "json": None}
             elif number % 5 == 1 and not self.hostile:
-                value = {"sentiment": "mixed", "score": 0.62, "wants_refund": False, "aspects": [{"name": "cable", "verdict": "frayed"}, {"name": "charger", "verdict": None}]}
+                value = {
+                    "sentiment": "mixed",
+                    "score": 0.62,
+                    "wants_refund": False,
+                    "aspects": [{"name": "cable", "verdict": "frayed"}, {"name": "charger", "verdict": None}],
+                }
                 answer = {"text": json.dumps(value), "tree": None, "json": value}
             elif self.hostile and number % 3 == 0:
                 answer["tree"] = [*HOSTILE_TREE, deep()]
         parts = [{"type": "text", "text": asked}]
         if number % 7 == 0:
-            parts += [{"type": "image", "data": PIXEL}, {"type": "image", "url": "https://evil.example/track.png"}]
+            parts += [
+                {"type": "image", "data": PIXEL},
+                {"type": "image", "url": "https://evil.example/track.png"},
+            ]
         return row | {
             "attempts": [{"at": BEGAN + number, "what": "timeout", "ms": 60_000, "message": "no answer for 60 s"}] * (row["attempts"] - 1) + [{"at": BEGAN + number + 70, "what": row["status"], "ms": row["latency_ms"], "cost_usd": row["cost_usd"]}],
             "asked": [{"role": "user", "text": asked, "parts": parts}], "as_sent": True,
@@ -121,9 +139,23 @@ class Run:
         return self._made
 
     def counts(self) -> dict[str, int]:
-        counts = {"ok": 0, "truncated": 0, "filtered": 0, "invalid": 0, "failed": 0, "pending": self.rows - self.final, "empty": 0}
+        counts = {
+            "ok": 0,
+            "truncated": 0,
+            "filtered": 0,
+            "invalid": 0,
+            "failed": 0,
+            "pending": self.rows - self.final,
+            "empty": 0,
+        }
         if self.rows > 20_000:
-            return counts | {"ok": int(self.final * 0.93), "failed": int(self.final * 0.031), "truncated": int(self.final * 0.024), "filtered": int(self.final * 0.006), "invalid": int(self.final * 0.009)}
+            return counts | {
+                "ok": int(self.final * 0.93),
+                "failed": int(self.final * 0.031),
+                "truncated": int(self.final * 0.024),
+                "filtered": int(self.final * 0.006),
+                "invalid": int(self.final * 0.009),
+            }
         for row in self.every()[: self.final]:
             counts[row["status"]] += 1
         return counts
@@ -169,15 +201,26 @@ class Server:
         run = self.runs.get(request.query.get("run", ""))
         if path not in {"runs", "compare"} and (run is None or run.stage == "damaged"):
             name = request.query.get("run", "")
-            return web.json_response({"error": f"{name}: run.json cannot be read: it ends in the middle of a line." if run else f"{name}: there is no such run here."}, status=404)
+            return web.json_response(
+                {
+                    "error": f"{name}: run.json cannot be read: it ends in the middle of a line."
+                    if run
+                    else f"{name}: there is no such run here."
+                },
+                status=404,
+            )
         return web.json_response(answer(run, request.query))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        )
         await response.prepare(request)
         last = ""
         if request.match_info["path"] == "act":
-            await response.write(b'data: {"id": "1", "running": false, "exit_code": 0, "log": "37 rows asked again\\n37 answered\\n"}\n\n')
+            await response.write(
+                b'data: {"id": "1", "running": false, "exit_code": 0, "log": "37 rows asked again\\n37 answered\\n"}\n\n'
+            )
             await asyncio.sleep(60)
         try:
             while not self.ended:
@@ -211,7 +254,13 @@ class Server:
              "problem": "run.json cannot be read: it ends in the middle of a line" if run.stage == "damaged" else None, "go_on": None, "model": run.model}
             for index, run in enumerate(self.runs.values())
         ]  # fmt: skip
-        return {"folder": "runs", "runs": runs, "notes": ["no runs, and left out: notebooks"] if runs else [], "version": "0.9", "can_act": True}
+        return {
+            "folder": "runs",
+            "runs": runs,
+            "notes": ["no runs, and left out: notebooks"] if runs else [],
+            "version": "0.9",
+            "can_act": True,
+        }
 
     def get_run(self, run: Run, _query: Any) -> dict[str, Any]:
         counts = run.counts()
@@ -238,18 +287,56 @@ class Server:
 
     def get_charts(self, run: Run, _query: Any) -> dict[str, Any]:
         if not run.final:
-            return {"over_time": {"at": [], "done": [], "failed": [], "window": [], "in_flight": [], "limited": [], "errors": [], "paused": [], "bucket_s": 60}, "distributions": [], "by": [], "errors": [], "odd": [], "upto": 0}
+            return {
+                "over_time": {
+                    "at": [],
+                    "done": [],
+                    "failed": [],
+                    "window": [],
+                    "in_flight": [],
+                    "limited": [],
+                    "errors": [],
+                    "paused": [],
+                    "bucket_s": 60,
+                },
+                "distributions": [],
+                "by": [],
+                "errors": [],
+                "odd": [],
+                "upto": 0,
+            }
         luck = random.Random(4)
         at = [BEGAN + 120 * index for index in range(162)]
         gap = range(90, 120)
         pause = range(40, 46)
-        done = [None if index in gap else 0 if index in pause else int(1500 + 400 * math.sin(index / 9) + luck.random() * 240) for index in range(162)]
-        flight = [None if index in gap else 0 if index in pause else int(min(64, 4 + index) - luck.random() * 6) for index in range(162)]
+        done = [
+            None
+            if index in gap
+            else 0
+            if index in pause
+            else int(1500 + 400 * math.sin(index / 9) + luck.random() * 240)
+            for index in range(162)
+        ]
+        flight = [
+            None if index in gap else 0 if index in pause else int(min(64, 4 + index) - luck.random() * 6)
+            for index in range(162)
+        ]
 
         def spread(name: str, title: str, unit: str, low: float, high: float) -> dict[str, Any]:
             edges = [low * (high / low) ** (index / 24) for index in range(25)]
             counts = [int(run.final * 0.12 * math.exp(-((index - 8) ** 2) / 22)) for index in range(24)]
-            return {"name": name, "title": title, "unit": unit, "edges": edges, "counts": counts, "p50": edges[8], "p90": edges[13], "p99": edges[18], "max": edges[-1], "n": run.final}
+            return {
+                "name": name,
+                "title": title,
+                "unit": unit,
+                "edges": edges,
+                "counts": counts,
+                "p50": edges[8],
+                "p90": edges[13],
+                "p99": edges[18],
+                "max": edges[-1],
+                "n": run.final,
+            }
 
         return {
             "over_time": {"at": at, "done": done, "failed": [None if one is None else one // 60 for one in done], "window": [None if index in gap else min(64, 4 + index) for index in range(162)], "in_flight": flight,
@@ -268,23 +355,39 @@ class Server:
             return range(run.rows)
         if run.rows > 100_000:
             status = query.get("status", "")
-            rows: list[int] | range = range(3, run.rows, 32) if status == "failed" else range(0, run.rows, 40) if chosen else range(run.rows)
+            rows: list[int] | range = (
+                range(3, run.rows, 32)
+                if status == "failed"
+                else range(0, run.rows, 40)
+                if chosen
+                else range(run.rows)
+            )
             return rows
         rows = run.every()
         for name, column in FACETS.items():
             if query.get(name):
                 rows = [row for row in rows if str(row[column]) in query[name].split(",")]
         if query.get("rows"):
-            numbers = {number for one in query["rows"].split(",") for number in range(int(one.split("-")[0]), int(one.split("-")[-1]) + 1)}
+            numbers = {
+                number
+                for one in query["rows"].split(",")
+                for number in range(int(one.split("-")[0]), int(one.split("-")[-1]) + 1)
+            }
             rows = [row for row in rows if row["row_id"] in numbers]
         for condition in query.getall("where", []):
             if condition.startswith("stars="):
-                rows = [row for row in rows if run.full(row["row_id"])["inputs"]["stars"] == int(condition[6:])]
+                rows = [
+                    row for row in rows if run.full(row["row_id"])["inputs"]["stars"] == int(condition[6:])
+                ]
         if query.get("q"):
-            rows = [row for row in rows if query["q"].lower() in f"{row['asked']} {row['answer'] or ''}".lower()]
+            rows = [
+                row for row in rows if query["q"].lower() in f"{row['asked']} {row['answer'] or ''}".lower()
+            ]
         if query.get("sort", "row") != "row":
             key = query["sort"].lstrip("-").replace("total_tokens", "prompt_tokens")
-            rows = sorted(rows, key=lambda row: (row[key] is None, row[key] or 0), reverse=query["sort"].startswith("-"))
+            rows = sorted(
+                rows, key=lambda row: (row[key] is None, row[key] or 0), reverse=query["sort"].startswith("-")
+            )
         if query.get("odd"):
             rows = sorted(rows, key=lambda row: row["status"] == "ok")
         return [row["row_id"] for row in rows]
@@ -299,7 +402,16 @@ class Server:
             searched = run.rows if done else run.rows * step // 4
             if not done:
                 found = [row for row in found if row < searched]
-        return {"total": run.rows, "matched": len(found), "searched": searched, "done": done, "offset": offset, "rows": [run.row(number) for number in found[offset : offset + limit]], "took_ms": 3, "problems": run.problems}
+        return {
+            "total": run.rows,
+            "matched": len(found),
+            "searched": searched,
+            "done": done,
+            "offset": offset,
+            "rows": [run.row(number) for number in found[offset : offset + limit]],
+            "took_ms": 3,
+            "problems": run.problems,
+        }
 
     def get_place(self, run: Run, query: Any) -> dict[str, Any]:
         found = self.found(run, query)
@@ -307,19 +419,30 @@ class Server:
         if number not in found:
             return {"position": None, "matched": len(found), "previous": None, "next": None}
         at = found.index(number)
-        return {"position": at + 1, "matched": len(found), "previous": found[at - 1] if at else None, "next": found[at + 1] if at + 1 < len(found) else None}
+        return {
+            "position": at + 1,
+            "matched": len(found),
+            "previous": found[at - 1] if at else None,
+            "next": found[at + 1] if at + 1 < len(found) else None,
+        }
 
     def get_row(self, run: Run, query: Any) -> dict[str, Any]:
         return run.full(int(query["row"]))
 
     def get_facets(self, run: Run, _query: Any) -> dict[str, Any]:
         if run.rows > 100_000:
-            return {"status": [{"value": name, "rows": many} for name, many in run.counts().items() if many], "error_class": [{"value": "timeout", "rows": run.rows // 32}]}
+            return {
+                "status": [{"value": name, "rows": many} for name, many in run.counts().items() if many],
+                "error_class": [{"value": "timeout", "rows": run.rows // 32}],
+            }
         facets: dict[str, dict[Any, int]] = {column: {} for column in FACETS.values()}
         for row in run.every():
             for column, counts in facets.items():
                 counts[row[column]] = counts.get(row[column], 0) + 1
-        return {column: [{"value": value, "rows": many} for value, many in counts.items()] for column, counts in facets.items()}
+        return {
+            column: [{"value": value, "rows": many} for value, many in counts.items()]
+            for column, counts in facets.items()
+        }
 
     def get_labels(self, run: Run, query: Any) -> dict[str, Any]:
         counts: dict[str, int] = {}
@@ -327,13 +450,24 @@ class Server:
             counts[label] = counts.get(label, 0) + 1
         passed, n = counts.get("pass", 0), counts.get("pass", 0) + counts.get("fail", 0)
         share = wilson(passed, n) if n else None
-        by = [{"value": value, **wilson(passed // (index + 1), max(1, n // (index + 1)))} for index, value in enumerate(["en", "de", "ja", "ar"])] if query.get("by") and n else []
+        by = (
+            [
+                {"value": value, **wilson(passed // (index + 1), max(1, n // (index + 1)))}
+                for index, value in enumerate(["en", "de", "ja", "ar"])
+            ]
+            if query.get("by") and n
+            else []
+        )
         return {"names": run.names, "counts": counts, "share": share, "by": by}
 
     def get_sample(self, run: Run, query: Any) -> dict[str, Any]:
         found = list(self.found(run, query))
         luck = random.Random(int(query.get("seed", 0)))
-        return {"rows": luck.sample(found, min(len(found), int(query.get("n", 200)))), "n": int(query.get("n", 200)), "seed": int(query.get("seed", 0))}
+        return {
+            "rows": luck.sample(found, min(len(found), int(query.get("n", 200)))),
+            "n": int(query.get("n", 200)),
+            "seed": int(query.get("seed", 0)),
+        }
 
     def get_compare(self, _run: Run | None, query: Any) -> dict[str, Any]:
         a, b = self.runs[query["a"]], self.runs[query["b"]]
@@ -342,31 +476,101 @@ class Server:
             left, right = a.row(number), b.row(number)
             same = number % 4 == 0
             text = left["answer"] or ""
-            other = text if same else text.replace("but", "yet").replace("charger", "plug") + " It was worth it."
+            other = (
+                text if same else text.replace("but", "yet").replace("charger", "plug") + " It was worth it."
+            )
             if query.get("different") and same:
                 continue
-            half = {key: left[key] for key in ("status", "error_class", "error_message", "latency_ms", "prompt_tokens", "completion_tokens", "cost_usd")}
+            half = {
+                key: left[key]
+                for key in (
+                    "status",
+                    "error_class",
+                    "error_message",
+                    "latency_ms",
+                    "prompt_tokens",
+                    "completion_tokens",
+                    "cost_usd",
+                )
+            }
             pairs.append({"row": number, "row_b": number, "custom_id": left["custom_id"], "asked": left["asked"], "same": same, "choice": a.choices.get(number), "a": half | {"text": text, "cut": False},
                           "b": half | {"text": other if right["answer"] else "", "cut": False, "latency_ms": 900.0}})  # fmt: skip
         offset, limit = int(query.get("offset", 0)), int(query.get("limit", 25))
         chosen = list(a.choices.values())
-        side = {run.id: {"id": run.id, "model": run.model, "rows": run.rows, "ok": run.counts()["ok"], "cost_usd": run.final * 0.00007, "prompt_tokens": run.final * 560, "completion_tokens": run.final * 58, "p50_ms": 800.0 + len(run.id) * 10, "p90_ms": 3_100.0} for run in (a, b)}
+        side = {
+            run.id: {
+                "id": run.id,
+                "model": run.model,
+                "rows": run.rows,
+                "ok": run.counts()["ok"],
+                "cost_usd": run.final * 0.00007,
+                "prompt_tokens": run.final * 560,
+                "completion_tokens": run.final * 58,
+                "p50_ms": 800.0 + len(run.id) * 10,
+                "p90_ms": 3_100.0,
+            }
+            for run in (a, b)
+        }
         n = chosen.count("a") + chosen.count("b")
-        return {"a": side[a.id], "b": side[b.id], "joined_by": "custom_id", "total": 400, "matched": len(pairs), "different": 300, "only_a": 0, "only_b": 3, "choices": {name: chosen.count(name) for name in ("a", "b", "same")}, "share": wilson(chosen.count("b"), n) if n else None, "offset": offset, "pairs": pairs[offset : offset + limit], "problems": []}
+        return {
+            "a": side[a.id],
+            "b": side[b.id],
+            "joined_by": "custom_id",
+            "total": 400,
+            "matched": len(pairs),
+            "different": 300,
+            "only_a": 0,
+            "only_b": 3,
+            "choices": {name: chosen.count(name) for name in ("a", "b", "same")},
+            "share": wilson(chosen.count("b"), n) if n else None,
+            "offset": offset,
+            "pairs": pairs[offset : offset + limit],
+            "problems": [],
+        }
 
     def get_acts(self, run: Run, query: Any) -> dict[str, Any]:
         only = f" --only {query['error']}" if query.get("error") else ""
-        acts = [{"name": "retry", "title": "Retry failed rows", "command": f"batchlab retry runs/{run.id}{only}", "asks": "37 failed rows are asked again; about $0.003."}]
-        acts.append({"name": "raise", "title": "Raise the cap", "command": f"batchlab run {run.id}.toml --max-cost {query.get('max_cost', '30')}", "asks": "The run goes on until this much is spent.", "field": {"name": "max_cost", "title": "New cap, USD", "value": 30}})
+        acts = [
+            {
+                "name": "retry",
+                "title": "Retry failed rows",
+                "command": f"batchlab retry runs/{run.id}{only}",
+                "asks": "37 failed rows are asked again; about $0.003.",
+            }
+        ]
+        acts.append(
+            {
+                "name": "raise",
+                "title": "Raise the cap",
+                "command": f"batchlab run {run.id}.toml --max-cost {query.get('max_cost', '30')}",
+                "asks": "The run goes on until this much is spent.",
+                "field": {"name": "max_cost", "title": "New cap, USD", "value": 30},
+            }
+        )
         if run.stage == "running":
-            acts.append({"name": "stop", "title": "Stop in order", "command": f"batchlab stop runs/{run.id}", "asks": "What is in flight is waited for and saved."})
-        return {"acts": acts if run.rows else [], "started": [{"id": "1", "command": "batchlab retry runs/night", "running": False, "exit_code": 0}] if self.acts else []}
+            acts.append(
+                {
+                    "name": "stop",
+                    "title": "Stop in order",
+                    "command": f"batchlab stop runs/{run.id}",
+                    "asks": "What is in flight is waited for and saved.",
+                }
+            )
+        return {
+            "acts": acts if run.rows else [],
+            "started": [{"id": "1", "command": "batchlab retry runs/night", "running": False, "exit_code": 0}]
+            if self.acts
+            else [],
+        }
 
     async def post(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
         body = await request.json()
         if request.headers.get("X-Batchlab-Token") != "secret":
-            return web.json_response({"error": "This page may look, not change: open the address that batchlab view printed."}, status=403)
+            return web.json_response(
+                {"error": "This page may look, not change: open the address that batchlab view printed."},
+                status=403,
+            )
         if path == "act":
             self.acts.append(body)
             return web.json_response({"started": "1", "command": body["command"]})
@@ -408,7 +612,15 @@ def some_runs() -> list[Run]:
         Run("waits for batches", "waiting", 8_000, 4_000),
         Run("a million rows", rows=1_000_000),
         Run("nothing in it", rows=0),
-        Run("a part is gone", "crashed", 2_000, 1_500, problems=["completions/part-000001.parquet is damaged: page checksum; its 500 rows cannot be read, the others can"]),
+        Run(
+            "a part is gone",
+            "crashed",
+            2_000,
+            1_500,
+            problems=[
+                "completions/part-000001.parquet is damaged: page checksum; its 500 rows cannot be read, the others can"
+            ],
+        ),
         Run("damaged", "damaged"),
         Run("<b>ho</b>stile/ %2F&?#" + "x" * 120, hostile=True, rows=240),
     ]

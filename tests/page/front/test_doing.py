@@ -78,7 +78,9 @@ def test_two_hundred_rows_are_reviewed_by_keyboard_alone(visit: Open, stand_in: 
     look.sees("Look at a random sample")
     look.press("b")
     for number in range(1, 201):
-        look.until("at => document.querySelector('.position')?.textContent.startsWith(at)", f"{number} of 200")
+        look.until(
+            "at => document.querySelector('.position')?.textContent.startsWith(at)", f"{number} of 200"
+        )
         look.press("2" if number % 8 == 0 else "1")
     look.sees("175 of 200 rows")
     assert len(night.labels) == 200
@@ -109,7 +111,9 @@ def test_two_runs_are_compared_side_by_side(visit: Open):
     look.sees("300 of 400 pairs differ")
     look.sees("+19 %")
     assert look.page.locator(".pair").count() == 25
-    assert "ins" in look.page.locator("#pair-2 .half").nth(1).evaluate("e => e.querySelector('ins')?.nodeName.toLowerCase()")
+    assert "ins" in look.page.locator("#pair-2 .half").nth(1).evaluate(
+        "e => e.querySelector('ins')?.nodeName.toLowerCase()"
+    )
     look.press("d")
     look.until("location.hash.includes('different=1') && !document.querySelector('.pair .tag')")
     look.page.get_by_role("button", name="next →").click()

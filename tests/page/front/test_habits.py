@@ -56,15 +56,27 @@ def test_hostile_texts_run_nothing_anywhere(visit: Open, first: int):
     look.sees("of 240")
     look.to(f"/run/{BAD_ID}/compare/{BAD_ID}")
     look.sees("pairs differ")
-    assert look.page.locator("main script, main iframe, main form[action], main object, main embed, main style, main base").count() == 0
-    assert look.page.evaluate("document.querySelectorAll('main [style*=fixed], main [onclick], main [onerror]').length") == 0
+    assert (
+        look.page.locator(
+            "main script, main iframe, main form[action], main object, main embed, main style, main base"
+        ).count()
+        == 0
+    )
+    assert (
+        look.page.evaluate(
+            "document.querySelectorAll('main [style*=fixed], main [onclick], main [onerror]').length"
+        )
+        == 0
+    )
 
 
 def test_links_go_only_where_links_may(visit: Open):
     look = visit()
     look.to(f"/run/{BAD_ID}/rows?row=6")
     look.sees("a paragraph that")
-    links = look.page.eval_on_selector_all(".pane a", "all => all.map(a => [a.getAttribute('href'), a.rel, a.target])")
+    links = look.page.eval_on_selector_all(
+        ".pane a", "all => all.map(a => [a.getAttribute('href'), a.rel, a.target])"
+    )
     assert all(href.startswith(("https://", "http://", "mailto:")) for href, _, _ in links)
     assert all(rel == "noreferrer noopener nofollow" and target == "_blank" for _, rel, target in links)
 
@@ -83,7 +95,10 @@ def test_nothing_scrolls_sideways_on_a_phone(visit: Open, width: int):
     look = visit(viewport={"width": width, "height": 844}, has_touch=True)
     for name in PLACES:
         opened(look, name)
-        assert (name, look.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")) == (name, 0)
+        assert (
+            name,
+            look.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"),
+        ) == (name, 0)
 
 
 def test_a_row_takes_the_place_of_the_list_on_a_phone(visit: Open):
@@ -100,9 +115,15 @@ def test_a_row_takes_the_place_of_the_list_on_a_phone(visit: Open):
 
 def serious(look: Visit) -> list[tuple[str, str, str]]:
     """What axe finds that keeps somebody from using the page."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed: the extra `browser`")
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe is not installed: the extra `browser`"
+    )
     found = axe.Axe().run(look.page).response["violations"]
-    return [(one["id"], one["nodes"][0]["html"][:200], one["nodes"][0].get("failureSummary", "")) for one in found if one["impact"] in {"serious", "critical"}]
+    return [
+        (one["id"], one["nodes"][0]["html"][:200], one["nodes"][0].get("failureSummary", ""))
+        for one in found
+        if one["impact"] in {"serious", "critical"}
+    ]
 
 
 @pytest.mark.parametrize("name", PLACES)
@@ -155,7 +176,13 @@ def test_every_control_is_reached_by_tab_and_seen_to_have_the_focus(visit: Open)
             continue
         assert outline != "none", name
         names.add(name.split("\n")[0])
-    for expected in ("to the content", "Search prompts and answers", "Next row", "Raw text (r)", "Keys and help"):
+    for expected in (
+        "to the content",
+        "Search prompts and answers",
+        "Next row",
+        "Raw text (r)",
+        "Keys and help",
+    ):
         assert any(expected in name for name in names), (expected, names)
 
 
@@ -190,7 +217,9 @@ def test_a_thousand_updates_leave_nothing_behind(visit: Open, stand_in: Served):
     look.sees("What it is")
     tools = look.context.new_cdp_session(look.page)
     tools.send("Performance.enable")
-    look.page.evaluate("() => { window.changes = 0; new MutationObserver(() => window.changes++).observe(document.querySelector('.facts'), {subtree: true, characterData: true}); }")
+    look.page.evaluate(
+        "() => { window.changes = 0; new MutationObserver(() => window.changes++).observe(document.querySelector('.facts'), {subtree: true, characterData: true}); }"
+    )
 
     def held() -> dict[str, float]:
         tools.send("HeapProfiler.collectGarbage")
@@ -261,4 +290,6 @@ def test_a_report_of_hostile_texts_runs_nothing(visit: Open, tmp_path: Path):
         look.page.goto(f"{file.as_uri()}#/run/{BAD_ID}/rows?row={row}")
         look.until("at => document.querySelector('.position')?.textContent.startsWith(at)", f"{row + 1} of")
         look.press("e", "r", "r")
-    assert json.loads(look.page.locator("#data").text_content() or "")["rows"][0]["answer"]["text"] == HOSTILE[0]
+    assert (
+        json.loads(look.page.locator("#data").text_content() or "")["rows"][0]["answer"]["text"] == HOSTILE[0]
+    )

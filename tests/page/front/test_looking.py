@@ -20,7 +20,10 @@ def test_all_runs_are_listed_and_a_running_one_goes_on_by_itself(visit: Open):
     look.sees("run.json cannot be read")
     look.until("document.querySelectorAll('.runs tbody tr').length === 10")
     first = look.page.locator("tr", has_text="goes on").inner_text()
-    look.until("old => [...document.querySelectorAll('tr')].some(row => row.innerText.includes('goes on') && row.innerText !== old)", first)
+    look.until(
+        "old => [...document.querySelectorAll('tr')].some(row => row.innerText.includes('goes on') && row.innerText !== old)",
+        first,
+    )
 
 
 def test_runs_are_found_and_opened_by_keys(visit: Open):
@@ -82,7 +85,12 @@ def test_a_run_is_followed_while_it_runs(visit: Open):
     look.page.locator("summary", has_text="job file").click()
     before = look.page.locator(".facts dd").first.inner_text()
     look.until("old => document.querySelector('.facts dd').innerText !== old", before)
-    assert look.page.locator("details", has=look.page.locator("summary", has_text="job file")).get_attribute("open") is not None  # what was opened stays open
+    assert (
+        look.page.locator("details", has=look.page.locator("summary", has_text="job file")).get_attribute(
+            "open"
+        )
+        is not None
+    )  # what was opened stays open
 
 
 def test_rows_are_walked_by_keys_and_say_where_they_are(visit: Open):
@@ -108,7 +116,10 @@ def test_an_address_brings_back_all_that_was_chosen(visit: Open):
     look.to("/run/night/rows?status=failed,truncated&sort=-latency_ms&row=18")
     look.sees("row 18")
     look.sees("of 65")
-    assert look.page.locator(".status-chip[aria-pressed=true]").all_inner_texts() == ["truncated 28", "failed 37"]
+    assert look.page.locator(".status-chip[aria-pressed=true]").all_inner_texts() == [
+        "truncated 28",
+        "failed 37",
+    ]
     assert look.page.get_by_label("Order").input_value() == "-latency_ms"
     assert look.page.locator(".line.at .c-row").inner_text() == "18"
 
@@ -163,7 +174,9 @@ def test_problem_rows_come_first_at_a_key(visit: Open):
     look.to("/run/night/rows")
     look.sees("1,203 rows")
     look.press("p")
-    look.until("location.hash.includes('odd=1') && document.querySelector('#line-0 .for-ears')?.textContent !== 'ok'")
+    look.until(
+        "location.hash.includes('odd=1') && document.querySelector('#line-0 .for-ears')?.textContent !== 'ok'"
+    )
     look.press("p")
     look.until("document.querySelector('#line-0 .for-ears')?.textContent === 'ok'")
 
@@ -191,7 +204,9 @@ def test_a_million_rows_are_reached_by_wheel_bar_and_key(visit: Open):
     look.until("document.querySelector('.c-row')")
     seen = "[...document.querySelectorAll('.list-body .line')].map(e => [e.getBoundingClientRect().top, e.querySelector('.c-row')?.textContent]).filter(([top]) => top > 130).sort((a, b) => a[0] - b[0])[0][1]"
     assert 999_900 < int(look.page.evaluate(seen).replace(",", "")) < 999_960  # px for px, not a jump
-    look.page.evaluate("document.querySelector('.list').scrollTop = document.querySelector('.list').scrollHeight / 2")
+    look.page.evaluate(
+        "document.querySelector('.list').scrollTop = document.querySelector('.list').scrollHeight / 2"
+    )
     look.until(f"Math.abs(Number(({seen} || '0').replaceAll(',', '')) - 500000) < 200")
     look.to("/run/a%20million%20rows/rows?row=654321")
     look.sees("654,322 of 1,000,000")
@@ -234,7 +249,11 @@ def test_requests_are_copied_with_the_key_by_its_variable(visit: Open):
     look = visit()
     look.to("/run/night/rows?row=45")
     look.sees("mostly content")
-    for key, words in (("y", "$MODELSLAB_API_KEY"), ("Y", "os.environ['MODELSLAB_API_KEY']"), ("c", "**mostly content**")):
+    for key, words in (
+        ("y", "$MODELSLAB_API_KEY"),
+        ("Y", "os.environ['MODELSLAB_API_KEY']"),
+        ("c", "**mostly content**"),
+    ):
         look.press(key)
         look.until("async words => (await navigator.clipboard.readText()).includes(words)", words)
 
@@ -254,7 +273,9 @@ def test_the_help_names_the_keys_of_the_view(visit: Open):
 def test_measurements_are_at_the_foot_when_asked_for(visit: Open):
     look = visit()
     look.to("/run/night/rows?status=failed", query="?debug")
-    look.until("/ms|s$/.test(document.querySelector('[data-mark=\"first filtered row\"]')?.textContent || '')")
+    look.until(
+        "/ms|s$/.test(document.querySelector('[data-mark=\"first filtered row\"]')?.textContent || '')"
+    )
     look.until("/ms|s$/.test(document.querySelector('[data-mark=\"first paint\"]')?.textContent || '')")
 
 

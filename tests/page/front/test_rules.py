@@ -12,7 +12,9 @@ from tests.page.front.stand_in import FRONT
 MODULES = {path.name: path.read_text() for path in sorted(FRONT.glob("*.js"))}
 IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "\./(\w+\.js)";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?:async function|function|const|class) (\w+)", re.MULTILINE)
-TOP_LEVEL = re.compile(r"^(?:export )?(?:async function\*?|function\*?|class|const|let|var) (\w+)", re.MULTILINE)
+TOP_LEVEL = re.compile(
+    r"^(?:export )?(?:async function\*?|function\*?|class|const|let|var) (\w+)", re.MULTILINE
+)
 
 
 def imports(name: str) -> list[tuple[str, list[str]]]:
@@ -24,7 +26,9 @@ def test_a_module_uses_only_forms_that_can_be_joined(name: str):
     text = MODULES[name]
     assert len(re.findall(r"^import\b", text, re.MULTILINE)) == len(IMPORT.findall(text))
     assert len(re.findall(r"^export\b", text, re.MULTILINE)) == len(EXPORT.findall(text))
-    assert not re.search(r"^await\b|^(?:const|let) [\[{]|\bimport\(|import\.meta|export default", text, re.MULTILINE)
+    assert not re.search(
+        r"^await\b|^(?:const|let) [\[{]|\bimport\(|import\.meta|export default", text, re.MULTILINE
+    )
     assert len(text.splitlines()) <= 400
 
 
@@ -39,7 +43,9 @@ def test_what_is_imported_is_exported_and_used():
         for other, wanted in imports(name):
             exported = EXPORT.findall(MODULES[other])
             wrong += [f"{name}: {one} of {other}" for one in wanted if one not in exported]
-            wrong += [f"{name}: {one} is not used" for one in wanted if len(re.findall(rf"\b{one}\b", text)) < 2]
+            wrong += [
+                f"{name}: {one} is not used" for one in wanted if len(re.findall(rf"\b{one}\b", text)) < 2
+            ]
     assert wrong == []
 
 
