@@ -37,7 +37,7 @@ class Rows {
       label: "Rows", lineHeight: 32, head: this.head,
       fetch: (offset, limit) => source.get("rows", { ...this.filter(), run: id, offset, limit, texts: 1 }),
       draw: (row) => this.line(row), onOpen: (index, row) => row && this.open(index, row),
-      onCount: (answer) => this.counted(answer), onProblem: (error) => this.failed(error),
+      onCount: (answer) => this.counted(answer), onProblem: (error, isNew) => this.failed(error, isNew),
     });
     this.state = h("div", { class: "list-state", role: "status" });
     this.over = h("div", { class: "list-over" });
@@ -174,10 +174,14 @@ class Rows {
     if (empty) show(this.over, [h("p", {}, filtered ? "No row is like that." : "No rows yet."), filtered && h("button", { type: "button", onclick: () => this.bar.clear() }, "Clear the filter")]);
   }
 
-  failed(error) {
+  failed(error, isNew) {
+    if (!isNew) {
+      say(error.message, { bad: true });
+      return;
+    }
+    this.state.replaceChildren();
     fill(this.over, trouble(error, () => ((this.running = null), this.update(here()))));
     this.over.hidden = false;
-    if (!this.list.total) this.state.replaceChildren();
   }
 
   told(run) {
@@ -187,13 +191,21 @@ class Rows {
       this.waiting = true; // not pushed away by the next event: a busy run tells something every second
       setTimeout(() => {
         this.waiting = false;
-        if (this.list.box.isConnected) {
-          this.list.refresh();
-          this.bar.load();
-        }
+        if (this.list.box.isConnected) this.look();
       }, LIVE_MS);
     }
     this.stands = stands;
+  }
+
+  /** What is shown, anew: the run went on. */
+  async look() {
+    this.bar.load();
+    await this.list.refresh();
+    const [line, row] = [this.list.row(this.list.cursor), this.pane.row];
+    if (line && row && line.row_id === row.row_id && line.status !== row.status) {
+      await this.pane.fetched(row.row_id, true);
+      await this.pane.open(row.row_id, this.position());
+    }
   }
 
   labelled({ row, label, note }) {

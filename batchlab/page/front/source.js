@@ -86,9 +86,17 @@ class Served {
         timer = setTimeout(open, AGAIN_MS);
       };
     };
+    const seen = () => {
+      // a browser has six lines to a server, for all its tabs: one that nobody looks at holds none
+      clearTimeout(timer);
+      stream.close();
+      if (!document.hidden) open();
+    };
+    document.addEventListener("visibilitychange", seen);
     open();
     return () => {
       stopped = true;
+      document.removeEventListener("visibilitychange", seen);
       clearTimeout(timer);
       stream.close();
     };
