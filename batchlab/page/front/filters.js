@@ -105,7 +105,7 @@ export class FilterBar {
   #facetParts() {
     const { params } = here();
     return FACETS.map(([name, key, words]) => {
-      const counts = this.#facet(key).sort((a, b) => b[1] - a[1]);
+      const counts = this.#facet(key).sort((a, b) => (a[0] === "none") - (b[0] === "none") || b[1] - a[1]);
       const chosen = split(params[name]);
       if (!chosen.length && !counts.some(([value]) => value !== "none")) return null;
       return h("fieldset", {}, h("legend", {}, words), h("div", { class: "options" }, counts.slice(0, 40).map(([value, many]) => {

@@ -89,6 +89,12 @@ export function lasted(seconds) {
   return days < 1000 && nearest % 24 ? `${count(days)} d ${nearest % 24} h` : `${count(days)} d`;
 }
 
+/** So many a second, or a minute where that is easier to think of. */
+export function rate(perSecond, word) {
+  if (!isNumber(perSecond)) return UNKNOWN;
+  return perSecond >= 1 || perSecond === 0 ? `${digits(perSecond, 3)} ${word}/s` : `${digits(perSecond * 60, 3)} ${word}/min`;
+}
+
 /** A moment, as near as it needs: "14:05", "27 Nov 14:05", "27 Nov 2025". */
 export function moment(seconds, now = Date.now()) {
   const date = dateOf(seconds);

@@ -11,6 +11,7 @@ import { labelColor } from "./label.js";
 import { VirtualList } from "./list.js";
 import { choose, go, here } from "./router.js";
 import { RowPane, chooseRow } from "./row.js";
+import { doneOf } from "./sections.js";
 import { setLine, setPlace, trouble } from "./shell.js";
 import { source } from "./source.js";
 import { sign } from "./states.js";
@@ -185,7 +186,7 @@ class Rows {
   }
 
   told(run) {
-    setPlace({ name: run.name || run.id });
+    setPlace({ name: run.name || run.id, done: doneOf(run) });
     const stands = `${run.stage} ${JSON.stringify(run.counts)}`;
     if (this.stands !== undefined && this.stands !== stands && !this.waiting) {
       this.waiting = true; // not pushed away by the next event: a busy run tells something every second

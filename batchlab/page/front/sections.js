@@ -4,7 +4,7 @@ import { openActs } from "./act.js";
 import { bar, stacked } from "./charts.js";
 import { copyButton } from "./copy.js";
 import { h } from "./dom.js";
-import { ago, clipped, clock, count, counted, exactly, isNumber, lasted, moment, plain, share, short, UNKNOWN, usd } from "./format.js";
+import { ago, clipped, clock, count, counted, exactly, isNumber, lasted, moment, plain, rate, share, short, UNKNOWN, usd } from "./format.js";
 import { address, joined } from "./router.js";
 import { source } from "./source.js";
 import { colorOf, stageChip, STATUSES } from "./states.js";
@@ -17,6 +17,11 @@ export function section(title, className, ...content) {
   return h("section", { class: `card ${className}` }, h("h2", {}, title), content);
 }
 
+/** How far a run that runs is: "31 %"; "" of others. */
+export function doneOf(run) {
+  return run.stage === "running" && run.rows > 0 ? share((run.rows - ((run.counts || {}).pending || 0)) / run.rows) : "";
+}
+
 /** What a person wants to know first. */
 export function headOf(run) {
   const counts = run.counts || {};
@@ -27,11 +32,11 @@ export function headOf(run) {
   const facts = [
     ["rows", `${count(done)}`, rows ? `of ${count(rows)} · ${share(done / rows)}` : ""],
     [run.stage === "finished" ? "cost" : "cost so far", usd(run.cost && run.cost.so_far), run.cost && run.cost.forecast && run.stage !== "finished" ? `about ${usd(run.cost.forecast.usd)} in all` : ""],
-    now && isNumber(now.rows_per_s) && ["speed", `${short(now.rows_per_s)} rows/s`, isNumber(now.tokens_per_min) ? `${short(now.tokens_per_min)} tokens/min` : ""],
+    now && isNumber(now.rows_per_s) && ["speed", rate(now.rows_per_s, "rows"), isNumber(now.tokens_per_min) ? `${short(now.tokens_per_min)} tokens/min` : ""],
     now && isNumber(now.eta_s) && ["done in", lasted(now.eta_s), `about ${moment(Date.now() / 1000 + now.eta_s)}`],
     now && isNumber(now.in_flight) && ["in flight", count(now.in_flight), isNumber(now.window) ? `of ${count(now.window)}` : ""],
     !now && run.what && isNumber(run.what.started) && ["began", moment(run.what.started), isNumber(run.what.ended) ? `took ${lasted(run.what.ended - run.what.started)}` : ""],
-    !now && workedFor(run) > 0 && done > 0 && ["speed", `${short(done / workedFor(run))} rows/s`, "on average while it ran"],
+    !now && workedFor(run) > 0 && done > 0 && ["speed", rate(done / workedFor(run), "rows"), "on average while it ran"],
   ].filter(Boolean);
   return h("header", { class: "run-head" },
     h("div", { class: "title-line" }, h("h1", { dir: "auto" }, tamed(run.name || run.id)), stageChip(run.stage),
