@@ -2,7 +2,7 @@
 
 import { openActs } from "./act.js";
 import { say } from "./copy.js";
-import { fill, h, later, show } from "./dom.js";
+import { fill, h, keyed, later, show } from "./dom.js";
 import { bind, unbind } from "./keys.js";
 import { go } from "./router.js";
 import { setLine, setPlace, trouble } from "./shell.js";
@@ -32,8 +32,8 @@ export function runView(root, place) {
       headOf(run),
       h("div", { class: "columns" },
         h("div", { class: "main-column" }, chartsOf(run, charts, chartsError)),
-        h("aside", { class: "side-column", "aria-label": "Cost and problems" }, moneyOf(run), wrongOf(run, charts))),
-      whatOf(run),
+        h("aside", { class: "side-column", "aria-label": "Cost and problems" }, keyed("money", [run.cost, run.tokens, run.requests, run.stage], () => moneyOf(run)), charts && keyed("wrong", [charts.errors, charts.odd, charts.problems, run.advice], () => wrongOf(run, charts)))),
+      keyed("what", [run.what, run.sessions, run.batches, run.ended_batches, run.place], () => whatOf(run)),
     ]);
   };
   const final = () => Object.entries(run.counts || {}).reduce((sum, [name, many]) => sum + (name === "pending" || name === "empty" ? 0 : many || 0), 0);

@@ -94,10 +94,9 @@ export function moneyOf(run) {
 
 /** What is wrong: classes of errors with examples, and answers that are not what was asked for. */
 export function wrongOf(run, charts) {
-  const errors = (charts && charts.errors) || [];
-  const problems = (charts && charts.problems) || [];
-  const odd = ((charts && charts.odd) || []).filter((one) => one.rows > 0);
-  if (!charts) return null;
+  const errors = charts.errors || [];
+  const problems = charts.problems || [];
+  const odd = (charts.odd || []).filter((one) => one.rows > 0);
   const to = (params) => address(["run", run.id, "rows"], params);
   return section("What is wrong", "wrong",
     problems.length > 0 && h("ul", { class: "callouts" }, problems.map((text) => h("li", { class: "bad", dir: "auto" }, tamed(text)))),
