@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from batchlab.arrow import pa
+from batchlab.errors import CorruptRun
 from batchlab.store.columns.results import result_schema
 from batchlab.store.parts import PartFile, open_part
 from batchlab.store.view import RunView
@@ -66,8 +68,11 @@ def sort_of(kind: pa.DataType) -> Sort:
     return "text" if is_text else "other"
 
 
+_TRIED = 3  # parts, where the first ones are damaged
+
+
 def few_names(run: RunView) -> list[str]:
-    """Columns of the input and of the job's schema that have few values, by the first part."""
+    """Columns of the input and of the job's schema that have few values, by a part that can be read."""
     expanded = run.manifest.expanded
     names = (*run.manifest.plan.names_out, *(expanded.names if expanded is not None else ()))
     return [name for name, values in _few(run, names).items() if len(values) > 1]
@@ -79,7 +84,10 @@ def _few(run: RunView, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
         return {}
     # a part never changes, but for rows that are asked again, and these keep their input
     key = (run.place, run.manifest.run_id, run.manifest.generation)
-    return dict(_few_in(key, _Part(run.part(min(sealed))), tuple(names)))
+    for index in sorted(sealed)[:_TRIED]:
+        with contextlib.suppress(CorruptRun, pa.ArrowException):  # that is told where rows are read
+            return dict(_few_in(key, _Part(run.part(index)), tuple(names)))
+    return {}
 
 
 class _Part:
