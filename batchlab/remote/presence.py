@@ -54,6 +54,10 @@ class Presence:
         if theirs is not None and theirs.get("owner") != self._owner and _is_live(theirs):
             self._is_lost_to(theirs)
             return
+        # One that has slept must not say that it is at work: the other's next start would be refused for it.
+        self.look()
+        if self.lost is not None:
+            return
         mine = {"owner": self._owner, "host": platform.node(), "at": time.time()}
         put_bytes(f"{self._url}/{SIGN}", json.dumps(mine).encode())
 
@@ -66,7 +70,8 @@ class Presence:
             self._is_lost_to(_sign_at(self._url) or {})
 
     def _is_lost_to(self, sign: Mapping[str, Any]) -> None:
-        who = sign.get("host") or "another machine"
+        theirs = sign.get("owner") != self._owner
+        who = (sign.get("host") if theirs else None) or "another machine"
         self.lost = f"{self._url}: {who} has taken the run over. All results are in {self._run}"
 
     def check(self) -> None:
