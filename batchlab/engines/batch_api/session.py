@@ -144,7 +144,9 @@ class Session:
         self, group: asyncio.TaskGroup, batch: Batch, lane: BatchLane, packed: Packed | None = None
     ) -> None:
         worst = Money(batch.usd or 0.0, batch.tokens)
-        reservation = self._means.budget.set_aside_for(worst, priced=batch.usd is not None)
+        budget = self._means.budget
+        reservation = budget.set_aside_for(worst, priced=batch.usd is not None)
+        budget.release(reservation)  # one that comes to nothing costs nothing
         self._left.expect(batch)
         out = Out(batch, lane, reservation, lines=None if packed is None else packed.lines)
         self._out[batch.key] = out

@@ -53,6 +53,17 @@ def test_batches_that_are_out_keep_what_they_may_cost(lane, rows_file):
     at.check()
 
 
+def test_batches_that_found_no_room_cost_the_cap_nothing(lane, rows_file):
+    """One that sets nearly all of it aside is refused, because it is too much for the queue."""
+    at = lane("openai", batch={"enqueued_tokens": 60, "seconds": 0.3})
+
+    done = at.run(rows_file(10), *MORE, "--max-cost", "0.0105")
+
+    assert done.code == 0, done.err
+    assert "its queue is full" in done.err
+    at.check(answered=10)
+
+
 def test_a_cap_on_tokens(lane, rows_file):
     at = lane("openai")
 
