@@ -82,7 +82,7 @@ def test_a_price_that_nobody_states_is_counted_as_live_and_that_is_said_once(lan
     done = unpriced.run(rows_file(30), *MORE, "--max-cost", "0.009")
 
     assert done.code == 3, done.err
-    assert done.err.count("nobody states what a batch of sim costs") == 1
+    assert done.err.count("price of a batch of sim: stated by nobody") == 1
     paid = sum(one or 0.0 for one in at.columns("cost_usd")["cost_usd"])
     assert at.server.ledger()["usd"] * 2 == pytest.approx(paid)
     assert paid <= 0.009
