@@ -237,8 +237,10 @@ def _batch_rows(group: pq.RowGroupMetaData, names: Sequence[str]) -> int:
     """How many rows of some columns are read at a time."""
     wanted = set(names)
     columns = (group.column(place) for place in range(group.num_columns))
-    size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema.split(".")[0] in wanted)
-    return max(1, min(FEW_ROWS, BATCH_BYTES * group.num_rows // max(size, 1)))
+    size: int = sum(
+        one.total_uncompressed_size for one in columns if one.path_in_schema.split(".")[0] in wanted
+    )
+    return max(1, min(FEW_ROWS, BATCH_BYTES * int(group.num_rows) // max(size, 1)))
 
 
 def _bare(table: pa.Table, names: Sequence[str], prefix: str) -> pa.Table:
