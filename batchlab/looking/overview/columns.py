@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from batchlab.arrow import pa
+from batchlab.errors import CorruptRun
 from batchlab.store.columns.results import result_schema
 from batchlab.store.parts import PartFile, open_part
 from batchlab.store.view import RunView
@@ -15,6 +16,7 @@ from batchlab.store.view import RunView
 MOST_VALUES = 20  # a column with more is none to group by
 READ_BYTES = 1 << 20  # of a column in one group of rows: what is larger has no few values
 VALUE_CHARS = 80
+TRIED_PARTS = 3  # the first ones: any of them has all columns
 Sort: TypeAlias = Literal["text", "number", "time", "flag", "other"]
 
 
@@ -74,12 +76,17 @@ def few_names(run: RunView) -> list[str]:
 
 
 def _few(run: RunView, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    sealed = run.sealed()
-    if not sealed or not names:
-        return {}
+    """The values of columns that have few, by the first part that can be read. Raises CorruptRun for none."""
+    sealed = sorted(run.sealed())[:TRIED_PARTS]
     # a part never changes, but for rows that are asked again, and these keep their input
     key = (run.place, run.manifest.run_id, run.manifest.generation)
-    return dict(_few_in(key, _Part(run.part(min(sealed))), tuple(names)))
+    for number, index in enumerate(sealed if names else (), 1):
+        try:
+            return dict(_few_in(key, _Part(run.part(index)), tuple(names)))
+        except CorruptRun:
+            if number == len(sealed):
+                raise
+    return {}
 
 
 class _Part:
