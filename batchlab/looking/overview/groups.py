@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from batchlab.arrow import pa
 from batchlab.counts import counted
-from batchlab.errors import BatchlabError, CorruptRun, UsageError
+from batchlab.errors import BatchlabError, UsageError
 from batchlab.looking.browse.columns import HELD, ODD
 from batchlab.looking.browse.index import RowIndex
 from batchlab.looking.overview.columns import few_names
@@ -102,10 +102,7 @@ class Groups:
             return
         run = index.run
         wanted = [name for name in self.wanted if _is_column(run, name) and name not in (*GROUPS, *HELD)]
-        try:
-            few = [name for name in few_names(run) if name not in (*wanted, *GROUPS, *RESULT_COLUMNS)]
-        except CorruptRun:  # which the index says of each part
-            few = []
+        few = [name for name in few_names(run) if name not in (*wanted, *GROUPS, *RESULT_COLUMNS)]
         if index is self._index and not few:
             return
         self._index, self._read, self.problems = index, {}, []

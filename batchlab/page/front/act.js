@@ -9,7 +9,7 @@ import { source } from "./source.js";
 export async function openActs(id, filter) {
   if (!source.canWrite) return say("This page is a report; it cannot change the run.");
   const body = h("div", { class: "acts" }, h("p", { class: "quiet", role: "status" }, "asking…"));
-  const box = dialog("Act on this run", "act-dialog", body);
+  const box = dialog(Object.keys(filter).length ? "Act on these rows" : "Act on this run", "act-dialog", body);
   const load = async () => {
     try {
       const { acts, started } = await source.get("acts", { ...filter, run: id });

@@ -46,7 +46,7 @@ function figure({ title, note, words, legend, draw, head, lines, className = "" 
 
 /** The numbers of a chart, made when they are asked for. */
 function numbers(title, head, lines) {
-  const details = h("details", { class: "numbers" }, h("summary", {}, "numbers", h("span", { class: "for-ears" }, ` of ${title}`)));
+  const details = h("details", { class: "numbers" }, h("summary", {}, "as a table", h("span", { class: "for-ears" }, `: ${title}`)));
   details.addEventListener("toggle", () => {
     if (!details.open || details.querySelector("table")) return;
     const every = lines();
@@ -178,7 +178,7 @@ export function histogram({ title, unit, edges, counts, p50, p90, p99, max, n },
         const place = x(amongBins(edges, at));
         const words = withUnit(at, unit);
         const room = Math.max(name.length, words.length) * 6.4;
-        const wordsAt = Math.max(lastWords + 5, Math.min(place - room / 2, width - 4 - room));
+        const wordsAt = Math.max(lastWords + 5, 2, Math.min(place - room / 2, width - 4 - room));
         const fits = wordsAt + room <= width && Math.abs(wordsAt + room / 2 - place) < 60;
         if (fits) lastWords = wordsAt + room;
         return svg("g", { class: `mark ${name}` }, svg("title", {}, `${name} ${words}`),

@@ -3,7 +3,7 @@
 import { interval } from "./charts.js";
 import { announce, say } from "./copy.js";
 import { differences } from "./diff.js";
-import { fill, h, show } from "./dom.js";
+import { fill, h, later, show } from "./dom.js";
 import { ago, clipped, count, counted, isNumber, share, short, took, UNKNOWN, usd } from "./format.js";
 import { bind, unbind } from "./keys.js";
 import { address, choose, here } from "./router.js";
@@ -26,6 +26,10 @@ class Compare {
     fill(root, this.body);
     setPlace({ id: a, view: "compare" });
     source.get("run", { run: a }).then((run) => setPlace({ name: run.name || run.id }), () => {});
+    this.poll = later(300, () => {
+      this.asked = ""; // the same question again: its search went on
+      this.update(here());
+    });
     bind(SHOW_COMPARE, [
       { keys: ["j"], does: "next pair", call: () => this.step(1) },
       { keys: ["k"], does: "pair before", call: () => this.step(-1) },
@@ -41,7 +45,7 @@ class Compare {
   }
 
   view() {
-    return { update: (place) => this.update(place), close: () => unbind(SHOW_COMPARE) };
+    return { update: (place) => this.update(place), close: () => (this.poll.drop(), unbind(SHOW_COMPARE)) };
   }
 
   async update({ params }) {
@@ -49,11 +53,15 @@ class Compare {
     const question = { a: this.a, b: this.b, different: params.different, offset: params.offset || 0, limit: PAGE };
     const asked = JSON.stringify(question);
     if (asked !== this.asked) {
+      const isAgain = asked === this.before;
       this.asked = asked;
+      this.before = asked;
       try {
         const answer = await source.get("compare", question);
         if (this.asked !== asked) return null;
         this.answer = answer;
+        if (answer.done === false) this.poll();
+        if (isAgain) return this.paint();
         this.at = 0;
         this.body.replaceChildren();
         window.scrollTo(0, 0);
@@ -99,7 +107,7 @@ class Compare {
       (answer.problems || []).length > 0 && h("ul", { class: "callouts" }, answer.problems.map((text) => h("li", { class: "bad", dir: "auto" }, text))),
       !this.blind && this.sides(),
       h("div", { class: "compare-bar" },
-        h("span", {}, h("b", {}, count(answer.different)), ` of ${counted(answer.total, "pair")} differ`, answer.only_a > 0 && h("span", { class: "quiet" }, ` · ${count(answer.only_a)} only in the first`), answer.only_b > 0 && h("span", { class: "quiet" }, ` · ${count(answer.only_b)} only in the second`)),
+        h("span", {}, h("b", {}, count(answer.different)), ` of ${counted(answer.total, "pair")} differ`, answer.done === false && h("span", { class: "quiet", role: "status" }, ` so far, ${count(answer.searched)} compared`), answer.only_a > 0 && h("span", { class: "quiet" }, ` · ${count(answer.only_a)} only in the first`), answer.only_b > 0 && h("span", { class: "quiet" }, ` · ${count(answer.only_b)} only in the second`)),
         h("button", { type: "button", class: "plain-button", "aria-pressed": String(Boolean(params.different)), title: "(d)", onclick: () => choose({ different: params.different ? null : 1, offset: null }) }, "different only"),
         h("button", { type: "button", class: "plain-button", "aria-pressed": String(Boolean(this.blind)), title: "(b)", onclick: () => choose({ blind: this.blind ? null : 1 + Math.floor(Math.random() * 9999) }) }, "blind"),
         !this.blind && this.preferred()),
@@ -133,11 +141,14 @@ class Compare {
     const swapped = this.swapped(pair);
     const [left, right] = swapped ? [pair.b, pair.a] : [pair.a, pair.b];
     const [leftId, rightId] = swapped ? ["b", "a"] : ["a", "b"];
-    const [x, y] = pair.same ? [[[left.text || "", false]], [[right.text || "", false]]] : differences(left.text || "", right.text || "");
+    const [leftText, rightText] = [left.text || "", right.text || ""];
+    const found = pair.same || !leftText || !rightText ? null : differences(leftText, rightText);
+    const [x, y] = found || [[[leftText, false]], [[rightText, false]]];
+    const isOther = !pair.same && !found && leftText && rightText;
     const verdict = pair.choice === "same" ? "same" : pair.choice === leftId ? "left" : pair.choice === rightId ? "right" : null;
     return h("section", { class: `pair ${index === this.at ? "at" : ""}`, id: `pair-${index}`, "aria-label": `Row ${pair.row}`, onclick: () => index !== this.at && ((this.at = index), this.paint()) },
       h("header", {}, h("h2", {}, this.blind ? `row ${count(pair.row)}` : h("a", { href: address(["run", this.a, "rows"], { row: pair.row }) }, `row ${count(pair.row)}`), pair.custom_id !== null && String(pair.custom_id) !== String(pair.row) && h("span", { class: "own-id", dir: "auto" }, tamed(clipped(String(pair.custom_id), 40)))),
-        pair.same && h("span", { class: "tag l-other" }, "the same"), h("p", { class: "asked-line", dir: "auto" }, clipped(pair.asked || "", 240))),
+        (pair.same || isOther) && h("span", { class: "tag l-other" }, pair.same ? "the same" : "different throughout"), h("p", { class: "asked-line", dir: "auto" }, clipped(pair.asked || "", 240))),
       h("div", { class: "halves" }, this.half(left, x, "left", verdict, leftId), this.half(right, y, "right", verdict, rightId)),
       source.canWrite && h("div", { class: "verdict", role: "group", "aria-label": "Which is better" }, [["left", "1", "left better"], ["right", "2", "right better"], ["same", "3", "as good"]].map(([which, key, words]) =>
         h("button", { type: "button", class: "label-name", "aria-pressed": String(verdict === which), onclick: (event) => (event.stopPropagation(), (this.at = index), this.prefer(which)) }, h("kbd", { "aria-hidden": "true" }, key), words))));

@@ -113,7 +113,7 @@ function filterOf(params) {
   for (const [name, column] of [["status", "status"], ["error", "error_class"], ["finish", "finish_reason"],
     ["lane", "lane"], ["label", "label"]]) {
     const wanted = split(params[name]);
-    if (wanted.length) tests.push((row) => wanted.includes(String(row[column] ?? "")));
+    if (wanted.length) tests.push((row) => wanted.includes(String(row[column] ?? "none")));
   }
   for (const text of [params.where || []].flat()) {
     const parts = CONDITION.exec(text);

@@ -67,13 +67,13 @@ export class FilterBar {
 
   /** Values of a facet with how many rows have each: [value, rows]. */
   #facet(key) {
-    return ((this.facets && this.facets[key]) || []).filter((one) => one.value !== null).map((one) => [String(one.value), one.rows]);
+    return ((this.facets && this.facets[key]) || []).map((one) => [one.value === null ? "none" : String(one.value), one.rows]);
   }
 
   #pills(params) {
     const pill = (words, changes) => h("button", { type: "button", class: "pill", title: "Take this filter away", onclick: () => choose({ ...changes, row: null }) }, h("span", { dir: "auto" }, words), h("span", { "aria-hidden": "true" }, " ✕"), h("span", { class: "for-ears" }, ", take away"));
     const list = [];
-    for (const [name, , words] of FACETS) for (const value of split(params[name])) list.push(pill(`${words}: ${clipped(value, 60) || "none"}`, { [name]: joined(split(params[name]).filter((one) => one !== value)) || null }));
+    for (const [name, , words] of FACETS) for (const value of split(params[name])) list.push(pill(`${words}: ${clipped(value, 60)}`, { [name]: joined(split(params[name]).filter((one) => one !== value)) || null }));
     (params.where || []).forEach((one, index) => list.push(pill(clipped(one, 80), { where: params.where.filter((_, other) => other !== index) })));
     if (params.rows) list.push(pill(`rows ${clipped(params.rows, 40)}`, { rows: null }));
     if (params.first) list.push(pill(`first ${params.first}`, { first: null }));
@@ -105,9 +105,9 @@ export class FilterBar {
   #facetParts() {
     const { params } = here();
     return FACETS.map(([name, key, words]) => {
-      const counts = this.#facet(key).sort((a, b) => b[1] - a[1]);
+      const counts = this.#facet(key).sort((a, b) => (a[0] === "none") - (b[0] === "none") || b[1] - a[1]);
       const chosen = split(params[name]);
-      if (!counts.length && !chosen.length) return null;
+      if (!chosen.length && !counts.some(([value]) => value !== "none")) return null;
       return h("fieldset", {}, h("legend", {}, words), h("div", { class: "options" }, counts.slice(0, 40).map(([value, many]) => {
         const box = h("input", { type: "checkbox", checked: chosen.includes(value), onchange: () => this.#toggle(name, value) });
         return h("label", { class: "option" }, box, h("span", { class: "cut", dir: "auto" }, value), h("span", { class: "quiet num" }, count(many)));

@@ -84,8 +84,15 @@ export function lasted(seconds) {
   if (minutes < 60) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
   if (hours < 48) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
-  const days = Math.floor(hours / 24);
-  return days < 1000 && hours % 24 ? `${count(days)} d ${hours % 24} h` : `${count(days)} d`;
+  const nearest = Math.round(minutes / 60);
+  const days = Math.floor(nearest / 24);
+  return days < 1000 && nearest % 24 ? `${count(days)} d ${nearest % 24} h` : `${count(days)} d`;
+}
+
+/** So many a second, or a minute where that is easier to think of. */
+export function rate(perSecond, word) {
+  if (!isNumber(perSecond)) return UNKNOWN;
+  return perSecond >= 1 || perSecond === 0 ? `${digits(perSecond, 3)} ${word}/s` : `${digits(perSecond * 60, 3)} ${word}/min`;
 }
 
 /** A moment, as near as it needs: "14:05", "27 Nov 14:05", "27 Nov 2025". */

@@ -20,6 +20,7 @@ export class LabelBar {
     Object.assign(this, { id, onLabel });
     this.names = FIRST_NAMES;
     this.share = null;
+    this.counted = "pass";
     this.row = null;
     this.undos = []; // tokens, the last one last
     this.element = h("footer", { class: "label-bar", role: "group", "aria-label": "Label" });
@@ -32,6 +33,7 @@ export class LabelBar {
       const labels = await source.get("labels", { run: this.id });
       if (labels.names && labels.names.length) this.names = labels.names.slice(0, 9);
       this.share = labels.share;
+      this.counted = labels.label || "pass"; // the label whose share it is
       this.paint();
     } catch {
       this.paint(); // labels that cannot be read keep nobody from reading rows
@@ -52,7 +54,7 @@ export class LabelBar {
       h("button", { type: "button", class: "plain-button", onclick: () => this.write(), disabled: !row, title: "Note (n)" }, row && row.note && typeof row.note === "string" ? `note: ${clipped(row.note, 40)}` : "note"),
       h("button", { type: "button", class: "plain-button", onclick: () => this.undo(), disabled: !this.undos.length, title: "Undo (u)" }, "undo"),
       h("button", { type: "button", class: "plain-button", onclick: () => this.rename(), title: "Choose the labels' names" }, "names…")),
-      this.share && this.share.n > 0 && h("div", { class: "label-share" }, interval(this.share, "pass"), h("span", {}, h("b", {}, share(this.share.p)), " pass ", h("span", { class: "quiet" }, `${share(this.share.low)} to ${share(this.share.high)}, of ${count(this.share.n)}`))),
+      this.share && this.share.n > 0 && h("div", { class: "label-share" }, interval(this.share, this.counted), h("span", {}, h("b", {}, share(this.share.p)), ` ${this.counted} `, h("span", { class: "quiet" }, `${share(this.share.low)} to ${share(this.share.high)}, of ${count(this.share.n)}`))),
     ]);
   }
 

@@ -9,8 +9,8 @@ const SPARE = 8; // lines drawn beyond what is seen
 const STILL_MS = 70; // a jump asks for its lines when it has stood still so long
 
 /** Lines of one height in a box that scrolls.
- * fetch(offset, limit) → {rows, matched}; draw(row, index) → element with role=row; onMove(index, row) after the
- * cursor moved by `move`; onOpen(index, row) at a click. */
+ * fetch(offset, limit) → {rows, matched}; draw(row, index) → element with role=row; onOpen(index, row) at a click;
+ * onCount(answer) after each answer; onProblem(error, whether there is nothing to show now). */
 export class VirtualList {
   constructor({ label, lineHeight, head, fetch, draw, onOpen, onCount, onProblem }) {
     Object.assign(this, { lineHeight, fetch, draw, onOpen, onCount, onProblem });
@@ -42,16 +42,16 @@ export class VirtualList {
     const mine = ++this.generation;
     this.wanted.clear();
     this.box.setAttribute("aria-busy", "true");
-    const first = await this.#asked(0, mine);
+    const first = await this.#asked(0, mine, true);
     if (mine !== this.generation) return false;
     this.box.removeAttribute("aria-busy");
-    if (!first) return false;
-    this.blocks = new Map([[0, first]]);
+    if (!first) this.total = 0;
+    this.blocks = new Map([[0, first || []]]);
     this.cursor = -1;
     this.#toTop(0);
     this.#forget();
     this.paint();
-    return true;
+    return first !== null;
   }
 
   /** Asks again for what is seen, and keeps its place. */
@@ -179,7 +179,7 @@ export class VirtualList {
     this.paint();
   }
 
-  async #asked(number, mine) {
+  async #asked(number, mine, isNew = false) {
     try {
       const answer = await this.fetch(number * BLOCK, BLOCK);
       if (mine !== this.generation) return null;
@@ -187,7 +187,7 @@ export class VirtualList {
       this.onCount(answer);
       return answer.rows;
     } catch (error) {
-      if (mine === this.generation) this.onProblem(error);
+      if (mine === this.generation) this.onProblem(error, isNew);
       return null;
     }
   }

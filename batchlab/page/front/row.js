@@ -11,7 +11,7 @@ import { statusChip } from "./states.js";
 import { code, highlight, image, json, markdown, raw, tamed, verbatim } from "./text.js";
 
 const KNOWN = 30; // rows kept as they came
-const SHOWN_ABOVE = new Set(["completion", "reasoning", "tool_calls", "parsed", "inputs", "asked", "shared", "answer", "curl", "python", "attempts_list", "as_sent"]);
+const SHOWN_ABOVE = new Set(["completion", "reasoning", "tool_calls", "parsed", "inputs", "asked", "shared", "answer", "curl", "python", "attempts_list", "as_sent", "params", "choices", "vectors", "problem", "label", "note"]);
 
 /** Shows a row in `element`; `onStep(by)` asks for a neighbour, `onClose()` ends it (null: it stays). */
 export class RowPane {
@@ -84,7 +84,7 @@ export class RowPane {
   paint() {
     const row = this.row;
     this.#paintTop(row.row_id, row);
-    fill(this.body, this.#facts(row), this.#error(row), this.#asked(row), this.#answer(row), this.#reasoning(row), this.#tools(row),
+    fill(this.body, row.problem && h("p", { class: "callout bad-words", dir: "auto" }, tamed(row.problem)), this.#facts(row), this.#error(row), this.#asked(row), this.#answer(row), this.#others(row), this.#reasoning(row), this.#tools(row),
       this.#attempts(row), this.#inputs(row), this.#columns(row));
     this.label.show(row);
   }
@@ -128,8 +128,9 @@ export class RowPane {
   #asked(row) {
     const shared = row.shared && Object.keys(row.shared).length ? row.shared : null;
     const messages = row.asked || [];
-    if (!messages.length && !shared) return null;
-    return h("section", { class: "asked" }, h("h3", {}, "Asked", row.as_sent === false && h("span", { class: "quiet" }, " as the job makes it now")), shared && this.#shared(shared), messages.map((one) => this.#message(one)));
+    const own = row.params && Object.keys(row.params).length ? row.params : null;
+    if (!messages.length && !shared && !own) return null;
+    return h("section", { class: "asked" }, h("h3", {}, "Asked", row.as_sent === false && h("span", { class: "quiet" }, " as the job makes it now")), shared && this.#shared(shared), messages.map((one) => this.#message(one)), own && h("div", { class: "message" }, h("div", { class: "role" }, "parameters of this row"), json(own)));
   }
 
   #shared(shared) {
@@ -145,8 +146,15 @@ export class RowPane {
     const parts = (message.parts || []).filter((part) => part.type !== "text" || !message.text);
     return h("div", { class: "message" }, h("div", { class: "role" }, message.role || "text"),
       message.text ? this.#text(message.text) : null,
-      parts.map((part) => (part.type === "text" ? this.#text(part.text || "") : part.type === "image" || part.type === "image_url" ? image(part) : h("details", { class: "fold" }, h("summary", {}, plain(part.type)), json(part)))),
+      parts.map((part) => this.#part(part)),
       message.tool_calls && this.#calls(message.tool_calls), cutWords(message));
+  }
+
+  #part(part) {
+    if (part.type === "text") return this.#text(part.text || "");
+    if (part.type === "image") return image(part);
+    if (part.type === "audio") return h("p", { class: "quiet" }, `audio${part.format ? `, ${part.format}` : ""}${isNumber(part.bytes) ? `, ${count(part.bytes)} bytes` : ""}`);
+    return h("details", { class: "fold" }, h("summary", {}, plain(part.type)), json(part.json ?? part));
   }
 
   #text(text) {
@@ -160,9 +168,23 @@ export class RowPane {
       return [row.refusal && h("section", {}, h("h3", {}, "Refusal"), this.#text(row.refusal)), words && h("section", { class: "answer" }, h("h3", {}, "Answer"), h("p", { class: "quiet" }, words))];
     }
     const text = answer.text || "";
-    const seen = this.isRaw ? raw(text) : answer.json !== null && answer.json !== undefined && typeof answer.json === "object" ? json(answer.json) : answer.tree ? markdown(answer.tree) : verbatim(text);
-    return [h("section", { class: "answer" }, h("h3", {}, "Answer", h("span", { class: "quiet" }, ` ${count(text.length)} characters`)), seen, cutWords(answer)),
+    return [h("section", { class: "answer" }, h("h3", {}, "Answer", h("span", { class: "quiet" }, ` ${count(isNumber(answer.cut) ? answer.cut : text.length)} characters`)), this.#seen(answer), cutWords(answer)),
       row.refusal && h("section", {}, h("h3", {}, "Refusal"), this.#text(row.refusal))];
+  }
+
+  #seen(answer) {
+    const text = answer.text || "";
+    if (this.isRaw) return raw(text);
+    if (answer.json !== null && answer.json !== undefined && typeof answer.json === "object") return json(answer.json);
+    return answer.tree ? markdown(answer.tree) : verbatim(text);
+  }
+
+  /** The other answers of a request for several, and vectors. */
+  #others(row) {
+    const choices = Array.isArray(row.choices) ? row.choices.slice(1) : [];
+    const { vectors } = row;
+    return [choices.map((one, index) => h("section", { class: "answer" }, h("h3", {}, `Answer ${index + 2}`, one.finish_reason && h("span", { class: "quiet" }, ` ${clipped(one.finish_reason, 40)}`)), this.#seen(one), cutWords(one))),
+      vectors && h("section", {}, h("h3", {}, "Vectors"), h("p", { class: "quiet" }, `${count(vectors.count)} of ${count(vectors.dimensions)} dimensions; the first begins with`), h("div", { class: "raw" }, clipped(plain(vectors.first), 2000)))];
   }
 
   #reasoning(row) {

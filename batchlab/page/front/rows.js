@@ -11,6 +11,7 @@ import { labelColor } from "./label.js";
 import { VirtualList } from "./list.js";
 import { choose, go, here } from "./router.js";
 import { RowPane, chooseRow } from "./row.js";
+import { doneOf } from "./sections.js";
 import { setLine, setPlace, trouble } from "./shell.js";
 import { source } from "./source.js";
 import { sign } from "./states.js";
@@ -37,7 +38,7 @@ class Rows {
       label: "Rows", lineHeight: 32, head: this.head,
       fetch: (offset, limit) => source.get("rows", { ...this.filter(), run: id, offset, limit, texts: 1 }),
       draw: (row) => this.line(row), onOpen: (index, row) => row && this.open(index, row),
-      onCount: (answer) => this.counted(answer), onProblem: (error) => this.failed(error),
+      onCount: (answer) => this.counted(answer), onProblem: (error, isNew) => this.failed(error, isNew),
     });
     this.state = h("div", { class: "list-state", role: "status" });
     this.over = h("div", { class: "list-over" });
@@ -174,26 +175,38 @@ class Rows {
     if (empty) show(this.over, [h("p", {}, filtered ? "No row is like that." : "No rows yet."), filtered && h("button", { type: "button", onclick: () => this.bar.clear() }, "Clear the filter")]);
   }
 
-  failed(error) {
+  failed(error, isNew) {
+    if (!isNew) {
+      say(error.message, { bad: true });
+      return;
+    }
+    this.state.replaceChildren();
     fill(this.over, trouble(error, () => ((this.running = null), this.update(here()))));
     this.over.hidden = false;
-    if (!this.list.total) this.state.replaceChildren();
   }
 
   told(run) {
-    setPlace({ name: run.name || run.id });
+    setPlace({ name: run.name || run.id, done: doneOf(run) });
     const stands = `${run.stage} ${JSON.stringify(run.counts)}`;
     if (this.stands !== undefined && this.stands !== stands && !this.waiting) {
       this.waiting = true; // not pushed away by the next event: a busy run tells something every second
       setTimeout(() => {
         this.waiting = false;
-        if (this.list.box.isConnected) {
-          this.list.refresh();
-          this.bar.load();
-        }
+        if (this.list.box.isConnected) this.look();
       }, LIVE_MS);
     }
     this.stands = stands;
+  }
+
+  /** What is shown, anew: the run went on. */
+  async look() {
+    this.bar.load();
+    await this.list.refresh();
+    const [line, row] = [this.list.row(this.list.cursor), this.pane.row];
+    if (line && row && line.row_id === row.row_id && line.status !== row.status) {
+      await this.pane.fetched(row.row_id, true);
+      await this.pane.open(row.row_id, this.position());
+    }
   }
 
   labelled({ row, label, note }) {
@@ -227,7 +240,7 @@ class Rows {
     const word = here().params.q;
     const hits = row.hits && !Array.isArray(row.hits) ? row.hits : {};
     const own = row.custom_id !== null && row.custom_id !== undefined && String(row.custom_id) !== String(row.row_id) ? String(row.custom_id) : "";
-    const answer = row.answer ? marked(row.answer, hits.answer, word) : row.error_class ? h("span", { class: "line-error" }, row.error_class, row.error_message ? `: ${clipped(row.error_message, 160)}` : "") : h("span", { class: "quiet" }, row.status === "ok" ? "(empty)" : "");
+    const answer = row.answer ? marked(row.answer, hits.answer, word) : row.error_class ? h("span", { class: "line-error" }, row.error_class, row.error_message && [": ", marked(row.error_message, hits.error_message, word)]) : h("span", { class: "quiet" }, row.problem || (row.status === "ok" && row.answer === "" ? "(empty)" : ""));
     const tokens = isNumber(row.prompt_tokens) || isNumber(row.completion_tokens) ? (row.prompt_tokens || 0) + (row.completion_tokens || 0) : null;
     return h("div", { class: "line", role: "row" },
       h("span", { class: "cell c-sign", role: "gridcell" }, sign(row.status)),

@@ -28,7 +28,7 @@ export function runsView(root) {
     const every = listing.runs || [];
     const found = wanted ? every.filter((run) => `${run.name || run.run} ${run.model || ""} ${run.state}`.toLowerCase().includes(wanted)) : every;
     const more = found.length - shown;
-    const extra = found.some((run) => isNumber(run.forecast_usd));
+    const extra = found.some(isForecast);
     show(table, [
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "run"), h("th", { scope: "col" }, "state"), h("th", { scope: "col", class: "grow" }, "rows"),
         h("th", { scope: "col", class: "num" }, "cost"), extra && h("th", { scope: "col", class: "num" }, "forecast"), h("th", { scope: "col", class: "num" }, "worked on"))),
@@ -87,6 +87,11 @@ export function runsView(root) {
   };
 }
 
+/** Whether it is not yet known what a run costs, but foretold. */
+function isForecast(run) {
+  return isNumber(run.forecast_usd) && run.state !== "finished";
+}
+
 function runLine(run, extra) {
   const id = run.id ?? run.run;
   const rows = isNumber(run.rows) ? run.rows : null;
@@ -103,6 +108,6 @@ function runLine(run, extra) {
         h("div", { class: "quiet under-bar" }, `${count(run.done)} of ${count(rows)}`, rows > 0 && ` · ${share((run.done || 0) / rows)}`,
           run.failed > 0 && h("span", { class: "bad-words" }, ` · ${count(run.failed)} failed`))]),
     h("td", { class: "num" }, usd(run.cost_usd)),
-    extra && h("td", { class: "num quiet" }, usd(run.forecast_usd)),
+    extra && h("td", { class: "num quiet" }, isForecast(run) ? usd(run.forecast_usd) : ""),
     h("td", { class: "num quiet", title: exactly(run.at) }, ago(run.at)));
 }

@@ -4,7 +4,7 @@ import { openActs } from "./act.js";
 import { bar, stacked } from "./charts.js";
 import { copyButton } from "./copy.js";
 import { h } from "./dom.js";
-import { ago, clipped, clock, count, counted, exactly, isNumber, lasted, moment, plain, share, short, UNKNOWN, usd } from "./format.js";
+import { ago, clipped, clock, count, counted, exactly, isNumber, lasted, moment, plain, rate, share, short, UNKNOWN, usd } from "./format.js";
 import { address, joined } from "./router.js";
 import { source } from "./source.js";
 import { colorOf, stageChip, STATUSES } from "./states.js";
@@ -17,6 +17,11 @@ export function section(title, className, ...content) {
   return h("section", { class: `card ${className}` }, h("h2", {}, title), content);
 }
 
+/** How far a run that runs is: "31 %"; "" of others. */
+export function doneOf(run) {
+  return run.stage === "running" && run.rows > 0 ? share((run.rows - ((run.counts || {}).pending || 0)) / run.rows) : "";
+}
+
 /** What a person wants to know first. */
 export function headOf(run) {
   const counts = run.counts || {};
@@ -26,11 +31,12 @@ export function headOf(run) {
   const now = run.now;
   const facts = [
     ["rows", `${count(done)}`, rows ? `of ${count(rows)} · ${share(done / rows)}` : ""],
-    ["cost so far", usd(run.cost && run.cost.so_far), run.cost && run.cost.forecast && run.stage !== "finished" ? `about ${usd(run.cost.forecast.usd)} in all` : ""],
-    now && isNumber(now.rows_per_s) && ["speed", `${short(now.rows_per_s)} rows/s`, isNumber(now.tokens_per_min) ? `${short(now.tokens_per_min)} tokens/min` : ""],
+    [run.stage === "finished" ? "cost" : "cost so far", usd(run.cost && run.cost.so_far), run.cost && run.cost.forecast && run.stage !== "finished" ? `about ${usd(run.cost.forecast.usd)} in all` : ""],
+    now && isNumber(now.rows_per_s) && ["speed", rate(now.rows_per_s, "rows"), isNumber(now.tokens_per_min) ? `${short(now.tokens_per_min)} tokens/min` : ""],
     now && isNumber(now.eta_s) && ["done in", lasted(now.eta_s), `about ${moment(Date.now() / 1000 + now.eta_s)}`],
     now && isNumber(now.in_flight) && ["in flight", count(now.in_flight), isNumber(now.window) ? `of ${count(now.window)}` : ""],
     !now && run.what && isNumber(run.what.started) && ["began", moment(run.what.started), isNumber(run.what.ended) ? `took ${lasted(run.what.ended - run.what.started)}` : ""],
+    !now && workedFor(run) > 0 && done > 0 && ["speed", rate(done / workedFor(run), "rows"), "on average while it ran"],
   ].filter(Boolean);
   return h("header", { class: "run-head" },
     h("div", { class: "title-line" }, h("h1", { dir: "auto" }, tamed(run.name || run.id)), stageChip(run.stage),
@@ -46,6 +52,12 @@ export function headOf(run) {
     h("dl", { class: "facts" }, facts.map(([name, value, more]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, more && h("span", { class: "quiet" }, more))))));
 }
 
+/** Seconds in which it ran; 0 if that is not known. */
+function workedFor(run) {
+  const sessions = (run.sessions || []).filter((one) => isNumber(one.began) && isNumber(one.ended));
+  return sessions.reduce((sum, one) => sum + Math.max(0, one.ended - one.began), 0);
+}
+
 function callouts(run) {
   const said = [...(run.problems || []).map((text) => ["bad", text]), ...(run.losses || []).map((text) => ["bad", text]), ...(run.notes || []).map((text) => ["", text])];
   return said.length > 0 && h("ul", { class: "callouts" }, said.map(([kind, text]) => h("li", { class: kind, dir: "auto" }, text)));
@@ -59,7 +71,7 @@ export function moneyOf(run) {
   const lanes = (cost.by_lane || []).filter((one) => one.rows > 0);
   const most = lanes.reduce((a, one) => Math.max(a, one.usd || 0), 0);
   const lines = [
-    ["so far", usd(cost.so_far), "strong"],
+    [run.stage === "finished" ? "in all" : "so far", usd(cost.so_far), "strong"],
     ["for answers kept", usd(cost.kept)],
     cost.wasted > 0 && ["wasted", usd(cost.wasted), "warn"],
     cost.saved > 0 && ["saved", usd(cost.saved), "good"],
@@ -82,10 +94,9 @@ export function moneyOf(run) {
 
 /** What is wrong: classes of errors with examples, and answers that are not what was asked for. */
 export function wrongOf(run, charts) {
-  const errors = (charts && charts.errors) || [];
-  const problems = (charts && charts.problems) || [];
-  const odd = ((charts && charts.odd) || []).filter((one) => one.rows > 0);
-  if (!charts) return null;
+  const errors = charts.errors || [];
+  const problems = charts.problems || [];
+  const odd = (charts.odd || []).filter((one) => one.rows > 0);
   const to = (params) => address(["run", run.id, "rows"], params);
   return section("What is wrong", "wrong",
     problems.length > 0 && h("ul", { class: "callouts" }, problems.map((text) => h("li", { class: "bad", dir: "auto" }, tamed(text)))),

@@ -12,7 +12,7 @@ const THEME = "batchlab-theme";
 const KEY_NAMES = { ArrowDown: "↓", ArrowUp: "↑", Escape: "Esc", " ": "Space", ArrowLeft: "←", ArrowRight: "→" };
 
 let topBar = null;
-let place = { id: null, name: "", view: "runs", params: {} };
+let place = { id: null, name: "", view: "runs", done: "" };
 let broken = ""; // why it does not, if that was said
 let line = null; // whether the live line stands: true, false, or null where there is none
 
@@ -26,10 +26,11 @@ export function frame() {
   return main;
 }
 
-/** Says where the page is: `{id, name, view, params}`. */
+/** Says where the page is: `{id, name, view, done}`; `done` is how far the run is, while it runs. */
 export function setPlace(next) {
+  if ("id" in next && next.id !== place.id) place.done = "";
   place = { ...place, ...next };
-  document.title = [place.view === "runs" ? "" : place.view, place.name, "batchlab"].filter(Boolean).join(" · ");
+  document.title = [place.done, place.view === "runs" ? "" : place.view, place.name, "batchlab"].filter(Boolean).join(" · ");
   paintBar();
 }
 

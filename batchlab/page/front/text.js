@@ -42,7 +42,9 @@ function markdownNode(node, depth) {
   if (name === "table") return h("div", { class: "scroll" }, h("table", {}, inside));
   if (name === "ol") return h("ol", { start: Number.isInteger(Number(attributes.start)) ? attributes.start : null }, inside);
   if (/^h\d$/.test(name)) return h(name, { class: "md-h", dir: "auto" }, inside);
-  return h(name, ["p", "li", "td", "th", "blockquote"].includes(name) ? { dir: "auto" } : {}, inside);
+  const aligned = ["left", "center", "right"].includes(attributes.align) ? { style: { "text-align": attributes.align } } : {};
+  if (name === "td" || name === "th") return h(name, { dir: "auto", ...aligned }, inside);
+  return h(name, ["p", "li", "blockquote"].includes(name) ? { dir: "auto" } : {}, inside);
 }
 
 function textOf(node) {
