@@ -19,6 +19,7 @@ Numbers: TypeAlias = NDArray[Any]
 
 UNREADABLE = "unreadable"  # the status of a row whose part is damaged or gone
 ALL_STATUSES = (*STATUSES, UNREADABLE)
+MOST_WORD_CHARS = 200
 MOST_WORDS = 60_000  # of one column; what a hostile part has beyond reads as null
 
 WORDS = {
@@ -72,6 +73,7 @@ class Words:
         """The code of a word, which may be new."""
         if word is None:
             return 0
+        word = word[:MOST_WORD_CHARS]
         found = self.codes.get(word)
         if found is None:
             if len(self.names) > MOST_WORDS:

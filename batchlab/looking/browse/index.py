@@ -16,7 +16,7 @@ import numpy as np
 
 from batchlab.arrow import pa
 from batchlab.counts import counted
-from batchlab.errors import CorruptRun
+from batchlab.errors import CorruptRun, UsageError
 from batchlab.looking.browse.columns import (
     HELD,
     ODD,
@@ -36,6 +36,7 @@ from batchlab.store.layout import part_name
 from batchlab.store.parts import PartFile, lacking_columns, reading
 from batchlab.store.view import RunView
 
+MOST_ROWS = 100_000_000  # 7 GB
 Signature = tuple[int, ...]  # tells a part from the one that takes its place
 
 
@@ -83,6 +84,9 @@ class RowIndex:
 
     `refresh` makes it what the run is now; another thread may read meanwhile.
 
+    Raises:
+        UsageError: it has more rows than `MOST_ROWS`.
+
     Attributes:
         rows: of the run.
         version: grows with each change.
@@ -90,6 +94,9 @@ class RowIndex:
     """
 
     def __init__(self, run: RunView) -> None:
+        if run.manifest.plan.rows > MOST_ROWS:
+            rows = run.manifest.plan.rows
+            raise UsageError(f"{run.place}: {rows:,} rows, and no more than {MOST_ROWS:,} can be held here.")
         self.run = run
         self.rows = run.manifest.plan.rows
         self.version = 0
@@ -108,8 +115,8 @@ class RowIndex:
         self._loaded = [_Loaded() for _ in self._shards]
         self._known_rows = 0
         self._problems: dict[str, str] = {}
-        self._vanished = True  # whether checksums.log is to be asked what should be there
-        self._due: frozenset[str] = frozenset()  # names of parts that should be there, and are not
+        # names of parts that should be there, and are not; None: checksums.log is to be asked
+        self._due: frozenset[str] | None = None
         self._turn = threading.Lock()  # who holds it changes the columns
 
     def __getitem__(self, name: str) -> Numbers:
@@ -211,9 +218,10 @@ class RowIndex:
         Raises:
             UsageError: the store of a run at a URL cannot be read.
         """
-        parts, opened = set(self.run.part_sizes()), self.run.unsealed()
-        if self._vanished:
-            self._due, self._vanished = self._missing(parts), False
+        # in this order: a shard that is sealed in between is in both
+        opened, parts = self.run.unsealed(), set(self.run.part_sizes())
+        if self._due is None:
+            self._due = self._missing(parts)
         known = 0
         for shard in self._shards:
             if stopped():
@@ -229,7 +237,7 @@ class RowIndex:
         new = [shard for shard in shards.values() if not self._loaded[shard.index].is_known]
         if not new:
             return
-        parts, opened = self.run.part_sizes(), self.run.unsealed()
+        opened, parts = self.run.unsealed(), self.run.part_sizes()
         for shard in new:
             self._refresh(shard, has_part=shard.index in parts, is_open=shard.index in opened)
 
@@ -242,28 +250,29 @@ class RowIndex:
         with self._turn:
             loaded = self._loaded[shard.index]
             signature = _signature(self.run.part(shard.index)) if has_part else None
-            if loaded.opened is not None and (not is_open or loaded.opened.begins_again()):
-                loaded.opened, loaded.part = None, None  # sealed, or written anew
-                self._reset(shard, loaded)
-            if signature != loaded.part:
-                self._reset(shard, loaded)
+            # sealed, or written anew
+            is_other = loaded.opened is not None and (not is_open or loaded.opened.begins_again())
+            if is_other or signature != loaded.part:
                 loaded.opened, loaded.part = None, signature
                 if signature is not None:
                     self._load_part(shard, loaded)
-                elif not is_open:
-                    self._due = self._missing(set(self.run.part_sizes()))
+                else:
+                    self._reset(shard, loaded)
+                    if not is_open:
+                        self._due = self._missing(set(self.run.part_sizes()))
             if is_open:
                 self._load_journals(shard, loaded)
-            elif signature is None and part_name(shard.index) in self._due and not loaded.is_unreadable:
+            elif (
+                signature is None and part_name(shard.index) in (self._due or ()) and not loaded.is_unreadable
+            ):
                 self._lose(shard, loaded, f"{part_name(shard.index)} is gone")
             loaded.is_known = True
 
     def _reset(self, shard: Shard, loaded: _Loaded) -> None:
         """Its rows are as if they were pending."""
-        self._problems.pop(part_name(shard.index), None)
-        loaded.is_unreadable, loaded.groups = False, ()
+        loaded.groups = ()
         self._blank(shard, "pending")
-        self._changed(loaded)
+        self._is_fine(shard, loaded)
 
     def _blank(self, shard: Shard, status: str) -> None:
         rows = slice(shard.first_row, shard.first_row + shard.rows)
@@ -280,6 +289,11 @@ class RowIndex:
                 return
             column = self._values[name] = column.copy()
         column[rows] = values
+
+    def _is_fine(self, shard: Shard, loaded: _Loaded) -> None:
+        self._problems.pop(part_name(shard.index), None)
+        loaded.is_unreadable = False
+        self._changed(loaded)
 
     def _changed(self, loaded: _Loaded) -> None:
         loaded.version += 1
@@ -309,10 +323,12 @@ class RowIndex:
             loaded.part = _signature(path)
             self._lose(shard, loaded, str(error).rstrip("."))
             return
-        for name, values in columns.items():
+        # over what is there: nobody who looks now sees its rows as pending
+        for name, kind in HELD.items():
+            values = columns[name] if name in columns else np.full(shard.rows, null_of(name), dtype=kind)
             self._keep(name, slice(shard.first_row, shard.first_row + shard.rows), values)
         loaded.groups = tuple(groups)
-        self._changed(loaded)
+        self._is_fine(shard, loaded)
 
     def _load_journals(self, shard: Shard, loaded: _Loaded) -> None:
         if loaded.opened is None:

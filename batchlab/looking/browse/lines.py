@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from batchlab.errors import BatchlabError
@@ -22,9 +22,10 @@ from batchlab.result_columns import VECTOR_COLUMNS
 from batchlab.store.view import RunView
 
 KEPT = 1_000  # lines whose texts are remembered, of 1 kB at most
+MOST_ID_CHARS = 300
 _SHOWN = ("completion", "refusal", "tool_calls", *VECTOR_COLUMNS)
 _ASIDE = ("reasoning", "choices")  # shown where only they have what is looked for
-_READ = (*_SHOWN, *_ASIDE, "error_message", "custom_id", "status")
+_RESULTS = Wanted((), (*_SHOWN, *_ASIDE, "error_message", "custom_id", "status"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Lines:
         inputs = () if builder is None else tuple(name for name in plan.names_out if name in builder.columns)
         self._are_lines = has_own_ids(plan)
         self._has_own_ids = job.input.id is not None or "custom_id" in plan.columns
-        self._wanted = Wanted(inputs, _READ)
+        self._inputs = Wanted(inputs, ())
         self._kept: OrderedDict[tuple[int, int, str], Texts] = OrderedDict()
         self._turn = threading.Lock()
 
@@ -133,46 +134,51 @@ class Lines:
         left = [row for row in ids if self.known(row, sought) is None]
         if not left or not is_wanted():
             return
-        version, made = self._index.version_of(piece.shard), {}
+        version = self._index.version_of(piece.shard)
+        made: dict[int, Texts] = {}
         problem = "its part cannot be read" if self._index.is_unreadable(piece.shard) else ""
         try:
-            for found in self._reader.rows(piece, self._wanted, left):
+            # one after the other: a row group of prompts and answers is 16 MB while it is read
+            for found in self._reader.rows(piece, _RESULTS, left):
+                made |= {row: self._answered(found, place, sought) for place, row in enumerate(found.ids)}
+            if not self._inputs.others:  # nothing of a request comes from its row, or it cannot be told
+                made = {row: self._asked_too(texts, row, {}, sought) for row, texts in made.items()}
+            for found in self._reader.rows(piece, self._inputs, left) if self._inputs.others else ():
                 for place, row in enumerate(found.ids):
-                    made[row] = self._texts(found, place, sought)
+                    made[row] = self._asked_too(made[row], row, row_at(found.others, place), sought)
         except (BatchlabError, OSError, *ODD) as error:
             problem = str(error)
             self._index.unreadable(piece, problem)
+            made = {}
         with self._turn:
             for row in left:
                 self._kept[row, version, sought] = made.get(row) or Texts(str(row), problem=problem)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
 
-    def _texts(self, rows: Rows, place: int, sought: str) -> Texts:
-        row = rows.ids[place]
-        values: dict[str, Any] = {name: rows.result(name, place) for name in _READ}
-        inputs = row_at(rows.others, place)
+    def _answered(self, rows: Rows, place: int, sought: str) -> Texts:
+        """What a row was answered; its id is "" where it comes with what was asked."""
+        values: dict[str, Any] = {name: rows.result(name, place) for name in _RESULTS.results}
         own_id = values["custom_id"]
-        if values["status"] in (None, "pending") and not self._are_lines:
-            own_id = None  # a row's id comes with its result
-        request = self._asked.of(row, inputs, {**values, "custom_id": own_id}).request
+        if own_id is None or (values["status"] in (None, "pending") and not self._are_lines):
+            own_id = ""
+        answer, message = answer_text(values), values["error_message"]
+        if sought and not has(answer, sought):
+            aside = (values[name] for name in _ASIDE)
+            answer = next((text for text in aside if text and has(text, sought)), answer)
+        return Texts(
+            str(own_id),
+            answer=snippet(answer, sought) if answer else None,
+            error_message=snippet(message, sought) if message else None,
+        )
+
+    def _asked_too(self, texts: Texts, row: int, inputs: Mapping[str, Any], sought: str) -> Texts:
+        request = self._asked.of(row, inputs, {"custom_id": texts.custom_id or None}).request
+        own_id = texts.custom_id or (str(row) if request is None else request.custom_id)
         asked = None
         if request is not None:
             asked = _asked_line([text for _, text in asked_texts(request.body)], sought)
-        if own_id is None and request is not None:
-            own_id = request.custom_id
-        answer = answer_text(values)
-        if sought and not has(answer, sought):
-            answer = next(
-                (values[name] for name in _ASIDE if values[name] and has(values[name], sought)), answer
-            )
-        message = values["error_message"]
-        return Texts(
-            str(row if own_id is None else own_id),
-            asked,
-            snippet(answer, sought) if answer else None,
-            snippet(message, sought) if message else None,
-        )
+        return replace(texts, custom_id=own_id[:MOST_ID_CHARS], asked=asked)
 
 
 def _asked_line(texts: Sequence[str], sought: str) -> Snippet | None:

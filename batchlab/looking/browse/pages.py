@@ -33,7 +33,7 @@ from batchlab.store.view import RunView
 THREADS = 2
 WAIT_S = 0.2  # how long a question may take while more is to come
 TEXTS_S = 0.06  # of it, for the texts of a page
-KEPT_ORDERS = 4
+KEPT_ORDERS = 2
 KEPT_PAGES = 3  # a long list asks for what is around what it shows
 
 

@@ -24,9 +24,9 @@ from batchlab.store.parts import lacking_columns, reading, with_results
 from batchlab.store.view import RunView
 
 FEW_ROWS = 250  # that are held at a time
-FEWER_ROWS = 50  # where some are named, and all of their columns may be wanted: images among them
+BATCH_BYTES = 8 << 20  # of which fewer are, if they have images
 KEPT_FOOTERS = 16  # 0.3 MB each
-_KEPT_BYTES = 64 << 20  # an input of an open shard that is larger is read again each time
+_KEPT_BYTES = 32 << 20  # an input of an open shard that is larger is read again each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class RowReader:
             others, results = self._chosen(footer.names, footer.lacking, wanted)
             names = [*others, *(self._prefix + name for name in results)]
             for batch in part.iter_batches(
-                batch_size=FEW_ROWS if left is None else FEWER_ROWS,
+                batch_size=_batch_rows(part.metadata.row_group(group), names),
                 row_groups=[group],
                 columns=names,
                 use_threads=False,
@@ -231,6 +231,14 @@ class RowReader:
         table, ids = input_table(self._run, shard)
         self._input = (shard.index, table, ids) if table.nbytes <= _KEPT_BYTES else None
         return table, ids
+
+
+def _batch_rows(group: pq.RowGroupMetaData, names: Sequence[str]) -> int:
+    """How many rows of some columns are read at a time."""
+    wanted = set(names)
+    columns = (group.column(place) for place in range(group.num_columns))
+    size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema.split(".")[0] in wanted)
+    return max(1, min(FEW_ROWS, BATCH_BYTES * group.num_rows // max(size, 1)))
 
 
 def _bare(table: pa.Table, names: Sequence[str], prefix: str) -> pa.Table:

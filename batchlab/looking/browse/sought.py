@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,17 @@ class Sought:
 
     def __bool__(self) -> bool:
         return bool(self.text or self.conditions)
+
+    def alternatives(self) -> Iterator[Sought]:
+        """The same in parts, each of which reads one long column at most: a row is meant by any of them."""
+        if not self.text:
+            yield self
+            return
+        for name in self.prompt:
+            yield replace(self, prompt=(name,), answers=())
+        for names in (self.answers[:1], self.answers[1:]):
+            if names:
+                yield replace(self, prompt=(), answers=names)
 
     @property
     def wanted(self) -> Wanted:

@@ -27,6 +27,7 @@ from batchlab.looking.money.cost_table import (
     prepared,
     without_price,
 )
+from batchlab.looking.money.given_up import given_up_lines
 from batchlab.looking.money.receipt import receipt_lines, receipt_of
 from batchlab.looking.opening import run_at, unchanged_input
 from batchlab.looking.phrases import price_command
@@ -38,6 +39,7 @@ from batchlab.result_columns import RESULT_COLUMNS
 from batchlab.store.integrity.lost import lost_records
 from batchlab.store.parts import part_tables
 from batchlab.store.view import RunView
+from batchlab.totals import Totals
 
 DERIVED = ("day", "run")  # columns to group by that no file has
 BY_RESULT = ("corrections", "parsed_note")  # result columns to group by that the books do not need
@@ -87,6 +89,7 @@ def cost_of(
             books.append(prices_of(run.manifest.job))
             if len(paths) == 1 and len(run.sealed()) == len(run.manifest.plan.shards):
                 told = receipt_lines(receipt_of(run, run.manifest.job, by_rows=True))
+            told += given_up_lines(run.layout)
         else:
             frames.append(_foreign_frame(path, by, columns or {}))
     rows = prepared(pd.concat(frames, ignore_index=True))
@@ -177,6 +180,7 @@ def _lost_frame(run: RunView) -> list[pd.DataFrame]:
         {name: getattr(one, name) for name in waste}
         | {"status": LOST, "run": run.path.name, "cost_wasted_usd": one.wasted_usd}
         for one in sums
+        if one != Totals()
     ]
     return [pd.DataFrame(rows)] if rows else []
 

@@ -12,7 +12,7 @@ import pytest
 from batchlab.errors import UsageError
 from batchlab.looking.browse.plain import MOST_CHARS, MOST_DEPTH, json_value, plain
 from tests.conftest import simulating
-from tests.looking.browse.runs import HOSTILE, made
+from tests.looking.browse.runs import HOSTILE, made, page
 
 
 def test_a_row_has_its_request_its_answer_and_what_it_took(browser):
@@ -113,6 +113,9 @@ def test_a_template_that_has_changed_is_said(tmp_path, browse):
     assert told["answer"]["text"]
     assert "p.j2" in told["problem"]
     assert "p.j2" in browser.problems[0]
+    [line] = page(browser).lines
+    assert (line.custom_id, line.texts.asked) == ("0", None)
+    assert line.texts.answer.text
 
 
 @pytest.mark.parametrize(
@@ -145,3 +148,17 @@ def test_values_have_bounds():
     assert json_value('{"a": 1') is None
     assert json_value("7") is None
     assert json_value('{"n": 12345678901234567890}') == {"n": "12345678901234567890"}
+
+
+def test_rows_that_are_all_asked_the_same_are_shown(tmp_path, browse):
+    request = {"prompt": "Say something.", "same_prompt": True}
+    with simulating() as server:
+        run = made(tmp_path, server.base_url, [{"n": n} for n in range(3)], request=request)
+    browser = browse(run)
+
+    assert [line.texts.asked.text for line in page(browser).lines] == ["Say something."] * 3
+    assert [one["text"] for one in browser.row(1).json()["shared"]["messages"]] == [
+        "Be brief.",
+        "Say something.",
+    ]
+    assert page(browser, q="something", in_="prompt").lines == ()
