@@ -23,12 +23,16 @@ class SendLive:
 
     Rows that came back from a batch go first. Rows are not bound to a lane until they are sent, and 0 closes
     it: what is in flight is still awaited.
+
+    Attributes:
+        hurried: a cheaper lane takes them, but there is no time to wait for it.
     """
 
     endpoint: str
     lane: LiveLane
     rows: int
     why: str
+    hurried: bool = False
 
 
 @dataclass(frozen=True, slots=True)

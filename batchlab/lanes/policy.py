@@ -106,7 +106,8 @@ def _by_rows(night: Situation) -> Iterator[Decision]:
         most = max(stock - night.left.in_flight, night.returned) if limited else pending
         why = _why_now(night, lane, ways) if pending else "cheaper lanes have time again"
         for way in ways:
-            yield from _give(way, min(pending, most, _covered(night, way)), why)
+            rows = min(pending, most, _covered(night, way))
+            yield from _give(way, rows, why, hurried=rows > 0 and _is_hurried(night, way))
         if ways and lane == "live" and pending + night.left.in_flight + night.coming < stock:
             yield from _take_back(night, ways[0], due)
     for way in night.live:
@@ -131,10 +132,10 @@ def _stock(night: Situation, ways: Sequence[Way]) -> int:
     return max(1, math.ceil(sum(one.pace.expected for one in ways) * busy_s))
 
 
-def _give(way: Way, rows: int, why: str) -> Iterator[Decision]:
+def _give(way: Way, rows: int, why: str, *, hurried: bool = False) -> Iterator[Decision]:
     """Only what makes a difference: a lane is given more when half is gone, and less when it is slow."""
     if (rows == 0) != (way.given == 0) or not rows / 2 <= way.given <= 1.5 * rows:
-        yield SendLive(way.endpoint, way.lane, rows, why)
+        yield SendLive(way.endpoint, way.lane, rows, why, hurried)
 
 
 def _covered(night: Situation, one: Way | BatchWay) -> int:
@@ -211,9 +212,16 @@ def _why_now(night: Situation, lane: str, ways: Sequence[Way]) -> str:
     nobody = sorted({one.endpoint for one in night.seen.batches if one.price.at(night.now) is None})
     if nobody:
         return f"the price of batches at {', '.join(nobody)} is unknown"
-    if math.isinf(night.time_s) or not night.usable:
+    if not _is_hurried(night, ways[0]):
         return f"{lane} is the cheapest way to be answered"
     return f"{lane} needs {night.odds(ways).work_s / 60:,.0f} min for {counted(night.rest, 'row')}"
+
+
+def _is_hurried(night: Situation, way: Way) -> bool:
+    """Whether there is a cheaper lane, and too little time for it."""
+    others: list[Way | BatchWay] = [*night.usable, *night.flex]
+    usd = way.price.at(night.now) or 0.0
+    return math.isfinite(night.time_s) and any((one.price.at(night.now) or 0.0) < usd for one in others)
 
 
 def _wait(night: Situation) -> Wait:

@@ -17,6 +17,7 @@ class Answered:
         paid_usd: as booked, what was paid and not kept included.
         list_usd: what the same tokens cost live at the same hour, without a tier.
         least_usd: what they cost in the cheapest lane that takes them; `paid_usd` where that is this one.
+        is_hurried: there was no time to wait for that lane; else there was another reason.
     """
 
     endpoint: str
@@ -25,6 +26,7 @@ class Answered:
     paid_usd: float | None
     list_usd: float | None
     least_usd: float | None
+    is_hurried: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ def receipt(answered: Iterable[Answered], *, had_deadline: bool) -> Receipt:
 
 
 def _above_least(one: Answered) -> float | None:
+    if not one.is_hurried:
+        return 0.0
     if one.paid_usd is None or one.least_usd is None:
         return None
     return max(0.0, one.paid_usd - one.least_usd)

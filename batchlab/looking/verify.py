@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from batchlab.counts import agreeing, counted
 from batchlab.errors import EXIT_FAILED_ROWS, EXIT_OK, EXIT_STOPPED
+from batchlab.looking.money.given_up import given_up_lines
 from batchlab.looking.opening import open_run
 from batchlab.store.integrity.verify import verify
 
@@ -40,6 +41,7 @@ def verify_run(path: str) -> Verification:
         ),
         f"tokens: {totals.prompt_tokens:,} prompt + {totals.completion_tokens:,} completion",
     ]
+    lines += given_up_lines(run.layout)
     problems = list(report.problems)
     if totals.rows + report.pending != plan.rows:
         problems.append(f"{counted(plan.rows, 'row')} in, but {totals.rows + report.pending:,} accounted for")

@@ -90,6 +90,15 @@ def modules_in_order(files: Mapping[str, bytes], entry: str) -> list[str]:
 
 
 @cache
+def served() -> Mapping[str, bytes]:
+    """The front's files as a server gives them: the first module has all the others within it, so that a
+    browser asks for one script and not for thirty.
+    """
+    [entry] = _SCRIPT.findall(_text(assets()[INDEX]))
+    return {**assets(), entry: _parts()[2].encode()}
+
+
+@cache
 def _parts() -> tuple[str, str, str]:
     return _joined(assets())
 

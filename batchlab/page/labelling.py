@@ -32,7 +32,7 @@ def sample_of(opened: Opened, query: RowQuery, count: int, seed: int) -> dict[st
 def label(opened: Opened, body: Mapping[str, Any]) -> dict[str, Any]:
     """Says what a row's answer is, or takes that back."""
     if "undo" in body:
-        return opened.review.undo(str(body["undo"])).json()
+        return opened.review.undo(opened.browser().index, str(body["undo"])).json()
     row, said, note = body.get("row"), body.get("label"), body.get("note")
     if not isinstance(row, int) or isinstance(row, bool):
         raise UsageError("row: expected a number.")

@@ -14,6 +14,7 @@ from batchlab.errors import BatchlabError, UsageError
 from batchlab.looking import own_files
 from batchlab.looking.browse.pages import Browser
 from batchlab.looking.browse.query import RowQuery
+from batchlab.looking.labels.review import Review
 from batchlab.looking.listing import listed
 from batchlab.looking.opening import open_run
 from batchlab.looking.overview.charts import Charter
@@ -28,9 +29,10 @@ from batchlab.store.layout import REPORT
 from batchlab.store.view import RunView
 from batchlab.version import __version__
 
-PROBLEM_ROWS, SAMPLE_ROWS = 150, 350
+PROBLEM_ROWS, LABELLED_ROWS, SAMPLE_ROWS = 150, 200, 350
 LARGEST_ROW, CUT_CHARS = 64 * 1_024, 4_000  # bytes of a row as JSON; a larger one has its texts cut
 LARGEST_ROWS = 12 * 1_024 * 1_024  # bytes of all: a browser opens it at once, and so does a mail
+MOST_PROBLEMS = 20  # each in a line
 LONGEST_S = 60.0  # of reading rows, which at a URL takes a request each
 _WRONG = ("failed", "invalid", "filtered", "truncated")
 
@@ -72,9 +74,11 @@ def write_report(path: str, output: str | None, by: Sequence[str] = (), *, overw
 def one_file(run: RunView, by: Sequence[str] = ()) -> str:
     """The page of a run, with its data within it. Raises UsageError when there is no such column."""
     run_id = id_of(run.place)
-    browser = Browser(run)
+    review = Review(run)
+    browser = Browser(run, labels=lambda: review.of_rows(browser.index))
     try:
-        rows, left_out, problems = _rows(browser)  # after it, all rows are known
+        rows, left_out, problems = _rows(browser, review)  # after it, all rows are known
+        labels = _said(browser, review)
         charts = Charter(by).charts(browser.index).json()
     finally:
         browser.close()
@@ -86,6 +90,7 @@ def one_file(run: RunView, by: Sequence[str] = ()) -> str:
             "runs": [{**listed(run.url or run.path).json(), "id": run_id, "name": run_id}],
             "run": {**overview, "id": run_id},
             "charts": charts,
+            "labels": labels,
             "rows": rows,
             "left_out": left_out,
             "left_out_text": _left_out_text(len(rows), left_out),
@@ -93,19 +98,29 @@ def one_file(run: RunView, by: Sequence[str] = ()) -> str:
     )
 
 
-def _rows(browser: Browser) -> tuple[list[dict[str, Any]], int, list[str]]:
+def _said(browser: Browser, review: Review) -> dict[str, Any] | None:
+    """What the labels come to; None where they cannot be read, which the rows say."""
+    try:
+        return review.standing(browser.index, None).json()
+    except UsageError:
+        return None
+
+
+def _rows(browser: Browser, review: Review) -> tuple[list[dict[str, Any]], int, list[str]]:
     """Rows for the page in input order, how many are left out, and what could not be read."""
     done = RowQuery.of({"status": ",".join((*_WRONG, "ok"))})
     everyone = browser.matching(done)
     wrong = browser.matching(RowQuery.of({"status": ",".join(_WRONG)}))
     wrong = [*wrong, *browser.matching(RowQuery.of({"status": "ok", "error": "empty"}))][:PROBLEM_ROWS]
     chosen = set(wrong)
-    others = [row for row in everyone if row not in chosen]
+    labelled = sorted(review.of_rows(browser.index))[:LABELLED_ROWS]
+    shown = {*chosen, *(set(labelled) & set(everyone))}
+    others = [row for row in everyone if row not in shown]
     drawn = random.Random(len(everyone)).sample(others, min(SAMPLE_ROWS, len(others)))
     made: dict[int, dict[str, Any]] = {}
     problems: list[str] = []
     size, until = 0, time.monotonic() + LONGEST_S
-    for row in [*sorted(chosen), *sorted(drawn)]:
+    for row in [*sorted(shown), *sorted(drawn)]:
         if size > LARGEST_ROWS or time.monotonic() > until:
             break
         try:
@@ -119,7 +134,8 @@ def _rows(browser: Browser) -> tuple[list[dict[str, Any]], int, list[str]]:
             text = json_bytes(detail)
         size += len(text)
         made[row] = {**detail, "problem": row in chosen}
-    return [made[row] for row in sorted(made)], len(everyone) - len(made), list(dict.fromkeys(problems))[:5]
+    problems = list(dict.fromkeys([*browser.problems, *problems]))[:MOST_PROBLEMS]
+    return [made[row] for row in sorted(made)], len(everyone) - len(made), problems
 
 
 def _cut(value: Any) -> Any:
@@ -138,6 +154,6 @@ def _left_out_text(shown: int, left_out: int) -> str:
     if not left_out:
         return ""
     return (
-        f"{counted(shown, 'row')} of {shown + left_out:,}: the ones with a problem, and a random sample of "
+        f"{counted(shown, 'row')} of {shown + left_out:,}: those with a problem or a label, and a sample of "
         "the others; batchlab view has every row"
     )

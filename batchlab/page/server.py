@@ -21,7 +21,8 @@ from batchlab.page.acts.children import Children
 from batchlab.page.address import SOCKET, TOKEN, Wanted, address_of, listener
 from batchlab.page.answers import status_of, trouble, with_headers, words_of
 from batchlab.page.api import Answer, Api
-from batchlab.page.assets import INDEX, assets, type_of
+from batchlab.page.assets import INDEX, type_of
+from batchlab.page.bundle import served
 from batchlab.page.shelf import Shelf
 from batchlab.page.streams import Streams
 from batchlab.page.threads import in_thread
@@ -176,6 +177,6 @@ async def _asset(request: web.Request) -> web.StreamResponse:
 
 
 def _file(name: str) -> web.Response:
-    if (body := assets().get(name)) is None:
+    if (body := served().get(name)) is None:
         raise web.HTTPNotFound
     return web.Response(body=body, content_type=type_of(name), charset="utf-8")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from batchlab.costs.price import Served
+from batchlab.costs.batch_price import batch_price
 from batchlab.costs.pricing import PriceBook
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
@@ -43,15 +43,11 @@ def limits_text(dialect: Dialect) -> str:
 
 
 def price_text(prices: PriceBook, model: str, dialect: Dialect, at: float) -> str:
-    """What a line costs, and who says so; the books know no other price."""
-    tariff, source = prices.find(model, None, "batch")
-    price = tariff.at(at) if tariff is not None else None
-    if price is not None and prices.states(Served(model, processing="batch"), at):
-        return f"{price.in_and_out()} per 1M tokens in a batch ({source})"
-    share = f"{dialect.price_share:g} of the live price, by {dialect.name}'s pages"
-    if price is None:
-        return f"unknown ({source}); {share}"
-    return f"{share}; nobody states it, so the books count the live one unless {{price.batch}} says it"
+    """What a line costs, and who says so."""
+    price = batch_price(prices, model, at, dialect.price_share)
+    if price.booked is None:
+        return f"unknown ({price.source}); {price.share:g} of the live price, by {dialect.name}'s pages"
+    return price.unstated or f"{price.booked.in_and_out()} per 1M tokens in a batch ({price.source})"
 
 
 def known_lines(endpoint: Endpoint, job: Job, dialect: Dialect) -> Iterator[str]:

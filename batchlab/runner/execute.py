@@ -19,6 +19,7 @@ from batchlab.lanes.receipt import Receipt
 from batchlab.looking import own_files
 from batchlab.looking.export import Target, check_target
 from batchlab.looking.last_lines import NEXT, last_lines
+from batchlab.looking.money.given_up import given_up_lines
 from batchlab.looking.money.pilot_forecast import outcome_lines, saved_forecast
 from batchlab.looking.money.receipt import receipt_lines, receipt_of
 from batchlab.looking.not_ok import causes
@@ -112,7 +113,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
     command = options.command or f"batchlab run (run directory {summary.run_dir})"
     asked = _asked_with(options)
     own = completion_cap(job.request.params) if job.input.row_params is None else None
-    told = receipt_lines(receipt)
+    told = receipt_lines(receipt) + given_up_lines(prepared.store.layout)
     closing = last_lines(summary, command, why, asked or own, asked_again=asked is not None, receipt=told)
     _say_end(closing, options, answer, say)
     _say_trouble(summary, options)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from batchlab.counts import counted
 from batchlab.dispatch.http.key_check import refused_key
 from batchlab.dispatch.rate.budget import Budget
+from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.engines.local import LocalEngine
@@ -47,6 +48,7 @@ from batchlab.runner.standing import Teller
 from batchlab.runner.start_time import Start, start_of, wait_for
 from batchlab.store.asking import AskAgain
 from batchlab.store.history import History
+from batchlab.store.integrity.lost import lost_at_most
 from batchlab.store.locked import LockedRun
 from batchlab.totals import RunningTotals
 
@@ -265,7 +267,8 @@ class Invocation:
     async def _run(self, crew: Crew | None, stop: StopSignal, shards: list[Shard]) -> None:
         work, options = self._work, self._options
         watch = self._watchers if self._watchers.of_rows else None
-        budget = Budget(work.job.limits.caps, spent=spent_of(work.before.totals))
+        spent = spent_of(work.before.totals).plus(Money(*lost_at_most(work.run.layout)))
+        budget = Budget(work.job.limits.caps, spent=spent)
 
         calls = CallWatch()
         crews = [crew]  # of the first phase; one of a cluster is done with after its phase

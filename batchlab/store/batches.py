@@ -1,4 +1,4 @@
-"""batches.log: the life of each batch that a run has with a service, one record a step.
+"""batches.log: the life of each batch that a run has, one record a step, and why other rows went by calls.
 
     {"t": "meant", "key": KEY, "shard": 3, "rows": [[FIRST, COUNT, ASKED BEFORE], …], "endpoint": …, …}
     {"t": "uploaded", "key": KEY, "file": ID}        its lines are there
@@ -10,6 +10,7 @@
     {"t": "merged", "key": KEY, "answered": N, "failed": N, "again": N}   its results are in the journal
     {"t": "unmerged", "key": KEY}                    and these have been lost: they are fetched again
     {"t": "dropped", "key": KEY, "why": …}           it never came to be
+    {"t": "live", "shards": [3, …], "generation": 1, "lane": "live", "why": WHY}   their rows go by calls now
 
 A record is synced before the step that it announces; before an order it is at the run's URL as well, if it
 has one: whoever goes on finds every batch that may have been paid.
@@ -26,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from batchlab.errors import CorruptRun
 from batchlab.run_end import RunStopped
@@ -137,6 +138,27 @@ class Batch:
         return at if at >= 0 and row_id < sum(self.rows[at]) else None
 
 
+WhyLive: TypeAlias = Literal["deadline", "cheapest", "asked"]
+
+
+@dataclass(frozen=True, slots=True)
+class WentLive:
+    """Shards whose rows were sent by calls from some time on.
+
+    Attributes:
+        lane: of the calls, live or flex.
+        why: a cheaper lane would have taken too long for the deadline (a few rows that showed how long calls
+            take included); no other was cheaper; or the job wanted no other.
+        at: Unix seconds.
+    """
+
+    shards: frozenset[int]
+    generation: int
+    lane: str
+    why: str
+    at: float
+
+
 def new_key(shard: int) -> str:
     """A key that no other batch has, of whatever machine."""
     return f"bl{shard}-{secrets.token_hex(6)}"
@@ -160,6 +182,7 @@ class Batches:
     """All of batches.log, read: by key, in the order in which they were meant."""
 
     by_key: dict[str, Batch] = field(default_factory=dict)
+    live: list[WentLive] = field(default_factory=list)
 
     @property
     def out(self) -> list[Batch]:
@@ -182,6 +205,10 @@ class Batches:
                     is_retry=bool(record.get("retry")),
                     **known,
                 )
+            case {"t": "live", "shards": [*shards], "at": float(at)}:
+                generation = int(record.get("generation") or 1)
+                lane, why = str(record.get("lane") or "live"), str(record.get("why") or "")
+                self.live.append(WentLive(frozenset(map(int, shards)), generation, lane, why, at))
             case {"t": str(kind), "key": str(key)} if key in self.by_key:
                 self.by_key[key] = _after(self.by_key[key], kind, record)
 
@@ -305,6 +332,13 @@ class BatchLog:
     def dropped(self, batch: Batch, why: str) -> Batch:
         """It never came to be: nothing of it is paid."""
         return self._note({"t": "dropped", "key": batch.key, "why": why})
+
+    def went_live(self, shards: Sequence[int], generation: int, lane: str, why: WhyLive) -> None:
+        """Rows of shards are about to be sent by calls. Raises RunStopped (disk)."""
+        record: dict[str, Any] = {"t": "live", "shards": [*shards], "generation": generation}
+        record |= {"lane": lane, "why": why, "at": time.time()}
+        append_records(self._path, [record])
+        self.all.take(record)
 
     def _note(self, record: dict[str, Any]) -> Batch:
         record["at"] = time.time()

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -131,12 +133,39 @@ class History:
             self._dead = True
 
 
+@dataclass(slots=True)
+class _Read:
+    """What was read of a history, so that of one which grows only the new lines are."""
+
+    inode: int
+    begin: int  # of what was read: of a very long one only the last lines are
+    end: int
+    moments: list[Moment]
+
+
+_KNOWN: OrderedDict[Path, _Read] = OrderedDict()  # of the runs that were looked at last
+_MOST_KNOWN = 8
+_TURN = threading.Lock()
+
+
 def history_of(run_dir: Path) -> list[Moment]:
     """What `History` wrote of a run, oldest first; lines that a crash cut short are left out."""
-    moments: list[Moment] = []
-    with contextlib.suppress(OSError), Layout(run_dir).history.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - MOST_BYTES))
-        for text in file.read(MOST_BYTES).splitlines():
+    path = Layout(run_dir).history
+    with _TURN, contextlib.suppress(OSError), path.open("rb") as file:
+        stat = os.fstat(file.fileno())
+        known = _KNOWN.pop(path, None)
+        if known is None or known.inode != stat.st_ino or known.end > stat.st_size:
+            begin = max(0, stat.st_size - MOST_BYTES)
+            known = _Read(stat.st_ino, begin, begin, [])
+        file.seek(known.end)
+        text = file.read(stat.st_size - known.end)
+        whole = text.rpartition(b"\n")[0]  # the last line may be on its way
+        for line in whole.splitlines():
             with contextlib.suppress(LookupError, TypeError, ValueError, OverflowError, RecursionError):
-                moments.append(Moment.of(json.loads(text)))
-    return moments
+                known.moments.append(Moment.of(json.loads(line)))
+        known.end += len(whole) + 1 if whole else 0
+        _KNOWN[path] = known
+        while len(_KNOWN) > _MOST_KNOWN:
+            _KNOWN.popitem(last=False)
+        return list(known.moments)
+    return []

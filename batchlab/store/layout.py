@@ -49,7 +49,7 @@ from pathlib import Path
 MANIFEST = "run.json"
 CHECKSUMS = "checksums.log"
 LOST = "lost.log"
-BATCHES = "batches.log"
+BATCHES, BATCH_FILES = "batches.log", "batches"
 UPLOADED = "uploaded.log"
 HISTORY = "history.jsonl"
 LABELS = "labels.parquet"
@@ -183,7 +183,7 @@ class Layout:
     @property
     def batch_files(self) -> Path:
         """The folder of what is on its way to and from a batch API."""
-        return self.root / "batches"
+        return self.root / BATCH_FILES
 
     @property
     def ballast(self) -> Path:

@@ -33,6 +33,20 @@ def test_a_receipt_says_list_price_paid_saved_and_what_the_deadline_cost():
     assert told.deadline_usd == pytest.approx(0.05)
 
 
+def test_what_had_another_reason_to_go_live_is_not_what_the_deadline_cost():
+    told = receipt(
+        [
+            Answered("a", "live", 60, paid_usd=0.06, list_usd=0.06, least_usd=0.03),
+            Answered("a", "live", 40, paid_usd=0.04, list_usd=0.04, least_usd=0.02, is_hurried=False),
+        ],
+        had_deadline=True,
+    )
+
+    assert told.deadline_usd == pytest.approx(0.03)
+    assert told.hurried == 60
+    assert [(one.lane, one.rows) for one in told.lines] == [("live", 100)]
+
+
 def test_without_a_deadline_none_cost_anything():
     told = receipt([Answered("a", "live", 1, 0.2, 0.2, 0.1)], had_deadline=False)
 

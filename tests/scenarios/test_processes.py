@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from batchlab.engines.sizing import available_cpus, merged, planned_shard_rows, processes_for
+from batchlab.engines.sizing import available_cpus, merged, planned_shard_rows, processes_for, rows_to_cut
 from batchlab.errors import UsageError
 from batchlab.inputs.sources.source import InputPlan
 from batchlab.job import Job
@@ -268,3 +269,23 @@ def test_a_new_run_for_several_processes_gets_enough_shards_unless_told_otherwis
     assert [shard.index for shard in cut.shards] == list(range(9))
     told = described(4, shard_rows=500)
     assert planned_shard_rows(told) is told
+
+
+def test_a_run_whose_batches_may_be_taken_back_gets_enough_shards_unless_told_otherwise():
+    """A batch is of one shard, and is taken back whole."""
+
+    def by_lane(lane: str, deadline: str | None, **output: int) -> Job:
+        limits = {"lane": lane, **({"deadline": deadline} if deadline else {})}
+        data = {"input": {"path": "x.csv"}, "request": {"model": "m"}, "output": output}
+        return job_from({**data, "limits": limits})
+
+    near = by_lane("cheapest", "1h")
+    shards = tuple(Shard(n, n * 1_000, 1_000, {"offset": n}) for n in range(40))
+    plan = InputPlan(40_000, shards, ("text",), b"", "", (), 0.0)
+
+    cut, rows = merged(near, planned_shard_rows(near), plan)
+
+    assert rows == rows_to_cut(near, dataclasses.replace(plan, shards=(Shard(0, 0, 10_000, {}),))) == 3_000
+    assert [shard.rows for shard in cut.shards] == [3_000] * 13 + [1_000]
+    for other in (by_lane("batch", "1h"), by_lane("cheapest", None), by_lane("cheapest", "1h", shard_rows=7)):
+        assert planned_shard_rows(other) is other

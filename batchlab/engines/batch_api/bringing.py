@@ -42,7 +42,10 @@ class Bringing:
         if out.batch.step is Step.CREATED:
             await self._life.ended(out)
         if out.batch.step is not Step.ENDED:
-            if out.batch.step is not Step.DROPPED:
+            if out.batch.step is Step.DROPPED:  # whether it was ordered cannot be found out
+                self._left.note_lost(out.batch, out.batch.lines)
+                out.charge_most()
+            else:
                 self._log.dropped(out.batch, "its order never arrived")
             return None
         results = await self._results(out)

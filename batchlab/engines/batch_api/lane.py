@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from batchlab.costs.batch_price import batch_price
 from batchlab.costs.price import Ceiling, Served, asked_tier
 from batchlab.dispatch.http.access import Access
 from batchlab.dispatch.http.batch_service import BatchService
@@ -53,16 +54,8 @@ class BatchLane:
 
     def price_note(self, model: str, at: float) -> str | None:
         """What is to be said of a price of batches that nobody states."""
-        prices = self.endpoint.prices
-        known = prices.find(model)[0] is not None
-        if not known or prices.states(Served(model, processing="batch"), at):
-            return None
-        share = self.dialect.price_share
-        hint = f", such as {share:g}" if share < 1 else ""
-        return (
-            f"{self.name}: nobody states what a batch of {model} costs: counted as much as live calls, so "
-            f"that no cap is passed; {{price.batch}} is the share{hint}"
-        )
+        told = batch_price(self.endpoint.prices, model, at, self.dialect.price_share).unstated
+        return f"{self.name}: price of a batch of {model}: {told}" if told else None
 
     def path(self, task: str) -> str:
         """The path of the calls that its lines stand for."""

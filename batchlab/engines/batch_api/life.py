@@ -87,6 +87,10 @@ class Out:
         self.reservation.charged_usd, self.reservation.charged_tokens = merged.spent
         self.stop = merged.stop
 
+    def charge_most(self) -> None:
+        """It may have been billed, and nothing will tell how much."""
+        self.reservation.charged_usd, self.reservation.charged_tokens = self.reservation.worst
+
     def standing(self) -> BatchStanding:
         """As others are told of it."""
         state, batch = self.state, self.batch

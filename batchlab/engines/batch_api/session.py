@@ -30,11 +30,11 @@ from batchlab.engines.batch_api.shards import ShardsLeft
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.protocol.batches.dialect import Phase
-from batchlab.records import OutcomeClass, Result, Shard
+from batchlab.records import LaneKind, OutcomeClass, Result, Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import Attempts, RunState
 from batchlab.store.asking import AskAgain
-from batchlab.store.batches import Batch, BatchLog, Step
+from batchlab.store.batches import Batch, BatchLog, Step, WhyLive
 from batchlab.store.locked import LockedRun
 from batchlab.totals import RunningTotals
 
@@ -144,7 +144,9 @@ class Session:
         self, group: asyncio.TaskGroup, batch: Batch, lane: BatchLane, packed: Packed | None = None
     ) -> None:
         worst = Money(batch.usd or 0.0, batch.tokens)
-        reservation = self._means.budget.set_aside_for(worst, priced=batch.usd is not None)
+        budget = self._means.budget
+        reservation = budget.set_aside_for(worst, priced=batch.usd is not None)
+        budget.release(reservation)  # one that comes to nothing costs nothing
         self._left.expect(batch)
         out = Out(batch, lane, reservation, lines=None if packed is None else packed.lines)
         self._out[batch.key] = out
@@ -187,11 +189,11 @@ class Session:
                 return False
             case Submit(lane):
                 return await self._submit(group, self._means.lanes[lane])
-            case SendLive(rows, kind):
-                self._means.live.send(group, self._left.taken(rows), kind, self._stop)
+            case SendLive(rows, kind, why):
+                self._send_live(group, self._left.taken(rows), kind, why)
                 return True
             case Probe(rows):
-                self._means.live.send(group, self._left.taken(1), "live", self._stop, first=rows)
+                self._send_live(group, self._left.taken(1), "live", "deadline", first=rows)
                 return True
             case GiveUp(why):
                 if not self._out and not self._means.live.is_busy:
@@ -201,6 +203,23 @@ class Session:
                 # else it would be said again at once, and nothing but that would ever be done
                 return await self._take_back([self._out[key]])
         assert_never(act)
+
+    def _send_live(
+        self,
+        group: asyncio.TaskGroup,
+        shards: Sequence[Shard],
+        kind: LaneKind,
+        why: WhyLive,
+        *,
+        first: int | None = None,
+    ) -> None:
+        """Sends shards by calls, and notes why: what the deadline cost is known from there."""
+        try:
+            self._log.went_live([one.index for one in shards], self._work.run.manifest.generation, kind, why)
+        except RunStopped as error:
+            self._stop(error.reason, str(error))
+            return
+        self._means.live.send(group, shards, kind, self._stop, first=first)
 
     def _scene(self) -> Scene:
         """What the choice is made from."""

@@ -21,10 +21,11 @@ from batchlab.engines.batch_api.results import Results
 from batchlab.engines.sealer import Sealer
 from batchlab.engines.terms import spent_of
 from batchlab.engines.work import Work
+from batchlab.protocol.batches.dialect import Phase
 from batchlab.records import Failure, Result, Shard
 from batchlab.store.asking import AskAgain
 from batchlab.store.batches import Batch
-from batchlab.store.integrity.lost import batches_lost, came_again
+from batchlab.store.integrity.lost import batches_lost, came_again, lost_at_service
 from batchlab.store.locked import LockedRun
 from batchlab.store.shard import OpenShard
 from batchlab.totals import RunningTotals, Totals
@@ -198,6 +199,8 @@ class ShardsLeft:
         await self._in_turn(batch)
         async with self._merging, self._locks[batch.shard]:
             comes_again = batch.key in batches_lost(layout)
+            if not comes_again and (unseen := _unseen(batch, results)):
+                self.note_lost(batch, unseen)
             opened = self._open(self._work.plan.shards[batch.shard], batch)
             try:
                 merging = self._merging_of(out, opened, is_lost=results is None, comes_again=comes_again)
@@ -212,6 +215,10 @@ class ShardsLeft:
                 counted = merged.spent if results is None else spent_of(less)
                 merged.spent = merged.spent.plus(counted, -1)
         return merged
+
+    def note_lost(self, batch: Batch, lines: int) -> None:
+        """So many lines of a batch may have been billed, and nothing tells what came of them."""
+        self._totals.change(lost_at_service(self._work.run.layout, batch, lines))
 
     async def fail_lines(self, out: Out, problems: Mapping[int, str], take: Take) -> None:
         """Lines, by their number from 1, that a service takes in no batch."""
@@ -283,3 +290,10 @@ class ShardsLeft:
             if not opened.done(failure.row_id):
                 opened.append(failure, self._totals)
                 self._failed.add(failure.row_id)
+
+
+def _unseen(batch: Batch, results: Results | None) -> int:
+    """Lines that were asked, as their batch has been done, and are not among its results."""
+    if results is None:
+        return batch.lines
+    return max(0, batch.lines - results.found) if batch.phase == Phase.COMPLETED else 0

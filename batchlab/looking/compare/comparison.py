@@ -201,7 +201,8 @@ class Comparison:
         )
         if said is None:  # it may have been said where the second run was the first
             known = self._reviews[1].labels.all()
-            if (theirs := known.get((int(self._matched.b[place]), name_of(self.a.run)))) is not None:
+            key = int(self._matched.b[place]), name_of(self.a.run), self.b.run.manifest.generation
+            if (theirs := known.get(key)) is not None:
                 self._reviews[1].labels.say(
                     theirs.row, theirs.answer, None, None, custom_id=theirs.custom_id, against=theirs.against
                 )

@@ -21,7 +21,8 @@ FORMAT = 1
 _MARK = b"batchlab.labels"
 _MICRO = 1_000_000
 
-Key: TypeAlias = tuple[int, str]  # a row, and the run that it was compared with, "" of a plain label
+# a row, the run that it was compared with, "" of a plain label, and the generation whose row it is
+Key: TypeAlias = tuple[int, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,12 @@ class Label:
     @property
     def key(self) -> Key:
         """What it is of."""
-        return self.row, self.against
+        return self.row, self.against, self.generation
 
     @property
     def is_nothing(self) -> bool:
-        """Whether it only says that there is none any more."""
+        """Whether it only says that there is none any more: also of a label that came with its row from an
+        earlier generation."""
         return self.label is None and self.note is None
 
 

@@ -48,17 +48,20 @@ def placed(label: Label, *, is_same: bool) -> Placed:
     return Placed(None, f"of an earlier answer: {said}", is_earlier=True)
 
 
-def labels_by_row(index: RowIndex, labels: Mapping[Key, Label]) -> dict[int, Placed]:
-    """What is said of each row of a run that somebody has said something of."""
+def labels_by_row(index: RowIndex, labels: Mapping[Key, Label], moved: Moved) -> dict[int, Placed]:
+    """What is said of each row of a run that somebody has said something of.
+
+    Args:
+        moved: of the same labels; what it has looked for is not looked for again.
+    """
     generation = index.run.manifest.generation
-    plain = [one for one in labels.values() if not one.against]
-    found: dict[int, Placed] = {}
-    for label, row in _moved(index, [one for one in plain if one.generation != generation]):
-        found[row] = placed(label, is_same=label.answer.is_same(*now_of(index, row)))
-    for label in plain:
-        if label.generation == generation and label.row < index.rows:
-            found[label.row] = placed(label, is_same=label.answer.is_same(*now_of(index, label.row)))
-    return found
+    now = {one.row: one for one in labels.values() if not one.against and one.generation == generation}
+    said = {**moved.rows(index), **now}
+    return {
+        row: placed(label, is_same=label.answer.is_same(*now_of(index, row)))
+        for row, label in said.items()
+        if row < index.rows and not label.is_nothing
+    }
 
 
 def now_of(index: RowIndex, row: int) -> tuple[int | None, int | None]:
@@ -67,23 +70,33 @@ def now_of(index: RowIndex, row: int) -> tuple[int | None, int | None]:
     return None if np.isnan(at) else round(at * 1e6), None if attempts < 0 else attempts
 
 
-def _moved(index: RowIndex, labels: Sequence[Label]) -> Iterator[tuple[Label, int]]:
-    """Labels of an earlier generation at the rows that ask the same now. Reads a column of all parts."""
-    waiting = _by_hash(labels)
-    if not waiting:
-        return
-    name, shards = index.run.manifest.prefix + "request_hash", index.run.manifest.plan.shards
-    for shard in shards:
-        if not index.has_part(shard) or index.is_unreadable(shard):
-            continue
-        first = shard.first_row
-        try:
-            for table in part_tables(index.run.part(shard.index), [name]):
-                for place, own in _found(table[name], waiting):
-                    yield own.pop(0), first + place
-                first += table.num_rows
-        except CorruptRun:
-            continue  # that is told where rows are read
+class Moved:
+    """Labels of earlier generations of a run, at the rows that ask now what these had asked."""
+
+    def __init__(self, labels: Mapping[Key, Label], generation: int) -> None:
+        plain = (one for one in labels.values() if not one.against and one.generation != generation)
+        self._waiting = _by_hash(plain)
+        self._rows: dict[int, Label] = {}
+        self._looked: set[int] = set()  # numbers of shards
+
+    def rows(self, index: RowIndex) -> Mapping[int, Label]:
+        """Those found so far, by row: in the shards that are sealed. Reads a column of each once."""
+        if not self._waiting:
+            return {}
+        run = index.run
+        for shard in run.manifest.plan.shards:
+            if shard.index in self._looked or not index.has_part(shard) or index.is_unreadable(shard):
+                continue
+            self._looked.add(shard.index)
+            name, first = run.manifest.prefix + "request_hash", shard.first_row
+            try:
+                for table in part_tables(run.part(shard.index), [name]):
+                    for place, own in _found(table[name], self._waiting):
+                        self._rows[first + place] = own.pop(0)
+                    first += table.num_rows
+            except CorruptRun:
+                continue  # that is told where rows are read
+        return self._rows
 
 
 def _by_hash(labels: Iterable[Label]) -> dict[bytes, list[Label]]:
@@ -133,6 +146,7 @@ def labelled(run: RunView, tables: Iterable[pa.Table], labels: Mapping[Key, Labe
             for place, own in _found(table[names[3]], waiting):
                 moved = own.pop(0)
                 found.setdefault(place, moved)
+        found = {place: label for place, label in found.items() if not label.is_nothing}
         yield _with(table, _placed_in(table, names, found), column_names(manifest))
 
 

@@ -14,10 +14,10 @@ from batchlab.looking.browse.columns import UNREADABLE
 from batchlab.looking.browse.index import RowIndex
 from batchlab.looking.browse.reader import RowReader, Wanted
 from batchlab.looking.labels.label import PASS, Answer, Key, Label
-from batchlab.looking.labels.placed import Placed, labels_by_row, now_of
+from batchlab.looking.labels.placed import Moved, Placed, labels_by_row, now_of
 from batchlab.looking.labels.sample import sample
 from batchlab.looking.labels.share import Share, share_of, shares_by
-from batchlab.looking.labels.store import Change, Labels
+from batchlab.looking.labels.store import Labels
 from batchlab.store.view import RunView
 
 _READ = Wanted((), ("custom_id", "request_hash"))
@@ -74,13 +74,16 @@ class Review:
     def __init__(self, run: RunView) -> None:
         self.labels = Labels(run)
         self._placed: tuple[Mapping[Key, Label], RowIndex, int, dict[int, Placed]] | None = None
+        self._moved = Moved({}, 0)
 
     def by_row(self, index: RowIndex) -> Mapping[int, Placed]:
         """What is said of each row. Raises UsageError when the labels cannot be read."""
         labels, version = self.labels.all(), index.version
         known = self._placed
         if known is None or known[0] is not labels or known[1] is not index or known[2] != version:
-            known = self._placed = labels, index, version, labels_by_row(index, labels)
+            if known is None or known[0] is not labels or known[1] is not index:
+                self._moved = Moved(labels, index.run.manifest.generation)
+            known = self._placed = labels, index, version, labels_by_row(index, labels, self._moved)
         return known[3]
 
     def of_rows(self, index: RowIndex) -> dict[int, tuple[str | None, str | None]]:
@@ -109,11 +112,14 @@ class Review:
             note = None  # what was shown of the earlier answer is no note on this one
         custom_id, answer = answer_at(index, row)
         change = self.labels.say(row, answer, label, note, custom_id=custom_id)
-        return _told(change)
+        now = self.by_row(index).get(row, Placed(None, None))
+        return Told(row, now.label, now.note, change.token)
 
-    def undo(self, token: str) -> Told:
+    def undo(self, index: RowIndex, token: str) -> Told:
         """Takes back what was said. Raises UsageError when another has said something since."""
-        return _told(self.labels.undo(token))
+        change = self.labels.undo(token)
+        now = self.by_row(index).get(change.key[0], Placed(None, None))
+        return Told(change.key[0], now.label, now.note, change.token)
 
     def standing(self, index: RowIndex, by: str | None = None) -> Standing:
         """What has been said so far. Raises UsageError when it cannot be read."""
@@ -128,13 +134,6 @@ class Review:
             share_of((one.label for one in said.values()), label),
             shares_by(index, said, by, label) if by else (),
         )
-
-
-def _told(change: Change) -> Told:
-    said = change.after
-    if said is None:
-        return Told(change.key[0], None, None, change.token)
-    return Told(change.key[0], said.label, said.note, change.token)
 
 
 def answer_at(index: RowIndex, row: int) -> tuple[str, Answer]:

@@ -23,11 +23,6 @@ def sample(rows: npt.NDArray[Any], count: int, seed: int) -> list[int]:
     return sorted(ids.tolist())
 
 
-def shuffled(row: int, seed: int) -> bool:
-    """Whether the sides of a pair are changed over: of half of the rows, by chance."""
-    return bool(_numbers(np.array([row], np.int64), seed)[0] >> np.uint64(63))
-
-
 def _numbers(rows: Rows, seed: int) -> npt.NDArray[np.uint64]:
     """A random number for each row: SplitMix64 (Steele, Lea and Flood, 2014), in any order."""
     with np.errstate(over="ignore"):

@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,12 +48,15 @@ class Change:
 
     Attributes:
         token: by which it can be undone.
+        after: what was said, which may be nothing; None when that was taken back, and there had been nothing.
+        kept: what is in the file for it.
     """
 
     token: str
     key: Key
     before: Label | None
     after: Label | None
+    kept: Label | None
 
 
 class Labels:
@@ -65,6 +68,7 @@ class Labels:
         self._path = run.layout.labels
         self._own = f"labels-{secrets.token_hex(4)}.parquet"  # at a URL
         self._mine: dict[Key, Label] = {}  # what is in it
+        self._theirs: set[Key] = set()  # of whom others have said something in their files
         self._turn = threading.RLock()
         self._seen: tuple[Sign | None, float] = (None, 0.0)
         self._known: dict[Key, Label] = {}
@@ -114,13 +118,13 @@ class Labels:
             custom_id or str(row),
             None if label is None else checked_label(label),
             checked_note(note),
-            round(time.time() * 1e6) / 1e6,  # as it is when it is read again
+            _now(),
             answer,
             self._generation,
             against,
             other,
         )
-        return self._put(said.key, None if said.is_nothing else said, lambda _now: True)
+        return self._put(said.key, said, lambda _now: True)
 
     def undo(self, token: str) -> Change:
         """Takes back a change, if nobody has said something else of the row since. Raises UsageError."""
@@ -128,8 +132,8 @@ class Labels:
             change = self._changes.get(token)
             if change is None:
                 raise UsageError("there is nothing to undo: that was said too long ago, or by another.")
-            before = None if change.before is None else replace(change.before, at=time.time())
-            undone = self._put(change.key, before, lambda now: now == change.after)
+            before = None if change.before is None else replace(change.before, at=_now())
+            undone = self._put(change.key, before, lambda now: now == change.kept)
             del self._changes[token]
             return undone
 
@@ -141,16 +145,22 @@ class Labels:
             found.append(now)
             if not if_now(now):
                 raise UsageError(f"row {key[0]}: another has said something of it since; that stays.")
-            kept = {one: label for one, label in labels.items() if one != key}
-            return kept if said is None else {**kept, key: said}
+            others = {one: label for one, label in labels.items() if one != key}
+            return others if said is None else self._some({**others, key: said})
 
         with self._turn:
             self._write(changed, None)
-            change = Change(secrets.token_hex(8), key, found[-1], said)
+            change = Change(secrets.token_hex(8), key, found[-1], said, self._known.get(key))
             self._changes[change.token] = change
             while len(self._changes) > MOST_CHANGES:
                 self._changes.popitem(last=False)
             return change
+
+    def _some(self, labels: Mapping[Key, Label]) -> dict[Key, Label]:
+        """Those that say something: that there is none any more says something only of a row that may have a
+        label of an earlier generation."""
+        any_older = any(one.generation != self._generation for one in labels.values())
+        return {key: one for key, one in labels.items() if any_older or not one.is_nothing}
 
     def _write(
         self, changed: Callable[[dict[Key, Label]], dict[Key, Label]], names: tuple[str, ...] | None
@@ -178,8 +188,10 @@ class Labels:
         made = changed(self._known)
         kept = names or self._names or NAMES
         mine = {**self._mine, **{key: one for key, one in made.items() if self._known.get(key) != one}}
-        for gone in self._known.keys() - made.keys():  # others may have it in their files
-            mine[gone] = replace(self._known[gone], label=None, note=None, at=time.time())
+        for gone in self._known.keys() - made.keys():
+            if self._known[gone] == mine.pop(gone, None) and gone not in self._theirs:
+                continue
+            mine[gone] = replace(self._known[gone], label=None, note=None, at=_now())
         try:
             put_bytes(f"{self._url}/{self._own}", to_bytes(mine, kept))
         except StorageError as error:
@@ -209,6 +221,7 @@ class Labels:
 
     def _read_away(self) -> None:
         known: dict[Key, Label] = {}
+        theirs: set[Key] = set()
         names: tuple[str, ...] | None = None
         try:
             for file in matching(f"{self._url}/labels*.parquet"):
@@ -218,14 +231,20 @@ class Labels:
                     continue
                 found, chosen = of_bytes(content, str(file))
                 names = chosen if chosen not in (None, NAMES) else names
+                theirs |= set() if str(file).endswith(f"/{self._own}") else found.keys()
                 for key, label in found.items():
                     if key not in known or label.at >= known[key].at:
                         known[key] = label
         except StorageError as error:
             raise UsageError(f"{self._url}: labels cannot be read: {error.strerror}.") from error
-        self._known = {key: one for key, one in known.items() if not one.is_nothing}
+        self._known, self._theirs = self._some(known), theirs
         self._names = names
         self._seen = (None, time.monotonic())
+
+
+def _now() -> float:
+    """Unix seconds, as they are when they are read again."""
+    return round(time.time() * 1e6) / 1e6
 
 
 def _home(run: RunView) -> str | None:

@@ -27,6 +27,7 @@ from batchlab.looking.money.cost_table import (
     prepared,
     without_price,
 )
+from batchlab.looking.money.given_up import given_up_lines
 from batchlab.looking.money.receipt import receipt_lines, receipt_of
 from batchlab.looking.opening import run_at, unchanged_input
 from batchlab.looking.phrases import price_command
@@ -38,6 +39,7 @@ from batchlab.result_columns import RESULT_COLUMNS
 from batchlab.store.integrity.lost import lost_records
 from batchlab.store.parts import part_tables
 from batchlab.store.view import RunView
+from batchlab.totals import Totals
 
 DERIVED = ("day", "run")  # columns to group by that no file has
 BY_RESULT = ("corrections", "parsed_note")  # result columns to group by that the books do not need
@@ -80,6 +82,7 @@ def cost_of(
     """
     frames, books = [], []
     told: list[str] = []
+    lost: list[str] = []
     for path in paths:
         run = run_at(path)
         if run is not None:
@@ -87,6 +90,7 @@ def cost_of(
             books.append(prices_of(run.manifest.job))
             if len(paths) == 1 and len(run.sealed()) == len(run.manifest.plan.shards):
                 told = receipt_lines(receipt_of(run, run.manifest.job, by_rows=True))
+            lost += given_up_lines(run.layout)
         else:
             frames.append(_foreign_frame(path, by, columns or {}))
     rows = prepared(pd.concat(frames, ignore_index=True))
@@ -106,6 +110,7 @@ def cost_of(
             f"what if {what_if}: no such price of {model}; its answers are not in what_if_usd"
             for model in without_price(rows, price_of, prices or {}, way)
         ]
+    notes += lost
     if way is None and not prices:
         notes += _unpriced_notes(rows, paths)
     return Costs(cost_table(rows, by, price_of=price_of, what_if=prices, way=way), notes, told)
@@ -177,6 +182,7 @@ def _lost_frame(run: RunView) -> list[pd.DataFrame]:
         {name: getattr(one, name) for name in waste}
         | {"status": LOST, "run": run.path.name, "cost_wasted_usd": one.wasted_usd}
         for one in sums
+        if one != Totals()
     ]
     return [pd.DataFrame(rows)] if rows else []
 

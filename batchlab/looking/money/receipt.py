@@ -14,18 +14,19 @@ from batchlab.counts import agreeing, counted
 from batchlab.job import Job
 from batchlab.lanes.receipt import Answered, Lane, Line, Receipt, receipt
 from batchlab.looking.money.answer_prices import Kind, prices_of
+from batchlab.looking.money.why_live import WhyLive
 from batchlab.looking.phrases import money
 from batchlab.protocol.batches.table import dialect_of
 from batchlab.records import Usage
 from batchlab.store.parts import part_tables
 from batchlab.store.view import RunView
 
-MINUTE_US = 60_000_000  # no price changes within one
+MINUTE_US = 60_000_000
 _LANES: dict[str | None, Lane] = {"flex": "flex", "batch": "batch"}
 
 
 class _Row(NamedTuple):
-    """A row's columns that money depends on, by their names, and the minute in which it was asked."""
+    """A row's columns that money depends on, by their names, and when it was asked (microseconds)."""
 
     status: str
     model: str | None
@@ -41,7 +42,18 @@ class _Row(NamedTuple):
     reasoning_tokens: int | None
     wasted_prompt_tokens: int | None
     wasted_completion_tokens: int | None
-    minute: int | None
+    row_id: int
+    asked_us: int | None
+
+    @property
+    def minute(self) -> int | None:
+        """In which it was asked: no price changes within one."""
+        return None if self.asked_us is None else self.asked_us // MINUTE_US
+
+    @property
+    def asked_at(self) -> float | None:
+        """When it was asked (Unix seconds)."""
+        return None if self.asked_us is None else self.asked_us / 1e6
 
 
 def receipt_of(run: RunView, job: Job, *, by_rows: bool = False) -> Receipt | None:
@@ -99,8 +111,8 @@ class _Sum:
 
 
 def _answered(run: RunView, job: Job) -> Iterator[Answered]:
-    sums: dict[tuple[str, Lane], _Sum] = {}
-    prices = _Prices(job)
+    sums: dict[tuple[str, Lane, bool], _Sum] = {}
+    prices, reasons = _Prices(job), WhyLive(run)
     for row in _rows(run):
         is_kept = row.status != "failed"
         has_waste = bool(row.wasted_prompt_tokens or row.wasted_completion_tokens)
@@ -117,13 +129,17 @@ def _answered(run: RunView, job: Job) -> Iterator[Answered]:
             used.append(Usage(row.wasted_prompt_tokens or 0, row.wasted_completion_tokens or 0))
             paid += _or_nan(row.cost_wasted_usd)
         listed, others = prices.of(row.model, row.endpoint, row.minute)
-        total = sums.setdefault((row.endpoint or "?", _LANES.get(row.lane, "live")), _Sum())
+        lane = _LANES.get(row.lane, "live")
+        is_hurried = lane != "batch" and reasons.is_hurried(row.row_id, row.asked_at)
+        total = sums.setdefault((row.endpoint or "?", lane, is_hurried), _Sum())
         total.rows += is_kept
         total.paid += paid
         total.list += _usd(listed, used)
         total.least += min([paid, *(_usd(one, used) for one in others)])
-    for (endpoint, lane), one in sums.items():
-        yield Answered(endpoint, lane, one.rows, *map(_known, (one.paid, one.list, one.least)))
+    for (endpoint, lane, is_hurried), one in sums.items():
+        yield Answered(
+            endpoint, lane, one.rows, _known(one.paid), _known(one.list), _known(one.least), is_hurried
+        )
 
 
 class _Prices:
@@ -157,9 +173,8 @@ def _rows(run: RunView) -> Iterator[_Row]:
                 table[prefix + name].to_pylist() if prefix + name in have else [None] * table.num_rows
                 for name in names
             ]
-            asked_at = table[prefix + "started_at"].cast(pa.int64()).to_pylist()
-            minutes = [None if one is None else one // MINUTE_US for one in asked_at]
-            yield from map(_Row._make, zip(*columns, minutes, strict=True))
+            asked_us = table[prefix + "started_at"].cast(pa.int64()).to_pylist()
+            yield from map(_Row._make, zip(*columns, asked_us, strict=True))
 
 
 def _usage(row: _Row) -> Usage:

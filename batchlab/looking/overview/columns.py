@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from batchlab.arrow import pa
+from batchlab.errors import CorruptRun
 from batchlab.store.columns.results import result_schema
 from batchlab.store.parts import PartFile, open_part
 from batchlab.store.view import RunView
@@ -15,6 +17,7 @@ from batchlab.store.view import RunView
 MOST_VALUES = 20  # a column with more is none to group by
 READ_BYTES = 1 << 20  # of a column in one group of rows: what is larger has no few values
 VALUE_CHARS = 80
+_TRIED = 3  # parts, where the first ones are damaged
 Sort: TypeAlias = Literal["text", "number", "time", "flag", "other"]
 
 
@@ -36,7 +39,7 @@ class ShownColumn:
 
 
 def input_columns(run: RunView) -> list[ShownColumn]:
-    """The input's columns, in order. Reads a group of rows at most. Raises CorruptRun."""
+    """The input's columns, in order. Reads a group of rows at most."""
     plan = run.manifest.plan
     kinds = {field.name: sort_of(field.type) for field in plan.schema}
     few = _few(run, plan.names_out)
@@ -44,7 +47,7 @@ def input_columns(run: RunView) -> list[ShownColumn]:
 
 
 def answer_columns(run: RunView) -> list[ShownColumn]:
-    """The result columns by their bare names, then those of the job's schema. Raises CorruptRun."""
+    """The result columns by their bare names, then those of the job's schema."""
     found = [ShownColumn(field.name, sort_of(field.type)) for field in result_schema()]
     expanded = run.manifest.expanded
     if expanded is not None:
@@ -67,7 +70,7 @@ def sort_of(kind: pa.DataType) -> Sort:
 
 
 def few_names(run: RunView) -> list[str]:
-    """Columns of the input and of the job's schema that have few values, by the first part."""
+    """Columns of the input and of the job's schema that have few values, by a part that can be read."""
     expanded = run.manifest.expanded
     names = (*run.manifest.plan.names_out, *(expanded.names if expanded is not None else ()))
     return [name for name, values in _few(run, names).items() if len(values) > 1]
@@ -75,11 +78,14 @@ def few_names(run: RunView) -> list[str]:
 
 def _few(run: RunView, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     sealed = run.sealed()
-    if not sealed or not names:
+    if not names:
         return {}
     # a part never changes, but for rows that are asked again, and these keep their input
     key = (run.place, run.manifest.run_id, run.manifest.generation)
-    return dict(_few_in(key, _Part(run.part(min(sealed))), tuple(names)))
+    for index in sorted(sealed)[:_TRIED]:
+        with contextlib.suppress(CorruptRun, pa.ArrowException):  # that is told where rows are read
+            return dict(_few_in(key, _Part(run.part(index)), tuple(names)))
+    return {}
 
 
 class _Part:

@@ -7,12 +7,15 @@ from batchlab.looking.phrases import finish_text
 from batchlab.totals import Totals
 
 
-def notes_of(totals: Totals, planned: int, *, runs: bool, has_history: bool) -> list[str]:
+def notes_of(
+    totals: Totals, planned: int, *, runs: bool, has_history: bool, shares_requests: bool = False
+) -> list[str]:
     """What is missing, unknown, or not as it seems.
 
     Args:
         planned: rows of the input.
         runs: whether it runs: then nobody wonders at rows without a result.
+        shares_requests: whether several rows may be in one request.
     """
     said = []
     if totals.rows < planned and not runs:
@@ -42,6 +45,8 @@ def notes_of(totals: Totals, planned: int, *, runs: bool, has_history: bool) -> 
         )
     if totals.unknown_finish:
         said.append(f"Some answers ended for {finish_text(totals.unknown_finish)}; they are kept as ok.")
+    if shares_requests and totals.attempts:
+        said.append("Requests are counted by row: those that shared one count one each.")
     if totals.rows and not has_history:
         said.append("The run left no history of window and rate limits.")
     return said

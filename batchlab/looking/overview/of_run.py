@@ -170,7 +170,9 @@ def overview_of(run: RunView) -> Overview:
         ],
         inputs=look.at(lambda: input_columns(run), []),
         results=look.at(lambda: answer_columns(run), []),
-        notes=notes_of(state.totals, plan.rows, runs=runs, has_history=bool(moments)),
+        notes=notes_of(
+            state.totals, plan.rows, runs=runs, has_history=bool(moments), shares_requests=bool(plan.vectors)
+        ),
         problems=look.problems,
     )
 

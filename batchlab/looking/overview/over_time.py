@@ -18,6 +18,7 @@ MOST_SPANS = 500  # of a run that began again and again: its spans are then draw
 _NICE_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400)
 
 
+CHUNK_ROWS = 1 << 17
 MOST_SECONDS = 1 << 22  # from the first row to the last, 48 days, that are counted one by one
 Whole = npt.NDArray[np.int64]
 
@@ -42,22 +43,26 @@ def finished_of(
     at: npt.NDArray[Any], failed: npt.NDArray[np.bool_], latency_ms: npt.NDArray[Any]
 ) -> Finished:
     """Of rows that were finished at `at` (Unix seconds, NaN when nobody knows)."""
-    known = ~np.isnan(at)
-    if not known.any():
+    if not len(at) or np.isnan(at).all():
         nothing = np.zeros(0, np.int64)
         return Finished(nothing, nothing, nothing)
-    seconds = np.floor(at[known]).astype(np.int64)
-    first, last = int(seconds.min()), int(seconds.max())
-    began = float(np.nanmin(at[known] - np.nan_to_num(latency_ms[known]) / 1_000))
-    if last - first < MOST_SECONDS:
-        done, bad = (
-            np.bincount(one - first, minlength=last - first + 1) for one in (seconds, seconds[failed[known]])
-        )
-        there = np.flatnonzero(done)
-        return Finished(there + first, done[there], bad[there], began)
-    distinct, places = np.unique(seconds, return_inverse=True)
-    done, bad = (np.bincount(one, minlength=len(distinct)) for one in (places, places[failed[known]]))
-    return Finished(distinct, done, bad, began)
+    earliest = int(np.nanargmin(at))
+    began = float(at[earliest]) - float(np.nan_to_num(latency_ms[earliest])) / 1_000
+    first, last = int(np.floor(at[earliest])), int(np.floor(np.nanmax(at)))
+    if last - first >= MOST_SECONDS:
+        seconds, places = np.unique(np.floor(at[~np.isnan(at)]).astype(np.int64), return_inverse=True)
+        done = np.bincount(places, minlength=len(seconds))
+        bad = np.bincount(places[failed[~np.isnan(at)]], minlength=len(seconds))
+        return Finished(seconds, done, bad, began)
+    done, bad = np.zeros(last - first + 1, np.int64), np.zeros(last - first + 1, np.int64)
+    for start in range(0, len(at), CHUNK_ROWS):  # all at once would be copied several times
+        some = at[start : start + CHUNK_ROWS]
+        known = ~np.isnan(some)
+        seconds = (np.floor(some[known]) - first).astype(np.int64)
+        done += np.bincount(seconds, minlength=len(done))
+        bad += np.bincount(seconds[failed[start : start + CHUNK_ROWS][known]], minlength=len(bad))
+    there = np.flatnonzero(done)
+    return Finished(there + first, done[there], bad[there], began)
 
 
 @dataclass(slots=True)

@@ -2,12 +2,14 @@
 
 const MOST = 4000; // words on a side; beyond that only what is the same at both ends is found
 const FURTHEST = 1500; // edits
+const SHARED = 0.3; // of the words; with fewer in common, what is the same is chance, and marks would only be noise
 
 function words(text) {
   return text.match(/[\p{L}\p{N}_]+|\s+|[^\p{L}\p{N}_\s]/gu) || [];
 }
 
-/** Two texts as lists of [text, whether it differs], by the shortest edit (Myers, 1986). */
+/** Two texts as lists of [text, whether it differs], by the shortest edit (Myers, 1986); null if hardly a word of
+ * one is in the other. */
 export function differences(left, right) {
   const a = words(left);
   const b = words(right);
@@ -24,7 +26,14 @@ export function differences(left, right) {
       keptY.add(j);
     }
   }
-  const side = (all, middle, kept) => runs([...all.slice(0, start).map((word) => [word, false]), ...middle.map((word, index) => [word, !kept.has(index)]), ...all.slice(all.length - end).map((word) => [word, false])]);
+  const same = [...keptX].filter((index) => /[\p{L}\p{N}]/u.test(x[index])).length + start + end;
+  if (same < SHARED * Math.min(a.length, b.length) * 0.5) return null;
+  const side = (all, middle, kept) =>
+    runs([
+      ...all.slice(0, start).map((word) => [word, false]),
+      ...middle.map((word, index) => [word, !kept.has(index)]),
+      ...all.slice(all.length - end).map((word) => [word, false]),
+    ]);
   return [side(a, x, keptX), side(b, y, keptY)];
 }
 
@@ -38,7 +47,8 @@ function common(a, b) {
   for (let d = 0; d <= far; d++) {
     const next = new Map();
     for (let k = -d; k <= d; k += 2) {
-      let x = k === -d || (k !== d && (ends.get(k - 1) ?? -1) < (ends.get(k + 1) ?? -1)) ? ends.get(k + 1) : (ends.get(k - 1) ?? 0) + 1;
+      let x =
+        k === -d || (k !== d && (ends.get(k - 1) ?? -1) < (ends.get(k + 1) ?? -1)) ? ends.get(k + 1) : (ends.get(k - 1) ?? 0) + 1;
       let y = x - k;
       while (x < n && y < m && a[x] === b[y]) {
         x++;

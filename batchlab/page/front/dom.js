@@ -3,6 +3,8 @@
 const SVG = "http://www.w3.org/2000/svg";
 const PROPERTIES = new Set(["value", "checked", "selected", "disabled", "open", "indeterminate"]);
 const LISTENERS = Symbol("listeners");
+const STANDS = Symbol("stands");
+const sums = new WeakMap(); // object of the source → its sum
 
 /** An element. Attributes: `onclick: fn` listens, `style: {width: "3px"}` goes by the CSSOM (a strict CSP
  * allows no style attribute), null and false are left out. Children: nodes, texts, lists of them, null. */
@@ -55,7 +57,11 @@ export function fill(parent, ...children) {
 function morph(old, fresh) {
   const key = fresh.dataset && fresh.dataset.key;
   if (key && old.dataset.key === key) return old;
-  if (key || old.nodeName !== fresh.nodeName || (old.dataset && old.dataset.key)) {
+  if (key && fresh[STANDS]) {
+    old.replaceWith(fresh[STANDS]); // what is kept has moved
+    return fresh[STANDS];
+  }
+  if (old.nodeName !== fresh.nodeName || isAnother(old, fresh)) {
     old.replaceWith(fresh);
     return fresh;
   }
@@ -74,6 +80,35 @@ function morph(old, fresh) {
   for (const extra of had.slice(wanted.length)) extra.remove();
   if (chosen !== null) old.value = chosen;
   return old;
+}
+
+/** Whether one of two elements with keys cannot become the other: they show different things, or drawings, which
+ * are made for their place. */
+function isAnother(old, fresh) {
+  const [was, is] = [old, fresh].map((one) => (one.dataset && one.dataset.key ? one.dataset.key.split(".")[0] : ""));
+  return was !== is || (is !== "" && fresh.querySelector("figure") !== null);
+}
+
+/** An element for `show` that is made anew when what it shows has changed, and only then: a page that is told
+ * something every second has little to do, and what is open in it stays open. `shown` is JSON. */
+export function keyed(name, shown, make) {
+  const key = `${name}.${sumOf(shown)}`;
+  const stands = document.querySelector(`[data-key="${key}"]`);
+  const element = stands ? h("div", {}) : make();
+  element.dataset.key = key;
+  if (stands) element[STANDS] = stands;
+  return element;
+}
+
+function sumOf(shown) {
+  const known = typeof shown === "object" && shown !== null ? sums.get(shown) : undefined;
+  if (known) return known;
+  if (Array.isArray(shown) && shown.length <= 8) return shown.map(sumOf).join("_"); // what did not change is not read again
+  const text = JSON.stringify(shown) || "";
+  let sum = 0;
+  for (let index = 0; index < text.length; index++) sum = (Math.imul(sum, 31) + text.charCodeAt(index)) | 0;
+  if (typeof shown === "object" && shown !== null) sums.set(shown, `${text.length}.${sum}`);
+  return `${text.length}.${sum}`;
 }
 
 function dress(old, fresh) {

@@ -26,7 +26,13 @@ export function counted(value, word, many = `${word}s`) {
 export function short(value) {
   if (!isNumber(value)) return UNKNOWN;
   const size = Math.abs(value);
-  for (const [unit, letter] of [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [unit, letter] of [
+    [1e15, "P"],
+    [1e12, "T"],
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ]) {
     if (size >= unit * 0.9995) return `${digits(value / unit, 3)} ${letter}`;
   }
   return digits(value, 3);
@@ -84,8 +90,15 @@ export function lasted(seconds) {
   if (minutes < 60) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
   if (hours < 48) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
-  const days = Math.floor(hours / 24);
-  return days < 1000 && hours % 24 ? `${count(days)} d ${hours % 24} h` : `${count(days)} d`;
+  const nearest = Math.round(minutes / 60);
+  const days = Math.floor(nearest / 24);
+  return days < 1000 && nearest % 24 ? `${count(days)} d ${nearest % 24} h` : `${count(days)} d`;
+}
+
+/** So many a second, or a minute where that is easier to think of. */
+export function rate(perSecond, word) {
+  if (!isNumber(perSecond)) return UNKNOWN;
+  return perSecond >= 1 || perSecond === 0 ? `${digits(perSecond, 3)} ${word}/s` : `${digits(perSecond * 60, 3)} ${word}/min`;
 }
 
 /** A moment, as near as it needs: "14:05", "27 Nov 14:05", "27 Nov 2025". */

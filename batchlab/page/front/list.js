@@ -9,8 +9,8 @@ const SPARE = 8; // lines drawn beyond what is seen
 const STILL_MS = 70; // a jump asks for its lines when it has stood still so long
 
 /** Lines of one height in a box that scrolls.
- * fetch(offset, limit) → {rows, matched}; draw(row, index) → element with role=row; onMove(index, row) after the
- * cursor moved by `move`; onOpen(index, row) at a click. */
+ * fetch(offset, limit) → {rows, matched}; draw(row, index) → element with role=row; onOpen(index, row) at a click;
+ * onCount(answer) after each answer; onProblem(error, whether there is nothing to show now). */
 export class VirtualList {
   constructor({ label, lineHeight, head, fetch, draw, onOpen, onCount, onProblem }) {
     Object.assign(this, { lineHeight, fetch, draw, onOpen, onCount, onProblem });
@@ -23,7 +23,12 @@ export class VirtualList {
     this.top = 0; // px from the first line to the upper edge, as if the box were as tall as it should be
     this.space = h("div", { class: "list-space", role: "presentation" });
     this.body = h("div", { class: "list-body", role: "rowgroup" }, this.space);
-    this.box = h("div", { class: "list", role: "grid", tabindex: "0", "aria-label": label, onscroll: () => this.#scrolled() }, head, this.body);
+    this.box = h(
+      "div",
+      { class: "list", role: "grid", tabindex: "0", "aria-label": label, onscroll: () => this.#scrolled() },
+      head,
+      this.body,
+    );
     this.head = head;
     this.seen = 0; // scrollTop as this list knows it
     this.resizes = new ResizeObserver(() => this.paint());
@@ -42,16 +47,16 @@ export class VirtualList {
     const mine = ++this.generation;
     this.wanted.clear();
     this.box.setAttribute("aria-busy", "true");
-    const first = await this.#asked(0, mine);
+    const first = await this.#asked(0, mine, true);
     if (mine !== this.generation) return false;
     this.box.removeAttribute("aria-busy");
-    if (!first) return false;
-    this.blocks = new Map([[0, first]]);
+    if (!first) this.total = 0;
+    this.blocks = new Map([[0, first || []]]);
     this.cursor = -1;
     this.#toTop(0);
     this.#forget();
     this.paint();
-    return true;
+    return first !== null;
   }
 
   /** Asks again for what is seen, and keeps its place. */
@@ -110,7 +115,10 @@ export class VirtualList {
   /** Moves the cursor by so many lines; null when there is nowhere to go. */
   moved(by) {
     if (!this.total) return null;
-    const next = this.cursor < 0 ? Math.min(this.total - 1, Math.ceil(this.top / this.lineHeight)) : Math.max(0, Math.min(this.total - 1, this.cursor + by));
+    const next =
+      this.cursor < 0
+        ? Math.min(this.total - 1, Math.ceil(this.top / this.lineHeight))
+        : Math.max(0, Math.min(this.total - 1, this.cursor + by));
     if (next === this.cursor) return null;
     this.select(next);
     return next;
@@ -147,7 +155,9 @@ export class VirtualList {
       if (!row) missing.add(Math.floor(index / BLOCK));
       let line = this.lines.get(index);
       if (!line || line.row !== row) {
-        const element = row ? this.draw(row, index) : h("div", { class: "line waiting", role: "row" }, h("span", { role: "gridcell" }, " "));
+        const element = row
+          ? this.draw(row, index)
+          : h("div", { class: "line waiting", role: "row" }, h("span", { role: "gridcell" }, " "));
         element.id = `line-${index}`;
         element.setAttribute("aria-rowindex", String(index + 2));
         element.style.height = `${this.lineHeight}px`;
@@ -179,7 +189,7 @@ export class VirtualList {
     this.paint();
   }
 
-  async #asked(number, mine) {
+  async #asked(number, mine, isNew = false) {
     try {
       const answer = await this.fetch(number * BLOCK, BLOCK);
       if (mine !== this.generation) return null;
@@ -187,7 +197,7 @@ export class VirtualList {
       this.onCount(answer);
       return answer.rows;
     } catch (error) {
-      if (mine === this.generation) this.onProblem(error);
+      if (mine === this.generation) this.onProblem(error, isNew);
       return null;
     }
   }

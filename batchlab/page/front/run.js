@@ -1,13 +1,14 @@
 // One run: where it is, what it costs, what is wrong with it, what it is.
 
 import { openActs } from "./act.js";
-import { fill, h, later, show } from "./dom.js";
+import { say } from "./copy.js";
+import { fill, h, keyed, later, show } from "./dom.js";
 import { bind, unbind } from "./keys.js";
 import { go } from "./router.js";
-import { announce } from "./copy.js";
 import { setLine, setPlace, trouble } from "./shell.js";
 import { source } from "./source.js";
-import { headOf, moneyOf, whatOf, wrongOf } from "./sections.js";
+import { doneOf, headOf, moneyOf, wrongOf } from "./sections.js";
+import { whatOf } from "./what.js";
 import { chartsOf } from "./runcharts.js";
 
 const CHARTS_EVERY_MS = 5000; // they read rows; the rest of the page is cheap
@@ -27,16 +28,28 @@ export function runView(root, place) {
 
   const paint = () => {
     if (!run || closed) return;
-    setPlace({ name: run.name || run.id });
+    setPlace({ name: run.name || run.id, done: doneOf(run) });
     show(body, [
       headOf(run),
-      h("div", { class: "columns" },
+      h(
+        "div",
+        { class: "columns" },
         h("div", { class: "main-column" }, chartsOf(run, charts, chartsError)),
-        h("aside", { class: "side-column", "aria-label": "Cost and problems" }, moneyOf(run), wrongOf(run, charts))),
-      whatOf(run),
+        h(
+          "aside",
+          { class: "side-column", "aria-label": "Cost and problems" },
+          keyed("money", [run.cost, run.tokens, run.requests, run.stage], () => moneyOf(run)),
+          charts && keyed("wrong", [charts.errors, charts.odd, charts.problems, run.advice], () => wrongOf(run, charts)),
+        ),
+      ),
+      keyed("what", [run.what, run.sessions, run.batches, run.ended_batches, run.place], () => whatOf(run)),
     ]);
   };
-  const final = () => Object.entries(run.counts || {}).reduce((sum, [name, many]) => sum + (name === "pending" || name === "empty" ? 0 : many || 0), 0);
+  const final = () =>
+    Object.entries(run.counts || {}).reduce(
+      (sum, [name, many]) => sum + (name === "pending" || name === "empty" ? 0 : many || 0),
+      0,
+    );
   const askCharts = later(300, async () => {
     if (asking || closed) return;
     asking = true;
@@ -55,7 +68,7 @@ export function runView(root, place) {
   const told = (next) => {
     const before = run && run.stage;
     run = { ...next, id }; // the name in the address, whatever the run calls itself
-    if (before && before !== run.stage) announce(`The run is ${run.stage}.`);
+    if (before && before !== run.stage) say(`The run is ${run.stage}.`);
     paint();
     const now = Date.now();
     if (final() !== chartsFor && (!charts || now - askedAt > CHARTS_EVERY_MS || run.stage !== "running")) {
@@ -91,4 +104,3 @@ export function runView(root, place) {
     },
   };
 }
-

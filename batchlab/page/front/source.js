@@ -86,9 +86,17 @@ class Served {
         timer = setTimeout(open, AGAIN_MS);
       };
     };
+    const seen = () => {
+      // a browser has six lines to a server, for all its tabs: one that nobody looks at holds none
+      clearTimeout(timer);
+      stream.close();
+      if (!document.hidden) open();
+    };
+    document.addEventListener("visibilitychange", seen);
     open();
     return () => {
       stopped = true;
+      document.removeEventListener("visibilitychange", seen);
       clearTimeout(timer);
       stream.close();
     };
@@ -107,5 +115,6 @@ export function keepToken() {
   const found = /^#token=([^&]+)(?:&(.*))?$/.exec(location.hash);
   if (!found) return;
   sessionStorage.setItem(TOKEN, decodeURIComponent(found[1]));
-  history.replaceState(null, "", `${location.pathname}${location.search}#${found[2] || "/"}`);
+  const rest = (found[2] || "/").replace(/^to=(.*)$/, (_, to) => decodeURIComponent(to));
+  history.replaceState(null, "", `${location.pathname}${location.search}#${rest}`);
 }

@@ -109,15 +109,16 @@ async def _cancelled(job: Job, endpoint: Endpoint, log: BatchLog) -> str:
     ours = [one for one in log.all.out if one.endpoint == name and one.step is Step.CREATED]
     if dialect is None or not ours:
         return ""
-    access = access_to(endpoint, job)
+    access, kept = access_to(endpoint, job), []
     async with BatchService(access, dialect, limits=job.limits, stop=StopSignal()) as service:
         for batch in ours:
             log.cancelling(batch)
             try:
                 await service.cancel(batch.id or "")
             except ApiError as error:
-                return f"At {name} batch {batch.id} could not be cancelled: {error}."
-    return f"At {name} {counted(len(ours), 'batch', 'batches')} told to end; what was answered stays there."
+                kept.append(f"batch {batch.id} could not be cancelled ({error})")
+    told = f"{counted(len(ours) - len(kept), 'batch', 'batches')} told to end"
+    return f"At {name}: {'; '.join([told, *kept[:3]])}. What was answered stays there."
 
 
 def _refuse_fixed(job: Job, run: RunView) -> None:

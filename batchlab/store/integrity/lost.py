@@ -3,6 +3,9 @@
 A record has `generation`, `name` and `blake2b` of what is lost, `rows`, `at` (Unix seconds) and `totals`, as
 paid and not kept; and `batches`, the keys of those whose results are among it: what they had brought can be
 fetched again, unpaid, and is no loss then. A later record of the same loss takes the place of an earlier one.
+
+Of a batch whose results, or some of them, are gone at its service, the name is `batches/KEY`; what it was
+billed nobody knows, and `at_most` are the US dollars and tokens that it may have been.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ from collections.abc import Collection
 from dataclasses import asdict, replace
 from typing import Any
 
+from batchlab.store.batches import Batch
 from batchlab.store.integrity.checksums import append_records
 from batchlab.store.journals.journal import JournalScan
-from batchlab.store.layout import Layout
+from batchlab.store.layout import BATCH_FILES, Layout
 from batchlab.totals import Totals, sum_of
 
 _NOISE = 1e-9  # of a sum of dollars
@@ -38,6 +42,17 @@ def lost_totals(layout: Layout) -> Totals:
     return sum_of(record["totals"] for record in lost_records(layout))
 
 
+def lost_at_most(layout: Layout) -> tuple[float, float]:
+    """US dollars and tokens that may have been billed of which nobody knows: in no totals, and for the caps
+    all the same."""
+    most_usd = most_tokens = 0.0
+    for record in lost_records(layout):
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            usd, tokens = map(float, record["at_most"])
+            most_usd, most_tokens = most_usd + usd, most_tokens + tokens
+    return most_usd, most_tokens
+
+
 def lost_record(
     *, generation: int, name: str, digest: str, rows: int, totals: Totals, batches: Collection[str] = ()
 ) -> dict[str, Any]:
@@ -51,6 +66,21 @@ def lost_record(
         "totals": asdict(totals),
         "batches": sorted(batches),
     }
+
+
+def lost_at_service(layout: Layout, batch: Batch, lines: int) -> Totals:
+    """So many lines of a batch may have been billed, and what came of them cannot be had.
+
+    Returns what they add to the books, which is nothing when that was said before. Raises RunStopped (disk).
+    """
+    name = f"{BATCH_FILES}/{batch.key}"
+    if any(record["name"] == name for record in lost_records(layout)):
+        return Totals()
+    totals, share = Totals(waste_without_cost=lines), lines / max(1, batch.lines)
+    record = lost_record(generation=batch.generation, name=name, digest="", rows=lines, totals=totals)
+    at_most = [(batch.usd or 0.0) * share, batch.tokens * share]
+    append_records(layout.lost, [{**record, "at_most": at_most}])
+    return totals
 
 
 def batches_lost(layout: Layout) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
@@ -67,3 +68,56 @@ def test_how_long_batches_took_is_kept_for_the_next_run(lane, rows_file, tmp_pat
 
     seen = (tmp_path / "cache/batchlab/queue-times.jsonl").read_text().splitlines()
     assert Counter(len(line) > 20 for line in seen) == {True: 3}
+
+
+NEAR = ("--lane", "cheapest", "--deadline", "20m", "-c", "4", "--max-tokens", "300")
+
+
+def test_a_short_run_with_a_near_deadline_tries_some_calls_and_leaves_the_rest_to_batches(lane, rows_file):
+    """Before a call was seen they might take so long that all would have to go live at once."""
+    at = lane("openai", batch={"seconds": 1.0}, latency_median_s=0.5)
+
+    done = at.run(rows_file(300), *NEAR)
+
+    assert done.code == 0, done.err
+    at.check(answered=300)
+    assert Counter(at.columns("lane")["lane"]) == {"live": 16, "batch": 284}
+    assert "the deadline cost $" in done.err
+    assert "16 rows were not left to wait" in done.err
+
+
+def test_how_long_calls_took_is_kept_and_the_next_run_asks_none_first(lane, rows_file, tmp_path):
+    at = lane("openai", batch={"seconds": 1.0}, latency_median_s=0.5)
+
+    first = at.run(rows_file(300), *NEAR, "--run-dir", "runs/first")
+    then = at.run(rows_file(300), *NEAR, "--run-dir", "runs/then", "--overwrite")
+
+    assert (first.code, then.code) == (0, 0), first.err + then.err
+    (seen,) = (tmp_path / "cache/batchlab/call-times.jsonl").read_text().splitlines()
+    assert json.loads(seen)["seconds"] == pytest.approx(0.5, rel=0.4)
+    assert "16 rows go live first" in first.err
+    assert "16 rows go live first" not in then.err
+    assert set(at.columns("lane")["lane"]) == {"batch"}
+
+
+def test_what_went_live_because_nothing_was_cheaper_is_no_cost_of_the_deadline(lane, rows_file):
+    at = lane("openai", batch={"seconds": 0.1})
+
+    done = at.run(rows_file(40), *CHEAPEST, "--price-batch", "1", "--deadline", "10m")
+
+    assert done.code == 0, done.err
+    assert {one.why for one in at.log().live} == {"cheapest"}
+    assert "the deadline cost" not in done.err
+
+
+def test_rows_that_the_service_failed_at_are_no_cost_of_the_deadline(lane, rows_file):
+    """A batch gave them back by itself; with a deadline they are not put into another."""
+    fault = {"kind": "status_error", "status": 500, "rows": ["The 3th remark", "The 9th remark"], "times": 1}
+    at = lane("openai", batch={"seconds": 0.3}, faults=[fault])
+
+    done = at.run(rows_file(40), *CHEAPEST, "--deadline", "2h")
+
+    assert done.code == 0, done.err
+    lanes = Counter(at.columns("lane")["lane"])
+    assert lanes["batch"] == 38
+    assert "the deadline cost" not in done.err

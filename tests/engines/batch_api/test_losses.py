@@ -141,6 +141,57 @@ def test_results_that_are_gone_at_the_service_too_stay_lost(lane, rows_file):
 
 
 @pytest.mark.proof
+@pytest.mark.parametrize("dialect", ["openai", "mistral"])
+def test_results_that_nobody_has_are_said_to_be_lost_and_stay_in_the_cap(lane, rows_file, dialect):
+    """Ten lines were billed, as the ledger says, and nobody knows what: $0.02 at the most."""
+    at, rows = lane(dialect, {"kind": "batch_results_gone", "first": 1}), rows_file(10)
+    assert at.run(rows, *MORE, "--max-tokens", "1000").code == 3
+    most = at.log().out[0].usd
+
+    capped = at.run(rows, *MORE, "--max-tokens", "1000", ACCEPT, "--max-cost", str(1.05 * most))
+
+    assert capped.code == 3, capped.err
+    assert at.server.ledger()["usd"] <= 1.05 * most
+    again = at.run(rows, *MORE, "--max-tokens", "1000", "--max-cost", str(1.05 * most))
+    assert "--max-cost" in again.err
+    assert at.server.ledger()["usd"] <= 1.05 * most
+    done = at.run(rows, *MORE, "--max-tokens", "1000", "--max-cost", "1")
+    assert done.code == 0, done.err
+    said = f"lost: what 10 rows may have been billed, at most ${most:.6f}".rstrip("0")
+    for out in (
+        done.err,
+        at.command("cost", str(at.directory)).err,
+        at.command("verify", str(at.directory)).out,
+    ):
+        assert said in out
+    assert "crash" not in done.err
+    assert "unknown cost not kept of 10 rows" in done.err
+    books = at.books()
+    assert (books["waste_without_cost"], books["attempts"], books["cut_off"]) == (10, 20, 10)
+    kept = sum(one or 0.0 for one in at.columns("cost_usd")["cost_usd"])
+    assert books["spent_usd"] == pytest.approx(kept)
+    assert kept < at.server.ledger()["usd"]
+
+
+@pytest.mark.proof
+def test_lines_without_a_result_stay_in_the_cap_of_the_next_run(lane, rows_file):
+    at, rows = lane("openai", {"kind": "batch_missing", "count": 4, "first": 1}), rows_file(10)
+    words = ("--max-tokens", "500", "--shard-rows", "10", "--max-attempts", "1")
+    first = at.run(rows, *words)
+    assert first.code == 1, first.err
+    assert "lost: what 4 rows may have been billed, at most $0.004" in first.err
+    spent = at.books()["spent_usd"]
+
+    assert at.run(rows, *words, "--max-cost", str(spent + 0.005)).code == 1  # which a retry keeps to
+
+    again = at.command("retry", str(at.directory), "--progress", "none")
+
+    assert again.code == 3, again.err
+    assert "0.005" in again.err
+    assert at.sizes() == [10]
+
+
+@pytest.mark.proof
 def test_what_went_live_of_a_lost_part_stays_lost(lane, rows_file, monkeypatch):
     """A part of both lanes: of the batch's rows nothing is paid again, of the others all."""
     at, rows = lane("openai", SOME_FAIL), rows_file(10)

@@ -53,6 +53,17 @@ def test_batches_that_are_out_keep_what_they_may_cost(lane, rows_file):
     at.check()
 
 
+def test_batches_that_found_no_room_cost_the_cap_nothing(lane, rows_file):
+    """One that sets nearly all of it aside is refused, because it is too much for the queue."""
+    at = lane("openai", batch={"enqueued_tokens": 60, "seconds": 0.3})
+
+    done = at.run(rows_file(10), *MORE, "--max-cost", "0.0105")
+
+    assert done.code == 0, done.err
+    assert "its queue is full" in done.err
+    at.check(answered=10)
+
+
 def test_a_cap_on_tokens(lane, rows_file):
     at = lane("openai")
 
@@ -71,7 +82,7 @@ def test_a_price_that_nobody_states_is_counted_as_live_and_that_is_said_once(lan
     done = unpriced.run(rows_file(30), *MORE, "--max-cost", "0.009")
 
     assert done.code == 3, done.err
-    assert done.err.count("nobody states what a batch of sim costs") == 1
+    assert done.err.count("price of a batch of sim: stated by nobody") == 1
     paid = sum(one or 0.0 for one in at.columns("cost_usd")["cost_usd"])
     assert at.server.ledger()["usd"] * 2 == pytest.approx(paid)
     assert paid <= 0.009

@@ -15,7 +15,7 @@ import batchlab
 from batchlab.errors import UsageError
 from batchlab.looking.browse.index import RowIndex
 from batchlab.looking.labels.label import NAMES, Answer
-from batchlab.looking.labels.placed import answer_of, labels_by_row
+from batchlab.looking.labels.placed import Moved, answer_of, labels_by_row
 from batchlab.looking.labels.share import share, share_of, shares_by
 from batchlab.looking.labels.store import Labels
 from batchlab.looking.opening import open_run
@@ -56,7 +56,8 @@ def say(run: RunView, *said: tuple[int, str | None, str | None]) -> Labels:
 def by_row(run: RunView) -> dict:
     index = RowIndex(run)
     index.refresh()
-    return labels_by_row(index, Labels(run).all())
+    labels = Labels(run).all()
+    return labels_by_row(index, labels, Moved(labels, run.manifest.generation))
 
 
 def test_labels_are_kept_in_a_small_parquet_that_anybody_reads(run):
@@ -161,6 +162,15 @@ def test_labels_go_with_what_was_asked_when_the_input_changes(here, simulator, r
     frame = batchlab.load("runs/rows")
     assert dict(frame["label"].dropna()) == {2: "pass"}
 
+    # what is said of rows now leaves what was said of others before
+    labels = say(run, (1, "fail", None))
+    assert {row: one.label for row, one in by_row(run).items()} == {1: "fail", 2: "pass"}
+    change = labels.say(2, answers(run)[2], None, None)
+    assert {row: one.label for row, one in by_row(run).items()} == {1: "fail"}
+    assert dict(batchlab.load("runs/rows")["label"].dropna()) == {1: "fail"}
+    labels.undo(change.token)
+    assert {row: one.label for row, one in by_row(run).items()} == {1: "fail", 2: "pass"}
+
 
 def test_undo_takes_back_what_nobody_has_said_over(run):
     labels, answer = Labels(run), answers(run)[0]
@@ -168,7 +178,7 @@ def test_undo_takes_back_what_nobody_has_said_over(run):
     second = labels.say(0, answer, "fail", "no")
 
     assert labels.undo(second.token).after.label == "pass"
-    assert labels.all()[0, ""].label == "pass"
+    assert labels.all()[0, "", 1].label == "pass"
     with pytest.raises(UsageError, match="nothing to undo"):
         labels.undo(second.token)
     with pytest.raises(UsageError, match="row 0: another has said something of it since"):
@@ -180,7 +190,7 @@ def test_undo_takes_back_what_nobody_has_said_over(run):
     fourth = labels.say(2, answer, "pass", None)
     Labels(run).say(3, answer, "fail", None)
     assert labels.undo(fourth.token).after is None
-    assert {row for row, _ in labels.all()} == {0, 1, 3}
+    assert {row for row, *_ in labels.all()} == {0, 1, 3}
 
 
 def test_two_who_label_at_once_are_both_heard(run, tmp_path):
@@ -259,7 +269,7 @@ def test_a_run_with_labels_is_whole_and_goes_on(run, here):
 
     assert "labels" not in here("verify", "runs/rows").out + here("verify", "runs/rows").err
     assert here("retry", "runs/rows", "--progress", "none").code in {0, 1}
-    assert Labels(open_run("runs/rows")).all()[0, ""].label == "pass"
+    assert Labels(open_run("runs/rows")).all()[0, "", 1].label == "pass"
 
 
 def test_shares_are_those_of_each_value_of_any_column(run):
@@ -267,7 +277,7 @@ def test_shares_are_those_of_each_value_of_any_column(run):
 
     index = RowIndex(run)
     index.refresh()
-    said = labels_by_row(index, Labels(run).all())
+    said = by_row(run)
     whole = share_of(one.label for one in said.values())
     assert (whole.k, whole.n) == (7, 11)
     by = dict(shares_by(index, said, "status"))

@@ -131,6 +131,24 @@ def test_lines_that_are_none_are_left_out_of_a_history(tmp_path):
     assert [(one.at, one.why) for one in history_of(tmp_path)] == [(1.0, ""), (1.0, "rate limit")]
 
 
+def test_of_a_history_that_grows_only_what_is_new_is_read(tmp_path, monkeypatch):
+    path = Layout(tmp_path).history
+    line = {"at": 1.0, "window": 1, "in_flight": 1, "limited": 0, "errors": 0, "paused": False}
+    path.write_text(json.dumps(line) + "\n" + json.dumps({**line, "at": 2.0})[:20])
+    assert [one.at for one in history_of(tmp_path)] == [1.0]
+
+    with path.open("a") as file:  # the line that was on its way comes whole, and another
+        file.write(json.dumps({**line, "at": 2.0})[20:] + "\n" + json.dumps({**line, "at": 3.0}) + "\n")
+    read: list[float] = []
+    made = Moment.of
+    monkeypatch.setattr(Moment, "of", lambda data: (read.append(data["at"]), made(data))[1])
+    assert [one.at for one in history_of(tmp_path)] == [1.0, 2.0, 3.0]
+    assert read == [2.0, 3.0]
+
+    path.write_text(json.dumps({**line, "at": 9.0}) + "\n")  # another one
+    assert [one.at for one in history_of(tmp_path)] == [9.0]
+
+
 def test_what_is_damaged_is_said_and_the_rest_is_there(here, simulator, rows_file):
     here(*job(simulator().base_url, rows_file(30), "--shard-rows", "10", *PRICED))
     layout = open_run("runs/rows").layout

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 from batchlab.endpoints.simulator.answering import content_of
@@ -61,7 +59,7 @@ def live_contents(texts: Sequence[str], prompt: str, base_url: str, max_tokens: 
 
 
 def bills_by_row(
-    ledger: Path, books: Mapping[str, Any], live: Mapping[str, int]
+    ledger: Sequence[Mapping[str, Any]], books: Mapping[str, Any], live: Mapping[str, int]
 ) -> tuple[dict[int, list[Bill]], int]:
     """All bills of each row, in their order; and how many are of nothing that was asked."""
     rows = {
@@ -71,10 +69,7 @@ def bills_by_row(
     } | dict(live)
     found: defaultdict[int, list[Bill]] = defaultdict(list)
     strange = 0
-    if not ledger.exists():
-        return found, strange
-    for place, text in enumerate(ledger.read_text().splitlines()):
-        line = json.loads(text)
+    for place, line in enumerate(ledger):
         row = rows.get(line["content"])
         if row is None:
             strange += 1

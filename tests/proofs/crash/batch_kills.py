@@ -28,7 +28,9 @@ from pathlib import Path
 
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from tests.proofs.arguments import Option, ended, one_of, options, table_head, table_row
-from tests.proofs.crash.batch_night import SERVICES, Found, Line, night
+from tests.proofs.crash.batch_found import Found, Line
+from tests.proofs.crash.batch_ground import SERVICES, ground
+from tests.proofs.crash.batch_night import Night
 from tests.proofs.crash.batch_steps import STEPS
 from tests.proofs.crash.batch_ways import ANY_TIME, WAYS
 from tests.warm import Warm
@@ -54,7 +56,8 @@ def on_way(
     try:
         while services and found.kills < kills and len(found.problems) < MOST_PROBLEMS:
             service = services[found.counts["runs"] % len(services)]
-            with night(found, service, rng, warm) as run:
+            with ground(found.way, service, rng, warm, at_url=at_url) as place:
+                run = Night(found, place, rng)
                 run.to_end(min(kills - found.kills, rng.randint(3, 12)))
                 if run.troubles and keep is not None:
                     run.keep(keep)

@@ -101,17 +101,16 @@ class Cheapest:
         if self._is_probing(now, scene):
             # what batches would get anyway; the rest is decided when it is known how long calls take
             seen = _at_pace(seen, lambda pace: pace.fast)
-            left = dataclasses.replace(left, returned=0)
         decision = self._policy.next(now, seen, left)
         match decision:
             case Submit(endpoint):
                 return choice.Submit(endpoint)
-            case SendLive(_, kind, rows, why):
+            case SendLive(_, kind, rows, why, hurried):
                 if not rows or not scene.rows_free:
                     self._wait(stands, now, None)
                     return None
                 self._tell(f"lanes: {'live' if kind == 'live' else 'by flex'} from now on: {why}", why)
-                return choice.SendLive(rows, kind)
+                return choice.SendLive(rows, kind, "deadline" if hurried else "cheapest")
             case TakeBack(key, why):
                 self._tell(f"lanes: a batch is taken back: {why}", key)
                 return choice.TakeBack(key)

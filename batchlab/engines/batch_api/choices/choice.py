@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 
 from batchlab.engines.batch_api.life import Out
 from batchlab.records import LaneKind
+from batchlab.store.batches import WhyLive
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class SendLive:
 
     rows: int
     kind: LaneKind = "live"
+    why: WhyLive = "asked"
 
 
 @dataclass(frozen=True, slots=True)

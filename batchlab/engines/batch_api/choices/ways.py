@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from batchlab.costs.batch_price import batch_price
 from batchlab.costs.estimate import SECONDS_PER_REQUEST, SECONDS_PER_TOKEN
 from batchlab.costs.price import HOUR_S, Price, Processing, Served
 from batchlab.costs.pricing import PriceBook
@@ -111,7 +112,7 @@ def batch_way(
         room: how many more batches it may take.
         queue: how long they took in other runs; `ended`, in this one.
     """
-    share = dialect.price_share
+    share = batch_price(endpoint.prices, model, now, dialect.price_share).share
     return BatchWay(
         endpoint.job.name,
         row_price(endpoint.prices, model, size, now, processing="batch", share=share),
@@ -136,10 +137,9 @@ def row_price(
     """What a row costs, by the hour, and what a cap sets aside for it.
 
     Args:
-        share: of the live price, where nobody states another.
+        share: of that price, which is expected to be billed.
     """
     served = Served(model, tier, processing=processing)
-    stated = processing == "live" or prices.states(served, now)
     usage = Usage(round(size.prompt), round(size.completion))
     day = now - now % DAY_S
     hours = [_usd(prices.price(served, day + hour * HOUR_S), usage) for hour in range(24)]
@@ -151,7 +151,7 @@ def row_price(
         for price in (prices.price(served, day + hour * HOUR_S) for hour in range(24))
         if price is not None
     ]
-    expected = [usd if stated else usd * share for usd in known]
+    expected = [usd * share for usd in known]
     steps = tuple((hour * HOUR_S, usd) for hour, usd in enumerate(expected))
     return RowPrice(expected[0], steps if len(set(expected)) > 1 else (), max(worst))
 
