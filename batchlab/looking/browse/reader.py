@@ -24,6 +24,7 @@ from batchlab.store.parts import lacking_columns, reading, with_results
 from batchlab.store.view import RunView
 
 FEW_ROWS = 250  # that are held at a time
+SMALL_BYTES = 64  # a row; of columns that take no more, a whole row group is
 BATCH_BYTES = 8 << 20  # of which fewer are, if they have images
 KEPT_FOOTERS = 16  # 0.3 MB each
 _KEPT_BYTES = 32 << 20  # an input of an open shard that is larger is read again each time
@@ -237,8 +238,12 @@ def _batch_rows(group: pq.RowGroupMetaData, names: Sequence[str]) -> int:
     """How many rows of some columns are read at a time."""
     wanted = set(names)
     columns = (group.column(place) for place in range(group.num_columns))
-    size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema.split(".")[0] in wanted)
-    return max(1, min(FEW_ROWS, BATCH_BYTES * group.num_rows // max(size, 1)))
+    size: int = sum(
+        one.total_uncompressed_size for one in columns if one.path_in_schema.split(".")[0] in wanted
+    )
+    count = int(group.num_rows)
+    most = FEW_ROWS if size > SMALL_BYTES * count else count
+    return max(1, min(most, BATCH_BYTES * count // max(size, 1)))
 
 
 def _bare(table: pa.Table, names: Sequence[str], prefix: str) -> pa.Table:

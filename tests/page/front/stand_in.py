@@ -236,7 +236,7 @@ class Server:
                     await response.write(f"data: {text}\n\n".encode())
                 last = text
                 await asyncio.sleep(self.updates_s)
-        except (ConnectionResetError, asyncio.CancelledError):
+        except (ConnectionError, asyncio.CancelledError):
             pass
         return response
 

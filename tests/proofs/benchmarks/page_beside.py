@@ -1,0 +1,3 @@
+"""placeholder"""
+def figures(browser, python, rows):
+    return iter(())
