@@ -192,9 +192,9 @@ def _chosen(
     elif shard.index in run.unsealed() or wanted.pending_too:
         inputs, ids = input_table(run, shard)
         for table in run.shard_tables(shard, lambda: inputs):
-            whole = _with_all(table if ids is None else with_ids(table, ids), schema)
-            if places := wanted.places(whole, prefix):
-                yield table.take(places)
+            told = table if ids is None else with_ids(table, ids)
+            if places := wanted.places(_with_all(told, schema), prefix):
+                yield told.take(places)
 
 
 def _chosen_of_part(

@@ -116,7 +116,12 @@ class Api:
 
     async def _run_events(self, request: web.Request) -> web.StreamResponse:
         run_id = _run_id(request)
-        await self._runs.get(run_id)  # an unknown one is refused at once
+        try:
+            await self._runs.get(run_id)
+        except NoSuchRun:
+            raise  # at once
+        except Exception:  # noqa: BLE001, S110 - the stream says it, and goes on asking
+            pass
         last: tuple[Sign, bytes] = ((), b"")
 
         async def look() -> bytes:

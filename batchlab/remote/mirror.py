@@ -327,8 +327,7 @@ class Mirror:
             waiting = self._copy.waiting()
             if not waiting:
                 return
-            self._presence.look()
-            if self._presence.lost is not None:
+            if self._presence.look():
                 return  # what is there is the other machine's, and goes by its own checksums.log
             if self._closed and len(waiting) > MANY:
                 self._say(f"uploading {counted(len(waiting), 'part')} to {self.url}")

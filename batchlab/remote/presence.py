@@ -54,19 +54,24 @@ class Presence:
         if theirs is not None and theirs.get("owner") != self._owner and _is_live(theirs):
             self._is_lost_to(theirs)
             return
+        # One that has slept must not say that it is at work: the other's next start would be refused for it.
+        if self.look():
+            return
         mine = {"owner": self._owner, "host": platform.node(), "at": time.time()}
         put_bytes(f"{self._url}/{SIGN}", json.dumps(mine).encode())
 
-    def look(self) -> None:
-        """Looks whose the run is by now, whatever time it is: this machine may have been asleep.
+    def look(self) -> bool:
+        """Whether the run is another machine's by now, whatever time it is: this one may have been asleep.
 
         Raises StorageError, CorruptRun.
         """
         if self.lost is None and owner_at(self._url) not in {None, self._owner}:
             self._is_lost_to(_sign_at(self._url) or {})
+        return self.lost is not None
 
     def _is_lost_to(self, sign: Mapping[str, Any]) -> None:
-        who = sign.get("host") or "another machine"
+        theirs = sign.get("owner") != self._owner
+        who = (sign.get("host") if theirs else None) or "another machine"
         self.lost = f"{self._url}: {who} has taken the run over. All results are in {self._run}"
 
     def check(self) -> None:

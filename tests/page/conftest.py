@@ -183,12 +183,3 @@ def run_of(place: Path, rows: list[dict[str, Any]], base_url: str, **settings: A
         progress="none",
         **settings,
     )
-
-
-@pytest.fixture(autouse=True)
-def _front(monkeypatch):
-    """A stand-in for the front end, until there is one."""
-    import batchlab.page.server as server
-
-    if not (Path(server.__file__).parent / "front").is_dir():
-        monkeypatch.setattr(server, "assets", lambda: {"index.html": b"<!doctype html>", "page.css": b"a{}"})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,9 @@ from batchlab.store.parts import lacking_columns, reading, with_results
 from batchlab.store.view import RunView
 
 FEW_ROWS = 250  # that are held at a time
+SMALL_BYTES = 64  # a row; of columns that take no more, a whole row group is
 BATCH_BYTES = 8 << 20  # of which fewer are, if they have images
+GIVE_BACK_S = 0.1
 KEPT_FOOTERS = 16  # 0.3 MB each
 _KEPT_BYTES = 32 << 20  # an input of an open shard that is larger is read again each time
 
@@ -94,6 +97,7 @@ class RowReader:
         self._vectors = run.manifest.vectors
         self._footers: OrderedDict[int, _Footer] = OrderedDict()
         self._turn = threading.Lock()
+        self._gave_back = threading.local()
         self._input: tuple[int, pa.Table, list[Any] | None] | None = (
             None  # of the open shard that was read last
         )
@@ -117,7 +121,16 @@ class RowReader:
             text = (str(error).splitlines() or [type(error).__name__])[0]
             raise CorruptRun(f"{self._run.part(piece.shard.index)}: damaged ({text}).") from error
         finally:
-            # Arrow's allocator keeps what a thread has freed: 60 MB after a few searches
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Returns what Arrow's allocator keeps of what this thread has freed: 60 MB after a few searches.
+
+        Not after each piece: a third of a search would be spent on getting it again.
+        """
+        now = time.monotonic()
+        if now - getattr(self._gave_back, "at", 0.0) > GIVE_BACK_S:
+            self._gave_back.at = now
             pa.default_memory_pool().release_unused()
 
     def _sealed(
@@ -237,8 +250,12 @@ def _batch_rows(group: pq.RowGroupMetaData, names: Sequence[str]) -> int:
     """How many rows of some columns are read at a time."""
     wanted = set(names)
     columns = (group.column(place) for place in range(group.num_columns))
-    size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema.split(".")[0] in wanted)
-    return max(1, min(FEW_ROWS, BATCH_BYTES * group.num_rows // max(size, 1)))
+    size: int = sum(
+        one.total_uncompressed_size for one in columns if one.path_in_schema.split(".")[0] in wanted
+    )
+    count = int(group.num_rows)
+    most = FEW_ROWS if size > SMALL_BYTES * count else count
+    return max(1, min(most, BATCH_BYTES * count // max(size, 1)))
 
 
 def _bare(table: pa.Table, names: Sequence[str], prefix: str) -> pa.Table:

@@ -21,6 +21,7 @@ from batchlab.looking.browse.reader import RowReader
 from batchlab.looking.browse.sought import Sought
 
 KEPT_SCANS = 2  # 1 byte a row each
+TURN_S = 0.03  # how long a thread looks through pieces before it does what else waits
 OPEN_AGAIN_S = 3.0  # a shard that grows is looked through again after so long at the earliest
 
 
@@ -80,25 +81,23 @@ class Scan:
                 self._came.wait(rest)
 
     def _work(self, pool: Executor, is_wanted: Callable[[], bool]) -> None:
-        """One piece; then the next in its turn, so that a page that is asked for meanwhile comes between."""
-        piece = None
-        with self._turn:
-            if is_wanted():
-                piece = next(self._todo, None)
+        """Some pieces; then the next in their turn, so that a page that is asked for comes between."""
+        until, more = time.monotonic() + TURN_S, True
         try:
-            if piece is not None:
-                self._look(piece)
+            while more and time.monotonic() < until:
+                with self._turn:
+                    piece = next(self._todo, None) if is_wanted() else None
+                more = piece is not None
+                if piece is not None:
+                    self._look(piece)
+            if more:
+                pool.submit(self._work, pool, is_wanted)
+        except RuntimeError:  # the pool is shut down
+            more = False
         finally:
             with self._came:
-                more = piece is not None and is_wanted()
                 self._working -= not more
                 self._came.notify_all()
-            if more:
-                try:
-                    pool.submit(self._work, pool, is_wanted)
-                except RuntimeError:  # the pool is shut down
-                    with self._came:
-                        self._working -= 1
 
     def _look(self, piece: Piece) -> None:
         version = self._index.version_of(piece.shard)

@@ -82,6 +82,7 @@ def cost_of(
     """
     frames, books = [], []
     told: list[str] = []
+    lost: list[str] = []
     for path in paths:
         run = run_at(path)
         if run is not None:
@@ -89,7 +90,7 @@ def cost_of(
             books.append(prices_of(run.manifest.job))
             if len(paths) == 1 and len(run.sealed()) == len(run.manifest.plan.shards):
                 told = receipt_lines(receipt_of(run, run.manifest.job, by_rows=True))
-            told += given_up_lines(run.layout)
+            lost += given_up_lines(run.layout)
         else:
             frames.append(_foreign_frame(path, by, columns or {}))
     rows = prepared(pd.concat(frames, ignore_index=True))
@@ -109,6 +110,7 @@ def cost_of(
             f"what if {what_if}: no such price of {model}; its answers are not in what_if_usd"
             for model in without_price(rows, price_of, prices or {}, way)
         ]
+    notes += lost
     if way is None and not prices:
         notes += _unpriced_notes(rows, paths)
     return Costs(cost_table(rows, by, price_of=price_of, what_if=prices, way=way), notes, told)

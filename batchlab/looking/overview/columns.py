@@ -17,6 +17,7 @@ from batchlab.store.view import RunView
 MOST_VALUES = 20  # a column with more is none to group by
 READ_BYTES = 1 << 20  # of a column in one group of rows: what is larger has no few values
 VALUE_CHARS = 80
+_TRIED = 3  # parts, where the first ones are damaged
 Sort: TypeAlias = Literal["text", "number", "time", "flag", "other"]
 
 
@@ -38,7 +39,7 @@ class ShownColumn:
 
 
 def input_columns(run: RunView) -> list[ShownColumn]:
-    """The input's columns, in order. Reads a group of rows at most. Raises CorruptRun."""
+    """The input's columns, in order. Reads a group of rows at most."""
     plan = run.manifest.plan
     kinds = {field.name: sort_of(field.type) for field in plan.schema}
     few = _few(run, plan.names_out)
@@ -46,7 +47,7 @@ def input_columns(run: RunView) -> list[ShownColumn]:
 
 
 def answer_columns(run: RunView) -> list[ShownColumn]:
-    """The result columns by their bare names, then those of the job's schema. Raises CorruptRun."""
+    """The result columns by their bare names, then those of the job's schema."""
     found = [ShownColumn(field.name, sort_of(field.type)) for field in result_schema()]
     expanded = run.manifest.expanded
     if expanded is not None:
@@ -68,9 +69,6 @@ def sort_of(kind: pa.DataType) -> Sort:
     return "text" if is_text else "other"
 
 
-_TRIED = 3  # parts, where the first ones are damaged
-
-
 def few_names(run: RunView) -> list[str]:
     """Columns of the input and of the job's schema that have few values, by a part that can be read."""
     expanded = run.manifest.expanded
@@ -80,7 +78,7 @@ def few_names(run: RunView) -> list[str]:
 
 def _few(run: RunView, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     sealed = run.sealed()
-    if not sealed or not names:
+    if not names:
         return {}
     # a part never changes, but for rows that are asked again, and these keep their input
     key = (run.place, run.manifest.run_id, run.manifest.generation)

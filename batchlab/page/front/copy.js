@@ -59,5 +59,9 @@ function copiedByHand(text) {
 
 /** A button that copies what `text()` gives. */
 export function copyButton(text, label, { words = "copy", done = "Copied" } = {}) {
-  return h("button", { class: "small", type: "button", title: label, "aria-label": label, onclick: () => copied(text(), done) }, words);
+  return h(
+    "button",
+    { class: "small", type: "button", title: label, "aria-label": label, onclick: () => copied(text(), done) },
+    words,
+  );
 }

@@ -30,8 +30,15 @@ function paintFoot() {
   const paint = performance.getEntriesByName("first-contentful-paint")[0];
   const heap = performance.memory && performance.memory.usedJSHeapSize;
   const [last] = source.asked;
-  show(foot, [
-    ["first paint", paint && took(paint.startTime)], ["first rows", marks.has("rows") && took(marks.get("rows"))], ["first filtered row", marks.has("filtered") && took(marks.get("filtered"))],
-    ["last answer", last && `${last[0]} ${took(last[1])}`], ["elements", count(document.getElementsByTagName("*").length)], ["heap", heap && `${(heap / 1e6).toFixed(1)} MB`],
-  ].map(([name, value]) => h("span", {}, `${name} `, h("b", { "data-mark": name }, value || "–"))));
+  show(
+    foot,
+    [
+      ["first paint", paint && took(paint.startTime)],
+      ["first rows", marks.has("rows") && took(marks.get("rows"))],
+      ["first filtered row", marks.has("filtered") && took(marks.get("filtered"))],
+      ["last answer", last && `${last[0]} ${took(last[1])}`],
+      ["elements", count(document.getElementsByTagName("*").length)],
+      ["heap", heap && `${(heap / 1e6).toFixed(1)} MB`],
+    ].map(([name, value]) => h("span", {}, `${name} `, h("b", { "data-mark": name }, value || "–"))),
+  );
 }

@@ -28,7 +28,12 @@ export function differences(left, right) {
   }
   const same = [...keptX].filter((index) => /[\p{L}\p{N}]/u.test(x[index])).length + start + end;
   if (same < SHARED * Math.min(a.length, b.length) * 0.5) return null;
-  const side = (all, middle, kept) => runs([...all.slice(0, start).map((word) => [word, false]), ...middle.map((word, index) => [word, !kept.has(index)]), ...all.slice(all.length - end).map((word) => [word, false])]);
+  const side = (all, middle, kept) =>
+    runs([
+      ...all.slice(0, start).map((word) => [word, false]),
+      ...middle.map((word, index) => [word, !kept.has(index)]),
+      ...all.slice(all.length - end).map((word) => [word, false]),
+    ]);
   return [side(a, x, keptX), side(b, y, keptY)];
 }
 
@@ -42,7 +47,8 @@ function common(a, b) {
   for (let d = 0; d <= far; d++) {
     const next = new Map();
     for (let k = -d; k <= d; k += 2) {
-      let x = k === -d || (k !== d && (ends.get(k - 1) ?? -1) < (ends.get(k + 1) ?? -1)) ? ends.get(k + 1) : (ends.get(k - 1) ?? 0) + 1;
+      let x =
+        k === -d || (k !== d && (ends.get(k - 1) ?? -1) < (ends.get(k + 1) ?? -1)) ? ends.get(k + 1) : (ends.get(k - 1) ?? 0) + 1;
       let y = x - k;
       while (x < n && y < m && a[x] === b[y]) {
         x++;

@@ -61,7 +61,7 @@ function morph(old, fresh) {
     old.replaceWith(fresh[STANDS]); // what is kept has moved
     return fresh[STANDS];
   }
-  if (key || old.nodeName !== fresh.nodeName || (old.dataset && old.dataset.key)) {
+  if (old.nodeName !== fresh.nodeName || isAnother(old, fresh)) {
     old.replaceWith(fresh);
     return fresh;
   }
@@ -80,6 +80,13 @@ function morph(old, fresh) {
   for (const extra of had.slice(wanted.length)) extra.remove();
   if (chosen !== null) old.value = chosen;
   return old;
+}
+
+/** Whether one of two elements with keys cannot become the other: they show different things, or drawings, which
+ * are made for their place. */
+function isAnother(old, fresh) {
+  const [was, is] = [old, fresh].map((one) => (one.dataset && one.dataset.key ? one.dataset.key.split(".")[0] : ""));
+  return was !== is || (is !== "" && fresh.querySelector("figure") !== null);
 }
 
 /** An element for `show` that is made anew when what it shows has changed, and only then: a page that is told

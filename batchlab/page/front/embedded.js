@@ -51,7 +51,13 @@ export class Embedded {
       case "place":
         return this.#place(params);
       case "sample":
-        return { rows: sampled(this.rows.map((row) => row.row_id), Number(params.n) || 200, Number(params.seed) || 0) };
+        return {
+          rows: sampled(
+            this.rows.map((row) => row.row_id),
+            Number(params.n) || 200,
+            Number(params.seed) || 0,
+          ),
+        };
       case "row": {
         const row = this.byId.get(Number(params.row));
         if (row) return row;
@@ -110,8 +116,13 @@ function answerText(row) {
 
 function filterOf(params) {
   const tests = [];
-  for (const [name, column] of [["status", "status"], ["error", "error_class"], ["finish", "finish_reason"],
-    ["lane", "lane"], ["label", "label"]]) {
+  for (const [name, column] of [
+    ["status", "status"],
+    ["error", "error_class"],
+    ["finish", "finish_reason"],
+    ["lane", "lane"],
+    ["label", "label"],
+  ]) {
     const wanted = split(params[name]);
     if (wanted.length) tests.push((row) => wanted.includes(String(row[column] ?? "none")));
   }

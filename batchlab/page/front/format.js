@@ -26,7 +26,13 @@ export function counted(value, word, many = `${word}s`) {
 export function short(value) {
   if (!isNumber(value)) return UNKNOWN;
   const size = Math.abs(value);
-  for (const [unit, letter] of [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [unit, letter] of [
+    [1e15, "P"],
+    [1e12, "T"],
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ]) {
     if (size >= unit * 0.9995) return `${digits(value / unit, 3)} ${letter}`;
   }
   return digits(value, 3);

@@ -48,13 +48,54 @@ export class LabelBar {
   paint() {
     const row = this.row;
     show(this.element, [
-      h("div", { class: "label-names" }, this.names.map((name, index) =>
-        h("button", { type: "button", class: `label-name ${labelColor(name)}`, "aria-pressed": String(Boolean(row && row.label === name)), disabled: !row, title: `${name} (${index + 1})`, onclick: () => this.set(name) },
-          h("kbd", { "aria-hidden": "true" }, String(index + 1)), h("span", { class: "cut", dir: "auto" }, name))),
-      h("button", { type: "button", class: "plain-button", onclick: () => this.write(), disabled: !row, title: "Note (n)" }, row && row.note && typeof row.note === "string" ? `note: ${clipped(row.note, 40)}` : "note"),
-      h("button", { type: "button", class: "plain-button", onclick: () => this.undo(), disabled: !this.undos.length, title: "Undo (u)" }, "undo"),
-      h("button", { type: "button", class: "plain-button", onclick: () => this.rename(), title: "Choose the labels' names" }, "names…")),
-      this.share && this.share.n > 0 && h("div", { class: "label-share" }, interval(this.share, this.counted), h("span", {}, h("b", {}, share(this.share.p)), ` ${this.counted} `, h("span", { class: "quiet" }, `${share(this.share.low)} to ${share(this.share.high)}, of ${count(this.share.n)}`))),
+      h(
+        "div",
+        { class: "label-names" },
+        this.names.map((name, index) =>
+          h(
+            "button",
+            {
+              type: "button",
+              class: `label-name ${labelColor(name)}`,
+              "aria-pressed": String(Boolean(row && row.label === name)),
+              disabled: !row,
+              title: `${name} (${index + 1})`,
+              onclick: () => this.set(name),
+            },
+            h("kbd", { "aria-hidden": "true" }, String(index + 1)),
+            h("span", { class: "cut", dir: "auto" }, name),
+          ),
+        ),
+        h(
+          "button",
+          { type: "button", class: "plain-button", onclick: () => this.write(), disabled: !row, title: "Note (n)" },
+          row && row.note && typeof row.note === "string" ? `note: ${clipped(row.note, 40)}` : "note",
+        ),
+        h(
+          "button",
+          { type: "button", class: "plain-button", onclick: () => this.undo(), disabled: !this.undos.length, title: "Undo (u)" },
+          "undo",
+        ),
+        h(
+          "button",
+          { type: "button", class: "plain-button", onclick: () => this.rename(), title: "Choose the labels' names" },
+          "names…",
+        ),
+      ),
+      this.share &&
+        this.share.n > 0 &&
+        h(
+          "div",
+          { class: "label-share" },
+          interval(this.share, this.counted),
+          h(
+            "span",
+            {},
+            h("b", {}, share(this.share.p)),
+            ` ${this.counted} `,
+            h("span", { class: "quiet" }, `${share(this.share.low)} to ${share(this.share.high)}, of ${count(this.share.n)}`),
+          ),
+        ),
     ]);
   }
 
@@ -70,7 +111,12 @@ export class LabelBar {
     Object.assign(row, change);
     this.paint();
     try {
-      const told = await source.send("label", { run: this.id, row: row.row_id, label: row.label ?? null, note: typeof row.note === "string" ? row.note : null });
+      const told = await source.send("label", {
+        run: this.id,
+        row: row.row_id,
+        label: row.label ?? null,
+        note: typeof row.note === "string" ? row.note : null,
+      });
       if (told.undo) this.undos.push(told.undo);
       this.onLabel({ row: row.row_id, label: row.label ?? null, note: row.note ?? null });
     } catch (error) {
@@ -98,19 +144,36 @@ export class LabelBar {
 
   write() {
     if (!this.row || !source.canWrite) return;
-    const text = h("textarea", { rows: "4", "aria-label": "Note", value: typeof this.row.note === "string" ? this.row.note : "", onkeydown: (event) => {
-      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) (event.preventDefault(), keep());
-    } });
+    const text = h("textarea", {
+      rows: "4",
+      "aria-label": "Note",
+      value: typeof this.row.note === "string" ? this.row.note : "",
+      onkeydown: (event) => {
+        if (event.key === "Enter" && !event.shiftKey && !event.isComposing) (event.preventDefault(), keep());
+      },
+    });
     const keep = () => {
       box.close();
       this.#send({ note: text.value.trim() || null });
     };
-    const box = dialog(`Note on row ${count(this.row.row_id)}`, "note-dialog", text, h("p", { class: "dialog-end" }, h("span", { class: "quiet" }, "Enter keeps it, Shift+Enter begins a line "), h("button", { type: "button", class: "sure", onclick: keep }, "Keep")));
+    const box = dialog(
+      `Note on row ${count(this.row.row_id)}`,
+      "note-dialog",
+      text,
+      h(
+        "p",
+        { class: "dialog-end" },
+        h("span", { class: "quiet" }, "Enter keeps it, Shift+Enter begins a line "),
+        h("button", { type: "button", class: "sure", onclick: keep }, "Keep"),
+      ),
+    );
     text.focus();
   }
 
   rename() {
-    const inputs = Array.from({ length: 9 }, (_, index) => h("input", { type: "text", value: this.names[index] || "", "aria-label": `Label of key ${index + 1}`, maxlength: "40" }));
+    const inputs = Array.from({ length: 9 }, (_, index) =>
+      h("input", { type: "text", value: this.names[index] || "", "aria-label": `Label of key ${index + 1}`, maxlength: "40" }),
+    );
     const keep = async () => {
       const names = inputs.map((one) => one.value.trim()).filter(Boolean);
       try {
@@ -122,14 +185,28 @@ export class LabelBar {
         say(error.message, { bad: true });
       }
     };
-    const box = dialog("Labels by key", "names-dialog", h("ol", { class: "names" }, inputs.map((one, index) => h("li", {}, h("kbd", {}, String(index + 1)), one))), h("p", { class: "dialog-end" }, h("button", { type: "button", class: "sure", onclick: keep }, "Keep")));
+    const box = dialog(
+      "Labels by key",
+      "names-dialog",
+      h(
+        "ol",
+        { class: "names" },
+        inputs.map((one, index) => h("li", {}, h("kbd", {}, String(index + 1)), one)),
+      ),
+      h("p", { class: "dialog-end" }, h("button", { type: "button", class: "sure", onclick: keep }, "Keep")),
+    );
     inputs[0].focus();
   }
 
   keys() {
     if (!source.canWrite) return [];
     return [
-      { keys: [..."123456789"], caps: ["1", "9"], does: "label the row; the same key again takes it away", call: (event) => this.names[event.key - 1] && this.set(this.names[event.key - 1]) },
+      {
+        keys: [..."123456789"],
+        caps: ["1", "9"],
+        does: "label the row; the same key again takes it away",
+        call: (event) => this.names[event.key - 1] && this.set(this.names[event.key - 1]),
+      },
       { keys: ["n"], does: "a note on the row", call: () => this.write() },
       { keys: ["u"], does: "undo the last label", call: () => this.undo() },
     ];

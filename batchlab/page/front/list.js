@@ -23,7 +23,12 @@ export class VirtualList {
     this.top = 0; // px from the first line to the upper edge, as if the box were as tall as it should be
     this.space = h("div", { class: "list-space", role: "presentation" });
     this.body = h("div", { class: "list-body", role: "rowgroup" }, this.space);
-    this.box = h("div", { class: "list", role: "grid", tabindex: "0", "aria-label": label, onscroll: () => this.#scrolled() }, head, this.body);
+    this.box = h(
+      "div",
+      { class: "list", role: "grid", tabindex: "0", "aria-label": label, onscroll: () => this.#scrolled() },
+      head,
+      this.body,
+    );
     this.head = head;
     this.seen = 0; // scrollTop as this list knows it
     this.missedAt = -Infinity; // when lines were last seen missing
@@ -111,7 +116,10 @@ export class VirtualList {
   /** Moves the cursor by so many lines; null when there is nowhere to go. */
   moved(by) {
     if (!this.total) return null;
-    const next = this.cursor < 0 ? Math.min(this.total - 1, Math.ceil(this.top / this.lineHeight)) : Math.max(0, Math.min(this.total - 1, this.cursor + by));
+    const next =
+      this.cursor < 0
+        ? Math.min(this.total - 1, Math.ceil(this.top / this.lineHeight))
+        : Math.max(0, Math.min(this.total - 1, this.cursor + by));
     if (next === this.cursor) return null;
     this.select(next);
     return next;
@@ -148,7 +156,9 @@ export class VirtualList {
       if (!row) missing.add(Math.floor(index / BLOCK));
       let line = this.lines.get(index);
       if (!line || line.row !== row) {
-        const element = row ? this.draw(row, index) : h("div", { class: "line waiting", role: "row" }, h("span", { role: "gridcell" }, " "));
+        const element = row
+          ? this.draw(row, index)
+          : h("div", { class: "line waiting", role: "row" }, h("span", { role: "gridcell" }, " "));
         element.id = `line-${index}`;
         element.setAttribute("aria-rowindex", String(index + 2));
         element.style.height = `${this.lineHeight}px`;

@@ -42,7 +42,11 @@ function route(root) {
   window.scrollTo(0, 0);
   if (name === null) {
     setPlace({ id: null, name: "", view: "" });
-    fill(root, trouble(new Error("There is no such place on this page."), null), h("p", { class: "nothing" }, h("a", { href: "#/" }, "to the runs")));
+    fill(
+      root,
+      trouble(new Error("There is no such place on this page."), null),
+      h("p", { class: "nothing" }, h("a", { href: "#/" }, "to the runs")),
+    );
     return;
   }
   view = VIEWS[name](root, place);

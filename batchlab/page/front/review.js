@@ -31,10 +31,17 @@ class Review {
     this.bar = h("div", { class: "review-bar" });
     this.home = h("div", { class: "wide review-home" });
     setPlace({ id, view: "review" });
-    source.get("run", { run: id }).then((run) => ((this.run = run), setPlace({ name: run.name || run.id }), here().params.seed || this.paintHome()), () => {});
+    source.get("run", { run: id }).then(
+      (run) => ((this.run = run), setPlace({ name: run.name || run.id }), here().params.seed || this.paintHome()),
+      () => {},
+    );
     bind(SHOW_REVIEW, [
       { keys: ["b"], does: "begin a random review", call: () => !this.sample && this.start(this.usual()) },
-      { keys: ["j", "ArrowDown", "ArrowRight"], does: "next row of the sample", call: (event) => this.#ifRow(event, () => this.step(1)) },
+      {
+        keys: ["j", "ArrowDown", "ArrowRight"],
+        does: "next row of the sample",
+        call: (event) => this.#ifRow(event, () => this.step(1)),
+      },
       { keys: ["k", "ArrowUp", "ArrowLeft"], does: "row before", call: (event) => this.#ifRow(event, () => this.step(-1)) },
       { keys: ["N"], does: "next row without a label", call: () => this.sample && this.toUnlabelled() },
       { keys: ["Escape"], does: "what it came to", call: () => this.sample && choose({ at: null, seed: null }, { step: true }) },
@@ -67,20 +74,40 @@ class Review {
     if (this.began !== wanted) {
       this.began = wanted;
       try {
-        const answer = await source.get("sample", { ...filterOfPlace(params), run: this.id, n: params.n || 200, seed: params.seed });
+        const answer = await source.get("sample", {
+          ...filterOfPlace(params),
+          run: this.id,
+          n: params.n || 200,
+          seed: params.seed,
+        });
         await this.readLabels(answer.rows);
         if (this.began !== wanted) return;
         this.sample = answer.rows;
       } catch (error) {
         this.began = null;
-        fill(this.root, h("div", { class: "wide" }, trouble(error, () => this.update(here()))));
+        fill(
+          this.root,
+          h(
+            "div",
+            { class: "wide" },
+            trouble(error, () => this.update(here())),
+          ),
+        );
         return;
       }
       fill(this.root, h("div", { class: "review-view" }, h("h1", { class: "for-ears" }, "Review"), this.bar, this.pane.element));
     }
     if (!this.sample) return; // asked for, and not there yet
     if (!this.sample.length) {
-      fill(this.root, h("div", { class: "wide nothing" }, h("p", {}, "There is no row to review."), h("p", {}, h("a", { href: address(["run", this.id, "review"]) }, "back"))));
+      fill(
+        this.root,
+        h(
+          "div",
+          { class: "wide nothing" },
+          h("p", {}, "There is no row to review."),
+          h("p", {}, h("a", { href: address(["run", this.id, "review"]) }, "back")),
+        ),
+      );
       this.sample = null;
       this.began = null;
       return;
@@ -113,7 +140,11 @@ class Review {
   }
 
   usual() {
-    return this.sizes().filter((size) => size <= 200).at(-1) || this.sizes()[0];
+    return (
+      this.sizes()
+        .filter((size) => size <= 200)
+        .at(-1) || this.sizes()[0]
+    );
   }
 
   start(many) {
@@ -160,7 +191,11 @@ class Review {
       h("progress", { max: String(this.sample.length), value: done, "aria-label": "rows with a label" }),
       h("span", {}, h("b", {}, count(done)), ` of ${count(this.sample.length)} labelled`),
       h("span", { class: "quiet" }, `sample ${here().params.seed}`),
-      h("button", { type: "button", class: "plain-button", onclick: () => choose({ at: null, seed: null }, { step: true }) }, "what it came to"),
+      h(
+        "button",
+        { type: "button", class: "plain-button", onclick: () => choose({ at: null, seed: null }, { step: true }) },
+        "what it came to",
+      ),
     ]);
   }
 
@@ -174,26 +209,167 @@ class Review {
     try {
       labels = await source.get("labels", { run: this.id, by: params.by });
     } catch (error) {
-      return fill(this.home, trouble(error, () => this.paintHome()));
+      return fill(
+        this.home,
+        trouble(error, () => this.paintHome()),
+      );
     }
     if (here().params.seed) return null;
     const counts = Object.entries(labels.counts || {}).sort((a, b) => b[1] - a[1]);
     const most = counts.reduce((a, [, many]) => Math.max(a, many), 0);
-    const columns = [...((this.run && this.run.columns && this.run.columns.input) || []).filter((one) => one.few), { name: "status" }, { name: "lane" }];
-    return fill(this.home,
+    const columns = [
+      ...((this.run && this.run.columns && this.run.columns.input) || []).filter((one) => one.few),
+      { name: "status" },
+      { name: "lane" },
+    ];
+    return fill(
+      this.home,
       h("div", { class: "page-head" }, h("h1", {}, "Review"), h("span", { class: "quiet" }, "can the answers be trusted?")),
-      write && h("section", { class: "card start" }, h("h2", {}, "Look at a random sample"),
-        h("p", {}, filtered ? "Rows are drawn from those of the filter, each as likely as any other." : "Rows are drawn from the whole run, each as likely as any other.", " One key labels a row and brings the next."),
-        h("div", { class: "sizes" }, this.sizes().map((size) => h("button", { type: "button", class: size === this.usual() ? "sure" : null, onclick: () => this.start(size) }, counted(size, "row"), size === this.usual() && h("kbd", {}, "b"))))),
-      labels.share && labels.share.n > 0 ? h("section", { class: "card" }, h("h2", {}, `Share of “${labels.label || "pass"}”`),
-        h("div", { class: "big-share" }, h("b", {}, share(labels.share.p)), h("span", {}, `between ${share(labels.share.low)} and ${share(labels.share.high)}`, h("span", { class: "quiet" }, `, 95 % interval; ${count(labels.share.k)} of ${counted(labels.share.n, "row")} decided on`))),
-        interval(labels.share, "pass"),
-        h("label", { class: "by-choice" }, "by ", h("select", { onchange: (event) => (choose({ by: event.target.value || null })) }, h("option", { value: "" }, "no column"), columns.map((one) => h("option", { value: one.name, selected: one.name === params.by }, one.name)))),
-        labels.by && labels.by.length > 0 && h("div", { class: "scroll" }, h("table", { class: "by" }, h("thead", {}, h("tr", {}, [params.by, "", "pass", "between", "rows"].map((name, index) => h("th", { scope: "col", class: index > 1 ? "num" : null }, name || h("span", { class: "for-ears" }, "interval"))))),
-          h("tbody", {}, labels.by.map((one) => h("tr", {}, h("th", { scope: "row", class: "cut", dir: "auto" }, plain(one.value)), h("td", { class: "grow" }, interval(one, plain(one.value))), h("td", { class: "num" }, share(one.p)), h("td", { class: "num quiet" }, `${share(one.low)} to ${share(one.high)}`), h("td", { class: "num" }, count(one.n)))))))) : h("p", { class: "quiet" }, write ? "No row is labelled yet." : "No row of this run is labelled."),
-      labels.earlier > 0 && h("p", { class: "quiet" }, `${counted(labels.earlier, "label")} of earlier answers ${labels.earlier === 1 ? "is" : "are"} kept as notes: the rows were asked again since.`),
-      counts.length > 0 && h("section", { class: "card" }, h("h2", {}, "Labels"), h("table", { class: "by" }, h("tbody", {}, counts.map(([name, many]) => h("tr", {},
-        h("th", { scope: "row" }, h("a", { href: address(["run", this.id, "rows"], { label: name }) }, h("span", { class: `tag ${labelColor(name)}` }, name))),
-        h("td", { class: "grow" }, h("span", { class: "bar", "aria-hidden": "true" }, h("i", { class: "s-accent", style: { width: `${(many / most) * 100}%` } }))), h("td", { class: "num" }, count(many))))))));
+      write &&
+        h(
+          "section",
+          { class: "card start" },
+          h("h2", {}, "Look at a random sample"),
+          h(
+            "p",
+            {},
+            filtered
+              ? "Rows are drawn from those of the filter, each as likely as any other."
+              : "Rows are drawn from the whole run, each as likely as any other.",
+            " One key labels a row and brings the next.",
+          ),
+          h(
+            "div",
+            { class: "sizes" },
+            this.sizes().map((size) =>
+              h(
+                "button",
+                { type: "button", class: size === this.usual() ? "sure" : null, onclick: () => this.start(size) },
+                counted(size, "row"),
+                size === this.usual() && h("kbd", {}, "b"),
+              ),
+            ),
+          ),
+        ),
+      labels.share && labels.share.n > 0
+        ? h(
+            "section",
+            { class: "card" },
+            h("h2", {}, `Share of “${labels.label || "pass"}”`),
+            h(
+              "div",
+              { class: "big-share" },
+              h("b", {}, share(labels.share.p)),
+              h(
+                "span",
+                {},
+                `between ${share(labels.share.low)} and ${share(labels.share.high)}`,
+                h(
+                  "span",
+                  { class: "quiet" },
+                  `, 95 % interval; ${count(labels.share.k)} of ${counted(labels.share.n, "row")} decided on`,
+                ),
+              ),
+            ),
+            interval(labels.share, "pass"),
+            h(
+              "label",
+              { class: "by-choice" },
+              "by ",
+              h(
+                "select",
+                { onchange: (event) => choose({ by: event.target.value || null }) },
+                h("option", { value: "" }, "no column"),
+                columns.map((one) => h("option", { value: one.name, selected: one.name === params.by }, one.name)),
+              ),
+            ),
+            labels.by &&
+              labels.by.length > 0 &&
+              h(
+                "div",
+                { class: "scroll" },
+                h(
+                  "table",
+                  { class: "by" },
+                  h(
+                    "thead",
+                    {},
+                    h(
+                      "tr",
+                      {},
+                      [params.by, "", "pass", "between", "rows"].map((name, index) =>
+                        h(
+                          "th",
+                          { scope: "col", class: index > 1 ? "num" : null },
+                          name || h("span", { class: "for-ears" }, "interval"),
+                        ),
+                      ),
+                    ),
+                  ),
+                  h(
+                    "tbody",
+                    {},
+                    labels.by.map((one) =>
+                      h(
+                        "tr",
+                        {},
+                        h("th", { scope: "row", class: "cut", dir: "auto" }, plain(one.value)),
+                        h("td", { class: "grow" }, interval(one, plain(one.value))),
+                        h("td", { class: "num" }, share(one.p)),
+                        h("td", { class: "num quiet" }, `${share(one.low)} to ${share(one.high)}`),
+                        h("td", { class: "num" }, count(one.n)),
+                      ),
+                    ),
+                  ),
+                ),
+              ),
+          )
+        : h("p", { class: "quiet" }, write ? "No row is labelled yet." : "No row of this run is labelled."),
+      labels.earlier > 0 &&
+        h(
+          "p",
+          { class: "quiet" },
+          `${counted(labels.earlier, "label")} of earlier answers ${labels.earlier === 1 ? "is" : "are"} kept as notes: the rows were asked again since.`,
+        ),
+      counts.length > 0 &&
+        h(
+          "section",
+          { class: "card" },
+          h("h2", {}, "Labels"),
+          h(
+            "table",
+            { class: "by" },
+            h(
+              "tbody",
+              {},
+              counts.map(([name, many]) =>
+                h(
+                  "tr",
+                  {},
+                  h(
+                    "th",
+                    { scope: "row" },
+                    h(
+                      "a",
+                      { href: address(["run", this.id, "rows"], { label: name }) },
+                      h("span", { class: `tag ${labelColor(name)}` }, name),
+                    ),
+                  ),
+                  h(
+                    "td",
+                    { class: "grow" },
+                    h(
+                      "span",
+                      { class: "bar", "aria-hidden": "true" },
+                      h("i", { class: "s-accent", style: { width: `${(many / most) * 100}%` } }),
+                    ),
+                  ),
+                  h("td", { class: "num" }, count(many)),
+                ),
+              ),
+            ),
+          ),
+        ),
+    );
   }
 }

@@ -5,23 +5,30 @@ import { announce, say } from "./copy.js";
 import { mark } from "./debug.js";
 import { fill, h, later, show } from "./dom.js";
 import { FilterBar, filterOfPlace, isFiltered } from "./filters.js";
-import { clipped, count, counted, isNumber, short, took, usd } from "./format.js";
+import { clipped, count, counted, isNumber, short } from "./format.js";
 import { bind, unbind } from "./keys.js";
-import { labelColor } from "./label.js";
 import { VirtualList } from "./list.js";
 import { choose, go, here } from "./router.js";
 import { RowPane, chooseRow } from "./row.js";
+import { commonBeginning, lineOf } from "./rowline.js";
 import { doneOf } from "./sections.js";
 import { setLine, setPlace, trouble } from "./shell.js";
 import { source } from "./source.js";
-import { sign } from "./states.js";
-import { marked, tamed } from "./text.js";
 
 const POLL_MS = 300; // while a search goes on
 const LIVE_MS = 2000; // between two looks at a run that runs
 const SHOW_ROWS = "Rows";
 const SHOW_ROW = "A row";
-const HEADS = [["", "", ""], ["row", "row", "num"], ["", "asked", ""], ["", "answer", ""], ["", "label", ""], ["latency_ms", "latency", "num"], ["total_tokens", "tokens", "num"], ["cost_usd", "cost", "num"]];
+const HEADS = [
+  ["", "", ""],
+  ["row", "row", "num"],
+  ["", "asked", ""],
+  ["", "answer", ""],
+  ["", "label", ""],
+  ["latency_ms", "latency", "num"],
+  ["total_tokens", "tokens", "num"],
+  ["cost_usd", "cost", "num"],
+];
 
 export function rowsView(root, place) {
   return new Rows(root, place.parts[1]).view();
@@ -32,17 +39,30 @@ class Rows {
     this.id = id;
     this.running = null; // the filter that is shown, as text
     this.bar = new FilterBar(id, () => this.toList());
-    this.pane = new RowPane(id, { onStep: (by) => this.step(by), onClose: () => this.shut(), onLabel: (told) => this.labelled(told) });
+    this.pane = new RowPane(id, {
+      onStep: (by) => this.step(by),
+      onClose: () => this.shut(),
+      onLabel: (told) => this.labelled(told),
+    });
     this.head = h("div", { class: "line head", role: "row", "aria-rowindex": "1" });
     this.list = new VirtualList({
-      label: "Rows", lineHeight: 32, head: this.head,
+      label: "Rows",
+      lineHeight: 32,
+      head: this.head,
       fetch: (offset, limit) => source.get("rows", { ...this.filter(), run: id, offset, limit, texts: 1 }),
-      draw: (row) => this.line(row), onOpen: (index, row) => row && this.open(index, row),
-      onCount: (answer) => this.counted(answer), onProblem: (error, isNew) => this.failed(error, isNew),
+      draw: (row) => lineOf(row, here().params.q, here().params.q ? "" : this.common),
+      onOpen: (index, row) => row && this.open(index, row),
+      onCount: (answer) => this.counted(answer),
+      onProblem: (error, isNew) => this.failed(error, isNew),
     });
     this.state = h("div", { class: "list-state", role: "status" });
     this.over = h("div", { class: "list-over" });
-    this.split = h("div", { class: "split" }, h("div", { class: "list-side" }, this.list.box, this.over, this.state), this.pane.element);
+    this.split = h(
+      "div",
+      { class: "split" },
+      h("div", { class: "list-side" }, this.list.box, this.over, this.state),
+      this.pane.element,
+    );
     fill(root, h("div", { class: "rows-view" }, h("h1", { class: "for-ears" }, "Rows"), this.bar.element, this.split));
     this.measure = new ResizeObserver(() => this.fit());
     this.measure.observe(this.split);
@@ -161,10 +181,17 @@ class Rows {
     const { matched, total, searched, done, problems } = answer;
     const filtered = isFiltered(here().params);
     const words = filtered ? `${counted(matched, "row")} of ${count(total)}` : counted(total, "row");
-    const extra = answer.left_out > 0 ? `, ${answer.left_out_text || `${count(answer.left_out)} more are not in this report`}` : "";
+    const extra =
+      answer.left_out > 0 ? `, ${answer.left_out_text || `${count(answer.left_out)} more are not in this report`}` : "";
     show(this.state, [
       h("span", {}, words, extra),
-      !done && h("span", { class: "searching" }, h("progress", { max: String(total || 1), value: searched || 0, "aria-label": "rows searched" }), ` searched ${short(searched)} of ${short(total)}`),
+      !done &&
+        h(
+          "span",
+          { class: "searching" },
+          h("progress", { max: String(total || 1), value: searched || 0, "aria-label": "rows searched" }),
+          ` searched ${short(searched)} of ${short(total)}`,
+        ),
       (problems || []).map((text) => h("span", { class: "bad-words", dir: "auto" }, text)),
     ]);
     if (!done) this.poll();
@@ -172,7 +199,11 @@ class Rows {
     this.pane.setPosition(this.position());
     const empty = matched === 0 && done;
     this.over.hidden = !empty;
-    if (empty) show(this.over, [h("p", {}, filtered ? "No row is like that." : "No rows yet."), filtered && h("button", { type: "button", onclick: () => this.bar.clear() }, "Clear the filter")]);
+    if (empty)
+      show(this.over, [
+        h("p", {}, filtered ? "No row is like that." : "No rows yet."),
+        filtered && h("button", { type: "button", onclick: () => this.bar.clear() }, "Clear the filter"),
+      ]);
   }
 
   failed(error, isNew) {
@@ -181,7 +212,10 @@ class Rows {
       return;
     }
     this.state.replaceChildren();
-    fill(this.over, trouble(error, () => ((this.running = null), this.update(here()))));
+    fill(
+      this.over,
+      trouble(error, () => ((this.running = null), this.update(here()))),
+    );
     this.over.hidden = false;
   }
 
@@ -202,7 +236,13 @@ class Rows {
   async look() {
     this.bar.load();
     await this.list.refresh();
-    const [line, row] = [this.list.row(this.list.cursor), this.pane.row];
+    const row = this.pane.row;
+    let line = this.list.row(this.list.cursor);
+    if (row && line && line.row_id !== row.row_id) {
+      await this.find(row.row_id); // others came before it
+      line = this.list.row(this.list.cursor);
+      this.pane.setPosition(this.position());
+    }
     if (line && row && line.row_id === row.row_id && line.status !== row.status) {
       await this.pane.fetched(row.row_id, true);
       await this.pane.open(row.row_id, this.position());
@@ -228,50 +268,61 @@ class Rows {
 
   paintHead() {
     const sort = here().params.sort || "";
-    show(this.head, HEADS.map(([key, words, kind]) => {
-      const now = sort.replace(/^-/, "") === key && key ? (sort.startsWith("-") ? "descending" : "ascending") : key === "row" && !sort ? "ascending" : null;
-      const next = now === "descending" ? key : `-${key}`;
-      return h("span", { class: `cell ${kind}`, role: "columnheader", "aria-sort": now }, key
-        ? h("button", { type: "button", title: `sort by ${words}`, onclick: () => choose({ sort: next === "row" ? null : next, row: null }) }, words, h("i", { "aria-hidden": "true" }, now === "descending" ? " ↓" : now && sort ? " ↑" : "")) : words || h("span", { class: "for-ears" }, "status"));
-    }));
-  }
-
-  line(row) {
-    const word = here().params.q;
-    const hits = row.hits && !Array.isArray(row.hits) ? row.hits : {};
-    const own = row.custom_id !== null && row.custom_id !== undefined && String(row.custom_id) !== String(row.row_id) ? String(row.custom_id) : "";
-    const answer = row.answer ? marked(row.answer, hits.answer, word) : row.error_class ? h("span", { class: "line-error" }, row.error_class, row.error_message && [": ", marked(row.error_message, hits.error_message, word)]) : h("span", { class: "quiet" }, row.problem || (row.status === "ok" && row.answer === "" ? "(empty)" : ""));
-    const tokens = isNumber(row.prompt_tokens) || isNumber(row.completion_tokens) ? (row.prompt_tokens || 0) + (row.completion_tokens || 0) : null;
-    return h("div", { class: "line", role: "row" },
-      h("span", { class: "cell c-sign", role: "gridcell" }, sign(row.status)),
-      h("span", { class: "cell c-row num", role: "gridcell" }, count(row.row_id)),
-      h("span", { class: "cell c-asked", role: "gridcell", dir: "auto" }, own && h("span", { class: "own-id" }, tamed(clipped(own, 32)), " "), row.asked ? this.asked(row, hits.asked, word) : ""),
-      h("span", { class: "cell c-answer", role: "gridcell", dir: "auto" }, answer),
-      h("span", { class: "cell c-label", role: "gridcell" }, row.label && h("span", { class: `tag ${labelColor(row.label)}` }, clipped(row.label, 24)), row.note && h("span", { class: "has-note", title: "has a note" }, "✎")),
-      h("span", { class: "cell c-latency num", role: "gridcell" }, isNumber(row.latency_ms) ? took(row.latency_ms) : ""),
-      h("span", { class: "cell c-tokens num", role: "gridcell" }, tokens === null ? "" : tokens < 100_000 ? count(tokens) : short(tokens)),
-      h("span", { class: "cell c-cost num", role: "gridcell" }, isNumber(row.cost_usd) ? usd(row.cost_usd) : ""));
-  }
-
-  /** What was asked, without the words with which every prompt of a template begins. */
-  asked(row, hits, word) {
-    const common = word ? "" : this.common;
-    const own = common && row.asked.length > common.length && row.asked.startsWith(common);
-    return own ? [h("span", { title: common }, "…"), tamed(row.asked.slice(common.length))] : marked(row.asked, hits, word);
+    show(
+      this.head,
+      HEADS.map(([key, words, kind]) => {
+        const now =
+          sort.replace(/^-/, "") === key && key
+            ? sort.startsWith("-")
+              ? "descending"
+              : "ascending"
+            : key === "row" && !sort
+              ? "ascending"
+              : null;
+        const next = now === "descending" ? key : `-${key}`;
+        return h(
+          "span",
+          { class: `cell ${kind}`, role: "columnheader", "aria-sort": now },
+          key
+            ? h(
+                "button",
+                {
+                  type: "button",
+                  title: `sort by ${words}`,
+                  onclick: () => choose({ sort: next === "row" ? null : next, row: null }),
+                },
+                words,
+                h("i", { "aria-hidden": "true" }, now === "descending" ? " ↓" : now && sort ? " ↑" : ""),
+              )
+            : words || h("span", { class: "for-ears" }, "status"),
+        );
+      }),
+    );
   }
 
   bindKeys() {
     const isOpen = () => here().params.row !== undefined;
     const enter = async () => {
-      const index = this.list.cursor < 0 ? this.list.moved(1) ?? 0 : this.list.cursor;
+      const index = this.list.cursor < 0 ? (this.list.moved(1) ?? 0) : this.list.cursor;
       const row = await this.list.rowAt(index);
       if (row) this.open(index, row);
     };
     const jump = (index) => this.went(this.list.jumped(index), index ? 1 : -1);
-    bind(SHOW_ROW, this.pane.keys().map((one) => ({ ...one, call: (event) => (isOpen() ? one.call(event) : false) })));
+    bind(
+      SHOW_ROW,
+      this.pane.keys().map((one) => ({ ...one, call: (event) => (isOpen() ? one.call(event) : false) })),
+    );
     bind(SHOW_ROWS, [
-      { keys: ["j", "ArrowDown"], does: "next row", call: (event) => (event.key === "ArrowDown" && event.target === this.pane.body ? false : this.step(1)) },
-      { keys: ["k", "ArrowUp"], does: "row before", call: (event) => (event.key === "ArrowUp" && event.target === this.pane.body ? false : this.step(-1)) },
+      {
+        keys: ["j", "ArrowDown"],
+        does: "next row",
+        call: (event) => (event.key === "ArrowDown" && event.target === this.pane.body ? false : this.step(1)),
+      },
+      {
+        keys: ["k", "ArrowUp"],
+        does: "row before",
+        call: (event) => (event.key === "ArrowUp" && event.target === this.pane.body ? false : this.step(-1)),
+      },
       { keys: ["Enter", "o"], does: "open the row", call: enter },
       { keys: ["Escape"], does: "close the row, leave the search, clear the filter", call: (event) => this.escaped(event) },
       { keys: ["/"], does: "search prompts and answers", call: () => (this.bar.search.focus(), this.bar.search.select()) },
@@ -280,7 +331,11 @@ class Rows {
       { keys: ["PageDown"], call: (event) => (event.target === this.pane.body ? false : this.step(this.list.page)) },
       { keys: ["PageUp"], call: (event) => (event.target === this.pane.body ? false : this.step(-this.list.page)) },
       { keys: ["Home", "g g"], does: "first row", call: (event) => (event.target === this.pane.body ? false : jump(0)) },
-      { keys: ["End", "G"], does: "last row", call: (event) => (event.target === this.pane.body ? false : jump(this.list.total - 1)) },
+      {
+        keys: ["End", "G"],
+        does: "last row",
+        call: (event) => (event.target === this.pane.body ? false : jump(this.list.total - 1)),
+      },
       { keys: ["b"], does: "review a random sample", call: () => go(["run", this.id, "review"], this.filter()) },
       { keys: ["a"], does: "act on these rows", call: () => openActs(this.id, this.filter()) },
     ]);
@@ -296,18 +351,4 @@ class Rows {
     else return false;
     return true;
   }
-}
-
-/** The words with which all of some texts begin; "" if they are few, or too few texts. */
-function commonBeginning(texts) {
-  const known = texts.filter((text) => typeof text === "string");
-  if (known.length < 8) return "";
-  let common = known[0];
-  for (const text of known) {
-    let at = 0;
-    while (at < common.length && common[at] === text[at]) at++;
-    common = common.slice(0, at);
-  }
-  const words = common.replace(/\S*$/, "");
-  return words.length >= 12 ? words : "";
 }

@@ -7,7 +7,8 @@ import { bind, unbind } from "./keys.js";
 import { go } from "./router.js";
 import { setLine, setPlace, trouble } from "./shell.js";
 import { source } from "./source.js";
-import { doneOf, headOf, moneyOf, whatOf, wrongOf } from "./sections.js";
+import { doneOf, headOf, moneyOf, wrongOf } from "./sections.js";
+import { whatOf } from "./what.js";
 import { chartsOf } from "./runcharts.js";
 
 const CHARTS_EVERY_MS = 5000; // they read rows; the rest of the page is cheap
@@ -30,13 +31,25 @@ export function runView(root, place) {
     setPlace({ name: run.name || run.id, done: doneOf(run) });
     show(body, [
       headOf(run),
-      h("div", { class: "columns" },
+      h(
+        "div",
+        { class: "columns" },
         h("div", { class: "main-column" }, chartsOf(run, charts, chartsError)),
-        h("aside", { class: "side-column", "aria-label": "Cost and problems" }, keyed("money", [run.cost, run.tokens, run.requests, run.stage], () => moneyOf(run)), charts && keyed("wrong", [charts.errors, charts.odd, charts.problems, run.advice], () => wrongOf(run, charts)))),
+        h(
+          "aside",
+          { class: "side-column", "aria-label": "Cost and problems" },
+          keyed("money", [run.cost, run.tokens, run.requests, run.stage], () => moneyOf(run)),
+          charts && keyed("wrong", [charts.errors, charts.odd, charts.problems, run.advice], () => wrongOf(run, charts)),
+        ),
+      ),
       keyed("what", [run.what, run.sessions, run.batches, run.ended_batches, run.place], () => whatOf(run)),
     ]);
   };
-  const final = () => Object.entries(run.counts || {}).reduce((sum, [name, many]) => sum + (name === "pending" || name === "empty" ? 0 : many || 0), 0);
+  const final = () =>
+    Object.entries(run.counts || {}).reduce(
+      (sum, [name, many]) => sum + (name === "pending" || name === "empty" ? 0 : many || 0),
+      0,
+    );
   const askCharts = later(300, async () => {
     if (asking || closed) return;
     asking = true;
@@ -91,4 +104,3 @@ export function runView(root, place) {
     },
   };
 }
-

@@ -90,7 +90,7 @@ export class TimeScale {
         const today = date.toDateString();
         const seconds = step < 60 ? `:${String(date.getSeconds()).padStart(2, "0")}` : "";
         const words = step >= 86_400 ? moment(time).replace(/ \d\d:\d\d$/, "") : clock(time) + seconds;
-        ticks.push({ x, words: today === day || step >= 86_400 ? words : (day = today, dayed(date, words)) });
+        ticks.push({ x, words: today === day || step >= 86_400 ? words : ((day = today), dayed(date, words)) });
       }
     }
     return ticks;
@@ -106,7 +106,8 @@ function dayed(date, words) {
 export function withUnit(value, unit) {
   if (!isNumber(value)) return short(value);
   if (unit === "ms") return value >= 1000 ? `${digits(value / 1000, 3)} s` : `${digits(value, value < 1 ? 1 : 3)} ms`;
-  if (unit === "USD" || unit === "usd" || unit === "$") return `$${value === 0 ? 0 : value < 0.01 ? digits(value, 2) : digits(value, 3)}`;
+  if (unit === "USD" || unit === "usd" || unit === "$")
+    return `$${value === 0 ? 0 : value < 0.01 ? digits(value, 2) : digits(value, 3)}`;
   if (unit === "s") return value >= 120 ? `${digits(value / 60, 3)} min` : `${digits(value, 3)} s`;
   return short(value);
 }

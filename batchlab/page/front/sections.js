@@ -4,11 +4,11 @@ import { openActs } from "./act.js";
 import { bar, stacked } from "./charts.js";
 import { copyButton } from "./copy.js";
 import { h } from "./dom.js";
-import { ago, clipped, clock, count, counted, exactly, isNumber, lasted, moment, plain, rate, share, short, UNKNOWN, usd } from "./format.js";
+import { clipped, count, counted, isNumber, lasted, moment, plain, rate, share, short, usd } from "./format.js";
 import { address, joined } from "./router.js";
 import { source } from "./source.js";
 import { colorOf, stageChip, STATUSES } from "./states.js";
-import { code, json, tamed, verbatim } from "./text.js";
+import { tamed } from "./text.js";
 
 const ODD_FILTERS = { truncated: { status: "truncated" }, filtered: { status: "filtered" }, invalid: { status: "invalid" } };
 
@@ -31,25 +31,93 @@ export function headOf(run) {
   const now = run.now;
   const facts = [
     ["rows", `${count(done)}`, rows ? `of ${count(rows)} · ${share(done / rows)}` : ""],
-    [run.stage === "finished" ? "cost" : "cost so far", usd(run.cost && run.cost.so_far), run.cost && run.cost.forecast && run.stage !== "finished" ? `about ${usd(run.cost.forecast.usd)} in all` : ""],
-    now && isNumber(now.rows_per_s) && ["speed", rate(now.rows_per_s, "rows"), isNumber(now.tokens_per_min) ? `${short(now.tokens_per_min)} tokens/min` : ""],
+    [
+      run.stage === "finished" ? "cost" : "cost so far",
+      usd(run.cost && run.cost.so_far),
+      run.cost && run.cost.forecast && run.stage !== "finished" ? `about ${usd(run.cost.forecast.usd)} in all` : "",
+    ],
+    now &&
+      isNumber(now.rows_per_s) && [
+        "speed",
+        rate(now.rows_per_s, "rows"),
+        isNumber(now.tokens_per_min) ? `${short(now.tokens_per_min)} tokens/min` : "",
+      ],
     now && isNumber(now.eta_s) && ["done in", lasted(now.eta_s), `about ${moment(Date.now() / 1000 + now.eta_s)}`],
     now && isNumber(now.in_flight) && ["in flight", count(now.in_flight), isNumber(now.window) ? `of ${count(now.window)}` : ""],
-    !now && run.what && isNumber(run.what.started) && ["began", moment(run.what.started), isNumber(run.what.ended) ? `took ${lasted(run.what.ended - run.what.started)}` : ""],
+    !now &&
+      run.what &&
+      isNumber(run.what.started) && [
+        "began",
+        moment(run.what.started),
+        isNumber(run.what.ended) ? `took ${lasted(run.what.ended - run.what.started)}` : "",
+      ],
     !now && workedFor(run) > 0 && done > 0 && ["speed", rate(done / workedFor(run), "rows"), "on average while it ran"],
   ].filter(Boolean);
-  return h("header", { class: "run-head" },
-    h("div", { class: "title-line" }, h("h1", { dir: "auto" }, tamed(run.name || run.id)), stageChip(run.stage),
-      source.canWrite && h("button", { type: "button", class: "act-button", title: "Act on this run (a)", onclick: () => openActs(run.id, {}) }, "Act…")),
+  return h(
+    "header",
+    { class: "run-head" },
+    h(
+      "div",
+      { class: "title-line" },
+      h("h1", { dir: "auto" }, tamed(run.name || run.id)),
+      stageChip(run.stage),
+      source.canWrite &&
+        h(
+          "button",
+          { type: "button", class: "act-button", title: "Act on this run (a)", onclick: () => openActs(run.id, {}) },
+          "Act…",
+        ),
+    ),
     run.headline && run.headline !== run.stage && h("p", { class: "headline", dir: "auto" }, run.headline),
     run.stopped && !(run.headline || "").includes(run.stopped) && h("p", { class: "headline warn", dir: "auto" }, run.stopped),
-    now && (now.paused || now.why) && h("p", { class: `headline ${now.paused ? "warn" : "quiet"}`, dir: "auto" }, now.paused ? "paused: " : "held down: ", now.why || "a rate limit or an outage"),
-    run.go_on && h("p", { class: "go-on" }, "to go on", run.go_on.folder ? ` in ${run.go_on.folder}` : "", ": ", h("code", {}, run.go_on.command), copyButton(() => run.go_on.command, "Copy the command")),
+    now &&
+      (now.paused || now.why) &&
+      h(
+        "p",
+        { class: `headline ${now.paused ? "warn" : "quiet"}`, dir: "auto" },
+        now.paused ? "paused: " : "held down: ",
+        now.why || "a rate limit or an outage",
+      ),
+    run.go_on &&
+      h(
+        "p",
+        { class: "go-on" },
+        "to go on",
+        run.go_on.folder ? ` in ${run.go_on.folder}` : "",
+        ": ",
+        h("code", {}, run.go_on.command),
+        copyButton(() => run.go_on.command, "Copy the command"),
+      ),
     callouts(run),
     stacked(parts, rows, "rows by status"),
-    h("ul", { class: "legend-line", "aria-label": "Rows by status" }, parts.filter(([, many]) => many > 0).map(([status, many, color]) =>
-      h("li", {}, h("a", { href: address(["run", run.id, "rows"], { status }) }, h("i", { class: `key dot ${color}`, "aria-hidden": "true" }), `${status} `, h("b", {}, count(many)), rows > 0 && h("span", { class: "quiet" }, ` ${share(many / rows)}`))))),
-    h("dl", { class: "facts" }, facts.map(([name, value, more]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, more && h("span", { class: "quiet" }, more))))));
+    h(
+      "ul",
+      { class: "legend-line", "aria-label": "Rows by status" },
+      parts
+        .filter(([, many]) => many > 0)
+        .map(([status, many, color]) =>
+          h(
+            "li",
+            {},
+            h(
+              "a",
+              { href: address(["run", run.id, "rows"], { status }) },
+              h("i", { class: `key dot ${color}`, "aria-hidden": "true" }),
+              `${status} `,
+              h("b", {}, count(many)),
+              rows > 0 && h("span", { class: "quiet" }, ` ${share(many / rows)}`),
+            ),
+          ),
+        ),
+    ),
+    h(
+      "dl",
+      { class: "facts" },
+      facts.map(([name, value, more]) =>
+        h("div", {}, h("dt", {}, name), h("dd", {}, value, more && h("span", { class: "quiet" }, more))),
+      ),
+    ),
+  );
 }
 
 /** Seconds in which it ran; 0 if that is not known. */
@@ -59,8 +127,19 @@ function workedFor(run) {
 }
 
 function callouts(run) {
-  const said = [...(run.problems || []).map((text) => ["bad", text]), ...(run.losses || []).map((text) => ["bad", text]), ...(run.notes || []).map((text) => ["", text])];
-  return said.length > 0 && h("ul", { class: "callouts" }, said.map(([kind, text]) => h("li", { class: kind, dir: "auto" }, text)));
+  const said = [
+    ...(run.problems || []).map((text) => ["bad", text]),
+    ...(run.losses || []).map((text) => ["bad", text]),
+    ...(run.notes || []).map((text) => ["", text]),
+  ];
+  return (
+    said.length > 0 &&
+    h(
+      "ul",
+      { class: "callouts" },
+      said.map(([kind, text]) => h("li", { class: kind, dir: "auto" }, text)),
+    )
+  );
 }
 
 /** What it costs: so far, in all, by lane. */
@@ -80,16 +159,78 @@ export function moneyOf(run) {
     isNumber(cost.max_cost) && ["cap", usd(cost.max_cost)],
     isNumber(run.requests) && ["requests", count(run.requests)],
   ].filter(Boolean);
-  return section("Cost", "money",
-    h("table", { class: "pairs" }, h("tbody", {}, lines.map(([name, value, kind]) => h("tr", { class: kind || null }, h("th", { scope: "row" }, name), h("td", { class: "num" }, value))))),
-    forecast && run.stage !== "finished" && isNumber(forecast.low) && h("p", { class: "quiet" }, `likely between ${usd(forecast.low)} and ${usd(forecast.high)}`),
-    isNumber(cost.max_cost) && isNumber(cost.so_far) && h("div", { class: "cap", role: "img", "aria-label": `${share(cost.so_far / cost.max_cost)} of the cap spent` }, bar([[cost.so_far, "s-accent"]], cost.max_cost)),
+  return section(
+    "Cost",
+    "money",
+    h(
+      "table",
+      { class: "pairs" },
+      h(
+        "tbody",
+        {},
+        lines.map(([name, value, kind]) =>
+          h("tr", { class: kind || null }, h("th", { scope: "row" }, name), h("td", { class: "num" }, value)),
+        ),
+      ),
+    ),
+    forecast &&
+      run.stage !== "finished" &&
+      isNumber(forecast.low) &&
+      h("p", { class: "quiet" }, `likely between ${usd(forecast.low)} and ${usd(forecast.high)}`),
+    isNumber(cost.max_cost) &&
+      isNumber(cost.so_far) &&
+      h(
+        "div",
+        { class: "cap", role: "img", "aria-label": `${share(cost.so_far / cost.max_cost)} of the cap spent` },
+        bar([[cost.so_far, "s-accent"]], cost.max_cost),
+      ),
     cost.unknown_rows > 0 && h("p", { class: "quiet" }, `the cost of ${counted(cost.unknown_rows, "row")} is not known`),
-    lanes.length > 1 && h("table", { class: "by" }, h("caption", { class: "for-ears" }, "Cost by lane"), h("tbody", {}, lanes.map((one) =>
-      h("tr", {}, h("th", { scope: "row" }, plain(one.value)), h("td", { class: "grow" }, bar([[one.usd || 0, "s-accent"]], most)), h("td", { class: "num" }, usd(one.usd)), h("td", { class: "num quiet" }, count(one.rows)))))),
+    lanes.length > 1 &&
+      h(
+        "table",
+        { class: "by" },
+        h("caption", { class: "for-ears" }, "Cost by lane"),
+        h(
+          "tbody",
+          {},
+          lanes.map((one) =>
+            h(
+              "tr",
+              {},
+              h("th", { scope: "row" }, plain(one.value)),
+              h("td", { class: "grow" }, bar([[one.usd || 0, "s-accent"]], most)),
+              h("td", { class: "num" }, usd(one.usd)),
+              h("td", { class: "num quiet" }, count(one.rows)),
+            ),
+          ),
+        ),
+      ),
     h("h3", {}, "Tokens"),
-    h("table", { class: "pairs" }, h("tbody", {}, [["prompt", tokens.prompt], ["of them cached", tokens.cached], ["completion", tokens.completion], ["of them reasoning", tokens.reasoning], ["wasted", tokens.wasted]]
-      .filter(([name, value]) => value || ["prompt", "completion"].includes(name)).map(([name, value]) => h("tr", { class: name.startsWith("of") ? "quiet" : null }, h("th", { scope: "row" }, name), h("td", { class: "num", title: count(value) }, value < 1e9 ? count(value) : short(value)))))));
+    h(
+      "table",
+      { class: "pairs" },
+      h(
+        "tbody",
+        {},
+        [
+          ["prompt", tokens.prompt],
+          ["of them cached", tokens.cached],
+          ["completion", tokens.completion],
+          ["of them reasoning", tokens.reasoning],
+          ["wasted", tokens.wasted],
+        ]
+          .filter(([name, value]) => value || ["prompt", "completion"].includes(name))
+          .map(([name, value]) =>
+            h(
+              "tr",
+              { class: name.startsWith("of") ? "quiet" : null },
+              h("th", { scope: "row" }, name),
+              h("td", { class: "num", title: count(value) }, value < 1e9 ? count(value) : short(value)),
+            ),
+          ),
+      ),
+    ),
+  );
 }
 
 /** What is wrong: classes of errors with examples, and answers that are not what was asked for. */
@@ -98,70 +239,65 @@ export function wrongOf(run, charts) {
   const problems = charts.problems || [];
   const odd = (charts.odd || []).filter((one) => one.rows > 0);
   const to = (params) => address(["run", run.id, "rows"], params);
-  return section("What is wrong", "wrong",
-    problems.length > 0 && h("ul", { class: "callouts" }, problems.map((text) => h("li", { class: "bad", dir: "auto" }, tamed(text)))),
+  return section(
+    "What is wrong",
+    "wrong",
+    problems.length > 0 &&
+      h(
+        "ul",
+        { class: "callouts" },
+        problems.map((text) => h("li", { class: "bad", dir: "auto" }, tamed(text))),
+      ),
     !errors.length && !odd.length && h("p", { class: "quiet" }, "Nothing so far: no failed, cut, filtered or invalid row."),
-    odd.length > 0 && h("ul", { class: "odd" }, odd.map((one) =>
-      h("li", {}, h("a", { href: to(ODD_FILTERS[one.what] || (one.word ? { finish: joined([one.word]) } : { where: "completion=" })) },
-        h("span", { class: "odd-name" }, one.what, one.word && one.word !== one.what && h("code", {}, ` ${clipped(one.word, 60)}`)), h("b", { class: "num" }, count(one.rows)))))),
-    errors.map((one) => h("div", { class: "error-class" },
-      h("a", { href: to({ error: joined([one.class]) }) }, h("span", {}, one.class), h("b", { class: "num" }, count(one.rows))),
-      h("ul", {}, (one.examples || []).slice(0, 3).map((example) =>
-        h("li", {}, h("a", { class: "row-link", href: to({ error: joined([one.class]), row: example.row_id }) }, tamed(clipped(String(example.custom_id ?? example.row_id), 24))), " ",
-          h("span", { class: "said", dir: "auto" }, tamed(clipped(example.message || "", 200)))))))),
+    odd.length > 0 &&
+      h(
+        "ul",
+        { class: "odd" },
+        odd.map((one) =>
+          h(
+            "li",
+            {},
+            h(
+              "a",
+              { href: to(ODD_FILTERS[one.what] || (one.word ? { finish: joined([one.word]) } : { where: "completion=" })) },
+              h(
+                "span",
+                { class: "odd-name" },
+                one.what,
+                one.word && one.word !== one.what && h("code", {}, ` ${clipped(one.word, 60)}`),
+              ),
+              h("b", { class: "num" }, count(one.rows)),
+            ),
+          ),
+        ),
+      ),
+    errors.map((one) =>
+      h(
+        "div",
+        { class: "error-class" },
+        h("a", { href: to({ error: joined([one.class]) }) }, h("span", {}, one.class), h("b", { class: "num" }, count(one.rows))),
+        h(
+          "ul",
+          {},
+          (one.examples || [])
+            .slice(0, 3)
+            .map((example) =>
+              h(
+                "li",
+                {},
+                h(
+                  "a",
+                  { class: "row-link", href: to({ error: joined([one.class]), row: example.row_id }) },
+                  tamed(clipped(String(example.custom_id ?? example.row_id), 24)),
+                ),
+                " ",
+                h("span", { class: "said", dir: "auto" }, tamed(clipped(example.message || "", 200))),
+              ),
+            ),
+        ),
+      ),
+    ),
     (run.advice || []).map((text) => h("p", { class: "advice", dir: "auto" }, tamed(text))),
-    (errors.length > 0 || odd.length > 0) && h("p", {}, h("a", { href: to({ odd: 1 }) }, "problem rows first →")));
-}
-
-/** What the run is: its request and where it came from. */
-export function whatOf(run) {
-  const what = run.what || {};
-  const params = Object.entries(what.params || {});
-  const pairs = [
-    ["model", what.model], ["endpoints", (what.endpoints || []).map(endpointWords).join("\n")], ["lane", what.lane], ["task", what.task],
-    ["input", what.input], ["began", isNumber(what.started) ? exactly(what.started) : null], ["ended", isNumber(what.ended) ? exactly(what.ended) : null],
-    ["made by", what.made_by], ["place", run.place],
-  ].filter(([, value]) => value);
-  return h("div", { class: "columns what-columns" },
-    section("What it is", "what",
-      h("table", { class: "pairs left" }, h("tbody", {}, [...pairs, ...params].map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", { dir: "auto", class: "words" }, plain(value)))))),
-      sessionsOf(run.sessions || [])),
-    section("What it asks", "asks",
-      folded("system", what.system, true), folded(what.template_file ? `prompt, ${what.template_file}` : "prompt", what.template, true),
-      (what.messages || []).map(([role, content]) => folded(role, typeof content === "string" ? content : JSON.stringify(content, null, 1), true)),
-      what.schema && h("details", { class: "fold" }, h("summary", {}, "answer's schema"), json(what.schema)),
-      what.job_toml && h("details", { class: "fold" }, h("summary", {}, "job file"), code(what.job_toml, "toml")),
-      !what.system && !what.template && !(what.messages || []).length && h("p", { class: "quiet" }, "Each row brings its own messages."),
-      batchesOf(run)));
-}
-
-function endpointWords(one) {
-  if (typeof one === "string") return one;
-  const url = one.base_url || "";
-  return [one.name && one.name !== url ? one.name : "", url, one.lane, one.model, isNumber(one.concurrency) && `up to ${count(one.concurrency)} at once`].filter(Boolean).join(" · ");
-}
-
-function folded(name, text, open) {
-  if (!text) return null;
-  return h("details", { class: "fold", open: open && text.length < 1500 }, h("summary", {}, name, h("span", { class: "quiet" }, ` ${count(text.length)} characters`)), verbatim(text));
-}
-
-function sessionsOf(sessions) {
-  if (sessions.length < 2) return null;
-  return h("details", { class: "fold" }, h("summary", {}, `${count(sessions.length)} sessions`),
-    h("table", { class: "plain" }, h("tbody", {}, sessions.map((one, index) =>
-      h("tr", {}, h("th", { scope: "row" }, String(index + 1)), h("td", {}, exactly(one.began)), h("td", { class: "num" }, isNumber(one.ended) ? lasted(one.ended - one.began) : "so far"), h("td", {}, one.by), h("td", { class: "quiet" }, one.how || ""))))));
-}
-
-function batchesOf(run) {
-  const out = run.batches || [];
-  const ended = run.ended_batches || [];
-  if (!out.length && !ended.length) return null;
-  return [h("h3", {}, "Batches"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Batches" }, h("table", { class: "plain" },
-    h("thead", {}, h("tr", {}, ["batch", "where", "rows", "ordered", "state"].map((name) => h("th", { scope: "col" }, name)))),
-    h("tbody", {},
-      out.map((one) => h("tr", {}, h("td", { class: "cut" }, one.id || "not yet numbered"), h("td", {}, one.endpoint), h("td", { class: "num" }, isNumber(one.done) ? `${count(one.done)} of ${count(one.rows)}` : count(one.rows)),
-        h("td", { title: exactly(one.since) }, ago(one.since)), h("td", {}, one.word || "out", one.next_look > 0 && h("span", { class: "quiet" }, ` looked at ${clock(one.next_look)}`)))),
-      ended.map((one) => h("tr", { class: "quiet" }, h("td", { class: "cut" }, one.id || UNKNOWN), h("td", {}, one.endpoint), h("td", { class: "num" }, count(one.lines)),
-        h("td", { title: exactly(one.at) }, moment(one.at)), h("td", {}, one.came, isNumber(one.lasted_s) && ` after ${lasted(one.lasted_s)}`))))))];
+    (errors.length > 0 || odd.length > 0) && h("p", {}, h("a", { href: to({ odd: 1 }) }, "problem rows first →")),
+  );
 }

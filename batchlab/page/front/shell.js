@@ -21,7 +21,11 @@ export function frame() {
   setTheme(remembered());
   topBar = h("header", { class: "top" });
   const main = h("main", { id: "main", tabindex: "-1" });
-  document.body.append(h("a", { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) }, "to the content"), topBar, main);
+  document.body.append(
+    h("a", { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) }, "to the content"),
+    topBar,
+    main,
+  );
   paintBar();
   return main;
 }
@@ -42,20 +46,60 @@ export function setLine(stands, why = "") {
 }
 
 function paintBar() {
-  const tabs = place.id === null ? [] : [["overview", "Overview", []], ["rows", "Rows", ["rows"]], ["review", "Review", ["review"]], ["compare", "Compare", ["compare"]]]
-    .filter(([view]) => source.canWrite || view !== "compare" || place.view === view);
+  const tabs =
+    place.id === null
+      ? []
+      : [
+          ["overview", "Overview", []],
+          ["rows", "Rows", ["rows"]],
+          ["review", "Review", ["review"]],
+          ["compare", "Compare", ["compare"]],
+        ].filter(([view]) => source.canWrite || view !== "compare" || place.view === view);
   const theme = remembered();
   show(topBar, [
-    h("nav", { class: "crumbs", "aria-label": "Where you are" },
-      source.canWrite ? h("a", { class: "brand", href: "#/", "aria-current": place.id === null ? "page" : null }, "batchlab") : h("span", { class: "brand" }, "batchlab"),
-      place.id !== null && [h("span", { class: "slash", "aria-hidden": "true" }, "/"),
-        h("a", { class: "run-name", href: address(["run", place.id]), title: place.name || place.id, dir: "auto" }, tamed(place.name || place.id))]),
-    h("nav", { class: "tabs", "aria-label": "Views of this run" }, tabs.map(([view, words, parts]) =>
-      h("a", { href: address(["run", place.id, ...parts]), "aria-current": view === place.view ? "page" : null }, words))),
-    h("div", { class: "tools" },
-      line !== null && h("span", { class: line ? "live" : "live off", role: "status", title: line ? "follows the run as it goes" : broken || "the server does not answer; trying again" }, h("i", { "aria-hidden": "true" }), line ? "live" : broken ? "cannot be read" : "no connection"),
-      h("button", { class: "tool", type: "button", onclick: nextTheme, title: `Theme: ${theme} (t)`, "aria-label": `Theme: ${theme}` }, { auto: "◐", light: "○", dark: "●" }[theme]),
-      h("button", { class: "tool", type: "button", onclick: openHelp, title: "Keys (?)", "aria-label": "Keys and help" }, "?")),
+    h(
+      "nav",
+      { class: "crumbs", "aria-label": "Where you are" },
+      source.canWrite
+        ? h("a", { class: "brand", href: "#/", "aria-current": place.id === null ? "page" : null }, "batchlab")
+        : h("span", { class: "brand" }, "batchlab"),
+      place.id !== null && [
+        h("span", { class: "slash", "aria-hidden": "true" }, "/"),
+        h(
+          "a",
+          { class: "run-name", href: address(["run", place.id]), title: place.name || place.id, dir: "auto" },
+          tamed(place.name || place.id),
+        ),
+      ],
+    ),
+    h(
+      "nav",
+      { class: "tabs", "aria-label": "Views of this run" },
+      tabs.map(([view, words, parts]) =>
+        h("a", { href: address(["run", place.id, ...parts]), "aria-current": view === place.view ? "page" : null }, words),
+      ),
+    ),
+    h(
+      "div",
+      { class: "tools" },
+      line !== null &&
+        h(
+          "span",
+          {
+            class: line ? "live" : "live off",
+            role: "status",
+            title: line ? "follows the run as it goes" : broken || "the server does not answer; trying again",
+          },
+          h("i", { "aria-hidden": "true" }),
+          line ? "live" : broken ? "cannot be read" : "no connection",
+        ),
+      h(
+        "button",
+        { class: "tool", type: "button", onclick: nextTheme, title: `Theme: ${theme} (t)`, "aria-label": `Theme: ${theme}` },
+        { auto: "◐", light: "○", dark: "●" }[theme],
+      ),
+      h("button", { class: "tool", type: "button", onclick: openHelp, title: "Keys (?)", "aria-label": "Keys and help" }, "?"),
+    ),
   ]);
 }
 
@@ -87,10 +131,25 @@ export function nextTheme() {
 /** A dialog over the page; closes by Esc, by its button and by a click beside it. */
 export function dialog(title, className, ...content) {
   const before = document.activeElement;
-  const box = h("dialog", { class: className, "aria-label": title, onclick: (event) => event.target === box && box.close() },
-    h("div", { class: "dialog-in" },
-      h("header", {}, h("h2", {}, title), h("button", { class: "tool", type: "button", onclick: () => box.close(), "aria-label": "Close", title: "Close (Esc)" }, "✕")),
-      content));
+  const box = h(
+    "dialog",
+    { class: className, "aria-label": title, onclick: (event) => event.target === box && box.close() },
+    h(
+      "div",
+      { class: "dialog-in" },
+      h(
+        "header",
+        {},
+        h("h2", {}, title),
+        h(
+          "button",
+          { class: "tool", type: "button", onclick: () => box.close(), "aria-label": "Close", title: "Close (Esc)" },
+          "✕",
+        ),
+      ),
+      content,
+    ),
+  );
   box.addEventListener("close", () => {
     box.remove();
     if (before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true });
@@ -101,9 +160,39 @@ export function dialog(title, className, ...content) {
 }
 
 export function openHelp() {
-  dialog("Keys", "help", h("div", { class: "help-in" }, bound().reverse().map(([who, list]) =>
-    h("section", {}, h("h3", {}, who), h("dl", {}, list.map((one) =>
-      h("div", {}, h("dt", {}, (one.caps || one.keys).map((key, index) => [index > 0 && (one.caps ? " to " : " "), keyCap(key)])), h("dd", {}, one.does))))))));
+  dialog(
+    "Keys",
+    "help",
+    h(
+      "div",
+      { class: "help-in" },
+      bound()
+        .reverse()
+        .map(([who, list]) =>
+          h(
+            "section",
+            {},
+            h("h3", {}, who),
+            h(
+              "dl",
+              {},
+              list.map((one) =>
+                h(
+                  "div",
+                  {},
+                  h(
+                    "dt",
+                    {},
+                    (one.caps || one.keys).map((key, index) => [index > 0 && (one.caps ? " to " : " "), keyCap(key)]),
+                  ),
+                  h("dd", {}, one.does),
+                ),
+              ),
+            ),
+          ),
+        ),
+    ),
+  );
 }
 
 function keyCap(key) {
@@ -113,5 +202,10 @@ function keyCap(key) {
 
 /** A problem in place of what could not be shown; `again` tries anew. */
 export function trouble(error, again) {
-  return h("div", { class: "trouble", role: "alert" }, h("p", {}, error.message || String(error)), again && h("button", { type: "button", onclick: again }, "Try again"));
+  return h(
+    "div",
+    { class: "trouble", role: "alert" },
+    h("p", {}, error.message || String(error)),
+    again && h("button", { type: "button", onclick: again }, "Try again"),
+  );
 }

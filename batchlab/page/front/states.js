@@ -15,7 +15,14 @@ const MEANINGS = {
   empty: "answered with nothing",
   unreadable: "its part is damaged or lost",
 };
-const STAGES = { running: "run-on", finished: "run-ok", stopped: "run-left", crashed: "run-bad", waiting: "run-wait", damaged: "run-bad" };
+const STAGES = {
+  running: "run-on",
+  finished: "run-ok",
+  stopped: "run-left",
+  crashed: "run-bad",
+  waiting: "run-wait",
+  damaged: "run-bad",
+};
 
 export function colorOf(status) {
   return STATUSES.includes(status) ? `s-${status}` : "s-other";
@@ -23,13 +30,23 @@ export function colorOf(status) {
 
 /** The sign of a status, with its word for those who cannot see it. */
 export function sign(status) {
-  return h("span", { class: `sign-of ${colorOf(status)}`, title: `${status}: ${MEANINGS[status] || status}` },
-    h("span", { "aria-hidden": "true" }, SIGNS[status] || "?"), h("span", { class: "for-ears" }, status));
+  return h(
+    "span",
+    { class: `sign-of ${colorOf(status)}`, title: `${status}: ${MEANINGS[status] || status}` },
+    h("span", { "aria-hidden": "true" }, SIGNS[status] || "?"),
+    h("span", { class: "for-ears" }, status),
+  );
 }
 
 /** Sign and word. */
 export function statusChip(status) {
-  return h("span", { class: `chip ${colorOf(status)}`, title: MEANINGS[status] || null }, h("span", { "aria-hidden": "true" }, SIGNS[status] || "?"), " ", status);
+  return h(
+    "span",
+    { class: `chip ${colorOf(status)}`, title: MEANINGS[status] || null },
+    h("span", { "aria-hidden": "true" }, SIGNS[status] || "?"),
+    " ",
+    status,
+  );
 }
 
 /** What a run does, with a dot that lives while it runs. */

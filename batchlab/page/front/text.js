@@ -5,10 +5,36 @@ import { h } from "./dom.js";
 import { copyButton } from "./copy.js";
 
 const TAGS = {
-  p: "p", h1: "h3", h2: "h4", h3: "h5", h4: "h6", h5: "h6", h6: "h6", ul: "ul", ol: "ol", li: "li",
-  blockquote: "blockquote", em: "em", strong: "strong", s: "s", del: "s", br: "br", hr: "hr", code: "code",
-  table: "table", thead: "thead", tbody: "tbody", tr: "tr", th: "th", td: "td", span: "span", div: "div",
-  sup: "sup", sub: "sub", a: "a", pre: "pre",
+  p: "p",
+  h1: "h3",
+  h2: "h4",
+  h3: "h5",
+  h4: "h6",
+  h5: "h6",
+  h6: "h6",
+  ul: "ul",
+  ol: "ol",
+  li: "li",
+  blockquote: "blockquote",
+  em: "em",
+  strong: "strong",
+  s: "s",
+  del: "s",
+  br: "br",
+  hr: "hr",
+  code: "code",
+  table: "table",
+  thead: "thead",
+  tbody: "tbody",
+  tr: "tr",
+  th: "th",
+  td: "td",
+  span: "span",
+  div: "div",
+  sup: "sup",
+  sub: "sub",
+  a: "a",
+  pre: "pre",
 };
 const LINK = /^(?:https?:\/\/|mailto:)/i;
 const IMAGE = /^data:image\/(?:png|jpeg|gif|webp|avif|bmp);base64,[A-Za-z0-9+/=\s]+$/;
@@ -16,14 +42,31 @@ const DEEP = 60; // more than anybody writes, fewer than a stack bears
 const MUCH = 200_000; // characters shown at once; the rest at a click
 // what moves or hides other signs; joiners are left, which scripts and emoji need
 const UNRULY = /[\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F\u061C\u2028-\u202E\u2066-\u206F\uFFF9-\uFFFB]/g;
-const HIDDEN = /[\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F\u00AD\u061C\u200B-\u200F\u2028-\u202E\u2060-\u206F\uFEFF\uFFF9-\uFFFB]/g;
-const NAMED = { "\u001b": "ESC", "\u0000": "NUL", "\u0007": "BEL", "\u0008": "BS", "\u200b": "ZWSP", "\u200d": "ZWJ",
-  "\u202e": "RLO", "\u202d": "LRO", "\u200f": "RLM", "\u200e": "LRM", "\ufeff": "BOM", "\u00ad": "SHY" };
+const HIDDEN =
+  /[\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F\u00AD\u061C\u200B-\u200F\u2028-\u202E\u2060-\u206F\uFEFF\uFFF9-\uFFFB]/g;
+const NAMED = {
+  "\u001b": "ESC",
+  "\u0000": "NUL",
+  "\u0007": "BEL",
+  "\u0008": "BS",
+  "\u200b": "ZWSP",
+  "\u200d": "ZWJ",
+  "\u202e": "RLO",
+  "\u202d": "LRO",
+  "\u200f": "RLM",
+  "\u200e": "LRM",
+  "\ufeff": "BOM",
+  "\u00ad": "SHY",
+};
 
 /** A Markdown tree, `[tag, {attributes}, ...children]` or a text, as elements. */
 export function markdown(tree) {
   const top = Array.isArray(tree) && Array.isArray(tree[0]) ? tree : [tree];
-  return h("div", { class: "md", dir: "auto" }, top.map((node) => markdownNode(node, 0)));
+  return h(
+    "div",
+    { class: "md", dir: "auto" },
+    top.map((node) => markdownNode(node, 0)),
+  );
 }
 
 function markdownNode(node, depth) {
@@ -84,8 +127,17 @@ export function code(text, language = "") {
   return h(
     "div",
     { class: "code" },
-    h("div", { class: "code-bar" }, h("span", {}, language || "text"), copyButton(() => text, "Copy this code")),
-    h("pre", { tabindex: "0", dir: "ltr", role: "region", "aria-label": `${language || "text"} block` }, h("code", {}, much(text, coloured))),
+    h(
+      "div",
+      { class: "code-bar" },
+      h("span", {}, language || "text"),
+      copyButton(() => text, "Copy this code"),
+    ),
+    h(
+      "pre",
+      { tabindex: "0", dir: "ltr", role: "region", "aria-label": `${language || "text"} block` },
+      h("code", {}, much(text, coloured)),
+    ),
   );
 }
 
@@ -110,19 +162,30 @@ function coloured(text) {
 /** A long text: its beginning, and the rest at a click. */
 function much(text, draw) {
   if (text.length <= MUCH) return draw(text);
-  const rest = h("button", { class: "small", onclick: (event) => event.currentTarget.replaceWith(...draw(text.slice(MUCH)).flat()) },
-    `show ${(text.length - MUCH).toLocaleString("en-US")} characters more`);
+  const rest = h(
+    "button",
+    { class: "small", onclick: (event) => event.currentTarget.replaceWith(...draw(text.slice(MUCH)).flat()) },
+    `show ${(text.length - MUCH).toLocaleString("en-US")} characters more`,
+  );
   return [draw(text.slice(0, MUCH)), rest];
 }
 
 /** A text as it was written, nothing read into it; lines break where there is no room. */
 export function verbatim(text) {
-  return h("div", { class: "verbatim", dir: "auto" }, much(text, (part) => revealed(part, UNRULY)));
+  return h(
+    "div",
+    { class: "verbatim", dir: "auto" },
+    much(text, (part) => revealed(part, UNRULY)),
+  );
 }
 
 /** The raw text in fixed width; signs that cannot be seen, or that turn a text around, are shown by name. */
 export function raw(text) {
-  return h("pre", { class: "raw", tabindex: "0", dir: "ltr", role: "region", "aria-label": "Raw text" }, much(text, (part) => revealed(part, HIDDEN)));
+  return h(
+    "pre",
+    { class: "raw", tabindex: "0", dir: "ltr", role: "region", "aria-label": "Raw text" },
+    much(text, (part) => revealed(part, HIDDEN)),
+  );
 }
 
 function revealed(text, which) {
@@ -163,16 +226,24 @@ function jsonNode(value, depth, name) {
     from += next.length;
     body.append(...next.map(([key, one]) => jsonNode(one, depth + 1, isList ? null : key)));
     if (from < entries.length) {
-      body.append(h("button", { class: "small", onclick: (event) => (event.currentTarget.remove(), grow()) },
-        `${(entries.length - from).toLocaleString("en-US")} more`));
+      body.append(
+        h(
+          "button",
+          { class: "small", onclick: (event) => (event.currentTarget.remove(), grow()) },
+          `${(entries.length - from).toLocaleString("en-US")} more`,
+        ),
+      );
     }
   };
   const open = depth < 2 || (depth < 4 && entries.length <= 12);
   if (open) grow();
-  const details = h("details", { class: "j-node", open },
+  const details = h(
+    "details",
+    { class: "j-node", open },
     h("summary", {}, label, start, h("span", { class: "j-many" }, ` ${entries.length} `), h("span", { class: "j-end" }, end)),
     body,
-    h("div", { class: "j-line j-close" }, end));
+    h("div", { class: "j-line j-close" }, end),
+  );
   details.addEventListener("toggle", () => details.open && from === 0 && grow());
   return details;
 }

@@ -13,9 +13,9 @@ Sources, by service:
 - DeepInfra: docs.deepinfra.com/batch; deepinfra.com/blog/batch-api; limits from batchlane.
 
 Left out, because what differs is no data: Gemini, whose OpenAI-compatible endpoint has `batches` and no
-`files` (sinas 128: lines go up by its own resumable upload, results come by `:download?alt=media`); xAI, whose
-batches have counters for a state and pages for results (docs.x.ai guides/batch-api); Fireworks, which has
-datasets and `/accounts/{id}/batchInferenceJobs` (docs.fireworks.ai api-reference).
+`files` (sinas 128: lines go up by its own resumable upload, results come by `:download?alt=media`); xAI,
+whose batches have counters for a state and pages for results (docs.x.ai guides/batch-api); Fireworks, which
+has datasets and `/accounts/{id}/batchInferenceJobs` (docs.fireworks.ai api-reference).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from batchlab.engines.batch_api.choices.choice import GiveUp, Scene, SendLive, Submit, TakeBack
+from batchlab.engines.batch_api.choices.choice import GiveUp, Probe, Scene, SendLive, Submit, TakeBack
 from batchlab.runner.batches import engine as batches
 
 CHEAPEST = ("--lane", "cheapest", "--shard-rows", "20")
@@ -130,3 +130,30 @@ def test_with_the_lane_live_what_is_out_is_taken_back_first(lane, rows_file):
     assert (
         Counter(at.columns("lane")["lane"])["live"] >= 10
     )  # the service had answered half of the one that was stuck
+
+
+def test_a_probe_sends_some_rows_of_a_shard_and_leaves_the_others_to_what_comes_next(
+    lane, rows_file, scripted
+):
+    at = lane("openai")
+    scripted(lambda _: Probe(5), when_live_has_done(5, submit), submit, submit)
+
+    done = at.run(rows_file(60), *CHEAPEST)
+
+    assert done.code == 0, done.err
+    at.check(answered=60)
+    assert Counter(at.columns("lane")["lane"]) == {"live": 5, "batch": 55}
+    (went,) = at.log().live
+    assert (sorted(went.shards), went.why) == ([0], "deadline")
+
+
+def test_rows_that_a_batch_gave_back_go_live_before_those_that_were_in_none(lane, rows_file, scripted):
+    at = lane("openai", batch={"seconds": 3_000})
+    back = lambda scene: send(1)(scene) if scene.returned else None  # noqa: E731 - one of a list of acts
+    scripted(submit, take_back, back, when_live_has_done(20, send(40)))
+
+    done = at.run(rows_file(60), *CHEAPEST)
+
+    assert done.code == 0, done.err
+    at.check(answered=60)
+    assert sorted(at.log().live[0].shards) == [0]

@@ -160,7 +160,7 @@ def test_results_that_nobody_has_are_said_to_be_lost_and_stay_in_the_cap(lane, r
     said = f"lost: what 10 rows may have been billed, at most ${most:.6f}".rstrip("0")
     for out in (
         done.err,
-        at.command("cost", str(at.directory)).out,
+        at.command("cost", str(at.directory)).err,
         at.command("verify", str(at.directory)).out,
     ):
         assert said in out

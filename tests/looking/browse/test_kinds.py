@@ -135,6 +135,8 @@ def test_lines_of_a_batch_file_have_their_ids_and_what_they_share_is_told_by_hol
     waiting = page(browse(stopped), status="pending")
     assert waiting.lines
     assert all(line.custom_id == f"id-{line.row_id}" for line in waiting.lines)
+    shown = shown_rows(stopped, Wanted(statuses=frozenset({"pending"})), Asked(stopped))
+    assert [row.custom_id for row in shown] == [line.custom_id for line in waiting.lines]
     assert ids(page(browse(stopped), q='"24"\tnow')) == [24]
 
 

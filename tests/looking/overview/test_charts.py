@@ -132,14 +132,25 @@ def test_a_run_that_grows_is_read_once_and_shown_as_far_as_it_is(here, simulator
     assert charter.charts(index).json() == whole
 
 
-def test_a_part_that_is_damaged_is_said_once_and_the_others_are_drawn(mixed):
-    part = open_run("runs/rows").layout.part(2)
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_part_that_is_damaged_is_said_once_and_the_others_are_drawn(mixed, number):
+    part = open_run("runs/rows").layout.part(number)
     part.write_bytes(part.read_bytes()[:200])
 
     page = drawn()
     assert page["upto"] == 50
     [problem] = page["problems"]
-    assert "part-000002.parquet" in problem
+    assert part.name in problem
+    assert "lang" in {one["column"] for one in page["by"]}
+
+
+def test_a_run_of_which_no_part_can_be_read_has_charts_of_nothing(mixed):
+    for part in open_run("runs/rows").layout.part_files():
+        part.write_bytes(part.read_bytes()[:200])
+
+    page = drawn()
+    assert page["upto"] == 0
+    assert len(page["problems"]) == 6
 
 
 def test_a_column_that_is_named_is_shown_and_an_unknown_one_refused(mixed):

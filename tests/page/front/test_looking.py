@@ -33,7 +33,7 @@ def test_runs_are_found_and_opened_by_keys(visit: Open):
     look.press("/")
     look.page.keyboard.type("stopped")
     look.until("document.querySelectorAll('.runs tbody tr').length === 1")
-    assert look.params() == "q=stopped"
+    look.until("location.hash === '#/?q=stopped'")
     look.press("Escape")
     look.until("document.querySelectorAll('.runs tbody tr').length === 10")
     look.press("Escape", "j", "j", "k", "j", "Enter")

@@ -20,7 +20,7 @@ from tests.proofs.nights.nights import KINDS, Night, night_of
 from tests.proofs.nights.others import batch_only, fixed_buffer, live_only
 from tests.proofs.nights.service import Chooser, Gone, gone_by
 
-WHOLE = "policy, whole shards"  # what goes live is bound to go live, a shard at a time
+WHOLE = "policy, whole shards"  # as the engine does: a batch is of one, and what goes live is bound to
 CHOOSERS: dict[str, Chooser] = {
     "policy": LanePolicy().next,
     WHOLE: LanePolicy().next,

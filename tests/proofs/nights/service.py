@@ -67,7 +67,12 @@ class Gone:
 
 
 class Service:
-    """One night under one chooser; with `whole_shards` what goes live cannot be had back."""
+    """One night under one chooser.
+
+    With `whole_shards` it is as the engine does: a batch is of one shard, and what goes live goes by shards
+    and cannot be had back. The luck of batches belongs to `SHARD_ROWS` rows all the same, however small the
+    shards are that the run is cut into.
+    """
 
     def __init__(self, night: Night, choose: Chooser, *, whole_shards: bool) -> None:
         self.night, self.choose, self.whole_shards = night, choose, whole_shards
