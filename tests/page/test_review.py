@@ -10,12 +10,17 @@ import pytest
 
 from tests.conftest import simulating
 from tests.page.conftest import run_of
-from tests.page.front.conftest import browser as browser  # noqa: PLC0414 - a fixture
+from tests.page.front.conftest import browser as browser
 
 pytestmark = pytest.mark.browser
 REVIEWED, ROWS = 200, 600
 KEYS = {"1": "pass", "2": "fail", "3": "unsure"}
-SCIPY = (153, 182, 0.7805287195990771, 0.8867066797939034)  # binomtest(k, n).proportion_ci(method="wilson"), scipy 1.17.1
+SCIPY = (
+    153,
+    182,
+    0.7805287195990771,
+    0.8867066797939034,
+)  # binomtest(k, n).proportion_ci(method="wilson"), scipy 1.17.1
 
 
 def wilson(k: int, n: int) -> tuple[float, float]:
@@ -39,7 +44,9 @@ def test_the_reference_is_right():
     assert wilson(k, n) == pytest.approx((low, high), abs=1e-9)
 
 
-def test_two_hundred_rows_are_reviewed_by_keys_alone_and_the_interval_is_the_reference_s(browser, served, tmp_path):
+def test_two_hundred_rows_are_reviewed_by_keys_alone_and_the_interval_is_the_reference_s(
+    browser, served, tmp_path
+):
     with simulating(api_key="") as server:
         run_of(tmp_path / "night", [{"text": f"remark {number}"} for number in range(ROWS)], server.base_url)
     page = served(tmp_path / "night")

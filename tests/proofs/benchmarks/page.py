@@ -46,7 +46,9 @@ def judged(what: str, limit_ms: float, seen: Sequence[float | None], beside: str
     never = f", {len(seen) - len(times)} never" if len(times) < len(seen) else ""
     spread = f"best {best:,.0f}, worst {max(times):,.0f} ms of {len(seen)}{never}; load {load:.1f}"
     met = not never and (middle <= limit_ms or (is_crowded and best <= limit_ms))
-    return Figure(what, f"≤ {limit_ms:,.0f} ms", f"{middle:,.0f} ms", met, f"{spread}{'; ' if beside else ''}{beside}")
+    return Figure(
+        what, f"≤ {limit_ms:,.0f} ms", f"{middle:,.0f} ms", met, f"{spread}{'; ' if beside else ''}{beside}"
+    )
 
 
 def paints(browser: Browser, run: Path, repeats: int) -> Iterator[Figure]:
@@ -143,7 +145,9 @@ def main() -> None:
         updates=10_000,
         repeats=5,
         seed=7,
-        run=a_path("a run of `large_run`; without it one is made in the directory for temporary files, and kept"),
+        run=a_path(
+            "a run of `large_run`; without it one is made in the directory for temporary files, and kept"
+        ),
         beside=Option(help="a Python that has inspect_ai", kind=Path),
         beside_rows=Option(help="samples of its log; may be given more than once", kind=int, many=True),
         only=one_of(["paint", "rows", "live", "beside"]),
@@ -168,7 +172,11 @@ def main() -> None:
             if given.only not in (None, name) or (name == "beside" and given.beside is None):
                 continue
             for figure in figures(browser, run):
-                print(f"{figure.what}: {figure.value} ({figure.target}; {figure.beside})", file=sys.stderr, flush=True)
+                print(
+                    f"{figure.what}: {figure.value} ({figure.target}; {figure.beside})",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 seen.append(figure)
     print(printed(seen))
     ended([f"{one.what}: {one.value}, not {one.target}" for one in seen if one.met is False])

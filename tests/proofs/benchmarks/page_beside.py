@@ -85,7 +85,11 @@ def figures(browser: Browser, python: Path, rows: Sequence[int] | None) -> Itera
             log = Path(folder) / "logs" / made.stdout.split()[-1]
             took = time.monotonic() - began
             yield Figure(
-                f"{name}: its log", "(beside it)", f"{log.stat().st_size / 1e6:,.0f} MB", None, f"in {took:.0f} s"
+                f"{name}: its log",
+                "(beside it)",
+                f"{log.stat().st_size / 1e6:,.0f} MB",
+                None,
+                f"in {took:.0f} s",
             )
             yield from _looked_at(browser, python, log, name)
 
@@ -133,7 +137,8 @@ def _served(python: Path, logs: Path) -> Iterator[tuple[str, int]]:
                     with urlopen(address, timeout=5):
                         break
                 except (URLError, OSError):
-                    assert time.monotonic() < until and server.poll() is None, "inspect view does not start"
+                    assert time.monotonic() < until, "inspect view does not start"
+                    assert server.poll() is None, "inspect view has ended"
                     time.sleep(0.1)
             yield address, server.pid
         finally:
