@@ -48,7 +48,7 @@ window.bench = {
     return [first, texts];
   },
   async whole(began) {
-    return this.until(() => this.isThere() && !document.querySelector(".searching"), began);
+    return this.until(() => this.isThere() && !document.querySelector(".searching"), began, 120000);
   },
   async jumped(share) {
     const box = this.box();

@@ -71,12 +71,15 @@ def _watched(browser: Browser, run: Path, own: list[str], updates: int) -> Itera
             lines[page].send("Performance.enable")
         before: dict[object, Held] = {}
         began = time.monotonic()
-        server_before = 0.0
+        server_before, said = 0.0, 0
         while True:
             told = min(page.evaluate("bench.told") for page in lines)
             if not before and told >= FROM * updates:
                 before = {page: held(page, line) for page, line in lines.items()}
                 server_before = server.now_mb()
+            if (seconds := int(time.monotonic() - began)) // 10 > said:
+                said = seconds // 10
+                print(f"{told:,} updates after {seconds} s", file=sys.stderr, flush=True)
             if told >= updates or time.monotonic() - began > MOST_S:
                 break
             overview.wait_for_timeout(500)
