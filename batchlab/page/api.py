@@ -264,12 +264,12 @@ class Api:
 
 
 async def _all_rows_known(opened: Opened) -> None:
-    """Waits until every shard was looked at, in turn with others who ask for rows."""
+    """Waits until every shard was looked at, or nothing more can be, in turn with others who ask for rows."""
 
     def look() -> bool:
         browser = opened.browser()
         browser.refresh()  # waits a moment while there are more
-        return browser.index.is_whole
+        return browser.index.is_whole or bool(browser.obstacle)  # then there is what was read
 
     until = time.monotonic() + WHOLE_S
     while time.monotonic() < until:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import os
 import signal
 import sys
@@ -28,6 +29,8 @@ from batchlab.page.streams import Streams
 from batchlab.page.threads import in_thread
 
 SHUTDOWN_S = 0.5
+_SILENT = logging.Logger("batchlab.page")  # what is no HTTP is no traceback on the terminal, nor its bytes
+_SILENT.addHandler(logging.NullHandler())
 NICE = 10  # of a page beside a run: the run goes first
 
 
@@ -61,7 +64,9 @@ async def serve(
     port = taken.getsockname()[1]
     door = Door(wanted.token, wanted.host, cookie=f"batchlab_{port}")
     children = Children()
-    runner = web.AppRunner(application(shelf, door, children), access_log=None, shutdown_timeout=SHUTDOWN_S)
+    runner = web.AppRunner(
+        application(shelf, door, children), access_log=None, logger=_SILENT, shutdown_timeout=SHUTDOWN_S
+    )
     try:
         await runner.setup()
         await web.SockSite(runner, taken, backlog=128).start()

@@ -242,7 +242,11 @@ class RowIndex:
             self._refresh(shard, has_part=shard.index in parts, is_open=shard.index in opened)
 
     def _missing(self, parts: set[int]) -> frozenset[str]:
-        noted = self.run.noted().parts
+        try:
+            noted = self.run.noted().parts
+        except OSError as error:  # of the others it says nothing: they are there
+            self._problems["checksums.log"] = f"{error.filename or self.run.place}: {error.strerror}"
+            return frozenset()
         there = {part_name(index) for index in parts}
         return frozenset(name for name, notes in noted.items() if notes.is_due and name not in there)
 
