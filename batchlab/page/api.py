@@ -259,6 +259,8 @@ class Api:
         offer = offered.get(name)
         if offer is None or offer.command != shown:
             raise web.HTTPConflict(text="the run has changed since: look at the command again")
+        if self._children.has_begun(run_id, offer.command):
+            raise web.HTTPConflict(text="that was begun already: its log says how far it is")
         started = self._children.start(run_id, offer.words, offer.folder)
         return json_answer({"started": started.key, "command": started.command})
 

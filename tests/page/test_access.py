@@ -257,7 +257,11 @@ def test_the_token_is_in_the_printed_address_and_in_no_answer(page):
 
 @pytest.mark.parametrize(
     "sent",
-    [b"GET * HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET /?token=SECRET\x00 \r\n\r\n"],
+    [
+        b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET /?token=SECRET\x00 \r\n\r\n",
+    ],
     ids=["no path", "TLS", "no HTTP"],
 )
 def test_what_is_no_http_leaves_nothing_on_the_terminal(served, runs, capfd, caplog, sent):
