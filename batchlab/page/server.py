@@ -29,7 +29,8 @@ from batchlab.page.streams import Streams
 from batchlab.page.threads import in_thread
 
 SHUTDOWN_S = 0.5
-_SILENT = logging.Logger("batchlab.page")  # what is no HTTP is no traceback on the terminal, nor its bytes
+# what is no HTTP leaves no traceback on the terminal, nor its bytes
+_SILENT = logging.Logger("batchlab.page")  # noqa: LOG001 - in no tree, so that nothing hands it on
 _SILENT.addHandler(logging.NullHandler())
 NICE = 10  # of a page beside a run: the run goes first
 

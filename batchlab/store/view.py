@@ -57,7 +57,7 @@ class RunView:
 
     @property
     def place(self) -> str:
-        """Where a person finds it: its directory, or its URL. As a word of a command it is never an option."""
+        """Where a person finds it: its directory, or its URL; in a command never an option."""
         path = str(self.path)
         return self.url or (f"./{path}" if path.startswith("-") else path)
 

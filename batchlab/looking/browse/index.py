@@ -337,7 +337,12 @@ class RowIndex:
     def _load_journals(self, shard: Shard, loaded: _Loaded) -> None:
         if loaded.opened is None:
             loaded.opened = OpenShard(self.run, shard, self._of_part(shard, loaded))
-        if grown := loaded.opened.grown():
+        grown = loaded.opened.grown()
+        if loaded.opened.trouble:  # the rest of the run goes on
+            self._problems[f"journals {shard.index}"] = loaded.opened.trouble
+        else:
+            self._problems.pop(f"journals {shard.index}", None)
+        if grown:
             for row, values in sorted(grown.items()) if not self._take(grown) else ():
                 if not self._take({row: values}):
                     self._problems.setdefault(f"row {row}", f"row {row}: its result cannot be read.")

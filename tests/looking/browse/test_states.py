@@ -268,6 +268,27 @@ def test_who_needs_all_rows_does_not_wait_for_what_never_comes(sealed, browse, p
         gone.matching(RowQuery.of(params))
 
 
+def test_a_journal_that_cannot_be_read_is_said_and_the_other_shards_are_there(growing, browse):
+    for row in (3, 13):
+        shard = growing.open_shard(growing.manifest.plan.shards[row // 10])
+        shard.append(answered(row))
+        shard.flush()
+    [journal] = growing.layout.journal_files(0)
+    journal.rename(journal.with_suffix(".kept"))
+    journal.mkdir()
+    browser = browse(growing.path)
+
+    found = page(browser)
+    assert statuses(found) == "." * 13 + "o" + "." * 6
+    assert [one for one in found.problems if str(journal) in one]
+    assert browser.matching(RowQuery.of({"status": "ok"})) == [13]
+
+    journal.rmdir()
+    journal.with_suffix(".kept").rename(journal)
+    assert ids(again(browser, status="ok")) == [3, 13]
+    assert not [one for one in browser.problems if str(journal) in one]
+
+
 def test_rows_are_there_when_what_must_be_there_cannot_be_read(sealed, browse):
     sealed.layout.checksums.unlink()
     sealed.layout.checksums.mkdir()
