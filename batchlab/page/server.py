@@ -29,9 +29,8 @@ from batchlab.page.streams import Streams
 from batchlab.page.threads import in_thread
 
 SHUTDOWN_S = 0.5
-# what is no HTTP leaves no traceback on the terminal, nor its bytes
-_SILENT = logging.Logger("batchlab.page")  # noqa: LOG001 - in no tree, so that nothing hands it on
-_SILENT.addHandler(logging.NullHandler())
+_QUIET = logging.getLogger(__name__)  # aiohttp tells of each request that is none, with a traceback
+_QUIET.disabled = True
 NICE = 10  # of a page beside a run: the run goes first
 
 
@@ -66,7 +65,7 @@ async def serve(
     door = Door(wanted.token, wanted.host, cookie=f"batchlab_{port}")
     children = Children()
     runner = web.AppRunner(
-        application(shelf, door, children), access_log=None, logger=_SILENT, shutdown_timeout=SHUTDOWN_S
+        application(shelf, door, children), access_log=None, logger=_QUIET, shutdown_timeout=SHUTDOWN_S
     )
     try:
         await runner.setup()

@@ -181,11 +181,17 @@ def test_only_the_front_s_own_files_are_served(page, target):
     assert b"import" not in got.body
 
 
-def test_what_is_too_large_is_refused_and_the_page_goes_on(page):
+def test_what_is_too_large_is_refused_and_the_page_goes_on(page, caplog):
     assert page.ask(f"/api/rows?run=night&q={'x' * LONGEST_TARGET}").status in (400, 414)
-    assert page.ask(f"/api/rows?run=night&q={'x' * 4_000_000}").status in (400, 414)
     assert page.send("act", {**ACT, "command": "x" * (LARGEST_BODY + 1)}).status == 413
-    assert page.ask("/api/runs", X_Long="x" * 100_000).status == 400
+    for target, headers in (
+        (f"/api/rows?run=night&q={'x' * 4_000_000}", {}),
+        ("/", {"X_Long": "x" * 100_000}),
+    ):
+        try:
+            assert page.ask(target, **headers).status in (400, 414)
+        except ConnectionError:
+            continue  # refused before all of it was sent
     for body in (
         b"",
         b"{",
@@ -198,6 +204,7 @@ def test_what_is_too_large_is_refused_and_the_page_goes_on(page):
     ):
         assert page.send("act", body).status in (400, 404, 409), body[:20]
     assert page.ask("/api/runs").status == 200
+    assert caplog.records == []  # nothing of it comes up in the terminal
 
 
 def test_half_a_request_keeps_nobody_else_waiting(page):

@@ -115,7 +115,8 @@ class Groups:
     def _take(self, run: RunView, shard: Shard, kind: str) -> None:
         prefix, first = run.manifest.prefix, shard.first_row
         if kind == "input":
-            self._keep(input_table(run, shard), first, {name: name for name in self._columns})
+            table, _ = input_table(run, shard)
+            self._keep(table, first, {name: name for name in self._columns})
             return
         inputs = run.manifest.plan.names_out
         names = (*self._columns, *_WASTED)

@@ -129,6 +129,7 @@ def test_a_batch_that_is_wanted_back_before_it_is_there_holds_nothing_up(lane, r
     at.check(answered=30)
 
 
+@pytest.mark.proof  # several runs
 @pytest.mark.parametrize("step", ["created", "cancelling", "ended"])
 def test_what_was_out_when_the_run_was_killed_is_answered_live(lane, rows_file, monkeypatch, step):
     """Also a batch that was noted as taken back, of which its service has not been told; it would never end.

@@ -1,6 +1,6 @@
 """A stand-in for the page's server: the shapes that the page expects, with runs of every kind.
 
-python -m tests.page.front.stand_in [PORT]
+python -m tests.page.front.stand_in --port 8777
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 import json
 import math
 import random
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.page.front.texts import ANSWERS, ASKED, HOSTILE, HOSTILE_TREE, MARKDOWN, TREE, deep
+from tests.proofs.arguments import options
 
 FRONT = Path(__file__).resolve().parents[3] / "batchlab" / "page" / "front"
 CSP = (
@@ -626,6 +626,11 @@ def some_runs() -> list[Run]:
     ]
 
 
+def main() -> None:
+    """Serves them until it is ended."""
+    given = options(__doc__, port=8777)
+    web.run_app(Server(some_runs()).app, host="127.0.0.1", port=given.port, print=None)
+
+
 if __name__ == "__main__":
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8777
-    web.run_app(Server(some_runs()).app, host="127.0.0.1", port=port, print=None)
+    main()

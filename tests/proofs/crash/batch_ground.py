@@ -184,7 +184,7 @@ def ground(way: Way, service: str, rng: random.Random, warm: Warm, *, at_url: bo
         texts = [f"remark {number} on parcel {rng.randrange(10**9)}" for number in range(rows)]
         batch = {
             "dialect": service,
-            "seconds": "lognormal:median=0.8,p90=3" if way.cancels else "lognormal:median=0.4,p90=1.2",
+            "seconds": "lognormal:median=4,p90=15" if way.cancels else "lognormal:median=0.4,p90=1.2",
             "unlisted_s": rng.choice((0.0, 0.4)),
             "file_hidden_s": rng.choice((0.0, 0.0, 0.2)),
             "cancel_s": rng.choice((0.0, 0.3, 1.0)),

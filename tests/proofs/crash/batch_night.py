@@ -30,6 +30,7 @@ ROWS_DONE = frozenset({0, 1})
 STEPS_AT_ONCE = 3  # it dies at the one that comes first
 MOST_MISSED = 3  # commands that came to their end, before the run is brought to its own
 SLEEPS_SHARE = 0.15
+RARE, RARE_SHARE = ("cancel", "unmerged", "take-over", "kept", "phase", "live", "detach", "left"), 0.4
 REFUSALS = (  # with exit code 2, of commands that are typed at random
     "none of its batches is out",
     "its batches were cancelled, and no others are ordered",
@@ -168,6 +169,8 @@ class Night:
         if last.startswith(("order", "created before", "created torn")) and rng.random() < 0.5:
             return [rng.choice(LOOK_UPS)]
         steps = found.way.steps(self.ground.service, turn, at_url=self.ground.at_url)
+        if rng.random() < RARE_SHARE:  # alone: else it mostly dies before
+            steps = [step for step in steps if step.startswith(RARE)] or steps
         weight = {step: found.line(step).kills + found.missed[step] + rng.random() for step in steps}
         return sorted(steps, key=weight.__getitem__)[:STEPS_AT_ONCE]
 
@@ -204,7 +207,7 @@ class Night:
                 self.ground.lose()  # as it is told to
                 self.found.counts["refused what had gone on elsewhere"] += 1
                 turn = Turn(("run", "job.toml"))
-            elif code == 2 and "in use by" in self.said and time.monotonic() < began + 10:
+            elif code == 2 and "in use by" in self.said and time.monotonic() < began + 60:
                 time.sleep(0.2)  # the workers of who was killed have not noticed yet
             else:
                 break
