@@ -32,7 +32,7 @@ from batchlab.store.view import RunView
 
 THREADS = 2
 WAIT_S = 0.2  # how long a question may take while more is to come
-TEXTS_S = 0.06  # of it, for the texts of a page
+TEXTS_S = 0.03  # of it, for the texts of a page: two row groups on a core that is free
 KEPT_ORDERS = 2
 KEPT_PAGES = 3  # a long list asks for what is around what it shows
 

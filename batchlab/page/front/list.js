@@ -6,7 +6,7 @@ const BLOCK = 100; // lines asked for at once
 const KEPT = 40; // blocks kept
 const TALLEST = 6_000_000; // px; browsers end an element at 17 to 33 million
 const SPARE = 8; // lines drawn beyond what is seen
-const STILL_MS = 70; // a jump asks for its lines when it has stood still so long
+const STILL_MS = 70; // a jump asks at once, and those that follow so soon when they have stood still so long
 
 /** Lines of one height in a box that scrolls.
  * fetch(offset, limit) → {rows, matched}; draw(row, index) → element with role=row; onOpen(index, row) at a click;
@@ -31,6 +31,7 @@ export class VirtualList {
     );
     this.head = head;
     this.seen = 0; // scrollTop as this list knows it
+    this.missedAt = -Infinity; // when lines were last seen missing
     this.resizes = new ResizeObserver(() => this.paint());
     this.resizes.observe(this.box);
   }
@@ -174,7 +175,13 @@ export class VirtualList {
     if (this.lines.has(this.cursor)) this.box.setAttribute("aria-activedescendant", `line-${this.cursor}`);
     else this.box.removeAttribute("aria-activedescendant");
     clearTimeout(this.timer);
-    if (missing.size) this.timer = setTimeout(() => missing.forEach((number) => this.#fetchBlock(number)), STILL_MS);
+    if (!missing.size) return;
+    const now = performance.now();
+    const isFirst = now - this.missedAt > STILL_MS;
+    this.missedAt = now;
+    const ask = () => missing.forEach((number) => this.#fetchBlock(number));
+    if (isFirst) ask();
+    else this.timer = setTimeout(ask, STILL_MS);
   }
 
   async #fetchBlock(number) {

@@ -48,7 +48,7 @@ window.bench = {
     return [first, texts];
   },
   async whole(began) {
-    return this.until(() => this.isThere() && !document.querySelector(".searching"), began);
+    return this.until(() => this.isThere() && !document.querySelector(".searching"), began, 120000);
   },
   async jumped(share) {
     const box = this.box();
@@ -169,5 +169,7 @@ def held(page: Page, line: CDPSession) -> Held:
     for _ in range(3):
         line.send("HeapProfiler.collectGarbage")
         page.wait_for_timeout(100)
-    found: dict[str, Any] = {one["name"]: one["value"] for one in line.send("Performance.getMetrics")["metrics"]}
+    found: dict[str, Any] = {
+        one["name"]: one["value"] for one in line.send("Performance.getMetrics")["metrics"]
+    }
     return Held(found["JSHeapUsedSize"] / 1e6, int(found["Nodes"]), int(found["JSEventListeners"]))

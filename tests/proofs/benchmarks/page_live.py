@@ -32,12 +32,23 @@ HEAP_MB, SERVER_MB = 2.0, 25.0
 
 def figures(browser: Browser, updates: int) -> Iterator[Figure]:
     """What the overview and the list of rows hold after a tenth of all updates, and after all of them."""
-    with tempfile.TemporaryDirectory(prefix="batchlab-page-live-") as folder, simulating_apart(LATENCY_S) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="batchlab-page-live-") as folder,
+        simulating_apart(LATENCY_S) as server,
+    ):
         home = Path(folder)
         with (home / "rows.jsonl").open("w") as file:
             file.writelines(json.dumps({"text": f"remark {number}"}) + "\n" for number in range(ROWS))
         words = ["run", "-i", "rows.jsonl", "-m", "sim", "-p", "Say it shorter: {text}", "--base-url"]
-        words += [server.base_url, "--api-key-env", "SIMULATOR_KEY", "--progress", "none", "-c", str(IN_FLIGHT)]
+        words += [
+            server.base_url,
+            "--api-key-env",
+            "SIMULATOR_KEY",
+            "--progress",
+            "none",
+            "-c",
+            str(IN_FLIGHT),
+        ]
         words += ["--run-dir", "run", "--shard-rows", "2000", "--price-in", "1", "--price-out", "2"]
         own = [sys.executable, "-m", __name__]
         run = subprocess.Popen([*own, *words], cwd=home, env=environment(), stdin=subprocess.DEVNULL)
@@ -60,12 +71,15 @@ def _watched(browser: Browser, run: Path, own: list[str], updates: int) -> Itera
             lines[page].send("Performance.enable")
         before: dict[object, Held] = {}
         began = time.monotonic()
-        server_before = 0.0
+        server_before, said = 0.0, 0
         while True:
             told = min(page.evaluate("bench.told") for page in lines)
             if not before and told >= FROM * updates:
                 before = {page: held(page, line) for page, line in lines.items()}
                 server_before = server.now_mb()
+            if (seconds := int(time.monotonic() - began)) // 10 > said:
+                said = seconds // 10
+                print(f"{told:,} updates after {seconds} s", file=sys.stderr, flush=True)
             if told >= updates or time.monotonic() - began > MOST_S:
                 break
             overview.wait_for_timeout(500)
