@@ -55,7 +55,7 @@ def test_what_is_imported_is_declared():
 
 
 DOTTED = re.compile(r"`([a-z_][a-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+)(?:\(\))?`")
-FILES = (".html", ".json", ".jsonl", ".log", ".py", ".toml")
+FILES = (".html", ".json", ".jsonl", ".lock", ".log", ".parquet", ".py", ".toml")
 WIRE_WORDS = {"chat.completion", "errors.data", "openai.azure.us"}  # services', not ours
 
 

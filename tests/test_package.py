@@ -48,7 +48,7 @@ from batchlab.dispatch.http.transport import HttpTransport
 from batchlab.runner import execute
 
 async def first_request(self, request):
-    heavy = {(*HEAVY, "genai_prices", "tqdm", "matplotlib")!r}
+    heavy = {(*HEAVY, "genai_prices", "tqdm")!r}
     print([name for name in heavy if name in sys.modules and name != "aiohttp"])
     sys.stdout.flush()
     os._exit(0)

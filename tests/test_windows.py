@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from batchlab.cli.shell import shell_line
 from batchlab.job import MAX_NAME_CHARS, InputJob, Job, default_run_dir, directory_name
 from batchlab.looking.verify import verify_run
+from batchlab.shell import shell_line
 from batchlab.store.disk import ballast, files
 from tests.conftest import environment
 from tests.scenarios.test_run import job, wait_for

@@ -27,7 +27,7 @@ import batchlab
 
 FORKS = hasattr(os, "fork") and Path("/proc/self/task").is_dir()
 LIBRARIES = """
-    aiohttp click genai_prices.data jinja2 jsonschema_rs matplotlib.figure orjson pandas pyarrow.compute pyarrow.parquet
+    aiohttp click genai_prices.data jinja2 jsonschema_rs orjson pandas pyarrow.compute pyarrow.parquet
     tenacity tqdm uvloop zstandard
 """.split()
 

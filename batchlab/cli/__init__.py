@@ -46,6 +46,7 @@ _COMMANDS = {
         "List the runs under runs/, or in FOLDER: state, rows, cost and when, newest first.",
     ),
     "status": ("watching", "How far RUN is: works while it runs, from another terminal."),
+    "view": ("viewing", "Show runs on a page in a browser: live, with every row, until Ctrl-C."),
     "verify": (
         "results",
         "Prove that RUN is whole: every input row has exactly one final state, every checksum holds.",
@@ -66,7 +67,7 @@ _COMMANDS = {
     ),
     "report": (
         "money",
-        "Write one HTML page about RUN: cost, throughput, distributions, errors, a sample of its rows.",
+        "Write the page of RUN as one HTML file: what view shows, with its problem rows and a sample of others.",
     ),
     "init": ("setup", "Write a job file to start from; never over an existing one."),
     "check": (
@@ -92,7 +93,7 @@ _COMMANDS = {
 # how the overview groups them
 _SECTIONS = {
     "Start": ("run", "plan", "retry", "collect", "cancel"),
-    "Look": ("show", "ls", "status", "verify", "export"),
+    "Look": ("show", "ls", "status", "view", "verify", "export"),
     "Money": ("cost", "report"),
     "Set up": ("init", "check", "simulate", "explain-errors", "guide", "completion"),
 }

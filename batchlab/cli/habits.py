@@ -16,13 +16,13 @@ _HABITS = {
         "cat",
         "head",
         "less",
-        "view",
         "print",
         "answers",
         "results",
         "get",
         "open",
     ): "did you mean batchlab show RUN?",
+    ("browse", "browser", "dashboard", "serve", "ui", "web"): "did you mean batchlab view?",
     ("log", "logs"): "batchlab status RUN says how it goes, batchlab show RUN what was answered; "
     "batchlab run … --log-file FILE keeps a log",
     (

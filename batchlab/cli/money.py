@@ -20,7 +20,7 @@ from batchlab.job.index import COLUMNS
     "--by",
     metavar="COLUMN[,COLUMN]",
     default="",
-    help="Group by model, status, endpoint, day, run, error_class, corrections, parsed_note, or any input or --expand column.",
+    help="Group by model, status, endpoint, day, run, error_class, corrections, parsed_note, label, or any input or --expand column.",
 )
 @click.option(
     "--format",
@@ -68,7 +68,7 @@ def cost(
         batchlab cost runs/quickstart --by status
     """
     from batchlab.looking.money.books import cost_of
-    from batchlab.looking.report.text import table_text
+    from batchlab.looking.money.table_text import table_text
     from batchlab.progress.terminal import columns as columns_of
 
     found = cost_of(
@@ -140,7 +140,7 @@ def _price(text: str) -> tuple[str, Price]:
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file that RUN did not write.")
 def report(run_dir: str, *, output: str | None, by: str, overwrite: bool) -> int:
-    """Write one HTML page about RUN: cost, throughput, distributions, errors, a sample of its rows.
+    """Write the page of RUN as one HTML file: what view shows, with its problem rows and a sample of others.
 
     It opens from disk without a network. It holds prompts and answers: share it as you would share them.
 
@@ -148,7 +148,7 @@ def report(run_dir: str, *, output: str | None, by: str, overwrite: bool) -> int
     Example:
         batchlab report runs/quickstart
     """
-    from batchlab.looking.report.write import write_report
+    from batchlab.page.report import write_report
 
     click.echo(write_report(run_dir, output, _names(by), overwrite=overwrite))
     return EXIT_OK

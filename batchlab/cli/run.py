@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,18 @@ QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
     help="In the lane batch: order what may be ordered, take what has ended, and leave, with exit code 3 while "
     "rows are pending; batchlab collect RUN takes home the rest.",
 )
+@click.option(
+    "--view", "viewed", is_flag=True, help="Show the run on a page in a browser for as long as it lasts."
+)
 def run(
-    job_file: str | None, *, progress: str, quiet: bool, fresh: bool, detach: bool, **options: Any
+    job_file: str | None,
+    *,
+    progress: str,
+    quiet: bool,
+    fresh: bool,
+    detach: bool,
+    viewed: bool,
+    **options: Any,
 ) -> int:
     """Run a job, or go on with it: the same command resumes.
 
@@ -61,8 +72,31 @@ def run(
         from batchlab.runner.batches.engine import refuse_to_detach
 
         refuse_to_detach(job, "--detach")
-    asked = _options(progress, quiet=quiet, fresh=fresh, spell=speller(job_file))
-    return execute(job, replace(asked, waits=not detach)).exit_code
+    asked = replace(_options(progress, quiet=quiet, fresh=fresh, spell=speller(job_file)), waits=not detach)
+    if not viewed:
+        return execute(job, asked).exit_code
+    from batchlab.page.beside import beside
+
+    with beside(_line_sayer(progress, quiet=quiet)) as page:
+        return execute(job, replace(asked, on_start=lambda store: page(store.path))).exit_code
+
+
+def _line_sayer(progress: str, *, quiet: bool) -> Callable[[str], None]:
+    """Says a line while a run shows its progress, from any thread."""
+
+    def say(text: str) -> None:
+        if quiet:
+            return
+        if progress == "json":
+            from batchlab.finite import strict_json
+
+            text = strict_json({"message": text})
+        if (tqdm := getattr(sys.modules.get("tqdm"), "tqdm", None)) is not None:
+            tqdm.write(text, file=sys.stderr)  # above the bar, if there is one
+        else:
+            click.echo(text, err=True)
+
+    return say
 
 
 @click.command(cls=PlanCommand)
@@ -130,6 +164,9 @@ def plan(
     "HTTP status; repeatable. [default: failed]",
 )
 @click.option(
+    "--rows", default="", metavar="ROWS", help="Of these rows only: row_ids and ranges, as 17,20-39."
+)
+@click.option(
     "--max-tokens",
     type=click.IntRange(min=1),
     metavar="N",
@@ -145,6 +182,7 @@ def retry(
     run_dir: str,
     *,
     only: tuple[str, ...],
+    rows: str,
     max_tokens: int | None,
     concurrency: int | None,
     overwrite: bool,
@@ -163,13 +201,17 @@ def retry(
     """
     from batchlab.arrow import without_pandas
     from batchlab.runner.rows.retry_failed import retry_run
-    from batchlab.store.asking import AskAgain
+    from batchlab.store.asking import AskAgain, row_ranges
 
     without_pandas()
 
     options = _options(progress, quiet=quiet)
     words = tuple(one.strip() for word in only for one in word.split(",") if one.strip())
-    again = AskAgain(words, max_tokens=max_tokens)
+    try:
+        meant = row_ranges(rows)
+    except ValueError as error:
+        raise UsageError(f"--rows: {error}.") from None
+    again = AskAgain(words, max_tokens=max_tokens, rows=meant)
     done = retry_run(run_dir, options, retry=again, concurrency=concurrency, overwrite=overwrite)
     return done.exit_code
 

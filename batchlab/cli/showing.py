@@ -68,8 +68,9 @@ def show(
         batchlab show runs/quickstart --status truncated --where "text~refund"
     """
     from batchlab.looking.opening import open_run
+    from batchlab.looking.rows.asked import Asked
     from batchlab.looking.rows.conditions import checked_statuses, condition_of
-    from batchlab.looking.show import Asked, Wanted, run_schema, shown_rows
+    from batchlab.looking.show import Wanted, run_schema, shown_rows
 
     run, rows = _run_and_rows(run, rows)
     opened = open_run(run)
@@ -198,7 +199,7 @@ def _print_cards(rows: Iterator[ShownRow], most: int | None, *, whole: bool, run
 
 def _next_page(run: str, row: int, most: int, *, filtered: bool) -> str:
     """What to type to see more."""
-    from batchlab.cli.shell import shell_line
+    from batchlab.shell import shell_line
 
     if filtered:
         return f"the same command with -n {most * 10}, or -n 0 for all"

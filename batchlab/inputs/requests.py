@@ -21,8 +21,15 @@ from batchlab.inputs.conversations import (
 )
 from batchlab.inputs.media import MediaColumns
 from batchlab.inputs.sources.arrow_files.rows import ArrowRow
+from batchlab.inputs.sources.batch_lines import (
+    BODY,
+    asked_bytes,
+    body_of,
+    custom_id_of,
+    is_batch_line,
+    task_of,
+)
 from batchlab.inputs.sources.batch_lines import COLUMNS as BATCH_COLUMNS
-from batchlab.inputs.sources.batch_lines import asked_bytes, body_of, custom_id_of, is_batch_line, task_of
 from batchlab.inputs.templates import RowFault, RowProblem, Template, compile_template, load_j2, value_text
 from batchlab.job import Job, RequestJob
 from batchlab.job.params import param_problems
@@ -155,6 +162,26 @@ class RequestBuilder:
             return True
         templates = (self._prompt, self._system, self._conversation)
         return any(template.columns for template in templates if template is not None)
+
+    @property
+    def text_columns(self) -> frozenset[str]:
+        """The columns that a row's own texts come from."""
+        templates = (self._prompt, self._system, self._conversation)
+        columns = frozenset[str]().union(*(one.columns for one in templates if one is not None))
+        own = {
+            "messages": self._job.request.messages_column,
+            "prompt": self._job.request.prompt_column,
+            "batch": BODY,
+        }.get(self._mode)
+        return columns.union(name for name in (own, self._history) if name is not None)
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """All columns that `build` looks at."""
+        named = (self._id, self._row_params, self._model_column, self._endpoint_column)
+        media = self.media.names if self.media is not None else ()
+        own = self.text_columns.union(name for name in named if name is not None)
+        return own.union(media, BATCH_COLUMNS if self.batch else ())
 
     def build(self, row: Row) -> ChatRequest:
         """The row's request. Raises RowProblem when the row does not make one."""

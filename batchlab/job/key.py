@@ -143,10 +143,16 @@ def key_source(endpoint: EndpointJob) -> str:
     return endpoint.api_key_env or endpoint.service.key_env
 
 
+def is_of_others(variable: str, hostname: str) -> bool:
+    """Whether the key in a well-known variable is not for that host."""
+    owner = key_owner(variable)
+    return bool(owner and not is_this_machine(hostname) and not owner.owns(hostname))
+
+
 def _refuse_of_others(variable: str, hostname: str) -> None:
     """Raises UsageError when the key in a well-known variable is not for that host."""
     owner = key_owner(variable)
-    if owner and not is_this_machine(hostname) and not owner.owns(hostname):
+    if owner and is_of_others(variable, hostname):
         raise UsageError(
             f"{variable} belongs to {owner.host} and is not sent to {hostname}. "
             "Put that host's key in another variable and pass {endpoint.api_key_env=NAME}."

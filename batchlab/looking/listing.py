@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from batchlab.remote.remote_run import RemoteRun
 from batchlab.remote.storage import StorageError, matching
 from batchlab.remote.urls import checked_url, is_url
 from batchlab.run_state import RunState
-from batchlab.store.history import history_lines
+from batchlab.store.history import history_of
 from batchlab.store.layout import MANIFEST, is_run
 
 NARROW = 80  # columns from which on there is room for the year and for failed rows
-_DAMAGED = "damaged"
+DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Listed:
         go_on: the command that goes on with it, if it has stopped or crashed and that is known.
         folder: where that was typed.
         batches: how many are out.
+        counts: rows by status, `empty` ones of them, and `pending`; None of a damaged run.
+        forecast_usd: what it will come to if the other rows cost what those before them did.
     """
 
     run: str
@@ -52,11 +54,13 @@ class Listed:
     go_on: str = ""
     folder: str = ""
     batches: int = 0
+    counts: Mapping[str, int] | None = None
+    forecast_usd: float | None = None
 
     @property
     def is_left(self) -> bool:
         """Whether it waits for somebody to go on with it."""
-        return self.stage != _DAMAGED and Stage(self.stage).is_left
+        return self.stage != DAMAGED and Stage(self.stage).is_left
 
     def json(self) -> dict[str, Any]:
         """For a program."""
@@ -68,7 +72,9 @@ class Listed:
             "done": self.done,
             "rows": self.rows,
             "failed": self.failed,
+            "counts": None if self.counts is None else dict(self.counts),
             "cost_usd": self.cost_usd,
+            "forecast_usd": self.forecast_usd,
             "problem": self.problem or None,
             "go_on": {"command": self.go_on, "folder": self.folder} if self.go_on else None,
         }
@@ -132,7 +138,7 @@ def runs_in(folder: str | None) -> Listing:
     if folder is not None and is_url(folder):
         return _runs_at(checked_url(folder))
     if is_run(where):
-        return Listing(str(where), [_listed(where)])
+        return Listing(str(where), [listed(where)])
     try:
         inside = sorted(path for path in where.iterdir() if path.is_dir())
     except FileNotFoundError:
@@ -141,10 +147,10 @@ def runs_in(folder: str | None) -> Listing:
         raise UsageError(f"{folder}: there is no such folder.") from None
     except OSError as error:
         raise UsageError(f"{where}: cannot be read: {error.strerror}.") from error
-    found = [_listed(path) for path in inside if _may_be_run(path)]
-    listed = sorted(found, key=lambda one: (-one.at, one.run))
+    found = [listed(path) for path in inside if _may_be_run(path)]
+    runs = sorted(found, key=lambda one: (-one.at, one.run))
     foreign = [path.name for path in inside if not _may_be_run(path) and not path.name.startswith(".")]
-    return Listing(str(where), listed, foreign)
+    return Listing(str(where), runs, foreign)
 
 
 def _runs_at(url: str) -> Listing:
@@ -154,7 +160,7 @@ def _runs_at(url: str) -> Listing:
         there = there or [str(file).rpartition("/")[0] for file in matching(f"{url}/*/{MANIFEST}")]
     except StorageError as error:
         raise UsageError(f"{url}: {error.strerror}.") from error
-    return Listing(url, sorted(map(_listed, there), key=lambda one: (-one.at, one.run)))
+    return Listing(url, sorted(map(listed, there), key=lambda one: (-one.at, one.run)))
 
 
 def _may_be_run(path: Path) -> bool:
@@ -164,7 +170,8 @@ def _may_be_run(path: Path) -> bool:
         return False
 
 
-def _listed(path: Path | str) -> Listed:
+def listed(path: Path | str) -> Listed:
+    """One run as a line of the list; a damaged one says what is wrong with it."""
     at = 0.0
     with contextlib.suppress(OSError):
         at = 0.0 if is_url(str(path)) else worked_on(Path(path))
@@ -172,8 +179,8 @@ def _listed(path: Path | str) -> Listed:
         run = open_run(path)
         if run.url is None:
             at = worked_on(run.path)
-        elif history := history_lines(run.path):  # its files there say when they came here
-            at = history[-1]["at"]
+        elif history := history_of(run.path):  # its files there say when they came here
+            at = history[-1].at
         holder = run.lock_holder()
         standing = current_standing(run, holder)
         rows = run.manifest.plan.rows
@@ -195,11 +202,19 @@ def _listed(path: Path | str) -> Listed:
             go_on=command,
             folder=folder,
             batches=len(out),
+            counts=_counts(state),
+            forecast_usd=state.final_usd if state.pending else state.totals.spent_usd,
         )
     except (BatchlabError, OSError) as error:
         said = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
         problem = printable(said, 200)
-        return Listed(str(path), _DAMAGED, at, problem=problem)
+        return Listed(str(path), DAMAGED, at, problem=problem)
+
+
+def _counts(state: RunState) -> dict[str, int]:
+    totals = state.totals
+    words = ("ok", "truncated", "filtered", "invalid", "failed", "empty")
+    return {**{word: getattr(totals, word) for word in words}, "pending": max(0, state.pending)}
 
 
 def _cells(one: Listed, *, short: bool) -> tuple[str, str, str, str, str]:

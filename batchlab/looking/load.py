@@ -9,6 +9,8 @@ from typing import Any
 from batchlab.arrow import pa, pq
 from batchlab.inputs.sources.frames import index_columns
 from batchlab.job import MEMORY
+from batchlab.looking.labels.placed import labelled
+from batchlab.looking.labels.store import Labels
 from batchlab.looking.opening import input_of, open_run
 from batchlab.looking.rows.tables import run_tables
 from batchlab.store.view import RunView
@@ -19,13 +21,14 @@ def load_run(path: str | Path) -> Any:
 
     Columns keep Arrow types (`dtype_backend="pyarrow"`): a missing token count stays missing
     and whole numbers stay whole. The run of a frame has the frame's index. An embedding is a NumPy
-    array of float32. `frame.attrs["batchlab"]` says what the run has used so far.
+    array of float32. Labels, if somebody has given any, are in `label` and `label_note` (`looking.labels`).
+    `frame.attrs["batchlab"]` says what the run has used so far.
     """
     import pandas as pd
 
     run = open_run(path)
     manifest = run.manifest
-    tables = list(run_tables(run, cache(lambda: input_of(run))))
+    tables = list(labelled(run, run_tables(run, cache(lambda: input_of(run))), Labels(run).all()))
     table = pa.concat_tables(tables).unify_dictionaries()
     frame = table.to_pandas(types_mapper=pd.ArrowDtype)
     for name in manifest.vectors:

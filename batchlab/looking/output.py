@@ -46,6 +46,9 @@ def export_run(
         csv_raw: as the setting; that of the run's job counts too.
         csv_delimiter, csv_encoding: as the settings; those of the run's job when None.
     """
+    from batchlab.looking.labels.placed import labelled  # with numpy: a run begins without
+    from batchlab.looking.labels.store import Labels
+
     run = open_run(path)
     source = cache(lambda: unchanged_input(run))
     job, plan = run.manifest.job, run.manifest.plan
@@ -67,7 +70,10 @@ def export_run(
     own_files.refuse_others(run.path, beside, overwrite=overwrite)
 
     def tables() -> Iterator[pa.Table]:
-        return picked(run_tables(run, source), statuses=wanted, columns=columns, prefix=target.prefix)
+        rows = run_tables(run, source)
+        if target.format != "openai-batch":  # its lines have fields of their own
+            rows = labelled(run, rows, Labels(run).all())
+        return picked(rows, statuses=wanted, columns=columns, prefix=target.prefix)
 
     exported = export_tables(target, tables)
     own_files.note(run.path, beside)

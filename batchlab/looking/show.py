@@ -6,21 +6,17 @@ columns that choose rows are read as a whole, and then the groups of rows that h
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from batchlab.arrow import pa, pc
 from batchlab.counts import counted
-from batchlab.errors import BatchlabError, UsageError
-from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.looking.opening import unchanged_input
+from batchlab.errors import BatchlabError
+from batchlab.looking.rows.asked import Asked
 from batchlab.looking.rows.conditions import Condition, status_mask
-from batchlab.looking.rows.tables import row_at
-from batchlab.records import Row, Shard
+from batchlab.looking.rows.tables import INPUT_GONE, input_table, row_at, with_ids
+from batchlab.records import Shard
 from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
 from batchlab.store.parts import (
     BATCH_ROWS,
@@ -36,7 +32,6 @@ from batchlab.store.view import RunView
 FEW_ROWS = 100  # of a part that are held whole at a time: an input may have images in its columns
 SHOWN_NUMBERS = 6  # of an embedding
 _ANSWERED_EARLY = 3  # shards that are looked into for one answer
-_INPUT_GONE = "input"  # the column that stands for an input which cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,42 +121,6 @@ class ShownRow:
         return {**results, "asked": asked, "input": dict(self.inputs)}
 
 
-class Asked:
-    """What rows of a run were asked, made again from its job and their columns."""
-
-    def __init__(self, run: RunView) -> None:
-        job, plan = run.manifest.job, run.manifest.plan
-        self._own_ids = "custom_id" in plan.columns
-        self._json = [one.name for one in plan.schema if (one.metadata or {}).get(b"batchlab.json") == b"1"]
-        self._builder: RequestBuilder | None = None
-        self.problem = ""
-        try:
-            self._builder = RequestBuilder(job, plan.columns, look_only=True)
-        except UsageError as error:  # a file that the job names is gone
-            self.problem = str(error)
-
-    def of(
-        self, row_id: int, inputs: Mapping[str, Any], results: Mapping[str, Any]
-    ) -> tuple[tuple[tuple[str, str], ...], bool]:
-        """See `ShownRow.asked` and `ShownRow.as_sent`."""
-        if self._builder is None:
-            return (), True
-        values = dict(inputs)
-        if self._own_ids:
-            values.setdefault("custom_id", results.get("custom_id"))
-        for name in self._json:
-            if isinstance(values.get(name), str):
-                values[name] = json.loads(values[name])
-        try:
-            request = self._builder.build(Row(row_id, values))
-        except (RowProblem, KeyError, ValueError):
-            return (), True
-        known = results.get("request_hash")
-        # an image that is only looked at has no hash
-        as_sent = known in (None, request.request_hash) or self._builder.media is not None
-        return tuple(_asked_texts(request.body)), as_sent
-
-
 def shown_rows(run: RunView, wanted: Wanted, asked: Asked | None = None) -> Iterator[ShownRow]:
     """The rows that are meant, in the order of the input.
 
@@ -208,16 +167,16 @@ def first_answer(run: RunView) -> ShownRow | None:
 
 def _shown(values: Mapping[str, Any], results: Mapping[str, str], asked: Asked | None) -> ShownRow:
     found: dict[str, Any] = {bare: values.get(name) for name, bare in results.items()}
-    inputs = {name: value for name, value in values.items() if name not in results and name != _INPUT_GONE}
-    texts, as_sent = ((), True) if asked is None else asked.of(found["row_id"], inputs, found)
+    inputs = {name: value for name, value in values.items() if name not in results and name != INPUT_GONE}
+    made = None if asked is None else asked.of(found["row_id"], inputs, found)
     status = found["status"]
     return ShownRow(
         row_id=found["row_id"],
         custom_id=str(found["custom_id"] if found["custom_id"] is not None else found["row_id"]),
         status=status,
-        asked=texts,
-        as_sent=as_sent or status in {"pending", "failed"},
-        answer=_answer(found),
+        asked=() if made is None else made.texts,
+        as_sent=made is None or made.as_sent or status in {"pending", "failed"},
+        answer=answer_text(found),
         inputs=inputs,
         results=found,
     )
@@ -231,10 +190,11 @@ def _chosen(
     if shard.index in run.sealed():
         yield from _chosen_of_part(run.part(shard.index), prefix, wanted, schema, batch_rows)
     elif shard.index in run.unsealed() or wanted.pending_too:
-        for table in run.shard_tables(shard, partial(_input_table, run, shard)):
-            whole = _with_all(table, schema)
-            if places := wanted.places(whole, prefix):
-                yield table.take(places)
+        inputs, ids = input_table(run, shard)
+        for table in run.shard_tables(shard, lambda: inputs):
+            told = table if ids is None else with_ids(table, ids)
+            if places := wanted.places(_with_all(told, schema), prefix):
+                yield told.take(places)
 
 
 def _chosen_of_part(
@@ -275,16 +235,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _input_table(run: RunView, shard: Shard) -> pa.Table:
-    """A shard's input columns; one that says nothing when the input has gone or is another now."""
-    try:
-        with contextlib.closing(unchanged_input(run)) as source:
-            return source.table(shard, run.manifest.plan)
-    except UsageError:
-        return pa.table({_INPUT_GONE: pa.nulls(shard.rows)})
-
-
-def _answer(results: Mapping[str, Any]) -> str:
+def answer_text(results: Mapping[str, Any]) -> str:
     """What a row was answered, as text."""
     for name in ("completion", "refusal", "tool_calls"):
         if results[name]:
@@ -298,28 +249,3 @@ def _answer(results: Mapping[str, Any]) -> str:
             head = f"{counted(len(vector), 'embedding')}, the first of " if several else ""
             return f"{head}{counted(len(first), 'dimension')}: {numbers}, …"
     return ""
-
-
-def _asked_texts(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Who says what in a request's body."""
-    for message in body.get("messages") or ():
-        yield str(message.get("role", "?")), _content_text(message.get("content"))
-    for name in ("prompt", "input"):
-        asked = body.get(name)
-        for text in asked if isinstance(asked, list) else [asked]:
-            if text is not None:
-                yield name, text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
-
-
-def _content_text(content: Any) -> str:
-    """A message's content as text; what is none is named in brackets."""
-    if isinstance(content, str) or content is None:
-        return content or ""
-    parts = content if isinstance(content, list) else [content]
-    said = [
-        part["text"]
-        if isinstance(part, dict) and isinstance(part.get("text"), str)
-        else f"[{part.get('type', '?') if isinstance(part, dict) else type(part).__name__}]"
-        for part in parts
-    ]
-    return "\n".join(said)

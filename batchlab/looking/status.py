@@ -35,6 +35,7 @@ from batchlab.store.batches import Step
 from batchlab.store.integrity.losses import find_losses, loss_text
 from batchlab.store.standing import Standing
 from batchlab.store.view import RunView
+from batchlab.totals import Totals
 
 SHOWN_BATCHES = 5  # each with a line of its own
 
@@ -115,20 +116,23 @@ class Status:
 
     def headline(self) -> str:
         """Which run, and what it is doing."""
+        return f"{self.run_dir}: {self.doing()}"
+
+    def doing(self) -> str:
+        """What it is doing."""
         match self.stage:
             case Stage.RUNNING:
                 since = f" since {_clock(self.standing.began)}" if self.standing is not None else ""
                 who = f"(pid {self.running_pid})" if self.running_pid is not None else f"on {self.host}"
-                said = f"running {who}{since}"
+                return f"running {who}{since}"
             case Stage.WAITING:
-                said = f"waiting for {counted_batches(len(self.batches))}, and no process looks at them"
+                return f"waiting for {counted_batches(len(self.batches))}, and no process looks at them"
             case Stage.STOPPED:
-                said = f"not running: stopped{f', {self.stopped}' if self.stopped else ''}"
+                return f"not running: stopped{f', {self.stopped}' if self.stopped else ''}"
             case Stage.CRASHED:
-                said = "not running: cut off, its process or its machine went down"
+                return "not running: cut off, its process or its machine went down"
             case _:
-                said = "finished"
-        return f"{self.run_dir}: {said}"
+                return "finished"
 
     def pace(self) -> list[str]:
         """What the run's own progress line says, part by part, the counts of rows left out."""
@@ -183,17 +187,25 @@ def run_status(path: str) -> Status:
     """How far the run at `path` is, by what it has stored. Raises UsageError if there is none."""
     run = open_run(path)
     totals = run.totals()
-    errors = run.error_counts() if totals.failed else {}
+    return status_of(run, totals, run.error_counts() if totals.failed else {})
+
+
+def status_of(run: RunView, totals: Totals, errors: Mapping[str, int]) -> Status:
+    """How far a run is that has come to these totals by what it has stored, and to these errors."""
     return _status(run, RunState(rows=run.manifest.plan.rows, earlier=totals), errors)
+
+
+def said_status(run: RunView) -> Status | None:
+    """How far a run is by its own word; None when it does not run, or has not said yet."""
+    standing = current_standing(run, run.lock_holder())
+    if standing is None or standing.ended is not None:
+        return None
+    return _status(run, standing.state, {})
 
 
 def glance(path: str) -> Status:
     """The same for who looks every second: of a run that says how it stands, only that is read."""
-    run = open_run(path)
-    standing = current_standing(run, run.lock_holder())
-    if standing is not None and standing.ended is None:
-        return _status(run, standing.state, {})
-    return run_status(path)
+    return said_status(open_run(path)) or run_status(path)
 
 
 def _status(run: RunView, state: RunState, errors: Mapping[str, int]) -> Status:

@@ -64,22 +64,24 @@ def shown_job(job: Job) -> dict[str, Any]:
         text = sections["request"].pop(name)
         if text is not None:
             sections["request"][f"{name}_chars"] = len(text)
-    shown = _shown("", sections)
+    shown = masked("", sections)
     assert isinstance(shown, dict)
     return shown
 
 
 def without_credentials(text: str) -> str:
     """`text` without what URLs in it carry beside an address: `user:password@`, and their queries."""
-    masked = _USERINFO.sub(lambda found: f"{'//' * found.group().startswith('//')}{_HIDDEN}@", text)
-    return _QUERY.sub(rf"\1?{_HIDDEN}", masked)
+    bare = _USERINFO.sub(lambda found: f"{'//' * found.group().startswith('//')}{_HIDDEN}@", text)
+    return _QUERY.sub(rf"\1?{_HIDDEN}", bare)
 
 
-def _shown(name: str, value: Any) -> Any:
+def masked(name: str, value: Any) -> Any:
+    """A setting's value as it may be shown: nothing that is named, or shaped, like a key; what is not set is
+    left out of tables."""
     if isinstance(value, Mapping):
-        return {key: _shown(str(key), one) for key, one in value.items() if one not in (None, {}, "")}
+        return {key: masked(str(key), one) for key, one in value.items() if one not in (None, {}, "")}
     if isinstance(value, list | tuple):
-        return [_shown(name, one) for one in value]
+        return [masked(name, one) for one in value]
     if isinstance(value, str):
         if _SECRET_NAME.search(name) and name not in _NAMES_OF_KEYS:
             return _HIDDEN

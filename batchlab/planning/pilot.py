@@ -18,12 +18,12 @@ from batchlab.inputs.plan import Planned
 from batchlab.inputs.requests import RowProblem
 from batchlab.inputs.sources.opening import Source
 from batchlab.job import Job
+from batchlab.looking.money.pilot_forecast import save_forecast, saved_forecast
 from batchlab.looking.phrases import duration, money
 from batchlab.planning.preview import Preview, preview_and_plan
 from batchlab.records import Completion, Result
 from batchlab.run_end import RunSummary, StopReason
 from batchlab.runner.execute import execute
-from batchlab.runner.pilot_forecast import save_forecast, saved_forecast
 from batchlab.runner.run_options import RunOptions
 from batchlab.store.disk.files import atomic_write
 from batchlab.store.layout import Layout, is_run

@@ -30,6 +30,7 @@ from batchlab.store.layout import (
     BATCHES,
     CHECKSUMS,
     HISTORY,
+    LABELS,
     LOST,
     MANIFEST,
     PARTS,
@@ -43,7 +44,7 @@ from batchlab.store.manifest import Manifest
 from batchlab.store.parts import file_digest
 
 # beside the parts; what a person may want at the URL, but nothing rests on
-_EXTRAS = (HISTORY,)
+_EXTRAS = (HISTORY, LABELS)
 
 
 class Copy:

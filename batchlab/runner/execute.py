@@ -20,6 +20,7 @@ from batchlab.looking import own_files
 from batchlab.looking.export import Target, check_target
 from batchlab.looking.last_lines import NEXT, last_lines
 from batchlab.looking.money.given_up import given_up_lines
+from batchlab.looking.money.pilot_forecast import outcome_lines, saved_forecast
 from batchlab.looking.money.receipt import receipt_lines, receipt_of
 from batchlab.looking.not_ok import causes
 from batchlab.looking.output import write_output
@@ -36,7 +37,6 @@ from batchlab.runner.endpoints import started_endpoints, unused_proxy
 from batchlab.runner.invocation import Invocation
 from batchlab.runner.mirroring import brought_up_to_date
 from batchlab.runner.on_end import tell
-from batchlab.runner.pilot_forecast import outcome_lines, saved_forecast
 from batchlab.runner.prepare import Prepared, prepare
 from batchlab.runner.run_options import DEFAULT, RunOptions
 from batchlab.store.view import RunView

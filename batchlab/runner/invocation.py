@@ -221,7 +221,10 @@ class Invocation:
                 stopped = StopReason.INTERRUPTED, "interrupted; requests in flight were left"
             except BaseExceptionGroup as group:
                 stopped = _stopped_by(first_of(group))
-        return self._summary(stopped, signals.exit_code or EXIT_INTERRUPTED)
+        summary = self._summary(stopped, signals.exit_code or EXIT_INTERRUPTED)
+        # before the run's copy at a URL is brought up to date: it has this file
+        self._history.end(self._state, None if summary.stopped is None else summary.stopped.value)
+        return summary
 
     async def _wait_to_start(self, stop: StopSignal) -> None:
         """Waits for the time at which the run is to begin.
@@ -421,7 +424,12 @@ def shards_to_run(store: LockedRun, shards: list[Shard], retry: AskAgain | None)
     if retry is None:
         return [shard for shard in shards if shard.index not in sealed]
     wanted = store.shards_to_ask(retry)
-    return [shard for shard in shards if shard.index not in sealed or shard.index in wanted]
+    return [
+        shard
+        for shard in shards
+        if shard.index not in sealed
+        or (shard.index in wanted and retry.touches(shard.first_row, shard.first_row + shard.rows - 1))
+    ]
 
 
 def _stopped_by(error: BaseException) -> tuple[StopReason, str]:

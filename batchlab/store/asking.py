@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from batchlab.protocol.outcomes.table import TABLE
@@ -14,6 +18,7 @@ _ERROR_CLASSES = sorted(
 )
 FAILED = "failed"  # all failures that were sent, as when nothing is named
 _STATUSES = range(100, 600)
+_RANGE = re.compile(r"(\d{1,15})(?:-(\d{1,15}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +30,25 @@ class AskAgain:
             empty, all failures that were sent. A malformed input line was not: it would fail the same way.
         retryable: failures by the provider's trouble, and no others.
         max_tokens: what these rows are asked with, instead of the run's own.
+        rows: first and last row_id of each range that is meant, in order; all rows when empty.
     """
 
     only: tuple[str, ...] = ()
     retryable: bool = False
     max_tokens: int | None = None
+    rows: tuple[tuple[int, int], ...] = ()
 
     def __call__(self, result: Result) -> bool:
+        return self.touches(result.row_id, result.row_id) and self._is_asked(result)
+
+    def touches(self, first: int, last: int) -> bool:
+        """Whether rows from one to another have one that is meant."""
+        if not self.rows:
+            return True
+        at = bisect_right(self.rows, (last, math.inf)) - 1  # the last range that begins no later
+        return at >= 0 and self.rows[at][1] >= first
+
+    def _is_asked(self, result: Result) -> bool:
         if isinstance(result, Completion):
             return not self.retryable and (result.status in self.only or result.error_class in self.only)
         if self.retryable:
@@ -47,6 +64,39 @@ class AskAgain:
             return True
         names_failures = not self.only or any(word not in ANSWERS for word in self.only)
         return names_failures and bool(totals.failed or totals.invalid)
+
+
+def row_ranges(text: str) -> tuple[tuple[int, int], ...]:
+    """The ranges that `17,20-39` names, in order, each apart from the next. Raises ValueError."""
+    found: list[tuple[int, int]] = []
+    for word in filter(None, (one.strip() for one in text.split(","))):
+        numbers = _RANGE.fullmatch(word)
+        if numbers is None:
+            raise ValueError(f"{word!r} is no row: a number from 0 on, or a range such as 20-39")
+        first = int(numbers[1])
+        last = first if numbers[2] is None else int(numbers[2])
+        if last < first:
+            raise ValueError(f"{word}: a range goes upwards: {last}-{first}")
+        found.append((first, last))
+    if text and not found:
+        raise ValueError(f"{text!r} names no row")
+    return joined_ranges(found)
+
+
+def joined_ranges(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """The same rows in as few ranges as there can be, in order."""
+    made: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if made and first <= made[-1][1] + 1:
+            made[-1] = (made[-1][0], max(made[-1][1], last))
+        else:
+            made.append((first, last))
+    return tuple(made)
+
+
+def ranges_text(ranges: Iterable[tuple[int, int]]) -> str:
+    """And back: `17,20-39`."""
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
 def unknown_word(only: tuple[str, ...]) -> str | None:

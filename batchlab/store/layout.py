@@ -19,6 +19,8 @@
     forecast.json        what it said of the whole run
     written.json         the files beside the directory that it has written (`looking.own_files`)
     report.html          the page of `batchlab report`
+    labels.parquet       what people have said of its answers (`looking.labels`)
+    labels.lock          held by who changes them
     workers.json         who works on the shards, while several processes or machines do
     workers/NAME.lock    held by a worker of a cluster as long as it lives (`disk.fence`)
     workers/away         there while workers leave what they do at the URL, and not all is here
@@ -50,6 +52,7 @@ LOST = "lost.log"
 BATCHES, BATCH_FILES = "batches.log", "batches"
 UPLOADED = "uploaded.log"
 HISTORY = "history.jsonl"
+LABELS = "labels.parquet"
 REPORT = "report.html"
 JOURNALS, PARTS = "journal", "completions"
 PREVIOUS = "previous"
@@ -216,6 +219,11 @@ class Layout:
     def written(self) -> Path:
         """Which files beside the directory are the run's."""
         return self.root / "written.json"
+
+    @property
+    def labels(self) -> Path:
+        """What people have said of the run's answers."""
+        return self.root / LABELS
 
     @property
     def roll(self) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import secrets
 import time
@@ -28,11 +27,12 @@ from batchlab.job import Job
 from batchlab.job.presets import PRESETS
 from batchlab.result_columns import VECTOR_COLUMNS
 from batchlab.store.columns.expanded import expanded_schema, of_text, to_text
-from batchlab.store.disk.files import atomic_write
+from batchlab.store.disk.files import atomic_write, small_file
 from batchlab.store.layout import Layout
 from batchlab.version import __version__
 
 FORMAT = 2  # a later one is refused
+MOST_BYTES = 1_024 * 1_024 * 1_024  # a plan of ten million shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class Manifest:
         """
         try:
             data = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CorruptRun(f"{where}: not a run of batchlab: {error}") from error
         if not isinstance(data, dict) or "plan" not in data:
             raise CorruptRun(f"{where}: not a run of batchlab.")
@@ -208,9 +208,9 @@ def read_manifest(run: Path) -> Manifest:
     """
     path = Layout(run).manifest
     try:
-        content = path.read_bytes()
+        content = small_file(path, MOST_BYTES)
     except OSError as error:
-        raise UsageError(f"{run}: cannot read the run: {os.strerror(error.errno or 0)}.") from error
+        raise UsageError(f"{run}: cannot read the run: {error.strerror}.") from error
     return Manifest.of_bytes(content, str(path))
 
 

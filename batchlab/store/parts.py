@@ -151,16 +151,31 @@ def _store_trouble(path: PartFile) -> Iterator[None]:
         raise UsageError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
-def open_part(path: PartFile) -> pq.ParquetFile:
-    """A part as Parquet, checksums verified while it is read. Raises CorruptRun."""
+def open_part(path: PartFile, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """A part as Parquet, checksums verified while it is read. Raises CorruptRun.
+
+    Args:
+        footer: that of the same file, if it was read before.
+    """
     try:
         with _store_trouble(path):
             # read ahead, all of it: that saves requests to a store, and is nothing but memory here
-            if isinstance(path, RemoteFile):
-                return pq.ParquetFile(path.open_random(), page_checksum_verification=True, pre_buffer=True)
-            return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
+            source = path.open_random() if isinstance(path, RemoteFile) else path
+            ahead = isinstance(path, RemoteFile)
+            return pq.ParquetFile(source, metadata=footer, page_checksum_verification=True, pre_buffer=ahead)
     except (OSError, pa.ArrowException) as error:
         raise CorruptRun(f"{path}: not a whole Parquet file ({_first_line(error)}).") from error
+
+
+@contextlib.contextmanager
+def reading(path: PartFile, footer: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
+    """A part while it is read, as `open_part` opens it. Raises CorruptRun, also for what the body reads."""
+    with open_part(path, footer) as part:
+        try:
+            with _store_trouble(path):
+                yield part
+        except (OSError, pa.ArrowException) as error:
+            raise CorruptRun(f"{path}: damaged ({_first_line(error)}).") from error
 
 
 def part_totals(path: PartFile) -> Totals:
@@ -192,14 +207,10 @@ def part_tables(
         groups: numbers of the row groups to read, as `group_rows` counts them; all when None.
         batch_rows: the most at a time; of long rows there are fewer.
     """
-    with open_part(path) as part:
-        try:
-            most = min(batch_rows, max(1, GROUP_BYTES // max(1, _row_bytes(part.metadata))))
-            with _store_trouble(path):
-                for batch in part.iter_batches(batch_size=most, row_groups=groups, columns=columns):
-                    yield pa.Table.from_batches([batch])
-        except (OSError, pa.ArrowException) as error:
-            raise CorruptRun(f"{path}: damaged ({_first_line(error)}).") from error
+    with reading(path) as part:
+        most = min(batch_rows, max(1, GROUP_BYTES // max(1, _row_bytes(part.metadata))))
+        for batch in part.iter_batches(batch_size=most, row_groups=groups, columns=columns):
+            yield pa.Table.from_batches([batch])
 
 
 def part_results(path: PartFile, prefix: str, vectors: Sequence[str] = ()) -> Iterator[Result]:
@@ -253,7 +264,9 @@ def _with_later_columns(
     lacking: list[str] | None = None
     for table in part_tables(path, columns, groups=groups, batch_rows=batch_rows):
         if _results_of(table, names) != names:
-            lacking = _lacking(path, prefix) if lacking is None else lacking
+            if lacking is None:
+                with open_part(path) as part:
+                    lacking = lacking_columns(part, prefix)
             if columns is not None:  # what else has such a name is a column of the input
                 table = table.select(
                     [name for name in table.column_names if name.removeprefix(prefix) not in lacking]
@@ -281,11 +294,10 @@ def _with_nulls(table: pa.Table, name: str, prefix: str) -> pa.Table:
     return table.add_column(table.column_names.index(before) + 1, field, nulls)
 
 
-def _lacking(path: PartFile, prefix: str) -> list[str]:
+def lacking_columns(part: pq.ParquetFile, prefix: str) -> list[str]:
     """Result columns, in order, that were added since the part was written."""
-    with open_part(path) as part:
-        text = (part.metadata.metadata or {}).get(b"batchlab.format", b"")
-        present: list[str] = part.schema_arrow.names
+    text = (part.metadata.metadata or {}).get(b"batchlab.format", b"")
+    present: list[str] = part.schema_arrow.names
     written_as = int(text) if text.isdigit() else FORMAT
     if written_as == 1 and prefix + RESULT_COLUMNS[0] in present:
         own = present[present.index(prefix + RESULT_COLUMNS[0]) :]

@@ -20,8 +20,10 @@ from typing import Any, Self
 
 from batchlab.finite import strict_json
 from batchlab.run_state import RunState
-from batchlab.store.disk.files import FILE_MODE, moved
+from batchlab.store.disk.files import FILE_MODE, moved, small_file
 from batchlab.store.layout import Layout
+
+MOST_BYTES = 64 * 1_024 * 1_024  # with a line for each of a hundred thousand batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,6 @@ def write_standing(run_dir: Path, standing: Standing) -> None:
 
 def read_standing(run_dir: Path) -> Standing | None:
     """What a run said last of how it stands; None when it never did."""
-    with contextlib.suppress(OSError, LookupError, TypeError, ValueError, AttributeError):
-        return Standing.of(json.loads(Layout(run_dir).standing.read_bytes()))
+    with contextlib.suppress(OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return Standing.of(json.loads(small_file(Layout(run_dir).standing, MOST_BYTES)))
     return None

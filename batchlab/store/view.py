@@ -15,6 +15,7 @@ from batchlab.records import Failure, Result, Shard
 from batchlab.run_state import BatchStanding
 from batchlab.store.asking import AskAgain
 from batchlab.store.batches import standings_out
+from batchlab.store.disk.files import small_file
 from batchlab.store.disk.run_lock import is_left_locked, lock_holder
 from batchlab.store.integrity.checksums import Checksums, Noted, damaged
 from batchlab.store.integrity.lost import lost_totals
@@ -26,6 +27,7 @@ from batchlab.store.standing import Standing, read_standing
 from batchlab.totals import Totals, sum_of
 
 ROLL_IS_OLD_S = 30.0
+ROLL_BYTES = 16 * 1_024 * 1_024  # at most
 
 
 class RunView:
@@ -55,8 +57,9 @@ class RunView:
 
     @property
     def place(self) -> str:
-        """Where a person finds it: its directory, or its URL."""
-        return self.url or str(self.path)
+        """Where a person finds it: its directory, or its URL; in a command never an option."""
+        path = str(self.path)
+        return self.url or (f"./{path}" if path.startswith("-") else path)
 
     @property
     def is_away(self) -> bool:
@@ -88,8 +91,8 @@ class RunView:
 
     def roll(self) -> dict[str, Any] | None:
         """Who works on which shards, as `LockedRun.write_roll` wrote it last, if that is recent."""
-        with contextlib.suppress(OSError, ValueError):
-            roll = json.loads(self.layout.roll.read_bytes())
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+            roll = json.loads(small_file(self.layout.roll, ROLL_BYTES))
             if isinstance(roll, dict) and abs(time.time() - roll["at"]) < ROLL_IS_OLD_S:
                 return roll
         return None

@@ -15,7 +15,7 @@ from batchlab.costs.price import Price, Served
 from batchlab.costs.pricing import MOST_KINDS, PriceBook
 from batchlab.job import EndpointJob, Job, PriceJob, RequestJob
 from batchlab.looking.money.answer_prices import Kind, prices_of
-from batchlab.looking.report.cost import _usd, prepared
+from batchlab.looking.money.cost_table import _usd, prepared
 from batchlab.records import ChatRequest, Usage
 from tests.conftest import environment
 from tests.proofs.costs.bills import (

@@ -87,6 +87,10 @@ ALL = ("good", "long", "long", "filtered", "empty", "bad", "gone")
     ("words", "kinds", "most"),
     [
         ((), {"bad", "gone"}, 16),
+        (("--rows", "0-5"), {"bad"}, 16),
+        (("--rows", "6,0,1"), {"gone"}, 16),
+        (("--rows", "2-4", "--only", "filtered,empty"), {"filtered", "empty"}, 16),
+        (("--rows", "100-200"), set(), 16),
         (("--only", "truncated", "--max-tokens", "64"), {"long"}, 64),
         (("--only", "filtered"), {"filtered"}, 16),
         (("--only", "empty"), {"empty"}, 16),

@@ -10,6 +10,7 @@ from typing import Any
 from yarl import URL
 
 from batchlab.costs.price import asked_tier
+from batchlab.inputs.spelling import spelt, tier_to_ask
 from batchlab.job.key import Header, Secret
 from batchlab.job.presets import UNKNOWN, Preset
 from batchlab.protocol.redact import redact
@@ -17,11 +18,6 @@ from batchlab.protocol.values import id_of
 from batchlab.records import ChatRequest, Outcome
 
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "cf-ray", "apim-request-id")
-
-
-def tier_to_ask(request: ChatRequest, tier: str | None) -> str | None:
-    """`tier`, for a request to which it is to be added: a chat that names none itself; else None."""
-    return tier if request.task == "chat" and "service_tier" not in request.body else None
 
 
 def tier_of(request: ChatRequest, tier: str | None) -> str | None:
@@ -80,16 +76,7 @@ class Access:
 
     def body(self, request: ChatRequest) -> dict[str, Any]:
         """A request's body as this endpoint wants it spelt."""
-        body = request.body
-        if self.service.renamed and not request.as_written and request.task == "chat":
-            # a name the row uses already in its new spelling wins
-            renamed = {name: new for name, new in self.service.renamed.items() if new not in body}
-            body = {renamed.get(name, name): value for name, value in body.items()}
-        if self.model is not None and body.get("model") == self.model[0]:
-            body = {**body, "model": self.model[1]}
-        if (tier := tier_to_ask(request, self.tier)) is not None:
-            body = {**body, "service_tier": tier}
-        return body
+        return spelt(request, self.service, model=self.model, tier=self.tier)
 
     @property
     def hidden(self) -> list[str]:

@@ -25,7 +25,7 @@ class PriceOf(Protocol):
     """What answers cost."""
 
     def __call__(self, kind: Kind, way: str | None = None) -> Price | None:
-        """The price of answers, or of the same by a way of `report.cost.WAYS`; None when there is none."""
+        """The price of answers, or of the same by a way of `cost_table.WAYS`; None when there is none."""
         ...
 
 

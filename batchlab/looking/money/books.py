@@ -15,12 +15,10 @@ import pyarrow.dataset as ds
 from batchlab.costs.price import DETAIL, Price
 from batchlab.counts import counted
 from batchlab.errors import UsageError
+from batchlab.looking.labels.placed import LABEL, NOTE, READ, column_names, labelled
+from batchlab.looking.labels.store import Labels
 from batchlab.looking.money.answer_prices import Kind, prices_of
-from batchlab.looking.money.given_up import given_up_lines
-from batchlab.looking.money.receipt import receipt_lines, receipt_of
-from batchlab.looking.opening import run_at, unchanged_input
-from batchlab.looking.phrases import price_command
-from batchlab.looking.report.cost import (
+from batchlab.looking.money.cost_table import (
     LOST,
     NUMBERS,
     WAYS,
@@ -29,6 +27,10 @@ from batchlab.looking.report.cost import (
     prepared,
     without_price,
 )
+from batchlab.looking.money.given_up import given_up_lines
+from batchlab.looking.money.receipt import receipt_lines, receipt_of
+from batchlab.looking.opening import run_at, unchanged_input
+from batchlab.looking.phrases import price_command
 from batchlab.protocol.redact import printable
 from batchlab.records import Shard
 from batchlab.remote.storage import filesystem, store_errors
@@ -49,7 +51,7 @@ _STATED = r'"cost":\s*(?P<usd>[0-9][0-9.eE+-]*)'
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """The table of `looking.report.cost.cost_table`, and what a person should know of it.
+    """The table of `looking.money.cost_table.cost_table`, and what a person should know of it.
 
     Attributes:
         receipt: lines of what lanes came to, of one finished run.
@@ -73,7 +75,7 @@ def cost_of(
     Args:
         columns: our name → theirs, for files that name usage columns otherwise.
         prices: to try, by model.
-        what_if: way to try, one of `looking.report.cost.WAYS`, for models without a price in `prices`.
+        what_if: way to try, one of `looking.money.cost_table.WAYS`, for models without a price in `prices`.
 
     Raises:
         UsageError: a path is neither, or a column to group by is nowhere.
@@ -134,21 +136,33 @@ def run_frame(run: RunView, by: Sequence[str] = (), *, more: Sequence[str] = ())
     columns = run.manifest.expanded
     expanded = columns.names if columns is not None else []
     more = (*more, *(name for name in by if name in BY_RESULT and name not in more))
-    others = [name for name in by if name not in (*_WANTED, *DERIVED, *BY_RESULT)]
+    names = column_names(run.manifest)
+    called = dict(zip((LABEL, NOTE, *names), (*names, *names), strict=True))
+    by_label = [name for name in by if name in called and name not in plan.columns]
+    others = [name for name in by if name not in (*_WANTED, *DERIVED, *BY_RESULT, *by_label)]
     extra = _known(others, [*plan.columns, *expanded], run.path)
     ours = dict.fromkeys(name for name in (*_WANTED, *more) if name in RESULT_COLUMNS)
     wanted = [prefix + name for name in ours] + extra
+    told = [prefix + name for name in READ if name not in ours] if by_label else []
+    labels = Labels(run).all() if by_label else {}
     needed = any(name not in expanded for name in extra)
     sealed = run.sealed()
 
-    def tables() -> Iterator[pa.Table]:
+    def read() -> Iterator[pa.Table]:
         for shard in plan.shards:
             if shard.index in sealed:
-                found = part_tables(run.part(shard.index), wanted)
+                yield from part_tables(run.part(shard.index), [*wanted, *told])
             else:
-                found = run.shard_tables(shard, partial(input_table, run, shard, needed=needed))
-            for table in found:
-                yield _usage(table.select(wanted), prefix)
+                yield from run.shard_tables(shard, partial(input_table, run, shard, needed=needed))
+
+    def tables() -> Iterator[pa.Table]:
+        for table in labelled(run, read(), labels):
+            made = _usage(table.select(wanted), prefix)
+            for name in by_label:
+                is_there = called[name] in table.column_names
+                said = table[called[name]] if is_there else pa.nulls(table.num_rows, pa.string())
+                made = made.append_column(name, said)
+            yield made
 
     parts = list(tables())
     table = pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({"status": []})

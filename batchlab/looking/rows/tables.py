@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from batchlab.arrow import pa, pc
+from batchlab.errors import UsageError
 from batchlab.inputs.sources.arrow_files.rows import arrow_rows
 from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.sources.source import InputPlan
 from batchlab.inputs.templates import RowFault
+from batchlab.looking.opening import unchanged_input
 from batchlab.records import Shard
 from batchlab.store.view import RunView
+
+INPUT_GONE = "input"  # the column that stands for an input which cannot be read
 
 
 def run_tables(run: RunView, source: Callable[[], Source]) -> Iterator[pa.Table]:
@@ -20,8 +26,7 @@ def run_tables(run: RunView, source: Callable[[], Source]) -> Iterator[pa.Table]
     `source` is asked for only when a shard is not sealed: sealed ones hold their input columns.
     """
     plan = run.manifest.plan
-    # a batch file's ids are no input column of the parts: a pending row's is read from its line
-    own_ids = "custom_id" in plan.columns and "custom_id" not in plan.schema.names
+    own_ids = has_own_ids(plan)
     sealed, inputs = run.sealed(), plan.schema
 
     def input_table(shard: Shard) -> pa.Table:
@@ -30,10 +35,23 @@ def run_tables(run: RunView, source: Callable[[], Source]) -> Iterator[pa.Table]
     for shard in plan.shards:
         tables = (_as_planned(one, inputs) for one in run.shard_tables(shard, partial(input_table, shard)))
         if own_ids and shard.index not in sealed:
-            ids = [row.values.get("custom_id") for row in source().rows(shard, plan)]
-            yield from (_with_ids(table, ids) for table in tables)
+            ids = line_ids(source(), shard, plan)
+            yield from (with_ids(table, ids) for table in tables)
         else:
             yield from tables
+
+
+def input_table(run: RunView, shard: Shard) -> tuple[pa.Table, list[Any] | None]:
+    """A shard's input columns; one that says nothing when the input has gone or is another now.
+
+    And the ids of its lines, where rows are lines of a batch file.
+    """
+    plan = run.manifest.plan
+    try:
+        with contextlib.closing(unchanged_input(run)) as source:
+            return source.table(shard, plan), line_ids(source, shard, plan) if has_own_ids(plan) else None
+    except UsageError:
+        return pa.table({INPUT_GONE: pa.nulls(shard.rows)}), None
 
 
 def row_at(table: pa.Table, index: int) -> dict[str, Any]:
@@ -73,8 +91,18 @@ def _as_type(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     return column.cast(wanted)
 
 
-def _with_ids(table: pa.Table, ids: list[Any]) -> pa.Table:
-    """A whole shard's table, in which pending rows have the ids of their lines."""
+def has_own_ids(plan: InputPlan) -> bool:
+    """Whether rows are lines of a batch file, whose ids are no input column of the parts."""
+    return "custom_id" in plan.columns and "custom_id" not in plan.names_out
+
+
+def line_ids(source: Source, shard: Shard, plan: InputPlan) -> list[Any]:
+    """The ids of a shard's lines."""
+    return [row.values.get("custom_id") for row in source.rows(shard, plan)]
+
+
+def with_ids(table: pa.Table, ids: Sequence[Any]) -> pa.Table:
+    """A table in which pending rows have the ids of their lines, one for each of its rows."""
     known = pa.array([one if isinstance(one, str) else None for one in ids], type=pa.string())
     pending = pc.equal(table["status"].cast(pa.string()), "pending")
     column = pc.if_else(pending, pc.coalesce(known, table["custom_id"]), table["custom_id"])

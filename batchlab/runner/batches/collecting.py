@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import shlex
 from pathlib import Path
 
 from batchlab.counts import counted
@@ -25,6 +24,7 @@ from batchlab.runner.endpoints import started_endpoints
 from batchlab.runner.execute import execute
 from batchlab.runner.own_job import own_job
 from batchlab.runner.run_options import RunOptions
+from batchlab.shell import shell_line
 from batchlab.store.batches import BatchLog, Step
 from batchlab.store.locked import LockedRun
 from batchlab.store.standing import Ended, write_standing
@@ -142,7 +142,7 @@ def _command(run: RunView) -> str:
     last = run.last_standing()
     if last is not None and last.command and last.folder == str(Path.cwd()):
         return last.command
-    return shlex.join(["batchlab", "collect", run.place])
+    return shell_line(["batchlab", "collect", run.place])
 
 
 def _how(run: RunView) -> str:

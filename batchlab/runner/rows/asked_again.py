@@ -73,7 +73,7 @@ def _cuts(work: Work[LockedRun], retry: AskAgain) -> Iterator[tuple[int, int | N
     """The rows whose answers were cut off, and how many tokens those had."""
     for index in sorted(work.run.shards_to_ask(retry) | work.run.unsealed()):
         for result in work.run.shard_results(index):
-            if isinstance(result, Completion) and result.status == TRUNCATED:
+            if isinstance(result, Completion) and result.status == TRUNCATED and retry(result):
                 yield result.row_id, result.reply.usage.completion_tokens
 
 

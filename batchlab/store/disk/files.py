@@ -142,6 +142,22 @@ def read_at(descriptor: int, length: int, offset: int) -> bytes:
         return os.read(descriptor, length)
 
 
+def small_file(path: Path, most: int) -> bytes:
+    """The content of a plain file of `most` bytes or fewer: a run's directory may be somebody else's.
+
+    Raises:
+        OSError: it cannot be read, is larger, or is a pipe or a device, which a reader could wait for.
+    """
+    descriptor = os.open(path, os.O_RDONLY | O_BINARY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        if found.st_size > most:
+            raise OSError(errno.EFBIG, "larger than such a file can be", str(path))
+        return file.read(most)
+
+
 def write_at(descriptor: int, data: bytes, offset: int) -> None:
     """Writes a little data at `offset` of a file that nobody appends to."""
     if hasattr(os, "pwrite"):

@@ -104,14 +104,16 @@ def _who() -> bytes:
 def _wait_for(descriptor: int) -> None:
     """Takes the lock. Raises OSError when another process has it.
 
-    Workers of a process that was killed hold it until they notice, within moments: it is waited for.
+    Workers of a process that was killed hold it until they notice, within moments, and who looks at a run
+    holds it while it asks for its holder: who has it then says nothing in it. Both are waited for.
     """
     end = time.monotonic() + ORPHANS_S
     while True:
         try:
             lock(descriptor)
         except OSError:
-            if time.monotonic() >= end or not _is_gone(_read_holder(descriptor)):
+            holder = _read_holder(descriptor)
+            if time.monotonic() >= end or not (_is_gone(holder) or not holder):
                 raise
             time.sleep(0.02)
         else:

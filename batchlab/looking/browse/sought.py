@@ -1,0 +1,179 @@
+"""What takes reading to decide of a row: conditions on columns that are not held, and a text in any case.
+
+In prompts a text is looked for in what is a row's own: the columns that its texts come from. What a template
+says to all rows tells none from another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from batchlab.arrow import pa, pc
+from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.sources.arrow_files.rows import is_json
+from batchlab.looking.browse.columns import Numbers
+from batchlab.looking.browse.query import PLACES
+from batchlab.looking.browse.reader import Rows, Wanted
+from batchlab.looking.rows.conditions import Condition
+from batchlab.result_columns import RESULT_COLUMNS
+
+ANSWERS = ("completion", "reasoning", "refusal", "tool_calls", "choices", "error_message")
+_AS_JSON = {"tool_calls", "choices"}  # texts in them are escaped
+MOST_DEPTH = 40  # of lists and structs that are looked into
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What is looked for in the rows that are read.
+
+    Attributes:
+        conditions: on columns that the index does not hold.
+        prompt: columns of the input in which `text` is looked for.
+        answers: result columns in which it is.
+    """
+
+    prefix: str
+    conditions: tuple[Condition, ...] = ()
+    text: str = ""
+    prompt: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.text or self.conditions)
+
+    def alternatives(self) -> Iterator[Sought]:
+        """The same in parts, each of which reads one long column at most: a row is meant by any of them."""
+        if not self.text:
+            yield self
+            return
+        for name in self.prompt:
+            yield replace(self, prompt=(name,), answers=())
+        for names in (self.answers[:1], self.answers[1:]):
+            if names:
+                yield replace(self, prompt=(), answers=names)
+
+    @property
+    def wanted(self) -> Wanted:
+        """The columns that have to be read."""
+        names = [one.column for one in self.conditions]
+        results = [name for one in names if (name := self._bare(one)) is not None]
+        others = [name for name in names if self._bare(name) is None]
+        return Wanted(
+            tuple(dict.fromkeys([*others, *self.prompt])), tuple(dict.fromkeys([*results, *self.answers]))
+        )
+
+    def mask(self, rows: Rows) -> Numbers:
+        """Which of some rows are meant."""
+        count = len(rows.ids)
+        found = np.ones(count, dtype=bool)
+        for condition in self.conditions:
+            bare = self._bare(condition.column)
+            table, name = (rows.others, condition.column) if bare is None else (rows.results, bare)
+            column = (
+                table[name]
+                if name in table.column_names
+                else pa.chunked_array([pa.nulls(count, pa.string())])
+            )
+            made = condition.mask(pa.table({condition.column: column}))
+            found &= pc.fill_null(made, False).to_numpy().astype(bool)
+        if self.text:
+            found &= self._says(rows)
+        return found
+
+    def _says(self, rows: Rows) -> Numbers:
+        found = np.zeros(len(rows.ids), dtype=bool)
+        for table, names in ((rows.others, self.prompt), (rows.results, self.answers)):
+            for name in names:
+                if name in table.column_names:
+                    escaped = (table is rows.results and name in _AS_JSON) or is_json(
+                        table.schema.field(name)
+                    )
+                    found |= text_mask(table[name], spellings(self.text, escaped=escaped))
+        return found
+
+    def _bare(self, column: str) -> str | None:
+        name = column.removeprefix(self.prefix) if column.startswith(self.prefix) else ""
+        return name if name in RESULT_COLUMNS else None
+
+
+def sought(
+    text: str,
+    inside: Sequence[str],
+    conditions: Sequence[Condition],
+    builder: RequestBuilder | None,
+    schema: pa.Schema,
+    prefix: str,
+) -> Sought:
+    """What is looked for in a run whose rows have a schema.
+
+    Args:
+        builder: of its requests; without one, a text is looked for in all columns of text.
+    """
+    inputs = [one.name for one in schema if not _is_result(one.name, prefix)]
+    own = inputs if builder is None else [name for name in inputs if name in builder.text_columns]
+    return Sought(
+        prefix,
+        tuple(conditions),
+        text,
+        tuple(own) if text and PLACES[0] in inside else (),
+        ANSWERS if text and PLACES[1] in inside else (),
+    )
+
+
+def _is_result(name: str, prefix: str) -> bool:
+    return name.startswith(prefix) and name.removeprefix(prefix) in RESULT_COLUMNS
+
+
+def spellings(text: str, *, escaped: bool) -> list[str]:
+    """How a text may stand in a column: also as JSON writes it, where that is what the column holds."""
+    if not escaped:
+        return [text]
+    written = [json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)]
+    return list(dict.fromkeys([text, *written]))
+
+
+def text_mask(column: pa.ChunkedArray, texts: Sequence[str]) -> Numbers:
+    """Which rows of a column have one of the texts, in any case, wherever in a nested value."""
+    found = np.zeros(len(column), dtype=bool)
+    first = 0
+    for chunk in column.chunks:
+        for leaf, rows in _texts(chunk):
+            for text in texts:
+                hits = pc.indices_nonzero(
+                    pc.fill_null(pc.match_substring(leaf, text, ignore_case=True), False)
+                ).to_numpy()
+                if len(hits):
+                    found[first + (hits if rows is None else rows[hits])] = True
+        first += len(chunk)
+    return found
+
+
+def _texts(
+    array: pa.Array, rows: Numbers | None = None, depth: int = 0
+) -> Iterator[tuple[pa.Array, Numbers | None]]:
+    """The texts in an array, each with the rows that they are of; None for one text a row."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        array, kind = array.cast(kind.value_type), kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        yield array, rows
+    elif pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        yield array.cast(pa.string()), rows
+    elif depth >= MOST_DEPTH:
+        return
+    elif pa.types.is_struct(kind):
+        for field in array.flatten():
+            yield from _texts(field, rows, depth + 1)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        parents = pc.list_parent_indices(array).to_numpy()
+        yield from _texts(pc.list_flatten(array), parents if rows is None else rows[parents], depth + 1)
+    elif pa.types.is_map(kind):
+        yield from _texts(
+            array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)]))),
+            rows,
+            depth + 1,
+        )

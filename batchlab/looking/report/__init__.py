@@ -1,1 +1,0 @@
-"""What a person looks at after a run: tables of cost, and one HTML page."""

@@ -1,0 +1,214 @@
+// Labels by a key, a note, undo.
+
+import { say } from "./copy.js";
+import { h, show } from "./dom.js";
+import { clipped, count, share } from "./format.js";
+import { interval } from "./charts.js";
+import { dialog } from "./shell.js";
+import { source } from "./source.js";
+
+const FIRST_NAMES = ["pass", "fail", "unsure"];
+const COLORS = { pass: "l-pass", fail: "l-fail", better: "l-pass", worse: "l-fail" };
+
+export function labelColor(name) {
+  return COLORS[name] || "l-other";
+}
+
+/** The bar below a row; `onLabel({row, label, note})` after a label was stored. */
+export class LabelBar {
+  constructor(id, onLabel) {
+    Object.assign(this, { id, onLabel });
+    this.names = FIRST_NAMES;
+    this.share = null;
+    this.counted = "pass";
+    this.row = null;
+    this.undos = []; // tokens, the last one last
+    this.element = h("footer", { class: "label-bar", role: "group", "aria-label": "Label" });
+    if (source.canWrite) this.load();
+    else this.element.hidden = true;
+  }
+
+  async load() {
+    try {
+      const labels = await source.get("labels", { run: this.id });
+      if (labels.names && labels.names.length) this.names = labels.names.slice(0, 9);
+      this.share = labels.share;
+      this.counted = labels.label || "pass"; // the label whose share it is
+      this.paint();
+    } catch {
+      this.paint(); // labels that cannot be read keep nobody from reading rows
+    }
+  }
+
+  show(row) {
+    this.row = row;
+    this.paint();
+  }
+
+  paint() {
+    const row = this.row;
+    show(this.element, [
+      h(
+        "div",
+        { class: "label-names" },
+        this.names.map((name, index) =>
+          h(
+            "button",
+            {
+              type: "button",
+              class: `label-name ${labelColor(name)}`,
+              "aria-pressed": String(Boolean(row && row.label === name)),
+              disabled: !row,
+              title: `${name} (${index + 1})`,
+              onclick: () => this.set(name),
+            },
+            h("kbd", { "aria-hidden": "true" }, String(index + 1)),
+            h("span", { class: "cut", dir: "auto" }, name),
+          ),
+        ),
+        h(
+          "button",
+          { type: "button", class: "plain-button", onclick: () => this.write(), disabled: !row, title: "Note (n)" },
+          row && row.note && typeof row.note === "string" ? `note: ${clipped(row.note, 40)}` : "note",
+        ),
+        h(
+          "button",
+          { type: "button", class: "plain-button", onclick: () => this.undo(), disabled: !this.undos.length, title: "Undo (u)" },
+          "undo",
+        ),
+        h(
+          "button",
+          { type: "button", class: "plain-button", onclick: () => this.rename(), title: "Choose the labels' names" },
+          "names…",
+        ),
+      ),
+      this.share &&
+        this.share.n > 0 &&
+        h(
+          "div",
+          { class: "label-share" },
+          interval(this.share, this.counted),
+          h(
+            "span",
+            {},
+            h("b", {}, share(this.share.p)),
+            ` ${this.counted} `,
+            h("span", { class: "quiet" }, `${share(this.share.low)} to ${share(this.share.high)}, of ${count(this.share.n)}`),
+          ),
+        ),
+    ]);
+  }
+
+  /** Labels the row; the same label again takes it away. */
+  async set(name) {
+    if (!this.row) return;
+    await this.#send({ label: this.row.label === name ? null : name });
+  }
+
+  async #send(change) {
+    const row = this.row;
+    const before = { label: row.label ?? null, note: row.note ?? null };
+    Object.assign(row, change);
+    this.paint();
+    try {
+      const told = await source.send("label", {
+        run: this.id,
+        row: row.row_id,
+        label: row.label ?? null,
+        note: typeof row.note === "string" ? row.note : null,
+      });
+      if (told.undo) this.undos.push(told.undo);
+      this.onLabel({ row: row.row_id, label: row.label ?? null, note: row.note ?? null });
+    } catch (error) {
+      Object.assign(row, before);
+      say(error.message, { bad: true });
+    }
+    this.paint();
+    this.load();
+  }
+
+  async undo() {
+    const token = this.undos.pop();
+    if (!token) return say("Nothing to undo.");
+    try {
+      const told = await source.send("label", { run: this.id, undo: token });
+      if (this.row && this.row.row_id === told.row) Object.assign(this.row, { label: told.label, note: told.note });
+      say(`Row ${count(told.row)}: ${told.label ? `${told.label} again` : "no label again"}`);
+      this.onLabel({ row: told.row, label: told.label, note: told.note, undone: true });
+    } catch (error) {
+      say(error.message, { bad: true });
+    }
+    this.paint();
+    this.load();
+  }
+
+  write() {
+    if (!this.row || !source.canWrite) return;
+    const text = h("textarea", {
+      rows: "4",
+      "aria-label": "Note",
+      value: typeof this.row.note === "string" ? this.row.note : "",
+      onkeydown: (event) => {
+        if (event.key === "Enter" && !event.shiftKey && !event.isComposing) (event.preventDefault(), keep());
+      },
+    });
+    const keep = () => {
+      box.close();
+      this.#send({ note: text.value.trim() || null });
+    };
+    const box = dialog(
+      `Note on row ${count(this.row.row_id)}`,
+      "note-dialog",
+      text,
+      h(
+        "p",
+        { class: "dialog-end" },
+        h("span", { class: "quiet" }, "Enter keeps it, Shift+Enter begins a line "),
+        h("button", { type: "button", class: "sure", onclick: keep }, "Keep"),
+      ),
+    );
+    text.focus();
+  }
+
+  rename() {
+    const inputs = Array.from({ length: 9 }, (_, index) =>
+      h("input", { type: "text", value: this.names[index] || "", "aria-label": `Label of key ${index + 1}`, maxlength: "40" }),
+    );
+    const keep = async () => {
+      const names = inputs.map((one) => one.value.trim()).filter(Boolean);
+      try {
+        await source.send("labels", { run: this.id, names });
+        this.names = names.length ? names : FIRST_NAMES;
+        box.close();
+        this.load();
+      } catch (error) {
+        say(error.message, { bad: true });
+      }
+    };
+    const box = dialog(
+      "Labels by key",
+      "names-dialog",
+      h(
+        "ol",
+        { class: "names" },
+        inputs.map((one, index) => h("li", {}, h("kbd", {}, String(index + 1)), one)),
+      ),
+      h("p", { class: "dialog-end" }, h("button", { type: "button", class: "sure", onclick: keep }, "Keep")),
+    );
+    inputs[0].focus();
+  }
+
+  keys() {
+    if (!source.canWrite) return [];
+    return [
+      {
+        keys: [..."123456789"],
+        caps: ["1", "9"],
+        does: "label the row; the same key again takes it away",
+        call: (event) => this.names[event.key - 1] && this.set(this.names[event.key - 1]),
+      },
+      { keys: ["n"], does: "a note on the row", call: () => this.write() },
+      { keys: ["u"], does: "undo the last label", call: () => this.undo() },
+    ];
+  }
+}

@@ -1,0 +1,375 @@
+// Reviewing a random sample, by keyboard alone: a row, a key, the next row; then what it came to.
+
+import { interval } from "./charts.js";
+import { say } from "./copy.js";
+import { fill, h, show } from "./dom.js";
+import { filterOfPlace, isFiltered } from "./filters.js";
+import { count, counted, plain, share } from "./format.js";
+import { bind, unbind } from "./keys.js";
+import { labelColor } from "./label.js";
+import { address, choose, here } from "./router.js";
+import { RowPane } from "./row.js";
+import { setPlace, trouble } from "./shell.js";
+import { source } from "./source.js";
+
+const SHOW_REVIEW = "Review";
+const SIZES = [50, 100, 200, 400, 1000];
+const AT_ONCE = 500; // row numbers in one question
+
+export function newSeed() {
+  return 1 + Math.floor(Math.random() * 999_999);
+}
+
+export function reviewView(root, place) {
+  return new Review(root, place.parts[1]).view();
+}
+
+class Review {
+  constructor(root, id) {
+    Object.assign(this, { root, id, sample: null, labels: new Map(), began: null });
+    this.pane = new RowPane(id, { onStep: (by) => this.step(by), onClose: null, onLabel: (told) => this.labelled(told) });
+    this.bar = h("div", { class: "review-bar" });
+    this.home = h("div", { class: "wide review-home" });
+    setPlace({ id, view: "review" });
+    source.get("run", { run: id }).then(
+      (run) => ((this.run = run), setPlace({ name: run.name || run.id }), here().params.seed || this.paintHome()),
+      () => {},
+    );
+    bind(SHOW_REVIEW, [
+      { keys: ["b"], does: "begin a random review", call: () => !this.sample && this.start(this.usual()) },
+      {
+        keys: ["j", "ArrowDown", "ArrowRight"],
+        does: "next row of the sample",
+        call: (event) => this.#ifRow(event, () => this.step(1)),
+      },
+      { keys: ["k", "ArrowUp", "ArrowLeft"], does: "row before", call: (event) => this.#ifRow(event, () => this.step(-1)) },
+      { keys: ["N"], does: "next row without a label", call: () => this.sample && this.toUnlabelled() },
+      { keys: ["Escape"], does: "what it came to", call: () => this.sample && choose({ at: null, seed: null }, { step: true }) },
+      ...this.pane.keys().map((one) => ({ ...one, call: (event) => (this.sample ? one.call(event) : false) })),
+    ]);
+    this.update(here());
+  }
+
+  view() {
+    return { update: (place) => this.update(place), close: () => this.close() };
+  }
+
+  close() {
+    this.pane.close();
+    unbind(SHOW_REVIEW);
+  }
+
+  #ifRow(event, call) {
+    return this.sample && !(event.target === this.pane.body && event.key.startsWith("Arrow")) ? call() : false;
+  }
+
+  async update({ params }) {
+    if (!params.seed) {
+      this.sample = null;
+      this.began = null;
+      await this.paintHome();
+      return;
+    }
+    const wanted = `${params.n} ${params.seed} ${JSON.stringify(filterOfPlace(params))}`;
+    if (this.began !== wanted) {
+      this.began = wanted;
+      try {
+        const answer = await source.get("sample", {
+          ...filterOfPlace(params),
+          run: this.id,
+          n: params.n || 200,
+          seed: params.seed,
+        });
+        await this.readLabels(answer.rows);
+        if (this.began !== wanted) return;
+        this.sample = answer.rows;
+      } catch (error) {
+        this.began = null;
+        fill(
+          this.root,
+          h(
+            "div",
+            { class: "wide" },
+            trouble(error, () => this.update(here())),
+          ),
+        );
+        return;
+      }
+      fill(this.root, h("div", { class: "review-view" }, h("h1", { class: "for-ears" }, "Review"), this.bar, this.pane.element));
+    }
+    if (!this.sample) return; // asked for, and not there yet
+    if (!this.sample.length) {
+      fill(
+        this.root,
+        h(
+          "div",
+          { class: "wide nothing" },
+          h("p", {}, "There is no row to review."),
+          h("p", {}, h("a", { href: address(["run", this.id, "review"]) }, "back")),
+        ),
+      );
+      this.sample = null;
+      this.began = null;
+      return;
+    }
+    const index = this.index();
+    this.paintBar();
+    await this.pane.open(this.sample[index], `${count(index + 1)} of ${count(this.sample.length)}`);
+    this.pane.ahead(this.sample[index + 1]);
+  }
+
+  async readLabels(ids) {
+    this.labels = new Map();
+    for (let from = 0; from < ids.length; from += AT_ONCE) {
+      const some = ids.slice(from, from + AT_ONCE);
+      const page = await source.get("rows", { run: this.id, rows: some.join(","), limit: AT_ONCE });
+      for (const row of page.rows) if (row.label) this.labels.set(row.row_id, row.label);
+    }
+  }
+
+  index() {
+    const at = Number(here().params.at || 1) - 1;
+    return Math.max(0, Math.min(this.sample.length - 1, Number.isInteger(at) ? at : 0));
+  }
+
+  /** Sizes of samples that the run has rows for. */
+  sizes() {
+    const rows = this.run ? this.run.rows : Infinity;
+    const fitting = SIZES.filter((size) => size <= rows);
+    return fitting.length ? fitting : [Math.max(1, rows)];
+  }
+
+  usual() {
+    return (
+      this.sizes()
+        .filter((size) => size <= 200)
+        .at(-1) || this.sizes()[0]
+    );
+  }
+
+  start(many) {
+    choose({ n: many, seed: newSeed(), at: 1 }, { step: true });
+  }
+
+  step(by) {
+    const next = this.index() + by;
+    if (next < 0) return say("This is the first row of the sample.");
+    if (next >= this.sample.length) return this.finish();
+    choose({ at: next + 1 });
+  }
+
+  finish() {
+    const left = this.sample.filter((row) => !this.labels.has(row)).length;
+    if (left) return say(`This is the last row; ${counted(left, "row")} without a label. Press N for the next of them.`);
+    say("Every row of the sample has a label.");
+    choose({ at: null, seed: null }, { step: true });
+  }
+
+  toUnlabelled() {
+    const from = this.index();
+    const order = [...this.sample.keys()].map((_, index) => (from + 1 + index) % this.sample.length);
+    const next = order.find((index) => !this.labels.has(this.sample[index]));
+    if (next === undefined) return this.finish();
+    choose({ at: next + 1 });
+  }
+
+  labelled({ row, label, undone }) {
+    const before = this.labels.get(row);
+    if (label) this.labels.set(row, label);
+    else this.labels.delete(row);
+    if (!this.sample) return;
+    if (undone) {
+      const at = this.sample.indexOf(row);
+      if (at >= 0) choose({ at: at + 1 });
+    } else if (label && label !== before && this.sample[this.index()] === row) this.step(1);
+    this.paintBar();
+  }
+
+  paintBar() {
+    const done = this.sample.filter((row) => this.labels.has(row)).length;
+    show(this.bar, [
+      h("progress", { max: String(this.sample.length), value: done, "aria-label": "rows with a label" }),
+      h("span", {}, h("b", {}, count(done)), ` of ${count(this.sample.length)} labelled`),
+      h("span", { class: "quiet" }, `sample ${here().params.seed}`),
+      h(
+        "button",
+        { type: "button", class: "plain-button", onclick: () => choose({ at: null, seed: null }, { step: true }) },
+        "what it came to",
+      ),
+    ]);
+  }
+
+  async paintHome() {
+    const { params } = here();
+    const filtered = isFiltered(params);
+    const write = source.canWrite;
+    fill(this.root, this.home);
+    fill(this.home, h("p", { class: "quiet", role: "status" }, "reading labels…"));
+    let labels;
+    try {
+      labels = await source.get("labels", { run: this.id, by: params.by });
+    } catch (error) {
+      return fill(
+        this.home,
+        trouble(error, () => this.paintHome()),
+      );
+    }
+    if (here().params.seed) return null;
+    const counts = Object.entries(labels.counts || {}).sort((a, b) => b[1] - a[1]);
+    const most = counts.reduce((a, [, many]) => Math.max(a, many), 0);
+    const columns = [
+      ...((this.run && this.run.columns && this.run.columns.input) || []).filter((one) => one.few),
+      { name: "status" },
+      { name: "lane" },
+    ];
+    return fill(
+      this.home,
+      h("div", { class: "page-head" }, h("h1", {}, "Review"), h("span", { class: "quiet" }, "can the answers be trusted?")),
+      write &&
+        h(
+          "section",
+          { class: "card start" },
+          h("h2", {}, "Look at a random sample"),
+          h(
+            "p",
+            {},
+            filtered
+              ? "Rows are drawn from those of the filter, each as likely as any other."
+              : "Rows are drawn from the whole run, each as likely as any other.",
+            " One key labels a row and brings the next.",
+          ),
+          h(
+            "div",
+            { class: "sizes" },
+            this.sizes().map((size) =>
+              h(
+                "button",
+                { type: "button", class: size === this.usual() ? "sure" : null, onclick: () => this.start(size) },
+                counted(size, "row"),
+                size === this.usual() && h("kbd", {}, "b"),
+              ),
+            ),
+          ),
+        ),
+      labels.share && labels.share.n > 0
+        ? h(
+            "section",
+            { class: "card" },
+            h("h2", {}, `Share of “${labels.label || "pass"}”`),
+            h(
+              "div",
+              { class: "big-share" },
+              h("b", {}, share(labels.share.p)),
+              h(
+                "span",
+                {},
+                `between ${share(labels.share.low)} and ${share(labels.share.high)}`,
+                h(
+                  "span",
+                  { class: "quiet" },
+                  `, 95 % interval; ${count(labels.share.k)} of ${counted(labels.share.n, "row")} decided on`,
+                ),
+              ),
+            ),
+            interval(labels.share, "pass"),
+            h(
+              "label",
+              { class: "by-choice" },
+              "by ",
+              h(
+                "select",
+                { onchange: (event) => choose({ by: event.target.value || null }) },
+                h("option", { value: "" }, "no column"),
+                columns.map((one) => h("option", { value: one.name, selected: one.name === params.by }, one.name)),
+              ),
+            ),
+            labels.by &&
+              labels.by.length > 0 &&
+              h(
+                "div",
+                { class: "scroll" },
+                h(
+                  "table",
+                  { class: "by" },
+                  h(
+                    "thead",
+                    {},
+                    h(
+                      "tr",
+                      {},
+                      [params.by, "", "pass", "between", "rows"].map((name, index) =>
+                        h(
+                          "th",
+                          { scope: "col", class: index > 1 ? "num" : null },
+                          name || h("span", { class: "for-ears" }, "interval"),
+                        ),
+                      ),
+                    ),
+                  ),
+                  h(
+                    "tbody",
+                    {},
+                    labels.by.map((one) =>
+                      h(
+                        "tr",
+                        {},
+                        h("th", { scope: "row", class: "cut", dir: "auto" }, plain(one.value)),
+                        h("td", { class: "grow" }, interval(one, plain(one.value))),
+                        h("td", { class: "num" }, share(one.p)),
+                        h("td", { class: "num quiet" }, `${share(one.low)} to ${share(one.high)}`),
+                        h("td", { class: "num" }, count(one.n)),
+                      ),
+                    ),
+                  ),
+                ),
+              ),
+          )
+        : h("p", { class: "quiet" }, write ? "No row is labelled yet." : "No row of this run is labelled."),
+      labels.earlier > 0 &&
+        h(
+          "p",
+          { class: "quiet" },
+          `${counted(labels.earlier, "label")} of earlier answers ${labels.earlier === 1 ? "is" : "are"} kept as notes: the rows were asked again since.`,
+        ),
+      counts.length > 0 &&
+        h(
+          "section",
+          { class: "card" },
+          h("h2", {}, "Labels"),
+          h(
+            "table",
+            { class: "by" },
+            h(
+              "tbody",
+              {},
+              counts.map(([name, many]) =>
+                h(
+                  "tr",
+                  {},
+                  h(
+                    "th",
+                    { scope: "row" },
+                    h(
+                      "a",
+                      { href: address(["run", this.id, "rows"], { label: name }) },
+                      h("span", { class: `tag ${labelColor(name)}` }, name),
+                    ),
+                  ),
+                  h(
+                    "td",
+                    { class: "grow" },
+                    h(
+                      "span",
+                      { class: "bar", "aria-hidden": "true" },
+                      h("i", { class: "s-accent", style: { width: `${(many / most) * 100}%` } }),
+                    ),
+                  ),
+                  h("td", { class: "num" }, count(many)),
+                ),
+              ),
+            ),
+          ),
+        ),
+    );
+  }
+}

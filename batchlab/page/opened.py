@@ -1,0 +1,133 @@
+"""The runs that somebody looks at now, each opened once, and let go when others take their place."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from batchlab.looking.browse.pages import Browser
+from batchlab.looking.labels.review import Review
+from batchlab.looking.overview.charts import Charter
+from batchlab.page.shelf import Shelf
+from batchlab.page.signs import Sign, sign_of
+from batchlab.page.threads import in_thread
+from batchlab.store.view import RunView
+
+T = TypeVar("T")
+MOST_OPEN = 3  # two to compare, and one more; each has the columns of all its rows in memory
+AWAY_EVERY_S = 20.0  # a run at a URL is looked at anew: a dozen requests
+
+
+@dataclass(slots=True)
+class Opened:
+    """One run, and what was read of it.
+
+    Attributes:
+        sign: of the files that tell which generation this is; by it the run is opened again.
+        at: when it was opened, on the monotonic clock.
+        turn: of who asks for rows: one question at a time.
+        drawing: of who draws charts, which takes a while for a million rows.
+    """
+
+    run: RunView
+    sign: Sign
+    at: float
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    charter: Charter = field(default_factory=Charter)
+    drawing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _browser: Browser | None = None
+    _review: Review | None = None
+
+    def browser(self) -> Browser:
+        """Its rows; made when they are first asked for, which reads some columns of all of them."""
+        if self._browser is None:
+            self._browser = browser = Browser(self.run, labels=lambda: self.review.of_rows(browser.index))
+        return self._browser
+
+    @property
+    def review(self) -> Review:
+        """What people say of its answers."""
+        if self._review is None:
+            self._review = Review(self.run)
+        return self._review
+
+    def look_at(self, run: RunView) -> None:
+        """Takes the same run, opened anew: one at a URL stays as it was when it was opened."""
+        self.run = run
+        self._review = None
+        if self._browser is not None:
+            self._browser.refresh(run)
+
+    def close(self) -> None:
+        """Ends what goes on in it, such as a search."""
+        if self._browser is not None:
+            self._browser.close()
+
+
+class OpenRuns:
+    """Runs by id. One that was deleted, or has a new generation, is noticed at the next question."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._open: OrderedDict[str, Opened] = OrderedDict()  # the last asked for last
+        self._opening = asyncio.Lock()
+
+    async def get(self, run_id: str) -> Opened:
+        """The run of an id. Raises NoSuchRun, UsageError or CorruptRun."""
+        async with self._opening:
+            known = self._open.get(run_id)
+            fresh = await in_thread(lambda: self._fresh(run_id, known))
+            if fresh is not known:
+                self._open[run_id] = fresh
+                if known is not None:
+                    known.close()
+            self._open.move_to_end(run_id)
+            while len(self._open) > MOST_OPEN:
+                self._open.popitem(last=False)[1].close()
+            return fresh
+
+    def close(self) -> None:
+        """Ends what goes on in any of them."""
+        for opened in self._open.values():
+            opened.close()
+
+    async def ask(self, run_id: str, question: Callable[[Opened], T]) -> T:
+        """What `question` returns of a run, in a thread; others about the same run wait for it."""
+        opened = await self.get(run_id)
+        async with opened.turn:
+            return await in_thread(lambda: question(opened))
+
+    def _fresh(self, run_id: str, known: Opened | None) -> Opened:
+        if known is not None and known.run.url is not None:
+            if time.monotonic() - known.at < AWAY_EVERY_S:
+                return known
+            run, known.at = self._shelf.open(run_id), time.monotonic()
+            if not _is_same(run, known.run):
+                known.look_at(run)
+            return known
+        where = self._shelf.where(run_id)
+        sign = () if known is None else generation_sign(known.run)
+        if known is not None and sign == known.sign and str(known.run.path) == str(where):
+            return known
+        run = self._shelf.open(run_id)
+        return Opened(run, generation_sign(run), time.monotonic())
+
+
+def generation_sign(run: RunView) -> Sign:
+    """What changes when a run is planned anew, moved away, or replaced by another."""
+    return () if run.url is not None else sign_of(run.path)[:1]
+
+
+def _is_same(run: RunView, other: RunView) -> bool:
+    """Whether two looks at a URL found the same."""
+    return (
+        type(run) is type(other)
+        and run.url == other.url
+        and run.manifest == other.manifest
+        and run.part_sizes() == other.part_sizes()
+        and run.other_host() is None
+    )

@@ -1,0 +1,23 @@
+"""A command line as the shell takes it, and its words again."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """Words as the shell of this system takes them."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def shell_words(line: str) -> list[str]:
+    """The words of a line that `shell_line` made. Raises ValueError for one that a shell would wait on.
+
+    On Windows each program takes its line apart in its own way, and no line here is taken apart.
+    """
+    if sys.platform == "win32":
+        raise ValueError("a kept command line is not taken apart on Windows")
+    return shlex.split(line)
