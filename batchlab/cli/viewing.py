@@ -45,9 +45,10 @@ def view(
     Example:
         batchlab view runs/quickstart
     """
-    from batchlab.arrow import without_pandas
+    from batchlab.arrow import keeping_memory, without_pandas
 
     without_pandas()
+    keeping_memory()
     from batchlab.page.address import Wanted, has_display
     from batchlab.page.server import run_beside, run_until_interrupted
     from batchlab.page.shelf import Shelf

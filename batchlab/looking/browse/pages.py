@@ -33,6 +33,7 @@ from batchlab.store.view import RunView
 THREADS = 2
 WAIT_S = 0.2  # how long a question may take while more is to come
 TEXTS_S = 0.03  # of it, for the texts of a page: two row groups on a core that is free
+HITS_S = 0.15  # of it, for the texts of hits: there is nothing else to show, and the search is at the disk
 KEPT_ORDERS = 2
 KEPT_PAGES = 3  # a long list asks for what is around what it shows
 
@@ -186,7 +187,8 @@ class Browser:
         rows = [int(row) for row in meant.rows[offset : offset + limit]]
         index.look_at(rows)
         if missing := [row for row in rows if opened.lines.known(row, query.text) is None]:
-            opened.lines.read(missing, query.text, self._pool, TEXTS_S, lambda: page in self._pages)
+            seconds = HITS_S if query.text else TEXTS_S
+            opened.lines.read(missing, query.text, self._pool, seconds, lambda: page in self._pages)
         labels = self._labels()
         lines = tuple(opened.lines.line(row, query.text, labels.get(row, (None, None))) for row in rows)
         return Page(

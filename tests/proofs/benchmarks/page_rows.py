@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from batchlab.arrow import without_pandas
+from batchlab.arrow import keeping_memory, without_pandas
 from batchlab.looking.browse.pages import Browser, Page
 from batchlab.looking.browse.query import RowQuery
 from batchlab.store.layout import Layout
@@ -155,6 +155,7 @@ def main() -> None:
     """Prints the table; exits with 1 when a target was missed."""
     given = options(__doc__, rows=1_000_000, run=a_path("a run of `large_run`, which is left as it is"))
     without_pandas()
+    keeping_memory()
     with tempfile.TemporaryDirectory(prefix="batchlab-page-") as folder:
         run = given.run or made_run(Path(folder) / "run", given.rows)
         size = sum(path.stat().st_size for path in Layout(run).part_files())
