@@ -21,3 +21,8 @@ def shell_words(line: str) -> list[str]:
     if sys.platform == "win32":
         raise ValueError("a kept command line is not taken apart on Windows")
     return shlex.split(line)
+
+
+def command_line(*words: object) -> str:
+    """A command of batchlab as it may be typed: a run's name may have spaces, or signs that shells obey."""
+    return shell_line(["batchlab", *map(str, words)])

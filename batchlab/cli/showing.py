@@ -14,6 +14,7 @@ import click
 from batchlab.cli.completion import run_dirs, statuses
 from batchlab.cli.streams import is_heard
 from batchlab.errors import EXIT_OK, UsageError
+from batchlab.shell import command_line
 
 if TYPE_CHECKING:
     from batchlab.looking.show import ShownRow
@@ -132,8 +133,8 @@ def _named(words: Iterable[str]) -> tuple[list[tuple[int, int | None]], frozense
 
 def _nothing(run: str, *, any_filter: bool) -> str:
     if any_filter:
-        return f"no row of {run} that has a result fits; batchlab status {run} counts them"
-    return f"no row of {run} has a result yet; batchlab status {run} says how far it is"
+        return f"no row of {run} that has a result fits; {command_line('status', run)} counts them"
+    return f"no row of {run} has a result yet; {command_line('status', run)} says how far it is"
 
 
 def _print_json(rows: Iterable[ShownRow]) -> int:

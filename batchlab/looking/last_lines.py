@@ -12,6 +12,7 @@ from batchlab.looking.not_ok import Cause, what_to_do
 from batchlab.looking.phrases import changed_in_output, cost_text, duration, notes, tokens_text
 from batchlab.progress.out import counted_batches
 from batchlab.run_end import RunSummary, StopReason
+from batchlab.shell import command_line
 from batchlab.store.layout import PARTS
 
 
@@ -94,10 +95,10 @@ def _lines_of_stopped(summary: RunSummary, command: str) -> list[str]:
     if summary.stopped is StopReason.BATCH:
         then = "nothing of them is ordered, and paid, again unless you say so"
     lines.append(f"out: {batches} of {counted(summary.rows_out, 'row')}; {then}")
-    lines.append(f"to take home what has ended: batchlab collect {run}")
+    lines.append(f"to take home what has ended: {command_line('collect', run)}")
     if summary.stopped is StopReason.DETACHED and sys.platform != "win32":
         lines.append(
-            f"or by cron: */15 * * * * cd {shlex.quote(str(Path.cwd()))} && batchlab collect {run} -q"
+            f"or by cron: */15 * * * * cd {shlex.quote(str(Path.cwd()))} && {command_line('collect', run)} -q"
         )
     return [*lines, f"to go on, and wait: {command}"]
 
@@ -110,11 +111,11 @@ def _next_lines(summary: RunSummary) -> list[str]:
     totals, lines = summary.totals, []
     if totals.failed or totals.invalid:
         only = ",".join(word for word in ("failed", "invalid") if getattr(totals, word))
-        lines.append(f"{NEXT}batchlab show {summary.run_dir} --status {only}")
+        lines.append(f"{NEXT}{command_line('show', summary.run_dir)} --status {only}")
     came = [f"{count:,} {word}" for word in summary.fail_on if (count := getattr(totals, word))]
     if came:
         lines.append(f"exit code {summary.exit_code}: {{output.fail_on}} names {' and '.join(came)}")
     if not totals.failed and not totals.invalid and summary.is_news:
-        lines.append(f"{NEXT}batchlab show {summary.run_dir}")
-        lines.append(f"to prove that it is whole: batchlab verify {summary.run_dir}")
+        lines.append(f"{NEXT}{command_line('show', summary.run_dir)}")
+        lines.append(f"to prove that it is whole: {command_line('verify', summary.run_dir)}")
     return lines

@@ -20,6 +20,7 @@ from batchlab.remote.remote_run import RemoteRun
 from batchlab.remote.storage import StorageError, matching
 from batchlab.remote.urls import checked_url, is_url
 from batchlab.run_state import RunState
+from batchlab.shell import command_line
 from batchlab.store.history import history_of
 from batchlab.store.layout import MANIFEST, is_run
 
@@ -124,7 +125,7 @@ class Listing:
             first = printable(left[0].run)
             waits = any(one.stage == Stage.WAITING for one in left)
             kinds = "stopped, crashed or waiting" if waits else "stopped or crashed"
-            said.append(f"{kinds}: {len(left):,}; batchlab status {first} says how to go on")
+            said.append(f"{kinds}: {len(left):,}; {command_line('status', first)} says how to go on")
         return said
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from batchlab.arrow import pc
 from batchlab.counts import counted
 from batchlab.protocol.redact import printable
+from batchlab.shell import command_line
 from batchlab.store.asking import AskAgain
 from batchlab.store.parts import part_tables
 from batchlab.store.view import RunView
@@ -82,7 +83,7 @@ def what_to_do(
         asked_again: those that were cut off were asked again with `max_tokens`. An answer that failed then
             left the old one, cut off by less.
     """
-    retry, lines = f"batchlab retry {run}", []
+    retry, lines = command_line("retry", run), []
     if totals.truncated:
         most = f"max_tokens {max_tokens:,}" if max_tokens else "max_tokens"
         cut = f"still cut off after {most}" if asked_again else f"cut off by {most}"

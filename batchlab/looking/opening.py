@@ -11,6 +11,7 @@ from batchlab.job.file import load_job
 from batchlab.remote.remote_run import RemoteRun
 from batchlab.remote.storage import StorageError, matching
 from batchlab.remote.urls import checked_url, is_url, local_dir_of
+from batchlab.shell import command_line
 from batchlab.store.layout import MANIFEST, Layout, is_run
 from batchlab.store.view import RunView
 
@@ -100,14 +101,15 @@ def worked_on(run: Path) -> float:
 def _no_run(path: str, place: str | Path) -> str:
     """What to say of a place without a run."""
     if names_a_job(path):
-        return f"{path}: its run has not begun: {place} is not a run directory. Begin it: batchlab run {path}"
+        begin = command_line("run", path)
+        return f"{path}: its run has not begun: {place} is not a run directory. Begin it: {begin}"
     said = f"{path}: not a run directory (no {MANIFEST})."
     folder = Path(path)
     if is_url(path):
-        return f"{said} It holds runs: batchlab ls {path} lists them." if _holds_runs(path) else said
+        return f"{said} It holds runs: {command_line('ls', path)} lists them." if _holds_runs(path) else said
     try:
         if folder.is_dir() and run_names(folder):
-            return f"{said} It holds runs: batchlab ls {path} lists them."
+            return f"{said} It holds runs: {command_line('ls', path)} lists them."
         beside = folder.parent if len(folder.parts) > 1 else Path(RUNS)
         names = [found.name for found in run_names(beside)]
     except OSError:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from batchlab.counts import counted
+from batchlab.shell import command_line
 from batchlab.totals import OTHERS, Totals, WordCounts
 
 UNKNOWN = "?"  # never 0 for what nobody knows
@@ -79,7 +80,7 @@ def changed_in_output(run_dir: str, output: str, *, quoted: int, nulled: int) ->
     if quoted:
         lines.append(
             f"made harmless: {counted(quoted, 'cell')} of {output} got a ' in front, as a spreadsheet would "
-            f"run them; as they are: batchlab export {run_dir} -o {output} --csv-raw"
+            f"run them; as they are: {command_line('export', run_dir)} -o {output} --csv-raw"
         )
     if nulled:
         are = "is" if nulled == 1 else "are"

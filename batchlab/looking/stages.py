@@ -8,6 +8,7 @@ from pathlib import Path
 from batchlab.errors import EXIT_STOPPED
 from batchlab.protocol.redact import printable, printable_lines
 from batchlab.run_end import code_of
+from batchlab.shell import command_line
 from batchlab.store.standing import Standing
 from batchlab.store.view import RunView
 from batchlab.totals import Totals
@@ -50,7 +51,7 @@ def stage_of(run: RunView, holder: int | None, pending: int) -> Stage:
 
 def how_to_take_home(run: str) -> str:
     """What to type for a run that waits for batches."""
-    return f"batchlab collect {run}"
+    return command_line("collect", run)
 
 
 def current_standing(run: RunView, holder: int | None) -> Standing | None:

@@ -259,17 +259,19 @@ class Api:
         offer = offered.get(name)
         if offer is None or offer.command != shown:
             raise web.HTTPConflict(text="the run has changed since: look at the command again")
+        if self._children.has_begun(run_id, offer.command):
+            raise web.HTTPConflict(text="that was begun already: its log says how far it is")
         started = self._children.start(run_id, offer.words, offer.folder)
         return json_answer({"started": started.key, "command": started.command})
 
 
 async def _all_rows_known(opened: Opened) -> None:
-    """Waits until every shard was looked at, in turn with others who ask for rows."""
+    """Waits until every shard was looked at, or nothing more can be, in turn with others who ask for rows."""
 
     def look() -> bool:
         browser = opened.browser()
         browser.refresh()  # waits a moment while there are more
-        return browser.index.is_whole
+        return browser.index.is_whole or bool(browser.obstacle)  # then there is what was read
 
     until = time.monotonic() + WHOLE_S
     while time.monotonic() < until:

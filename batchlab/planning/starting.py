@@ -21,6 +21,7 @@ from batchlab.job.presets import PRESETS
 from batchlab.job.request import PARAMETERS
 from batchlab.job.values import nearest
 from batchlab.remote.urls import is_url
+from batchlab.shell import command_line
 
 SAMPLE = "reviews.jsonl"
 LOOKED_AT = 50  # rows
@@ -90,7 +91,8 @@ def job_text(path: str, rows: str, columns: Columns, wanted: Wanted) -> str:
         path: where it is to be; names its run directory.
         rows: the input, as the job file is to have it.
     """
-    lines = [f"# batchlab plan {path}", f"# batchlab run {path}", "# every setting: batchlab guide settings"]
+    commands = [command_line("plan", path), command_line("run", path)]
+    lines = [*(f"# {command}" for command in commands), "# every setting: batchlab guide settings"]
     parameters = {setting.key: setting for setting in PARAMETERS}
     for section, values in _settings(path, rows, columns, wanted).items():
         if not values:
@@ -195,8 +197,8 @@ def start(path: str, rows: str | None, wanted: Wanted) -> list[str]:
         )
     return [
         *lines,
-        f"next: batchlab plan {path}       what it would do and cost; sends nothing",
-        f"then: batchlab run {path} -n 5   the first five rows, then the same without -n for all",
+        f"next: {command_line('plan', path)}       what it would do and cost; sends nothing",
+        f"then: {command_line('run', path)} -n 5   the first five rows, then the same without -n for all",
     ]
 
 

@@ -46,6 +46,7 @@ from batchlab.runner.run_options import RunOptions
 from batchlab.runner.signals import Signals
 from batchlab.runner.standing import Teller
 from batchlab.runner.start_time import Start, start_of, wait_for
+from batchlab.shell import command_line
 from batchlab.store.asking import AskAgain
 from batchlab.store.history import History
 from batchlab.store.integrity.lost import lost_at_most
@@ -139,7 +140,7 @@ class Invocation:
             asked = "is" if failed == 1 else "are"
             lines.append(
                 f"{counted(failed, 'row')} failed before, and {asked} asked again by "
-                f"batchlab retry {self._work.run.path} only"
+                f"{command_line('retry', self._work.run.path)} only"
             )
         if self._work.job.input.limit == rows:
             lines.append(

@@ -32,6 +32,7 @@ from batchlab.remote.urls import is_url
 from batchlab.runner.batches.left import refuse_batches_out, refuse_left_alone
 from batchlab.runner.losses import settle_losses
 from batchlab.runner.mirroring import brought_home, follow_at_url, refuse_other_url, taken_over
+from batchlab.shell import command_line
 from batchlab.store.disk.files import private_dir
 from batchlab.store.generations import Generation
 from batchlab.store.layout import Layout, foreign_files, is_run
@@ -374,7 +375,7 @@ def _settings_refusal(store: LockedRun, changed: list[tuple[str, Any, Any]], pla
         most = "N" if now is None else now
         lines.append(
             f"  only the {totals.truncated:,} that were cut off: "
-            f"batchlab retry {store.path} --only truncated --max-tokens {most}"
+            f"{command_line('retry', store.path)} --only truncated --max-tokens {most}"
         )
     lines.append("Pass {run.fresh} to ask the new request, or another {output.run_dir} to keep both.")
     return "\n".join(lines)

@@ -57,8 +57,9 @@ class RunView:
 
     @property
     def place(self) -> str:
-        """Where a person finds it: its directory, or its URL."""
-        return self.url or str(self.path)
+        """Where a person finds it: its directory, or its URL; in a command never an option."""
+        path = str(self.path)
+        return self.url or (f"./{path}" if path.startswith("-") else path)
 
     @property
     def is_away(self) -> bool:

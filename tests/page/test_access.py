@@ -260,3 +260,26 @@ def test_the_token_is_in_the_printed_address_and_in_no_answer(page):
     assert f"#token={TOKEN}&" in page.address
     for target in READS[:-1]:
         assert TOKEN not in page.ask(target).body.decode()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET /?token=SECRET\x00 \r\n\r\n",
+    ],
+    ids=["no path", "TLS", "no HTTP"],
+)
+def test_what_is_no_http_leaves_nothing_on_the_terminal(served, runs, capfd, caplog, sent):
+    page = served(runs)
+
+    with socket.create_connection(("127.0.0.1", page.port), timeout=10) as line:
+        line.sendall(sent)
+        line.shutdown(socket.SHUT_WR)
+        while line.recv(4_096):
+            pass
+
+    assert page.ask("/").status == 200
+    assert capfd.readouterr().err == ""
+    assert caplog.text == ""

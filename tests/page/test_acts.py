@@ -171,6 +171,37 @@ def test_a_run_is_stopped_in_order_as_by_ctrl_c_and_gone_on_with(served, running
     assert CANARY not in json.dumps(seen)
 
 
+def test_what_was_begun_is_not_begun_again(served, running):
+    page = served("runs")
+    offer = offered(page, "rows")["stop"]
+    begun(page, "rows", offer)
+
+    again = page.send("act", {"run": "rows", "name": "stop", "command": offer["command"]})
+    assert again.status == 409  # a second signal would leave at once, and lose what is paid for
+    said = running.communicate(timeout=60)[1].decode()
+    assert running.returncode == 130
+    assert "left at once" not in said
+
+    offer = offered(page, "rows")["continue"]
+    body = {"run": "rows", "name": "continue", "command": offer["command"]}
+    got = [page.send("act", body) for _ in range(3)]
+    assert [one.status for one in got] == [200, 409, 409]
+    while page.get("act", started=got[0].json()["started"])["running"]:
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("name", ["--help", "-x $(touch owned);'"])
+def test_a_run_whose_name_looks_like_an_option_is_a_run(failed, monkeypatch, name):
+    (failed / "night").rename(failed / name)
+    monkeypatch.chdir(failed)
+    with serving(".") as page:
+        offer = offered(page, name)["retry"]
+        assert shlex.split(offer["command"]) == ["batchlab", "retry", f"./{name}"]
+        assert begun(page, name, offer)["exit_code"] == 0
+        assert page.get("run", run=name)["counts"]["failed"] == 0
+    assert not list(failed.glob("owned*"))
+
+
 def test_a_cap_is_raised_by_the_same_command_with_another_one(served, home, simulator, rows_file, batchlab):
     server = simulator()
     priced = ("--price-in", "1000", "--price-out", "1000", "--max-tokens", "10")

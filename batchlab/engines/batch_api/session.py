@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import assert_never
 
-from batchlab.counts import counted, lasting
+from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.rate.budget import used_up
@@ -17,9 +17,9 @@ from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.dispatch.stop import StopSignal
-from batchlab.dispatch.trouble.failover import stop_reason
 from batchlab.engines.batch_api.bringing import Bringing
 from batchlab.engines.batch_api.choices.choice import GiveUp, Probe, Scene, SendLive, Submit, TakeBack
+from batchlab.engines.batch_api.endings import Endings
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, Out
 from batchlab.engines.batch_api.means import Means
@@ -29,8 +29,7 @@ from batchlab.engines.batch_api.room import Room
 from batchlab.engines.batch_api.shards import ShardsLeft
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError, UsageError
-from batchlab.protocol.batches.dialect import Phase
-from batchlab.records import LaneKind, OutcomeClass, Result, Shard
+from batchlab.records import LaneKind, Result, Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import Attempts, RunState
 from batchlab.store.asking import AskAgain
@@ -91,6 +90,7 @@ class Session:
             accepts_loss=means.manner.accepts_loss,
         )
         self._sent_live: list[Shard] = []  # and nothing more is sent for them
+        self._endings = Endings(means, work, self._log, self._room, stop)
         self._bringing = Bringing(self._life, self._left, self._log, self._attempts, self._take)
         means.live.begin(work, retry, self._added, self._live_ended)
 
@@ -298,7 +298,7 @@ class Session:
         except Stopped:
             pass
         except ApiError as error:  # the next one would be refused, too
-            self._refused(out, error)
+            self._endings.refused(out, error)
         except RunStopped as error:
             self._stop(error.reason, str(error))
         except BatchlabError as error:  # the input cannot be read any more, or a journal is damaged
@@ -322,14 +322,13 @@ class Session:
         """Takes what comes of a batch, be it nothing."""
         try:
             if (told := await self._bringing.bring(out)) is not None:
-                self._came(out, told)
+                self._endings.came(out, told)
         except NoRoom:
             others = sum(
                 one is not out and one.lane is out.lane and one.batch.id is not None
                 for one in self._out.values()
             )
-            then = self._room[out.lane.name].was_full(out.batch.lines, others)
-            self._say(f"{out.lane.name}: its queue is full; {then}")
+            self._endings.found_no_room(out, others)
         except BadLines as bad:
             await self._left.fail_lines(out, bad.problems, self._take)
             lines = counted(len(bad.problems), "line")
@@ -337,54 +336,6 @@ class Session:
         except GivenUp as lost:
             self._say(str(lost))
             await self._bringing.give_up(out)
-
-    def _refused(self, out: Out, error: ApiError) -> None:
-        """A call of a batch is refused, or no answer has come for as long as an outage may last."""
-        name, outcome = out.lane.name, error.outcome
-        batch = self._log.all.by_key[out.batch.key]
-        if batch.step in {Step.MEANT, Step.UPLOADED}:
-            self._log.dropped(batch, str(error)[:500])
-            if self._go_on_without(name):
-                self._say(f"{name} refuses the batch: {outcome.message}; the others go on without it")
-                return
-        if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE}:
-            outage = lasting(self._work.job.limits.max_outage_s)
-            self._stop(
-                StopReason.OUTAGE,
-                f"{name}: no answer for {outage} ({{limits.max_outage}}): {outcome.message}",
-            )
-        else:
-            what = "the batch" if batch.id is None else f"batch {batch.id}"
-            self._stop(stop_reason(outcome), f"{name} refuses {what}: {outcome.message}")
-
-    def _go_on_without(self, name: str) -> bool:
-        """Closes a lane, if another one takes batches still."""
-        lanes, limits_at = self._means.lanes, self._work.job.limits_at
-        others = [
-            one
-            for one in lanes
-            if one != name
-            and not self._room[one].is_closed
-            and limits_at(lanes[one].endpoint.job).lane in {"batch", "cheapest"}
-        ]
-        self._room[name].is_closed = bool(others)
-        return bool(others)
-
-    def _came(self, out: Out, told: str) -> None:
-        """A batch's results are taken; the run stops where it must not go on."""
-        batch, name, stop = out.batch, out.lane.name, out.stop
-        if batch.phase == Phase.COMPLETED:
-            self._room[name].ended_well()
-            self._means.ended_after_s[name].append(batch.ended_at - batch.created_at)
-        self._say(told)
-        if stop is not None:
-            self._stop(stop_reason(stop), stop.message)
-        elif batch.phase == Phase.CANCELLED and not batch.is_cancelled:
-            self._stop(
-                StopReason.CANCELLED,
-                f"batch {batch.id} was cancelled at {name}, and not by this run; what it had answered is "
-                "kept, and its other rows are asked again by `batchlab run`, not by `batchlab collect`.",
-            )
 
     def _take(self, came: Result, written: Result) -> None:
         watch, taker = self._means.manner.watch, self._means.manner.taker

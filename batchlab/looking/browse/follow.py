@@ -48,6 +48,13 @@ class Follower:
         if wait_s and (is_due or not self._index.is_whole):
             wait([last], timeout=wait_s)
 
+    @property
+    def obstacle(self) -> str:
+        """Why what is not known of the run does not come to be known by waiting; "" where it does."""
+        if self._is_closed:
+            return f"{self._run.place}: is not looked at any more."
+        return "" if self._index.is_whole else self.trouble
+
     def close(self) -> None:
         """Ends a refresh that goes on."""
         self._is_closed = True
@@ -83,5 +90,7 @@ class Follower:
                 self.trouble = ""
         except (BatchlabError, OSError) as error:
             self.trouble = str(error)
+        except Exception as error:  # noqa: BLE001 - a thread has nobody else to tell; it must not seem to go on
+            self.trouble = f"{self._run.place}: cannot be looked at ({type(error).__name__}: {error})"
         finally:
             self._ended = time.monotonic()

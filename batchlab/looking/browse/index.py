@@ -242,7 +242,11 @@ class RowIndex:
             self._refresh(shard, has_part=shard.index in parts, is_open=shard.index in opened)
 
     def _missing(self, parts: set[int]) -> frozenset[str]:
-        noted = self.run.noted().parts
+        try:
+            noted = self.run.noted().parts
+        except OSError as error:  # of the others it says nothing: they are there
+            self._problems["checksums.log"] = f"{error.filename or self.run.place}: {error.strerror}"
+            return frozenset()
         there = {part_name(index) for index in parts}
         return frozenset(name for name, notes in noted.items() if notes.is_due and name not in there)
 
@@ -333,7 +337,12 @@ class RowIndex:
     def _load_journals(self, shard: Shard, loaded: _Loaded) -> None:
         if loaded.opened is None:
             loaded.opened = OpenShard(self.run, shard, self._of_part(shard, loaded))
-        if grown := loaded.opened.grown():
+        grown = loaded.opened.grown()
+        if loaded.opened.trouble:  # the rest of the run goes on
+            self._problems[f"journals {shard.index}"] = loaded.opened.trouble
+        else:
+            self._problems.pop(f"journals {shard.index}", None)
+        if grown:
             for row, values in sorted(grown.items()) if not self._take(grown) else ():
                 if not self._take({row: values}):
                     self._problems.setdefault(f"row {row}", f"row {row}: its result cannot be read.")

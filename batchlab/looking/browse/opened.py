@@ -44,11 +44,13 @@ class OpenShard:
 
     Attributes:
         part_rows: of the rows that a part holds, what may take their place: (replaceable, wanting) by row.
+        trouble: which of its journals cannot be read, and why; "" for none.
     """
 
     run: RunView
     shard: Shard
     part_rows: dict[int, tuple[bool, bool]] = field(default_factory=dict)
+    trouble: str = ""
     _files: dict[Path, _Read] = field(default_factory=dict)
     _places: dict[int, _Place] = field(default_factory=dict)
 
@@ -66,19 +68,26 @@ class OpenShard:
     def grown(self) -> dict[int, ResultValues]:
         """What has come since the last call, by row: results as the journal holds them."""
         found: dict[int, ResultValues] = {}
+        self.trouble = ""
         for path in self.run.layout.journal_files(self.shard.index):
-            if path not in self._files and strange_origin(path, self.run.manifest) is not None:
-                continue  # that is told by `losses`
-            with contextlib.suppress(FileNotFoundError):  # sealed while we read
-                for offset, length, data in self._records(path):
-                    with contextlib.suppress(*_ODD):
-                        result = result_of(data)
-                        if result is not None and self._counts(result, retried=data.get("retried") is True):
-                            self._places[result.row_id] = _Place(
-                                path, offset, length, is_replaceable(result), is_wanting(result)
-                            )
-                            found[result.row_id] = data["v"]
+            try:
+                if path in self._files or strange_origin(path, self.run.manifest) is None:
+                    self._grown(path, found)  # that one is strange is told by `losses`
+            except FileNotFoundError:
+                continue  # sealed while we read
+            except OSError as error:
+                self.trouble = f"{path}: {error.strerror}"
         return found
+
+    def _grown(self, path: Path, found: dict[int, ResultValues]) -> None:
+        for offset, length, data in self._records(path):
+            with contextlib.suppress(*_ODD):
+                result = result_of(data)
+                if result is not None and self._counts(result, retried=data.get("retried") is True):
+                    self._places[result.row_id] = _Place(
+                        path, offset, length, is_replaceable(result), is_wanting(result)
+                    )
+                    found[result.row_id] = data["v"]
 
     def __contains__(self, row: int) -> bool:
         return row in self._places

@@ -147,6 +147,11 @@ class Browser:
         unknown = opened.asked.problem and f"What was asked is not known: {opened.asked.problem}"
         return tuple(one for one in [*opened.index.problems, unknown, opened.follower.trouble] if one)
 
+    @property
+    def obstacle(self) -> str:
+        """Why the rest of the rows does not come to be known by waiting; "" where it does, or all are."""
+        return self._opened.follower.obstacle
+
     def close(self) -> None:
         """Ends what goes on; to be called once, at the end."""
         self._pages.clear()
@@ -218,13 +223,19 @@ class Browser:
         return self._opened.details.of(row_id, *self._labels().get(row_id, (None, None)))
 
     def matching(self, query: RowQuery) -> list[int]:
-        """All rows that are meant, in order, however long that takes. Raises UsageError as `rows` does."""
+        """All rows that are meant, in order, however long that takes.
+
+        Raises:
+            UsageError: as `rows` does; or not all rows can be looked at: the run has gone, its store is down.
+        """
         self.refresh(is_due=True)
         while True:
             self.refresh()
             meant = self._meant(query, enough=None)
             if meant.is_done:
                 return [int(row) for row in meant.rows]
+            if obstacle := self.obstacle:
+                raise UsageError(obstacle)
 
     def facets(self) -> dict[str, list[dict[str, Any]]]:
         """How many rows have each status, error class, finish reason, lane and label; most frequent first."""

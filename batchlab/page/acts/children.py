@@ -40,6 +40,11 @@ class Started:
     child: subprocess.Popen[bytes]
     log: IO[bytes]
 
+    @property
+    def is_signal(self) -> bool:
+        """Whether it was a signal to a process, which has got it."""
+        return self.command.startswith("kill ") and self.child.poll() in (None, 0)
+
     def line(self) -> dict[str, Any]:
         """How far it is."""
         code = self.child.poll()
@@ -102,6 +107,12 @@ class Children:
     def of(self, run_id: str) -> list[Started]:
         """What was begun about a run, newest first."""
         return [one for one in reversed(self._started.values()) if one.run_id == run_id]
+
+    def has_begun(self, run_id: str, command: str) -> bool:
+        """Whether a command about a run goes on, or was a signal: a second one would not stop in order."""
+        return any(
+            one.command == command and (one.child.poll() is None or one.is_signal) for one in self.of(run_id)
+        )
 
     def close(self) -> list[Started]:
         """Lets go of all; those that go on."""

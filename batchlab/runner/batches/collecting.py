@@ -24,7 +24,7 @@ from batchlab.runner.endpoints import started_endpoints
 from batchlab.runner.execute import execute
 from batchlab.runner.own_job import own_job
 from batchlab.runner.run_options import RunOptions
-from batchlab.shell import shell_line
+from batchlab.shell import command_line, shell_line
 from batchlab.store.batches import BatchLog, Step
 from batchlab.store.locked import LockedRun
 from batchlab.store.standing import Ended, write_standing
@@ -129,7 +129,7 @@ def _refuse_fixed(job: Job, run: RunView) -> None:
         if endpoint.name in at and dialect is not None and not dialect.cancels:
             raise UsageError(
                 f"{endpoint.name}: {dialect.name} cannot cancel a batch. It goes on to its end, and is "
-                f"billed: batchlab collect {run.place} takes home what it brings."
+                f"billed: {command_line('collect', run.place)} takes home what it brings."
             )
 
 

@@ -6,6 +6,7 @@ from batchlab.counts import agreeing, counted
 from batchlab.errors import UsageError
 from batchlab.job import Job
 from batchlab.protocol.batches.table import dialect_of
+from batchlab.shell import command_line
 from batchlab.store.batches import read_batches
 from batchlab.store.locked import LockedRun
 
@@ -27,18 +28,19 @@ def refuse_batches_out(store: LockedRun, *, rows_are_there: bool) -> None:
         return
     rows, at = sum(one.lines for one in out), ", ".join(sorted({one.endpoint for one in out}))
     batches, are = counted(len(out), "batch", "batches"), agreeing(len(out), "is", "are")
+    home, end = command_line("collect", store.path), command_line("cancel", store.path)
     if rows_are_there:
         raise UsageError(
             f"{store.path}: {batches} with {counted(rows, 'row')} of the job "
             f"as it was {are} out at {at}; a changed job cannot take them up. "
-            f"With the job as it was, fetch them first: batchlab collect {store.path}; or end them, which "
-            f"keeps what they have by then: batchlab cancel {store.path}."
+            f"With the job as it was, fetch them first: {home}; or end them, which keeps what they have by "
+            f"then: {end}."
         )
     raise RowsChanged(
         f"{store.path}: {batches} with {counted(rows, 'row')} {are} out at {at}, and "
         f"{_rows_of(store.manifest.job)} not what they were when that was ordered, so that its results fit "
-        f"none. Put them back as they were, and take it home: batchlab collect {store.path}. To end it at "
-        f"the service: batchlab cancel {store.path}. The rows as they are now are another run: "
+        f"none. Put them back as they were, and take it home: {home}. To end it at the service: {end}. "
+        "The rows as they are now are another run: "
         "{output.run_dir}."
     )
 
@@ -59,8 +61,9 @@ def refuse_left_alone(job: Job, store: LockedRun) -> None:
     for batch in (one for one in out if one.shard not in sealed or one.is_retry):
         endpoint = next((one for one in job.endpoint if one.name == batch.endpoint), None)
         if endpoint is None or dialect_of(job, endpoint) is None:
+            home, end = command_line("collect", store.place), command_line("cancel", store.place)
             raise UsageError(
                 f"{store.place}: a batch of {counted(batch.lines, 'row')} is out at {batch.endpoint}, which "
-                f"the job does not name any more. Take it home first: batchlab collect {store.place}; or end "
-                f"it, which keeps what it has by then: batchlab cancel {store.place}."
+                f"the job does not name any more. Take it home first: {home}; or end it, which keeps what it "
+                f"has by then: {end}."
             )

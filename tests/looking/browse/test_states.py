@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from batchlab.errors import UsageError
 from batchlab.job.file import job_from
 from batchlab.looking.browse.query import RowQuery
 from batchlab.records import Completion, Failure, Reply, Shard, Timing, Usage
@@ -247,6 +248,57 @@ def test_a_run_that_is_deleted_while_it_is_looked_at_is_said(sealed, browse):
     assert "the run is gone" in found.problems[-1]
     assert statuses(found) == "o" * 40
     assert browser.row(3).json()["problem"]
+
+
+@pytest.mark.parametrize("params", [{}, {"q": "remark"}], ids=["all", "sought"])
+def test_who_needs_all_rows_does_not_wait_for_what_never_comes(sealed, browse, params, monkeypatch):
+    closed = browse(sealed)
+    closed.close()
+    failing = browse(sealed)
+    monkeypatch.setattr(type(failing.run), "part_sizes", lambda _: 1 / 0)
+    gone = browse(sealed)
+    for browser, why in ((closed, "not looked at any more"), (failing, "division by zero")):
+        with pytest.raises((UsageError, RuntimeError), match=f"{why}|after shutdown"):
+            browser.matching(RowQuery.of(params))
+    assert failing.obstacle in failing.problems
+    monkeypatch.undo()
+    shutil.rmtree(sealed.path)
+
+    with pytest.raises(UsageError, match="the run is gone"):
+        gone.matching(RowQuery.of(params))
+
+
+def test_a_journal_that_cannot_be_read_is_said_and_the_other_shards_are_there(growing, browse):
+    shards = [growing.open_shard(shard) for shard in growing.manifest.plan.shards]
+    for shard, row in zip(shards, (3, 13), strict=True):
+        shard.append(answered(row))
+        shard.flush()
+    [journal] = growing.layout.journal_files(0)
+    journal.rename(journal.with_suffix(".kept"))
+    journal.mkdir()
+    browser = browse(growing.path)
+
+    found = page(browser)
+    assert statuses(found) == "." * 13 + "o" + "." * 6
+    assert [one for one in found.problems if str(journal) in one]
+    assert browser.matching(RowQuery.of({"status": "ok"})) == [13]
+
+    journal.rmdir()
+    journal.with_suffix(".kept").rename(journal)
+    assert ids(again(browser, status="ok")) == [3, 13]
+    assert not [one for one in browser.problems if str(journal) in one]
+
+
+def test_rows_are_there_when_what_must_be_there_cannot_be_read(sealed, browse):
+    sealed.layout.checksums.unlink()
+    sealed.layout.checksums.mkdir()
+    browser = browse(sealed)
+
+    found = page(browser)
+    assert statuses(found) == "o" * 40
+    assert len(found.problems) == 1
+    assert "checksums.log: Is a directory" in found.problems[0]
+    assert browser.matching(RowQuery.of({})) == list(range(40))
 
 
 def test_a_run_that_is_planned_anew_is_looked_at_anew(tmp_path, browse):

@@ -18,8 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-
-from playwright.sync_api import Browser, Page
+from typing import TYPE_CHECKING
 
 from batchlab.store.layout import Layout
 from batchlab.store.view import RunView
@@ -29,6 +28,9 @@ from tests.proofs.benchmarks.figures import Figure, printed
 from tests.proofs.benchmarks.large_run import RARE, made_run
 from tests.proofs.benchmarks.machine import header
 from tests.proofs.benchmarks.page_browser import Viewed, chromium, first_paint, tab, viewed
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 PLACE = Path(tempfile.gettempdir()) / "batchlab-large-run"
 MOST_MB = 300.0

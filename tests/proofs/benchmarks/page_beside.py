@@ -14,13 +14,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from playwright.sync_api import Browser, Error
-
 from tests.proofs.benchmarks.figures import Figure, peak_mb
 from tests.proofs.benchmarks.page_browser import first_paint, tab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROWS = (10_000, 100_000)
 MOST_S = 180.0
@@ -94,6 +96,8 @@ def figures(browser: Browser, python: Path, rows: Sequence[int] | None) -> Itera
 
 
 def _looked_at(browser: Browser, python: Path, log: Path, name: str) -> Iterator[Figure]:
+    from playwright.sync_api import Error
+
     with _served(python, log.parent) as (address, pid), tab(browser) as page:
         line = page.context.new_cdp_session(page)
         line.send("Performance.enable")

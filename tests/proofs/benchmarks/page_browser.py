@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from tests.conftest import command, environment
 from tests.proofs.benchmarks.figures import peak_mb
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, CDPSession, Page
 
 # The clock starts with the stroke or the click, and stops in the frame after the one that shows what was asked
 # for: all of it in the page, so that nothing of Playwright's own way is in the figure.
@@ -76,6 +77,8 @@ def has_chromium() -> str | None:
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Debian's, without a window."""
+    from playwright.sync_api import sync_playwright
+
     path = has_chromium()
     assert path is not None, "no Chromium here"
     with sync_playwright() as playwright:

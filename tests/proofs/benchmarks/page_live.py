@@ -14,12 +14,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-from playwright.sync_api import Browser
+from typing import TYPE_CHECKING
 
 from tests.conftest import environment, simulating_apart
 from tests.proofs.benchmarks.figures import Figure
 from tests.proofs.benchmarks.page_browser import Held, held, tab, viewed
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 EVERY_S = 0.02
 FROM = 0.1  # of all updates: what is held until then is the page itself

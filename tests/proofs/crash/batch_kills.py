@@ -35,7 +35,6 @@ from tests.proofs.crash.batch_steps import STEPS
 from tests.proofs.crash.batch_ways import ANY_TIME, WAYS
 from tests.warm import Warm
 
-URL_SHARE = 0.25
 MOST_PROBLEMS = 50  # on one way, after which it is not worth going on
 
 
@@ -91,9 +90,9 @@ def report(all_found: Sequence[Found]) -> list[str]:
     return [problem for found in all_found for problem in found.problems]
 
 
-def shares(kills: int, ways: Sequence[str]) -> list[tuple[str, bool, int]]:
+def shares(kills: int, ways: Sequence[str], url_share: float) -> list[tuple[str, bool, int]]:
     """How many kills on each way, at a URL and not."""
-    remote = round(kills * URL_SHARE)
+    remote = round(kills * url_share)
     return [
         (way, at_url, count // len(ways) + (number < count % len(ways)))
         for at_url, count in ((False, kills - remote), (True, remote))
@@ -102,13 +101,23 @@ def shares(kills: int, ways: Sequence[str]) -> list[tuple[str, bool, int]]:
 
 
 KEEP = Option(kind=Path, help="a folder in which runs with a problem are kept")
+URL_SHARE = Option(default=0.25, kind=float, help="of the kills, at a URL (default 0.25)")
 WAY = Option(choices=WAYS, help="only this way")
 
 
 def main() -> None:
     """Prints the tables; exits with 1 when a promise was broken."""
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # calls of who was killed end without their end
-    given = options(__doc__, kills=50, seed=1, only=one_of(DIALECTS), way=WAY, at_once=3, keep=KEEP)
+    given = options(
+        __doc__,
+        kills=50,
+        seed=1,
+        only=one_of(DIALECTS),
+        way=WAY,
+        url_share=URL_SHARE,
+        at_once=3,
+        keep=KEEP,
+    )
     services = SERVICES if given.only is None else (given.only,)
     ways = list(WAYS) if given.way is None else [given.way]
     began = time.monotonic()
@@ -118,7 +127,7 @@ def main() -> None:
                 lambda one: on_way(
                     one[0], one[2], given.seed, services=services, at_url=one[1], keep=given.keep
                 ),
-                [one for one in shares(given.kills, ways) if one[2]],
+                [one for one in shares(given.kills, ways, given.url_share) if one[2]],
             )
         )
     problems = report(found)
