@@ -22,6 +22,8 @@ from tests.conftest import CANARY, ROOT, command, environment
 from tests.page.conftest import run_of, serving
 from tests.scenarios.test_run import job
 
+pytestmark = pytest.mark.proof  # each begins processes, and waits for them
+
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):

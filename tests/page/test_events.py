@@ -14,6 +14,8 @@ from batchlab.page import streams
 from tests.conftest import command, environment
 from tests.scenarios.test_run import job
 
+pytestmark = pytest.mark.proof  # each begins processes, and waits for them
+
 
 @pytest.fixture
 def running(simulator, rows_file, tmp_path):

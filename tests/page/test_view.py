@@ -21,6 +21,8 @@ from batchlab.page.beside import PageBeside
 from tests.conftest import command, environment
 from tests.scenarios.test_run import job
 
+pytestmark = pytest.mark.proof  # each begins processes, and waits for them
+
 ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/#token=([\w-]+)&(/\S*)")
 NOWHERE = {"BROWSER": "", "DISPLAY": "", "WAYLAND_DISPLAY": "", "SSH_CONNECTION": "here"}
 

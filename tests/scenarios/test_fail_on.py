@@ -8,6 +8,7 @@ import pytest
 
 import batchlab
 from batchlab.job.file import job_from
+from tests.page.reports import page_data
 from tests.provider import chat_reply, providing
 
 
@@ -124,7 +125,9 @@ def test_a_finish_reason_that_nobody_knows_is_named_wherever_the_run_is_looked_a
     assert said in done.err
     assert said in here("status", "runs/odd").out
     here("report", "runs/odd", "-o", "r.html")
-    assert "1 row &#34;odd&#34;" in (tmp_path / "r.html").read_text()
+    page = page_data(tmp_path / "r.html")
+    assert {"what": "unknown finish", "word": "odd", "rows": 1} in page["charts"]["odd"]
+    assert any('1 row "odd"' in note for note in page["run"]["notes"])
     events = [json.loads(line) for line in (tmp_path / "run.log").read_text().splitlines()]
     assert [one["finish_reason"] for one in events if one["event"] == "unknown_finish"] == ["odd"]
     assert events[-1]["totals"]["unknown_finish"] == {"odd": 1}

@@ -20,6 +20,7 @@ from batchlab.progress.speed import Rates
 from batchlab.run_state import RunState
 from batchlab.totals import Totals
 from tests.observe.collector import collecting
+from tests.page.reports import page_data
 from tests.provider import chat_reply, providing
 
 PRICE = ("--price-in", "1", "--price-out", "2")
@@ -96,6 +97,7 @@ NUMBERS: dict[str, Callable[[Seen], float | None]] = {
     "status --json": lambda run: json.loads(run.here("status", "run", "--json").out)["totals"]["spent_usd"],
     "log": lambda run: run.log[-1]["totals"]["spent_usd"],
     "span": lambda run: run.span.get("batchlab.cost_usd"),
+    "report": lambda run: page_data(run.home / "r.html")["run"]["cost"]["so_far"],
     "load": lambda run: batchlab.load(run.home / "run").attrs["batchlab"]["totals"]["spent_usd"],
     "run's frame": lambda run: run.frame.attrs["batchlab"]["totals"]["spent_usd"],
     "metrics": lambda run: next(
@@ -111,7 +113,6 @@ NUMBERS: dict[str, Callable[[Seen], float | None]] = {
 TEXTS: dict[str, Callable[[Seen], str]] = {
     "summary": lambda run: run.lines("cost:", run.said),
     "status": lambda run: run.lines("cost:", run.here("status", "run").out),
-    "report": lambda run: re.findall(r"<dt>cost</dt><dd>(.*?)</dd>", (run.home / "r.html").read_text())[0],
 }
 # all the sums of money that a program reads
 SUMS: dict[str, Callable[[Seen], dict]] = {

@@ -96,7 +96,8 @@ class RowIndex:
     def __init__(self, run: RunView) -> None:
         if run.manifest.plan.rows > MOST_ROWS:
             rows = run.manifest.plan.rows
-            raise UsageError(f"{run.place}: {rows:,} rows, and no more than {MOST_ROWS:,} can be held here.")
+            many = counted(rows, "row")
+            raise UsageError(f"{run.place}: {many}, and no more than {MOST_ROWS:,} can be held here.")
         self.run = run
         self.rows = run.manifest.plan.rows
         self.version = 0
@@ -315,7 +316,8 @@ class RowIndex:
             with reading(path) as part:
                 groups = [part.metadata.row_group(number).num_rows for number in range(part.num_row_groups)]
                 if sum(groups) != shard.rows:
-                    raise CorruptRun(f"{path}: damaged (it has {sum(groups):,} rows, not {shard.rows:,}).")
+                    many = counted(sum(groups), "row")
+                    raise CorruptRun(f"{path}: damaged (it has {many}, not {shard.rows:,}).")
                 lacking = set(lacking_columns(part, prefix))
                 there = set(part.schema_arrow.names)
                 names = [name for name in HELD if name not in lacking and prefix + name in there]

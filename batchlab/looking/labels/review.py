@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from batchlab.counts import counted
 from batchlab.errors import UsageError
 from batchlab.looking.browse.columns import UNREADABLE
 from batchlab.looking.browse.index import RowIndex
@@ -139,7 +140,7 @@ class Review:
 def answer_at(index: RowIndex, row: int) -> tuple[str, Answer]:
     """A row's custom_id, and which answer it has. Raises UsageError when it has none, or cannot be read."""
     if not 0 <= row < index.rows:
-        raise UsageError(f"row {row}: the run has {index.rows:,} rows.")
+        raise UsageError(f"row {row}: the run has {counted(index.rows, 'row')}.")
     index.look_at([row])
     status = index.word("status", row)
     if status in ("pending", UNREADABLE):

@@ -287,6 +287,8 @@ def test_a_journal_that_cannot_be_read_is_said_and_the_other_shards_are_there(gr
     journal.with_suffix(".kept").rename(journal)
     assert ids(again(browser, status="ok")) == [3, 13]
     assert not [one for one in browser.problems if str(journal) in one]
+    for shard in shards:
+        shard.close()
 
 
 def test_rows_are_there_when_what_must_be_there_cannot_be_read(sealed, browse):

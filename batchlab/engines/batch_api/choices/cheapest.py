@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import assert_never
 
+from batchlab.counts import counted
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.engines.batch_api.choices import choice
 from batchlab.engines.batch_api.choices.ways import RowSize, batch_way, call_ways, model_of, sampled
@@ -96,7 +97,7 @@ class Cheapest:
         seen, left = self.seen(now, scene), self.left(scene)
         if self._is_worth_a_probe(now, scene, seen, left):
             self._probe_until = now + MOST_PROBE_S
-            self._say(f"lanes: {PROBE_ROWS} rows go live first, to see how long calls take")
+            self._say(f"lanes: {counted(PROBE_ROWS, 'row')} go live first, to see how long calls take")
             return choice.Probe(PROBE_ROWS)
         if self._is_probing(now, scene):
             # what batches would get anyway; the rest is decided when it is known how long calls take
