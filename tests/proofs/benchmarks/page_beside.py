@@ -107,7 +107,9 @@ def _looked_at(browser: Browser, python: Path, log: Path, name: str) -> Iterator
             page.goto(f"{address}#/logs/{log.name}")
             paint = first_paint(page)
             while not page.evaluate("document.body.innerText.includes('Letter ')"):
-                assert time.monotonic() - began < MOST_S, page.evaluate("document.body.innerText.slice(0, 120)")
+                assert time.monotonic() - began < MOST_S, page.evaluate(
+                    "document.body.innerText.slice(0, 120)"
+                )
                 page.wait_for_timeout(50)
             seen = time.monotonic() - began
         except (Error, AssertionError) as error:
