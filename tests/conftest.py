@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,20 @@ class Finished:
 
     def __post_init__(self) -> None:
         assert "Traceback" not in self.err, self.err
+
+
+@contextmanager
+def under_way(
+    words: Sequence[str], home: Path, stderr: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A `batchlab run` of `runs/rows` in a process of its own, once it says how it stands; ended at the end."""
+    with subprocess.Popen(command(*words), cwd=home, env=environment(), stderr=stderr) as run:
+        while not (home / "runs/rows/standing.json").exists():
+            assert run.poll() is None
+            time.sleep(0.05)
+        yield run
+        if run.poll() is None:
+            run.kill()
 
 
 def command(*words: str | Path) -> list[str]:

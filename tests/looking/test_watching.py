@@ -14,7 +14,7 @@ import pytest
 from batchlab.cli.habits import instead_of
 from batchlab.looking.listing import Listed, Listing
 from batchlab.progress.terminal import width
-from tests.conftest import command, environment
+from tests.conftest import command, environment, under_way
 from tests.progress.test_terminal import ESCAPES
 from tests.scenarios.test_run import job
 
@@ -25,13 +25,8 @@ def running(batchlab, simulator, rows_file, tmp_path):
     batchlab("--version")  # whoever looks is not to come late
     server = simulator(queue_cap=4, latency_median_s=0.2)
     words = job(server.base_url, rows_file(160), "-c", "4", "--price-in", "1", "--price-out", "1")
-    with subprocess.Popen(command(*words), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL) as run:
-        while not (tmp_path / "runs/rows/standing.json").exists():
-            assert run.poll() is None
-            time.sleep(0.05)
+    with under_way(words, tmp_path) as run:
         yield run
-        if run.poll() is None:
-            run.kill()
 
 
 def test_runs_are_listed_newest_first_with_their_states(running, here, simulator, rows_file, tmp_path):

@@ -18,7 +18,7 @@ from batchlab.page.acts.children import LOG_BYTES, Children
 from batchlab.page.acts.offers import Wish, offers_of
 from batchlab.store.standing import read_standing, write_standing
 from batchlab.store.view import RunView
-from tests.conftest import CANARY, ROOT, command, environment
+from tests.conftest import CANARY, ROOT, under_way
 from tests.page.conftest import run_of, serving
 from tests.scenarios.test_run import job
 
@@ -47,13 +47,8 @@ def running(home, simulator, rows_file):
     """A run that takes its time, in a process of its own."""
     server = simulator(queue_cap=4, latency_median_s=0.2)
     words = job(server.base_url, rows_file(200), "-c", "4", "--price-in", "1", "--price-out", "1")
-    with subprocess.Popen(command(*words), cwd=home, env=environment(), stderr=subprocess.PIPE) as run:
-        while not (home / "runs/rows/standing.json").exists():
-            assert run.poll() is None
-            time.sleep(0.05)
+    with under_way(words, home, subprocess.PIPE) as run:
         yield run
-        if run.poll() is None:
-            run.kill()
 
 
 def offered(page, run: str, **params: str) -> dict[str, dict]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import time
 
 import pytest
 
 from batchlab.page import streams
-from tests.conftest import command, environment
+from tests.conftest import under_way
 from tests.scenarios.test_run import job
 
 pytestmark = pytest.mark.proof  # each begins processes, and waits for them
@@ -22,13 +21,8 @@ def running(simulator, rows_file, tmp_path):
     """A run of two seconds or so in a process of its own."""
     server = simulator(queue_cap=4, latency_median_s=0.15)
     words = job(server.base_url, rows_file(80), "-c", "4", "--price-in", "1", "--price-out", "1")
-    with subprocess.Popen(command(*words), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL) as run:
-        while not (tmp_path / "runs/rows/standing.json").exists():
-            assert run.poll() is None
-            time.sleep(0.05)
+    with under_way(words, tmp_path) as run:
         yield run
-        if run.poll() is None:
-            run.kill()
 
 
 def test_a_run_in_another_process_is_followed_to_its_end(served, running, tmp_path):
