@@ -50,8 +50,8 @@ BY_BATCH = (
 )  # fmt: skip
 FIRST_SHARD_BY_BATCH = """
 from batchlab.cli import main
-from batchlab.engines.batch_api import choice
-from batchlab.runner import batches
+from batchlab.engines.batch_api.choices import choice
+from batchlab.runner.batches import engine as batches
 
 class FirstByBatch:
     left = 1

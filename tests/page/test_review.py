@@ -22,6 +22,11 @@ SCIPY = (
     0.8867066797939034,
 )  # binomtest(k, n).proportion_ci(method="wilson"), scipy 1.17.1
 
+# a person labels what can be seen
+CAN_BE_LABELLED = """([n, of]) => document.querySelector('main').innerText.includes(`${n} of ${of}`)
+  && !document.querySelector('.label-name').disabled
+  && !document.querySelector('.label-name[aria-pressed=true]')"""
+
 
 def wilson(k: int, n: int) -> tuple[float, float]:
     """The bounds by their definition, which no formula solves here: between them lie the shares that are no
@@ -65,12 +70,8 @@ def test_two_hundred_rows_are_reviewed_by_keys_alone_and_the_interval_is_the_ref
     rng = random.Random(20)
     said: dict[int, str] = {}
     for number in range(1, REVIEWED + 1):
-        look.wait_for_function(  # a person labels what can be seen
-            "([n, of]) => document.querySelector('main').innerText.includes(`${n} of ${of}`)"
-            " && !document.querySelector('.label-name').disabled"
-            " && !document.querySelector('.label-name[aria-pressed=true]')",
-            arg=[number, REVIEWED],
-        )
+        while not look.evaluate(CAN_BE_LABELLED, [number, REVIEWED]):  # Playwright's own wait needs eval
+            look.wait_for_timeout(20)
         key = rng.choices("123", (77, 14, 9))[0]
         keyboard.press(key)
         said[number] = KEYS[key]

@@ -222,12 +222,15 @@ def test_a_thousand_updates_leave_nothing_behind(visit: Open, stand_in: Served):
     )
 
     def held() -> dict[str, float]:
-        tools.send("HeapProfiler.collectGarbage")
+        for _ in range(3):  # one collection frees what the next one finds without an owner
+            tools.send("HeapProfiler.collectGarbage")
+            look.page.wait_for_timeout(50)
         return {one["name"]: one["value"] for one in tools.send("Performance.getMetrics")["metrics"]}
 
     look.until("window.changes > 100")
     before = held()
-    look.page.wait_for_function("window.changes > 1100", timeout=60_000)
+    for changes in range(200, 1_200, 100):
+        look.until(f"window.changes > {changes}")
     after = held()
     assert after["Nodes"] < before["Nodes"] * 1.2 + 500
     assert after["JSEventListeners"] < before["JSEventListeners"] * 1.2 + 50

@@ -72,7 +72,7 @@ def test_every_chart_has_its_numbers_as_words_and_as_a_table(visit: Open):
     assert "1 time without work; paused 1 times" in labels[0]
     assert "p50 1.53 s, p90 4.25 s, p99 11.8 s" in labels[3]
     look.page.locator("figure summary").first.click()
-    assert look.page.locator("figure table tbody tr").count() == 162
+    look.until("document.querySelectorAll('figure table tbody tr').length === 162")
     gap = look.page.locator("figure").first.locator("path.area").count()
     assert gap == 2  # a stretch of work on either side: nothing is drawn across
 
