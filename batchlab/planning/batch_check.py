@@ -14,7 +14,8 @@ from batchlab.costs.batch_price import batch_price
 from batchlab.costs.pricing import PriceBook
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
-from batchlab.dispatch.http.batch_service import BatchService, UncertainOrder
+from batchlab.dispatch.http.batch_calls import UncertainOrder
+from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.http.transport import encoded
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.batch_api.downloads import download

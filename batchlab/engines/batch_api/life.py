@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
-from batchlab.dispatch.http import batch_service
+from batchlab.dispatch.http import batch_calls
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import Reservation
 from batchlab.dispatch.stop import StopSignal
@@ -234,7 +234,7 @@ class Life:
 
         Raises GivenUp, RunStopped: it is gone.
         """
-        looks = list(batch_service.SECOND_LOOKS_S) if out.state is not None else []
+        looks = list(batch_calls.SECOND_LOOKS_S) if out.state is not None else []
         while True:
             try:
                 return await call()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
-from batchlab.dispatch.http.batch_service import Listed, UncertainOrder
+from batchlab.dispatch.http.batch_calls import UncertainOrder
+from batchlab.dispatch.http.batch_service import Listed
 from batchlab.engines.batch_api.downloads import download
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.results import has_one_of
