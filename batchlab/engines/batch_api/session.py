@@ -21,9 +21,10 @@ from batchlab.engines.batch_api.bringing import Bringing
 from batchlab.engines.batch_api.choices.choice import GiveUp, Probe, Scene, SendLive, Submit, TakeBack
 from batchlab.engines.batch_api.endings import Endings
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, Out
+from batchlab.engines.batch_api.life import BadLines, GivenUp, Life
 from batchlab.engines.batch_api.means import Means
 from batchlab.engines.batch_api.ordering import NoRoom
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.packing import Packed
 from batchlab.engines.batch_api.room import Room
 from batchlab.engines.batch_api.shards import ShardsLeft

@@ -13,7 +13,7 @@ from batchlab.dispatch.rate.budget import Budget
 from batchlab.engines.batch_api.choices import choice
 from batchlab.engines.batch_api.choices.ways import RowSize, batch_way, call_ways, model_of, sampled
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.life import Out
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.work import Work
 from batchlab.lanes.call_times import ALIKE, CallsSeen, CallWatch, ExpectedPace
 from batchlab.lanes.decisions import SendLive, Submit, TakeBack, Wait
