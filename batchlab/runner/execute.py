@@ -14,7 +14,7 @@ from batchlab.costs.pricing import price_book
 from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.job import SELF_STARTED, Job, output_format
-from batchlab.job.parameter_names import misspelt_notes
+from batchlab.job.params import misspelt_notes
 from batchlab.lanes.receipt import Receipt
 from batchlab.looking import own_files
 from batchlab.looking.export import Target, check_target
