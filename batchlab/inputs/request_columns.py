@@ -24,7 +24,7 @@ def request_mode(request: RequestJob, columns: Sequence[str]) -> str | None:
 
 
 def chosen_mode(job: Job, columns: Sequence[str]) -> str:
-    """What makes a row of these columns a request, as `request_mode` has it; UsageError where nothing does."""
+    """What makes a row of these columns a request, by `request_mode`. Raises UsageError: nothing does."""
     request = job.request
     mode = request_mode(request, columns)
     if mode is not None:
