@@ -32,6 +32,7 @@ RESULTS = ".results"  # that came with a state, and can be had again only for as
 DELETION_S = 15.0  # for as long as nobody minds
 UNSEEN_S = 2.0  # between two looks for what is not to be seen yet
 LATE_S = 3_600.0  # after its end, by the service's clock, nothing of a batch is on its way any more
+CALLED_OFF_AT_ONCE = 8  # batches; there may be hundreds, and services count calls
 MANY_BAD = 20  # lines that are refused with the same words, from the first on
 T = TypeVar("T")
 _GONE = frozenset({404, 410})
@@ -79,6 +80,7 @@ class Life:
         self._accepts_loss = accepts_loss
         self._proven: set[str] = set()  # lanes that have taken an order
         self._first: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._calling_off = asyncio.Semaphore(CALLED_OFF_AT_ONCE)
 
     def _ordering(self, lane: BatchLane) -> Ordering:
         return Ordering(
@@ -134,7 +136,8 @@ class Life:
             out.is_looked_at = True
             if state.phase.has_ended and not _lacks_results(state):
                 break
-            if _knows_of_no_end(out.batch, state) and await self.take_back(out):
+            if _knows_of_no_end(out.batch, state) and self.begin_to_end(out):
+                await self.call_off(out)
                 continue
             if state.phase.has_ended and (
                 time.monotonic() - begun > out.lane.dialect.visible_s or _ended_long_ago(state)
@@ -266,25 +269,30 @@ class Life:
             f"{message}. To ask its rows, and pay for them, again: go on with {{output.accept_lost_parts}}.",
         )
 
-    async def take_back(self, out: Out) -> bool:
-        """Asks the service to end the batch; what it has answered by then is kept.
+    def begin_to_end(self, out: Out) -> bool:
+        """Notes that the batch is taken back; what it has answered by its end is kept. `call_off` has to follow.
 
-        False when there is nothing to ask, see `Out.may_be_taken_back`. Raises Stopped.
+        False when there is nothing to ask, see `Out.may_be_taken_back`. Raises RunStopped (disk).
         """
-        there = out.batch.id
-        if not out.may_be_taken_back or there is None:
+        if not out.may_be_taken_back:
             return False
         out.is_told_to_end = True  # whatever comes of it: once in each process
         if not out.batch.is_cancelled:
             out.batch = self._log.cancelling(out.batch)
+        return True
+
+    async def call_off(self, out: Out) -> None:
+        """Asks the service to end the batch, for as long as an outage may last. Raises Stopped."""
+        there = out.batch.id
+        assert there is not None, "it was there when that was noted"
         try:
-            await out.lane.service.cancel(there)
+            async with self._calling_off:
+                await out.lane.service.cancel(there)
         except ApiError as error:
             self._say(f"{out.lane.name}: batch {there} could not be cancelled ({error})")
         if not out.lane.dialect.cancels:
             self._say(f"{out.lane.name}: batch {there} cannot be cancelled there; waiting for its end")
         out.wake.set()
-        return True
 
     async def sleep(self, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Waits, until `wake` is set if there is one; raises Stopped at once when the run stops."""

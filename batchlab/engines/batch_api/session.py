@@ -165,7 +165,7 @@ class Session:
             if (manner.cancels or not manner.orders) and not self._out:
                 self._stop(StopReason.CANCELLED, "its batches are cancelled; what had ended by then is kept")
             elif manner.cancels:
-                await self._take_back(list(self._out.values()))
+                self._take_back(group, list(self._out.values()))
             elif manner.orders and await self._act(group):
                 continue
             if (
@@ -202,7 +202,7 @@ class Session:
                 return False
             case TakeBack(key):
                 # else it would be said again at once, and nothing but that would ever be done
-                return await self._take_back([self._out[key]])
+                return self._take_back(group, [self._out[key]])
         assert_never(act)
 
     def _send_live(
@@ -355,13 +355,16 @@ class Session:
             self._stop(StopReason.INPUT, str(error))
         self._changed.set()
 
-    async def _take_back(self, wanted: Sequence[Out]) -> bool:
-        """Whether any service was told so."""
-        told = False
+    def _take_back(self, group: asyncio.TaskGroup, wanted: Sequence[Out]) -> bool:
+        """Whether there was any to take back. That its service is slow to hear it holds up nothing else."""
+        told = [out for out in wanted if self._life.begin_to_end(out)]
+        for out in told:
+            group.create_task(self._call_off(out))
+        return bool(told)
+
+    async def _call_off(self, out: Out) -> None:
         with contextlib.suppress(Stopped):
-            for out in wanted:
-                told |= await self._life.take_back(out)
-        return told
+            await self._life.call_off(out)
 
     def _detach(self) -> None:
         """Leaves what is out to its service."""
