@@ -270,7 +270,7 @@ class Life:
         )
 
     def begin_to_end(self, out: Out) -> bool:
-        """Notes that the batch is taken back; what it has answered by its end is kept. `call_off` has to follow.
+        """Notes that the batch is taken back, which `call_off` has to follow.
 
         False when there is nothing to ask, see `Out.may_be_taken_back`. Raises RunStopped (disk).
         """

@@ -211,6 +211,7 @@ class Cheapest:
             running_since=self._running.get(batch.key),
             done_at=self._done_at[batch.key][1] if batch.key in self._done_at else None,
             cancelled_at=batch.cancelled_at or None,
+            can_be_called_off=out.may_be_taken_back,
         )
 
     def _size_now(self) -> RowSize:
