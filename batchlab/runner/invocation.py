@@ -213,7 +213,7 @@ class Invocation:
                 await self._run(crew, stop, shards)
 
         stopped: tuple[StopReason, str] | None = None
-        if shards:
+        if shards or self._awaits_orders():
             try:
                 run_loop(main)
                 if stop.reason is not None:
@@ -226,6 +226,14 @@ class Invocation:
         # before the run's copy at a URL is brought up to date: it has this file
         self._history.end(self._state, None if summary.stopped is None else summary.stopped.value)
         return summary
+
+    def _awaits_orders(self) -> bool:
+        """Whether orders that were given up may have arrived since: what they cost is to be told."""
+        if not self._batches:
+            return False
+        from batchlab.runner.batches.engine import orders_are_late
+
+        return orders_are_late(self._work.run)
 
     async def _wait_to_start(self, stop: StopSignal) -> None:
         """Waits for the time at which the run is to begin.
@@ -413,10 +421,10 @@ def batches_of(job: Job, run: LockedRun) -> tuple[bool, set[int]]:
     asked = {job.limits_at(endpoint).lane for endpoint in job.endpoint}
     if asked <= {"live", "flex"} and not run.layout.batches.exists():
         return False, set()
-    from batchlab.runner.batches.engine import batches_out
+    from batchlab.runner.batches.engine import batches_out, orders_are_late
 
     awaited = {batch.shard for batch in batches_out(run)}
-    return bool(awaited) or not asked <= {"live", "flex"}, awaited
+    return bool(awaited) or orders_are_late(run) or not asked <= {"live", "flex"}, awaited
 
 
 def shards_to_run(store: LockedRun, shards: list[Shard], retry: AskAgain | None) -> list[Shard]:

@@ -120,7 +120,7 @@ def _called_off(job: Job, run: RunView, patience_s: float) -> str:
     limits = dataclasses.replace(job.limits, max_outage_s=patience_s)
     job = dataclasses.replace(job, limits=limits)
     with started_endpoints(job) as endpoints, contextlib.closing(LockedRun.open(run.path)) as store:
-        log = BatchLog(store.path, store.publisher.keep)
+        log = BatchLog(store.path, store.publisher)
         told = [asyncio.run(_cancelled(job, endpoint, log)) for endpoint in endpoints]
         said = " ".join(one for one in told if one)
         if (last := run.last_standing()) is not None:
