@@ -172,7 +172,7 @@ class Invocation:
                 await self._run(crew, stop, shards)
 
         stopped: tuple[StopReason, str] | None = None
-        if shards:
+        if shards or self._awaits_orders():
             try:
                 run_loop(main)
                 if stop.reason is not None:
@@ -185,6 +185,14 @@ class Invocation:
         # before the run's copy at a URL is brought up to date: it has this file
         self.telling.end_history(summary)
         return summary
+
+    def _awaits_orders(self) -> bool:
+        """Whether orders that were given up may have arrived since: what they cost is to be told."""
+        if not self._batches:
+            return False
+        from batchlab.runner.batches.engine import orders_are_late
+
+        return orders_are_late(self._work.run)
 
     async def _wait_to_start(self, stop: StopSignal) -> None:
         """Waits for the time at which the run is to begin.

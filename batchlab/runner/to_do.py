@@ -23,10 +23,10 @@ def batches_of(job: Job, run: LockedRun) -> tuple[bool, set[int]]:
     asked = {job.limits_at(endpoint).lane for endpoint in job.endpoint}
     if asked <= {"live", "flex"} and not run.layout.batches.exists():
         return False, set()
-    from batchlab.runner.batches.engine import batches_out
+    from batchlab.runner.batches.engine import batches_out, orders_are_late
 
     awaited = {batch.shard for batch in batches_out(run)}
-    return bool(awaited) or not asked <= {"live", "flex"}, awaited
+    return bool(awaited) or orders_are_late(run) or not asked <= {"live", "flex"}, awaited
 
 
 def shards_to_run(store: LockedRun, shards: Sequence[Shard], retry: AskAgain | None) -> list[Shard]:

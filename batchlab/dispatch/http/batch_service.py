@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
-import orjson
 from yarl import URL
 
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.access import Access
 from batchlab.dispatch.http.batch_calls import BatchCalls, UncertainOrder
-from batchlab.dispatch.http.inline_order import inline_order
+from batchlab.dispatch.http.order_body import order_body, while_awake
 from batchlab.dispatch.stop import StopSignal
 from batchlab.job import LimitsJob
 from batchlab.protocol.batches.dialect import BatchState, Dialect, Order, batches_in, file_id_in, has_more
@@ -89,12 +88,9 @@ class BatchService:
         Raises:
             UncertainOrder: it may have arrived. Any other ApiError: it has not, or was refused.
         """
-        body = self.dialect.order(asked)
-        extra: dict[str, str] = {"Content-Type": "application/json"}
-        data: Any = orjson.dumps(body)
-        if (name := self.dialect.inline) is not None:
-            size, data = inline_order(body, name, lines)
-            extra["Content-Length"] = str(size)
+        size, pieces = order_body(self.dialect.order(asked), self.dialect.inline, lines)
+        extra = {"Content-Type": "application/json", "Content-Length": str(size)}
+        data = while_awake(pieces)
         try:
             answer = await self._calls.json("POST", self.dialect.batches, data=data, headers=extra, once=True)
             state = self.dialect.state(answer)

@@ -14,12 +14,13 @@ from typing import TypeVar
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http import batch_calls
+from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.batch_api.choices.ways import seconds_of_window
-from batchlab.engines.batch_api.downloads import download
+from batchlab.engines.batch_api.downloads import download, download_all
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.ordering import NoRoom, Ordering
+from batchlab.engines.batch_api.ordering import NoRoom, Ordering, at_most
 from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.results import write_inline
 from batchlab.engines.batch_api.waiting import next_look_s
@@ -219,14 +220,14 @@ class Life:
                 state = out.state if out.state is not None else await self._state(out)
                 write_inline(state.inline or (), path)
             return path
-        piece, path = path.with_suffix(".piece"), path.with_suffix(".files")
+        path = path.with_suffix(".files")
+
+        async def fetch(service: BatchService, file: str, to: Path) -> None:
+            once = partial(download, service, file, to)
+            await self._unless_gone(out, once, batch.ended_at, f"has deleted its results ({file})")
+
         with disk_errors(path):
-            path.write_bytes(b"")
-            for file in batch.files:
-                fetch = partial(download, out.lane.service, file, piece)
-                await self._unless_gone(out, fetch, batch.ended_at, f"has deleted its results ({file})")
-                await asyncio.to_thread(_append_lines, piece, path)
-                piece.unlink()
+            await download_all(out.lane.service, batch.files, path, fetch)
         return path
 
     def _results(self, batch: Batch) -> Path:
@@ -260,8 +261,8 @@ class Life:
     def lost(self, out: Out, why: str) -> GivenUp | RunStopped:
         """What was paid, and cannot be had."""
         batch = out.batch
-        usd = "an unknown sum" if batch.usd is None else f"up to ${batch.usd:,.6f}".rstrip("0").rstrip(".")
-        message = f"{out.lane.name} {why}: batch {batch.id}, {counted(batch.lines, 'row')}, billed {usd}"
+        rows, usd = counted(batch.lines, "row"), at_most(batch)
+        message = f"{out.lane.name} {why}: batch {batch.id}, {rows}, billed {usd}"
         if self._accepts_loss:
             return GivenUp(f"{message}; given up, as you said: its rows are asked again")
         return RunStopped(
@@ -345,17 +346,6 @@ def _is_of_all(problems: dict[int, str], lines: int) -> bool:
     texts = {text.partition(": ")[2] for text in problems.values()}
     are_first = set(problems) == set(range(1, count + 1))
     return count >= lines or (are_first and count >= MANY_BAD and len(texts) == 1)
-
-
-def _append_lines(piece: Path, whole: Path) -> None:
-    """Adds a file of lines to another; the last one ends as the others do."""
-    with piece.open("rb") as part, whole.open("ab") as file:
-        last = b"\n"
-        while chunk := part.read(1 << 20):
-            file.write(chunk)
-            last = chunk[-1:]
-        if last != b"\n":
-            file.write(b"\n")
 
 
 async def _true_after(wait: Awaitable[object]) -> bool:

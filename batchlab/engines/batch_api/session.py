@@ -28,6 +28,7 @@ from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.packing import Packed
 from batchlab.engines.batch_api.room import Room
 from batchlab.engines.batch_api.shards import ShardsLeft
+from batchlab.engines.batch_api.strays import Strays
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.records import LaneKind, Result, Shard
@@ -71,7 +72,7 @@ class Session:
         folder.mkdir(mode=0o700, exist_ok=True)
         schema = work.builder.schema
         correction = None if schema is None else Correction(schema, work.job.request.schema_retries, stop)
-        self._log = BatchLog(work.run.path, work.run.publisher.keep, self._noted)
+        self._log = BatchLog(work.run.path, work.run.publisher, self._noted)
         self._left = ShardsLeft(
             work,
             shards,
@@ -89,6 +90,16 @@ class Session:
             changed=self._changed.set,
             ended_after_s=means.ended_after_s,
             accepts_loss=means.manner.accepts_loss,
+        )
+        self._strays = Strays(
+            work,
+            means.lanes,
+            self._log,
+            self._life,
+            folder,
+            say=self._say,
+            totals=self._totals,
+            budget=means.budget,
         )
         self._sent_live: list[Shard] = []  # and nothing more is sent for them
         self._endings = Endings(means, work, self._log, self._room, stop)
@@ -113,7 +124,10 @@ class Session:
             ticker = group.create_task(self._tick())
             self._life.tidy()
             self._take_up(group)
+            watching = group.create_task(self._strays.watch(self._stop))
             await self._go_on(group)
+            watching.cancel()
+            await self._strays.finish(self._stop, waits=self._means.manner.waits)
             await self._let_arrive()  # not after a second interrupt, which leaves at once
             ticker.cancel()
         self._means.live.tell()
@@ -171,6 +185,7 @@ class Session:
             if (
                 not manner.waits
                 and not live.is_busy
+                and self._strays.has_looked
                 and all(one.is_looked_at and one.next_look for one in self._out.values())
             ):
                 self._detach()
