@@ -20,6 +20,7 @@ from urllib.parse import quote
 from batchlab.errors import BatchlabError
 from batchlab.page.address import SOCKET, TOKEN, Wanted, address_of, has_display, listener
 from batchlab.protocol.redact import printable
+from batchlab.shell import module_words
 
 END_S = 2.0
 HANDS_OVER = sys.platform != "win32"  # an open socket, to a child; else its port, and another may be faster
@@ -49,7 +50,7 @@ class PageBeside:
                     words += ["--port", str(port)]
                     taken.close()
                 self._child = subprocess.Popen(  # noqa: S603 - this very program
-                    [sys.executable, "-m", "batchlab", *words],
+                    module_words("batchlab", *words),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
