@@ -26,8 +26,8 @@ def shell_words(line: str) -> list[str]:
 def module_words(module: str, *words: object) -> list[str]:
     """A command that runs a module of ours, in this very Python.
 
-    Never one of the same name in the folder where it is begun, which may have come from somebody else: without
-    `-P`, Python looks there first.
+    Never one of the same name in the folder where it is begun, which may have come from somebody else:
+    without `-P`, Python looks there first.
     """
     return [sys.executable, "-P", "-m", module, *map(str, words)]
 
