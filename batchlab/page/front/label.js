@@ -10,6 +10,10 @@ import { source } from "./source.js";
 const FIRST_NAMES = ["pass", "fail", "unsure"];
 const COLORS = { pass: "l-pass", fail: "l-fail", better: "l-pass", worse: "l-fail" };
 
+function saidOf({ label, note }) {
+  return { label: label ?? null, note: note ?? null };
+}
+
 export function labelColor(name) {
   return COLORS[name] || "l-other";
 }
@@ -22,15 +26,20 @@ export class LabelBar {
     this.share = null;
     this.counted = "pass";
     this.row = null;
+    this.due = null; // the row that is shown, or on its way
     this.undos = []; // tokens, the last one last
+    this.last = Promise.resolve(); // what is on its way; the next goes when it is there: two requests may overtake each other
+    this.stored = new WeakMap(); // row → what the source has of it, and how many changes of it are on their way
     this.element = h("footer", { class: "label-bar", role: "group", "aria-label": "Label" });
     if (source.canWrite) this.load();
     else this.element.hidden = true;
   }
 
   async load() {
+    const mine = (this.loads = (this.loads || 0) + 1);
     try {
       const labels = await source.get("labels", { run: this.id });
+      if (mine !== this.loads) return; // a later answer is there, or will be
       if (labels.names && labels.names.length) this.names = labels.names.slice(0, 9);
       this.share = labels.share;
       this.counted = labels.label || "pass"; // the label whose share it is
@@ -99,40 +108,58 @@ export class LabelBar {
     ]);
   }
 
-  /** Labels the row; the same label again takes it away. */
-  async set(name) {
-    if (!this.row) return;
-    await this.#send({ label: this.row.label === name ? null : name });
+  /** Labels the row; the same label again takes it away, but not while it is still on its way: a store may be slow, and
+   * who reviews is then a row ahead of the page. */
+  set(name) {
+    if (!this.row || this.row.row_id !== this.due) return; // nothing is said of a row that was not seen, nor of the one before
+    const isAgain = this.row.label === name;
+    if (isAgain && this.stored.get(this.row)?.waiting) return;
+    this.#send({ label: isAgain ? null : name });
   }
 
-  async #send(change) {
+  #send(change) {
     const row = this.row;
-    const before = { label: row.label ?? null, note: row.note ?? null };
-    Object.assign(row, change);
+    const stored = this.stored.get(row) || { ...saidOf(row), waiting: 0 };
+    this.stored.set(row, stored);
+    Object.assign(row, change); // at once; should it be refused, it is as it was
+    const said = saidOf(row);
     this.paint();
+    stored.waiting++;
+    this.last = this.last.then(() => this.#keep(row, said, stored));
+  }
+
+  async #keep(row, said, stored) {
     try {
       const told = await source.send("label", {
         run: this.id,
         row: row.row_id,
-        label: row.label ?? null,
-        note: typeof row.note === "string" ? row.note : null,
+        ...said,
       });
-      if (told.undo) this.undos.push(told.undo);
-      this.onLabel({ row: row.row_id, label: row.label ?? null, note: row.note ?? null });
+      this.undos.push(told.undo);
+      Object.assign(stored, saidOf(told));
+      this.onLabel({ row: row.row_id, label: told.label, note: told.note });
     } catch (error) {
-      Object.assign(row, before);
       say(error.message, { bad: true });
     }
+    stored.waiting--;
+    if (!stored.waiting) Object.assign(row, saidOf(stored));
     this.paint();
     this.load();
   }
 
-  async undo() {
+  undo() {
+    this.last = this.last.then(() => this.#undone());
+  }
+
+  async #undone() {
     const token = this.undos.pop();
     if (!token) return say("Nothing to undo.");
     try {
       const told = await source.send("label", { run: this.id, undo: token });
-      if (this.row && this.row.row_id === told.row) Object.assign(this.row, { label: told.label, note: told.note });
+      if (this.row && this.row.row_id === told.row) {
+        Object.assign(this.row, saidOf(told));
+        this.stored.delete(this.row);
+      }
       say(`Row ${count(told.row)}: ${told.label ? `${told.label} again` : "no label again"}`);
       this.onLabel({ row: told.row, label: told.label, note: told.note, undone: true });
     } catch (error) {

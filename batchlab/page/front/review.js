@@ -9,7 +9,7 @@ import { bind, unbind } from "./keys.js";
 import { labelColor } from "./label.js";
 import { address, choose, here } from "./router.js";
 import { RowPane } from "./row.js";
-import { setPlace, trouble } from "./shell.js";
+import { setPlace, setRun, trouble } from "./shell.js";
 import { source } from "./source.js";
 
 const SHOW_REVIEW = "Review";
@@ -26,13 +26,17 @@ export function reviewView(root, place) {
 
 class Review {
   constructor(root, id) {
-    Object.assign(this, { root, id, sample: null, labels: new Map(), began: null });
+    Object.assign(this, { root, id, sample: null, labels: new Map(), began: null, closed: false });
     this.pane = new RowPane(id, { onStep: (by) => this.step(by), onClose: null, onLabel: (told) => this.labelled(told) });
     this.bar = h("div", { class: "review-bar" });
     this.home = h("div", { class: "wide review-home" });
     setPlace({ id, view: "review" });
     source.get("run", { run: id }).then(
-      (run) => ((this.run = run), setPlace({ name: run.name || run.id }), here().params.seed || this.paintHome()),
+      (run) => {
+        this.run = run;
+        setRun(id, run);
+        if (!this.closed && !here().params.seed) this.paintHome();
+      },
       () => {},
     );
     bind(SHOW_REVIEW, [
@@ -55,6 +59,7 @@ class Review {
   }
 
   close() {
+    this.closed = true;
     this.pane.close();
     unbind(SHOW_REVIEW);
   }
@@ -80,10 +85,12 @@ class Review {
           n: params.n || 200,
           seed: params.seed,
         });
-        await this.readLabels(answer.rows);
-        if (this.began !== wanted) return;
-        this.sample = answer.rows;
+        const isStill = () => !this.closed && this.began === wanted;
+        const labels = await this.labelsOf(answer.rows, isStill);
+        if (!isStill()) return;
+        [this.sample, this.labels] = [answer.rows, labels];
       } catch (error) {
+        if (this.closed || this.began !== wanted) return;
         this.began = null;
         fill(
           this.root,
@@ -118,13 +125,14 @@ class Review {
     this.pane.ahead(this.sample[index + 1]);
   }
 
-  async readLabels(ids) {
-    this.labels = new Map();
-    for (let from = 0; from < ids.length; from += AT_ONCE) {
+  async labelsOf(ids, isStill) {
+    const labels = new Map();
+    for (let from = 0; from < ids.length && isStill(); from += AT_ONCE) {
       const some = ids.slice(from, from + AT_ONCE);
       const page = await source.get("rows", { run: this.id, rows: some.join(","), limit: AT_ONCE });
-      for (const row of page.rows) if (row.label) this.labels.set(row.row_id, row.label);
+      for (const row of page.rows) if (row.label) labels.set(row.row_id, row.label);
     }
+    return labels;
   }
 
   index() {
@@ -214,7 +222,7 @@ class Review {
         trouble(error, () => this.paintHome()),
       );
     }
-    if (here().params.seed) return null;
+    if (this.closed || here().params.seed) return null;
     const counts = Object.entries(labels.counts || {}).sort((a, b) => b[1] - a[1]);
     const most = counts.reduce((a, [, many]) => Math.max(a, many), 0);
     const columns = [

@@ -202,6 +202,11 @@ function revealed(text, which) {
   return out;
 }
 
+/** What is about to be run, as it is: no sign of it is hidden, and none turns the others around. */
+export function openly(text) {
+  return revealed(text, HIDDEN);
+}
+
 /** One line of a list: no sign in it moves or hides the others. */
 export function tamed(text) {
   return text.replace(UNRULY, "\u00b7");
