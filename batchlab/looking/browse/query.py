@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import unquote
 
 from batchlab.errors import UsageError
 from batchlab.looking.browse.columns import ALL_STATUSES
 
 SORTS = ("row", "latency_ms", "prompt_tokens", "completion_tokens", "total_tokens", "cost_usd", "attempts")
 PLACES = ("prompt", "answer")  # where a text is looked for
-NULL = "none"  # the word for no word at all
+NULL = "none"  # stands for no word at all; a word that is this one is written `%6Eone`
 MOST_TEXT = 1_000  # characters that are looked for
 MOST_CONDITIONS = 20
 MOST_ROWS = 1_000  # of one page
@@ -28,7 +29,8 @@ class RowQuery:
     """Which rows; of what is not named, all.
 
     Attributes:
-        errors, finishes, lanes, labels: words of these columns; None is null.
+        errors, finishes, lanes, labels: words of these columns; None is null. In an address they are joined
+            by commas, with a comma or a percent sign of a word itself as `%2C` and `%25`.
         where: conditions as `show --where` takes them.
         text: what is looked for, in any case, in what `inside` names.
         ranges: first and last row_id of each; None: to the end.
@@ -69,10 +71,10 @@ class RowQuery:
 
     def _with(self, name: str, text: str) -> RowQuery:
         if name == "status":
-            return replace(self, statuses=self.statuses | _statuses(_words(text)))
+            return replace(self, statuses=self.statuses | _statuses(list(map(unquote, _words(text)))))
         if name in _LISTS:
             field = _LISTS[name]
-            named = {None if word == NULL else word for word in _words(text)}
+            named = {None if word == NULL else unquote(word) for word in _words(text)}
             return replace(self, **{field: getattr(self, field) | named})
         match name:
             case "where":

@@ -102,29 +102,43 @@ export class LabelBar {
   /** Labels the row; the same label again takes it away. */
   async set(name) {
     if (!this.row) return;
-    await this.#send({ label: this.row.label === name ? null : name });
+    if (this.row.label === name) await this.#send({ label: null }, { label: name });
+    else await this.#send({ label: name });
   }
 
-  async #send(change) {
+  /** Sends what changes, and nothing else: others may label the same row. It is refused where `seen` is no
+   * longer what is there; returns whether it was kept. */
+  async #send(change, seen = {}) {
     const row = this.row;
     const before = { label: row.label ?? null, note: row.note ?? null };
+    let kept = false;
     Object.assign(row, change);
     this.paint();
     try {
-      const told = await source.send("label", {
-        run: this.id,
-        row: row.row_id,
-        label: row.label ?? null,
-        note: typeof row.note === "string" ? row.note : null,
-      });
+      const told = await source.send("label", { run: this.id, row: row.row_id, ...change, seen });
       if (told.undo) this.undos.push(told.undo);
-      this.onLabel({ row: row.row_id, label: row.label ?? null, note: row.note ?? null });
+      Object.assign(row, { label: told.label, note: told.note });
+      kept = true;
+      this.onLabel({ row: row.row_id, label: told.label, note: told.note });
     } catch (error) {
       Object.assign(row, before);
       say(error.message, { bad: true });
+      await this.#see(row);
     }
     this.paint();
     this.load();
+    return kept;
+  }
+
+  /** What is said of a row by now, where another was faster. */
+  async #see(row) {
+    try {
+      const { label, note } = await source.get("row", { run: this.id, row: row.row_id });
+      Object.assign(row, { label, note });
+      this.onLabel({ row: row.row_id, label, note, theirs: true });
+    } catch {
+      // a server that does not answer has said so
+    }
   }
 
   async undo() {
@@ -142,23 +156,29 @@ export class LabelBar {
     this.load();
   }
 
-  write() {
+  /** Asks for a note; `draft` is what was written and not kept. */
+  write(draft = null) {
     if (!this.row || !source.canWrite) return;
+    const row = this.row;
+    const note = typeof row.note === "string" ? row.note : null;
     const text = h("textarea", {
       rows: "4",
       "aria-label": "Note",
-      value: typeof this.row.note === "string" ? this.row.note : "",
+      value: draft ?? note ?? "",
       onkeydown: (event) => {
         if (event.key === "Enter" && !event.shiftKey && !event.isComposing) (event.preventDefault(), keep());
       },
     });
-    const keep = () => {
+    const keep = async () => {
       box.close();
-      this.#send({ note: text.value.trim() || null });
+      const written = text.value.trim();
+      const kept = await this.#send({ note: written || null }, { note });
+      if (!kept && written && this.row === row) this.write(written); // beside what another has written
     };
     const box = dialog(
-      `Note on row ${count(this.row.row_id)}`,
+      `Note on row ${count(row.row_id)}`,
       "note-dialog",
+      draft !== null && note !== null && h("p", { class: "quiet", dir: "auto" }, `there is by now: ${clipped(note, 400)}`),
       text,
       h(
         "p",

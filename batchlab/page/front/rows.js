@@ -221,7 +221,9 @@ class Rows {
 
   told(run) {
     setPlace({ name: run.name || run.id, done: doneOf(run) });
-    const stands = `${run.stage} ${JSON.stringify(run.counts)}`;
+    if (this.saidOf !== undefined && this.saidOf !== run.labelled) this.relabels = true;
+    this.saidOf = run.labelled;
+    const stands = `${run.stage} ${run.labelled} ${JSON.stringify(run.counts)}`;
     if (this.stands !== undefined && this.stands !== stands && !this.waiting) {
       this.waiting = true; // not pushed away by the next event: a busy run tells something every second
       setTimeout(() => {
@@ -234,6 +236,10 @@ class Rows {
 
   /** What is shown, anew: the run went on. */
   async look() {
+    if (this.relabels) {
+      this.relabels = false;
+      this.pane.relabel();
+    }
     this.bar.load();
     await this.list.refresh();
     const row = this.pane.row;
