@@ -22,7 +22,7 @@ from batchlab.page.feeds import Feed, Feeds
 from batchlab.page.labelling import label, labels_of, rename, sample_of
 from batchlab.page.opened import Opened, OpenRuns
 from batchlab.page.shelf import NoSuchRun, Shelf, ids_of
-from batchlab.page.signs import Sign, sign_of
+from batchlab.page.signs import Sign, labels_sign, sign_of
 from batchlab.page.streams import Streams
 from batchlab.page.threads import in_thread
 from batchlab.remote.urls import is_url
@@ -280,7 +280,8 @@ async def _all_rows_known(opened: Opened) -> None:
 
 
 def _overview(opened: Opened, run_id: str) -> dict[str, Any]:
-    return {**overview_of(opened.run).json(), "id": run_id}
+    labelled = None if opened.run.url is not None else labels_sign(opened.run.path)
+    return {**overview_of(opened.run).json(), "id": run_id, "labelled": labelled}
 
 
 def _sign(opened: Opened) -> Sign:

@@ -14,7 +14,7 @@ from batchlab.looking.browse.columns import ALL_STATUSES
 
 SORTS = ("row", "latency_ms", "prompt_tokens", "completion_tokens", "total_tokens", "cost_usd", "attempts")
 PLACES = ("prompt", "answer")  # where a text is looked for
-NULL = "none"  # the word for no word at all
+NULL = "none"  # stands for no word at all; a word that is this one is written `%6Eone`
 MOST_TEXT = 1_000  # characters that are looked for
 MOST_CONDITIONS = 20
 MOST_ROWS = 1_000  # of one page
@@ -29,7 +29,8 @@ class RowQuery:
     """Which rows; of what is not named, all.
 
     Attributes:
-        errors, finishes, lanes, labels: words of these columns; None is null.
+        errors, finishes, lanes, labels: words of these columns; None is null. In an address they are joined
+            by commas, with a comma or a percent sign of a word itself as `%2C` and `%25`.
         where: conditions as `show --where` takes them.
         text: what is looked for, in any case, in what `inside` names.
         ranges: first and last row_id of each; None: to the end.

@@ -342,11 +342,12 @@ class Compare {
     pair.choice = before === wanted ? null : wanted;
     this.paint();
     try {
-      await source.send("prefer", { a: this.a, b: this.b, row: pair.row, choice: pair.choice });
+      await source.send("prefer", { a: this.a, b: this.b, row: pair.row, choice: pair.choice, seen: before });
       if (pair.choice && this.at + 1 < this.answer.pairs.length) this.step(1);
     } catch (error) {
       pair.choice = before;
-      this.paint();
+      this.asked = ""; // what another has said since
+      this.update(here());
       say(error.message, { bad: true });
     }
   }

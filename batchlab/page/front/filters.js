@@ -152,9 +152,9 @@ export class FilterBar {
     this.pills.hidden = !this.pills.childElementCount;
   }
 
-  /** Values of a facet with how many rows have each: [value, rows]. */
+  /** Values of a facet with how many rows have each: [value, rows]; null is no value. */
   #facet(key) {
-    return ((this.facets && this.facets[key]) || []).map((one) => [one.value === null ? "none" : String(one.value), one.rows]);
+    return ((this.facets && this.facets[key]) || []).map((one) => [one.value === null ? null : String(one.value), one.rows]);
   }
 
   #pills(params) {
@@ -170,7 +170,9 @@ export class FilterBar {
     for (const [name, , words] of FACETS)
       for (const value of split(params[name]))
         list.push(
-          pill(`${words}: ${clipped(value, 60)}`, { [name]: joined(split(params[name]).filter((one) => one !== value)) || null }),
+          pill(`${words}: ${clipped(value ?? "none", 60)}`, {
+            [name]: joined(split(params[name]).filter((one) => one !== value)) || null,
+          }),
         );
     (params.where || []).forEach((one, index) =>
       list.push(pill(clipped(one, 80), { where: params.where.filter((_, other) => other !== index) })),
@@ -213,9 +215,9 @@ export class FilterBar {
   #facetParts() {
     const { params } = here();
     return FACETS.map(([name, key, words]) => {
-      const counts = this.#facet(key).sort((a, b) => (a[0] === "none") - (b[0] === "none") || b[1] - a[1]);
+      const counts = this.#facet(key).sort((a, b) => (a[0] === null) - (b[0] === null) || b[1] - a[1]);
       const chosen = split(params[name]);
-      if (!chosen.length && !counts.some(([value]) => value !== "none")) return null;
+      if (!chosen.length && !counts.some(([value]) => value !== null)) return null;
       return h(
         "fieldset",
         {},
@@ -233,7 +235,7 @@ export class FilterBar {
               "label",
               { class: "option" },
               box,
-              h("span", { class: "cut", dir: "auto" }, value),
+              h("span", { class: value === null ? "cut quiet" : "cut", dir: "auto" }, value ?? "none"),
               h("span", { class: "quiet num" }, count(many)),
             );
           }),

@@ -114,37 +114,53 @@ export class LabelBar {
     if (!this.row || this.row.row_id !== this.due) return; // nothing is said of a row that was not seen, nor of the one before
     const isAgain = this.row.label === name;
     if (isAgain && this.stored.get(this.row)?.waiting) return;
-    this.#send({ label: isAgain ? null : name });
+    if (isAgain) this.#send({ label: null }, { label: name });
+    else this.#send({ label: name });
   }
 
-  #send(change) {
+  /** Sends what changes, and nothing else: others may label the same row. It is refused where `seen` is no
+   * longer what is there; returns whether it was kept. */
+  #send(change, seen = {}) {
     const row = this.row;
-    const stored = this.stored.get(row) || { ...saidOf(row), waiting: 0 };
+    const stored = this.stored.get(row) || { waiting: 0 };
     this.stored.set(row, stored);
+    if (!stored.waiting) Object.assign(stored, saidOf(row));
     Object.assign(row, change); // at once; should it be refused, it is as it was
-    const said = saidOf(row);
     this.paint();
     stored.waiting++;
-    this.last = this.last.then(() => this.#keep(row, said, stored));
+    const kept = this.last.then(() => this.#keep(row, change, seen, stored));
+    this.last = kept;
+    return kept;
   }
 
-  async #keep(row, said, stored) {
+  async #keep(row, change, seen, stored) {
+    let kept = false;
     try {
-      const told = await source.send("label", {
-        run: this.id,
-        row: row.row_id,
-        ...said,
-      });
-      this.undos.push(told.undo);
+      const told = await source.send("label", { run: this.id, row: row.row_id, ...change, seen });
+      if (told.undo) this.undos.push(told.undo);
       Object.assign(stored, saidOf(told));
+      kept = true;
       this.onLabel({ row: row.row_id, label: told.label, note: told.note });
     } catch (error) {
       say(error.message, { bad: true });
+      Object.assign(stored, await this.#seen(row));
     }
     stored.waiting--;
     if (!stored.waiting) Object.assign(row, saidOf(stored));
     this.paint();
     this.load();
+    return kept;
+  }
+
+  /** What is said of a row by now, where another was faster; nothing where that cannot be known. */
+  async #seen(row) {
+    try {
+      const said = saidOf(await source.get("row", { run: this.id, row: row.row_id }));
+      this.onLabel({ row: row.row_id, ...said, theirs: true });
+      return said;
+    } catch {
+      return {}; // a server that does not answer has said so
+    }
   }
 
   undo() {
@@ -158,7 +174,6 @@ export class LabelBar {
       const told = await source.send("label", { run: this.id, undo: token });
       if (this.row && this.row.row_id === told.row) {
         Object.assign(this.row, saidOf(told));
-        this.stored.delete(this.row);
       }
       say(`Row ${count(told.row)}: ${told.label ? `${told.label} again` : "no label again"}`);
       this.onLabel({ row: told.row, label: told.label, note: told.note, undone: true });
@@ -169,23 +184,29 @@ export class LabelBar {
     this.load();
   }
 
-  write() {
+  /** Asks for a note; `draft` is what was written and not kept. */
+  write(draft = null) {
     if (!this.row || !source.canWrite) return;
+    const row = this.row;
+    const note = typeof row.note === "string" ? row.note : null;
     const text = h("textarea", {
       rows: "4",
       "aria-label": "Note",
-      value: typeof this.row.note === "string" ? this.row.note : "",
+      value: draft ?? note ?? "",
       onkeydown: (event) => {
         if (event.key === "Enter" && !event.shiftKey && !event.isComposing) (event.preventDefault(), keep());
       },
     });
-    const keep = () => {
+    const keep = async () => {
       box.close();
-      this.#send({ note: text.value.trim() || null });
+      const written = text.value.trim();
+      const kept = await this.#send({ note: written || null }, { note });
+      if (!kept && written && this.row === row) this.write(written); // beside what another has written
     };
     const box = dialog(
-      `Note on row ${count(this.row.row_id)}`,
+      `Note on row ${count(row.row_id)}`,
       "note-dialog",
+      draft !== null && note !== null && h("p", { class: "quiet", dir: "auto" }, `there is by now: ${clipped(note, 400)}`),
       text,
       h(
         "p",

@@ -76,6 +76,23 @@ export class RowPane {
     }
   }
 
+  /** Takes what others have said of the row that is open, and leaves all else as it is. */
+  async relabel() {
+    const { row } = this;
+    this.known.clear();
+    this.label.load();
+    if (!row) return;
+    try {
+      const fresh = await this.fetched(row.row_id, true);
+      if (this.row !== row) return;
+      Object.assign(row, { label: fresh.label, note: fresh.note });
+      this.known.set(row.row_id, Promise.resolve(row));
+      this.label.show(row);
+    } catch {
+      // the row is still what it was
+    }
+  }
+
   setPosition(position) {
     this.position = position;
     const place = this.top.querySelector(".position");

@@ -225,7 +225,9 @@ class Rows {
 
   told(run) {
     setRun(this.id, { name: run.name, done: doneOf(run) });
-    const stands = `${run.stage} ${JSON.stringify(run.counts)}`;
+    if (this.saidOf !== undefined && this.saidOf !== run.labelled) this.relabels = true;
+    this.saidOf = run.labelled;
+    const stands = `${run.stage} ${run.labelled} ${JSON.stringify(run.counts)}`;
     if (this.stands !== undefined && this.stands !== stands && !this.waiting) {
       this.waiting = true; // not pushed away by the next event: a busy run tells something every second
       setTimeout(() => {
@@ -238,6 +240,10 @@ class Rows {
 
   /** What is shown, anew: the run went on. */
   async look() {
+    if (this.relabels) {
+      this.relabels = false;
+      this.pane.relabel();
+    }
     this.bar.load();
     await this.list.refresh();
     if (this.running === null) return;

@@ -259,7 +259,7 @@ export function wrongOf(run, charts) {
             {},
             h(
               "a",
-              { href: to(ODD_FILTERS[one.what] || (one.word ? { finish: joined([one.word]) } : { error: "empty" })) },
+              { href: to(ODD_FILTERS[one.what] || (one.word ? { finish: joined([one.word]) } : { error: one.what })) },
               h(
                 "span",
                 { class: "odd-name" },

@@ -597,7 +597,8 @@ class Server:
         if "undo" in body:
             row, label, note = run.undo[int(body["undo"])]
         else:
-            row, label, note = body["row"], body["label"], body["note"]
+            row = body["row"]
+            label, note = body.get("label", run.labels.get(row)), body.get("note", run.notes.get(row))
             run.undo.append((row, run.labels.get(row), run.notes.get(row)))
         for values, value in ((run.labels, label), (run.notes, note)):
             values.pop(row, None)
