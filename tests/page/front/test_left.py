@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.page.front.conftest import Served, Visit
+from tests.page.front.stand_in import Server
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Visit]
@@ -14,10 +15,13 @@ OTHER = "/run/night%2C%20another%20prompt"
 LATE_S = 0.6
 
 
-def left_for(look: Visit, place: str) -> None:
-    """Goes elsewhere within the page, and waits until all that was asked before has come."""
+def left_for(look: Visit, server: Server, place: str) -> list[str]:
+    """Goes elsewhere within the page, and waits until all has come; gives what was asked since."""
     look.page.evaluate("to => (location.hash = to)", f"#{place}")
-    look.page.wait_for_timeout(LATE_S * 1000 + 400)
+    look.page.wait_for_timeout(100)  # what was asked just before is at the server by now
+    asked = len(server.asked)
+    look.page.wait_for_timeout(LATE_S * 1000 + 300)
+    return server.asked[asked:]
 
 
 @pytest.mark.parametrize(
@@ -47,16 +51,14 @@ def test_an_answer_to_a_view_that_was_left_changes_nothing(
     look.page.evaluate("to => (location.hash = to)", f"#{first}")
     look.page.wait_for_timeout(250)
     stand_in.server.slow.clear()
-    before = len(stand_in.server.asked)
 
-    left_for(look, f"{OTHER}/rows?row=45")
+    since = left_for(look, stand_in.server, f"{OTHER}/rows?row=45")
 
     look.sees("mostly content")
     assert look.place() == f"#{OTHER}/rows"
     assert look.page.locator("main > *").count() == 1
     assert look.page.locator("main > .rows-view").count() == 1
     assert look.text(".run-name") == "night, another prompt"
-    since = stand_in.server.asked[before:]
     assert [one for one in since if "run=night&" in one or one.endswith("run=night")] == []
 
 
@@ -65,20 +67,22 @@ def test_a_comparison_that_was_left_is_not_asked_for_again(visit: Open, stand_in
     look = visit()
     look.to("/run/night/compare/goes%20on")
     look.sees("compared")
-    left_for(look, OTHER)
+    left_for(look, stand_in.server, OTHER)
     asked = len([one for one in stand_in.server.asked if one.startswith("compare")])
     look.page.wait_for_timeout(900)
     assert len([one for one in stand_in.server.asked if one.startswith("compare")]) == asked
 
 
 @pytest.mark.parametrize(("place", "hits"), [("/", "Runs"), ("/run/night/rows", "1,203 rows")])
-def test_a_search_that_is_being_written_stays_with_its_view(visit: Open, place: str, hits: str):
+def test_a_search_that_is_being_written_stays_with_its_view(
+    visit: Open, stand_in: Served, place: str, hits: str
+):
     look = visit()
     look.to(place)
     look.sees(hits)
     look.press("/")
     look.page.keyboard.type("cab")
-    left_for(look, "/run/night")
+    left_for(look, stand_in.server, "/run/night")
     assert look.page.evaluate("location.hash") == "#/run/night"
 
 
