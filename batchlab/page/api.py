@@ -22,13 +22,12 @@ from batchlab.page.feeds import Feed, Feeds
 from batchlab.page.labelling import label, labels_of, rename, sample_of
 from batchlab.page.opened import Opened, OpenRuns
 from batchlab.page.shelf import NoSuchRun, Shelf, ids_of
-from batchlab.page.signs import Sign, sign_of
+from batchlab.page.signs import Sign, labels_sign, sign_of
 from batchlab.page.streams import Streams
 from batchlab.page.threads import in_thread
 from batchlab.remote.urls import is_url
 from batchlab.version import __version__
 
-MOST_ROWS = 500  # a page of the list
 AWAY_EVERY_S = 30.0  # between two looks at a store
 CHARTS_EVERY_S = 5.0  # of a run at work: they read all of its rows' numbers
 WHOLE_S = 60.0  # after which charts show what there is
@@ -160,8 +159,7 @@ class Api:
 
     async def _rows(self, request: web.Request) -> web.StreamResponse:
         query = RowQuery.of(_params(request))
-        offset = _whole(request, "offset", 0)
-        limit = min(MOST_ROWS, _whole(request, "limit", 50))
+        offset, limit = _whole(request, "offset", 0), _whole(request, "limit", 50)
         page = await self._runs.ask(
             _run_id(request), lambda opened: opened.browser().rows(query, offset, limit).json()
         )
@@ -282,7 +280,8 @@ async def _all_rows_known(opened: Opened) -> None:
 
 
 def _overview(opened: Opened, run_id: str) -> dict[str, Any]:
-    return {**overview_of(opened.run).json(), "id": run_id}
+    labelled = None if opened.run.url is not None else labels_sign(opened.run.path)
+    return {**overview_of(opened.run).json(), "id": run_id, "labelled": labelled}
 
 
 def _sign(opened: Opened) -> Sign:

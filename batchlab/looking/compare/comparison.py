@@ -21,6 +21,7 @@ from batchlab.looking.labels.label import Answer, Label
 from batchlab.looking.labels.placed import now_of
 from batchlab.looking.labels.review import Review, answer_at
 from batchlab.looking.labels.share import Share, share
+from batchlab.looking.labels.store import overtaken
 from batchlab.store.view import RunView
 
 SCAN_S = 1.0  # how long a question may take while there is more to read
@@ -179,11 +180,14 @@ class Comparison:
             problems=self._problems(),
         )
 
-    def prefer(self, row: int, choice: str | None) -> Choice | None:
+    def prefer(self, row: int, choice: str | None, seen: str = "") -> Choice | None:
         """Says which answer of a pair is better, kept with the first run's labels; `row` is the first run's.
 
+        Args:
+            seen: what the person takes back, where `choice` is None; "" for whatever it is.
+
         Raises:
-            UsageError: there is no such pair, or that is no choice.
+            UsageError: there is no such pair, that is no choice, or another has made a different one.
         """
         word = next((one for one in _CHOICES if one == choice), None)
         if choice is not None and word is None:
@@ -191,6 +195,8 @@ class Comparison:
         place = int(np.searchsorted(self._matched.a, row))
         if place >= len(self._matched.a) or self._matched.a[place] != row:
             raise UsageError(f"row {row}: the two runs do not share it.")
+        if choice is None and seen and self._choices().get(row) not in (None, seen):
+            raise overtaken(row)
         answers = [answer_at(self.a, row), answer_at(self.b, int(self._matched.b[place]))]
         said = None if word is None else _CHOICES[word][0]
         custom_id, answer = answers[0]

@@ -30,6 +30,7 @@ _SIGNS = {
 _CONDITION = re.compile(
     r"\s*(?P<column>[^=!<>~]+?)\s*(?P<sign>!=|<=|>=|==|=|<|>|~)\s*(?P<value>.*)", re.DOTALL
 )
+_AFTER_COLUMN = re.compile(r"\s*(?P<sign>!=|<=|>=|==|=|<|>|~)\s*(?P<value>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,10 @@ class Condition:
             if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
                 empty = pc.or_(empty, pc.equal(pc.fill_null(column, ""), ""))
             return empty if self.sign == "=" else pc.invert(empty)
-        found = getattr(pc, _SIGNS[self.sign])(column, pa.scalar(self.value))
+        value = self.value
+        if pa.types.is_integer(column.type) and isinstance(value, float):
+            column = column.cast(pa.float64(), safe=False)  # 2^53 and more: as near as a fraction is
+        found = getattr(pc, _SIGNS[self.sign])(column, pa.scalar(value))
         return pc.fill_null(found, self.sign == "!=")
 
 
@@ -66,12 +70,7 @@ def condition_of(text: str, schema: pa.Schema, prefix: str) -> Condition:
     Args:
         prefix: of the result columns, which may be named without it.
     """
-    found = _CONDITION.fullmatch(text)
-    if found is None:
-        raise UsageError(
-            f"condition {text}: expected COLUMN=VALUE, or !=, <, <=, >, >= or ~ (has the text) in place of =."
-        )
-    name, sign, value = found["column"], found["sign"].replace("==", "="), found["value"]
+    name, sign, value = _parts_of(text, schema.names)
     column = column_named(name, schema.names, prefix, where="condition")
     kind = schema.field(column).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -85,6 +84,19 @@ def condition_of(text: str, schema: pa.Schema, prefix: str) -> Condition:
         return Condition(column, sign, _value(value, kind))
     except ValueError as error:
         raise UsageError(f"condition {text}: {name} holds {error}.") from None
+
+
+def _parts_of(text: str, names: Sequence[str]) -> tuple[str, str, str]:
+    """Column, sign and value. A column may have a sign in its name, such as `a=b`: of those that are there, and
+    with which the condition begins, the longest is meant."""
+    for name in sorted(filter(text.startswith, names), key=len, reverse=True):
+        if found := _AFTER_COLUMN.fullmatch(text, len(name)):
+            return name, found["sign"].replace("==", "="), found["value"]
+    if found := _CONDITION.fullmatch(text):
+        return found["column"], found["sign"].replace("==", "="), found["value"]
+    raise UsageError(
+        f"condition {text}: expected COLUMN=VALUE, or !=, <, <=, >, >= or ~ (has the text) in place of =."
+    )
 
 
 def column_named(name: str, names: Sequence[str], prefix: str, *, where: str) -> str:

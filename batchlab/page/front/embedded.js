@@ -4,6 +4,7 @@ import { split } from "./router.js";
 
 const SNIPPET = 240;
 const SORTS = ["row", "latency_ms", "prompt_tokens", "completion_tokens", "total_tokens", "cost_usd", "attempts"];
+const AFTER_COLUMN = /^\s*(!=|<=|>=|=|<|>|~)\s?([\s\S]*)$/;
 const CONDITION = /^\s*([^=!<>~]+?)\s*(!=|<=|>=|=|<|>|~)\s?([\s\S]*)$/;
 
 /** Answers `get` from a JSON text. */
@@ -14,6 +15,8 @@ export class Embedded {
     this.asked = [];
     this.data = JSON.parse(text);
     this.rows = this.data.rows || [];
+    const { result = [] } = (this.data.run && this.data.run.columns) || {};
+    this.prefix = result.length ? result[0].name.replace(/row_id$/, "") : "";
     this.byId = new Map(this.rows.map((row) => [row.row_id, row]));
   }
 
@@ -69,7 +72,7 @@ export class Embedded {
   }
 
   #page(params) {
-    const found = sorted(this.rows.filter(filterOf(params)), params);
+    const found = sorted(this.rows.filter(filterOf(params, this.prefix)), params);
     const offset = Number(params.offset) || 0;
     const page = found.slice(offset, offset + (Number(params.limit) || 50));
     return {
@@ -86,7 +89,7 @@ export class Embedded {
   }
 
   #place(params) {
-    const found = sorted(this.rows.filter(filterOf(params)), params).map((row) => row.row_id);
+    const found = sorted(this.rows.filter(filterOf(params, this.prefix)), params).map((row) => row.row_id);
     const at = found.indexOf(Number(params.row));
     return {
       position: at < 0 ? null : at + 1,
@@ -114,7 +117,7 @@ function answerText(row) {
   return (row.answer && row.answer.text) || row.completion || "";
 }
 
-function filterOf(params) {
+function filterOf(params, prefix) {
   const tests = [];
   for (const [name, column] of [
     ["status", "status"],
@@ -124,11 +127,14 @@ function filterOf(params) {
     ["label", "label"],
   ]) {
     const wanted = split(params[name]);
-    if (wanted.length) tests.push((row) => wanted.includes(String(row[column] ?? "none")));
+    if (wanted.length)
+      tests.push((row) => wanted.includes(row[column] === null || row[column] === undefined ? null : String(row[column])));
   }
   for (const text of [params.where || []].flat()) {
-    const parts = CONDITION.exec(text);
-    if (parts) tests.push((row) => holds(valueOf(row, parts[1]), parts[2], parts[3]));
+    tests.push((row) => {
+      const [column, sign, wanted] = partsOf(text, row, prefix);
+      return holds(valueOf(row, column, prefix), sign, wanted);
+    });
   }
   if (params.rows) {
     const ranges = params.rows.split(",").map((one) => one.split("-").map(Number));
@@ -146,8 +152,23 @@ function filterOf(params) {
   return (row) => tests.every((test) => test(row));
 }
 
-function valueOf(row, column) {
-  return row.inputs && column in row.inputs ? row.inputs[column] : row[column];
+/** Column, sign and value of a condition; of the columns with which it begins, the longest is meant. */
+function partsOf(text, row, prefix) {
+  const columns = [...Object.keys(row).map((name) => prefix + name), ...Object.keys(row.inputs || {})];
+  const names = columns.filter((name) => text.startsWith(name));
+  for (const name of names.sort((a, b) => b.length - a.length)) {
+    const found = AFTER_COLUMN.exec(text.slice(name.length));
+    if (found) return [name, found[1], found[2]];
+  }
+  return (CONDITION.exec(text) || ["", "", "", ""]).slice(1);
+}
+
+function valueOf(row, column, prefix) {
+  if (row.inputs && Object.hasOwn(row.inputs, column)) return row.inputs[column];
+  const name = column.startsWith(prefix) ? column.slice(prefix.length) : column;
+  if (name === "completion") return answerText(row) || null;
+  const value = Object.hasOwn(row, name) ? row[name] : null;
+  return value !== null && typeof value === "object" && typeof value.text === "string" ? value.text : value;
 }
 
 function holds(value, sign, wanted) {
