@@ -207,7 +207,7 @@ class Browser:
         index.look_at(rows)
         missing = [row for row in rows if opened.lines.known(row, query.text) is None]
         pieces = index.by_piece(missing)
-        # sorted rows lie everywhere: who has not seen their lines yet is not kept from it by reading 50 pieces
+        # sorted rows lie everywhere: who has not seen their lines yet is not kept from them by 50 pieces
         if pieces and (is_shown or query.text or len(pieces) <= FEW_PIECES):
             self._reading = page
             seconds = HITS_S if query.text else TEXTS_S
