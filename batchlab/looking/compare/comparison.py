@@ -148,11 +148,7 @@ class Comparison:
         self._is_done = False
 
     def page(self, *, different: bool, offset: int, limit: int, seconds: float = SCAN_S) -> Compared:
-        """A page of all pairs, or of those that differ, as far as that is known.
-
-        Raises:
-            UsageError: what somebody has said of them cannot be read.
-        """
+        """A page of all pairs, or of those that differ, as far as that is known."""
         self._advance(seconds)
         pairs = self._matched
         is_final = _final(self.a, pairs.a) & _final(self.b, pairs.b)
@@ -245,8 +241,10 @@ class Comparison:
         sides = ((self.a, self.b, 0), (self.b, self.a, 1))
         for own, other, side in sides:
             against = name_of(other.run)
-            labels = [one for one in self._reviews[side].labels.all().values() if one.against == against]
-            for label in labels:
+            review = self._reviews[side]
+            if review.problem():
+                continue
+            for label in [one for one in review.labels.all().values() if one.against == against]:
                 if (place := self._place(label.row, side)) is None:
                     continue
                 row_a, row_b = int(self._matched.a[place]), int(self._matched.b[place])
@@ -271,6 +269,7 @@ class Comparison:
         said = [self._matched.note] if self._matched.note else []
         for index, prints in zip((self.a, self.b), self._prints, strict=True):
             said += [*index.problems, *prints.problems]
+        said += [problem for review in self._reviews if (problem := review.problem())]
         return list(dict.fromkeys(said))
 
 
