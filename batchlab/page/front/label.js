@@ -22,6 +22,8 @@ export class LabelBar {
     this.share = null;
     this.counted = "pass";
     this.row = null;
+    this.isLeft = false; // the next row is on its way: a key is not for the one that is still seen
+    this.sent = null; // the row whose label is on its way: the same key again is a slip, and no change of mind
     this.undos = []; // tokens, the last one last
     this.element = h("footer", { class: "label-bar", role: "group", "aria-label": "Label" });
     if (source.canWrite) this.load();
@@ -42,6 +44,7 @@ export class LabelBar {
 
   show(row) {
     this.row = row;
+    this.isLeft = false;
     this.paint();
   }
 
@@ -101,7 +104,7 @@ export class LabelBar {
 
   /** Labels the row; the same label again takes it away. */
   async set(name) {
-    if (!this.row) return;
+    if (!this.row || this.isLeft || this.sent === this.row) return;
     if (this.row.label === name) await this.#send({ label: null }, { label: name });
     else await this.#send({ label: name });
   }
@@ -113,6 +116,7 @@ export class LabelBar {
     const before = { label: row.label ?? null, note: row.note ?? null };
     let kept = false;
     Object.assign(row, change);
+    this.sent = row;
     this.paint();
     try {
       const told = await source.send("label", { run: this.id, row: row.row_id, ...change, seen });
@@ -125,6 +129,7 @@ export class LabelBar {
       say(error.message, { bad: true });
       await this.#see(row);
     }
+    if (this.sent === row) this.sent = null;
     this.paint();
     this.load();
     return kept;
@@ -158,7 +163,7 @@ export class LabelBar {
 
   /** Asks for a note; `draft` is what was written and not kept. */
   write(draft = null) {
-    if (!this.row || !source.canWrite) return;
+    if (!this.row || this.isLeft || !source.canWrite) return;
     const row = this.row;
     const note = typeof row.note === "string" ? row.note : null;
     const text = h("textarea", {
@@ -225,7 +230,7 @@ export class LabelBar {
         keys: [..."123456789"],
         caps: ["1", "9"],
         does: "label the row; the same key again takes it away",
-        call: (event) => this.names[event.key - 1] && this.set(this.names[event.key - 1]),
+        call: (event) => !event.repeat && this.names[event.key - 1] && this.set(this.names[event.key - 1]),
       },
       { keys: ["n"], does: "a note on the row", call: () => this.write() },
       { keys: ["u"], does: "undo the last label", call: () => this.undo() },

@@ -178,13 +178,14 @@ class Rows {
   }
 
   counted(answer) {
-    const { matched, total, searched, done, problems } = answer;
+    const { matched, total, searched, done, problems, everywhere } = answer;
     const filtered = isFiltered(here().params);
     const words = filtered ? `${counted(matched, "row")} of ${count(total)}` : counted(total, "row");
     const extra =
       answer.left_out > 0 ? `, ${answer.left_out_text || `${count(answer.left_out)} more are not in this report`}` : "";
     show(this.state, [
       h("span", {}, words, extra),
+      everywhere && h("span", { class: "quiet" }, "every prompt has this text; found are rows by what is their own"),
       !done &&
         h(
           "span",
@@ -202,6 +203,7 @@ class Rows {
     if (empty)
       show(this.over, [
         h("p", {}, filtered ? "No row is like that." : "No rows yet."),
+        everywhere && h("p", {}, "The text is in what every prompt says, and in nothing that is a row's own."),
         filtered && h("button", { type: "button", onclick: () => this.bar.clear() }, "Clear the filter"),
       ]);
   }
