@@ -181,7 +181,7 @@ class Rows {
   }
 
   counted(answer) {
-    const { matched, total, searched, problems } = answer;
+    const { matched, total, searched, problems, everywhere } = answer;
     // texts that are still to be read are asked for by the list, for the lines that are seen
     const done = answer.done || (searched >= total && answer.rows.some((row) => row.read === false));
     const filtered = isFiltered(here().params);
@@ -191,6 +191,7 @@ class Rows {
     this.state.setAttribute("aria-busy", String(!done)); // a search is read out when it is complete, not ten times a second
     show(this.state, [
       h("span", {}, words, extra),
+      everywhere && h("span", { class: "quiet" }, "every prompt has this text; found are rows by what is their own"),
       !done &&
         h(
           "span",
@@ -208,6 +209,7 @@ class Rows {
     if (empty)
       show(this.over, [
         h("p", {}, filtered ? "No row is like that." : "No rows yet."),
+        everywhere && h("p", {}, "The text is in what every prompt says, and in nothing that is a row's own."),
         filtered && h("button", { type: "button", onclick: () => this.bar.clear() }, "Clear the filter"),
       ]);
   }

@@ -521,7 +521,6 @@ class Server:
             pairs.append({"row": number, "row_b": number, "custom_id": left["custom_id"], "asked": left["asked"], "same": same, "choice": a.choices.get(number), "a": half | {"text": text, "cut": False},
                           "b": half | {"text": other if right["answer"] else "", "cut": False, "latency_ms": 900.0}})  # fmt: skip
         offset, limit = int(query.get("offset", 0)), int(query.get("limit", 25))
-        chosen = list(a.choices.values())
         side = {
             run.id: {
                 "id": run.id,
@@ -536,7 +535,6 @@ class Server:
             }
             for run in (a, b)
         }
-        n = chosen.count("a") + chosen.count("b")
         return {
             "a": side[a.id],
             "b": side[b.id],
@@ -548,8 +546,7 @@ class Server:
             "different": 300,
             "only_a": 0,
             "only_b": 3,
-            "choices": {name: chosen.count(name) for name in ("a", "b", "same")},
-            "share": wilson(chosen.count("b"), n) if n else None,
+            **preferred(a),
             "offset": offset,
             "pairs": pairs[offset : offset + limit],
             "problems": [],
@@ -609,7 +606,7 @@ class Server:
             return web.json_response({"names": run.names})
         if path == "prefer":
             run.choices[body["row"]] = body["choice"]
-            return web.json_response({"choice": body["choice"]})
+            return web.json_response({"choice": body["choice"], **preferred(run)})
         if "undo" in body:
             row, label, note = run.undo[int(body["undo"])]
         else:
@@ -622,6 +619,15 @@ class Server:
                 values[row] = value
         run._made = None
         return web.json_response({"row": row, "label": label, "note": note, "undo": str(len(run.undo) - 1)})
+
+
+def preferred(run: Run) -> dict[str, Any]:
+    chosen = list(run.choices.values())
+    n = chosen.count("a") + chosen.count("b")
+    return {
+        "choices": {name: chosen.count(name) for name in ("a", "b", "same")},
+        "share": wilson(chosen.count("b"), n) if n else None,
+    }
 
 
 def wilson(k: int, n: int) -> dict[str, Any]:
