@@ -305,8 +305,9 @@ class Life:
         finally:
             for one in waits:
                 one.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await one
+            await asyncio.wait(
+                waits
+            )  # awaited one by one, a cancellation of this task could be taken for theirs
         if self._stop.is_set:
             raise Stopped
 
