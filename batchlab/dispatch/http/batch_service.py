@@ -6,6 +6,7 @@ sent once: whether one that was not answered has arrived is for its sender to fi
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -196,7 +197,8 @@ class BatchService:
             while chunk := await self._calls.piece(response):
                 out.write(chunk)
             out.flush()
-            os.fsync(out.fileno())
+            # hundreds of megabytes: calls of other lanes go on meanwhile
+            await asyncio.to_thread(os.fsync, out.fileno())
 
     async def delete(self, file: str) -> None:
         """Deletes a file of lines, in one try, where they do not stay; one that is gone is fine."""
