@@ -17,7 +17,7 @@ from yarl import URL
 
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.access import Access
-from batchlab.dispatch.http.batch_calls import BatchCalls, UncertainOrder
+from batchlab.dispatch.http.batch_calls import GONE, BatchCalls, UncertainOrder
 from batchlab.dispatch.http.order_body import order_body, while_awake
 from batchlab.dispatch.stop import StopSignal
 from batchlab.job import LimitsJob
@@ -208,7 +208,7 @@ class BatchService:
         try:
             await self._calls.value("DELETE", path)
         except ApiError as error:
-            if error.outcome.code not in {404, 410}:
+            if error.outcome.code not in GONE:
                 raise
 
     def _place_of(self, file: str) -> str | URL:
