@@ -31,6 +31,7 @@ class Opened:
         at: when it was opened, on the monotonic clock.
         turn: of who asks for rows: one question at a time.
         drawing: of who draws charts, which takes a while for a million rows.
+        drawn: the charts that were drawn last: of which state of the run, when, and as JSON.
     """
 
     run: RunView
@@ -39,6 +40,7 @@ class Opened:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     charter: Charter = field(default_factory=Charter)
     drawing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    drawn: tuple[Sign, float, bytes] | None = None
     _browser: Browser | None = None
     _review: Review | None = None
 
