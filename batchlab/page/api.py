@@ -137,9 +137,10 @@ class Api:
 
     async def _run_charts(self, request: web.Request) -> web.StreamResponse:
         opened = await self._runs.get(_run_id(request))
-        async with opened.drawing:
-            await _all_rows_known(opened)
-            data = await in_thread(lambda: _drawn(opened))
+        with opened.held():
+            async with opened.drawing:
+                await _all_rows_known(opened)
+                data = await in_thread(lambda: _drawn(opened))
         return web.Response(body=data, content_type="application/json", charset="utf-8")
 
     # -- its rows
@@ -217,8 +218,7 @@ class Api:
         opened = await self._runs.get(run_id)
         if wish.is_narrower and not wish.has_none:
             query = RowQuery.of(wish.filter_of(params))
-            async with opened.turn:
-                rows = await in_thread(lambda: opened.browser().matching(query))
+            rows = await self._runs.ask(run_id, lambda opened: opened.browser().matching(query))
             wish = replace(wish, rows=rows)
         return await in_thread(lambda: offers_of(opened.run, wish))
 

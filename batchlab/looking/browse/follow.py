@@ -11,7 +11,9 @@ from batchlab.looking.browse.index import RowIndex
 from batchlab.store.view import RunView
 
 REFRESH_S = 1.0  # how often a run is looked at again
-SOON_S = 0.05  # how long a question waits for that, when all rows are known: of a run that has ended nobody asks again
+SOON_S = (
+    0.05  # how long a question waits for that when all rows are known: nobody asks again once it has ended
+)
 
 _Seen: TypeAlias = "tuple[int, int]"
 
