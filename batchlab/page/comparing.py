@@ -46,7 +46,8 @@ class Comparisons:
             raise UsageError("choice: expected a, b, same, or null.")
         async with self._turn:
             compared = await self._compared(str(a or ""), str(b or ""))
-            return {"choice": await in_thread(lambda: compared.prefer(row, choice, str(seen or "")))}
+            made = await in_thread(lambda: compared.prefer(row, choice, str(seen or "")))
+            return {"choice": made, **await in_thread(compared.preferred)}
 
     async def _compared(self, a: str, b: str) -> Comparison:
         if a == b:

@@ -106,8 +106,8 @@ class Review:
         self,
         index: RowIndex,
         row: int,
-        label: str | None | Kept = AS_IS,
-        note: str | None | Kept = AS_IS,
+        label: str | Kept | None = AS_IS,
+        note: str | Kept | None = AS_IS,
         *,
         seen: Mapping[str, str | None] | None = None,
     ) -> Told:

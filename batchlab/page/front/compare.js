@@ -342,7 +342,8 @@ class Compare {
     pair.choice = before === wanted ? null : wanted;
     this.paint();
     try {
-      await source.send("prefer", { a: this.a, b: this.b, row: pair.row, choice: pair.choice, seen: before });
+      const told = await source.send("prefer", { a: this.a, b: this.b, row: pair.row, choice: pair.choice, seen: before });
+      Object.assign(this.answer, { choices: told.choices, share: told.share });
       if (pair.choice && this.at + 1 < this.answer.pairs.length) this.step(1);
     } catch (error) {
       pair.choice = before;

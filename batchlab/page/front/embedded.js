@@ -12,11 +12,10 @@ export class Embedded {
   constructor(text, Failure) {
     this.Failure = Failure;
     this.canWrite = false;
+    this.whyNoWrite = "This page is a report; it cannot change the run.";
     this.asked = [];
     this.data = JSON.parse(text);
     this.rows = this.data.rows || [];
-    const { result = [] } = (this.data.run && this.data.run.columns) || {};
-    this.prefix = result.length ? result[0].name.replace(/row_id$/, "") : "";
     this.byId = new Map(this.rows.map((row) => [row.row_id, row]));
   }
 
@@ -72,7 +71,7 @@ export class Embedded {
   }
 
   #page(params) {
-    const found = sorted(this.rows.filter(filterOf(params, this.prefix)), params);
+    const found = sorted(this.rows.filter(filterOf(params, this.data.run)), params);
     const offset = Number(params.offset) || 0;
     const page = found.slice(offset, offset + (Number(params.limit) || 50));
     return {
@@ -83,13 +82,14 @@ export class Embedded {
       offset,
       rows: page.map((row) => listed(row, params.q)),
       problems: [],
+      everywhere: Boolean(params.q) && params.in !== "answer" && isEverywhere(this.data.run, params.q),
       left_out: this.data.left_out || 0,
       left_out_text: this.data.left_out_text || "",
     };
   }
 
   #place(params) {
-    const found = sorted(this.rows.filter(filterOf(params, this.prefix)), params).map((row) => row.row_id);
+    const found = sorted(this.rows.filter(filterOf(params, this.data.run)), params).map((row) => row.row_id);
     const at = found.indexOf(Number(params.row));
     return {
       position: at < 0 ? null : at + 1,
@@ -109,6 +109,25 @@ function facetsOf(rows) {
   return Object.fromEntries(["status", "error_class", "finish_reason", "lane", "label"].map((name) => [name, counted(name)]));
 }
 
+/** What stands before the names of result columns. */
+function prefixOf(run) {
+  const { result = [] } = (run && run.columns) || {};
+  return result.length ? result[0].name.replace(/row_id$/, "") : "";
+}
+
+/** Whether what is said to all rows has a text. */
+function isEverywhere(run, text) {
+  const { system, template, messages = [] } = (run && run.what) || {};
+  const said = [system, template, ...messages.map(([, content]) => content)].filter((one) => typeof one === "string");
+  const wanted = text.toLowerCase();
+  return said.some((one) => one.split(/\{[^{}]*\}/).some((literal) => literal.toLowerCase().includes(wanted)));
+}
+
+function ownText(row) {
+  const texts = Object.values(row.inputs || {}).filter((one) => one !== null);
+  return texts.map((one) => (typeof one === "string" ? one : JSON.stringify(one))).join("\n");
+}
+
 function askedText(row) {
   return (row.asked || []).map((message) => message.text || "").join("\n");
 }
@@ -117,7 +136,8 @@ function answerText(row) {
   return (row.answer && row.answer.text) || row.completion || "";
 }
 
-function filterOf(params, prefix) {
+function filterOf(params, run) {
+  const prefix = prefixOf(run);
   const tests = [];
   for (const [name, column] of [
     ["status", "status"],
@@ -141,11 +161,12 @@ function filterOf(params, prefix) {
     tests.push((row) => ranges.some(([low, high = low]) => row.row_id >= low && row.row_id <= high));
   }
   if (params.q) {
+    const asked = isEverywhere(run, params.q) ? ownText : askedText; // what all rows have tells none from another
     const wanted = params.q.toLowerCase();
     const places = params.in ? params.in.split(",") : ["prompt", "answer"];
     tests.push(
       (row) =>
-        (places.includes("prompt") && askedText(row).toLowerCase().includes(wanted)) ||
+        (places.includes("prompt") && asked(row).toLowerCase().includes(wanted)) ||
         (places.includes("answer") && answerText(row).toLowerCase().includes(wanted)),
     );
   }

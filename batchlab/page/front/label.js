@@ -51,6 +51,7 @@ export class LabelBar {
 
   show(row) {
     this.row = row;
+    this.isLeft = false;
     this.paint();
   }
 
@@ -186,7 +187,7 @@ export class LabelBar {
 
   /** Asks for a note; `draft` is what was written and not kept. */
   write(draft = null) {
-    if (!this.row || !source.canWrite) return;
+    if (!this.row || this.isLeft || !source.canWrite) return;
     const row = this.row;
     const note = typeof row.note === "string" ? row.note : null;
     const text = h("textarea", {
@@ -253,7 +254,7 @@ export class LabelBar {
         keys: [..."123456789"],
         caps: ["1", "9"],
         does: "label the row; the same key again takes it away",
-        call: (event) => this.names[event.key - 1] && this.set(this.names[event.key - 1]),
+        call: (event) => !event.repeat && this.names[event.key - 1] && this.set(this.names[event.key - 1]),
       },
       { keys: ["n"], does: "a note on the row", call: () => this.write() },
       { keys: ["u"], does: "undo the last label", call: () => this.undo() },

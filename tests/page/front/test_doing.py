@@ -182,3 +182,22 @@ def test_an_act_that_is_left_does_nothing(visit: Open, stand_in: Served):
     look.page.get_by_role("button", name="Leave it").click()
     look.until("!document.querySelector('dialog')")
     assert stand_in.server.acts == []
+
+
+@pytest.mark.parametrize("why", ["no token", "another's"])
+def test_where_nothing_can_be_done_the_button_says_why(visit: Open, stand_in: Served, why: str):
+    night = stand_in.server.runs["night"]
+    night.cannot_act = "the run's directory belongs to another user" if why == "another's" else ""
+    words = "belongs to another user" if night.cannot_act else "open the address that batchlab view printed"
+    look = visit(token=why != "no token")
+    look.to("/run/night")
+    button = look.page.get_by_role("button", name="Act…")
+    button.wait_for()
+    assert button.get_attribute("aria-disabled") == "true"
+    assert words in str(button.get_attribute("title"))
+    button.click(force=True)
+    look.sees(words, "body")
+    assert not look.page.locator("dialog").count()
+    look.press("a")
+    look.sees(words, "dialog" if night.cannot_act else "body")
+    assert not look.page.locator(".act-name").count()
