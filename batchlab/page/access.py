@@ -112,7 +112,7 @@ class Door:
         """Whether a request has the token, as a header or as the cookie."""
         if self.is_token(headers.get(TOKEN_HEADER, "")):
             return True
-        # by hand: all ports of a host share their cookies, and `SimpleCookie` reads none behind an odd one of another
+        # by hand: the ports of a host share their cookies, and `SimpleCookie` reads none behind an odd one
         cookies = (one.strip().partition("=") for one in headers.get("Cookie", "").split(";"))
         return any(name == self.cookie and self.is_token(value) for name, _, value in cookies)
 

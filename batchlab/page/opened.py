@@ -128,7 +128,7 @@ class OpenRuns:
     def _make_room(self) -> None:
         """Lets go of those that were asked for longest ago.
 
-        One that is only followed takes no memory, and must not take the place of one whose rows are looked at.
+        One that is only followed takes no memory, and must not take the place of one that is looked at.
         """
         with_rows = [name for name, one in self._open.items() if one.has_rows]
         others = [name for name, one in self._open.items() if not one.has_rows]
