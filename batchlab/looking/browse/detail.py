@@ -13,6 +13,7 @@ from batchlab.errors import BatchlabError
 from batchlab.looking.browse.columns import ODD, UNREADABLE
 from batchlab.looking.browse.copies import Copy, copy_of
 from batchlab.looking.browse.index import RowIndex
+from batchlab.looking.browse.markdown import MOST_CHARS as MOST_MARKDOWN
 from batchlab.looking.browse.markdown import markdown_tree
 from batchlab.looking.browse.plain import MOST_CHARS, cut, json_value, plain
 from batchlab.looking.browse.reader import RowReader, Wanted
@@ -183,12 +184,16 @@ def _result(name: str, value: Any) -> Any:
     return json_value(value) if name == "usage_raw" and value else plain(value)
 
 
-def _text(text: str | None, parsed: str | None = None) -> dict[str, Any] | None:
-    """A text of a model: as it is, as Markdown's tree, and as the JSON that it is if it is some."""
+def _text(text: str | None, parsed: str | None = None, *, is_drawn: bool = True) -> dict[str, Any] | None:
+    """A text of a model: as it is, as Markdown's tree, and as the JSON that it is if it is some.
+
+    Args:
+        is_drawn: whether a tree is made of it.
+    """
     if text is None:
         return None
     value = json_value(text)
-    tree = markdown_tree(text) if value is None else None
+    tree = markdown_tree(text) if value is None and is_drawn else None
     return {
         "text": cut(text),
         "tree": tree,
@@ -214,13 +219,16 @@ def _choices(text: str | None) -> tuple[dict[str, Any], ...] | None:
     choices = json_value(text)
     if not isinstance(choices, list) or len(choices) < 2:
         return None  # a single one is there for its pictures or its sound
-    found = []
+    found: list[dict[str, Any]] = []
+    drawn = 0  # characters: a second of work for what one answer may have, and hundreds of answers may come
     for choice in choices:
         message = choice.get("message", choice) if isinstance(choice, dict) else {}
         content = message.get("content", message.get("text")) if isinstance(message, dict) else None
         text_of = content if isinstance(content, str) else json.dumps(choice, ensure_ascii=False)
         ended = choice.get("finish_reason") if isinstance(choice, dict) else None
-        found.append({**(_text(text_of) or {}), "finish_reason": ended})
+        made = _text(text_of, is_drawn=drawn < MOST_MARKDOWN) or {}
+        drawn += len(text_of)
+        found.append({**made, "finish_reason": ended})
     return tuple(found)
 
 
