@@ -22,13 +22,12 @@ from batchlab.page.feeds import Feed, Feeds
 from batchlab.page.labelling import label, labels_of, rename, sample_of
 from batchlab.page.opened import Opened, OpenRuns
 from batchlab.page.shelf import NoSuchRun, Shelf, ids_of
-from batchlab.page.signs import Sign, sign_of
+from batchlab.page.signs import Sign, labels_sign, sign_of
 from batchlab.page.streams import Streams
 from batchlab.page.threads import in_thread
 from batchlab.remote.urls import is_url
 from batchlab.version import __version__
 
-MOST_ROWS = 500  # a page of the list
 AWAY_EVERY_S = 30.0  # between two looks at a store
 CHARTS_EVERY_S = 5.0  # of a run at work: they read all of its rows' numbers
 WHOLE_S = 60.0  # after which charts show what there is
@@ -137,7 +136,9 @@ class Api:
         return await self._streams.follow(request, self._feeds.feed(("run", run_id), look))
 
     def _overview(self, opened: Opened, run_id: str) -> dict[str, Any]:
-        return {**overview_of(opened.run).json(), "id": run_id, "cannot_act": self._why_no_act(opened)}
+        labelled = None if opened.run.url is not None else labels_sign(opened.run.path)
+        told = overview_of(opened.run).json()
+        return {**told, "id": run_id, "labelled": labelled, "cannot_act": self._why_no_act(opened)}
 
     def _why_no_act(self, opened: Opened) -> str:
         """Why nothing can be done about a run from here, in a line; "" where it can."""
@@ -166,8 +167,7 @@ class Api:
 
     async def _rows(self, request: web.Request) -> web.StreamResponse:
         query = RowQuery.of(_params(request))
-        offset = _whole(request, "offset", 0)
-        limit = min(MOST_ROWS, _whole(request, "limit", 50))
+        offset, limit = _whole(request, "offset", 0), _whole(request, "limit", 50)
         page = await self._runs.ask(
             _run_id(request), lambda opened: opened.browser().rows(query, offset, limit).json()
         )

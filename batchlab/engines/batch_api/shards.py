@@ -14,8 +14,8 @@ from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.engines.batch_api.asking import Asking
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.life import Out
 from batchlab.engines.batch_api.merging import Merged, Merging, Take
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.packing import Packing
 from batchlab.engines.batch_api.results import Results
 from batchlab.engines.sealer import Sealer
@@ -167,8 +167,13 @@ class ShardsLeft:
         covers: Callable[[Money], bool],
         most: int,
         most_lines: int | None,
+        keeps_unfit: bool,
     ) -> Packing:
-        """The pending rows of a shard as batches; rows that cannot be asked have failed then."""
+        """The pending rows of a shard as batches; rows that cannot be asked have failed then.
+
+        Args:
+            keeps_unfit: those that no batch can carry stay pending: they may go by calls.
+        """
         async with self._locks[shard.index]:
             opened = self._open(shard)
             try:
@@ -184,7 +189,7 @@ class ShardsLeft:
                     most_lines=most_lines,
                 )
                 await packing.run()
-                self._fail(opened, packing.failed)
+                self._fail(opened, packing.failed if keeps_unfit else packing.failed + packing.unfit)
             finally:
                 opened.close()
         return packing

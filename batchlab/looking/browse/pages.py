@@ -47,6 +47,7 @@ class Page:
         total, matched: rows of the run, and those of them that are meant, as far as is known.
         searched: rows of which it is known whether they are meant.
         is_done: whether the same question again would give no more.
+        is_everywhere: whether all rows were asked what is looked for, which tells none from another.
     """
 
     total: int
@@ -57,6 +58,7 @@ class Page:
     lines: tuple[Line, ...]
     took_ms: float
     problems: tuple[str, ...]
+    is_everywhere: bool = False
 
     def json(self) -> dict[str, Any]:
         """For the page."""
@@ -69,6 +71,7 @@ class Page:
             "rows": [line.json() for line in self.lines],
             "took_ms": round(self.took_ms, 1),
             "problems": list(self.problems),
+            "everywhere": self.is_everywhere,
         }
 
 
@@ -93,6 +96,7 @@ class _Meant:
     rows: Numbers
     searched: int
     is_done: bool
+    is_everywhere: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +227,7 @@ class Browser:
             lines=lines,
             took_ms=(time.perf_counter() - began) * 1e3,
             problems=self.problems,
+            is_everywhere=meant.is_everywhere,
         )
 
     def place(self, query: RowQuery, row: int) -> Place:
@@ -303,4 +308,4 @@ class Browser:
             rows = opened.orders[key] = opened.chooser.ordered(query, mask)
             while len(opened.orders) > KEPT_ORDERS:
                 opened.orders.popitem(last=False)
-        return _Meant(rows, max(0, known - left), is_whole and not left)
+        return _Meant(rows, max(0, known - left), is_whole and not left, what.is_everywhere)

@@ -175,6 +175,10 @@ class Server:
         self.searches: dict[str, int] = {}
         self.ended = False
         self.refused: set[str] = set()  # paths that answer 500
+        self.slow: dict[str, list[float]] = {}  # seconds that the next questions of a path take
+        self.followed: list[str] = []  # paths of streams
+        self.goes_on = False  # whether comparisons are never done
+        self.more = ""  # at the end of each command
         self.app = web.Application()
         self.app.router.add_get("/api/{path:[a-z]+}/events", self.events)
         self.app.router.add_get("/api/{path:[a-z]+}", self.get)
@@ -193,9 +197,14 @@ class Server:
             raise web.HTTPNotFound
         return web.FileResponse(path, headers={"Cache-Control": "no-store"})
 
+    async def late(self, path: str) -> None:
+        if self.slow.get(path):
+            await asyncio.sleep(self.slow[path].pop(0))
+
     async def get(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
         self.asked.append(f"{path}?{request.query_string}")
+        await self.late(path)
         if path in self.refused:
             return web.json_response({"error": "The store does not answer: connection refused."}, status=503)
         answer = getattr(self, f"get_{path}", None)
@@ -219,6 +228,7 @@ class Server:
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
         await response.prepare(request)
+        self.followed.append(request.match_info["path"])
         last = ""
         if request.match_info["path"] == "act":
             await response.write(
@@ -511,7 +521,6 @@ class Server:
             pairs.append({"row": number, "row_b": number, "custom_id": left["custom_id"], "asked": left["asked"], "same": same, "choice": a.choices.get(number), "a": half | {"text": text, "cut": False},
                           "b": half | {"text": other if right["answer"] else "", "cut": False, "latency_ms": 900.0}})  # fmt: skip
         offset, limit = int(query.get("offset", 0)), int(query.get("limit", 25))
-        chosen = list(a.choices.values())
         side = {
             run.id: {
                 "id": run.id,
@@ -526,18 +535,18 @@ class Server:
             }
             for run in (a, b)
         }
-        n = chosen.count("a") + chosen.count("b")
         return {
             "a": side[a.id],
             "b": side[b.id],
             "joined_by": "custom_id",
+            "searched": 40 if self.goes_on else 400,
+            "done": not self.goes_on,
             "total": 400,
             "matched": len(pairs),
             "different": 300,
             "only_a": 0,
             "only_b": 3,
-            "choices": {name: chosen.count(name) for name in ("a", "b", "same")},
-            "share": wilson(chosen.count("b"), n) if n else None,
+            **preferred(a),
             "offset": offset,
             "pairs": pairs[offset : offset + limit],
             "problems": [],
@@ -549,7 +558,7 @@ class Server:
             {
                 "name": "retry",
                 "title": "Retry failed rows",
-                "command": f"batchlab retry runs/{run.id}{only}",
+                "command": f"batchlab retry runs/{run.id}{only}{self.more}",
                 "asks": "37 failed rows are asked again; about $0.003.",
             }
         ]
@@ -582,6 +591,7 @@ class Server:
     async def post(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
         body = await request.json()
+        await self.late(path)
         if request.headers.get("X-Batchlab-Token") != "secret":
             return web.json_response(
                 {"error": "This page may look, not change: open the address that batchlab view printed."},
@@ -596,11 +606,12 @@ class Server:
             return web.json_response({"names": run.names})
         if path == "prefer":
             run.choices[body["row"]] = body["choice"]
-            return web.json_response({"choice": body["choice"]})
+            return web.json_response({"choice": body["choice"], **preferred(run)})
         if "undo" in body:
             row, label, note = run.undo[int(body["undo"])]
         else:
-            row, label, note = body["row"], body["label"], body["note"]
+            row = body["row"]
+            label, note = body.get("label", run.labels.get(row)), body.get("note", run.notes.get(row))
             run.undo.append((row, run.labels.get(row), run.notes.get(row)))
         for values, value in ((run.labels, label), (run.notes, note)):
             values.pop(row, None)
@@ -608,6 +619,15 @@ class Server:
                 values[row] = value
         run._made = None
         return web.json_response({"row": row, "label": label, "note": note, "undo": str(len(run.undo) - 1)})
+
+
+def preferred(run: Run) -> dict[str, Any]:
+    chosen = list(run.choices.values())
+    n = chosen.count("a") + chosen.count("b")
+    return {
+        "choices": {name: chosen.count(name) for name in ("a", "b", "same")},
+        "share": wilson(chosen.count("b"), n) if n else None,
+    }
 
 
 def wilson(k: int, n: int) -> dict[str, Any]:
