@@ -28,7 +28,6 @@ from batchlab.page.threads import in_thread
 from batchlab.remote.urls import is_url
 from batchlab.version import __version__
 
-MOST_ROWS = 500  # a page of the list
 AWAY_EVERY_S = 30.0  # between two looks at a store
 CHARTS_EVERY_S = 5.0  # of a run at work: they read all of its rows' numbers
 WHOLE_S = 60.0  # after which charts show what there is
@@ -160,8 +159,7 @@ class Api:
 
     async def _rows(self, request: web.Request) -> web.StreamResponse:
         query = RowQuery.of(_params(request))
-        offset = _whole(request, "offset", 0)
-        limit = min(MOST_ROWS, _whole(request, "limit", 50))
+        offset, limit = _whole(request, "offset", 0), _whole(request, "limit", 50)
         page = await self._runs.ask(
             _run_id(request), lambda opened: opened.browser().rows(query, offset, limit).json()
         )

@@ -14,11 +14,12 @@ from batchlab.costs.batch_price import batch_price
 from batchlab.costs.pricing import PriceBook
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
-from batchlab.dispatch.http.batch_service import BatchService, UncertainOrder
+from batchlab.dispatch.http.batch_calls import UncertainOrder
+from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.http.transport import encoded
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.batch_api.downloads import download
-from batchlab.engines.batch_api.ordering import LABEL
+from batchlab.engines.batch_api.recognizing import LABEL
 from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.job import TASK_PATHS, Job
 from batchlab.protocol.batches.dialect import BatchState, Dialect, LineResult, Order, Phase, Unfit

@@ -163,7 +163,7 @@ def open_part(path: PartFile, footer: pq.FileMetaData | None = None) -> pq.Parqu
             source = path.open_random() if isinstance(path, RemoteFile) else path
             ahead = isinstance(path, RemoteFile)
             return pq.ParquetFile(source, metadata=footer, page_checksum_verification=True, pre_buffer=ahead)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeEncodeError) as error:  # Arrow opens no name that is no text
         raise CorruptRun(f"{path}: not a whole Parquet file ({_first_line(error)}).") from error
 
 

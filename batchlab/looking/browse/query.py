@@ -71,10 +71,10 @@ class RowQuery:
 
     def _with(self, name: str, text: str) -> RowQuery:
         if name == "status":
-            return replace(self, statuses=self.statuses | _statuses(list(map(unquote, _words(text)))))
+            return replace(self, statuses=self.statuses | _statuses(words_in(text)))
         if name in _LISTS:
             field = _LISTS[name]
-            named = {None if word == NULL else unquote(word) for word in _words(text)}
+            named = {None if word == NULL else word for word in words_in(text)}
             return replace(self, **{field: getattr(self, field) | named})
         match name:
             case "where":
@@ -86,11 +86,11 @@ class RowQuery:
                     raise UsageError(f"q: {MOST_TEXT:,} characters at most.")
                 return replace(self, text=text)
             case "in":
-                return replace(self, inside=_places(_words(text)))
+                return replace(self, inside=_places(words_in(text)))
             case "sort":
                 return self._sorted_by(text)
             case "rows":
-                return replace(self, ranges=tuple(_range(word) for word in _words(text)))
+                return replace(self, ranges=tuple(_range(word) for word in words_in(text)))
             case "odd":
                 return replace(self, odd=text not in {"0", "false"})
             case "first":
@@ -104,15 +104,6 @@ class RowQuery:
         return replace(self, sort=name, is_descending=text.startswith("-"))
 
 
-def page_of(params: Mapping[str, Any] | Iterable[tuple[str, str]]) -> tuple[int, int]:
-    """Offset and limit of a page, as an address says them. Raises UsageError."""
-    found = {"offset": 0, "limit": 50}
-    for name, text in _pairs(params):
-        if name in found:
-            found[name] = _whole(name, text)
-    return found["offset"], min(found["limit"], MOST_ROWS)
-
-
 def _pairs(params: Mapping[str, Any] | Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
     pairs = params.items() if isinstance(params, Mapping) else params
     for name, value in pairs:
@@ -120,8 +111,9 @@ def _pairs(params: Mapping[str, Any] | Iterable[tuple[str, str]]) -> Iterable[tu
             yield name, str(text)
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+def words_in(text: str) -> list[str]:
+    """The words that a parameter joins by commas; a comma within one is written %2C, and a % is %25."""
+    return [word for one in text.split(",") if (word := unquote(one).strip())]
 
 
 def _statuses(words: Sequence[str]) -> frozenset[str]:

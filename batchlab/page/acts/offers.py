@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from batchlab.counts import counted
 from batchlab.errors import UsageError
+from batchlab.looking.browse.query import words_in
 from batchlab.looking.stages import Stage, stage_of
 from batchlab.records import completion_cap
 from batchlab.run_end import StopReason
@@ -108,8 +108,8 @@ class Wish:
     @classmethod
     def of(cls, params: Mapping[str, str]) -> Wish:
         """That of a query's parameters."""
-        statuses = [one for one in _several(params.get("status", "")) if one in (FAILED, *ANSWERS)]
-        errors = [one for one in _several(params.get("error", "")) if unknown_word((one,)) is None]
+        statuses = [one for one in words_in(params.get("status", "")) if one in (FAILED, *ANSWERS)]
+        errors = [one for one in words_in(params.get("error", "")) if unknown_word((one,)) is None]
         answers = [one for one in statuses if one != FAILED]
         only = (*answers, *(errors or [FAILED] * (FAILED in statuses)))
         unsaid = ("q", "where", "lane", "finish", "label", "rows", "first")
@@ -374,8 +374,3 @@ def _number(text: str, title: str) -> str:
     if not 0 < value <= _LARGEST:
         raise UsageError(f"{title}: {text[:40]!r} is no number above 0.")
     return str(int(value)) if value == int(value) else f"{value:.12g}"
-
-
-def _several(text: str) -> list[str]:
-    """The values that are joined by commas in a parameter."""
-    return [unquote(one) for one in text.split(",") if one]

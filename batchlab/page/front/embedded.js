@@ -146,7 +146,8 @@ function filterOf(params, run) {
     ["label", "label"],
   ]) {
     const wanted = split(params[name]);
-    if (wanted.length) tests.push((row) => wanted.includes(row[column] === null || row[column] === undefined ? null : String(row[column])));
+    if (wanted.length)
+      tests.push((row) => wanted.includes(row[column] === null || row[column] === undefined ? null : String(row[column])));
   }
   for (const text of [params.where || []].flat()) {
     tests.push((row) => {

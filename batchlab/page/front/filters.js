@@ -56,14 +56,16 @@ export class FilterBar {
     this.id = id;
     this.facets = null;
     this.columns = null;
+    const searched = later(180, () => choose({ q: this.search.value || null, row: null }));
+    this.close = searched.drop; // a search that is still being written is not for the view that comes next
     this.search = h("input", {
       type: "search",
       class: "search",
       placeholder: "search prompts and answers",
       "aria-label": "Search prompts and answers",
       "aria-keyshortcuts": "/",
-      oninput: later(180, () => choose({ q: this.search.value || null, row: null })),
-      onkeydown: (event) => event.key === "Enter" && (event.preventDefault(), onLeave()),
+      oninput: searched,
+      onkeydown: (event) => event.key === "Enter" && (event.preventDefault(), searched.now(), onLeave()),
     });
     this.chips = h("div", { class: "status-chips", role: "group", "aria-label": "Status" });
     this.right = h("div", { class: "bar-right" });
@@ -77,11 +79,12 @@ export class FilterBar {
   }
 
   async load() {
+    const mine = (this.loads = (this.loads || 0) + 1);
     const [facets, run] = await Promise.allSettled([
       source.get("facets", { run: this.id }),
       this.columns ? null : source.get("run", { run: this.id }),
     ]);
-    if (facets.status === "fulfilled") this.facets = facets.value;
+    if (facets.status === "fulfilled" && mine === this.loads) this.facets = facets.value; // not an older one's
     if (run.status === "fulfilled" && run.value) this.columns = run.value.columns;
     this.paint();
   }
@@ -167,7 +170,9 @@ export class FilterBar {
     for (const [name, , words] of FACETS)
       for (const value of split(params[name]))
         list.push(
-          pill(`${words}: ${clipped(value ?? "none", 60)}`, { [name]: joined(split(params[name]).filter((one) => one !== value)) || null }),
+          pill(`${words}: ${clipped(value ?? "none", 60)}`, {
+            [name]: joined(split(params[name]).filter((one) => one !== value)) || null,
+          }),
         );
     (params.where || []).forEach((one, index) =>
       list.push(pill(clipped(one, 80), { where: params.where.filter((_, other) => other !== index) })),

@@ -10,6 +10,10 @@ import { source } from "./source.js";
 const FIRST_NAMES = ["pass", "fail", "unsure"];
 const COLORS = { pass: "l-pass", fail: "l-fail", better: "l-pass", worse: "l-fail" };
 
+function saidOf({ label, note }) {
+  return { label: label ?? null, note: note ?? null };
+}
+
 export function labelColor(name) {
   return COLORS[name] || "l-other";
 }
@@ -22,17 +26,20 @@ export class LabelBar {
     this.share = null;
     this.counted = "pass";
     this.row = null;
-    this.isLeft = false; // the next row is on its way: a key is not for the one that is still seen
-    this.sent = null; // the row whose label is on its way: the same key again is a slip, and no change of mind
+    this.due = null; // the row that is shown, or on its way
     this.undos = []; // tokens, the last one last
+    this.last = Promise.resolve(); // what is on its way; the next goes when it is there: two requests may overtake each other
+    this.stored = new WeakMap(); // row → what the source has of it, and how many changes of it are on their way
     this.element = h("footer", { class: "label-bar", role: "group", "aria-label": "Label" });
     if (source.canWrite) this.load();
     else this.element.hidden = true;
   }
 
   async load() {
+    const mine = (this.loads = (this.loads || 0) + 1);
     try {
       const labels = await source.get("labels", { run: this.id });
+      if (mine !== this.loads) return; // a later answer is there, or will be
       if (labels.names && labels.names.length) this.names = labels.names.slice(0, 9);
       this.share = labels.share;
       this.counted = labels.label || "pass"; // the label whose share it is
@@ -44,7 +51,6 @@ export class LabelBar {
 
   show(row) {
     this.row = row;
-    this.isLeft = false;
     this.paint();
   }
 
@@ -102,56 +108,73 @@ export class LabelBar {
     ]);
   }
 
-  /** Labels the row; the same label again takes it away. */
-  async set(name) {
-    if (!this.row || this.isLeft || this.sent === this.row) return;
-    if (this.row.label === name) await this.#send({ label: null }, { label: name });
-    else await this.#send({ label: name });
+  /** Labels the row; the same label again takes it away, but not while it is still on its way: a store may be slow, and
+   * who reviews is then a row ahead of the page. */
+  set(name) {
+    if (!this.row || this.row.row_id !== this.due) return; // nothing is said of a row that was not seen, nor of the one before
+    const isAgain = this.row.label === name;
+    if (isAgain && this.stored.get(this.row)?.waiting) return;
+    if (isAgain) this.#send({ label: null }, { label: name });
+    else this.#send({ label: name });
   }
 
   /** Sends what changes, and nothing else: others may label the same row. It is refused where `seen` is no
    * longer what is there; returns whether it was kept. */
-  async #send(change, seen = {}) {
+  #send(change, seen = {}) {
     const row = this.row;
-    const before = { label: row.label ?? null, note: row.note ?? null };
-    let kept = false;
-    Object.assign(row, change);
-    this.sent = row;
+    const stored = this.stored.get(row) || { waiting: 0 };
+    this.stored.set(row, stored);
+    if (!stored.waiting) Object.assign(stored, saidOf(row));
+    Object.assign(row, change); // at once; should it be refused, it is as it was
     this.paint();
+    stored.waiting++;
+    const kept = this.last.then(() => this.#keep(row, change, seen, stored));
+    this.last = kept;
+    return kept;
+  }
+
+  async #keep(row, change, seen, stored) {
+    let kept = false;
     try {
       const told = await source.send("label", { run: this.id, row: row.row_id, ...change, seen });
       if (told.undo) this.undos.push(told.undo);
-      Object.assign(row, { label: told.label, note: told.note });
+      Object.assign(stored, saidOf(told));
       kept = true;
       this.onLabel({ row: row.row_id, label: told.label, note: told.note });
     } catch (error) {
-      Object.assign(row, before);
       say(error.message, { bad: true });
-      await this.#see(row);
+      Object.assign(stored, await this.#seen(row));
     }
-    if (this.sent === row) this.sent = null;
+    stored.waiting--;
+    if (!stored.waiting) Object.assign(row, saidOf(stored));
     this.paint();
     this.load();
     return kept;
   }
 
-  /** What is said of a row by now, where another was faster. */
-  async #see(row) {
+  /** What is said of a row by now, where another was faster; nothing where that cannot be known. */
+  async #seen(row) {
     try {
-      const { label, note } = await source.get("row", { run: this.id, row: row.row_id });
-      Object.assign(row, { label, note });
-      this.onLabel({ row: row.row_id, label, note, theirs: true });
+      const said = saidOf(await source.get("row", { run: this.id, row: row.row_id }));
+      this.onLabel({ row: row.row_id, ...said, theirs: true });
+      return said;
     } catch {
-      // a server that does not answer has said so
+      return {}; // a server that does not answer has said so
     }
   }
 
-  async undo() {
+  undo() {
+    this.last = this.last.then(() => this.#undone());
+  }
+
+  async #undone() {
     const token = this.undos.pop();
     if (!token) return say("Nothing to undo.");
     try {
       const told = await source.send("label", { run: this.id, undo: token });
-      if (this.row && this.row.row_id === told.row) Object.assign(this.row, { label: told.label, note: told.note });
+      if (this.row && this.row.row_id === told.row) {
+        Object.assign(this.row, saidOf(told));
+      }
       say(`Row ${count(told.row)}: ${told.label ? `${told.label} again` : "no label again"}`);
       this.onLabel({ row: told.row, label: told.label, note: told.note, undone: true });
     } catch (error) {
@@ -163,7 +186,7 @@ export class LabelBar {
 
   /** Asks for a note; `draft` is what was written and not kept. */
   write(draft = null) {
-    if (!this.row || this.isLeft || !source.canWrite) return;
+    if (!this.row || !source.canWrite) return;
     const row = this.row;
     const note = typeof row.note === "string" ? row.note : null;
     const text = h("textarea", {
@@ -230,7 +253,7 @@ export class LabelBar {
         keys: [..."123456789"],
         caps: ["1", "9"],
         does: "label the row; the same key again takes it away",
-        call: (event) => !event.repeat && this.names[event.key - 1] && this.set(this.names[event.key - 1]),
+        call: (event) => this.names[event.key - 1] && this.set(this.names[event.key - 1]),
       },
       { keys: ["n"], does: "a note on the row", call: () => this.write() },
       { keys: ["u"], does: "undo the last label", call: () => this.undo() },

@@ -8,7 +8,7 @@ import { bind, unbind } from "./keys.js";
 import { homeOf } from "./reviewhome.js";
 import { address, choose, here } from "./router.js";
 import { RowPane } from "./row.js";
-import { setLine, setPlace, trouble } from "./shell.js";
+import { setLine, setPlace, setRun, trouble } from "./shell.js";
 import { source } from "./source.js";
 
 const SHOW_REVIEW = "Review";
@@ -26,13 +26,17 @@ export function reviewView(root, place) {
 
 class Review {
   constructor(root, id) {
-    Object.assign(this, { root, id, sample: null, labels: new Map(), began: null });
+    Object.assign(this, { root, id, sample: null, labels: new Map(), began: null, closed: false });
     this.pane = new RowPane(id, { onStep: (by) => this.step(by), onClose: null, onLabel: (told) => this.labelled(told) });
     this.bar = h("div", { class: "review-bar" });
     this.home = h("div", { class: "wide review-home" });
     setPlace({ id, view: "review" });
     source.get("run", { run: id }).then(
-      (run) => ((this.run = run), setPlace({ name: run.name || run.id }), here().params.seed || this.paintHome()),
+      (run) => {
+        this.run = run;
+        setRun(id, run);
+        if (!this.closed && !here().params.seed) this.paintHome();
+      },
       () => {},
     );
     bind(SHOW_REVIEW, [
@@ -65,6 +69,7 @@ class Review {
   }
 
   close() {
+    this.closed = true;
     this.stop();
     this.others.drop();
     setLine(null);
@@ -93,10 +98,12 @@ class Review {
           n: params.n || 200,
           seed: params.seed,
         });
-        await this.readLabels(answer.rows);
-        if (this.began !== wanted) return;
-        this.sample = answer.rows;
+        const isStill = () => !this.closed && this.began === wanted;
+        const labels = await this.labelsOf(answer.rows, isStill);
+        if (!isStill()) return;
+        [this.sample, this.labels] = [answer.rows, labels];
       } catch (error) {
+        if (this.closed || this.began !== wanted) return;
         this.began = null;
         fill(
           this.root,
@@ -131,26 +138,28 @@ class Review {
     this.pane.ahead(this.sample[index + 1]);
   }
 
-  async readLabels(ids) {
+  async labelsOf(ids, isStill) {
     const labels = new Map();
-    for (let from = 0; from < ids.length; from += AT_ONCE) {
+    for (let from = 0; from < ids.length && isStill(); from += AT_ONCE) {
       const some = ids.slice(from, from + AT_ONCE);
       const page = await source.get("rows", { run: this.id, rows: some.join(","), limit: AT_ONCE });
       for (const row of page.rows) if (row.label) labels.set(row.row_id, row.label);
     }
-    this.labels = labels;
+    return labels;
   }
 
   /** What others have said meanwhile. */
   async relabel() {
     const { sample } = this;
     if (!sample) return here().params.seed || this.paintHome();
+    const isStill = () => !this.closed && this.sample === sample;
     try {
-      await this.readLabels(sample);
+      const labels = await this.labelsOf(sample, isStill);
+      if (!isStill()) return null;
+      this.labels = labels;
     } catch {
       return null; // it is said where a label is kept
     }
-    if (this.sample !== sample) return null;
     this.paintBar();
     return this.pane.relabel();
   }
@@ -241,7 +250,7 @@ class Review {
         trouble(error, () => this.paintHome()),
       );
     }
-    if (here().params.seed) return null;
+    if (this.closed || here().params.seed) return null;
     const [sizes, usual] = [this.sizes(), this.usual()];
     const start = (many) => this.start(many);
     return show(this.home, homeOf({ id: this.id, run: this.run, labels, sizes, usual, start }));

@@ -64,7 +64,11 @@ export function choose(changes, { step = false } = {}) {
 /** Several values in one parameter: joined by commas, a comma within a value escaped. No value (null) is the
  * word `none`; a value that is this word has its first letter escaped. */
 export function joined(values) {
-  const word = (value) => value.replace(/%/g, "%25").replace(/,/g, "%2C").replace(/^none$/, "%6Eone");
+  const word = (value) =>
+    value
+      .replace(/%/g, "%25")
+      .replace(/,/g, "%2C")
+      .replace(/^none$/, "%6Eone");
   return values.map((value) => (value === null ? "none" : word(value))).join(",");
 }
 

@@ -46,7 +46,7 @@ export class RowPane {
   async open(rowId, position) {
     this.position = position;
     this.wanted = rowId;
-    this.label.isLeft = this.label.row !== null && this.label.row.row_id !== rowId;
+    this.label.due = rowId;
     const slow = setTimeout(
       () => this.wanted === rowId && (this.element.setAttribute("aria-busy", "true"), this.element.classList.add("slow")),
       150,

@@ -12,7 +12,7 @@ import { choose, go, here } from "./router.js";
 import { RowPane, chooseRow } from "./row.js";
 import { commonBeginning, lineOf } from "./rowline.js";
 import { doneOf } from "./sections.js";
-import { setLine, setPlace, trouble } from "./shell.js";
+import { setLine, setPlace, setRun, trouble } from "./shell.js";
 import { source } from "./source.js";
 
 const POLL_MS = 100; // while a search goes on: a question is answered after 200 ms at most
@@ -37,7 +37,7 @@ export function rowsView(root, place) {
 class Rows {
   constructor(root, id) {
     this.id = id;
-    this.running = null; // the filter that is shown, as text
+    this.running = null; // the filter that is shown, as text; null again when this view is closed
     this.bar = new FilterBar(id, () => this.toList());
     this.pane = new RowPane(id, {
       onStep: (by) => this.step(by),
@@ -85,6 +85,8 @@ class Rows {
   }
 
   close() {
+    this.running = null; // what is waited for now is for nobody
+    this.bar.close();
     this.list.close();
     this.measure.disconnect();
     this.stop();
@@ -123,9 +125,10 @@ class Rows {
     }
     const known = this.list.cursor >= 0 ? this.list.row(this.list.cursor) : null;
     if (!known || known.row_id !== rowId) await this.find(rowId);
-    if (String(rowId) !== here().params.row) return;
+    if (wanted !== this.running || String(rowId) !== here().params.row) return;
     this.fit();
     await this.pane.open(rowId, this.position());
+    if (wanted !== this.running) return;
     const next = this.list.row(this.list.cursor + 1);
     if (next) this.pane.ahead(next.row_id);
   }
@@ -183,6 +186,7 @@ class Rows {
     const words = filtered ? `${counted(matched, "row")} of ${count(total)}` : counted(total, "row");
     const extra =
       answer.left_out > 0 ? `, ${answer.left_out_text || `${count(answer.left_out)} more are not in this report`}` : "";
+    this.state.setAttribute("aria-busy", String(!done)); // a search is read out when it is complete, not ten times a second
     show(this.state, [
       h("span", {}, words, extra),
       everywhere && h("span", { class: "quiet" }, "every prompt has this text; found are rows by what is their own"),
@@ -222,7 +226,7 @@ class Rows {
   }
 
   told(run) {
-    setPlace({ name: run.name || run.id, done: doneOf(run) });
+    setRun(this.id, { name: run.name, done: doneOf(run) });
     if (this.saidOf !== undefined && this.saidOf !== run.labelled) this.relabels = true;
     this.saidOf = run.labelled;
     const stands = `${run.stage} ${run.labelled} ${JSON.stringify(run.counts)}`;
@@ -230,7 +234,7 @@ class Rows {
       this.waiting = true; // not pushed away by the next event: a busy run tells something every second
       setTimeout(() => {
         this.waiting = false;
-        if (this.list.box.isConnected) this.look();
+        if (this.running !== null) this.look();
       }, LIVE_MS);
     }
     this.stands = stands;
@@ -244,6 +248,7 @@ class Rows {
     }
     this.bar.load();
     await this.list.refresh();
+    if (this.running === null) return;
     const row = this.pane.row;
     let line = this.list.row(this.list.cursor);
     if (row && line && line.row_id !== row.row_id) {

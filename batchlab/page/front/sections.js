@@ -8,7 +8,7 @@ import { clipped, count, counted, isNumber, lasted, moment, plain, rate, share, 
 import { address, joined } from "./router.js";
 import { source } from "./source.js";
 import { colorOf, stageChip, STATUSES } from "./states.js";
-import { tamed } from "./text.js";
+import { openly, tamed } from "./text.js";
 
 const ODD_FILTERS = { truncated: { status: "truncated" }, filtered: { status: "filtered" }, invalid: { status: "invalid" } };
 
@@ -83,9 +83,9 @@ export function headOf(run) {
         "p",
         { class: "go-on" },
         "to go on",
-        run.go_on.folder ? ` in ${run.go_on.folder}` : "",
+        run.go_on.folder && [" in ", openly(run.go_on.folder)],
         ": ",
-        h("code", {}, run.go_on.command),
+        h("code", { dir: "ltr" }, openly(run.go_on.command)),
         copyButton(() => run.go_on.command, "Copy the command"),
       ),
     callouts(run),

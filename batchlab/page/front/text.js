@@ -193,7 +193,7 @@ export function raw(text) {
 function pieces(text, which) {
   if (text.length <= 2 * PIECE) return revealed(text, which);
   const out = [];
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const end = at + PIECE < text.length ? endOfPiece(text, at) : text.length;
     const isLine = text[end - 1] === "\n"; // a block ends the line by itself
     out.push(h("div", { class: "piece", dir: "auto" }, revealed(text.slice(at, isLine ? end - 1 : end), which)));
@@ -223,6 +223,11 @@ function revealed(text, which) {
   }
   out.push(text.slice(at));
   return out;
+}
+
+/** What is about to be run, as it is: no sign of it is hidden, and none turns the others around. */
+export function openly(text) {
+  return revealed(text, HIDDEN);
 }
 
 /** One line of a list: no sign in it moves or hides the others. */

@@ -48,9 +48,7 @@ class RunLock:
             os.close(descriptor)
             if error.errno not in HELD:
                 raise UsageError(f"{run}: cannot be locked: {os.strerror(error.errno or 0)}.") from error
-            raise UsageError(
-                f"{run}: in use by {_holder_text(holder)}. Wait for it, or stop it: `kill` ends it in order."
-            ) from None
+            raise _in_use(run, holder) from None
         try:
             await_orphans(run)
             with disk_errors(run):
@@ -86,6 +84,12 @@ def lock_holder(run: Path) -> int | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def refuse_held(run: Path) -> None:
+    """Raises UsageError while another process holds the lock of a run directory, as who wants it is told."""
+    if lock_holder(run) is not None:
+        raise _in_use(run, Layout(run).lock.read_bytes())
 
 
 def is_left_locked(run: Path) -> bool:
@@ -144,6 +148,12 @@ def _read_holder(descriptor: int) -> bytes:
             return content
         time.sleep(0.02)
     return b""
+
+
+def _in_use(run: Path, holder: bytes) -> UsageError:
+    return UsageError(
+        f"{run}: in use by {_holder_text(holder)}. Wait for it, or stop it: `kill` ends it in order."
+    )
 
 
 def _holder_text(content: bytes) -> str:

@@ -172,6 +172,10 @@ class Server:
         self.searches: dict[str, int] = {}
         self.ended = False
         self.refused: set[str] = set()  # paths that answer 500
+        self.slow: dict[str, list[float]] = {}  # seconds that the next questions of a path take
+        self.followed: list[str] = []  # paths of streams
+        self.goes_on = False  # whether comparisons are never done
+        self.more = ""  # at the end of each command
         self.app = web.Application()
         self.app.router.add_get("/api/{path:[a-z]+}/events", self.events)
         self.app.router.add_get("/api/{path:[a-z]+}", self.get)
@@ -190,9 +194,14 @@ class Server:
             raise web.HTTPNotFound
         return web.FileResponse(path, headers={"Cache-Control": "no-store"})
 
+    async def late(self, path: str) -> None:
+        if self.slow.get(path):
+            await asyncio.sleep(self.slow[path].pop(0))
+
     async def get(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
         self.asked.append(f"{path}?{request.query_string}")
+        await self.late(path)
         if path in self.refused:
             return web.json_response({"error": "The store does not answer: connection refused."}, status=503)
         answer = getattr(self, f"get_{path}", None)
@@ -216,6 +225,7 @@ class Server:
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
         await response.prepare(request)
+        self.followed.append(request.match_info["path"])
         last = ""
         if request.match_info["path"] == "act":
             await response.write(
@@ -514,6 +524,8 @@ class Server:
             "a": side[a.id],
             "b": side[b.id],
             "joined_by": "custom_id",
+            "searched": 40 if self.goes_on else 400,
+            "done": not self.goes_on,
             "total": 400,
             "matched": len(pairs),
             "different": 300,
@@ -531,7 +543,7 @@ class Server:
             {
                 "name": "retry",
                 "title": "Retry failed rows",
-                "command": f"batchlab retry runs/{run.id}{only}",
+                "command": f"batchlab retry runs/{run.id}{only}{self.more}",
                 "asks": "37 failed rows are asked again; about $0.003.",
             }
         ]
@@ -563,6 +575,7 @@ class Server:
     async def post(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
         body = await request.json()
+        await self.late(path)
         if request.headers.get("X-Batchlab-Token") != "secret":
             return web.json_response(
                 {"error": "This page may look, not change: open the address that batchlab view printed."},
