@@ -253,7 +253,7 @@ export class LabelBar {
         keys: [..."123456789"],
         caps: ["1", "9"],
         does: "label the row; the same key again takes it away",
-        call: (event) => this.names[event.key - 1] && this.set(this.names[event.key - 1]),
+        call: (event) => !event.repeat && this.names[event.key - 1] && this.set(this.names[event.key - 1]),
       },
       { keys: ["n"], does: "a note on the row", call: () => this.write() },
       { keys: ["u"], does: "undo the last label", call: () => this.undo() },
