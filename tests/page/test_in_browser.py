@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,26 +19,20 @@ from tests.provider import chat_reply, providing
 
 pytestmark = pytest.mark.browser
 ODD = ("a=b", "x,y", "название", "__proto__", "status", "n>3", "two words ", "<b>", "日本", "a~b!=c")
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
-)
+PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 LONG = "слово word 語 " * 15_000  # one line of 200,000 characters in three scripts
 
 
 @pytest.fixture
-def look(browser, served, tmp_path, request):
+def look(browser, served, tmp_path) -> Iterator[Callable[[str], Window]]:
     """Opens the page of the runs that a test has made."""
-    opened: list[Callable[[], object]] = []
+    with ExitStack() as opened:
 
-    def one(place: str = "/") -> Window:
-        made = window(browser, served(tmp_path / "runs").address)
-        found = made.__enter__()
-        opened.append(lambda: made.__exit__(None, None, None))
-        return found.to(place)
+        def one(place: str = "/") -> Window:
+            address = served(tmp_path / "runs").address
+            return opened.enter_context(window(browser, address)).to(place)
 
-    yield one
-    for close in opened:
-        close()
+        yield one
 
 
 @pytest.fixture
@@ -124,7 +118,7 @@ def test_result_columns_of_a_run_with_a_prefix_are_told_from_the_inputs(odd, loo
         page.until(
             "c => [...document.querySelectorAll('.by-choice option')].some(o => o.value === c)", column
         )
-        page.page.get_by_label("by", exact=True).select_option(column)
+        page.page.locator(".by-choice select").select_option(column)
         page.sees(value, "table.by")
 
 
