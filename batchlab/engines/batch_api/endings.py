@@ -8,12 +8,11 @@ from batchlab.counts import lasting
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import stop_reason
-from batchlab.engines.batch_api.life import Out
 from batchlab.engines.batch_api.means import Means
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.room import Room
 from batchlab.engines.work import Work
 from batchlab.protocol.batches.dialect import Phase
-from batchlab.records import OutcomeClass
 from batchlab.run_end import StopReason
 from batchlab.store.batches import BatchLog, Step
 from batchlab.store.locked import LockedRun
@@ -55,7 +54,7 @@ class Endings:
             if self._go_on_without(name):
                 self._say(f"{name} refuses the batch: {outcome.message}; the others go on without it")
                 return
-        if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE}:
+        if outcome.kind.may_pass:
             outage = lasting(self._work.job.limits.max_outage_s)
             self._stop(
                 StopReason.OUTAGE,

@@ -21,16 +21,17 @@ from batchlab.engines.batch_api.bringing import Bringing
 from batchlab.engines.batch_api.choices.choice import GiveUp, Probe, Scene, SendLive, Submit, TakeBack
 from batchlab.engines.batch_api.endings import Endings
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, Out
+from batchlab.engines.batch_api.life import BadLines, GivenUp, Life
 from batchlab.engines.batch_api.means import Means
 from batchlab.engines.batch_api.ordering import NoRoom
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.packing import Packed
 from batchlab.engines.batch_api.room import Room
 from batchlab.engines.batch_api.shards import ShardsLeft
 from batchlab.engines.batch_api.strays import Strays
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError, UsageError
-from batchlab.records import LaneKind, Result, Shard
+from batchlab.records import Failure, LaneKind, Result, Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import Attempts, RunState
 from batchlab.store.asking import AskAgain
@@ -64,6 +65,7 @@ class Session:
         clock = asyncio.get_running_loop().time
         self._room = {name: Room(clock) for name in means.lanes}
         self._priced: set[str] = set()  # lanes whose price has been told of
+        self._unfit: set[str] = set()  # those of which it was told that they cannot carry every row
         self._error: BatchlabError | None = None
         self._synced_before = work.run.synced_results
         work.run.let_go()
@@ -178,7 +180,7 @@ class Session:
             if (manner.cancels or not manner.orders) and not self._out:
                 self._stop(StopReason.CANCELLED, "its batches are cancelled; what had ended by then is kept")
             elif manner.cancels:
-                await self._take_back(list(self._out.values()))
+                self._take_back(group, list(self._out.values()))
             elif manner.orders and await self._act(group):
                 continue
             if (
@@ -216,7 +218,7 @@ class Session:
                 return False
             case TakeBack(key):
                 # else it would be said again at once, and nothing but that would ever be done
-                return await self._take_back([self._out[key]])
+                return self._take_back(group, [self._out[key]])
         assert_never(act)
 
     def _send_live(
@@ -262,6 +264,7 @@ class Session:
                 covers=lambda worst: _covers(budget.left, worst),
                 most=room.left(out),
                 most_lines=room.lines,
+                keeps_unfit=self._means.choice.has_calls,
             )
         except RunStopped as error:
             self._stop(error.reason, str(error))
@@ -280,6 +283,9 @@ class Session:
             self._begin(group, self._log.meant(packed.batch), lane, packed)
         if packing.packed:
             return True  # the others of the shard, if any, are free again when these have ended
+        if not packing.is_short and packing.unfit and self._means.choice.has_calls:
+            self._send_unfit(group, lane, shard, packing.unfit)
+            return True
         if not packing.is_short:
             await self._settle(shard, again=False)
             return True
@@ -287,6 +293,16 @@ class Session:
         if not self._out and not self._means.live.is_busy:
             self._short(packing.need)
         return False
+
+    def _send_unfit(
+        self, group: asyncio.TaskGroup, lane: BatchLane, shard: Shard, unfit: Sequence[Failure]
+    ) -> None:
+        """Sends what is left of a shard by calls: none of it fits into a batch."""
+        if lane.name not in self._unfit:
+            self._unfit.add(lane.name)
+            why = f"row {unfit[0].row_id} is {unfit[0].error_message}"
+            self._say(f"lanes: rows that no batch of {lane.name} can carry go live: {why}")
+        self._send_live(group, [shard], "live", "cheapest")
 
     def _short(self, need: Money) -> None:
         """The money reaches for no line any more, and none comes back."""
@@ -369,13 +385,16 @@ class Session:
             self._stop(StopReason.INPUT, str(error))
         self._changed.set()
 
-    async def _take_back(self, wanted: Sequence[Out]) -> bool:
-        """Whether any service was told so."""
-        told = False
+    def _take_back(self, group: asyncio.TaskGroup, wanted: Sequence[Out]) -> bool:
+        """Whether there was any to take back. That its service is slow to hear it holds up nothing else."""
+        told = [out for out in wanted if self._life.begin_to_end(out)]
+        for out in told:
+            group.create_task(self._call_off(out))
+        return bool(told)
+
+    async def _call_off(self, out: Out) -> None:
         with contextlib.suppress(Stopped):
-            for out in wanted:
-                told |= await self._life.take_back(out)
-        return told
+            await self._life.call_off(out)
 
     def _detach(self) -> None:
         """Leaves what is out to its service."""
