@@ -175,6 +175,12 @@ def plan(
 @click.option(
     "-c", "--concurrency", type=int, metavar="N", help="Most requests in flight. [default: as the run]"
 )
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Of a run in the lane batch: order what may be ordered, and leave, with exit code 3 while it is out; "
+    "batchlab collect RUN orders the rest, and takes home all.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the run's output file though it has changed.")
 @PROGRESS
 @QUIET
@@ -185,6 +191,7 @@ def retry(
     rows: str,
     max_tokens: int | None,
     concurrency: int | None,
+    detach: bool,
     overwrite: bool,
     progress: str,
     quiet: bool,
@@ -198,6 +205,7 @@ def retry(
     Example:
         batchlab retry runs/quickstart --only timeout --only 500
         batchlab retry runs/quickstart --only truncated --max-tokens 400
+        batchlab retry runs/night --detach
     """
     from batchlab.arrow import without_pandas
     from batchlab.runner.rows.retry_failed import retry_run
@@ -205,7 +213,7 @@ def retry(
 
     without_pandas()
 
-    options = _options(progress, quiet=quiet)
+    options = replace(_options(progress, quiet=quiet), waits=not detach)
     words = tuple(one.strip() for word in only for one in word.split(",") if one.strip())
     try:
         meant = row_ranges(rows)

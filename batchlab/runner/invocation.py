@@ -48,6 +48,7 @@ from batchlab.runner.standing import Teller
 from batchlab.runner.start_time import Start, start_of, wait_for
 from batchlab.shell import command_line
 from batchlab.store.asking import AskAgain
+from batchlab.store.batches import with_rows_out
 from batchlab.store.history import History
 from batchlab.store.integrity.lost import lost_at_most
 from batchlab.store.locked import LockedRun
@@ -71,7 +72,8 @@ class Invocation:
         *,
         reused: int = 0,
     ) -> None:
-        earlier, self._in_flight_before = prepared.store.standing(prepared.plan.shards, retry=options.retry)
+        asks = with_rows_out(prepared.store.path, options.retry)
+        earlier, self._in_flight_before = prepared.store.standing(prepared.plan.shards, retry=asks)
         self._work = Work(
             job,
             tuple(endpoints),
