@@ -228,8 +228,8 @@ class Batches:
                 )
                 self._retried += [key] if self.by_key[key].is_retry else []
             case {"t": "retry", "only": [*only], "rows": [*ranges]}:
-                ranges = tuple((int(first), int(last)) for first, last in ranges)
-                self._retry = AskAgain(tuple(only), max_tokens=record.get("max_tokens"), rows=ranges)
+                rows = tuple((int(first), int(last)) for first, last in ranges)
+                self._retry = AskAgain(tuple(only), max_tokens=record.get("max_tokens"), rows=rows)
                 self._retry_of = int(record.get("generation") or 1)
                 self._retried = [one.key for one in self.out if one.is_retry]
             case {"t": "live", "shards": [*shards], "at": float(at)}:
