@@ -38,14 +38,15 @@ class Comparisons:
 
     async def prefer(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Says which answer of a pair is better."""
-        a, b, row, choice = (body.get(name) for name in ("a", "b", "row", "choice"))
+        a, b, row, choice, seen = (body.get(name) for name in ("a", "b", "row", "choice", "seen"))
         if not isinstance(row, int) or isinstance(row, bool):
             raise UsageError("row: expected a number.")
         if choice is not None and not isinstance(choice, str):
             raise UsageError("choice: expected a, b, same, or null.")
         async with self._turn:
             compared = await self._compared(str(a or ""), str(b or ""))
-            return {"choice": await in_thread(lambda: compared.prefer(row, choice))}
+            made = await in_thread(lambda: compared.prefer(row, choice, str(seen or "")))
+            return {"choice": made, **await in_thread(compared.preferred)}
 
     async def _compared(self, a: str, b: str) -> Comparison:
         if a == b:

@@ -14,16 +14,17 @@ from batchlab.costs.batch_price import batch_price
 from batchlab.costs.pricing import PriceBook
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
-from batchlab.dispatch.http.batch_service import BatchService, UncertainOrder
+from batchlab.dispatch.http.batch_calls import UncertainOrder
+from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.http.transport import encoded
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.batch_api.downloads import download
-from batchlab.engines.batch_api.ordering import LABEL
+from batchlab.engines.batch_api.recognizing import LABEL
 from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.job import TASK_PATHS, Job
 from batchlab.protocol.batches.dialect import BatchState, Dialect, LineResult, Order, Phase, Unfit
 from batchlab.protocol.values import ReplyProblem, parse_json
-from batchlab.records import ChatRequest
+from batchlab.records import ChatRequest, OutcomeClass
 
 MIB = 1_000_000
 PATIENCE_S = 30.0  # with a service that has trouble
@@ -70,7 +71,10 @@ def try_batch(endpoint: Endpoint, job: Job, dialect: Dialect, request: ChatReque
         return f"the order was not answered ({error}); look for a batch of one line, {key}-0", False
     except ApiError as error:
         code = f"HTTP {error.outcome.code}, " if error.outcome.code else ""
-        return f"refused ({code}{error.outcome.message}): this account may use no batch of this model", False
+        said = f"({code}{error.outcome.message})"
+        if error.outcome.kind in {OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE}:
+            return f"not answered {said}: whether this account may use batches is not known", False
+        return f"refused {said}: this account may use no batch of this model", False
 
 
 async def _tried(

@@ -3,7 +3,7 @@
     {"t": "meant", "key": KEY, "shard": 3, "rows": [[FIRST, COUNT, ASKED BEFORE], …], "endpoint": …, …}
     {"t": "uploaded", "key": KEY, "file": ID}        its lines are there
     {"t": "ordering", "key": KEY}                    from here on it may exist, and be paid
-    {"t": "absent", "key": KEY}                      it does not: the service was asked
+    {"t": "absent", "key": KEY, "doubted": true}     it does not: refused; or, doubted, not to be seen
     {"t": "created", "key": KEY, "id": ID}
     {"t": "cancelling", "key": KEY}                  by us
     {"t": "ended", "key": KEY, "phase": …, "files": […]}
@@ -11,6 +11,7 @@
     {"t": "unmerged", "key": KEY}                    and these have been lost: they are fetched again
     {"t": "dropped", "key": KEY, "why": …}           it never came to be
     {"t": "retry", "only": […], "max_tokens": N, "rows": [[FIRST, LAST], …], …}   see `asks_again`
+    {"t": "stray", "key": KEY, "id": ID, "settled": false}   one more of it, whose order came late (`strays`)
     {"t": "live", "shards": [3, …], "generation": 1, "lane": "live", "why": WHY}   their rows go by calls now
 
 A record is synced before the step that it announces; before an order it is at the run's URL as well, if it
@@ -36,8 +37,11 @@ from batchlab.run_end import RunStopped
 from batchlab.run_state import BatchStanding
 from batchlab.store.asking import AskAgain, RetryRule, ranges_without
 from batchlab.store.integrity.checksums import append_records
-from batchlab.store.journals.journal import JournalScan
+from batchlab.store.journals.journal import JournalScan, decode
 from batchlab.store.layout import BATCHES
+from batchlab.store.publisher import RunPublisher
+
+DOUBT_S = 86_400.0  # an order of which nothing is seen may arrive; no connection lasts longer than that
 
 
 class Step(StrEnum):
@@ -67,6 +71,8 @@ class Batch:
         size: bytes of its lines.
         usd, tokens: the most that it may be billed; `usd` is None when the price is unknown.
         ordered_at: of the last order that was sent.
+        doubted_at: when that order was sent of which the service knew nothing when it was asked; it may come
+            to be all the same. 0 for none.
         cancelled_at: when we took it back; 0 when we have not.
         phase: how it ended.
         answered, failed: rows that have a result by it.
@@ -89,6 +95,7 @@ class Batch:
     step: Step = Step.MEANT
     file: str | None = None
     ordered_at: float = 0.0
+    doubted_at: float = 0.0
     id: str | None = None
     created_at: float = 0.0
     cancelled_at: float = 0.0
@@ -143,6 +150,22 @@ class Batch:
         return at if at >= 0 and row_id < sum(self.rows[at]) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A batch at its service that is one too many: its order arrived when its rows had been ordered anew.
+
+    Attributes:
+        key: of ours that was ordered so.
+        found_at: Unix seconds.
+        is_settled: what it was billed is in the books.
+    """
+
+    key: str
+    id: str
+    found_at: float
+    is_settled: bool = False
+
+
 WhyLive: TypeAlias = Literal["deadline", "cheapest", "asked"]
 
 
@@ -184,9 +207,10 @@ def runs_of(asked: Mapping[int, int]) -> tuple[tuple[tuple[int, int], ...], tupl
 
 @dataclass(slots=True)
 class Batches:
-    """All of batches.log, read: by key, in the order in which they were meant."""
+    """All of batches.log, read: by key, in the order in which they were meant; strays by their ids."""
 
     by_key: dict[str, Batch] = field(default_factory=dict)
+    strays: dict[str, Stray] = field(default_factory=dict)
     live: list[WentLive] = field(default_factory=list)
     _retry: AskAgain | None = None
     _retry_of: int = 0  # generation
@@ -208,6 +232,18 @@ class Batches:
         taken = [one for batch in ordered if batch.step is not Step.DROPPED for one in _ranges_of(batch)]
         left = ranges_without(self._retry.rows or ((0, rows - 1),), taken)
         return replace(self._retry, rows=left) if left else None
+
+    def doubted(self, since: float) -> list[Batch]:
+        """Those of which an order, sent since a Unix time, may come to be although nothing was seen of it."""
+        return [one for one in self.by_key.values() if one.doubted_at > since]
+
+    def ids(self) -> set[str]:
+        """Of all that services have given one, strays among them."""
+        return {one.id for one in self.by_key.values() if one.id is not None} | set(self.strays)
+
+    def strays_left(self) -> list[Stray]:
+        """Those whose bill is not known yet."""
+        return [one for one in self.strays.values() if not one.is_settled]
 
     def take(self, record: Mapping[str, Any]) -> None:
         """The next record. One of a later version says nothing here."""
@@ -236,6 +272,10 @@ class Batches:
                 generation = int(record.get("generation") or 1)
                 lane, why = str(record.get("lane") or "live"), str(record.get("why") or "")
                 self.live.append(WentLive(frozenset(map(int, shards)), generation, lane, why, at))
+            case {"t": "stray", "key": str(key), "id": str(found)} if key in self.by_key:
+                now = Stray(key, found, float(record.get("at") or 0.0), bool(record.get("settled")))
+                before = self.strays.get(found, now)
+                self.strays[found] = replace(now, found_at=before.found_at)
             case {"t": str(kind), "key": str(key)} if key in self.by_key:
                 self.by_key[key] = _after(self.by_key[key], kind, record)
 
@@ -302,22 +342,30 @@ def standings_out(
     return tuple(found)
 
 
+class Whose(StrEnum):
+    """Who minds a batch that this machine has ordered."""
+
+    OURS = "ours"
+    THEIRS = "theirs"  # of the machine that has taken the run over, or it looks for it now
+    NOBODYS = "nobody's"
+
+
 class BatchLog:
     """The batches of a run, to be added to.
 
     Args:
-        keep: brings a file of the run to its copy, if it has one, before it returns.
+        publisher: brings the log to the run's copy, if it has one.
         told: hears of each step, once it is on disk: its word, and the batch after it.
     """
 
     def __init__(
         self,
         run: Path,
-        keep: Callable[[str], None],
+        publisher: RunPublisher,
         told: Callable[[str, Batch], None] = lambda _step, _batch: None,
     ) -> None:
         self._path = run / BATCHES
-        self._keep = keep
+        self._publisher = publisher
         self._told = told
         self.all = read_batches(run)
 
@@ -347,17 +395,17 @@ class BatchLog:
     def ordering(self, batch: Batch) -> Batch:
         """It is about to be ordered. Raises RunStopped (storage) as well: then nothing may be."""
         noted = self._note({"t": "ordering", "key": batch.key})
-        self._keep(BATCHES)
+        self._publisher.keep(BATCHES)
         return noted
 
-    def absent(self, batch: Batch) -> Batch:
-        """The service knows nothing of the last order."""
-        return self._note({"t": "absent", "key": batch.key})
+    def absent(self, batch: Batch, *, doubted: bool) -> Batch:
+        """The service has refused the last order; or, `doubted`, nothing of it is to be seen."""
+        return self._note({"t": "absent", "key": batch.key, "doubted": doubted})
 
     def created(self, batch: Batch, found: str) -> Batch:
         """It has an id there."""
         noted = self._note({"t": "created", "key": batch.key, "id": found})
-        self._keep(BATCHES)
+        self._publisher.keep(BATCHES)
         return noted
 
     def cancelling(self, batch: Batch) -> Batch:
@@ -365,7 +413,7 @@ class BatchLog:
         noted = self._note({"t": "cancelling", "key": batch.key})
         # who takes the run over would stop for a batch that somebody else has cancelled; nothing is paid for
         with contextlib.suppress(RunStopped):
-            self._keep(BATCHES)
+            self._publisher.keep(BATCHES)
         return noted
 
     def ended(self, batch: Batch, phase: str, files: Sequence[str]) -> Batch:
@@ -394,6 +442,30 @@ class BatchLog:
         append_records(self._path, [record])
         self.all.take(record)
 
+    def stray(self, batch: Batch, found: str, *, settled: bool = False) -> None:
+        """An order of it that was given up has arrived, under an id of its own.
+
+        Raises RunStopped (storage) as well.
+        """
+        self._note({"t": "stray", "key": batch.key, "id": found, "settled": settled})
+        self._publisher.keep(BATCHES)
+
+    def elsewhere(self, batch: Batch, found: str) -> Whose:
+        """Whose a batch of an id is, as the log of a machine says that has taken the run over.
+
+        Raises RunStopped: that cannot be read.
+        """
+        if (theirs := self._publisher.theirs(BATCHES)) is None:
+            return Whose.OURS
+        known = Batches()
+        for line in theirs.splitlines(keepends=True):
+            if (record := decode(line)) is not None:
+                known.take(record)
+        one = known.by_key.get(batch.key)
+        if found in known.strays or (one is not None and (one.id == found or one.step is Step.ORDERING)):
+            return Whose.THEIRS
+        return Whose.NOBODYS
+
     def went_live(self, shards: Sequence[int], generation: int, lane: str, why: WhyLive) -> None:
         """Rows of shards are about to be sent by calls. Raises RunStopped (disk)."""
         record: dict[str, Any] = {"t": "live", "shards": [*shards], "generation": generation}
@@ -419,7 +491,10 @@ def _after(batch: Batch, kind: str, record: Mapping[str, Any]) -> Batch:
         case "ordering":
             return replace(batch, step=Step.ORDERING, ordered_at=at)
         case "absent":
-            return replace(batch, step=Step.UPLOADED if batch.file is not None else Step.MEANT)
+            step = Step.UPLOADED if batch.file is not None else Step.MEANT
+            return replace(
+                batch, step=step, doubted_at=batch.ordered_at if record.get("doubted") else batch.doubted_at
+            )
         case "created":
             return replace(batch, step=Step.CREATED, id=record.get("id"), created_at=at)
         case "cancelling":

@@ -96,6 +96,25 @@ def test_an_id_is_a_name_that_is_there_and_never_a_path(served, runs, run_id):
         Shelf(str(runs)).open(run_id)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+@pytest.mark.parametrize(
+    "name", [b"night \xff", "a/b".replace("/", "\u2215").encode(), b"100% #1 ?&= \\", b"\xed\xa0\x80"]
+)
+def test_a_run_has_an_id_that_an_address_can_hold_whatever_its_name_is(served, own, name):
+    """JavaScript makes no address of half a character: one such name kept the whole list from being shown."""
+    (own / "night").rename(os.fsdecode(bytes(own) + b"/" + name))
+    page = served(own)
+    [run_id] = set(names(page)) - {"day"}
+
+    assert run_id.encode().decode() == run_id
+    assert page.get("run", run=run_id)["rows"] == 30
+    rows = page.get("rows", run=run_id, limit=1)
+    assert (rows["total"], len(rows["rows"])) == (30, 1)
+    assert len(rows["problems"]) <= 1  # Arrow opens no file whose path is no text: that is said
+    one = Shelf(os.fsdecode(bytes(own) + b"/" + name))
+    assert one.route() == f"/run/{quote(run_id, safe='')}"
+
+
 def test_a_link_that_leads_out_of_the_folder_is_left_out_and_said(served, own, tmp_path, runs):
     other = tmp_path / "secret"
     shutil.copytree(runs / "day", other)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from batchlab.counts import counted
-from batchlab.engines.batch_api.life import Life, Out
+from batchlab.engines.batch_api.life import Life
 from batchlab.engines.batch_api.merging import Merged, Take
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.results import Results
 from batchlab.engines.batch_api.shards import ShardsLeft
 from batchlab.protocol.batches.dialect import Phase

@@ -8,8 +8,8 @@ from batchlab.counts import lasting
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import stop_reason
-from batchlab.engines.batch_api.life import Out
 from batchlab.engines.batch_api.means import Means
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.room import Room
 from batchlab.engines.work import Work
 from batchlab.protocol.batches.dialect import Phase

@@ -21,12 +21,14 @@ from batchlab.engines.batch_api.bringing import Bringing
 from batchlab.engines.batch_api.choices.choice import GiveUp, Probe, Scene, SendLive, Submit, TakeBack
 from batchlab.engines.batch_api.endings import Endings
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, Out
+from batchlab.engines.batch_api.life import BadLines, GivenUp, Life
 from batchlab.engines.batch_api.means import Means
 from batchlab.engines.batch_api.ordering import NoRoom
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.packing import Packed
 from batchlab.engines.batch_api.room import Room
 from batchlab.engines.batch_api.shards import ShardsLeft
+from batchlab.engines.batch_api.strays import Strays
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.records import Failure, LaneKind, Result, Shard
@@ -71,7 +73,7 @@ class Session:
         folder.mkdir(mode=0o700, exist_ok=True)
         schema = work.builder.schema
         correction = None if schema is None else Correction(schema, work.job.request.schema_retries, stop)
-        self._log = BatchLog(work.run.path, work.run.publisher.keep, self._noted)
+        self._log = BatchLog(work.run.path, work.run.publisher, self._noted)
         self._left = ShardsLeft(
             work,
             shards,
@@ -91,6 +93,16 @@ class Session:
             accepts_loss=means.manner.accepts_loss,
         )
         self._note_retry(retry)
+        self._strays = Strays(
+            work,
+            means.lanes,
+            self._log,
+            self._life,
+            folder,
+            say=self._say,
+            totals=self._totals,
+            budget=means.budget,
+        )
         self._sent_live: list[Shard] = []  # and nothing more is sent for them
         self._endings = Endings(means, work, self._log, self._room, stop)
         self._bringing = Bringing(self._life, self._left, self._log, self._attempts, self._take)
@@ -122,7 +134,10 @@ class Session:
             ticker = group.create_task(self._tick())
             self._life.tidy()
             self._take_up(group)
+            watching = group.create_task(self._strays.watch(self._stop))
             await self._go_on(group)
+            watching.cancel()
+            await self._strays.finish(self._stop, waits=self._means.manner.waits)
             await self._let_arrive()  # not after a second interrupt, which leaves at once
             ticker.cancel()
         self._means.live.tell()
@@ -174,12 +189,13 @@ class Session:
             if (manner.cancels or not manner.orders) and not self._out:
                 self._stop(StopReason.CANCELLED, "its batches are cancelled; what had ended by then is kept")
             elif manner.cancels:
-                await self._take_back(list(self._out.values()))
+                self._take_back(group, list(self._out.values()))
             elif manner.orders and await self._act(group):
                 continue
             if (
                 not manner.waits
                 and not live.is_busy
+                and self._strays.has_looked
                 and all(one.is_looked_at and one.next_look for one in self._out.values())
             ):
                 self._detach()
@@ -211,7 +227,7 @@ class Session:
                 return False
             case TakeBack(key):
                 # else it would be said again at once, and nothing but that would ever be done
-                return await self._take_back([self._out[key]])
+                return self._take_back(group, [self._out[key]])
         assert_never(act)
 
     def _send_live(
@@ -378,13 +394,16 @@ class Session:
             self._stop(StopReason.INPUT, str(error))
         self._changed.set()
 
-    async def _take_back(self, wanted: Sequence[Out]) -> bool:
-        """Whether any service was told so."""
-        told = False
+    def _take_back(self, group: asyncio.TaskGroup, wanted: Sequence[Out]) -> bool:
+        """Whether there was any to take back. That its service is slow to hear it holds up nothing else."""
+        told = [out for out in wanted if self._life.begin_to_end(out)]
+        for out in told:
+            group.create_task(self._call_off(out))
+        return bool(told)
+
+    async def _call_off(self, out: Out) -> None:
         with contextlib.suppress(Stopped):
-            for out in wanted:
-                told |= await self._life.take_back(out)
-        return told
+            await self._life.call_off(out)
 
     def _detach(self) -> None:
         """Leaves what is out to its service."""

@@ -212,8 +212,8 @@ def _calls(text: str | None) -> Any:
 def _choices(text: str | None) -> tuple[dict[str, Any], ...] | None:
     """All answers of a row that asked for several."""
     choices = json_value(text)
-    if not isinstance(choices, list):
-        return None
+    if not isinstance(choices, list) or len(choices) < 2:
+        return None  # a single one is there for its pictures or its sound
     found = []
     for choice in choices:
         message = choice.get("message", choice) if isinstance(choice, dict) else {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchlab.records import Result, Shard, is_replaceable, is_wanting
+from batchlab.store.disk.files import plain_file
 from batchlab.store.journals.journal import MAX_RECORD_BYTES, ResultValues, decode, result_of
 from batchlab.store.journals.origin import strange_origin
 from batchlab.store.view import RunView
@@ -97,7 +98,7 @@ class OpenShard:
         place = self._places.get(row)
         if place is None:
             return None
-        with contextlib.suppress(OSError), place.path.open("rb") as file:
+        with contextlib.suppress(OSError), plain_file(place.path) as file:
             file.seek(place.offset)
             return decode(file.read(place.length))
         return None
@@ -112,7 +113,7 @@ class OpenShard:
 
     def _records(self, path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Offset, length and content of each good record that was not read before."""
-        with path.open("rb") as file:
+        with plain_file(path) as file:
             read = self._files.setdefault(path, _Read(os.fstat(file.fileno()).st_ino))
             file.seek(read.offset)
             while line := file.readline(MAX_RECORD_BYTES):

@@ -122,13 +122,13 @@ export class RowParts {
   }
 
   #message(message) {
-    const parts = (message.parts || []).filter((part) => part.type !== "text" || !message.text);
+    const parts = message.parts || [];
+    const isText = !parts.some((part) => part.type !== "text"); // else its text has a word in place of each other part
     return h(
       "div",
       { class: "message" },
       h("div", { class: "role" }, message.role || "text"),
-      message.text ? this.#text(message.text) : null,
-      parts.map((part) => this.#part(part)),
+      isText && message.text ? this.#text(message.text) : parts.map((part) => this.#part(part)),
       message.tool_calls && this.#calls(message.tool_calls),
       cutWords(message),
     );
@@ -153,7 +153,8 @@ export class RowParts {
   #answer(row) {
     const answer = row.answer || (row.completion ? { text: row.completion } : null);
     if (!answer || (!answer.text && !answer.json)) {
-      const words = row.status === "pending" ? "No answer yet." : row.status === "ok" ? "The answer is empty." : null;
+      const isOther = row.vectors || row.tool_calls; // what was answered stands below
+      const words = row.status === "pending" ? "No answer yet." : row.status === "ok" && !isOther ? "The answer is empty." : null;
       return [
         row.refusal && h("section", {}, h("h3", {}, "Refusal"), this.#text(row.refusal)),
         words && h("section", { class: "answer" }, h("h3", {}, "Answer"), h("p", { class: "quiet" }, words)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
@@ -31,7 +32,7 @@ from batchlab.protocol.batches.dialect import Dialect, Unfit
 from batchlab.protocol.batches.table import dialect_of
 from batchlab.records import Row
 from batchlab.runner.batches.queue_history import known_calls, known_queue, remember
-from batchlab.store.batches import Batch, BatchLog, new_key, read_batches
+from batchlab.store.batches import DOUBT_S, Batch, BatchLog, new_key, read_batches
 from batchlab.store.locked import LockedRun
 
 BY_BATCH = frozenset({"batch", "cheapest"})
@@ -130,10 +131,16 @@ def batches_out(run: LockedRun) -> list[Batch]:
     sealed = run.sealed() if out else set()
     come = [one for one in out if one.shard in sealed and not one.is_retry]
     if come:
-        log = BatchLog(run.path, run.publisher.keep)
+        log = BatchLog(run.path, run.publisher)
         for batch in come:
             log.merged(batch, answered=0, failed=0, again=0)
     return [one for one in out if one not in come]
+
+
+def orders_are_late(run: LockedRun) -> bool:
+    """Whether batches that a run does not wait for may be at a service, or are, and be billed."""
+    known = read_batches(run.path)
+    return bool(known.strays_left() or known.doubted(time.time() - DOUBT_S))
 
 
 @contextlib.asynccontextmanager

@@ -97,7 +97,9 @@ def test_a_review_that_the_command_line_asked_for_begins_at_once(visit: Open):
     look.sees("1 of 37")
     assert look.place() == "#/run/night/review"
     seed = look.params()
-    look.press("j", "3")
+    look.press("j")
+    look.sees("2 of 37")
+    look.press("3")
     look.sees("3 of 37")
     assert look.params().replace("at=3", "at=1") == seed  # the same sample: it can be passed on
     look.press("u")
@@ -180,3 +182,22 @@ def test_an_act_that_is_left_does_nothing(visit: Open, stand_in: Served):
     look.page.get_by_role("button", name="Leave it").click()
     look.until("!document.querySelector('dialog')")
     assert stand_in.server.acts == []
+
+
+@pytest.mark.parametrize("why", ["no token", "another's"])
+def test_where_nothing_can_be_done_the_button_says_why(visit: Open, stand_in: Served, why: str):
+    night = stand_in.server.runs["night"]
+    night.cannot_act = "the run's directory belongs to another user" if why == "another's" else ""
+    words = "belongs to another user" if night.cannot_act else "open the address that batchlab view printed"
+    look = visit(token=why != "no token")
+    look.to("/run/night")
+    button = look.page.get_by_role("button", name="Act…")
+    button.wait_for()
+    assert button.get_attribute("aria-disabled") == "true"
+    assert words in str(button.get_attribute("title"))
+    button.click(force=True)
+    look.sees(words, "body")
+    assert not look.page.locator("dialog").count()
+    look.press("a")
+    look.sees(words, "dialog" if night.cannot_act else "body")
+    assert not look.page.locator(".act-name").count()

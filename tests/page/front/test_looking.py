@@ -323,3 +323,38 @@ def test_a_server_that_ends_is_said(visit: Open, stand_in: Served):
     stand_in.stop()
     look.sees("no connection", "header")
     look.sees("What it is")
+
+
+READ = (
+    "!document.querySelector('.list-body .waiting')"
+    " && [...document.querySelectorAll('.list-body .c-asked')].every(one => one.textContent.length > 12)"
+)
+
+
+def test_lines_are_there_before_their_texts_and_only_those_seen_are_read(visit: Open, stand_in: Served):
+    """A page of a sorted list takes a while to be read: what is not seen is left, and what was read stays."""
+    night = stand_in.server.runs["night"]
+    night.reads = 5
+    look = visit()
+    look.to("/run/night/rows?sort=-latency_ms")
+    look.until("document.querySelectorAll('.list-body .line:not(.waiting)').length > 30")
+    look.until(READ)
+    seen = look.page.locator(".list-body .line").count()
+    assert seen <= len(night.read) < seen + 12
+
+    for share in (0.5, 0.9):
+        before = len(night.read)
+        look.page.evaluate(
+            "share => { const box = document.querySelector('.list'); box.scrollTop = share * box.scrollHeight; }",
+            share,
+        )
+        look.until(
+            "old => [...document.querySelectorAll('.list-body .line')].every(one => Number(one.ariaRowIndex) > old)",
+            int(1_203 * (share - 0.1)),
+        )
+        look.until(READ)
+        assert before + 20 < len(night.read) < before + 120
+    assert not look.page.locator(".searching").count()
+    texts = look.page.locator(".list-body").inner_text()
+    look.page.wait_for_timeout(300)
+    assert look.page.locator(".list-body").inner_text() == texts

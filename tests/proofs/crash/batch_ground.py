@@ -77,12 +77,14 @@ class Ground:
     Attributes:
         contents: by what the service's ledger calls a live call, its row.
         machine: the one that is typed at.
+        second: types beside `warm`.
     """
 
     home: Path
     service: str
     server: SimulatorHandle
     warm: Warm
+    second: Warm
     rows: int
     contents: Mapping[str, int]
     at_url: bool
@@ -118,16 +120,24 @@ class Ground:
         there = self.at_url and (self.home / "shelf/shelf/run/run.json").exists()
         return rng.choice((URL, "job.toml")) if there else ""
 
-    def typed(self, turn: Turn, die_at: str, most_s: float, to: Path, warm: Warm | None = None) -> int:
-        """Types it here; what it says goes to a file. Returns its exit code, or LATE."""
-        words = [*turn.words, "--progress", "none"]
+    def typed(
+        self,
+        turn: Turn,
+        die_at: str,
+        most_s: float,
+        to: Path,
+        warm: Warm | None = None,
+        machine: str | None = None,
+    ) -> int:
+        """Types it, here if no machine is named; what it says goes to a file. Returns its exit code, or LATE."""
+        words, machine = [*turn.words, "--progress", "none"], machine or self.machine
         with to.open("a+b") as said:
-            said.write(f"\n{time.time():.3f} {self.machine}: {turn} dies at: {die_at}\n".encode())
+            said.write(f"\n{time.time():.3f} {machine}: {turn} dies at: {die_at}\n".encode())
             said.flush()
             env = {**self._environment, "DIE_AT": die_at or "never", "ANY_CHOICE": turn.chance}
             try:
                 return (warm or self.warm).exit_code(
-                    [words, str(self.here), env], [said.fileno()] * 3, most_s
+                    [words, str(self.home / machine), env], [said.fileno()] * 3, most_s
                 )
             except subprocess.TimeoutExpired:
                 return LATE
@@ -173,7 +183,9 @@ class Ground:
 
 
 @contextmanager
-def ground(way: Way, service: str, rng: random.Random, warm: Warm, *, at_url: bool) -> Iterator[Ground]:
+def ground(
+    way: Way, service: str, rng: random.Random, warm: tuple[Warm, Warm], *, at_url: bool
+) -> Iterator[Ground]:
     """A directory with a job for one service, which goes on whatever happens to the command."""
     shards, shard_rows = rng.randint(2, 5), rng.randint(15, 50)
     if at_url and rng.random() < 0.5:  # several batches of a shard, some of which come before others
@@ -184,7 +196,9 @@ def ground(way: Way, service: str, rng: random.Random, warm: Warm, *, at_url: bo
         texts = [f"remark {number} on parcel {rng.randrange(10**9)}" for number in range(rows)]
         batch = {
             "dialect": service,
-            "seconds": "lognormal:median=4,p90=15" if way.cancels else "lognormal:median=0.4,p90=1.2",
+            "seconds": "lognormal:median=4,p90=15"
+            if way.cancels and not way.in_pairs
+            else "lognormal:median=0.4,p90=1.2",
             "unlisted_s": rng.choice((0.0, 0.4)),
             "file_hidden_s": rng.choice((0.0, 0.0, 0.2)),
             "cancel_s": rng.choice((0.0, 0.3, 1.0)),
@@ -214,7 +228,7 @@ def ground(way: Way, service: str, rng: random.Random, warm: Warm, *, at_url: bo
                     "".join(json.dumps({"text": text}) + "\n" for text in texts)
                 )
             contents = live_contents(texts, PROMPT, server.base_url, MAX_TOKENS)
-            yield Ground(home, service, server, warm, rows, contents, at_url)
+            yield Ground(home, service, server, *warm, rows, contents, at_url)
 
 
 def _befalls(service: str, fault: Mapping[str, Any]) -> bool:

@@ -149,7 +149,8 @@ class Deaths:
 
 def die(step: str) -> Never:
     """As if somebody had killed it; who did it is told where."""
-    Path(DIED).write_text(step)
+    with Path(DIED).open("a") as file:
+        file.write(f"{step}\n")
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("a process that has killed itself goes on")
 

@@ -46,6 +46,7 @@ class Way:
             is none.
         last: what is typed until all is answered.
         is_live: rows may go live.
+        in_pairs: two commands are typed at the same time, at a URL on two machines.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Way:
     cancels: bool = False
     detaches: bool = False
     has_workers: bool = False
+    in_pairs: bool = False
 
     def goes_to(self, service: str) -> bool:
         """Whether it makes sense there."""
@@ -134,6 +136,15 @@ WAYS = {
             _runs,
             cancels=True,
             detaches=True,
+        ),
+        Way(
+            "two at once",
+            "two of these at the same time; at a URL on two machines, each with a directory of its own",
+            _cancels,
+            _runs,
+            cancels=True,
+            detaches=True,
+            in_pairs=True,
         ),
         Way(
             "cheapest",

@@ -13,7 +13,7 @@ from batchlab.dispatch.rate.budget import Budget
 from batchlab.engines.batch_api.choices import choice
 from batchlab.engines.batch_api.choices.ways import RowSize, batch_way, call_ways, model_of, sampled
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.life import Out
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.work import Work
 from batchlab.lanes.call_times import ALIKE, CallsSeen, CallWatch, ExpectedPace
 from batchlab.lanes.decisions import SendLive, Submit, TakeBack, Wait
@@ -218,6 +218,7 @@ class Cheapest:
             running_since=self._running.get(batch.key),
             done_at=self._done_at[batch.key][1] if batch.key in self._done_at else None,
             cancelled_at=batch.cancelled_at or None,
+            can_be_called_off=out.may_be_taken_back,
         )
 
     def _size_now(self) -> RowSize:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from batchlab.engines.batch_api.life import Out
+from batchlab.engines.batch_api.out import Out
 from batchlab.records import LaneKind
 from batchlab.store.batches import WhyLive
 

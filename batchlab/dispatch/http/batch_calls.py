@@ -1,0 +1,240 @@
+"""Calls about batches at one endpoint: how one is made, and for how long it is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Self, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from batchlab.dispatch.api_error import ApiError
+from batchlab.dispatch.http.access import Access
+from batchlab.dispatch.http.faults import fault_of
+from batchlab.dispatch.http.proxies import proxy_for
+from batchlab.dispatch.rate.slots import Stopped
+from batchlab.dispatch.stop import StopSignal
+from batchlab.job import LimitsJob
+from batchlab.protocol.batches.dialect import Json
+from batchlab.protocol.outcomes.classify import TransportFault, classify
+from batchlab.protocol.outcomes.facts import FaultKind
+from batchlab.protocol.values import ReplyProblem, parse_json
+from batchlab.records import Outcome, OutcomeClass
+
+T = TypeVar("T")
+
+CHUNK_BYTES = 256 * 1024
+MOST_STATE_BYTES = 300_000_000  # of a state that has the results in it
+LONGEST_WAIT_S = 60.0
+# a replica with a stale key, or a firewall with a moment of doubt, is over soon: no night ends by it
+SECOND_LOOKS_S = (5.0, 15.0, 40.0)
+_ERRORS = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+_WAITS = frozenset({OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE})
+# the request has not left
+_NOT_SENT: frozenset[FaultKind] = frozenset(
+    {"dns", "connect", "tls", "timeout_connect", "invalid_url", "local"}
+)
+
+
+class UncertainOrder(ApiError):
+    """An order was sent, and nothing says whether it has arrived."""
+
+
+class BatchCalls:
+    """Calls at one endpoint. Use as an async context manager.
+
+    Every call raises ApiError for what is refused; one that is made `once`, UncertainOrder where it may
+    have arrived.
+
+    Args:
+        headers: the service's own, beside the user's and the key.
+    """
+
+    def __init__(
+        self, access: Access, headers: Mapping[str, str], *, limits: LimitsJob, stop: StopSignal
+    ) -> None:
+        self._access = access
+        self._limits = limits
+        self._stop = stop
+        self._session: aiohttp.ClientSession | None = None
+        self._has_answered = False
+        self._headers = access.headers_with({"Accept": "application/json", **headers})
+
+    async def __aenter__(self) -> Self:
+        limits = self._limits
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._access.tls()),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=limits.connect_timeout_s, sock_read=limits.idle_timeout_s
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def json(
+        self,
+        method: str,
+        path: str,
+        *,
+        data: Any = None,
+        query: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        once: bool = False,
+    ) -> Json:
+        """The JSON object that a call is answered with."""
+        found = await self.value(method, path, data=data, query=query, headers=headers, once=once)
+        if not isinstance(found, dict):
+            odd = self.odd(f"{method} {path} was answered without a JSON object")
+            raise UncertainOrder(odd.outcome) if once else odd
+        return found
+
+    async def value(
+        self,
+        method: str,
+        path: str,
+        *,
+        data: Any = None,
+        query: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        once: bool = False,
+    ) -> Any:
+        """The JSON value that a call is answered with; None for what is none."""
+        async with self.call(method, path, data=data, query=query, headers=headers, once=once) as response:
+            try:
+                body = await _bounded(response, MOST_STATE_BYTES)
+            except _ERRORS as error:
+                raise self._fault(error, once=once) from error
+            if not 200 <= response.status < 300:
+                raise self.refused(response, body[:65536])
+            self._has_answered = True
+            with contextlib.suppress(ReplyProblem):
+                return parse_json(body)
+            return None
+
+    @contextlib.asynccontextmanager
+    async def call(
+        self,
+        method: str,
+        path: str | URL,
+        *,
+        data: Any = None,
+        query: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        once: bool = False,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The response to one call, whatever its status, closed at the end. Redirections are not followed.
+
+        Args:
+            path: below the endpoint's base; or an address, which is given the key only where it is the
+                endpoint's own.
+        """
+        assert self._session is not None, "used outside its context"
+        url = path if isinstance(path, URL) else self._access.url(path)
+        if query:
+            url = url.update_query(query)
+        # the key, and what else the user has for this endpoint, goes to no other
+        own = self._headers if url.origin() == self._access.url("").origin() else {}
+        sent = {**own, **(headers or {})}
+        proxied: dict[str, Any] = {}
+        if self._access.trust_env and (proxy := proxy_for(url)) is not None:
+            sent |= proxy.headers_to(url)
+            proxied = {"proxy": proxy.url, "proxy_headers": proxy.headers_of_tunnel(url)}
+        try:
+            response = await self._session.request(
+                method, url, data=data, headers=sent, allow_redirects=False, **proxied
+            )
+        except _ERRORS as error:
+            raise self._fault(error, once=once) from error
+        try:
+            yield response
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._fault(error, once=once) from error
+        finally:
+            response.release()
+
+    def _fault(self, error: Exception, *, once: bool) -> ApiError:
+        """What is made of trouble on the way. Of an order it says whether that can have arrived."""
+        fault = fault_of(error)
+        outcome = self._access.redacted(classify(None, {}, b"", fault))
+        return UncertainOrder(outcome) if once and fault.kind not in _NOT_SENT else ApiError(outcome)
+
+    async def piece(self, response: aiohttp.ClientResponse) -> bytes:
+        """The next bytes of a response's body; none at its end."""
+        try:
+            return await response.content.read(CHUNK_BYTES)
+        except _ERRORS as error:  # a disk's errors are of these kinds as well, and none of the service's
+            raise self._fault(error, once=False) from error
+
+    def refused(self, response: aiohttp.ClientResponse, body: bytes) -> ApiError:
+        """What a response means that is none of those that were asked for."""
+        return ApiError(self._access.redacted(classify(response.status, response.headers, body)))
+
+    def odd(self, what: str) -> ApiError:
+        """Of an answer that makes no sense; may be another one the next time."""
+        return ApiError(classify(None, {}, b"", TransportFault("payload", what)))
+
+    def _is_doubtful(self, outcome: Outcome) -> bool:
+        """Whether a refusal contradicts what the service has answered before."""
+        return self._has_answered and (outcome.kind is OutcomeClass.STOP or outcome.code in {401, 403})
+
+    async def patiently(self, call: Callable[[], Awaitable[T]], *, second_looks: bool = True) -> T:
+        """What a call brings, tried again while the service has trouble, and a few times while it refuses.
+
+        Args:
+            second_looks: whether a refusal that contradicts earlier answers may be a moment's.
+
+        Raises:
+            ApiError: refused, or in trouble for as long as an outage may last. Stopped: the run stops.
+        """
+        import tenacity
+
+        looks = list(SECOND_LOOKS_S if second_looks else ())
+
+        def may_pass(error: BaseException) -> bool:
+            if not isinstance(error, ApiError):
+                return False
+            return error.outcome.kind in _WAITS or (bool(looks) and self._is_doubtful(error.outcome))
+
+        jitter = tenacity.wait_random_exponential(multiplier=1, max=LONGEST_WAIT_S)
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome is not None else None
+            if isinstance(error, ApiError) and error.outcome.kind not in _WAITS:
+                return looks.pop(0)
+            asked = error.outcome.wait_s if isinstance(error, ApiError) else None
+            return max(asked or 0.0, jitter(state))
+
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(may_pass),
+            wait=wait,
+            stop=tenacity.stop_after_delay(self._limits.max_outage_s),
+            sleep=self._sleep,
+            reraise=True,
+        )
+
+        async def again() -> T:  # tenacity awaits what it sees to be a coroutine function, and nothing else
+            return await call()
+
+        return await retrying(again)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Waits; raises Stopped at once when the run stops."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+            raise Stopped
+
+
+async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
+    pieces = bytearray()
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        pieces += chunk
+        if len(pieces) > most:
+            raise ValueError(f"the answer is longer than {most} bytes")
+    return bytes(pieces)
