@@ -162,6 +162,12 @@ class RequestBuilder:
         return columns.union(name for name in (own, self._history) if name is not None)
 
     @property
+    def templates(self) -> list[Template]:
+        """Those of a request's texts."""
+        own = [one for one in (self._system, self._prompt) if one is not None]
+        return [*own, *(self._conversation.templates if self._conversation is not None else ())]
+
+    @property
     def columns(self) -> frozenset[str]:
         """All columns that `build` looks at."""
         named = (self._id, self._row_params, self._model_column, self._endpoint_column)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -151,6 +152,46 @@ def test_a_start_is_written_as_a_deadline_is(written, read):
     assert start_time(written, now=NIGHT) == read
     if written != "cheap" and "h" not in written:
         assert deadline_s(written, now=NIGHT) == (datetime.fromisoformat(read) - NIGHT).total_seconds()
+
+
+@pytest.fixture
+def berlin(monkeypatch):
+    """A machine whose clock is put forward and back in the year."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the zone of this system cannot be set for a test")
+    with monkeypatch.context() as here:
+        here.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2036-01-15T07:00", "2036-01-15T06:00+00:00"),
+        ("2036-07-15T07:00", "2036-07-15T05:00+00:00"),
+        ("2036-03-30T01:30", "2036-03-30T00:30+00:00"),
+        ("2036-03-30T02:30", "2036-03-30T01:30+00:00"),  # a clock shows 3:30 then
+        ("2036-03-30T03:30", "2036-03-30T01:30+00:00"),
+        ("2036-10-26T02:30", "2036-10-26T00:30+00:00"),  # the first of the two
+        ("2036-10-26T03:30", "2036-10-26T02:30+00:00"),
+    ],
+)
+def test_a_clock_is_that_of_the_day_it_names_and_not_of_today(berlin, written, read):
+    """A run that is started on the eve of summer time, or with a deadline after it, is not an hour off."""
+    then = datetime.fromisoformat(read)
+
+    assert datetime.fromisoformat(start_time(written)) == then
+    assert job(deadline=written).limits.deadline_at == then.timestamp()
+    assert job(deadline=written).limits.deadline_s == pytest.approx(then.timestamp() - time.time(), abs=5)
+
+
+def test_the_next_seven_o_clock_is_one_on_the_clock(berlin):
+    found = datetime.fromisoformat(start_time("07:00"))
+
+    assert (found.astimezone().hour, found.astimezone().minute) == (7, 0)
+    assert 0 < found.timestamp() - time.time() <= 25 * HOUR_S
 
 
 @pytest.mark.parametrize("written", ["tomorrow", "25:00", "2026-13-01T08:00", "-2h"])

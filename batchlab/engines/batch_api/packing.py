@@ -83,7 +83,8 @@ class Packing:
         most_lines: that one may have, beside what the service says; None for no such limit.
 
     Attributes:
-        packed: what may be ordered; `failed` are rows that cannot be asked at all.
+        packed: what may be ordered; `failed` are rows that cannot be asked at all, and `unfit` those that a
+            batch of this service cannot carry, as the failures that they are where there is no other way.
         worst: the most that they may be billed, all together.
         is_short: the money did not reach for all of it, and `need` would have for the next line.
     """
@@ -116,6 +117,7 @@ class Packing:
         self._spent = NOTHING
         self.packed: list[Packed] = []
         self.failed: list[Failure] = []
+        self.unfit: list[Failure] = []
         self.is_short = False
         self.need = NOTHING
 
@@ -188,7 +190,7 @@ class Packing:
             if len(line) > min(limits.line or limits.size, limits.size):
                 raise Unfit(f"its line of {len(line):,} bytes is longer than {lane.dialect.name} takes")
         except (Unfit, UnicodeError) as problem:
-            self.failed.append(_unfit(request, str(problem)))
+            self.unfit.append(_unfit(request, str(problem)))
             return True
         price = lane.ceiling(request, self._at)
         tokens = estimated_prompt_tokens(request.prompt_bytes)

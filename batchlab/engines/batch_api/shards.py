@@ -181,8 +181,13 @@ class ShardsLeft:
         covers: Callable[[Money], bool],
         most: int,
         most_lines: int | None,
+        keeps_unfit: bool,
     ) -> Packing:
-        """The pending rows of a shard as batches; rows that cannot be asked have failed then."""
+        """The pending rows of a shard as batches; rows that cannot be asked have failed then.
+
+        Args:
+            keeps_unfit: those that no batch can carry stay pending: they may go by calls.
+        """
         async with self._locks[shard.index]:
             opened = self._open(shard)
             try:
@@ -198,7 +203,7 @@ class ShardsLeft:
                     most_lines=most_lines,
                 )
                 await packing.run()
-                self._fail(opened, packing.failed)
+                self._fail(opened, packing.failed if keeps_unfit else packing.failed + packing.unfit)
             finally:
                 opened.close()
         return packing

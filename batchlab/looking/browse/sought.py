@@ -1,7 +1,7 @@
 """What takes reading to decide of a row: conditions on columns that are not held, and a text in any case.
 
 In prompts a text is looked for in what is a row's own: the columns that its texts come from. What a template
-says to all rows tells none from another.
+says to all rows tells none from another; a text that is partly the one and partly the other is found, too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from batchlab.arrow import pa, pc
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.arrow_files.rows import is_json
 from batchlab.looking.browse.columns import Numbers
+from batchlab.looking.browse.frames import Frame, across
 from batchlab.looking.browse.query import PLACES
 from batchlab.looking.browse.reader import Rows, Wanted
 from batchlab.looking.rows.conditions import Condition
@@ -33,7 +34,9 @@ class Sought:
     Attributes:
         conditions: on columns that the index does not hold.
         prompt: columns of the input in which `text` is looked for.
+        frames: templates with whose words it may begin or end.
         answers: result columns in which it is.
+        is_everywhere: whether what is said to all rows has it.
     """
 
     prefix: str
@@ -41,6 +44,8 @@ class Sought:
     text: str = ""
     prompt: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
+    frames: tuple[Frame, ...] = ()
+    is_everywhere: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.text or self.conditions)
@@ -51,10 +56,12 @@ class Sought:
             yield self
             return
         for name in self.prompt:
-            yield replace(self, prompt=(name,), answers=())
+            yield replace(self, prompt=(name,), answers=(), frames=())
         for names in (self.answers[:1], self.answers[1:]):
             if names:
-                yield replace(self, prompt=(), answers=names)
+                yield replace(self, prompt=(), answers=names, frames=())
+        for frame in self.frames:
+            yield replace(self, prompt=(), answers=(), frames=(frame,))
 
     @property
     def wanted(self) -> Wanted:
@@ -62,8 +69,10 @@ class Sought:
         names = [one.column for one in self.conditions]
         results = [name for one in names if (name := self._bare(one)) is not None]
         others = [name for name in names if self._bare(name) is None]
+        framed = [name for frame in self.frames for name in frame.columns]
         return Wanted(
-            tuple(dict.fromkeys([*others, *self.prompt])), tuple(dict.fromkeys([*results, *self.answers]))
+            tuple(dict.fromkeys([*others, *self.prompt, *framed])),
+            tuple(dict.fromkeys([*results, *self.answers])),
         )
 
     def mask(self, rows: Rows) -> Numbers:
@@ -93,6 +102,8 @@ class Sought:
                         table.schema.field(name)
                     )
                     found |= text_mask(table[name], spellings(self.text, escaped=escaped))
+        for frame in self.frames:
+            found |= text_mask(frame.texts(rows.others), [self.text])
         return found
 
     def _bare(self, column: str) -> str | None:
@@ -115,12 +126,17 @@ def sought(
     """
     inputs = [one.name for one in schema if not _is_result(one.name, prefix)]
     own = inputs if builder is None else [name for name in inputs if name in builder.text_columns]
+    in_prompts = bool(text) and PLACES[0] in inside
+    templates = builder.templates if builder is not None and in_prompts else []
+    frames = [Frame(tuple(one.parts)) for one in templates]
     return Sought(
         prefix,
         tuple(conditions),
         text,
-        tuple(own) if text and PLACES[0] in inside else (),
+        tuple(own) if in_prompts else (),
         ANSWERS if text and PLACES[1] in inside else (),
+        across(frames, text),
+        any(frame.says(text) for frame in frames),
     )
 
 

@@ -6,7 +6,7 @@ import { fill, h, later, show } from "./dom.js";
 import { ago, clipped, count, counted, took, UNKNOWN, usd } from "./format.js";
 import { bind, unbind } from "./keys.js";
 import { address, choose, here } from "./router.js";
-import { setPlace, trouble } from "./shell.js";
+import { setPlace, setRun, trouble } from "./shell.js";
 import { preferredOf, sidesOf } from "./sides.js";
 import { source } from "./source.js";
 import { statusChip } from "./states.js";
@@ -26,7 +26,7 @@ class Compare {
     fill(root, this.body);
     setPlace({ id: a, view: "compare" });
     source.get("run", { run: a }).then(
-      (run) => setPlace({ name: run.name || run.id }),
+      (run) => setRun(a, run),
       () => {},
     );
     this.poll = later(300, () => {
@@ -56,7 +56,13 @@ class Compare {
   }
 
   view() {
-    return { update: (place) => this.update(place), close: () => (this.poll.drop(), unbind(SHOW_COMPARE)) };
+    return { update: (place) => this.update(place), close: () => this.close() };
+  }
+
+  close() {
+    this.asked = null; // what comes now is an answer to nothing, and begins no further question
+    this.poll.drop();
+    unbind(SHOW_COMPARE);
   }
 
   async update({ params }) {
@@ -77,6 +83,7 @@ class Compare {
         this.body.replaceChildren();
         window.scrollTo(0, 0);
       } catch (error) {
+        if (this.asked !== asked) return null;
         this.asked = "";
         return fill(
           this.body,
@@ -335,11 +342,13 @@ class Compare {
     pair.choice = before === wanted ? null : wanted;
     this.paint();
     try {
-      await source.send("prefer", { a: this.a, b: this.b, row: pair.row, choice: pair.choice });
+      const told = await source.send("prefer", { a: this.a, b: this.b, row: pair.row, choice: pair.choice, seen: before });
+      Object.assign(this.answer, { choices: told.choices, share: told.share });
       if (pair.choice && this.at + 1 < this.answer.pairs.length) this.step(1);
     } catch (error) {
       pair.choice = before;
-      this.paint();
+      this.asked = ""; // what another has said since
+      this.update(here());
       say(error.message, { bad: true });
     }
   }

@@ -46,6 +46,7 @@ export class RowPane {
   async open(rowId, position) {
     this.position = position;
     this.wanted = rowId;
+    this.label.due = rowId;
     const slow = setTimeout(
       () => this.wanted === rowId && (this.element.setAttribute("aria-busy", "true"), this.element.classList.add("slow")),
       150,
@@ -72,6 +73,23 @@ export class RowPane {
       clearTimeout(slow);
       this.element.removeAttribute("aria-busy");
       this.element.classList.remove("slow");
+    }
+  }
+
+  /** Takes what others have said of the row that is open, and leaves all else as it is. */
+  async relabel() {
+    const { row } = this;
+    this.known.clear();
+    this.label.load();
+    if (!row) return;
+    try {
+      const fresh = await this.fetched(row.row_id, true);
+      if (this.row !== row) return;
+      Object.assign(row, { label: fresh.label, note: fresh.note });
+      this.known.set(row.row_id, Promise.resolve(row));
+      this.label.show(row);
+    } catch {
+      // the row is still what it was
     }
   }
 

@@ -16,6 +16,7 @@ const SHOWN_ABOVE = new Set([
   "curl",
   "python",
   "attempts_list",
+  "attempts_note",
   "as_sent",
   "params",
   "choices",
@@ -122,13 +123,13 @@ export class RowParts {
   }
 
   #message(message) {
-    const parts = (message.parts || []).filter((part) => part.type !== "text" || !message.text);
+    const parts = message.parts || [];
+    const isText = !parts.some((part) => part.type !== "text"); // else its text has a word in place of each other part
     return h(
       "div",
       { class: "message" },
       h("div", { class: "role" }, message.role || "text"),
-      message.text ? this.#text(message.text) : null,
-      parts.map((part) => this.#part(part)),
+      isText && message.text ? this.#text(message.text) : parts.map((part) => this.#part(part)),
       message.tool_calls && this.#calls(message.tool_calls),
       cutWords(message),
     );
@@ -153,7 +154,8 @@ export class RowParts {
   #answer(row) {
     const answer = row.answer || (row.completion ? { text: row.completion } : null);
     if (!answer || (!answer.text && !answer.json)) {
-      const words = row.status === "pending" ? "No answer yet." : row.status === "ok" ? "The answer is empty." : null;
+      const isOther = row.vectors || row.tool_calls; // what was answered stands below
+      const words = row.status === "pending" ? "No answer yet." : row.status === "ok" && !isOther ? "The answer is empty." : null;
       return [
         row.refusal && h("section", {}, h("h3", {}, "Refusal"), this.#text(row.refusal)),
         words && h("section", { class: "answer" }, h("h3", {}, "Answer"), h("p", { class: "quiet" }, words)),
@@ -251,11 +253,13 @@ export class RowParts {
 
   #attempts(row) {
     const list = Array.isArray(row.attempts) ? row.attempts : Array.isArray(row.attempts_list) ? row.attempts_list : null;
-    if (!list || list.length < 1) return null;
+    if ((!list || list.length < 1) && !row.attempts_note) return null;
+    const many = Math.max(numberOfAttempts(row) || 0, 1);
     return h(
       "details",
-      { class: "fold", open: list.length > 1 },
-      h("summary", {}, `${count(list.length)} ${list.length === 1 ? "attempt" : "attempts"}`),
+      { class: "fold", open: true },
+      h("summary", {}, many === 1 ? "the attempt" : `${count(many)} attempts`),
+      row.attempts_note && h("p", { class: "quiet", dir: "auto" }, row.attempts_note),
       h(
         "div",
         { class: "scroll" },
@@ -265,15 +269,14 @@ export class RowParts {
           h(
             "tbody",
             {},
-            list.map((one, index) =>
+            (list || []).map((one) =>
               h(
                 "tr",
                 {},
-                h("th", { scope: "row" }, String(index + 1)),
-                h("td", {}, exactly(one.at)),
-                h("td", {}, plain(one.what ?? one.status ?? "")),
-                h("td", { class: "num" }, took(one.ms)),
-                h("td", { class: "num" }, usd(one.cost_usd)),
+                h("th", { scope: "row" }, plain(one.what ?? one.status ?? "")),
+                h("td", {}, isNumber(one.at) ? exactly(one.at) : ""),
+                h("td", { class: "num" }, isNumber(one.ms) ? took(one.ms) : ""),
+                h("td", { class: "num" }, isNumber(one.cost_usd) ? usd(one.cost_usd) : ""),
                 h("td", { dir: "auto", class: "words" }, clipped(one.message || "", 300)),
               ),
             ),

@@ -18,12 +18,13 @@ export function runsView(root) {
   let listing = null;
   let shown = SHOWN;
   const body = h("div", { class: "wide" });
+  const searched = later(120, () => choose({ q: search.value || null }));
   const search = h("input", {
     type: "search",
     placeholder: "find a run",
     "aria-label": "Find a run by its name",
     value: here().params.q || "",
-    oninput: later(120, () => choose({ q: search.value || null })),
+    oninput: searched,
   });
   fill(root, body);
 
@@ -80,19 +81,24 @@ export function runsView(root) {
   const head = h("div", { class: "page-head" });
   const table = h("table", { class: "runs" });
   const below = h("div", { class: "below" });
-  body.append(h("div", { class: "head-line" }, head, search), h("div", { class: "scroll" }, table), below);
 
-  const load = async () => {
-    try {
-      listing = await source.get("runs");
+  const told = (next) => {
+    listing = next;
+    if (!table.isConnected)
       fill(body, h("div", { class: "head-line" }, head, search), h("div", { class: "scroll" }, table), below);
-      paint();
+    paint();
+  };
+  const load = async () => {
+    const before = listing;
+    try {
+      const first = await source.get("runs");
+      if (listing === before) told(first); // else the stream has told something newer
     } catch (error) {
       if (!listing) fill(body, trouble(error, load));
     }
   };
   load();
-  const stop = source.follow("runs", {}, (told) => ((listing = told), paint()), setLine);
+  const stop = source.follow("runs", {}, told, setLine);
   const clock = setInterval(paint, 30_000); // "3 min ago" grows older
 
   const links = () => [...table.querySelectorAll("a.run-link")];
@@ -112,6 +118,7 @@ export function runsView(root) {
   return {
     update: paint,
     close() {
+      searched.drop();
       stop();
       setLine(null);
       clearInterval(clock);

@@ -27,7 +27,7 @@ import orjson
 
 from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Failure, Parsed, Reply, Result, Timing, Usage
-from batchlab.store.disk.files import AppendFile, atomic_write, disk_errors
+from batchlab.store.disk.files import AppendFile, atomic_write, disk_errors, file_content, plain_file
 
 # A result as the journal holds it: the fields of Completion or Failure, nested, `request_hash` in hex.
 ResultValues: TypeAlias = dict[str, Any]
@@ -206,7 +206,7 @@ class JournalScan:
 
     def records(self) -> Iterator[Record]:
         """The good records, oldest first; what is between them goes to `damaged`."""
-        with self.path.open("rb") as file:
+        with plain_file(self.path) as file:
             bad_from: int | None = None
             offset = 0
             while line := file.readline(MAX_RECORD_BYTES):
@@ -258,7 +258,7 @@ def repaired_records(
         kept = path.with_name(f"{path.name}.damaged")
         with disk_errors(kept):
             shutil.copyfile(path, kept)
-        data = path.read_bytes()
+        data = file_content(path)
         good = b"".join(line for line in data.splitlines(keepends=True) if decode(line) is not None)
         atomic_write(path, good)
         where = ", ".join(f"{length} bytes at {offset}" for offset, length in scan.damaged[:5])

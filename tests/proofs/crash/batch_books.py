@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from batchlab.costs.pricing import price_book
 from batchlab.endpoints.simulator.answering import content_of
+from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.job.file import job_from
+from batchlab.job import Job
 from batchlab.records import Completion, Result, Row
 from batchlab.totals import Totals
 
@@ -44,18 +46,13 @@ class RowFound:
     problem: str = ""
 
 
-def live_contents(texts: Sequence[str], prompt: str, base_url: str, max_tokens: int) -> dict[str, int]:
-    """By what the ledger calls each live call: its row."""
-    job = job_from(
-        {
-            "input": {"path": "rows.jsonl"},
-            "request": {"model": "sim", "prompt": prompt, "max_tokens": max_tokens},
-            "endpoint": {"base_url": base_url},
-        }
-    )
+def live_contents(job: Job, texts: Sequence[str]) -> dict[str, int]:
+    """By what the ledger calls each live call of a job: its row."""
+    endpoint, kind = job.endpoint[0], job.kinds_at(job.endpoint[0])[0]
+    access = access_to(Endpoint(endpoint, endpoint.base_url, None, price_book(job, endpoint)), job, kind)
     builder = RequestBuilder(job, ["text"])
-    bodies = (builder.build(Row(number, {"text": text})).body for number, text in enumerate(texts))
-    return {content_of(b"", body).hex(): row for row, body in enumerate(bodies)}
+    bodies = (access.body(builder.build(Row(row, {"text": text}))) for row, text in enumerate(texts))
+    return {content_of(b"", dict(body)).hex(): row for row, body in enumerate(bodies)}
 
 
 def bills_by_row(
