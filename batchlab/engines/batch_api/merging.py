@@ -24,6 +24,7 @@ from batchlab.protocol.outcomes.facts import Asked
 from batchlab.protocol.values import ReplyProblem
 from batchlab.records import ChatRequest, Completion, Failure, Outcome, OutcomeClass, Reply, Result, Usage
 from batchlab.store.batches import Batch
+from batchlab.store.journals.journal import AskedInVain
 from batchlab.store.locked import LockedRun
 from batchlab.store.shard import OpenShard
 from batchlab.totals import RunningTotals, Totals
@@ -239,7 +240,7 @@ class Merging:
         self.merged.again += 1
         usage, usd = waste or (None, None)
         self._opened.append_asked(
-            request.row_id, attempts, self._batch.key, came_back=came_back, usage=usage, usd=usd
+            AskedInVain(request.row_id, attempts, self._batch.key, came_back, usage, usd)
         )
         counted = Totals(attempts=1, cut_off=int(not came_back))
         if waste is not None:
