@@ -66,7 +66,7 @@ class Endings:
         else:
             what = "the batch" if batch.id is None else f"batch {batch.id}"
             hint = ""
-            if batch.step is Step.MEANT and outcome.code in _NO_SUCH_CALL:
+            if batch.id is None and outcome.code in _NO_SUCH_CALL:
                 hint = " (it may have no batch API at this address; {limits.lane=live} asks without)"
             self._stop(stop_reason(outcome), f"{name} refuses {what}: {outcome.message}{hint}")
 
