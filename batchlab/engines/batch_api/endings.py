@@ -17,6 +17,8 @@ from batchlab.run_end import StopReason
 from batchlab.store.batches import BatchLog, Step
 from batchlab.store.locked import LockedRun
 
+_NO_SUCH_CALL = frozenset({404, 405, 501})
+
 
 class Endings:
     """Of the batches of one run.
@@ -62,7 +64,10 @@ class Endings:
             )
         else:
             what = "the batch" if batch.id is None else f"batch {batch.id}"
-            self._stop(stop_reason(outcome), f"{name} refuses {what}: {outcome.message}")
+            hint = ""
+            if batch.id is None and outcome.code in _NO_SUCH_CALL:
+                hint = " (it may have no batch API at this address; {limits.lane=live} asks without)"
+            self._stop(stop_reason(outcome), f"{name} refuses {what}: {outcome.message}{hint}")
 
     def _go_on_without(self, name: str) -> bool:
         """Closes a lane, if another one takes batches still."""
