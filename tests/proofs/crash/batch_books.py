@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -56,9 +56,16 @@ def live_contents(job: Job, texts: Sequence[str]) -> dict[str, int]:
 
 
 def bills_by_row(
-    ledger: Sequence[Mapping[str, Any]], books: Mapping[str, Any], live: Mapping[str, int]
+    ledger: Sequence[Mapping[str, Any]],
+    books: Mapping[str, Any],
+    live: Mapping[str, int],
+    told: Container[str] = (),
 ) -> tuple[dict[int, list[Bill]], int]:
-    """All bills of each row, in their order; and how many are of nothing that was asked."""
+    """All bills of each row, in their order; and how many are of nothing that was asked.
+
+    Args:
+        told: ids of batches that were ordered once too often, whose bills the run has told of; left out.
+    """
     rows = {
         line["content"]: int(line["custom_id"].rpartition("-")[2])
         for batch in books["batches"]
@@ -66,7 +73,17 @@ def bills_by_row(
     } | dict(live)
     found: defaultdict[int, list[Bill]] = defaultdict(list)
     strange = 0
+    beside = Counter(
+        (line["content"], line["usd"])
+        for batch in books["batches"]
+        if batch["id"] in told
+        for line in batch["lines"]
+        if line["billed"]
+    )
     for place, line in enumerate(ledger):
+        if beside[bill := (line["content"], line["usd"])]:
+            beside[bill] -= 1
+            continue
         row = rows.get(line["content"])
         if row is None:
             strange += 1

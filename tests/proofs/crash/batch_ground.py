@@ -17,6 +17,7 @@ from typing import Any
 
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from batchlab.job.file import job_from
+from batchlab.store.batches import read_batches
 from batchlab.store.layout import is_run
 from batchlab.store.view import RunView
 from tests.conftest import SimulatorHandle, environment, simulating
@@ -180,6 +181,13 @@ class Ground:
     def is_done(self) -> bool:
         """Whether each row has a result on this machine."""
         return is_run(self.path) and RunView.open(self.path).totals().rows == self.rows
+
+    def has_late_orders(self) -> bool:
+        """Whether batches are at the service that were ordered once too often, and not settled in the run."""
+        known = read_batches(self.path)
+        there = {one["id"] for one in self.server.batches()["batches"]}
+        settled = {one.id for one in known.strays.values() if one.is_settled}
+        return bool(known.strays_left() or (there - settled - {one.id for one in known.by_key.values()}))
 
     def keep(self, to: Path) -> None:
         """Keeps what there is of it, to look into: also what it said, and the service's books."""
