@@ -9,8 +9,8 @@ from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import stop_reason
 from batchlab.engines.batch_api.means import Means
+from batchlab.engines.batch_api.orders.room import Room
 from batchlab.engines.batch_api.out import Out
-from batchlab.engines.batch_api.room import Room
 from batchlab.engines.work import Work
 from batchlab.protocol.batches.dialect import Phase
 from batchlab.run_end import StopReason

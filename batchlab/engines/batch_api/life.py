@@ -17,12 +17,12 @@ from batchlab.dispatch.http import batch_calls
 from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.batch_api.answers.downloads import download, download_all
+from batchlab.engines.batch_api.answers.results import write_inline
 from batchlab.engines.batch_api.choices.ways import seconds_of_window
-from batchlab.engines.batch_api.downloads import download, download_all
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.ordering import NoRoom, Ordering, at_most
+from batchlab.engines.batch_api.orders.ordering import NoRoom, Ordering, at_most
 from batchlab.engines.batch_api.out import Out
-from batchlab.engines.batch_api.results import write_inline
 from batchlab.engines.batch_api.waiting import next_look_s
 from batchlab.protocol.batches.dialect import BatchState, Phase, line_of
 from batchlab.run_end import RunStopped, StopReason
