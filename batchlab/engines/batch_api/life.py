@@ -79,6 +79,7 @@ class Life:
         self._ended_after_s = ended_after_s
         self._accepts_loss = accepts_loss
         self._proven: set[str] = set()  # lanes that have taken an order
+        self._refused: dict[str, ApiError] = {}  # those that have not taken their first
         self._first: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._calling_off = asyncio.Semaphore(CALLED_OFF_AT_ONCE)
 
@@ -109,8 +110,14 @@ class Life:
             async with self._first[name]:
                 if self._stop.is_set:
                     raise Stopped
+                if (refused := self._refused.get(name)) is not None:
+                    raise refused
                 if name not in self._proven:
-                    await self._place(out, out.lines)
+                    try:
+                        await self._place(out, out.lines)
+                    except ApiError as error:
+                        self._refused[name] = error
+                        raise
                     self._proven.add(name)
             if out.lines is not None:
                 await self._place(out, out.lines)
