@@ -14,7 +14,8 @@ from batchlab.engines.batch_api.out import Out
 from batchlab.engines.work import Work
 from batchlab.protocol.batches.dialect import Phase
 from batchlab.run_end import StopReason
-from batchlab.store.batches import BatchLog, Step
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Step
 from batchlab.store.locked import LockedRun
 
 

@@ -26,7 +26,8 @@ from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.waiting import next_look_s
 from batchlab.protocol.batches.dialect import BatchState, Phase, line_of
 from batchlab.run_end import RunStopped, StopReason
-from batchlab.store.batches import Batch, BatchLog, Step
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Batch, Step
 from batchlab.store.disk.files import disk_errors
 
 RESULTS = ".results"  # that came with a state, and can be had again only for as long as that is told

@@ -33,7 +33,8 @@ from batchlab.records import LaneKind, Result, Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import Attempts, RunState
 from batchlab.store.asking import AskAgain
-from batchlab.store.batches import Batch, BatchLog, Step, WhyLive
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Batch, Step, WhyLive
 from batchlab.store.locked import LockedRun
 from batchlab.totals import RunningTotals
 

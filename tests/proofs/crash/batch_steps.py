@@ -42,7 +42,7 @@ from batchlab.protocol.batches.table import DIALECTS
 from batchlab.remote.copy import Copy
 from batchlab.remote.mirror import Mirror
 from batchlab.store import shard
-from batchlab.store.batches import BatchLog
+from batchlab.store.batch_log import BatchLog
 from batchlab.store.journals.journal import encode
 from batchlab.store.journals.of_shard import Journals
 from batchlab.store.locked import LockedRun

@@ -36,7 +36,8 @@ from batchlab.inputs.requests import RowProblem
 from batchlab.protocol.batches.dialect import BatchState, Phase
 from batchlab.records import ChatRequest
 from batchlab.run_end import RunStopped
-from batchlab.store.batches import DOUBT_S, Batch, BatchLog, Step, Stray
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import DOUBT_S, Batch, Step, Stray
 from batchlab.store.disk.files import disk_errors
 from batchlab.store.integrity.lost import billed_beside
 from batchlab.store.locked import LockedRun
