@@ -9,7 +9,8 @@ import pytest
 from batchlab.looking.money.why_live import WhyLive
 from batchlab.records import Shard
 from batchlab.store import batches
-from batchlab.store.batches import Batch, BatchLog, read_batches
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Batch, read_batches
 from batchlab.store.publisher import Here
 
 SHARDS = (Shard(0, 0, 10, {}), Shard(1, 10, 10, {}), Shard(2, 20, 5, {}))

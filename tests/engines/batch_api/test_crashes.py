@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from batchlab.cli import main
-from batchlab.engines.batch_api import merging
+from batchlab.engines.batch_api.answers import merging
 from batchlab.protocol.batches.table import DIALECTS
 from batchlab.store import batches, shard
 from batchlab.store.batches import Step

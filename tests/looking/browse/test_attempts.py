@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 
 from batchlab.records import Usage
-from batchlab.store.batches import Batch, BatchLog
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Batch
 from tests.conftest import simulating
 from tests.looking.browse.runs import made
 from tests.looking.browse.test_states import again, answered, growing  # noqa: F401 - a fixture
