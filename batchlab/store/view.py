@@ -88,7 +88,7 @@ class RunView:
         if not self.layout.batches.exists():
             return ()
         last = self.last_standing()
-        return standings_out(self.path, () if last is None else last.state.batches)
+        return standings_out(self.path, () if last is None else last.state.batches, sealed=self.sealed)
 
     def roll(self) -> dict[str, Any] | None:
         """Who works on which shards, as `LockedRun.write_roll` wrote it last, if that is recent."""
@@ -127,6 +127,10 @@ class RunView:
     def sealed(self) -> set[int]:
         """Numbers of the shards that are done."""
         return self._parts() - self.unsealed()
+
+    def is_sealed(self, index: int) -> bool:
+        """Whether one shard is done; `sealed` lists every file of the run."""
+        return self._has_part(index) and not self._is_open(index)
 
     def unsealed(self) -> set[int]:
         """Numbers of the shards that have a journal: begun, or asked again."""

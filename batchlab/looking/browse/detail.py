@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from batchlab.errors import BatchlabError
+from batchlab.looking.browse.attempts import Attempt, History
 from batchlab.looking.browse.columns import ODD, UNREADABLE
 from batchlab.looking.browse.copies import Copy, copy_of
 from batchlab.looking.browse.index import RowIndex
@@ -41,6 +42,7 @@ class RowDetail:
         asked, shared: messages, or texts of another request, the row's own and those that all rows share:
             `place` among them all, `role`, `text`, `parts`, and what else a message has.
         params, shared_params: the rest of the request in the same way.
+        attempts: what is known of each request for it, and `attempts_note` of all of them.
         as_sent: False when what would be asked now is not what was: a template file has changed.
         problem: why something is missing, "" for nothing.
     """
@@ -58,6 +60,8 @@ class RowDetail:
     tool_calls: Any = None
     choices: tuple[Mapping[str, Any], ...] | None = None
     vectors: Mapping[str, Any] | None = None
+    attempts: tuple[Attempt, ...] = ()
+    attempts_note: str = ""
     copy: Copy | None = None
     label: str | None = None
     note: str | None = None
@@ -78,6 +82,8 @@ class RowDetail:
             "tool_calls": self.tool_calls,
             "choices": None if self.choices is None else list(self.choices),
             "vectors": self.vectors,
+            "attempts_list": [one.json() for one in self.attempts],
+            "attempts_note": self.attempts_note,
             "curl": None if self.copy is None else self.copy.curl(),
             "python": None if self.copy is None else self.copy.python(),
             "label": self.label,
@@ -97,6 +103,7 @@ class Details:
         self._asked = Asked(run)
         self._whole = Asked(run, media="whole") if _has_media(self._asked) else self._asked
         self._shared = SharedParts(run, index, reader)
+        self._history = History(run, index)
         self._are_lines = has_own_ids(run.manifest.plan)
 
     def of(self, row: int, label: str | None, note: str | None) -> RowDetail:
@@ -141,6 +148,7 @@ class Details:
             for name, value in request.body.items():
                 if name not in {"messages", "prompt", "input"}:
                     (shared if name in common.params else params)[name] = plain(value)
+        attempts, attempts_note = self._history.of(row, values)
         problem = self._asked.problem or (
             "" if request is not None else "What was asked cannot be made again."
         )
@@ -158,6 +166,8 @@ class Details:
             tool_calls=_calls(values["tool_calls"]),
             choices=_choices(values.get("choices")),
             vectors=_vectors(values),
+            attempts=tuple(attempts),
+            attempts_note=attempts_note,
             copy=None if request is None else self._copy(request, values),
             label=label,
             note=note,

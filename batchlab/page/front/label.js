@@ -54,7 +54,6 @@ export class LabelBar {
 
   show(row) {
     this.row = row;
-    this.isLeft = false;
     this.paint();
   }
 
@@ -190,7 +189,7 @@ export class LabelBar {
 
   /** Asks for a note; `draft` is what was written and not kept. */
   write(draft = null) {
-    if (!this.row || this.isLeft || !source.canWrite) return;
+    if (!this.row || this.row.row_id !== this.due || !source.canWrite) return;
     const row = this.row;
     const note = typeof row.note === "string" ? row.note : null;
     const text = h("textarea", {

@@ -15,7 +15,9 @@ export function chartsOf(run, charts, problem) {
 function overTime(charts, run) {
   const time = charts.over_time;
   const words = run.now && run.now.why ? `now: ${run.now.why}` : "";
-  if (!time || !time.at || !time.at.some((_, index) => isNumber(time.done[index])))
+  const isAnswered = time && time.at && (peakOf(time.done) > 0 || peakOf(time.failed || []) > 0);
+  const isAsked = time && time.at && (peakOf(time.in_flight || []) > 0 || peakOf(time.errors || []) > 0);
+  if (!isAnswered && !isAsked)
     return section("Over time", "", h("p", { class: "quiet" }, "Nothing was answered yet."));
   const bucket = time.bucket_s || 1;
   const over = { at: time.at, bucket, isOn: (index) => isNumber(time.done[index]) || isNumber((time.in_flight || [])[index]) };
@@ -41,7 +43,7 @@ function overTime(charts, run) {
           ...(failed.some((one) => one > 0) ? [{ name: "failed", kind: "bars", color: "c-failed", values: failed }] : []),
         ],
       }),
-      (time.in_flight || []).some(isNumber) &&
+      (peakOf(time.in_flight || []) > 0 || peakOf(time.window || []) > 0) && // batches have none
         timeChart({
           title: "In flight",
           note: "requests",

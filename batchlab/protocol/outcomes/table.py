@@ -331,26 +331,28 @@ TABLE: tuple[Line, ...] = (
         "OpenAI, Anthropic, vLLM, Zhipu, MiniMax, AWS",
         lambda e: (
             e.is_one_of("throttlingexception", "*#throttlingexception")
-            or e.status in {200, 403, 429, 503}
-            and e.is_one_of(
-                "rate_limit_exceeded",
-                "rate_limit_error",
-                "rate_limited",
-                "tokens",
-                "requests",
-                "too_many_requests",
-                "rate_limit",
-                "rate_limit_reached_error",
-                "limit_requests",
-                "limit_burst_rate",
-                "1302",
-                "1303",
-                "1305",
-                "minimax_1002",
-                "minimax_1039",
-                "minimax_1041",
-                "minimax_2045",
-                "minimax_2056",
+            or (
+                e.status in {200, 403, 429, 503}
+                and e.is_one_of(
+                    "rate_limit_exceeded",
+                    "rate_limit_error",
+                    "rate_limited",
+                    "tokens",
+                    "requests",
+                    "too_many_requests",
+                    "rate_limit",
+                    "rate_limit_reached_error",
+                    "limit_requests",
+                    "limit_burst_rate",
+                    "1302",
+                    "1303",
+                    "1305",
+                    "minimax_1002",
+                    "minimax_1039",
+                    "minimax_1041",
+                    "minimax_2045",
+                    "minimax_2056",
+                )
             )
         ),
     ),
