@@ -25,6 +25,11 @@ class OutcomeClass(StrEnum):
     FAIL = "FAIL"  # this row has failed; the run goes on
     STOP = "STOP"  # the run cannot go on
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same may be answered later."""
+        return self in {OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE}
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -159,7 +164,8 @@ class Reply:
 
     Attributes:
         tool_calls: JSON text.
-        choices: JSON text of all choices when there is more than one; all else is of the first.
+        choices: JSON text of all choices when there is more than one, or when an answer holds what no column
+            does (pictures, a sound, annotations); all else is of the first.
         logprobs: JSON text of the first choice's.
         vectors: embeddings in the order of the texts, each the base64 of little-endian float32.
         service_tier: as served, in the service's own word.

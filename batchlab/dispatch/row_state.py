@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.lanes import Lane
 from batchlab.dispatch.trouble.refusals import RowRefusals
+from batchlab.protocol.chat import holds_media
 from batchlab.protocol.finish import Meaning, finish_meaning
 from batchlab.records import (
     ChatRequest,
@@ -66,11 +67,13 @@ class RowState:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the answer has neither text nor a tool call, a refusal or an embedding."""
+        """Whether the answer has neither text nor a tool call, a refusal, a picture, a sound or an embedding."""
         if self.answer is None:
             return False
         reply = self.answer.reply
-        return not (reply.completion or reply.tool_calls or reply.refusal or reply.vectors)
+        if reply.completion or reply.tool_calls or reply.refusal or reply.vectors:
+            return False
+        return reply.choices is None or not holds_media(reply.choices)
 
     @property
     def is_truncated(self) -> bool:

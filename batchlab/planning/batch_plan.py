@@ -20,7 +20,7 @@ from batchlab.planning.batch_check import limits_text, price_text
 from batchlab.planning.lane_plan import Rest, batches_time, lane_lines, queue_source, span_text
 from batchlab.protocol.batches.dialect import Dialect
 from batchlab.protocol.batches.table import dialect_of
-from batchlab.runner.batches.engine import BY_BATCH, measured_lines
+from batchlab.runner.batches.engine import ASK_OTHERWISE, BY_BATCH, measured_lines
 
 MEASURED_ROWS = 1_000  # whose lines are made
 
@@ -70,9 +70,13 @@ def _at(
             unfit.append((row, problem))
         else:
             sizes.append(size)
-    problems = [f"row {row}: not to be asked in a batch: {why}" for row, why in unfit if row == 0]
+    problems = [
+        f"row {row}: not to be asked in a batch: {why}. {ASK_OTHERWISE}" for row, why in unfit if row == 0
+    ]
     lines: list[str] = []
-    batches = 0
+    batches, has_calls = 0, job.limits_at(endpoint).lane == "cheapest"
+    if problems and has_calls:
+        return [f"batches at {endpoint.name}: none: row 0 is not to be asked in one: {unfit[0][1]}"], [], 0
     if sizes:
         mean = sum(sizes) / len(sizes)
         each = rows_to_cut(job, plan)
@@ -85,9 +89,10 @@ def _at(
     if unfit and not problems:
         rows = counted(len(unfit), "row")
         are = agreeing(len(unfit), "is", "are")
+        then = agreeing(len(unfit), "goes live", "go live") if has_calls else "would fail"
         lines.append(
             f"batches at {endpoint.name}: {rows} of the first {len(sizes) + len(unfit):,} {are} not to be "
-            f"asked in one, and would fail: row {unfit[0][0]}: {unfit[0][1]}"
+            f"asked in one, and {then}: row {unfit[0][0]}: {unfit[0][1]}"
         )
     lines += _known(job, endpoint, dialect)
     return lines, problems, batches

@@ -21,7 +21,7 @@ from batchlab.lanes.outlook import NIGHTS, Outlook, outlook, queue_end
 from batchlab.lanes.seen import Lanes, Left
 from batchlab.looking.phrases import money
 from batchlab.protocol.batches.table import dialect_of
-from batchlab.runner.batches.engine import BY_BATCH, calls_known
+from batchlab.runner.batches.engine import BY_BATCH, calls_known, unfit
 from batchlab.runner.batches.queue_history import known_queue
 
 MOST_DRAWN = 400  # batches whose queue times are drawn; more of them go round in the same way
@@ -76,7 +76,9 @@ def _lanes(job: Job, planned: Planned, source: Source, now: float) -> Lanes:
     batches = [
         batch_way(one, dialect, model, size, now, room=AT_ONCE, queue=known_queue(one.job.host))
         for one in at
-        if job.limits_at(one.job).lane in BY_BATCH and (dialect := dialect_of(job, one.job)) is not None
+        if job.limits_at(one.job).lane in BY_BATCH
+        and (dialect := dialect_of(job, one.job)) is not None
+        and not unfit(job, one.job, dialect, source=source, plan=planned.plan, builder=planned.ready_builder)
     ]
     calls = calls_known(job, at, planned.plan)
     return Lanes(call_ways(job, call_lanes(job, at), model, size, now, calls=calls), tuple(batches))

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from batchlab.protocol.chat import choice_problem, content_texts, is_error, reasoning_text, tier_of
+from batchlab.protocol.chat import (
+    BESIDE,
+    called,
+    choice_problem,
+    content_texts,
+    is_error,
+    reasoning_text,
+    tier_of,
+)
 from batchlab.protocol.sse import ErrorEvent
 from batchlab.protocol.usage import billed_usage, usage_in
 from batchlab.protocol.values import ReplyProblem, id_of, json_text, parse_json, word_of
@@ -116,7 +124,7 @@ class StreamAssembler:
             raise problem
         first = self._first
         choices = None
-        if self._others:
+        if self._others or first.beside:
             every = {0: first, **self._others}
             choices = json_text([every[index].whole(index) for index in sorted(every)])
         return Reply(
@@ -195,6 +203,12 @@ class StreamAssembler:
             self.started = True
             for call in calls:
                 into.add_call(call)
+        elif isinstance(function := delta.get("function_call"), dict):
+            self.started = True
+            into.add_call({"index": 0, **called(function)[0]} if function else None)
+        for name in BESIDE:
+            if value := delta.get(name):
+                into.add_beside(name, value)
 
     def _unusual(self, choice: dict[str, Any]) -> None:
         """What some services put on a choice: an error, or the usage."""
@@ -208,7 +222,16 @@ class StreamAssembler:
 class _Choice:
     """What has come of one choice of a stream."""
 
-    __slots__ = ("_by_index", "content", "finish_reason", "logprobs", "reasoning", "refusal", "tool_calls")
+    __slots__ = (
+        "_by_index",
+        "beside",
+        "content",
+        "finish_reason",
+        "logprobs",
+        "reasoning",
+        "refusal",
+        "tool_calls",
+    )
 
     def __init__(self) -> None:
         self.content: list[str] = []
@@ -216,6 +239,7 @@ class _Choice:
         self.refusal: list[str] = []
         self.tool_calls: list[dict[str, Any]] = []
         self._by_index: dict[int, dict[str, Any]] = {}  # the last call at each index
+        self.beside: dict[str, Any] = {}  # what no column holds, by the message's names
         self.logprobs: dict[str, Any] | None = None
         self.finish_reason: str | None = None
 
@@ -235,6 +259,7 @@ class _Choice:
             message["refusal"] = _joined(self.refusal)
         if self.tool_calls:
             message["tool_calls"] = self.calls()
+        message |= self.beside
         return {
             "index": index,
             "message": message,
@@ -254,6 +279,21 @@ class _Choice:
                 known += value
             elif value is not None or name not in self.logprobs:
                 self.logprobs[name] = value
+
+    def add_beside(self, name: str, value: Any) -> None:
+        """Puts pictures and notes after the earlier ones, and a sound's data and transcript to theirs."""
+        known = self.beside.get(name)
+        if isinstance(known, list) and isinstance(value, list):
+            self.beside[name] = known + value
+        elif isinstance(known, dict) and isinstance(value, dict):
+            joined = {
+                part: known[part] + value[part]
+                for part in ("data", "transcript")
+                if isinstance(known.get(part), str) and isinstance(value.get(part), str)
+            }
+            self.beside[name] = known | value | joined
+        else:
+            self.beside[name] = value
 
     def add_call(self, delta: Any) -> None:
         """Puts a piece of a tool call where it belongs."""

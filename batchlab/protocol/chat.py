@@ -1,8 +1,9 @@
 """A chat completion's JSON, read with care: providers differ, and some lie.
 
-Sources: OpenAI API reference (chat completion object); OpenRouter and newer vLLM (`reasoning`, an error
-object on the choice), DeepSeek and older vLLM (`reasoning_content`); Mistral and Anthropic-like gateways
-(content parts of the type `thinking`).
+Sources: OpenAI API reference (chat completion object; `function_call` before there were tools); OpenRouter
+and newer vLLM (`reasoning`, an error object on the choice; `images`), DeepSeek and older vLLM
+(`reasoning_content`); MiniMax (`reasoning_details` alone); Mistral and Anthropic-like gateways (content parts
+of the type `thinking`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from batchlab.protocol.values import ReplyProblem, id_of, json_text, parse_json,
 from batchlab.records import Reply
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
+# what a message may hold that no column does: it was paid, and is kept with the whole choice
+MEDIA = ("audio", "images")
+BESIDE = (*MEDIA, "annotations")
 
 
 def parse_reply(body: bytes) -> Reply:
@@ -46,20 +50,33 @@ def reply_of(data: Any) -> Reply:
         raise ReplyProblem("no message", usage)
     logprobs = choice.get("logprobs")
     text, thought = content_texts(message.get("content"))
+    more = len(choices) > 1 or any(map(message.get, BESIDE))
     return Reply(
         completion=text,
         reasoning=reasoning_text(message) or thought,
         refusal=text_of(message.get("refusal")),
-        tool_calls=json_text(message.get("tool_calls")),
+        tool_calls=json_text(message.get("tool_calls") or called(message.get("function_call"))),
         finish_reason=word_of(choice.get("finish_reason")),
         usage=usage,
         model=id_of(data.get("model")),
         response_id=id_of(data.get("id")),
         system_fingerprint=id_of(data.get("system_fingerprint")),
-        choices=json_text(choices) if len(choices) > 1 else None,
+        choices=json_text(choices) if more else None,
         logprobs=json_text(logprobs) if logprobs else None,
         service_tier=tier_of(data),
     )
+
+
+def called(function: Any) -> list[dict[str, Any]]:
+    """The call of a message from before there were tools, as one of a list of them; it has no id."""
+    return [{"type": "function", "function": function}] if isinstance(function, dict) and function else []
+
+
+def holds_media(choices: str) -> bool:
+    """Whether answers, as `Reply.choices` has them, hold an image or a sound."""
+    found = parse_json(choices)
+    messages = (one.get("message") for one in found if isinstance(one, dict))
+    return any(isinstance(one, dict) and any(map(one.get, MEDIA)) for one in messages)
 
 
 def is_error(data: dict[str, Any]) -> bool:
@@ -114,6 +131,10 @@ def reasoning_text(message: dict[str, Any]) -> str | None:
             text, thought = content_texts(value)
             if text or thought:
                 return (thought or "") + (text or "")
+    details = message.get("reasoning_details")
+    if isinstance(details, list):
+        parts = (part.get("text") or part.get("summary") for part in details if isinstance(part, dict))
+        return "".join(part for part in parts if isinstance(part, str)) or None
     return None
 
 

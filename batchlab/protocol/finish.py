@@ -30,6 +30,8 @@ FINISH_WORDS: dict[Meaning, dict[str, str]] = {
         "model_length": "Mistral",
         "model_context_window_exceeded": "Anthropic, Zhipu",
         "max_output_tokens": "OpenAI's Responses behind gateways",
+        "token_limit": "watsonx",
+        "time_limit": "watsonx",
     },
     "filtered": {
         "content_filter": "OpenAI, Azure, DeepSeek",
@@ -69,7 +71,8 @@ def finish_meaning(finish_reason: str | None) -> Meaning:
     if finish_reason is None:
         return "ok"
     known = _MEANINGS.get(finish_reason)  # nearly all are in lower case
-    return known or _MEANINGS.get(finish_reason.strip().lower(), "unknown" if finish_reason.strip() else "ok")
+    word = finish_reason.strip().lower().replace("-", "_")  # gateways in TypeScript write content-filter
+    return known or _MEANINGS.get(word, "unknown" if word else "ok")
 
 
 def unknown_finish(finish_reason: str | None) -> str | None:

@@ -54,6 +54,7 @@ from batchlab.engines.batch_api.choices import choice
 from batchlab.runner.batches import engine as batches
 
 class FirstByBatch:
+    has_calls = True
     left = 1
 
     def next(self, scene):

@@ -24,6 +24,9 @@ def chunk(delta=None, *, finish_reason=None, **more) -> str:
     )
 
 
+END = "[DONE]"
+
+
 def event(*choices: dict, **fields) -> str:
     return json.dumps({"choices": list(choices), **fields})
 
@@ -638,3 +641,47 @@ def test_no_depth_raises(depth):
                 stream.reply()
             except ReplyProblem:
                 pass
+
+
+def test_a_call_from_before_there_were_tools_is_put_together():
+    reply = whole(
+        chunk({"function_call": {"name": "f", "arguments": ""}}),
+        chunk({"function_call": {"arguments": '{"a"'}}),
+        chunk({"function_call": {"arguments": ":1}"}}),
+        chunk({"function_call": {}}, finish_reason="function_call"),
+        END,
+    )
+
+    assert json.loads(reply.tool_calls) == [
+        {"type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    ]
+
+
+def test_pictures_notes_and_a_sound_are_put_together_and_kept():
+    reply = whole(
+        chunk({"content": "a", "images": ["one"], "annotations": [1]}),
+        chunk({"images": ["two"], "audio": {"id": "s", "data": "AA", "transcript": "hel"}}),
+        chunk({"audio": {"data": "BB", "transcript": "lo", "expires_at": 9}, "annotations": "odd"}),
+        chunk(finish_reason="stop"),
+        END,
+    )
+
+    (kept,) = json.loads(reply.choices)
+    assert kept["message"] == {
+        "role": "assistant",
+        "content": "a",
+        "images": ["one", "two"],
+        "annotations": "odd",
+        "audio": {"id": "s", "data": "AABB", "transcript": "hello", "expires_at": 9},
+    }
+
+
+def test_reasoning_in_details_alone_is_put_together():
+    reply = whole(
+        chunk({"content": "", "reasoning_details": [{"type": "reasoning.text", "text": "h"}]}),
+        chunk({"content": "", "reasoning_details": [{"type": "reasoning.text", "text": "m"}]}),
+        chunk({"content": "b"}, finish_reason="stop"),
+        END,
+    )
+
+    assert (reply.completion, reply.reasoning) == ("b", "hm")

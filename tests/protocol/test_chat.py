@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchlab.protocol.chat import content_texts, parse_reply, reply_of
+from batchlab.protocol.chat import content_texts, holds_media, parse_reply, reply_of
 from batchlab.protocol.values import MAX_ID_CHARS, ReplyProblem, id_of, json_text, parse_json, word_of
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
@@ -334,3 +334,53 @@ def test_thoughts_in_thoughts_end_somewhere():
         part = [{"type": "thinking", "thinking": part}]
 
     assert content_texts(part) == ("", "t")
+
+
+def one(**message):
+    """The reply of an answer with this message."""
+    return reply_of({"choices": [{"index": 0, "message": {"role": "assistant", **message}}]})
+
+
+def test_a_call_from_before_there_were_tools_is_one():
+    call = {"name": "f", "arguments": "{}"}
+
+    assert json.loads(one(content=None, function_call=call).tool_calls) == [
+        {"type": "function", "function": call}
+    ]
+    own = [{"id": "t1", "type": "function", "function": call}]
+    assert json.loads(one(tool_calls=own, function_call=call).tool_calls) == own
+    assert (
+        one(content="a", function_call={}).tool_calls
+        is one(content="a", function_call="f").tool_calls
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("images", [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]),
+        ("audio", {"id": "a1", "data": "AA==", "transcript": "hello"}),
+        ("annotations", [{"type": "url_citation", "url_citation": {"url": "https://example.org"}}]),
+    ],
+)
+def test_what_no_column_holds_is_kept_with_the_whole_answer(name, value):
+    reply = one(content="a", **{name: value})
+
+    assert json.loads(reply.choices)[0]["message"][name] == value
+    assert holds_media(reply.choices) == (name != "annotations")
+    assert one(content="a", **{name: type(value)()}).choices is None
+
+
+@pytest.mark.parametrize(
+    ("details", "thought"),
+    [
+        ([{"type": "reasoning.text", "text": "h"}, {"type": "reasoning.text", "text": "m"}], "hm"),
+        ([{"type": "reasoning.summary", "summary": "hm"}], "hm"),
+        ([{"type": "reasoning.encrypted", "data": "AA=="}, "x"], None),
+        ("hm", None),
+    ],
+)
+def test_reasoning_may_come_in_details_alone(details, thought):
+    assert one(content="a", reasoning_details=details).reasoning == thought
+    assert one(content="a", reasoning="own", reasoning_details=details).reasoning == "own"

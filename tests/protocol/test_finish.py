@@ -11,9 +11,10 @@ from batchlab.protocol.finish import FINISH_WORDS, finish_meaning, unknown_finis
 WORDS = {
     "ok": "stop STOP end_turn eos eos_token stop_sequence STOP_SEQUENCE tool_calls function_call tool_use "
     "pause_turn COMPLETE complete TOOL_CALL",
-    "truncated": "length max_tokens MAX_TOKENS model_length model_context_window_exceeded max_output_tokens",
+    "truncated": "length max_tokens MAX_TOKENS model_length model_context_window_exceeded max_output_tokens "
+    "token_limit time_limit",
     "filtered": "content_filter CONTENT_FILTER SAFETY RECITATION PROHIBITED_CONTENT BLOCKLIST SPII LANGUAGE "
-    "IMAGE_SAFETY sensitive content_filtered guardrail guardrail_intervened refusal ERROR_TOXIC",
+    "content-filter IMAGE_SAFETY sensitive content_filtered guardrail guardrail_intervened refusal ERROR_TOXIC",
     "broken": "error ERROR abort aborted network_error insufficient_system_resource cancelled unknown_error "
     "TIMEOUT",
     "unknown": "OTHER MALFORMED_FUNCTION_CALL load FINISH_REASON_UNSPECIFIED repetition recitations xstop",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchlab.protocol.limits import message_wait_s, rate_limits, retry_after_s, window_s
+from batchlab.protocol.limits import limit_reset_s, message_wait_s, rate_limits, retry_after_s, window_s
 from batchlab.protocol.redact import printable, redact
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -28,10 +28,43 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ("Thu, 01 Jan 2026 00:00:30 GMT", 30.0),
         ("Thu, 01 Jan 2015 00:00:30 GMT", 0.0),
         ("1000000000", 1e9),
+        ("20s", 20.0),
+        ("1m30s", 90.0),
+        ("2026-01-01T00:00:30Z", 30.0),
+        ("2026-01-01T01:00:30+01:00", 30.0),
+        ("2025-12-31T23:00:00Z", 0.0),
+        (str(int(NOW.timestamp()) + 30), 30.0),
+        (str(int(NOW.timestamp()) - 30), 0.0),
     ],
 )
 def test_retry_after(text, seconds):
     assert retry_after_s({"retry-after": text}, now=NOW) == seconds
+
+
+def test_milliseconds_come_first_and_have_two_names():
+    assert retry_after_s({"retry-after-ms": "1500", "retry-after": "9"}) == 1.5
+    assert retry_after_s({"x-ms-retry-after-ms": "4500"}) == 4.5
+    assert retry_after_s({"x-ms-retry-after-ms": "-1", "retry-after": "9"}) == 9.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"x-ratelimit-reset": str((int(NOW.timestamp()) + 30) * 1000)}, 30.0),  # OpenRouter
+        ({"x-ratelimit-reset": str(int(NOW.timestamp()) + 30), "x-ratelimit-remaining": "0"}, 30.0),
+        ({"x-ratelimit-reset": "30", "x-ratelimit-remaining": "4"}, None),  # of another limit
+        ({"x-ratelimit-reset-after": "12.5"}, 12.5),  # Discord, and who copied it
+        ({"ratelimit-reset": "30"}, 30.0),  # Kong
+        ({"ratelimit": "limit=100, remaining=0, reset=30"}, 30.0),  # the draft until its sixth form
+        ({"ratelimit": '"default";r=0;t=30'}, 30.0),  # from the eighth on
+        ({"ratelimit": '"a";r=0;t=30, "b";r=9;t=60'}, None),  # of which of them?
+        ({"ratelimit": "reset=soon"}, None),
+        ({"x-ratelimit-reset": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_a_limit_without_retry_after_may_say_when_it_is_over(headers, seconds):
+    assert limit_reset_s(headers, now=NOW) == seconds
 
 
 def test_a_retry_date_is_measured_by_the_server_s_own_clock():
@@ -83,6 +116,20 @@ def test_the_window_is_inferred_from_the_time_to_full():
         ("Please try again in 9m38.016s", 578.016),
         ("try again in 20s.", 20.0),
         ("try again in 120ms", 0.12),
+        ("Try again in 2 minutes.", 120.0),
+        ("try again in 1 minute", 60.0),
+        ("try again in 3 hours", 10_800.0),
+        ("retry after 1 day", 86_400.0),
+        ("try again in 500 milliseconds", 0.5),
+        ("try again in 24h", 86_400.0),
+        ("try again in 30", 30.0),
+        ("try again in 5 more", 5.0),
+        ("Please wait 44232 seconds before retrying.", 44_232.0),  # GitHub Models
+        ("wait for 15 s", 15.0),
+        ("wait 15 rows", None),
+        ("please wait a minute", None),
+        ("Quota will be replenished in 03:12:24.", 11_544.0),  # Azure's API Management
+        ("Quota will be replenished in 2.00:00:10.", 172_810.0),
         ("no", None),
     ],
 )
@@ -97,6 +144,11 @@ def test_a_wait_in_a_message(text, seconds):
                 "retry-after",
                 "retry-after-ms",
                 "date",
+                "x-ms-retry-after-ms",
+                "x-ratelimit-reset",
+                "x-ratelimit-reset-after",
+                "ratelimit",
+                "ratelimit-reset",
                 "x-ratelimit-limit-requests",
                 "x-ratelimit-remaining-requests",
                 "x-ratelimit-reset-requests",
@@ -109,6 +161,7 @@ def test_a_wait_in_a_message(text, seconds):
 )
 def test_no_header_however_strange_raises(headers):
     waits = [retry_after_s(headers, now=NOW)]
+    waits.append(limit_reset_s(headers, now=NOW))
     limits = rate_limits(headers, now=NOW)
     waits += [limits.reset_requests_s, limits.reset_tokens_s] if limits else []
 

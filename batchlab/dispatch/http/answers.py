@@ -58,7 +58,7 @@ class AnswerReader:
             ApiError: it is none.
             aiohttp.ClientError, OSError, TimeoutError: the connection ended before it was one.
         """
-        if self._response.status != 200:
+        if not 200 <= self._response.status < 300:  # Portkey answers with 246 where a guard only warns
             raise self._refusal(await self._beginning(ERROR_BODY_BYTES))
         start, blanks = await self._next(), 0
         while (kind := body_kind(start)) is None and (more := await self._next()):

@@ -6,7 +6,9 @@ sent once: whether one that was not answered has arrived is for its sender to fi
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -16,7 +18,7 @@ from yarl import URL
 
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.access import Access
-from batchlab.dispatch.http.batch_calls import BatchCalls, UncertainOrder
+from batchlab.dispatch.http.batch_calls import GONE, BatchCalls, UncertainOrder
 from batchlab.dispatch.http.order_body import order_body, while_awake
 from batchlab.dispatch.stop import StopSignal
 from batchlab.job import LimitsJob
@@ -48,16 +50,27 @@ class BatchService:
 
     Every call raises ApiError for what is refused, and Stopped once the run stops.
 
+    Args:
+        say: told of trouble that lasts, and of its end.
+
     Attributes:
         patience_s: for how long a call is tried again.
     """
 
-    def __init__(self, access: Access, dialect: Dialect, *, limits: LimitsJob, stop: StopSignal) -> None:
+    def __init__(
+        self,
+        access: Access,
+        dialect: Dialect,
+        *,
+        limits: LimitsJob,
+        stop: StopSignal,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.dialect = dialect
         self.patience_s = limits.max_outage_s
         if dialect.key_header is not None:
             access = replace(access, service=replace(access.service, key_header=dialect.key_header))
-        self._calls = BatchCalls(access, dialect.headers, limits=limits, stop=stop)
+        self._calls = BatchCalls(access, dialect.headers, limits=limits, stop=stop, say=say)
 
     async def __aenter__(self) -> Self:
         await self._calls.__aenter__()
@@ -196,7 +209,8 @@ class BatchService:
             while chunk := await self._calls.piece(response):
                 out.write(chunk)
             out.flush()
-            os.fsync(out.fileno())
+            # hundreds of megabytes: calls of other lanes go on meanwhile
+            await asyncio.to_thread(os.fsync, out.fileno())
 
     async def delete(self, file: str) -> None:
         """Deletes a file of lines, in one try, where they do not stay; one that is gone is fine."""
@@ -206,7 +220,7 @@ class BatchService:
         try:
             await self._calls.value("DELETE", path)
         except ApiError as error:
-            if error.outcome.code not in {404, 410}:
+            if error.outcome.code not in GONE:
                 raise
 
     def _place_of(self, file: str) -> str | URL:

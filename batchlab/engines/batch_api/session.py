@@ -31,7 +31,7 @@ from batchlab.engines.batch_api.shards import ShardsLeft
 from batchlab.engines.batch_api.strays import Strays
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError, UsageError
-from batchlab.records import LaneKind, Result, Shard
+from batchlab.records import Failure, LaneKind, Result, Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import Attempts, RunState
 from batchlab.store.asking import AskAgain
@@ -65,6 +65,7 @@ class Session:
         clock = asyncio.get_running_loop().time
         self._room = {name: Room(clock) for name in means.lanes}
         self._priced: set[str] = set()  # lanes whose price has been told of
+        self._unfit: set[str] = set()  # those of which it was told that they cannot carry every row
         self._error: BatchlabError | None = None
         self._synced_before = work.run.synced_results
         work.run.let_go()
@@ -91,6 +92,7 @@ class Session:
             ended_after_s=means.ended_after_s,
             accepts_loss=means.manner.accepts_loss,
         )
+        self._note_retry(retry)
         self._strays = Strays(
             work,
             means.lanes,
@@ -109,6 +111,14 @@ class Session:
     def _noted(self, step: str, batch: Batch) -> None:
         if (watch := self._means.manner.watch) is not None:
             watch.batch(step, batch)
+
+    def _note_retry(self, retry: AskAgain | None) -> None:
+        """Keeps what is asked again where nobody waits for it: who takes home batches orders the rest."""
+        manifest = self._work.run.manifest
+        if retry is None or self._means.manner.waits:
+            return
+        if retry != self._log.all.still_to_retry(manifest.generation, manifest.plan.rows):
+            self._log.asks_again(retry, manifest.generation)
 
     def _added(self) -> RunState:
         """What batches have added to the run in this session, and those that are out."""
@@ -263,6 +273,7 @@ class Session:
                 covers=lambda worst: _covers(budget.left, worst),
                 most=room.left(out),
                 most_lines=room.lines,
+                keeps_unfit=self._means.choice.has_calls,
             )
         except RunStopped as error:
             self._stop(error.reason, str(error))
@@ -281,6 +292,9 @@ class Session:
             self._begin(group, self._log.meant(packed.batch), lane, packed)
         if packing.packed:
             return True  # the others of the shard, if any, are free again when these have ended
+        if not packing.is_short and packing.unfit and self._means.choice.has_calls:
+            self._send_unfit(group, lane, shard, packing.unfit)
+            return True
         if not packing.is_short:
             await self._settle(shard, again=False)
             return True
@@ -288,6 +302,16 @@ class Session:
         if not self._out and not self._means.live.is_busy:
             self._short(packing.need)
         return False
+
+    def _send_unfit(
+        self, group: asyncio.TaskGroup, lane: BatchLane, shard: Shard, unfit: Sequence[Failure]
+    ) -> None:
+        """Sends what is left of a shard by calls: none of it fits into a batch."""
+        if lane.name not in self._unfit:
+            self._unfit.add(lane.name)
+            why = f"row {unfit[0].row_id} is {unfit[0].error_message}"
+            self._say(f"lanes: rows that no batch of {lane.name} can carry go live: {why}")
+        self._send_live(group, [shard], "live", "cheapest")
 
     def _short(self, need: Money) -> None:
         """The money reaches for no line any more, and none comes back."""

@@ -166,15 +166,13 @@ class Comparison:
         self._prints = Prints(a), Prints(b)
         self._halves = Halves(a), Halves(b)
         self._matched = matched(a, b)
+        # of the pairs by the rows of the second run, which ids may have brought out of order
+        self._order_b = None if self._matched.by == "row" else np.argsort(self._matched.b, kind="stable")
         self._versions: tuple[int, int] | None = None
         self._is_done = False
 
     def page(self, *, different: bool, offset: int, limit: int, seconds: float = SCAN_S) -> Compared:
-        """A page of all pairs, or of those that differ, as far as that is known.
-
-        Raises:
-            UsageError: what somebody has said of them cannot be read.
-        """
+        """A page of all pairs, or of those that differ, as far as that is known."""
         self._advance(seconds)
         pairs = self._matched
         is_final = _final(self.a, pairs.a) & _final(self.b, pairs.b)
@@ -269,8 +267,10 @@ class Comparison:
         sides = ((self.a, self.b, 0), (self.b, self.a, 1))
         for own, other, side in sides:
             against = name_of(other.run)
-            labels = [one for one in self._reviews[side].labels.all().values() if one.against == against]
-            for label in labels:
+            review = self._reviews[side]
+            if review.problem():
+                continue
+            for label in [one for one in review.labels.all().values() if one.against == against]:
                 if (place := self._place(label.row, side)) is None:
                     continue
                 row_a, row_b = int(self._matched.a[place]), int(self._matched.b[place])
@@ -284,17 +284,19 @@ class Comparison:
 
     def _place(self, row: int, side: int) -> int | None:
         """Where the pair of a row is."""
-        if side == 0 or self._matched.by == "row":
-            rows: Rows = self._matched.a if side == 0 else self._matched.b
-            place = int(np.searchsorted(rows, row))
-            return place if place < len(rows) and rows[place] == row else None
-        places = np.flatnonzero(self._matched.b == row)
-        return int(places[0]) if len(places) else None
+        rows: Rows = (self._matched.a, self._matched.b)[side]
+        order = self._order_b if side == 1 else None
+        place = int(np.searchsorted(rows, row, sorter=order))
+        if place >= len(rows):
+            return None
+        place = place if order is None else int(order[place])
+        return place if rows[place] == row else None
 
     def _problems(self) -> list[str]:
         said = [self._matched.note] if self._matched.note else []
         for index, prints in zip((self.a, self.b), self._prints, strict=True):
             said += [*index.problems, *prints.problems]
+        said += [problem for review in self._reviews if (problem := review.problem())]
         return list(dict.fromkeys(said))
 
 

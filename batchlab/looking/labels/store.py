@@ -37,7 +37,7 @@ from batchlab.remote.storage import NotThereError, StorageError, get_bytes, matc
 from batchlab.remote.urls import local_dir_of
 from batchlab.run_end import RunStopped
 from batchlab.store.disk.file_locks import alone_at
-from batchlab.store.disk.files import atomic_write
+from batchlab.store.disk.files import atomic_write, file_content
 from batchlab.store.view import RunView
 
 AWAY_S = 10.0  # how long what was read at a URL counts as what is there
@@ -248,7 +248,7 @@ class Labels:
             raise UsageError(f"{self._path}: too large for a file of labels. Move it away to go on without.")
         else:
             try:
-                content = self._path.read_bytes()
+                content = file_content(self._path)
             except OSError as error:
                 raise UsageError(f"{self._path}: cannot be read: {error.strerror}.") from error
             self._known, self._names = of_bytes(content, str(self._path))

@@ -156,9 +156,9 @@ def offers_of(run: RunView, wish: Wish) -> list[Offer]:
     Raises:
         UsageError: a value is none; it says which.
     """
-    now = _Now.of(run)
-    if not _is_ours(run):
+    if why_no_act(run):
         return []
+    now = _Now.of(run)
     return [*_stop(now), *_go_on(now), *_collect(now), *_raise(now, wish), *_retry(now, wish)]
 
 
@@ -295,14 +295,15 @@ def _also_runs(run: RunView) -> str:
     return f" At its end it runs: {command}" if command else ""
 
 
-def _is_ours(run: RunView) -> bool:
-    """Whether the run's directory belongs to who looks."""
+def why_no_act(run: RunView) -> str:
+    """Why nothing can be done about a run from here, in a line; "" where it can."""
     if run.url is not None or sys.platform == "win32":
-        return True
+        return ""
     try:
-        return os.stat(run.path).st_uid == os.getuid()
+        is_ours = os.stat(run.path).st_uid == os.getuid()
     except OSError:
-        return False
+        return "the run's directory cannot be looked at any more"
+    return "" if is_ours else "the run's directory belongs to another user of this machine"
 
 
 def _holds_the_lock(pid: int, lock: Path) -> bool:

@@ -6,19 +6,43 @@ import { dialog, trouble } from "./shell.js";
 import { source } from "./source.js";
 import { openly } from "./text.js";
 
+/** Opens what can be done; where nothing can be, it is not to be pressed, and says why. */
+export function actButton(run) {
+  const why = source.whyNoWrite || (run.cannot_act && sentence(run.cannot_act));
+  return h(
+    "button",
+    {
+      type: "button",
+      class: "act-button",
+      title: why || "Act on this run (a)",
+      "aria-disabled": why ? "true" : null,
+      onclick: () => (why ? say(why) : openActs(run.id, {})),
+    },
+    "Act…",
+  );
+}
+
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
+
 /** Shows the acts there are for a run, or for the rows of a filter; and what was started before. */
 export async function openActs(id, filter) {
-  if (!source.canWrite) return say("This page is a report; it cannot change the run.");
+  if (source.whyNoWrite) return say(source.whyNoWrite);
   const body = h("div", { class: "acts" }, h("p", { class: "quiet", role: "status" }, "asking…"));
   const box = dialog(Object.keys(filter).length ? "Act on these rows" : "Act on this run", "act-dialog", body);
   const load = async () => {
     try {
-      const { acts, started } = await source.get("acts", { ...filter, run: id });
+      const { acts, started, cannot_act: why } = await source.get("acts", { ...filter, run: id });
       fill(
         body,
         acts.length
           ? acts.map((act) => choice(body, id, filter, act))
-          : h("p", { class: "quiet" }, "Nothing to do: the run needs nothing, or another process has it in hand."),
+          : h(
+              "p",
+              { class: "quiet", dir: "auto" },
+              why
+                ? `Nothing can be done from here: ${why}`
+                : "Nothing to do: the run needs nothing, or another process has it in hand.",
+            ),
         started.length > 0 &&
           h(
             "details",

@@ -12,6 +12,7 @@ export class Embedded {
   constructor(text, Failure) {
     this.Failure = Failure;
     this.canWrite = false;
+    this.whyNoWrite = "This page is a report; it cannot change the run.";
     this.asked = [];
     this.data = JSON.parse(text);
     this.rows = this.data.rows || [];

@@ -49,7 +49,7 @@ class Rows {
       label: "Rows",
       lineHeight: 32,
       head: this.head,
-      fetch: (offset, limit) => source.get("rows", { ...this.filter(), run: id, offset, limit, texts: 1 }),
+      fetch: (offset, limit) => source.get("rows", { ...this.filter(), run: id, offset, limit }),
       draw: (row) => lineOf(row, here().params.q, here().params.q ? "" : this.common),
       onOpen: (index, row) => row && this.open(index, row),
       onCount: (answer) => this.counted(answer),
@@ -184,7 +184,9 @@ class Rows {
   }
 
   counted(answer) {
-    const { matched, total, searched, done, problems, everywhere } = answer;
+    const { matched, total, searched, problems, everywhere } = answer;
+    // texts that are still to be read are asked for by the list, for the lines that are seen
+    const done = answer.done || (searched >= total && answer.rows.some((row) => row.read === false));
     const filtered = isFiltered(here().params);
     const words = filtered ? `${counted(matched, "row")} of ${count(total)}` : counted(total, "row");
     const extra =
@@ -203,7 +205,7 @@ class Rows {
       (problems || []).map((text) => h("span", { class: "bad-words", dir: "auto" }, text)),
     ]);
     if (!done) this.poll();
-    if (answer.offset === 0) this.common = commonBeginning(answer.rows.map((row) => row.asked));
+    if (answer.offset === 0 && answer.rows.every((row) => row.read !== false)) this.setCommon(answer.rows);
     this.pane.setPosition(this.position());
     const empty = matched === 0 && done;
     this.over.hidden = !empty;
@@ -213,6 +215,12 @@ class Rows {
         everywhere && h("p", {}, "The text is in what every prompt says, and in nothing that is a row's own."),
         filtered && h("button", { type: "button", onclick: () => this.bar.clear() }, "Clear the filter"),
       ]);
+  }
+
+  setCommon(rows) {
+    const common = commonBeginning(rows.map((row) => row.asked));
+    if (common !== this.common) this.list.forget();
+    this.common = common;
   }
 
   failed(error, isNew) {

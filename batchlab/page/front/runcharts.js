@@ -1,7 +1,7 @@
 // The charts of a run's page, made of what the source tells.
 
 import { bar, histogram, timeChart } from "./charts.js";
-import { h, keyed } from "./dom.js";
+import { h, keyed, wideTable } from "./dom.js";
 import { count, counted, digits, isNumber, plain, share, short, usd } from "./format.js";
 import { section } from "./sections.js";
 
@@ -115,52 +115,39 @@ function costBy(charts) {
       "",
       every.map(({ column, values, left_out: more }) => {
         const most = values.reduce((a, one) => Math.max(a, (one.kept_usd || 0) + (one.wasted_usd || 0)), 0);
-        return h(
-          "div",
-          { class: "scroll" },
-          h(
-            "table",
-            { class: "by" },
-            h(
-              "thead",
-              {},
+        return [
+          wideTable(
+            "by",
+            [
+              [column],
+              [h("span", { class: "for-ears" }, "bar of cost"), "grow"],
+              ...["cost", "wasted", "rows", "tokens"].map((name) => [name, "num"]),
+            ],
+            values.map((one) =>
               h(
                 "tr",
                 {},
-                h("th", { scope: "col" }, column),
-                h("th", { scope: "col", class: "grow" }, h("span", { class: "for-ears" }, "bar of cost")),
-                ["cost", "wasted", "rows", "tokens"].map((name) => h("th", { scope: "col", class: "num" }, name)),
-              ),
-            ),
-            h(
-              "tbody",
-              {},
-              values.map((one) =>
+                h("th", { scope: "row", class: "cut", dir: "auto", title: plain(one.value) }, plain(one.value)),
                 h(
-                  "tr",
-                  {},
-                  h("th", { scope: "row", class: "cut", dir: "auto", title: plain(one.value) }, plain(one.value)),
-                  h(
-                    "td",
-                    { class: "grow" },
-                    bar(
-                      [
-                        [one.kept_usd || 0, "s-accent"],
-                        [one.wasted_usd || 0, "s-wasted"],
-                      ],
-                      most,
-                    ),
+                  "td",
+                  { class: "grow" },
+                  bar(
+                    [
+                      [one.kept_usd || 0, "s-accent"],
+                      [one.wasted_usd || 0, "s-wasted"],
+                    ],
+                    most,
                   ),
-                  h("td", { class: "num" }, usd(isNumber(one.kept_usd) ? one.kept_usd + (one.wasted_usd || 0) : null)),
-                  h("td", { class: "num quiet" }, one.wasted_usd > 0 ? usd(one.wasted_usd) : ""),
-                  h("td", { class: "num" }, count(one.rows)),
-                  h("td", { class: "num quiet" }, short((one.prompt_tokens || 0) + (one.completion_tokens || 0))),
                 ),
+                h("td", { class: "num" }, usd(isNumber(one.kept_usd) ? one.kept_usd + (one.wasted_usd || 0) : null)),
+                h("td", { class: "num quiet" }, one.wasted_usd > 0 ? usd(one.wasted_usd) : ""),
+                h("td", { class: "num" }, count(one.rows)),
+                h("td", { class: "num quiet" }, short((one.prompt_tokens || 0) + (one.completion_tokens || 0))),
               ),
             ),
           ),
           more > 0 && h("p", { class: "quiet" }, `${counted(more, "value")} more`),
-        );
+        ];
       }),
     ),
   );

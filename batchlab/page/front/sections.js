@@ -1,6 +1,6 @@
 // The parts of a run's page that are words and tables.
 
-import { openActs } from "./act.js";
+import { actButton } from "./act.js";
 import { bar, stacked } from "./charts.js";
 import { copyButton } from "./copy.js";
 import { h } from "./dom.js";
@@ -61,12 +61,7 @@ export function headOf(run) {
       { class: "title-line" },
       h("h1", { dir: "auto" }, tamed(run.name || run.id)),
       stageChip(run.stage),
-      source.canWrite &&
-        h(
-          "button",
-          { type: "button", class: "act-button", title: "Act on this run (a)", onclick: () => openActs(run.id, {}) },
-          "Act…",
-        ),
+      source.canWrite && actButton(run),
     ),
     run.headline && run.headline !== run.stage && h("p", { class: "headline", dir: "auto" }, run.headline),
     run.stopped && !(run.headline || "").includes(run.stopped) && h("p", { class: "headline warn", dir: "auto" }, run.stopped),

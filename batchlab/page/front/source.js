@@ -23,6 +23,12 @@ class Served {
     this.asked = []; // the last answers: [path, ms], for the footer of ?debug
   }
 
+  /** Why nothing can be changed from this tab; "" where it can. */
+  get whyNoWrite() {
+    const has = sessionStorage.getItem(TOKEN);
+    return has ? "" : "This tab only shows: to act, open the address that batchlab view printed, which has the page's token.";
+  }
+
   async get(path, params = {}, signal = undefined) {
     const query = queryOf(params);
     return this.#fetched(path, `/api/${path}${query ? `?${query}` : ""}`, { signal });

@@ -61,6 +61,12 @@ def codes_of(error: Mapping[str, Any]) -> Iterator[str]:
             yield detail["reason"].lower()  # google.rpc.ErrorInfo
 
 
+def codes_of_headers(headers: Mapping[str, str]) -> list[str]:
+    """The name of the exception that AWS writes into a header, before a colon and a link, lower case."""
+    name = headers.get("x-amzn-errortype", "").partition(":")[0].strip().lower()
+    return [name] if name else []
+
+
 def exceptions_of(error: Mapping[str, Any]) -> Iterator[str]:
     """Names of LiteLLM's classes, the last one first: it is nearest to the cause."""
     message = error.get("message")

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from batchlab.protocol.limits import message_wait_s, retry_after_s
+from batchlab.protocol.limits import limit_reset_s, message_wait_s, retry_after_s
 from batchlab.protocol.outcomes.envelopes import MAX_SHOWN, Envelope, chain_of, data_of, error_in
 from batchlab.protocol.outcomes.error_members import (
     MAX_ERRORS,
     cause_of,
     codes_of,
+    codes_of_headers,
     exceptions_of,
     is_list_of_fields,
     own_of,
@@ -203,6 +204,7 @@ def error_facts(
     http = status or 0
     data, text = data_of(body)
     wait_s = retry_after_s(headers, now=now)
+    reset_s = limit_reset_s(headers, now=now) if http == 429 else None
     if text is not None:
         page = body[:MAX_SHOWN].lower()
         # the half of an answer is no message: its words are the model's
@@ -211,7 +213,7 @@ def error_facts(
         return Facts(
             http=http,
             status=http,
-            wait_s=message_wait_s(own) if wait_s is None else wait_s,
+            wait_s=_first_known(wait_s, message_wait_s(own), reset_s),
             message=text,
             words=own[:MAX_WORDS],
             plain_words=plain[:MAX_WORDS],
@@ -231,6 +233,7 @@ def error_facts(
     told = [
         code for one, in_text in found for code in (*(codes_of(one) if in_text else ()), *exceptions_of(one))
     ]
+    meant += codes_of_headers(headers)
     codes = [*meant, *told]
     named = status_named(chain) or next((STATUS_OF[code] for code in codes if code in STATUS_OF), None)
     if named is None and envelope == "modelslab" and chain and is_list_of_fields(chain[0]):
@@ -242,7 +245,7 @@ def error_facts(
         told=frozenset(told).difference(meant),
         params=frozenset(name for one in chain for name in params_of(one)),
         quotas=frozenset(quota for one in chain for quota in quotas_of(one)),
-        wait_s=message_wait_s("\n".join(said)) if wait_s is None else wait_s,
+        wait_s=_first_known(wait_s, message_wait_s("\n".join(said)), reset_s),
         message=shown(chain),
         words="\n".join(said)[:MAX_WORDS],
         plain_words="\n".join(words.partition(QUOTE)[0] for words in said)[:MAX_WORDS],
@@ -253,6 +256,10 @@ def error_facts(
         cause=next((cause for one in reversed(chain) if (cause := cause_of(one))), ""),
         is_foreign=envelope == "none" and not (isinstance(data, dict) and _OF_AN_ANSWER & data.keys()),
     )
+
+
+def _first_known(*waits: float | None) -> float | None:
+    return next((wait for wait in waits if wait is not None), None)
 
 
 def unquoted(text: str) -> str:

@@ -45,6 +45,7 @@ _HTTPS = "The server speaks TLS: write https:// in base_url"
 _OWN_SENTENCE = frozenset({400, 403, 422})  # ModelsLab's statuses for all that it refuses
 _QUEUE, _KEY, _CREDIT = any_of(wordings.QUEUE), any_of(wordings.KEY), any_of(wordings.CREDIT)
 _CONTEXT, _CONTENT = any_of(wordings.CONTEXT), any_of(wordings.CONTENT)
+_DAILY = any_of(wordings.DAILY)
 _FORMAT, _REFUSED = any_of(wordings.FORMAT), any_of(wordings.REFUSED)
 _FORMAT_OPTIONS = frozenset(
     {"response_format", "guided_json", "grammar", "json_schema", "structured_outputs"}
@@ -95,7 +96,7 @@ def _speaks_for_itself(e: Facts, *statuses: int) -> bool:
 def _is_daily(e: Facts) -> bool:
     if any("perday" in quota.lower().replace("_", "").replace("-", "") for quota in e.quotas):
         return True
-    return e.wait_s is None and e.says_plainly(wordings.DAILY)
+    return e.wait_s is None and e.says_plainly(_DAILY)
 
 
 TABLE: tuple[Line, ...] = (
@@ -167,11 +168,11 @@ TABLE: tuple[Line, ...] = (
         remedy="Not every model has every tier. For the usual one: lane live, and no service_tier",
     ),
     Line(
-        "429 with a QuotaFailure …PerDay…, or per-day in words and no wait: the day's quota is gone",
+        "429 (Baidu's 200) with a QuotaFailure …PerDay…, or per day in words and no wait: the day's quota is gone",
         STOP,
         "quota",
         "Google, google.rpc.QuotaFailure",
-        lambda e: e.status == 429 and _is_daily(e),
+        lambda e: _speaks_for_itself(e, 200, 429) and _is_daily(e),
         remedy="It is a quota by the day (Google's begin anew at midnight Pacific time, OpenRouter's in UTC)",
     ),
     Line(
@@ -190,10 +191,11 @@ TABLE: tuple[Line, ...] = (
     ),
     Line(
         "code insufficient_quota, credit_balance_exhausted, *_spend_limit_exceeded, *_usage_limit_exceeded, "
-        "billing_*, insufficient_credit*, insufficient_balance, budget_exceeded, Arrearage, 1113",
+        "billing_*, insufficient_credit*, insufficient_balance, budget_exceeded, Arrearage, "
+        "AccountOverdueError, NOT_ENOUGH_BALANCE, 1113, 1304, 1308, …",
         STOP,
         "quota",
-        "OpenAI, Anthropic, DashScope, Zhipu, MiniMax, Moonshot, One API, LiteLLM",
+        "OpenAI, Anthropic, DashScope, Zhipu, MiniMax, Moonshot, One API, LiteLLM, Volcengine, Novita",
         lambda e: e.is_one_of(
             "insufficient_quota",
             "credit_balance_exhausted",
@@ -209,6 +211,15 @@ TABLE: tuple[Line, ...] = (
             "1113",
             "exceeded_current_quota_error",
             "creditserror",
+            "credit_limit",  # Together
+            "accountoverdueerror",  # Volcengine
+            "setlimitexceeded",  # Volcengine's, of a sum that one sets oneself
+            "not_enough_balance",  # Novita
+            "allocationquota.freetieronly",
+            "1304",  # Zhipu: by the day
+            "1308",  # Zhipu: of so many hours, which a plan has
+            "1309",
+            "1310",  # Zhipu: by the week or the month
             "minimax_1008",
         ),
     ),
@@ -255,10 +266,10 @@ TABLE: tuple[Line, ...] = (
         ),
     ),
     Line(
-        "code invalid_api_key, authentication_error, API_KEY_INVALID, no_db_connection",
+        "code invalid_api_key, authentication_error, API_KEY_INVALID, no_db_connection, expired_key",
         STOP,
         "auth",
-        "OpenAI, Anthropic, Google, LiteLLM",
+        "OpenAI, Anthropic, Google, LiteLLM, AWS",
         lambda e: e.is_one_of(
             "invalid_api_key",
             "authentication_error",
@@ -268,16 +279,28 @@ TABLE: tuple[Line, ...] = (
             "authenticationerror",
             "invalidapikey",
             "no_db_connection",  # LiteLLM without a data base: no key but its own is known; a 400
+            "expired_key",  # LiteLLM, a 400
+            "expiredtokenexception",
+            "unrecognizedclientexception",
             "minimax_1004",
             "minimax_2049",
         ),
     ),
     Line(
-        "code model_not_found (no success yet: STOP)",
+        "code model_not_found, model_decommissioned, invalid_model, DeploymentNotFound (no success yet: STOP)",
         FAIL,
         "not_found",
-        "OpenAI, Anthropic, vLLM",
-        lambda e: e.is_one_of("model_not_found", "model_not_available", "not_found_error", "modelnotfound"),
+        "OpenAI, Anthropic, vLLM, Azure, Groq, Mistral, Perplexity, Zhipu",
+        lambda e: e.is_one_of(
+            "model_not_found",
+            "model_not_available",
+            "model_decommissioned",
+            "invalid_model",
+            "not_found_error",
+            "modelnotfound",
+            "deploymentnotfound",  # its words ask to wait, for one that was made a moment ago
+            "1211",
+        ),
         after="no_success",
     ),
     Line(
@@ -302,40 +325,44 @@ TABLE: tuple[Line, ...] = (
         _is_too_large,
     ),
     Line(
-        "code rate_limit_exceeded, rate_limit_error, 1302, …",
+        "code rate_limit_exceeded, rate_limit_error, 1302, …; at any status ThrottlingException",
         WAIT,
         "rate_limit",
-        "OpenAI, Anthropic, vLLM, Zhipu, MiniMax",
+        "OpenAI, Anthropic, vLLM, Zhipu, MiniMax, AWS",
         lambda e: (
-            e.status in {200, 403, 429, 503}
-            and e.is_one_of(
-                "rate_limit_exceeded",
-                "rate_limit_error",
-                "rate_limited",
-                "tokens",
-                "requests",
-                "too_many_requests",
-                "rate_limit",
-                "rate_limit_reached_error",
-                "limit_requests",
-                "limit_burst_rate",
-                "1302",
-                "1303",
-                "1305",
-                "minimax_1002",
-                "minimax_1039",
-                "minimax_1041",
-                "minimax_2045",
-                "minimax_2056",
+            e.is_one_of("throttlingexception", "*#throttlingexception")
+            or (
+                e.status in {200, 403, 429, 503}
+                and e.is_one_of(
+                    "rate_limit_exceeded",
+                    "rate_limit_error",
+                    "rate_limited",
+                    "tokens",
+                    "requests",
+                    "too_many_requests",
+                    "rate_limit",
+                    "rate_limit_reached_error",
+                    "limit_requests",
+                    "limit_burst_rate",
+                    "1302",
+                    "1303",
+                    "1305",
+                    "minimax_1002",
+                    "minimax_1039",
+                    "minimax_1041",
+                    "minimax_2045",
+                    "minimax_2056",
+                )
             )
         ),
     ),
     Line(
-        "code json_validate_failed: the model's answer did not fit the schema",
+        "code json_validate_failed, tool_use_failed, output_parse_failed: the model's answer did not fit the "
+        "schema or the tools",
         FAIL,
         "schema",
         "Groq",
-        lambda e: e.is_one_of("json_validate_failed"),
+        lambda e: e.is_one_of("json_validate_failed", "tool_use_failed", "output_parse_failed"),
     ),
     # the status, and the words of services that say no more
     Line(
@@ -356,14 +383,16 @@ TABLE: tuple[Line, ...] = (
         after="first_rows",
     ),
     Line(
-        "no credit left (429, 403 or 200, no wait asked for; 400 and 500 only in sentences of Anthropic "
-        "and MiniMax)",
+        "no credit left (429, 403 or 200, no wait asked for; 400, 412 and 500 only in sentences of "
+        "Anthropic, Fireworks and MiniMax)",
         STOP,
         "quota",
-        "OpenAI, OpenRouter, ModelsLab, Anthropic, MiniMax",
+        "OpenAI, OpenRouter, ModelsLab, Anthropic, MiniMax, xAI, Cohere, Fireworks",
         lambda e: (
             (_speaks_for_itself(e, 200, 403, 429) and e.says_plainly(_CREDIT) and e.wait_s is None)
+            or (e.status == 429 and e.says_plainly(wordings.MONTHLY))
             or (e.status == 400 and e.says_plainly(wordings.CREDIT_400))
+            or (e.status == 412 and e.says_plainly(wordings.CREDIT_412))
             or (e.status == 500 and e.says_plainly(wordings.CREDIT_500))
         ),
     ),
@@ -484,12 +513,27 @@ TABLE: tuple[Line, ...] = (
         after="row_streak",
     ),
     Line(
-        "404 model or route (no success yet: STOP)",
+        "404 model or route, 410 that was there once (no success yet: STOP)",
         FAIL,
         "not_found",
         _RFC,
-        lambda e: e.status == 404,
+        lambda e: e.status in {404, 410},
         after="no_success",
+    ),
+    Line(
+        "407: a proxy on the way wants a name and a password",
+        STOP,
+        "endpoint",
+        _RFC,
+        lambda e: e.status == 407,
+        remedy="Write them into its address: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT",
+    ),
+    Line(
+        "446: what guards a gateway refuses the text",
+        FAIL,
+        "content_filter",
+        "Portkey",
+        lambda e: e.status == 446,
     ),
     Line(
         "405, 501, 505: the endpoint does not do this",
@@ -518,7 +562,12 @@ TABLE: tuple[Line, ...] = (
     ),
     Line("500, 502, 503, 504, 520-524 any other 5xx", RETRY, "server", _RFC, lambda e: e.status >= 500),
     Line(
-        "499 or unknown 4xx", FAIL, "bad_request", _RFC, lambda e: 400 <= e.status < 500 and e.status != 499
+        "unknown 4xx (the first 20 rows all: STOP)",
+        FAIL,
+        "bad_request",
+        _RFC,
+        lambda e: 400 <= e.status < 500 and e.status != 499,
+        after="first_rows",
     ),
     Line("499 client closed request, by a proxy", RETRY, "server", "nginx", lambda e: e.status == 499),
     Line("201-299", FAIL, "invalid_response", _RFC, lambda e: 200 < e.status < 300),

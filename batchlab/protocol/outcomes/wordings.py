@@ -76,6 +76,7 @@ QUEUE: Mapping[str, str] = {
     r"queue(d)?\b.{0,40}(limit|full|wait|reached|exceed)|(limit|full|in the|your).{0,40}\bqueue": "ModelsLab",
     r"too many (concurrent|requests|queued)": "ModelsLab, gateways",
     r"concurren\w+ (limit|request|exceed)|(maximum|max|limit).{0,12}concurren": "ModelsLab, Zhipu",
+    r"^out of call volume quota": "Azure's API Management, with a 403",
     r"rate.?limit": "gateways",
     r"limit (reached|exceeded)|(reached|exceeded) (the|your) (\w+ )?limit": "ModelsLab",
 }
@@ -89,6 +90,8 @@ KEY: Mapping[str, str] = {
     r"(invalid|incorrect|missing|wrong|no) api.?key": "ModelsLab, OpenAI",
     r"unauthori[sz]ed|invalid token": "gateways",
     r"api key.*(required|invalid|not valid)": "ModelsLab, Gemini",
+    r"invalid access token": "Databricks",
+    r"security token .{0,40}(expired|invalid)": "AWS",
 }
 KEY_400 = r"^(invalid|incorrect|missing|wrong) api.?key\b"
 CREDIT: Mapping[str, str] = {
@@ -96,12 +99,28 @@ CREDIT: Mapping[str, str] = {
     r"balance is insufficient|quota is not enough": "SiliconFlow, One API",
     r"余额不足|欠费": "Zhipu",
     r"no credits?|out of credits?|credits? (is|are) (over|exhausted|used up)": "gateways",
+    r"(used all|exhausted|(does|do)(n't| not) have any) (\w+ ){0,3}credits?\b": "xAI",
+    r"not enough balance|exhausted your .{0,20}balance|balance of your account is insufficient": "Novita, gateways",
+    r"overdue balance|in arrears": "Volcengine",
     r"exceeded your current quota": "OpenAI",
+    r"^key limit exceeded": "OpenRouter",
+    r"free tier .{0,20}(has been|is) exhausted": "DashScope",
     r"(subscription|plan) (has )?(expired|ended)": "ModelsLab",
+    r"(reached|exceeded) (your|its|the) monthly|monthly (spending )?limit (reached|exceeded)": "ModelsLab, xAI",
 }
-DAILY = r"\bper[- ]day\b"  # OpenRouter: "Rate limit exceeded: free-models-per-day"
-# Anthropic says so with a 400, MiniMax with a 500: their whole sentences
-CREDIT_400 = r"^your credit balance is too low to access the (anthropic|claude) api\b"
+# by the day, which begins anew by itself
+DAILY: Mapping[str, str] = {
+    r"\bper[- ]day\b": "OpenRouter, Cerebras, Bedrock",
+    r"\bdaily (free allocation|request limit|quota)\b": "Cloudflare, Baidu",
+    r"今日调用次数上限": "Zhipu",
+}
+MONTHLY = r"\bapi calls ?/ ?month\b"  # Cohere's trial keys
+# Anthropic says so with a 400, MiniMax with a 500, Fireworks with a 412: their whole sentences
+CREDIT_400 = (
+    r"^your credit balance is too low to access the (anthropic|claude) api\b"
+    r"|^you have reached your specified (workspace )?api usage limits\b"
+)
+CREDIT_412 = r"^account .{1,80} is suspended\b"
 CREDIT_500 = r"^insufficient balance \(1008\)$"
 # DashScope says `insufficient_quota` of tokens a minute, in this sentence
 ALLOCATED = r"^allocated quota exceeded, please increase your quota limit"
@@ -117,9 +136,12 @@ REFUSED: Mapping[str, str] = {
 UNKNOWN_MODEL = (
     r"^(the )?model .{0,80}(not found|does not exist|not available|not exist)|^model_?id? not found"
 )
-UNKNOWN_MODEL_400 = r"^/[\w/]+: invalid model name passed in model="  # LiteLLM
+# at a 400: LiteLLM; DeepSeek; SiliconFlow
+UNKNOWN_MODEL_400 = (
+    r"^/[\w/]+: invalid model name passed in model=|^model not exist$|^model does not exist\. please check it"
+)
 LOADING = r"loading|warming|starting up|try again in|please wait|not ready"
-OVERLOADED = r"overload|slow.?down|loading|capacity|busy|try again"
+OVERLOADED = r"overload|slow.?down|loading|capacity|busy|try again|request queue is full"
 WRONG_ADDRESS = r"unexpected endpoint or method"  # LM Studio, with a 200
 # nginx; Go
 PLAIN_TO_TLS = (

@@ -17,6 +17,8 @@ CHEAPEST = ("--lane", "cheapest", "--shard-rows", "20")
 class Scripted:
     """Says one thing after another, each once what it needs is there."""
 
+    has_calls = True
+
     def __init__(self, *acts) -> None:
         self._acts = list(acts)
         self.scenes: list[Scene] = []

@@ -106,6 +106,8 @@ def _at_most(asked: list[int]) -> None:
 class TakesBackAtOnce:
     """Wants each batch back as soon as it is meant, and says so until it is gone."""
 
+    has_calls = True
+
     def __init__(self) -> None:
         self._asked: list[int] = []
 

@@ -44,6 +44,9 @@ class Run:
     rows: int = 1_203
     done: int | None = None
     hostile: bool = False
+    reads: int | None = None  # texts that an answer has read of those that nobody had asked for; None: all
+    read: set[int] = field(default_factory=set)
+    cannot_act: str = ""
     model: str = "Qwen/Qwen2.5-VL-72B-Instruct-together"
     problems: list[str] = field(default_factory=list)
     labels: dict[int, str] = field(default_factory=dict)
@@ -289,7 +292,7 @@ class Server:
             "ended_batches": [{"endpoint": "openai", "id": "batch_68f0aa", "lines": 4_000, "at": BEGAN + 600, "lasted_s": 5_040, "came": "4,000 results"}],
             "cost": {"so_far": spent, "kept": spent * 0.97, "wasted": spent * 0.03, "saved": spent * 0.4, "forecast": {"usd": run.rows * 0.00007, "low": run.rows * 0.000064, "high": run.rows * 0.000079}, "currency": "USD", "unknown_rows": 0, "max_cost": 20.0, "by_lane": [{"value": "live", "rows": run.final * 3 // 4, "usd": spent * 0.82}, {"value": "batch", "rows": run.final // 4, "usd": spent * 0.18}]},
             "tokens": {"prompt": run.final * 560, "completion": run.final * 58, "cached": run.final * 40, "reasoning": 0},
-            "notes": ["12 rows have no usage: their cost is not known"] if run.rows == 1_203 else [], "losses": [], "problems": run.problems,
+            "notes": ["12 rows have no usage: their cost is not known"] if run.rows == 1_203 else [], "losses": [], "problems": run.problems, "cannot_act": run.cannot_act,
             "sessions": [{"began": BEGAN, "ended": BEGAN + 3 * 3600, "by": "live"}, {"began": BEGAN + 4 * 3600, "ended": BEGAN + 5.4 * 3600, "by": "live"}],
             "columns": {"input": [{"name": "review_id", "kind": "text", "few": None}, {"name": "text", "kind": "text", "few": None}, {"name": "stars", "kind": "number", "few": [1, 2, 3, 4, 5]}, {"name": "lang", "kind": "text", "few": ["en", "de", "ja", "ar"]}],
                         "result": [{"name": name, "kind": "number", "few": None} for name in ("latency_ms", "prompt_tokens", "completion_tokens", "cost_usd")]},
@@ -418,10 +421,22 @@ class Server:
             "searched": searched,
             "done": done,
             "offset": offset,
-            "rows": [run.row(number) for number in found[offset : offset + limit]],
+            "rows": self.lines(run, found[offset : offset + limit]),
             "took_ms": 3,
             "problems": run.problems,
         }
+
+    def lines(self, run: Run, numbers: list[int]) -> list[dict[str, Any]]:
+        """Some rows as a list shows them; where texts take a while, each answer has some more of them."""
+        lines = [run.row(number) for number in numbers]
+        if run.reads is None:
+            return lines
+        for line in lines:
+            line["read"] = line["row_id"] in run.read
+            if not line["read"]:
+                line["asked"] = line["answer"] = None
+        run.read.update([line["row_id"] for line in lines if not line["read"]][: run.reads])
+        return lines
 
     def get_place(self, run: Run, query: Any) -> dict[str, Any]:
         found = self.found(run, query)
@@ -468,7 +483,7 @@ class Server:
             if query.get("by") and n
             else []
         )
-        return {"names": run.names, "counts": counts, "share": share, "by": by}
+        return {"names": run.names, "counts": counts, "share": share, "by": by, "label": "pass", "earlier": 0}
 
     def get_sample(self, run: Run, query: Any) -> dict[str, Any]:
         found = list(self.found(run, query))
@@ -566,7 +581,8 @@ class Server:
                 }
             )
         return {
-            "acts": acts if run.rows else [],
+            "acts": acts if run.rows and not run.cannot_act else [],
+            "cannot_act": run.cannot_act,
             "started": [{"id": "1", "command": "batchlab retry runs/night", "running": False, "exit_code": 0}]
             if self.acts
             else [],
@@ -587,7 +603,7 @@ class Server:
         run = self.runs[body.get("run") or body["a"]]
         if path == "labels":
             run.names = body["names"]
-            return web.json_response({"names": run.names})
+            return web.json_response(self.get_labels(run, {}))
         if path == "prefer":
             run.choices[body["row"]] = body["choice"]
             return web.json_response({"choice": body["choice"], **preferred(run)})

@@ -301,6 +301,16 @@ def test_the_wait_is_the_header_s_else_the_error_s_else_the_sentence_s(headers, 
     assert facts({"error": error}, 429, headers).wait_s == wait_s
 
 
+def test_when_a_limit_is_over_is_read_of_a_429_alone_and_last():
+    reset = {"ratelimit-reset": "30"}
+
+    assert facts({"error": {"message": "no"}}, 429, reset).wait_s == facts(b"no", 429, reset).wait_s == 30.0
+    assert facts({"error": {"message": "try again in 9s"}}, 429, reset).wait_s == 9.0
+    assert facts({"error": {"message": "no"}}, 429, {**reset, "retry-after": "2"}).wait_s == 2.0
+    # every answer has such headers, whatever is wrong with it
+    assert facts({"error": {"message": "no"}}, 500, reset).wait_s is None
+
+
 def test_a_wait_in_a_page_counts_and_in_half_an_answer_does_not():
     assert facts(b"<p>busy, try again in 9s</p>", 503).wait_s == 9.0
     assert facts(b"<p>try again in 9s</p>", 503, {"retry-after": "2"}).wait_s == 2.0

@@ -29,14 +29,17 @@ OWN = {
     403: ("FAIL", "forbidden", "row_streak"),
     404: ("FAIL", "not_found", "no_success"),
     405: ("STOP", "endpoint", ""),
+    407: ("STOP", "endpoint", ""),
     408: ("RETRY", "server", ""),
     409: ("RETRY", "server", ""),
+    410: ("FAIL", "not_found", "no_success"),
     413: ("FAIL", "too_large", ""),
     421: ("RETRY", "server", ""),
     422: ("FAIL", "bad_request", "first_rows"),
     423: ("RETRY", "server", ""),
     424: ("RETRY", "server", ""),
     425: ("RETRY", "server", ""),
+    446: ("FAIL", "content_filter", ""),
     429: ("WAIT", "rate_limit", ""),
     498: ("WAIT", "overloaded", ""),
     499: ("RETRY", "server", ""),
@@ -55,7 +58,7 @@ def by_status(status: int) -> tuple[str, str, str]:
     if 300 <= status < 400:
         return "STOP", "redirect", ""
     if 400 <= status < 500:
-        return "FAIL", "bad_request", ""
+        return "FAIL", "bad_request", "first_rows"
     return ("RETRY", "server", "") if status >= 500 else ("FAIL", "invalid_response", "")
 
 
@@ -69,7 +72,8 @@ CODES = {
     ("STOP", "quota", ""): "insufficient_quota credit_balance_exhausted daily_spend_limit_exceeded "
     "x_usage_limit_exceeded billing_hard_limit_reached insufficient_credits insufficient_balance "
     "insufficient_balance_error insufficient_user_quota pre_consume_token_quota_failed Arrearage 1113 "
-    "exceeded_current_quota_error CreditsError minimax_1008",
+    "exceeded_current_quota_error CreditsError minimax_1008 credit_limit AccountOverdueError "
+    "SetLimitExceeded NOT_ENOUGH_BALANCE AllocationQuota.FreeTierOnly 1304 1308 1309 1310",
     ("FAIL", "context_length", ""): "context_length_exceeded exceed_context_size_error "
     "ContextWindowExceededError context_window_exceeded context_length_error string_above_max_length "
     "input_too_long 1261",
@@ -79,8 +83,10 @@ CODES = {
     "PROHIBITED_CONTENT my_content_policy_violation invalid_prompt moderation_blocked safety_error "
     "minimax_1026 minimax_1027",
     ("STOP", "auth", ""): "invalid_api_key authentication_error invalid_authentication API_KEY_INVALID "
-    "invalid_authentication_error AuthenticationError InvalidApiKey minimax_1004 minimax_2049",
-    ("FAIL", "not_found", "no_success"): "model_not_found model_not_available not_found_error ModelNotFound",
+    "invalid_authentication_error AuthenticationError InvalidApiKey minimax_1004 minimax_2049 "
+    "expired_key ExpiredTokenException UnrecognizedClientException",
+    ("FAIL", "not_found", "no_success"): "model_not_found model_not_available not_found_error ModelNotFound "
+    "model_decommissioned invalid_model DeploymentNotFound 1211",
     ("WAIT", "overloaded", ""): "slow_down overloaded overloaded_error capacity_exceeded engine_overloaded "
     "engine_overloaded_error",
 }
@@ -115,10 +121,22 @@ def test_a_rate_limit_code_counts_where_providers_send_it(code):
         assert found == (("WAIT", "rate_limit", "") if limited else by_status(status)), status
 
 
-def test_a_schema_that_the_model_missed_is_the_row_s():
-    assert {
-        verdict(status, {"error": {"code": "json_validate_failed"}}) for status in STATUSES if status != 413
-    } == {("FAIL", "schema", "")}
+def test_aws_throttles_at_any_status():
+    for status in STATUSES:
+        if status == 413:
+            continue
+        assert verdict(status, {"__type": "ThrottlingException", "message": "x"}) == LATER
+        assert verdict(status, {"__type": "com.amazon.coral#ThrottlingException", "message": "x"}) == LATER
+        named = {"x_amzn_errortype": "ThrottlingException:http://internal.amazon.com/"}
+        assert verdict(status, {"message": "Rate exceeded"}, **named) == LATER
+    assert verdict(400, {"__type": "ValidationException", "message": "x"}) == REFUSED
+
+
+@pytest.mark.parametrize("code", ["json_validate_failed", "tool_use_failed", "output_parse_failed"])
+def test_a_schema_that_the_model_missed_is_the_row_s(code):
+    assert {verdict(status, {"error": {"code": code}}) for status in STATUSES if status != 413} == {
+        ("FAIL", "schema", "")
+    }
 
 
 TOO_LARGE = ("FAIL", "too_large", "")
@@ -165,7 +183,18 @@ WORDINGS = [
         "Insufficient credit on this account", "insufficient balance", "insufficient account balance", "insufficient funds", "insufficient quota",
         "you are out of credits", "out of credit", "You exceeded your current quota", "there is no credit", "no credits",
         "the subscription has expired", "plan ended", "balance is insufficient", "user quota is not enough", "余额不足", "欠费",
+        "has used all available credits", "used all your credits", "exhausted its credits", "your team doesn't have any credits yet",
+        "does not have any free credits", "not enough balance", "You have exhausted your wallet balance", "balance of your account is insufficient",
+        "an overdue balance", "in arrears", "Key limit exceeded (total limit)", "the free tier of the model has been exhausted",
+        "has reached its monthly spending limit", "exceeded your monthly included credits", "Monthly limit exceeded", "monthly spending limit reached",
     )),
+    *((QUOTA, {200, 402, 429}, words) for words in (
+        "free-models-per-day", "tokens per day", "your daily free allocation of 9", "daily quota", "已达到今日调用次数上限",
+    )),
+    (QUOTA, {402, 429}, "a Trial key, which is limited to 1000 API calls / month."),
+    (QUOTA, {400, 402}, "You have reached your specified API usage limits. You will regain access on 2026-12-01"),
+    (QUOTA, {400, 402}, "You have reached your specified workspace API usage limits."),
+    (QUOTA, {402, 412}, "Account x is suspended, possibly due to reaching the monthly spending limit"),
     (QUOTA, {400, 402}, "Your credit balance is too low to access the Anthropic API."),
     (QUOTA, {200, 402, 403, 429, 500}, "insufficient balance (1008)"),
     (BUSY, {498, 503, 529}, "the engine is overloaded"),
@@ -184,11 +213,12 @@ WORDINGS = [
         "you are in the queue", "queue limit", "queued: wait", "queue is full", "queue size reached", "queue exceeded", "the limit of the queue",
         "your place in the queue", "too many requests", "too many concurrent", "too many queued", "maximum concurrency", "max concurrency", "concurrency limit",
         "concurrent requests", "concurrency exceeded", "limit of concurrency", "rate-limit", "ratelimit", "limit reached", "limit exceeded", "reached the limit",
-        "exceeded your daily limit",
+        "exceeded your daily limit", "Out of call volume quota.",
     )),
     *((AUTH, {200, 401, 403}, words) for words in (
         "Invalid API key", "incorrect api_key", "missing api key", "wrong apikey", "no api key", "Unauthorized", "unauthorised", "invalid token",
-        "an API key is required", "API key is invalid", "api key not valid",
+        "an API key is required", "API key is invalid", "api key not valid", "Invalid access token.",
+        "The security token included in the request is expired",
     )),
     *((REFUSED, {200, 400, 422}, words) for words in (
         "The prompt field is required.", "The selected model is invalid.", "The max tokens must be a number.", "The prompt may not be empty.",
@@ -201,6 +231,8 @@ WORDINGS = [
     (("FAIL", "not_found", "no_success"), {200, 404}, "model x does not exist"),
     (("FAIL", "not_found", "no_success"), {200, 404}, "model x is not available"),
     (("FAIL", "not_found", "no_success"), {200, 404}, "model x do not exist"),
+    (("FAIL", "not_found", "no_success"), {200, 400, 404}, "Model Not Exist"),
+    (("FAIL", "not_found", "no_success"), {200, 400, 404}, "Model does not exist. Please check it carefully."),
     (("FAIL", "not_found", "no_success"), {200, 404}, "model_id not found"),
     (("FAIL", "not_found", "no_success"), {200, 404}, "modelid not found"),
     (("RETRY", "invalid_response", "wrong_address"), {200}, "Unexpected endpoint or method. (POST /x)"),
@@ -209,7 +241,7 @@ WORDINGS = [
 
 @pytest.mark.parametrize(("expected", "statuses", "words"), WORDINGS, ids=[row[2] for row in WORDINGS])
 def test_a_wording_counts_at_the_statuses_it_is_known_from(expected, statuses, words):
-    for status in {*STATUSES, 421, 423, 424, 498, 529}:
+    for status in {*STATUSES, 412, 421, 423, 424, 498, 529}:
         found = verdict(status, {"error": {"message": words}})
         assert found == (expected if status in statuses else error_by_status(status)), status
         if not words.startswith("litellm."):
@@ -308,6 +340,7 @@ def test_every_wording_has_someone_who_says_it_and_is_one_of_the_table_s():
         wordings.QUEUE,
         wordings.KEY,
         wordings.CREDIT,
+        wordings.DAILY,
         wordings.REFUSED,
     ):
         assert all(table.values())

@@ -36,6 +36,7 @@ class Cheapest:
     """A choice that asks `lanes.policy.LanePolicy`.
 
     Args:
+        lanes: batch lanes that can carry the rows.
         deadline: Unix seconds.
         queues: of each lane, how long batches took in runs before this one.
         known: by a lane's key, what runs before this one saw of calls.
@@ -82,6 +83,12 @@ class Cheapest:
         self._done_at: dict[str, tuple[int, float]] = {}
         self._said: set[str] = set()
         self._asked: tuple[object, float] = ((), 0.0)
+
+    @property
+    def has_calls(self) -> bool:
+        """See `choice.Choice`."""
+        job = self._work.job
+        return any(job.limits_at(endpoint.job).lane != "batch" for endpoint in self._work.endpoints)
 
     def next(self, scene: choice.Scene) -> choice.Act | None:
         """See `choice.Choice`."""
