@@ -150,8 +150,8 @@ class Rows {
 
   async open(index, row, step = !here().params.row) {
     this.list.select(index);
-    if (here().params.row === String(row.row_id)) return;
-    chooseRow(row.row_id, step);
+    if (here().params.row === String(row.row_id)) return this.pane.stay();
+    return chooseRow(row.row_id, step);
   }
 
   shut() {
