@@ -65,7 +65,7 @@ def _unused(job: Job, endpoint: EndpointJob) -> str:
     if "batch" not in lanes or "cheapest" in lanes or job.limits_at(endpoint).lane == "batch":
         return ""
     return (
-        f"{endpoint.name}: no rows, as all go by batch elsewhere; {{limits.lane=cheapest}} has it take part"
+        f"{endpoint.name}: no rows, as all go by batch elsewhere; with {{limits.lane=cheapest}} it gets some"
     )
 
 

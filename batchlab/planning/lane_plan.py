@@ -51,7 +51,7 @@ def lane_lines(job: Job, planned: Planned, source: Source, rest: Rest) -> list[s
     has_workers = job.limits.workers != 1 or job.limits.engine == "ray"
     if left.deadline is not None and lanes.batches and is_guess and has_workers:
         told.append(
-            "  nobody knows yet how long calls take, and workers try none first: more than need be may go live"
+            "  nobody knows yet how long calls take, and workers try none first: too many may go live"
         )
     return told
 

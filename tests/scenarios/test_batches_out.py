@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from batchlab.planning import batch_check
 from batchlab.progress.line import bar_fields
 from batchlab.progress.speed import Rates
 from batchlab.run_state import BatchStanding, RunState
@@ -245,10 +246,11 @@ def test_the_progress_line_calls_none_out_that_was_not_ordered():
     assert said(told, waits) == "1 batch out (20 rows, 3 done there), 1 to be ordered"
 
 
-def test_check_does_not_call_an_account_barred_that_nobody_asked(batchlab, rows_file):
+def test_check_does_not_call_an_account_barred_that_nobody_asked(here, monkeypatch):
+    monkeypatch.setattr(batch_check, "PATIENCE_S", 0.1)
     away = ("--base-url", "http://127.0.0.1:9/v1", "--api-key-env", "SIMULATOR_KEY", "-m", "m")
 
-    tried = batchlab("check", *away, "--batch-api", "openai", "--batch")
+    tried = here("check", *away, "--batch-api", "openai", "--batch")
 
     assert tried.code != 0
     assert "batch: not answered (connection refused" in tried.out
