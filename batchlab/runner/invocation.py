@@ -41,7 +41,7 @@ from batchlab.runner.preparing.prepare import Prepared
 from batchlab.runner.rows.asked_again import asked_again, refuse_same_cut
 from batchlab.runner.run_options import RunOptions
 from batchlab.runner.signals import Signals
-from batchlab.runner.start_time import Start, start_of, wait_for
+from batchlab.runner.start_time import Start, start_of, stop_at, wait_for
 from batchlab.runner.telling import Telling
 from batchlab.runner.to_do import asks_only_by_batch, batches_of, shards_to_run
 from batchlab.shell import command_line
@@ -220,11 +220,9 @@ class Invocation:
         limits = self._work.job.limits
         if limits.deadline_s is None:
             return
-        left, told = limits.deadline_s, f"the deadline of {limits.deadline_s:g} s is over"
-        if limits.deadline_at is not None:
-            left = max(0.0, limits.deadline_at - time.time())
-        self._deadline = time.time() + left
-        asyncio.get_running_loop().call_later(left, stop, StopReason.DEADLINE, told)
+        told = f"the deadline of {limits.deadline_s:g} s is over"
+        self._deadline = limits.deadline_at or time.time() + limits.deadline_s
+        stop_at(self._deadline, stop, StopReason.DEADLINE, told)
 
     def _alone(self) -> str:
         """Why this process sends the rows itself; "" when it need not."""

@@ -16,6 +16,7 @@ from batchlab.store.disk.ballast import Ballast
 from batchlab.store.disk.fence import AnyFence
 from batchlab.store.disk.sync import SyncGroup
 from batchlab.store.journals.journal import (
+    AskedInVain,
     ResultValues,
     asked_record,
     back_record,
@@ -166,18 +167,9 @@ class OpenShard:
         earlier = self._earlier.get(row_id)
         return earlier.by if earlier is not None else ""
 
-    def append_asked(
-        self,
-        row_id: int,
-        attempt: int,
-        by: str,
-        *,
-        came_back: bool,
-        usage: Usage | None = None,
-        usd: float | None = None,
-    ) -> None:
-        """Records that a batch, of this key, has brought no final result; `usage` was paid for it."""
-        self._queue(asked_record(row_id, attempt, by, came_back=came_back, usage=usage, usd=usd))
+    def append_asked(self, asked: AskedInVain) -> None:
+        """Records that a batch has brought no final result for a row."""
+        self._queue(asked_record(asked))
 
     def append_sent(self, row_id: int, attempt: int) -> None:
         """Records that a request for the row leaves after the next `flush`."""

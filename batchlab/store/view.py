@@ -128,6 +128,10 @@ class RunView:
         """Numbers of the shards that are done."""
         return self._parts() - self.unsealed()
 
+    def is_sealed(self, index: int) -> bool:
+        """Whether one shard is done; `sealed` lists every file of the run."""
+        return self._has_part(index) and not self._is_open(index)
+
     def unsealed(self) -> set[int]:
         """Numbers of the shards that have a journal: begun, or asked again."""
         return self.layout.with_journals()

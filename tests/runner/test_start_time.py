@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +15,8 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.job.file import job_from
 from batchlab.job.values import deadline_s, start_time
 from batchlab.run_end import StopReason
-from batchlab.runner.start_time import start_of, wait_for
+from batchlab.runner import start_time as times
+from batchlab.runner.start_time import start_of, stop_at, wait_for
 
 NIGHT = datetime(2026, 11, 30, 2, 20, tzinfo=UTC)  # a Monday
 NOW = NIGHT.timestamp()
@@ -44,6 +46,24 @@ def by_hour(*prices: float) -> Tariff:
         ),
         every_s=HOUR_S,
     )
+
+
+def test_a_deadline_is_kept_by_a_machine_that_has_slept_until_after_it(monkeypatch):
+    """The event loop's own clock stands still meanwhile."""
+    monkeypatch.setattr(times, "LOOK_S", 0.01)
+    looks = iter([NOW, NOW + 1, NOW + 2 * HOUR_S])
+
+    async def run() -> StopSignal:
+        stop = StopSignal()
+        stop_at(NOW + HOUR_S, stop, StopReason.DEADLINE, "over", clock=lambda: next(looks))
+        async with asyncio.timeout(5):
+            await stop.wait()
+        return stop
+
+    stop = asyncio.run(run())
+
+    assert (stop.reason, stop.message) == (StopReason.DEADLINE, "over")
+    assert next(looks, None) is None
 
 
 def test_the_first_of_the_cheapest_hours_is_found_and_how_long_it_lasts():

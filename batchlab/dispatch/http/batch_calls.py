@@ -35,7 +35,7 @@ LONGEST_WAIT_S = 60.0
 # a replica with a stale key, or a firewall with a moment of doubt, is over soon: no night ends by it
 SECOND_LOOKS_S = (5.0, 15.0, 40.0)
 _ERRORS = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
-_WAITS = frozenset({OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE})
+GONE = frozenset({404, 410})  # what was asked for is not there, or not any more
 # the request has not left
 _NOT_SENT: frozenset[FaultKind] = frozenset(
     {"dns", "connect", "tls", "timeout_connect", "invalid_url", "local"}
@@ -212,13 +212,13 @@ class BatchCalls:
         def may_pass(error: BaseException) -> bool:
             if not isinstance(error, ApiError):
                 return False
-            return error.outcome.kind in _WAITS or (bool(looks) and self._is_doubtful(error.outcome))
+            return error.outcome.kind.may_pass or (bool(looks) and self._is_doubtful(error.outcome))
 
         jitter = tenacity.wait_random_exponential(multiplier=1, max=LONGEST_WAIT_S)
 
         def wait(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome is not None else None
-            if isinstance(error, ApiError) and error.outcome.kind not in _WAITS:
+            if isinstance(error, ApiError) and not error.outcome.kind.may_pass:
                 return looks.pop(0)
             asked = error.outcome.wait_s if isinstance(error, ApiError) else None
             return max(asked or 0.0, jitter(state))

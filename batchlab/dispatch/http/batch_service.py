@@ -6,6 +6,7 @@ sent once: whether one that was not answered has arrived is for its sender to fi
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from yarl import URL
 
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.access import Access
-from batchlab.dispatch.http.batch_calls import BatchCalls, UncertainOrder
+from batchlab.dispatch.http.batch_calls import GONE, BatchCalls, UncertainOrder
 from batchlab.dispatch.http.order_body import order_body, while_awake
 from batchlab.dispatch.stop import StopSignal
 from batchlab.job import LimitsJob
@@ -208,7 +209,8 @@ class BatchService:
             while chunk := await self._calls.piece(response):
                 out.write(chunk)
             out.flush()
-            os.fsync(out.fileno())
+            # hundreds of megabytes: calls of other lanes go on meanwhile
+            await asyncio.to_thread(os.fsync, out.fileno())
 
     async def delete(self, file: str) -> None:
         """Deletes a file of lines, in one try, where they do not stay; one that is gone is fine."""
@@ -218,7 +220,7 @@ class BatchService:
         try:
             await self._calls.value("DELETE", path)
         except ApiError as error:
-            if error.outcome.code not in {404, 410}:
+            if error.outcome.code not in GONE:
                 raise
 
     def _place_of(self, file: str) -> str | URL:

@@ -13,10 +13,11 @@ from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.room import Room
 from batchlab.engines.work import Work
 from batchlab.protocol.batches.dialect import Phase
-from batchlab.records import OutcomeClass
 from batchlab.run_end import StopReason
 from batchlab.store.batches import BatchLog, Step
 from batchlab.store.locked import LockedRun
+
+_NO_SUCH_CALL = frozenset({404, 405, 501})
 
 
 class Endings:
@@ -55,7 +56,7 @@ class Endings:
             if self._go_on_without(name):
                 self._say(f"{name} refuses the batch: {outcome.message}; the others go on without it")
                 return
-        if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE}:
+        if outcome.kind.may_pass:
             outage = lasting(self._work.job.limits.max_outage_s)
             self._stop(
                 StopReason.OUTAGE,
@@ -63,7 +64,10 @@ class Endings:
             )
         else:
             what = "the batch" if batch.id is None else f"batch {batch.id}"
-            self._stop(stop_reason(outcome), f"{name} refuses {what}: {outcome.message}")
+            hint = ""
+            if batch.id is None and outcome.code in _NO_SUCH_CALL:
+                hint = " (it may have no batch API at this address; {limits.lane=live} asks without)"
+            self._stop(stop_reason(outcome), f"{name} refuses {what}: {outcome.message}{hint}")
 
     def _go_on_without(self, name: str) -> bool:
         """Closes a lane, if another one takes batches still."""

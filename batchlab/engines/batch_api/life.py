@@ -36,7 +36,6 @@ LATE_S = 3_600.0  # after its end, by the service's clock, nothing of a batch is
 CALLED_OFF_AT_ONCE = 8  # batches; there may be hundreds, and services count calls
 MANY_BAD = 20  # lines that are refused with the same words, from the first on
 T = TypeVar("T")
-_GONE = frozenset({404, 410})
 
 
 class GivenUp(Exception):
@@ -183,7 +182,7 @@ class Life:
             try:
                 return await call()
             except ApiError as error:
-                if error.outcome.code not in _GONE:
+                if error.outcome.code not in batch_calls.GONE:
                     raise
                 left = since + out.lane.dialect.visible_s - time.time()
                 if 0 < left <= out.lane.dialect.visible_s:
@@ -200,6 +199,8 @@ class Life:
             self._log.dropped(batch, "no room")
             raise NoRoom
         bad = {line: one for one in state.problems if (line := line_of(one)) is not None}
+        if not all(1 <= line <= batch.lines for line in bad):
+            bad = {}  # by whatever the service counts, it is not by our lines: no row is to blame
         said = "; ".join(state.problems[:3]) or "no reason given"
         self._log.dropped(batch, said[:500])
         if bad and (batch.lines == 1 or not _is_of_all(bad, batch.lines)):
@@ -305,8 +306,9 @@ class Life:
         finally:
             for one in waits:
                 one.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await one
+            await asyncio.wait(
+                waits
+            )  # awaited one by one, a cancellation of this task could be taken for theirs
         if self._stop.is_set:
             raise Stopped
 

@@ -16,7 +16,6 @@ from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.recognizing import LABEL, Marks, bears
 from batchlab.protocol.batches.dialect import BatchState, Order, Phase
 from batchlab.protocol.batches.openai import NO_ROOM
-from batchlab.records import OutcomeClass
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.store.batches import Batch, BatchLog, Step, Whose
 
@@ -26,7 +25,6 @@ ON_ITS_WAY_S = 3600.0  # the longest that an order, with all of its lines, may t
 LOOKS_AWAKE = 3
 LOOK_S = 5.0  # between two looks at the list, while a batch may stay unseen
 _NO_LIST = frozenset({400, 403, 404, 405, 501})  # a gateway, or a key, that tells of no batches but by id
-_WAITS = frozenset({OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE})
 
 
 class NoRoom(Exception):
@@ -136,9 +134,9 @@ class Ordering:
 
     def _may_pass(self, error: ApiError, batch: Batch, passed_s: float) -> bool:
         """Whether what an order was refused for may be over in a while."""
-        if error.outcome.kind in _WAITS:
+        if error.outcome.kind.may_pass:
             return True
-        return _names_the_file(error, batch) and passed_s < self._lane.dialect.visible_s
+        return names_the_file(error, batch.file) and passed_s < self._lane.dialect.visible_s
 
     def _asked(self, batch: Batch) -> Order:
         dialect = self._lane.dialect
@@ -233,9 +231,9 @@ def has_answered_nothing(state: BatchState) -> bool:
     return state.phase is not Phase.COMPLETED and state.done is not None and state.done == (state.failed or 0)
 
 
-def _names_the_file(error: ApiError, batch: Batch) -> bool:
+def names_the_file(error: ApiError, file: str | None) -> bool:
     """Whether an order was refused because its file is not to be seen yet."""
-    if error.outcome.code not in {400, 404} or batch.file is None:
+    if error.outcome.code not in {400, 404} or file is None:
         return False
     said = f"{error.outcome.message} {error.outcome.error_raw or ''}".lower()
-    return batch.file.lower() in said or "file" in said
+    return file.lower() in said or "file" in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchlab.dispatch.api_error import ApiError
+from batchlab.dispatch.http.batch_calls import GONE
 from batchlab.engines.batch_api.downloads import download
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.results import has_one_of
@@ -61,7 +62,7 @@ class Marks:
                     return True
                 named |= found is False
         except ApiError as error:
-            if error.outcome.code not in {404, 410}:
+            if error.outcome.code not in GONE:
                 raise
         finally:
             path.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,10 @@ class ShardsLeft:
 
     A shard is open only while something is done to it, and by one at a time.
 
+    Attributes:
+        rows: pending rows of the shards that are free.
+        returned_rows: those of them that have been in a batch.
+
     Args:
         totals: of what is added to the run; grows here.
         folder: where lines wait to be sent.
@@ -72,31 +76,42 @@ class ShardsLeft:
         self._folder = folder
         self._is_out = is_out
         self._left = {shard.index: shard.rows for shard in shards}  # rows that are pending, at most
-        self._free: deque[int] = deque()
+        self._free: OrderedDict[int, None] = OrderedDict()  # by `_add` and `_remove` alone, which count
         self._was_out: set[int] = set()
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._merging = asyncio.Semaphore(MERGED_AT_ONCE)
         self._failed: set[int] = set()  # in this session: once is enough, whatever the retry says
         self._coming: defaultdict[int, list[_Coming]] = defaultdict(list)  # by shard, as they were meant
         self._sealer = Sealer()
+        self.rows = 0
+        self.returned_rows = 0
 
-    @property
-    def rows(self) -> int:
-        """Pending rows of the shards that are free."""
-        return sum(self._left[index] for index in self._free)
+    def _add(self, index: int, *, first: bool = False) -> None:
+        """A shard is free."""
+        self._free[index] = None
+        if first:
+            self._free.move_to_end(index, last=False)
+        self._count(self._left[index], index)
 
-    @property
-    def returned_rows(self) -> int:
-        """Those of them that have been in a batch."""
-        return sum(self._left[index] for index in self._free if index in self._was_out)
+    def _remove(self, index: int) -> Shard:
+        """It is not any more."""
+        del self._free[index]
+        self._count(-self._left[index], index)
+        return self._work.plan.shards[index]
+
+    def _count(self, rows: int, index: int) -> None:
+        # asked for at each step, of which there are as many as shards: not summed up anew each time
+        self.rows += rows
+        self.returned_rows += rows if index in self._was_out else 0
 
     def find_free(self, taken: set[int]) -> None:
         """All are free but those taken."""
-        self._free.extend(index for index in sorted(self._left) if index not in taken)
+        for index in sorted(self._left.keys() - taken):
+            self._add(index)
 
     def next(self) -> Shard:
         """The next free shard, which is free no more."""
-        return self._work.plan.shards[self._free.popleft()]
+        return self._remove(next(iter(self._free)))
 
     def taken(self, rows: int) -> list[Shard]:
         """Free shards with so many pending rows at least, if there are; they are free no more.
@@ -107,14 +122,13 @@ class ShardsLeft:
         for index in sorted(self._free, key=lambda index: index not in self._was_out):
             if rows <= 0:
                 break
-            self._free.remove(index)
-            found.append(self._work.plan.shards[index])
+            found.append(self._remove(index))
             rows -= self._left[index]
         return found
 
     def give_back(self, shard: Shard) -> None:
         """A shard is free again, and the next one."""
-        self._free.appendleft(shard.index)
+        self._add(shard.index, first=True)
 
     def expect(self, batch: Batch) -> None:
         """Results of a batch are to come, after those of the batches that were expected before."""
@@ -263,7 +277,7 @@ class ShardsLeft:
 
         Raises RunStopped (disk), UsageError (the input cannot be read).
         """
-        if shard.index in self._work.run.sealed():
+        if self._work.run.is_sealed(shard.index):
             return  # by another engine
         async with self._locks[shard.index]:
             opened = self._open(shard)
@@ -274,7 +288,7 @@ class ShardsLeft:
                 return
             opened.close()
         if again:
-            self._free.append(shard.index)
+            self._add(shard.index)
 
     def _open(self, shard: Shard, coming: Batch | None = None) -> OpenShard:
         """Opens a shard, for the results of a batch if one is named: what they are to replace gives way."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
+from batchlab.dispatch.http.batch_calls import GONE
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.slots import Stopped
@@ -42,7 +43,6 @@ from batchlab.store.locked import LockedRun
 from batchlab.totals import RunningTotals, Totals
 
 CALLED_OFF_S = 600.0  # OpenAI takes up to ten minutes to cancel a batch
-_GONE = frozenset({404, 410})
 
 
 class Strays:
@@ -184,7 +184,7 @@ class Strays:
         try:
             state = await lane.service.state(stray.id)
         except ApiError as error:
-            if error.outcome.code not in _GONE:
+            if error.outcome.code not in GONE:
                 raise
             state = None
         if state is not None and not state.phase.has_ended:
@@ -249,7 +249,7 @@ class Strays:
             finally:
                 results.close()
         except ApiError as error:
-            if error.outcome.code not in _GONE:
+            if error.outcome.code not in GONE:
                 raise
             return None
         except RunStopped:

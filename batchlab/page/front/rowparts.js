@@ -16,6 +16,7 @@ const SHOWN_ABOVE = new Set([
   "curl",
   "python",
   "attempts_list",
+  "attempts_note",
   "as_sent",
   "params",
   "choices",
@@ -252,11 +253,13 @@ export class RowParts {
 
   #attempts(row) {
     const list = Array.isArray(row.attempts) ? row.attempts : Array.isArray(row.attempts_list) ? row.attempts_list : null;
-    if (!list || list.length < 1) return null;
+    if ((!list || list.length < 1) && !row.attempts_note) return null;
+    const many = Math.max(numberOfAttempts(row) || 0, 1);
     return h(
       "details",
-      { class: "fold", open: list.length > 1 },
-      h("summary", {}, `${count(list.length)} ${list.length === 1 ? "attempt" : "attempts"}`),
+      { class: "fold", open: true },
+      h("summary", {}, many === 1 ? "the attempt" : `${count(many)} attempts`),
+      row.attempts_note && h("p", { class: "quiet", dir: "auto" }, row.attempts_note),
       h(
         "div",
         { class: "scroll" },
@@ -266,15 +269,14 @@ export class RowParts {
           h(
             "tbody",
             {},
-            list.map((one, index) =>
+            (list || []).map((one) =>
               h(
                 "tr",
                 {},
-                h("th", { scope: "row" }, String(index + 1)),
-                h("td", {}, exactly(one.at)),
-                h("td", {}, plain(one.what ?? one.status ?? "")),
-                h("td", { class: "num" }, took(one.ms)),
-                h("td", { class: "num" }, usd(one.cost_usd)),
+                h("th", { scope: "row" }, plain(one.what ?? one.status ?? "")),
+                h("td", {}, isNumber(one.at) ? exactly(one.at) : ""),
+                h("td", { class: "num" }, isNumber(one.ms) ? took(one.ms) : ""),
+                h("td", { class: "num" }, isNumber(one.cost_usd) ? usd(one.cost_usd) : ""),
                 h("td", { dir: "auto", class: "words" }, clipped(one.message || "", 300)),
               ),
             ),

@@ -135,7 +135,7 @@ def batches_out(run: LockedRun) -> list[Batch]:
         log = BatchLog(run.path, run.publisher)
         for batch in come:
             log.merged(batch, answered=0, failed=0, again=0)
-    return [one for one in out if one not in come]
+    return [one for one in out if one.shard not in sealed or one.is_retry]
 
 
 def orders_are_late(run: LockedRun) -> bool:

@@ -213,10 +213,9 @@ def test_what_nobody_can_call_off_any_more_is_told_to_the_cent(scene, dialect):
     assert "billed twice: $0.00" in again
 
 
-@pytest.mark.parametrize("dialect", ["openai", "mistral"])
-def test_while_the_other_machine_is_at_work_it_is_called_off_and_told(scene, dialect):
+def test_while_the_other_machine_is_at_work_it_is_called_off_and_told(scene):
     """The second machine finds it while its own batch is out; then the first wakes, and knows its place."""
-    at = scene(dialect, seconds=8.0)
+    at = scene("mistral", seconds=8.0)
     asleep = at.fall_asleep()
     other = at.second.begins(at.words)
     wait_for(lambda: len(at.server.batches()["batches"]) == 1)  # ordered anew

@@ -483,7 +483,7 @@ class Server:
             if query.get("by") and n
             else []
         )
-        return {"names": run.names, "counts": counts, "share": share, "by": by}
+        return {"names": run.names, "counts": counts, "share": share, "by": by, "label": "pass", "earlier": 0}
 
     def get_sample(self, run: Run, query: Any) -> dict[str, Any]:
         found = list(self.found(run, query))
@@ -603,7 +603,7 @@ class Server:
         run = self.runs[body.get("run") or body["a"]]
         if path == "labels":
             run.names = body["names"]
-            return web.json_response({"names": run.names})
+            return web.json_response(self.get_labels(run, {}))
         if path == "prefer":
             run.choices[body["row"]] = body["choice"]
             return web.json_response({"choice": body["choice"], **preferred(run)})

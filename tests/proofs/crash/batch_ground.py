@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
+from batchlab.job.file import job_from
+from batchlab.store.batches import read_batches
 from batchlab.store.layout import is_run
 from batchlab.store.view import RunView
 from tests.conftest import SimulatorHandle, environment, simulating
@@ -27,6 +30,7 @@ URL = "basics://shelf/run"
 LOCAL = "runs/run"
 AT_URL = "runs/basics-shelf-run"
 MACHINES = ("here", "there")
+FLEX = 0.4  # of the price of a live call
 LATE = -1000  # the exit code of a command that had to be ended
 PROMPT = "Say it shorter: {text}"
 MAX_TOKENS = 60
@@ -49,6 +53,7 @@ JOB = """
 [input]
 path = "rows.jsonl"
 [endpoint]
+{preset}
 base_url = "{server}"
 batch_api = "{service}"
 api_key_env = "SIMULATOR_KEY"
@@ -57,13 +62,14 @@ model = "sim"
 prompt = "{prompt}"
 max_tokens = {max_tokens}
 [limits]
-lane = "batch"
+lane = "{lane}"
 max_attempts = 9
 concurrency = 8
 [price]
 input = 2.0
 output = 8.0
 batch = {share}
+flex = {flex}
 [output]
 run_dir = "{run_dir}"
 shard_rows = {shard_rows}
@@ -176,6 +182,13 @@ class Ground:
         """Whether each row has a result on this machine."""
         return is_run(self.path) and RunView.open(self.path).totals().rows == self.rows
 
+    def has_late_orders(self) -> bool:
+        """Whether batches are at the service that were ordered once too often, and not settled in the run."""
+        known = read_batches(self.path)
+        there = {one["id"] for one in self.server.batches()["batches"]}
+        settled = {one.id for one in known.strays.values() if one.is_settled}
+        return bool(known.strays_left() or (there - settled - {one.id for one in known.by_key.values()}))
+
     def keep(self, to: Path) -> None:
         """Keeps what there is of it, to look into: also what it said, and the service's books."""
         (self.home / "books.json").write_text(json.dumps(self.server.batches(), indent=1))
@@ -208,7 +221,7 @@ def ground(
             "seed": rng.randrange(10**6),
             "tokens_median": 20.0,
             "latency_median_s": 0.05,
-            "price": {"input": 2.0, "output": 8.0},
+            "price": {"input": 2.0, "output": 8.0, "tiers": {"flex": FLEX}},
             "ledger_path": str(home / "ledger.jsonl"),
         }
         with simulating(**options, batch=batch) as server:
@@ -218,6 +231,9 @@ def ground(
                 prompt=PROMPT,
                 max_tokens=MAX_TOKENS,
                 share=DIALECTS[service].share,
+                flex=FLEX,
+                lane="flex" if way.flex else "batch",
+                preset=f'preset = "{service}"' if way.flex else "",
                 run_dir=URL if at_url else LOCAL,
                 shard_rows=shard_rows,
             )
@@ -227,7 +243,7 @@ def ground(
                 (home / machine / "rows.jsonl").write_text(
                     "".join(json.dumps({"text": text}) + "\n" for text in texts)
                 )
-            contents = live_contents(texts, PROMPT, server.base_url, MAX_TOKENS)
+            contents = live_contents(job_from(tomllib.loads(job) | {"output": {}}), texts)
             yield Ground(home, service, server, *warm, rows, contents, at_url)
 
 

@@ -330,6 +330,9 @@ class Night:
         while True:
             turn = self.found.way.last(self.rng, self.ground.name(self.rng))
             code = self._go(turn, "", PATIENCE_S)
+            if code in ROWS_DONE and self.ground.has_late_orders() and time.monotonic() < until:
+                time.sleep(0.2)
+                continue
             if code in ROWS_DONE or turn.words[0] != "collect" or time.monotonic() > until:
                 return code
             time.sleep(0.2)

@@ -96,9 +96,6 @@ STEPS = (
 SLEEPER, DIED = "asleep.pid", "died.at"  # in the directory of a process that has fallen asleep, or died
 
 
-orders_on_their_way: list[object] = []
-
-
 class Death:
     """When this process dies: at the n-th time that a step is reached, and so many seconds after."""
 
@@ -117,8 +114,6 @@ class Death:
 
     def at(self, step: str) -> None:
         """A step is reached."""
-        if self._sleeps and orders_on_their_way:
-            return  # a service may get such a one when it wakes, if at all: no log can tell
         if not self.due(step):
             return
         if self._sleeps:
@@ -244,20 +239,6 @@ def _journal(death: Deaths) -> None:
     Journals.append = appending  # type: ignore[method-assign]
 
 
-def _counted_orders() -> None:
-    order = BatchService.order
-
-    @functools.wraps(order)
-    async def ordering(self: BatchService, *given: Any) -> Any:
-        orders_on_their_way.append(self)
-        try:
-            return await order(self, *given)
-        finally:
-            orders_on_their_way.pop()
-
-    BatchService.order = ordering  # type: ignore[method-assign]
-
-
 def set_up(death: Deaths) -> None:
     """Shortens what takes minutes, and puts the death at its step."""
     for name, dialect in DIALECTS.items():
@@ -276,7 +257,6 @@ def set_up(death: Deaths) -> None:
     def nothing() -> None:
         pass
 
-    _counted_orders()
     for method, name in CALLS.items():
         _around(BatchService, method, at(f"{name} begins"), at(f"{name} answered"))
     _around(Packing, "_put", nothing, at("line packed"))
