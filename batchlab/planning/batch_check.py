@@ -83,7 +83,7 @@ def _refused(outcome: Outcome) -> str:
     if outcome.cause in NO_ROOM:
         return f"not now: its queue of batches is full ({said})"
     if outcome.kind.may_pass:
-        return f"not to be found out now, try again later ({said})"
+        return f"not answered ({said}): whether this account may use batches is not known; try again later"
     return f"refused ({said}): this account may use no batch of this model"
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Result, Shard, Usage, is_replaceable, is_wanting
+from batchlab.store.asking import RetryRule
 from batchlab.store.columns.results import values_of
 from batchlab.store.disk.ballast import Ballast
 from batchlab.store.disk.fence import AnyFence
@@ -32,8 +33,6 @@ from batchlab.store.manifest import Manifest
 from batchlab.store.parts import file_digest, part_results, part_totals, row_bytes, write_part
 from batchlab.store.publisher import Publisher
 from batchlab.totals import RunningTotals, Totals
-
-RetryRule = Callable[[Result], bool]  # asked about results that `is_wanting` only
 
 _PENDING, _FAILED, _WANTING, _ANSWERED = 0, 1, 2, 3
 

@@ -18,6 +18,8 @@ from batchlab.store.batch_log import BatchLog
 from batchlab.store.batches import Step
 from batchlab.store.locked import LockedRun
 
+_NO_SUCH_CALL = frozenset({404, 405, 501})
+
 
 class Endings:
     """Of the batches of one run.
@@ -56,7 +58,10 @@ class Endings:
             reason = StopReason.OUTAGE
         else:
             what = "the batch" if batch.id is None else f"batch {batch.id}"
-            said, reason = f"{name} refuses {what}: {outcome.message}", stop_reason(outcome)
+            hint = ""
+            if batch.id is None and outcome.code in _NO_SUCH_CALL:
+                hint = " (it may have no batch API at this address; {limits.lane=live} asks without)"
+            said, reason = f"{name} refuses {what}: {outcome.message}{hint}", stop_reason(outcome)
         if batch.step in {Step.MEANT, Step.UPLOADED}:
             self._log.dropped(batch, str(error)[:500])
             was_closed = self._room[name].is_closed  # and this one was packed before that was known

@@ -207,6 +207,8 @@ class Life:
             self._log.dropped(batch, "no room")
             raise NoRoom
         bad = {line: one for one in state.problems if (line := line_of(one)) is not None}
+        if not all(1 <= line <= batch.lines for line in bad):
+            bad = {}  # by whatever the service counts, it is not by our lines: no row is to blame
         said = "; ".join(state.problems[:3]) or "no reason given"
         self._log.dropped(batch, said[:500])
         if bad and (batch.lines == 1 or not _is_of_all(bad, batch.lines)):

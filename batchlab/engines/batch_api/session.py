@@ -88,6 +88,7 @@ class Session:
             ended_after_s=means.ended_after_s,
             accepts_loss=means.manner.accepts_loss,
         )
+        self._note_retry(retry)
         self._strays = Strays(
             work,
             means.lanes,
@@ -107,6 +108,14 @@ class Session:
     def _noted(self, step: str, batch: Batch) -> None:
         if (watch := self._means.manner.watch) is not None:
             watch.batch(step, batch)
+
+    def _note_retry(self, retry: AskAgain | None) -> None:
+        """Keeps what is asked again where nobody waits for it: who takes home batches orders the rest."""
+        manifest = self._work.run.manifest
+        if retry is None or self._means.manner.waits:
+            return
+        if retry != self._log.all.still_to_retry(manifest.generation, manifest.plan.rows):
+            self._log.asks_again(retry, manifest.generation)
 
     def _added(self) -> RunState:
         """What batches have added to the run in this session, and those that are out."""

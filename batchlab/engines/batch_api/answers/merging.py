@@ -31,6 +31,8 @@ from batchlab.totals import RunningTotals, Totals
 
 TURN_ROWS = 100  # between which others on the event loop have their turn
 Take: TypeAlias = Callable[[Result, Result], None]
+# what a line can tell of all the others; the address and the call were right for them
+_OF_ALL = frozenset({"auth", "quota"})
 _NOT_ANSWERED = Outcome(OutcomeClass.RETRY, "expired", None, "its batch ended before it was answered")
 _MISSING = Outcome(OutcomeClass.RETRY, "invalid_response", None, "it is not among the results of its batch")
 
@@ -222,7 +224,10 @@ class Merging:
             waste = usage, self._lane.wasted_usd(request, usage, self._batch.created_at)
             self._spend(waste[1], usage)
         if outcome.kind is OutcomeClass.STOP:
-            self.merged.stop = outcome
+            if outcome.error_class in _OF_ALL:
+                self.merged.stop = outcome
+            else:
+                outcome = replace(outcome, kind=OutcomeClass.FAIL)
         if outcome.kind is OutcomeClass.FAIL:
             return self._failed(request, outcome, waste)
         return self._again(request, outcome, waste)
