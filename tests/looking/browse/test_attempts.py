@@ -7,6 +7,7 @@ import pyarrow as pa
 from batchlab.records import Usage
 from batchlab.store.batch_log import BatchLog
 from batchlab.store.batches import Batch
+from batchlab.store.journals.journal import AskedInVain
 from batchlab.store.publisher import Here
 from tests.conftest import simulating
 from tests.looking.browse.runs import made
@@ -60,7 +61,7 @@ def test_batches_that_a_row_was_in_are_named_also_when_its_shard_is_sealed(growi
     log.meant(Batch("k2", 0, ((0, 9),), "openai", "m", "/v1/chat/completions", 9, asked=(0,)))  # never sent
     shard = growing.open_shard(growing.manifest.plan.shards[0])
     browser = browse(growing.path)
-    shard.append_asked(3, 1, "k1", came_back=False)
+    shard.append_asked(AskedInVain(3, 1, "k1", came_back=False))
     for row in range(10):
         shard.append(answered(row, attempts=2 if row == 3 else 1, cut_off=int(row == 3)))
     shard.flush()
