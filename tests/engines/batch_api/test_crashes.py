@@ -104,9 +104,9 @@ def test_killed_while_results_are_taken(lane, rows_file, monkeypatch, place):
         elif place == "before the seal":
             patched.setattr(shard.OpenShard, "seal", lambda *_: die())
         else:
-            from batchlab.engines.batch_api import life
+            from batchlab.engines.batch_api import downloads
 
-            patched.setattr(life, "_append_lines", lambda *_: die())
+            patched.setattr(downloads, "_append_lines", lambda *_: die())
         assert forked(at.words_of(rows, *MORE)) == -signal.SIGKILL
 
     done = at.run(rows, *MORE)
