@@ -52,16 +52,16 @@ class Endings:
         """A call of a batch is refused, or no answer has come for as long as an outage may last."""
         name, outcome = out.lane.name, error.outcome
         batch = self._log.all.by_key[out.batch.key]
+        hint = ""
         if outcome.kind.may_pass:
             outage = lasting(self._work.job.limits.max_outage_s)
             said = f"{name}: no answer for {outage} ({{limits.max_outage}}): {outcome.message}"
             reason = StopReason.OUTAGE
         else:
             what = "the batch" if batch.id is None else f"batch {batch.id}"
-            hint = ""
             if batch.id is None and outcome.code in _NO_SUCH_CALL:
                 hint = " (it may have no batch API at this address; {limits.lane=live} asks without)"
-            said, reason = f"{name} refuses {what}: {outcome.message}{hint}", stop_reason(outcome)
+            said, reason = f"{name} refuses {what}: {outcome.message}", stop_reason(outcome)
         if batch.step in {Step.MEANT, Step.UPLOADED}:
             self._log.dropped(batch, str(error)[:500])
             was_closed = self._room[name].is_closed  # and this one was packed before that was known
@@ -69,7 +69,7 @@ class Endings:
                 if not was_closed:
                     self._say(f"{said}; the others go on without it")
                 return
-        self._stop(reason, said)
+        self._stop(reason, f"{said}{hint}")
 
     def _go_on_without(self, name: str) -> bool:
         """Closes a lane, if another one takes batches still."""

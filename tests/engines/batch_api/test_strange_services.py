@@ -471,6 +471,19 @@ def test_rows_of_standard_input_stay_with_batches_that_are_out(service, words, h
     assert here("retry", "run").code == 0  # and reads them from there, too
 
 
+def test_a_service_that_does_not_answer_for_a_while_is_said_to_and_so_is_its_return(service, words, here):
+    """Nothing else would tell why nothing happens: the network may be gone for hours."""
+    service.on("POST", "/files$", lambda asked: refused(503, "upstream is away") if asked.count < 4 else None)
+
+    done = here(*words())
+
+    assert done.code == 0, done.err
+    assert done.err.count("no answer about batches (upstream is away); asking again, for") == 1
+    assert "--max-outage" in done.err or "max_outage" in done.err
+    assert done.err.count("answers about batches again") == 1
+    assert service.ordered() == [4]
+
+
 def test_nothing_of_a_provider_is_taken_from_the_product() -> None:
     import tests.batch_provider as module
 
