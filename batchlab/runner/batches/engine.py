@@ -25,8 +25,9 @@ from batchlab.engines.observer import Observer
 from batchlab.engines.work import Work, call_lanes
 from batchlab.errors import UsageError
 from batchlab.inputs.plan import InputPlan
-from batchlab.inputs.requests import RequestBuilder, RowProblem
+from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.templates import RowProblem
 from batchlab.job import SELF_STARTED, TASK_PATHS, EndpointJob, Job
 from batchlab.lanes.call_times import CallsSeen, CallWatch
 from batchlab.protocol.batches.dialect import Dialect, Unfit

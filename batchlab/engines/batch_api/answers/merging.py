@@ -17,7 +17,7 @@ from batchlab.engines.batch_api.asking import Asking, asked_before
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError
-from batchlab.inputs.requests import RowProblem
+from batchlab.inputs.templates import RowProblem
 from batchlab.protocol.batches.dialect import LineResult, Phase
 from batchlab.protocol.outcomes.classify import classify
 from batchlab.protocol.outcomes.facts import Asked

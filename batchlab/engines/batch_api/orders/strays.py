@@ -32,7 +32,7 @@ from batchlab.engines.batch_api.waiting import next_look_s
 from batchlab.engines.terms import spent_of
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError
-from batchlab.inputs.requests import RowProblem
+from batchlab.inputs.templates import RowProblem
 from batchlab.protocol.batches.dialect import BatchState, Phase
 from batchlab.records import ChatRequest
 from batchlab.run_end import RunStopped
