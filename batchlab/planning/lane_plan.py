@@ -14,7 +14,7 @@ from batchlab.engines.endpoint import Endpoint
 from batchlab.engines.sizing import rows_to_cut
 from batchlab.engines.work import call_lanes
 from batchlab.inputs.plan import Planned
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.sources.source import Source
 from batchlab.job import EndpointJob, Job
 from batchlab.job.lane import lane_key
 from batchlab.lanes.outlook import NIGHTS, Outlook, outlook, queue_end

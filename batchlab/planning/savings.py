@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from batchlab.inputs.plan import Planned
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.sources.source import Source
 from batchlab.inputs.spill import Spill
 from batchlab.inputs.templates import RowProblem
 from batchlab.records import ChatRequest, Completion

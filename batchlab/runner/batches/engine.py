@@ -24,9 +24,8 @@ from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.engines.observer import Observer
 from batchlab.engines.work import Work, call_lanes
 from batchlab.errors import UsageError
-from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.sources.source import InputPlan, Source
 from batchlab.inputs.templates import RowProblem
 from batchlab.job import SELF_STARTED, TASK_PATHS, EndpointJob, Job
 from batchlab.lanes.call_times import CallsSeen, CallWatch
