@@ -11,7 +11,7 @@ import pytest
 from batchlab.cli import main
 from batchlab.engines.batch_api import merging
 from batchlab.protocol.batches.table import DIALECTS
-from batchlab.store import batches, shard
+from batchlab.store import batch_log, shard
 from batchlab.store.batches import Step
 
 pytestmark = pytest.mark.proof  # each is a run, or several
@@ -26,7 +26,7 @@ def die() -> None:
 
 def die_at(monkeypatch, step: str, when: str, nth: int = 1) -> None:
     """The process kills itself before or after it notes a step of its n-th batch to come to it."""
-    note, seen = batches.BatchLog._note, []
+    note, seen = batch_log.BatchLog._note, []
 
     def noted(self, record):
         if record["t"] != step:
@@ -39,7 +39,7 @@ def die_at(monkeypatch, step: str, when: str, nth: int = 1) -> None:
             die()
         return batch
 
-    monkeypatch.setattr(batches.BatchLog, "_note", noted)
+    monkeypatch.setattr(batch_log.BatchLog, "_note", noted)
 
 
 def forked(words: list[str]) -> int:
