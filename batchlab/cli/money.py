@@ -130,7 +130,7 @@ def _price(text: str) -> tuple[str, Price]:
     "--output",
     metavar="FILE.html",
     type=click.Path(),
-    help="Where to write it. [default: RUN/report.html]",
+    help="Where to write it; - for standard output. [default: RUN/report.html]",
 )
 @click.option(
     "--by",
@@ -148,7 +148,12 @@ def report(run_dir: str, *, output: str | None, by: str, overwrite: bool) -> int
     Example:
         batchlab report runs/quickstart
     """
-    from batchlab.page.report import write_report
+    from batchlab.looking.export.staging import STANDARD_OUTPUT
+    from batchlab.looking.opening import open_run
+    from batchlab.page.report import one_file, write_report
 
-    click.echo(write_report(run_dir, output, _names(by), overwrite=overwrite))
+    if output == STANDARD_OUTPUT:
+        click.echo(one_file(open_run(run_dir), _names(by)).encode("utf-8", "replace"), nl=False)
+    else:
+        click.echo(write_report(run_dir, output, _names(by), overwrite=overwrite))
     return EXIT_OK

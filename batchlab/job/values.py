@@ -58,7 +58,7 @@ def moment(value: Any, *, now: datetime | None = None) -> datetime | None:
     zone where it says none; None for anything else. Raises ValueError for a time that there is not."""
     text = str(value).strip()
     if (match := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)) is not None:
-        today = (now or datetime.now()).replace(tzinfo=None)
+        today = (now or datetime.now().astimezone()).replace(tzinfo=None)
         hour, minute = map(int, match.groups())
         then = today.replace(hour=hour, minute=minute, second=0, microsecond=0)
         return _in_zone(then if then > today else then + timedelta(days=1), now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import socket
@@ -54,6 +55,8 @@ def listener(wanted: Wanted) -> socket.socket:
             problem = error
     if isinstance(problem, socket.gaierror):
         raise UsageError(f"--host {host}: there is no such host.") from problem
+    if problem.errno == errno.EADDRNOTAVAIL:
+        raise UsageError(f"--host {host}: is no address of this machine.") from problem
     raise UsageError(
         f"cannot listen at {host}, port {ports[-1]}: {problem.strerror}. Pass --port 0 for a free one."
     ) from problem

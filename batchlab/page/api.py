@@ -20,7 +20,7 @@ from batchlab.page.answers import json_answer, json_bytes, words_of
 from batchlab.page.comparing import Comparisons
 from batchlab.page.feeds import Feed, Feeds
 from batchlab.page.labelling import label, labels_of, rename, sample_of
-from batchlab.page.opened import Opened, OpenRuns
+from batchlab.page.opened import AWAY_EVERY_S, Opened, OpenRuns
 from batchlab.page.shelf import NoSuchRun, Shelf, ids_of
 from batchlab.page.signs import Sign, labels_sign, sign_of
 from batchlab.page.streams import Streams
@@ -28,7 +28,6 @@ from batchlab.page.threads import in_thread
 from batchlab.remote.urls import is_url
 from batchlab.version import __version__
 
-AWAY_EVERY_S = 30.0  # between two looks at a store
 CHARTS_EVERY_S = 5.0  # of a run at work: they read all of its rows' numbers
 WHOLE_S = 60.0  # after which charts show what there is
 STALE_S = 15.0  # after which what is said of a run at work is due again, though it has said nothing
@@ -51,7 +50,6 @@ class Api:
         self._streams = streams
         self._children = children
         self._can_act = can_act
-        self._charts: dict[str, tuple[Sign, float, bytes]] = {}
 
     def close(self) -> None:
         """Ends what goes on, such as a search."""
@@ -145,23 +143,12 @@ class Api:
         return why_no_act(opened.run) if self._can_act else ONLY_SHOWS
 
     async def _run_charts(self, request: web.Request) -> web.StreamResponse:
-        run_id = _run_id(request)
-        opened = await self._runs.get(run_id)
-        async with opened.drawing:
-            await _all_rows_known(opened)
-            data = await in_thread(lambda: self._drawn(opened, run_id))
+        opened = await self._runs.get(_run_id(request))
+        with opened.held():
+            async with opened.drawing:
+                await _all_rows_known(opened)
+                data = await in_thread(lambda: _drawn(opened))
         return web.Response(body=data, content_type="application/json", charset="utf-8")
-
-    def _drawn(self, opened: Opened, run_id: str) -> bytes:
-        """The charts, made anew when the run has changed, and not too often."""
-        index, now = opened.browser().index, time.monotonic()
-        sign = (*_sign(opened), id(index), index.version)
-        known = self._charts.get(run_id)
-        if known is not None and (known[0] == sign or now - known[1] < CHARTS_EVERY_S):
-            return known[2]
-        data = json_bytes(opened.charter.charts(index).json())
-        self._charts = {**dict(list(self._charts.items())[-8:]), run_id: (sign, time.monotonic(), data)}
-        return data
 
     # -- its rows
 
@@ -244,8 +231,7 @@ class Api:
         opened = await self._runs.get(run_id)
         if wish.is_narrower and not wish.has_none:
             query = RowQuery.of(wish.filter_of(params))
-            async with opened.turn:
-                rows = await in_thread(lambda: opened.browser().matching(query))
+            rows = await self._runs.ask(run_id, lambda opened: opened.browser().matching(query))
             wish = replace(wish, rows=rows)
         return await in_thread(lambda: offers_of(opened.run, wish))
 
@@ -277,12 +263,32 @@ class Api:
         return json_answer({"started": started.key, "command": started.command})
 
 
+def _drawn(opened: Opened) -> bytes:
+    """The charts, made anew when the run has changed; while somebody works on it, not too often.
+
+    Of a run that has ended they are asked for once more, and then show all of it.
+    """
+    index, known = opened.browser().index, opened.drawn
+    sign = (*_sign(opened), index.version)
+    if known is not None:
+        is_at_work = opened.run.url is None and opened.run.lock_holder() is not None
+        if known[0] == sign or (is_at_work and time.monotonic() - known[1] < CHARTS_EVERY_S):
+            return known[2]
+    data = json_bytes(opened.charter.charts(index).json())
+    opened.drawn = sign, time.monotonic(), data
+    return data
+
+
 async def _all_rows_known(opened: Opened) -> None:
-    """Waits until every shard was looked at, or nothing more can be, in turn with others who ask for rows."""
+    """Waits until every shard was looked at as it is now, or nothing more can be, in turn with others who ask
+    for rows."""
+    is_due = True
 
     def look() -> bool:
+        nonlocal is_due
         browser = opened.browser()
-        browser.refresh()  # waits a moment while there are more
+        browser.refresh(is_due=is_due)  # waits a moment while there are more
+        is_due = False
         return browser.index.is_whole or bool(browser.obstacle)  # then there is what was read
 
     until = time.monotonic() + WHOLE_S

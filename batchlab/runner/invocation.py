@@ -45,6 +45,7 @@ from batchlab.runner.start_time import Start, start_of, stop_at, wait_for
 from batchlab.runner.telling import Telling
 from batchlab.runner.to_do import asks_only_by_batch, batches_of, shards_to_run
 from batchlab.shell import command_line
+from batchlab.store.batches import with_rows_out
 from batchlab.store.integrity.lost import lost_at_most
 from batchlab.store.locked import LockedRun
 
@@ -65,7 +66,8 @@ class Invocation:
         *,
         reused: int = 0,
     ) -> None:
-        earlier, self._in_flight_before = prepared.store.standing(prepared.plan.shards, retry=options.retry)
+        asks = with_rows_out(prepared.store.path, options.retry)
+        earlier, self._in_flight_before = prepared.store.standing(prepared.plan.shards, retry=asks)
         self._work = Work(
             job,
             tuple(endpoints),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchlab.run_end import RunStopped
+from batchlab.store.asking import AskAgain
 from batchlab.store.batches import Batch, Batches, Step, WhyLive, read_batches
 from batchlab.store.integrity.checksums import append_records
 from batchlab.store.journals.journal import decode
@@ -57,6 +58,7 @@ class BatchLog:
             "size": batch.size,
             "generation": batch.generation,
             "retry": batch.is_retry,
+            "max_tokens": batch.max_tokens,
             "usd": batch.usd,
             "tokens": batch.tokens,
         }
@@ -106,6 +108,15 @@ class BatchLog:
     def dropped(self, batch: Batch, why: str) -> Batch:
         """It never came to be: nothing of it is paid."""
         return self._note({"t": "dropped", "key": batch.key, "why": why})
+
+    def asks_again(self, retry: AskAgain, generation: int) -> None:
+        """Rows are asked again, and nobody waits for it: whoever takes home batches orders what is left of
+        them. Raises RunStopped (disk)."""
+        rows = [[*one] for one in retry.rows]
+        record: dict[str, Any] = {"t": "retry", "only": [*retry.only], "rows": rows}
+        record |= {"max_tokens": retry.max_tokens, "generation": generation, "at": time.time()}
+        append_records(self._path, [record])
+        self.all.take(record)
 
     def stray(self, batch: Batch, found: str, *, settled: bool = False) -> None:
         """An order of it that was given up has arrived, under an id of its own.

@@ -10,6 +10,7 @@
     {"t": "merged", "key": KEY, "answered": N, "failed": N, "again": N}   its results are in the journal
     {"t": "unmerged", "key": KEY}                    and these have been lost: they are fetched again
     {"t": "dropped", "key": KEY, "why": …}           it never came to be
+    {"t": "retry", "only": […], "max_tokens": N, "rows": [[FIRST, LAST], …], …}   see `asks_again`
     {"t": "stray", "key": KEY, "id": ID, "settled": false}   one more of it, whose order came late (`strays`)
     {"t": "live", "shards": [3, …], "generation": 1, "lane": "live", "why": WHY}   their rows go by calls now
 
@@ -23,14 +24,16 @@ import bisect
 import contextlib
 import math
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from batchlab.errors import CorruptRun
+from batchlab.records import Result
 from batchlab.run_state import BatchStanding
+from batchlab.store.asking import AskAgain, RetryRule, ranges_without
 from batchlab.store.journals.journal import JournalScan
 from batchlab.store.layout import BATCHES
 
@@ -58,7 +61,8 @@ class Batch:
         generation: of the run, whose plan `shard` and `rows` are of.
         rows: (first, count) of the runs of row_ids that it holds, in order.
         asked: how often the rows of each run had been asked before; () for never.
-        is_retry: some of its rows had a result before, and their shard may be sealed.
+        is_retry: some of its rows had a result before, and their shard may be sealed; these are asked with
+            `max_tokens`, or with their own where it is None.
         model, path: of its calls.
         size: bytes of its lines.
         usd, tokens: the most that it may be billed; `usd` is None when the price is unknown.
@@ -79,6 +83,7 @@ class Batch:
     size: int
     generation: int = 1
     is_retry: bool = False
+    max_tokens: int | None = None
     asked: tuple[int, ...] = ()
     usd: float | None = None
     tokens: float = 0.0
@@ -203,11 +208,26 @@ class Batches:
     by_key: dict[str, Batch] = field(default_factory=dict)
     strays: dict[str, Stray] = field(default_factory=dict)
     live: list[WentLive] = field(default_factory=list)
+    _retry: AskAgain | None = None
+    _retry_of: int = 0  # generation
+    _retried: list[str] = field(default_factory=list)  # keys of batches that were meant for it
 
     @property
     def out(self) -> list[Batch]:
         """Those of which results are to come."""
         return [one for one in self.by_key.values() if one.is_out]
+
+    def still_to_retry(self, generation: int, rows: int) -> AskAgain | None:
+        """What a retry that nobody waits for has not ordered yet, of a run of so many rows; None for nothing.
+
+        A row is ordered once for it: what comes of that stays.
+        """
+        if self._retry is None or self._retry_of != generation:
+            return None
+        ordered = [self.by_key[key] for key in self._retried]
+        taken = [one for batch in ordered if batch.step is not Step.DROPPED for one in _ranges_of(batch)]
+        left = ranges_without(self._retry.rows or ((0, rows - 1),), taken)
+        return replace(self._retry, rows=left) if left else None
 
     def doubted(self, since: float) -> list[Batch]:
         """Those of which an order, sent since a Unix time, may come to be although nothing was seen of it."""
@@ -235,8 +255,15 @@ class Batches:
                     meant_at=float(record.get("at") or 0.0),
                     generation=int(record.get("generation") or 1),
                     is_retry=bool(record.get("retry")),
+                    max_tokens=record.get("max_tokens"),
                     **known,
                 )
+                self._retried += [key] if self.by_key[key].is_retry else []
+            case {"t": "retry", "only": [*only], "rows": [*ranges]}:
+                rows = tuple((int(first), int(last)) for first, last in ranges)
+                self._retry = AskAgain(tuple(only), max_tokens=record.get("max_tokens"), rows=rows)
+                self._retry_of = int(record.get("generation") or 1)
+                self._retried = [one.key for one in self.out if one.is_retry]
             case {"t": "live", "shards": [*shards], "at": float(at)}:
                 generation = int(record.get("generation") or 1)
                 lane, why = str(record.get("lane") or "live"), str(record.get("why") or "")
@@ -247,6 +274,11 @@ class Batches:
                 self.strays[found] = replace(now, found_at=before.found_at)
             case {"t": str(kind), "key": str(key)} if key in self.by_key:
                 self.by_key[key] = _after(self.by_key[key], kind, record)
+
+
+def _ranges_of(batch: Batch) -> list[tuple[int, int]]:
+    """The first and last rows of a batch's runs."""
+    return [(first, first + count - 1) for first, count in batch.rows]
 
 
 def read_batches(run: Path) -> Batches:
@@ -263,15 +295,34 @@ def read_batches(run: Path) -> Batches:
     return found
 
 
-def standings_out(run: Path, told: Iterable[BatchStanding] = ()) -> tuple[BatchStanding, ...]:
+def with_rows_out(run: Path, retry: RetryRule | None) -> RetryRule | None:
+    """A rule, and the rows that batches which are out ask again: what these bring must find them open."""
+    out = [one for one in read_batches(run).out if one.is_retry]
+    if not out:
+        return retry
+
+    def asks(result: Result) -> bool:
+        return any(one.holds(result.row_id) for one in out) or (retry is not None and retry(result))
+
+    return asks
+
+
+def standings_out(
+    run: Path, told: Iterable[BatchStanding] = (), *, sealed: Callable[[], Collection[int]] = tuple
+) -> tuple[BatchStanding, ...]:
     """The batches of a run that are out while nobody looks at them.
 
     Args:
         told: what was told of them last; what is not known from there is None or "".
+        sealed: shards that have all their results: of these only a retry is awaited.
     """
     known = {one.key: one for one in told}
+    out = read_batches(run).out
+    done = sealed() if out else ()
     found = []
-    for batch in read_batches(run).out:
+    for batch in out:
+        if batch.shard in done and not batch.is_retry:
+            continue
         last = known.get(batch.key)
         found.append(
             BatchStanding(

@@ -88,7 +88,7 @@ class RunView:
         if not self.layout.batches.exists():
             return ()
         last = self.last_standing()
-        return standings_out(self.path, () if last is None else last.state.batches)
+        return standings_out(self.path, () if last is None else last.state.batches, sealed=self.sealed)
 
     def roll(self) -> dict[str, Any] | None:
         """Who works on which shards, as `LockedRun.write_roll` wrote it last, if that is recent."""

@@ -162,6 +162,9 @@ def test_the_options_of_report_mean_what_they_did(batchlab, hostile, tmp_path):
     assert said.code == 2
     assert "nothing" in said.err
     assert batchlab("report", "nowhere").code == 2
+    shown = batchlab("report", "runs/night", "-o", "-")
+    assert shown.out.lower().startswith("<!doctype html>")
+    assert not (tmp_path / "-").exists()
 
 
 def test_a_large_report_is_bounded_and_says_what_is_left_out(runs, monkeypatch):

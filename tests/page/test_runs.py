@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from batchlab.errors import UsageError
+from batchlab.looking.browse import follow
 from batchlab.page.shelf import NoSuchRun, Shelf
 from batchlab.store.layout import MANIFEST
 
@@ -34,6 +35,7 @@ def test_a_folder_lists_its_runs_newest_first_with_what_they_have_come_to(served
     assert night["state"] == "finished"
     assert sum(night["counts"].values()) - night["counts"]["empty"] == night["rows"] == 30
     assert night["counts"]["failed"] == night["failed"] > 0
+    assert night["model"] == "sim"
     assert listed["folder"] == str(runs)
     assert listed["notes"] == []
     assert listed["can_act"] is True
@@ -244,3 +246,19 @@ def test_nothing_is_read_again_of_runs_that_have_not_changed(runs, monkeypatch):
     shelf.listing()
 
     assert read == []
+
+
+def test_charts_and_rows_of_a_run_that_ends_now_are_those_of_its_end(served, own, monkeypatch):
+    """They are asked for once more when it has ended, and after that never again."""
+    monkeypatch.setattr(follow, "REFRESH_S", 0.0)
+    monkeypatch.setattr(follow, "SOON_S", 10.0)
+    part = own / "night" / "completions" / "part-000000.parquet"
+    shutil.move(part, own / "part")
+    page = served(own)
+    assert page.get("charts", run="night")["upto"] == 0
+    assert {one["status"] for one in page.get("rows", run="night")["rows"]} == {"unreadable"}
+
+    shutil.move(own / "part", part)
+    assert "unreadable" not in {one["value"] for one in page.get("facets", run="night")["status"]}
+    assert page.get("charts", run="night")["upto"] == 30
+    assert "unreadable" not in {one["status"] for one in page.get("rows", run="night")["rows"]}

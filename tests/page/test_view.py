@@ -115,6 +115,7 @@ def test_a_browser_is_opened_only_where_there_is_a_screen(monkeypatch):
     [
         (["nowhere"], "nowhere: not a run directory"),
         (["runs/night", "--host", "no.such.host.invalid"], "there is no such host"),
+        (["runs/night", "--host", "192.0.2.1"], "--host 192.0.2.1: is no address of this machine."),
         (["runs/night", "--port", "70000"], "70000"),
         (["runs/night", "--review", "0"], "0"),
         (["empty", "--review", "5"], "no run whose rows could be reviewed"),

@@ -121,6 +121,23 @@ def test_a_retry_asks_the_rows_that_are_named_and_no_others(run, asked, here, tm
         assert len(asked.asked) == before, "the run goes on, and its answers are as asked"
 
 
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ("0", "again: of those named 1 ok"),
+        ("0-3", "of those named 2 truncated, 1 ok, 1 filtered; asked again only where the word is named: "),
+        ("100-200", "none of those named has a result; the input has 7 rows"),
+    ],
+)
+def test_rows_that_are_named_and_not_asked_are_told_of(run, asked, here, rows, why):
+    run(*ALL)
+
+    done = retried(here, "--rows", rows)
+
+    assert asked.asked == []
+    assert why in done.err, done.err
+
+
 @pytest.mark.parametrize("word", ["nonsense", "ok", "4xx", "99", "600", "truncated,Empty"])
 def test_words_that_name_no_rows_are_refused_before_anything_is_sent(run, asked, here, word):
     run("good", "long")

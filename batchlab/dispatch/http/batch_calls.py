@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiohttp
 from yarl import URL
 
+from batchlab.counts import lasting
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.access import Access
 from batchlab.dispatch.http.faults import fault_of
@@ -22,6 +23,9 @@ from batchlab.protocol.outcomes.classify import TransportFault, classify
 from batchlab.protocol.outcomes.facts import FaultKind
 from batchlab.protocol.values import ReplyProblem, parse_json
 from batchlab.records import Outcome, OutcomeClass
+
+if TYPE_CHECKING:
+    import tenacity
 
 T = TypeVar("T")
 
@@ -50,16 +54,25 @@ class BatchCalls:
 
     Args:
         headers: the service's own, beside the user's and the key.
+        say: told of trouble that lasts, and of its end.
     """
 
     def __init__(
-        self, access: Access, headers: Mapping[str, str], *, limits: LimitsJob, stop: StopSignal
+        self,
+        access: Access,
+        headers: Mapping[str, str],
+        *,
+        limits: LimitsJob,
+        stop: StopSignal,
+        say: Callable[[str], None],
     ) -> None:
         self._access = access
         self._limits = limits
         self._stop = stop
         self._session: aiohttp.ClientSession | None = None
         self._has_answered = False
+        self._say = say
+        self._is_in_trouble = False  # and that has been said
         self._headers = access.headers_with({"Accept": "application/json", **headers})
 
     async def __aenter__(self) -> Self:
@@ -215,13 +228,30 @@ class BatchCalls:
             wait=wait,
             stop=tenacity.stop_after_delay(self._limits.max_outage_s),
             sleep=self._sleep,
+            before_sleep=self._tell,
             reraise=True,
         )
 
         async def again() -> T:  # tenacity awaits what it sees to be a coroutine function, and nothing else
             return await call()
 
-        return await retrying(again)
+        found: T = await retrying(again)
+        if self._is_in_trouble:
+            self._is_in_trouble = False
+            self._say("answers about batches again")
+        return found
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        """Says once why nothing seems to happen: at the second failure, as one alone is soon over."""
+        error = state.outcome.exception() if state.outcome is not None else None
+        if self._is_in_trouble or state.attempt_number < 2 or not isinstance(error, ApiError):
+            return
+        self._is_in_trouble = True
+        most = lasting(self._limits.max_outage_s)
+        self._say(
+            f"no answer about batches ({error.outcome.message}); asking again, for {most} at most "
+            "({limits.max_outage})"
+        )
 
     async def _sleep(self, seconds: float) -> None:
         """Waits; raises Stopped at once when the run stops."""

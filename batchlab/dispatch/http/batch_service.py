@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -49,16 +50,27 @@ class BatchService:
 
     Every call raises ApiError for what is refused, and Stopped once the run stops.
 
+    Args:
+        say: told of trouble that lasts, and of its end.
+
     Attributes:
         patience_s: for how long a call is tried again.
     """
 
-    def __init__(self, access: Access, dialect: Dialect, *, limits: LimitsJob, stop: StopSignal) -> None:
+    def __init__(
+        self,
+        access: Access,
+        dialect: Dialect,
+        *,
+        limits: LimitsJob,
+        stop: StopSignal,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.dialect = dialect
         self.patience_s = limits.max_outage_s
         if dialect.key_header is not None:
             access = replace(access, service=replace(access.service, key_header=dialect.key_header))
-        self._calls = BatchCalls(access, dialect.headers, limits=limits, stop=stop)
+        self._calls = BatchCalls(access, dialect.headers, limits=limits, stop=stop, say=say)
 
     async def __aenter__(self) -> Self:
         await self._calls.__aenter__()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from batchlab.counts import counted
+from batchlab.engines.batch_api.answers.merging import Merged, Take
+from batchlab.engines.batch_api.answers.results import Results
 from batchlab.engines.batch_api.life import Life
-from batchlab.engines.batch_api.merging import Merged, Take
 from batchlab.engines.batch_api.out import Out
-from batchlab.engines.batch_api.results import Results
 from batchlab.engines.batch_api.shards import ShardsLeft
 from batchlab.protocol.batches.dialect import Phase
 from batchlab.run_state import Attempts

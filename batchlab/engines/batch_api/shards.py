@@ -12,12 +12,12 @@ from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import WorstCase
+from batchlab.engines.batch_api.answers.merging import Merged, Merging, Take
+from batchlab.engines.batch_api.answers.results import Results
 from batchlab.engines.batch_api.asking import Asking
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.merging import Merged, Merging, Take
+from batchlab.engines.batch_api.orders.packing import Packing
 from batchlab.engines.batch_api.out import Out
-from batchlab.engines.batch_api.packing import Packing
-from batchlab.engines.batch_api.results import Results
 from batchlab.engines.sealer import Sealer
 from batchlab.engines.terms import spent_of
 from batchlab.engines.work import Work
@@ -70,7 +70,8 @@ class ShardsLeft:
         self._work = work
         self._retry = retry
         most_tokens = retry.max_tokens if retry is not None else None
-        self._asking = Asking(work.builder, correction, most_tokens)
+        self._owed: dict[int, int | None] = {}  # rows of a retry that are out, and their max_tokens
+        self._asking = Asking(work.builder, correction, most_tokens, self._owed)
         self._totals = totals
         self._folder = folder
         self._is_out = is_out
@@ -80,7 +81,6 @@ class ShardsLeft:
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._merging = asyncio.Semaphore(MERGED_AT_ONCE)
         self._failed: set[int] = set()  # in this session: once is enough, whatever the retry says
-        self._owed: set[int] = set()  # rows of a retry that are out
         self._coming: defaultdict[int, list[_Coming]] = defaultdict(list)  # by shard, as they were meant
         self._sealer = Sealer()
         self.rows = 0
@@ -134,7 +134,7 @@ class ShardsLeft:
         """Results of a batch are to come, after those of the batches that were expected before."""
         self._coming[batch.shard].append(_Coming(batch))
         if batch.is_retry:
-            self._owed.update(batch.row_ids())
+            self._owed.update(dict.fromkeys(batch.row_ids(), batch.max_tokens))
 
     def expect_no_more(self, batch: Batch) -> None:
         """They have come; or do not, as long as this process lives."""

@@ -74,8 +74,7 @@ class RowQuery:
             return replace(self, statuses=self.statuses | _statuses(words_in(text)))
         if name in _LISTS:
             field = _LISTS[name]
-            named = {None if word == NULL else word for word in words_in(text)}
-            return replace(self, **{field: getattr(self, field) | named})
+            return replace(self, **{field: getattr(self, field) | _named(text)})
         match name:
             case "where":
                 if len(self.where) >= MOST_CONDITIONS:
@@ -114,6 +113,11 @@ def _pairs(params: Mapping[str, Any] | Iterable[tuple[str, str]]) -> Iterable[tu
 def words_in(text: str) -> list[str]:
     """The words that a parameter joins by commas; a comma within one is written %2C, and a % is %25."""
     return [word for one in text.split(",") if (word := unquote(one).strip())]
+
+
+def _named(text: str) -> set[str | None]:
+    """The same, with None for no word at all."""
+    return {None if one.strip() == NULL else word for one in text.split(",") for word in words_in(one)}
 
 
 def _statuses(words: Sequence[str]) -> frozenset[str]:

@@ -166,6 +166,8 @@ class Comparison:
         self._prints = Prints(a), Prints(b)
         self._halves = Halves(a), Halves(b)
         self._matched = matched(a, b)
+        # of the pairs by the rows of the second run, which ids may have brought out of order
+        self._order_b = None if self._matched.by == "row" else np.argsort(self._matched.b, kind="stable")
         self._versions: tuple[int, int] | None = None
         self._is_done = False
 
@@ -282,12 +284,13 @@ class Comparison:
 
     def _place(self, row: int, side: int) -> int | None:
         """Where the pair of a row is."""
-        if side == 0 or self._matched.by == "row":
-            rows: Rows = self._matched.a if side == 0 else self._matched.b
-            place = int(np.searchsorted(rows, row))
-            return place if place < len(rows) and rows[place] == row else None
-        places = np.flatnonzero(self._matched.b == row)
-        return int(places[0]) if len(places) else None
+        rows: Rows = (self._matched.a, self._matched.b)[side]
+        order = self._order_b if side == 1 else None
+        place = int(np.searchsorted(rows, row, sorter=order))
+        if place >= len(rows):
+            return None
+        place = place if order is None else int(order[place])
+        return place if rows[place] == row else None
 
     def _problems(self) -> list[str]:
         said = [self._matched.note] if self._matched.note else []

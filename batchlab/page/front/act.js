@@ -39,7 +39,9 @@ export async function openActs(id, filter) {
           : h(
               "p",
               { class: "quiet", dir: "auto" },
-              why ? `Nothing can be done from here: ${why}` : "Nothing to do: the run needs nothing, or another process has it in hand.",
+              why
+                ? `Nothing can be done from here: ${why}`
+                : "Nothing to do: the run needs nothing, or another process has it in hand.",
             ),
         started.length > 0 &&
           h(

@@ -201,15 +201,20 @@ export class FilterBar {
 
   /** Every filter that is no status: what rows have, and any column. */
   openFilter() {
-    const body = h("div", { class: "filter-body" }, this.#facetParts(), this.#whereForm(), this.#searchIn());
+    const body = h("div", { class: "filter-body" });
+    const paint = () => {
+      fill(body, this.#facetParts(), this.#whereForm(), this.#searchIn());
+      const first = body.querySelector("button, select, input");
+      if (first) first.focus();
+    };
     const box = dialog(
       "Filter rows",
       "filter-dialog",
       body,
       h("p", { class: "dialog-end" }, h("button", { type: "button", class: "sure", onclick: () => box.close() }, "Show rows")),
     );
-    const first = body.querySelector("button, select, input");
-    if (first) first.focus();
+    paint();
+    if (!this.columns || !this.facets) this.load().then(() => box.isConnected && paint());
   }
 
   #facetParts() {

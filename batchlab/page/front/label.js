@@ -7,7 +7,6 @@ import { interval } from "./charts.js";
 import { dialog } from "./shell.js";
 import { source } from "./source.js";
 
-const FIRST_NAMES = ["pass", "fail", "unsure"];
 const COLORS = { pass: "l-pass", fail: "l-fail", better: "l-pass", worse: "l-fail" };
 
 function saidOf({ label, note }) {
@@ -22,9 +21,10 @@ export function labelColor(name) {
 export class LabelBar {
   constructor(id, onLabel) {
     Object.assign(this, { id, onLabel });
-    this.names = FIRST_NAMES;
+    this.names = []; // of the keys, from 1 on
     this.share = null;
-    this.counted = "pass";
+    this.loads = 0; // how often all this was asked for
+    this.counted = ""; // the label whose share it is
     this.row = null;
     this.due = null; // the row that is shown, or on its way
     this.undos = []; // tokens, the last one last
@@ -36,17 +36,20 @@ export class LabelBar {
   }
 
   async load() {
-    const mine = (this.loads = (this.loads || 0) + 1);
+    const mine = ++this.loads;
     try {
       const labels = await source.get("labels", { run: this.id });
       if (mine !== this.loads) return; // a later answer is there, or will be
-      if (labels.names && labels.names.length) this.names = labels.names.slice(0, 9);
-      this.share = labels.share;
-      this.counted = labels.label || "pass"; // the label whose share it is
-      this.paint();
+      this.#take(labels);
     } catch {
       this.paint(); // labels that cannot be read keep nobody from reading rows
     }
+  }
+
+  #take({ names, share: found, label }) {
+    this.loads++; // what is asked for now is older
+    [this.names, this.share, this.counted] = [names, found, label];
+    this.paint();
   }
 
   show(row) {
@@ -225,10 +228,8 @@ export class LabelBar {
     const keep = async () => {
       const names = inputs.map((one) => one.value.trim()).filter(Boolean);
       try {
-        await source.send("labels", { run: this.id, names });
-        this.names = names.length ? names : FIRST_NAMES;
+        this.#take(await source.send("labels", { run: this.id, names }));
         box.close();
-        this.load();
       } catch (error) {
         say(error.message, { bad: true });
       }

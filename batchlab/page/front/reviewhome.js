@@ -1,7 +1,7 @@
 // What a review has come to, and how one is begun.
 
 import { interval } from "./charts.js";
-import { h } from "./dom.js";
+import { h, wideTable } from "./dom.js";
 import { isFiltered } from "./filters.js";
 import { count, counted, plain, share } from "./format.js";
 import { labelColor } from "./label.js";
@@ -54,7 +54,7 @@ export function homeOf({ id, run, labels, sizes, usual, start }) {
       ? h(
           "section",
           { class: "card" },
-          h("h2", {}, `Share of “${labels.label || "pass"}”`),
+          h("h2", {}, `Share of “${labels.label}”`),
           h(
             "div",
             { class: "big-share" },
@@ -70,7 +70,7 @@ export function homeOf({ id, run, labels, sizes, usual, start }) {
               ),
             ),
           ),
-          interval(labels.share, "pass"),
+          interval(labels.share, labels.label),
           h(
             "label",
             { class: "by-choice" },
@@ -90,41 +90,24 @@ export function homeOf({ id, run, labels, sizes, usual, start }) {
           ),
           labels.by &&
             labels.by.length > 0 &&
-            h(
-              "div",
-              { class: "scroll" },
-              h(
-                "table",
-                { class: "by" },
+            wideTable(
+              "by",
+              [
+                [params.by],
+                [h("span", { class: "for-ears" }, "interval")],
+                [labels.label, "num"],
+                ["between", "num"],
+                ["rows", "num"],
+              ],
+              labels.by.map((one) =>
                 h(
-                  "thead",
+                  "tr",
                   {},
-                  h(
-                    "tr",
-                    {},
-                    [params.by, "", "pass", "between", "rows"].map((name, index) =>
-                      h(
-                        "th",
-                        { scope: "col", class: index > 1 ? "num" : null },
-                        name || h("span", { class: "for-ears" }, "interval"),
-                      ),
-                    ),
-                  ),
-                ),
-                h(
-                  "tbody",
-                  {},
-                  labels.by.map((one) =>
-                    h(
-                      "tr",
-                      {},
-                      h("th", { scope: "row", class: "cut", dir: "auto" }, plain(one.value)),
-                      h("td", { class: "grow" }, interval(one, plain(one.value))),
-                      h("td", { class: "num" }, share(one.p)),
-                      h("td", { class: "num quiet" }, `${share(one.low)} to ${share(one.high)}`),
-                      h("td", { class: "num" }, count(one.n)),
-                    ),
-                  ),
+                  h("th", { scope: "row", class: "cut", dir: "auto" }, plain(one.value)),
+                  h("td", { class: "grow" }, interval(one, plain(one.value))),
+                  h("td", { class: "num" }, share(one.p)),
+                  h("td", { class: "num quiet" }, `${share(one.low)} to ${share(one.high)}`),
+                  h("td", { class: "num" }, count(one.n)),
                 ),
               ),
             ),

@@ -97,7 +97,10 @@ def result(data: Json) -> LineResult:
     response, error = members(data.get("response")), data.get("error")
     request_id = request_id_of(response.get("request_id"))
     if (status := count(response.get("status_code"))) is not None:
-        return LineResult(custom_id, status, body_of(response.get("body")), request_id)
+        body = response.get("body")
+        if body is None and error:  # vLLM's run_batch says beside the response what was wrong
+            body = _error_of(error)
+        return LineResult(custom_id, status, body_of(body), request_id)
     if response.get("body") is not None:  # and no status: the body tells
         body = body_of(response["body"])
         status = 200 if "error" not in body else status_of(body["error"])
@@ -108,8 +111,12 @@ def result(data: Json) -> LineResult:
     if not error:
         return LineResult(custom_id, 500, {"error": {"message": "a line without a response"}}, request_id)
     status = 504 if code == TIMED_OUT else status_of(error)
-    said = error if isinstance(error, dict) else {"message": str(error)}
-    return LineResult(custom_id, status, {"error": said}, request_id)
+    return LineResult(custom_id, status, _error_of(error), request_id)
+
+
+def _error_of(error: Any) -> Json:
+    """The error of a line as the body of a live call has it."""
+    return {"error": error if isinstance(error, dict) else {"message": str(error)}}
 
 
 def errors_of(data: Json) -> list[Any]:

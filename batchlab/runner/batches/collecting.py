@@ -17,6 +17,7 @@ from batchlab.job import Job
 from batchlab.looking.opening import open_run
 from batchlab.looking.stages import typed_in
 from batchlab.protocol.batches.table import dialect_of
+from batchlab.records import is_wanting
 from batchlab.remote.presence import live_host
 from batchlab.run_end import RunStopped, RunSummary, StopReason
 from batchlab.runner.batches.engine import BY_BATCH
@@ -26,8 +27,9 @@ from batchlab.runner.execute import execute
 from batchlab.runner.own_job import own_job
 from batchlab.runner.run_options import RunOptions
 from batchlab.shell import command_line, shell_line
+from batchlab.store.asking import AskAgain
 from batchlab.store.batch_log import BatchLog
-from batchlab.store.batches import Step
+from batchlab.store.batches import Step, read_batches
 from batchlab.store.disk.run_lock import refuse_held
 from batchlab.store.locked import LockedRun
 from batchlab.store.standing import Ended, write_standing
@@ -61,7 +63,7 @@ def collect_run(path: str, options: RunOptions, *, overwrite: bool = False) -> R
     # what was cancelled, by whomever, is not ordered again by a cron table
     takes = dataclasses.replace(options, is_own=True, waits=False, orders=not cancelled)
     if not cancelled:
-        takes = dataclasses.replace(takes, on_start=_refuse_cancelled)
+        takes = dataclasses.replace(takes, on_start=_refuse_cancelled, retry=_retry_left(run))
     return execute(job, dataclasses.replace(takes, command=_command(run)))
 
 
@@ -157,6 +159,18 @@ def _refuse_fixed(job: Job, run: RunView) -> None:
                 f"{endpoint.name}: {dialect.name} cannot cancel a batch. It goes on to its end, and is "
                 f"billed: {command_line('collect', run.place)} takes home what it brings."
             )
+
+
+def _retry_left(run: RunView) -> AskAgain | None:
+    """What a retry that nobody waited for has still to order; None when no row is left for it."""
+    manifest = run.manifest
+    if not run.layout.batches.exists():
+        return None
+    left = read_batches(run.path).still_to_retry(manifest.generation, manifest.plan.rows)
+    if left is None:
+        return None
+    results = (one for index in sorted(run.shards_to_ask(left)) for one in run.shard_results(index))
+    return left if any(is_wanting(one) and left(one) for one in results) else None
 
 
 def _by_batch(job: Job) -> bool:

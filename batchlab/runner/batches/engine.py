@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 
 from batchlab.costs.pricing import price_book
@@ -168,7 +169,8 @@ async def batch_engine(
             dialect = dialect_of(work.job, endpoint.job)
             if dialect is not None:
                 access = access_to(endpoint, work.job)
-                service = BatchService(access, dialect, limits=work.job.limits, stop=stop)
+                say = partial(_of_lane, observer.message, endpoint.job.name)
+                service = BatchService(access, dialect, limits=work.job.limits, stop=stop, say=say)
                 lane = BatchLane(endpoint, access, await stack.enter_async_context(service))
                 lanes[lane.name] = lane
         ended: dict[str, list[float]] = {name: [] for name in lanes}
@@ -177,6 +179,10 @@ async def batch_engine(
         for name, lane in lanes.items():
             if lane.endpoint.job.host not in SELF_STARTED:
                 remember(lane.endpoint.job.host, ended[name])
+
+
+def _of_lane(say: Callable[[str], None], name: str, text: str) -> None:
+    say(f"{name}: {text}")
 
 
 def calls_known(job: Job, endpoints: Sequence[Endpoint], plan: InputPlan) -> dict[str, list[CallsSeen]]:

@@ -19,7 +19,7 @@ from batchlab.errors import UsageError
 from batchlab.inputs.requests import RowProblem
 from batchlab.looking.phrases import money
 from batchlab.records import ChatRequest, Completion, Result, is_wanting
-from batchlab.store.asking import AskAgain
+from batchlab.store.asking import ANSWERS, AskAgain
 from batchlab.store.locked import LockedRun
 
 TRUNCATED = "truncated"
@@ -30,7 +30,7 @@ def asked_again(work: Work[LockedRun], retry: AskAgain) -> str:
     """One line: the rows that are asked again, by what became of them, and what that costs at most."""
     wanted = dict(_wanted(work, retry))
     if not wanted:
-        return "retry: no row is to be asked again"
+        return f"retry: no row is to be asked again{_why_none(work, retry)}"
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in Counter(wanted.values()).most_common())
     line = f"retry: {counted(len(wanted), 'row')} asked again ({kinds})"
     if retry.max_tokens is not None:
@@ -39,6 +39,26 @@ def asked_again(work: Work[LockedRun], retry: AskAgain) -> str:
     if most is None:
         return f"{line}; what that costs is not known"
     return f"{line}; {'at most' if is_capped else 'about'} {money(most)}"
+
+
+def _why_none(work: Work[LockedRun], retry: AskAgain) -> str:
+    """What the rows are that were named and are not asked again, where some were."""
+    if not retry.rows:
+        return ""
+    states: Counter[str] = Counter()
+    for shard in work.plan.shards:
+        if retry.touches(shard.first_row, shard.first_row + shard.rows - 1):
+            states.update(
+                result.status if isinstance(result, Completion) and not is_wanting(result) else _kind(result)
+                for result in work.run.shard_results(shard.index)
+                if retry.touches(result.row_id, result.row_id)
+            )
+    if not states:
+        return f": none of those named has a result; the input has {counted(work.plan.rows, 'row')}"
+    said = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
+    named = [word for word in ANSWERS if word in states]
+    remedy = f"; asked again only where the word is named: {', '.join(named)}" if named else ""
+    return f": of those named {said}{remedy}"
 
 
 def refuse_same_cut(work: Work[LockedRun], retry: AskAgain) -> None:

@@ -183,7 +183,7 @@ def small_file(path: Path, most: int) -> bytes:
 
 def _must_be_plain(mode: int, path: Path) -> None:
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "a folder, and no file", str(path))
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, f"{_kind(mode)}, and no file", str(path))
 

@@ -57,27 +57,34 @@ def back_record(row_id: int, usage: Usage | None, usd: float | None) -> bytes:
     return encode(payload)
 
 
-def asked_record(
-    row_id: int,
-    attempt: int,
-    by: str,
-    *,
-    came_back: bool,
-    usage: Usage | None = None,
-    usd: float | None = None,
-) -> bytes:
-    """A request for the row was sent in a batch of this key, whose results are merged.
+@dataclass(frozen=True, slots=True)
+class AskedInVain:
+    """A request for a row, in a batch whose results are merged, that has brought no final result.
 
-    One record with what was paid for it, so that it is whole or not: a merge that is cut off begins again.
+    Attributes:
+        by: key of the batch.
+        came_back: it is among the results; else nobody knows what became of it.
+        usage, usd: what was paid for it, if anything.
     """
-    asked: dict[str, object] = {"t": "sent", "row": row_id, "attempt": attempt, "by": by}
-    if came_back:
-        asked["back"] = {"usage": usage, "usd": usd}
+
+    row_id: int
+    attempt: int
+    by: str
+    came_back: bool
+    usage: Usage | None = None
+    usd: float | None = None
+
+
+def asked_record(asked: AskedInVain) -> bytes:
+    """One record of it, with what was paid: it is whole or not, and a merge that is cut off begins again."""
+    said: dict[str, object] = {"t": "sent", "row": asked.row_id, "attempt": asked.attempt, "by": asked.by}
+    if asked.came_back:
+        said["back"] = {"usage": asked.usage, "usd": asked.usd}
     try:
-        return encode(orjson.dumps(asked))
+        return encode(orjson.dumps(said))
     except TypeError:
-        asked["back"] = {"usage": storable(usage), "usd": storable(usd)}
-        return encode(orjson.dumps(asked))
+        said["back"] = {"usage": storable(asked.usage), "usd": storable(asked.usd)}
+        return encode(orjson.dumps(said))
 
 
 def sent_together_record(row_ids: Sequence[int], attempt: int) -> bytes:

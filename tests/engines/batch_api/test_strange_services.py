@@ -205,6 +205,45 @@ def test_of_two_lines_of_a_row_the_answer_counts(service, words, here, is_first)
     assert service.ordered() == [4]
 
 
+@pytest.mark.parametrize(("status", "code"), [(301, 1), (405, 1), (407, 1), (401, 3)])
+def test_a_line_that_was_led_astray_is_its_row_s_and_one_whose_key_is_refused_all_rows(
+    service, words, here, status, code
+):
+    def lines(results: list[dict]) -> bytes:
+        results[1]["response"] = {"status_code": status, "body": {"error": {"message": "no"}}}
+        return service.plain(results)
+
+    service.lines = lines
+    done = here(*words())
+
+    assert done.code == code, done.err
+    assert ok_rows(here) == 3
+
+
+@pytest.mark.parametrize("line", [0, 5, 99])
+def test_a_line_that_is_none_of_the_batch_blames_no_row_and_is_not_ordered_for_ever(
+    service, words, here, line
+):
+    problem = {"code": "invalid_json_line", "line": line, "message": "no JSON"}
+    service.told = lambda state: (
+        {**state, "status": "failed", "errors": {"data": [problem]}} | {"output_file_id": None}
+    )
+    done = here(*words())
+
+    assert done.code == 3, done.err
+    assert f"refused batch batch_2 (4 lines): line {line}: no JSON" in done.err
+    assert service.ordered() == [4]
+
+
+@pytest.mark.parametrize("step", ["/files$", "/batches$"])
+def test_an_address_without_a_batch_api_is_told_as_what_it_may_be(service, words, here, step):
+    service.on("POST", step, lambda _: refused(404, "Not Found"))
+    done = here(*words())
+
+    assert done.code == 3
+    assert "it may have no batch API at this address; --lane live asks without" in done.err
+
+
 @pytest.mark.parametrize("step", ["/files$", "/batches$"])
 def test_a_service_that_takes_no_batch_leaves_the_rows_to_another(service, here, rows_file, tmp_path, step):
     with providing_batches() as other:
@@ -222,7 +261,10 @@ def test_a_service_that_takes_no_batch_leaves_the_rows_to_another(service, here,
         done = here("run", "job.toml")
 
         assert done.code == 0, done.err
-        assert "refuses refuses the batch: not for your plan; the others go on without it" in done.err
+        assert (
+            done.err.count("refuses refuses the batch: not for your plan; the others go on without it") == 1
+        )
+        assert len(other.called("POST", step)) == 1  # whatever else was packed for it
         assert sum(service.ordered()) == 40
         service.on("POST", step, lambda _: refused(403, "not here either"))
         none = here("run", "job.toml", "--run-dir", "again")
@@ -427,6 +469,19 @@ def test_rows_of_standard_input_stay_with_batches_that_are_out(service, words, h
     assert home.code == 0, home.err
     assert ok_rows(here) == 2
     assert here("retry", "run").code == 0  # and reads them from there, too
+
+
+def test_a_service_that_does_not_answer_for_a_while_is_said_to_and_so_is_its_return(service, words, here):
+    """Nothing else would tell why nothing happens: the network may be gone for hours."""
+    service.on("POST", "/files$", lambda asked: refused(503, "upstream is away") if asked.count < 4 else None)
+
+    done = here(*words())
+
+    assert done.code == 0, done.err
+    assert done.err.count("no answer about batches (upstream is away); asking again, for") == 1
+    assert "--max-outage" in done.err or "max_outage" in done.err
+    assert done.err.count("answers about batches again") == 1
+    assert service.ordered() == [4]
 
 
 def test_nothing_of_a_provider_is_taken_from_the_product() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.page.front.conftest import Served, Visit
+from tests.page.front.conftest import REFUSED, Served, Visit
 from tests.page.front.stand_in import Server
 
 pytestmark = pytest.mark.browser
@@ -44,9 +44,7 @@ def left_for(look: Visit, server: Server, place: str) -> list[str]:
 def test_an_answer_to_a_view_that_was_left_changes_nothing(
     visit: Open, stand_in: Served, first: str, slow: str
 ):
-    look = visit()
-    look.to("/")
-    look.sees("a million rows")
+    look = visit(at="/", sees="a million rows")
     stand_in.server.slow[slow] = [LATE_S] * 2
     look.page.evaluate("to => (location.hash = to)", f"#{first}")
     look.page.wait_for_timeout(250)
@@ -64,9 +62,7 @@ def test_an_answer_to_a_view_that_was_left_changes_nothing(
 
 def test_a_comparison_that_was_left_is_not_asked_for_again(visit: Open, stand_in: Served):
     stand_in.server.goes_on = True
-    look = visit()
-    look.to("/run/night/compare/goes%20on")
-    look.sees("compared")
+    look = visit(at="/run/night/compare/goes%20on", sees="compared")
     left_for(look, stand_in.server, OTHER)
     asked = len([one for one in stand_in.server.asked if one.startswith("compare")])
     look.page.wait_for_timeout(900)
@@ -77,8 +73,7 @@ def test_a_comparison_that_was_left_is_not_asked_for_again(visit: Open, stand_in
 def test_a_search_that_is_being_written_stays_with_its_view(
     visit: Open, stand_in: Served, place: str, hits: str
 ):
-    look = visit()
-    look.to(place)
+    look = visit(at=place)
     look.sees(hits)
     look.press("/")
     look.page.keyboard.type("cab")
@@ -90,9 +85,7 @@ def test_the_charts_of_a_run_that_ends_while_they_are_drawn_are_drawn_again(visi
     """Of a run that has ended nothing more is told: what was missed then would be missed for good."""
     run = stand_in.server.runs["goes on"]
     stand_in.server.slow["charts"] = [1.5]
-    look = visit()
-    look.to("/run/goes%20on")
-    look.sees("reading rows")
+    look = visit(at="/run/goes%20on", sees="reading rows")
     look.page.wait_for_timeout(600)  # they are asked for
     run.stage, run.done = "finished", run.rows
     look.sees("finished", ".stage")
@@ -104,10 +97,7 @@ def test_the_charts_of_a_run_that_ends_while_they_are_drawn_are_drawn_again(visi
 
 
 def test_a_run_that_stands_still_is_not_asked_for_its_charts_again(visit: Open, stand_in: Served):
-    look = visit()
-    look.expected = ("console: Failed to load resource",)
-    look.to("/run/night")
-    look.sees("Spread")
+    look = visit(at="/run/night", sees="Spread", expected=REFUSED)
     stand_in.server.refused.add("charts")
     look.page.wait_for_timeout(1_200)
     assert len([one for one in stand_in.server.asked if one.startswith("charts")]) == 1
@@ -115,9 +105,7 @@ def test_a_run_that_stands_still_is_not_asked_for_its_charts_again(visit: Open, 
 
 def test_a_new_address_in_the_same_tab_brings_its_token(visit: Open):
     """The port stays: only what is behind the # changes, and the page is not loaded again."""
-    look = visit(token=False)
-    look.to("/run/night/rows?row=46")
-    look.sees("sentiment")
+    look = visit(at="/run/night/rows?row=46", sees="sentiment", token=False)
     look.page.evaluate("location.hash = '#token=secret&/run/night/rows?row=45'")
     look.sees("mostly content")
     assert "secret" not in look.page.url
@@ -138,9 +126,7 @@ def test_a_browser_that_keeps_nothing_is_served_all_the_same(visit: Open, stand_
 
 def test_an_act_whose_dialog_is_closed_at_once_is_not_followed(visit: Open, stand_in: Served):
     """A browser has six lines to a server: a stream that nobody ends takes one for as long as the page is open."""
-    look = visit()
-    look.to("/run/night")
-    look.sees("What it is")
+    look = visit(at="/run/night", sees="What it is")
     look.press("a")
     look.page.locator(".act-name", has_text="Retry").click()
     stand_in.server.slow["act"] = [LATE_S]
@@ -152,9 +138,7 @@ def test_an_act_whose_dialog_is_closed_at_once_is_not_followed(visit: Open, stan
 
 
 def test_an_older_answer_never_takes_the_place_of_the_command_of_a_value(visit: Open, stand_in: Served):
-    look = visit()
-    look.to("/run/goes%20on")
-    look.sees("What it is")
+    look = visit(at="/run/goes%20on", sees="What it is")
     look.press("a")
     look.page.locator(".act-name", has_text="Raise the cap").click()
     stand_in.server.slow["acts"] = [1.2, 0]
@@ -169,9 +153,7 @@ def test_an_older_answer_never_takes_the_place_of_the_command_of_a_value(visit: 
 def test_a_command_hides_no_sign_of_what_is_run(visit: Open, stand_in: Served):
     """It may come from a run of somebody else: turned around, it would read as another one."""
     stand_in.server.more = " --on-end \u202e'moc.live lruc'\u200b"
-    look = visit()
-    look.to("/run/night")
-    look.sees("What it is")
+    look = visit(at="/run/night", sees="What it is")
     look.press("a")
     look.page.locator(".act-name", has_text="Retry").click()
     look.sees("RLO", "dialog .command")
@@ -185,9 +167,7 @@ def test_a_command_hides_no_sign_of_what_is_run(visit: Open, stand_in: Served):
 def test_labels_pressed_one_after_the_other_are_stored_in_that_order(visit: Open, stand_in: Served):
     """Two requests have two lines: the first may come last."""
     night = stand_in.server.runs["night"]
-    look = visit()
-    look.to("/run/night/rows?row=45")
-    look.sees("mostly content")
+    look = visit(at="/run/night/rows?row=45", sees="mostly content")
     stand_in.server.slow["label"] = [LATE_S, 0]
     look.press("1", "2")
     look.sees("fail", ".line.at .c-label")
@@ -201,9 +181,7 @@ def test_labels_pressed_one_after_the_other_are_stored_in_that_order(visit: Open
 def test_a_key_pressed_again_while_its_label_is_on_its_way_does_not_take_it_back(
     visit: Open, stand_in: Served
 ):
-    look = visit()
-    look.to("/run/night/rows?row=45")
-    look.sees("mostly content")
+    look = visit(at="/run/night/rows?row=45", sees="mostly content")
     stand_in.server.slow["label"] = [LATE_S]
     look.press("1", "1")
     look.sees("pass", ".line.at .c-label")
@@ -214,9 +192,7 @@ def test_a_key_pressed_again_while_its_label_is_on_its_way_does_not_take_it_back
 
 def test_a_key_pressed_before_the_next_row_is_there_labels_neither(visit: Open, stand_in: Served):
     """What is seen is the row before; and of the next one nobody has read a word."""
-    look = visit()
-    look.to("/run/night/rows?row=45")
-    look.sees("mostly content")
+    look = visit(at="/run/night/rows?row=45", sees="mostly content")
     look.page.wait_for_timeout(400)  # the next one is asked for ahead
     look.press("j")
     look.sees("row 46", ".pane")
@@ -228,10 +204,21 @@ def test_a_key_pressed_before_the_next_row_is_there_labels_neither(visit: Open, 
     assert stand_in.server.runs["night"].labels == {1202: "fail"}
 
 
-def test_a_notice_is_seen_above_a_dialog(visit: Open, stand_in: Served):
+def test_a_key_pressed_before_the_list_is_there_labels_neither(visit: Open, stand_in: Served):
+    """Which row is the last is not known yet, and the one that is still seen was left."""
     look = visit()
-    look.to("/run/night")
-    look.sees("What it is")
+    look.to("/run/night/rows?row=45")
+    look.sees("mostly content")
+    stand_in.server.slow["rows"] = [LATE_S] * 2
+    look.press("End", "1")
+    look.sees("row 1,202", ".pane")
+    look.press("2")
+    look.sees("fail", ".line.at .c-label")
+    assert stand_in.server.runs["night"].labels == {1202: "fail"}
+
+
+def test_a_notice_is_seen_above_a_dialog(visit: Open, stand_in: Served):
+    look = visit(at="/run/night", sees="What it is")
     look.press("a")
     look.page.locator(".act-name", has_text="Retry").click()
     look.page.get_by_role("button", name="copy").click()

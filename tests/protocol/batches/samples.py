@@ -228,6 +228,8 @@ RESULTS = [
     ("openai", "a body that is a text", answer("Bad Gateway", 502), 502, "server"),
     ("openai", "an answer without a body", answer(None), 200, "server"),
     ("openai", "a status as a text", answer(status="200"), 200, "ok"),
+    ("openai", "vLLM's text beside a response without a body", {"id": "vllm-1", "custom_id": "r-1", "response": {"status_code": 400, "request_id": "vllm-batch-1", "body": None}, "error": "This model's maximum context length is 4096 tokens."}, 400, "context_length"),
+    ("openai", "vLLM's error beside a response without a body", {"id": "vllm-1", "custom_id": "r-1", "response": {"status_code": 404, "request_id": "vllm-batch-1"}, "error": {"object": "error", "message": "The model `x` does not exist.", "type": "NotFoundError", "code": 404}}, 404, "not_found"),
     ("openai", "an error as a text", {"custom_id": "r-1", "error": "model is busy"}, 500, "server"),
     ("openai", "an answer without a status", {"custom_id": "r-1", "response": {"body": COMPLETION}}, 200, "ok"),
     ("openai", "an error without a status", {"custom_id": "r-1", "response": {"body": {"error": {"type": "invalid_request_error", "message": "n"}}}}, 400, "bad_request"),

@@ -11,10 +11,10 @@ from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.rate.money import NOTHING, Money
 from batchlab.dispatch.row_state import RowState
+from batchlab.engines.batch_api.answers.results import Results, json_bytes
+from batchlab.engines.batch_api.answers.worth import Waste, reply_of, wasted, worth_of
 from batchlab.engines.batch_api.asking import Asking, asked_before
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.results import Results, json_bytes
-from batchlab.engines.batch_api.worth import Waste, reply_of, wasted, worth_of
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError
 from batchlab.inputs.requests import RowProblem
@@ -24,12 +24,15 @@ from batchlab.protocol.outcomes.facts import Asked
 from batchlab.protocol.values import ReplyProblem
 from batchlab.records import ChatRequest, Completion, Failure, Outcome, OutcomeClass, Reply, Result, Usage
 from batchlab.store.batches import Batch
+from batchlab.store.journals.journal import AskedInVain
 from batchlab.store.locked import LockedRun
 from batchlab.store.shard import OpenShard
 from batchlab.totals import RunningTotals, Totals
 
 TURN_ROWS = 100  # between which others on the event loop have their turn
 Take: TypeAlias = Callable[[Result, Result], None]
+# what a line can tell of all the others; the address and the call were right for them
+_OF_ALL = frozenset({"auth", "quota"})
 _NOT_ANSWERED = Outcome(OutcomeClass.RETRY, "expired", None, "its batch ended before it was answered")
 _MISSING = Outcome(OutcomeClass.RETRY, "invalid_response", None, "it is not among the results of its batch")
 
@@ -221,7 +224,10 @@ class Merging:
             waste = usage, self._lane.wasted_usd(request, usage, self._batch.created_at)
             self._spend(waste[1], usage)
         if outcome.kind is OutcomeClass.STOP:
-            self.merged.stop = outcome
+            if outcome.error_class in _OF_ALL:
+                self.merged.stop = outcome
+            else:
+                outcome = replace(outcome, kind=OutcomeClass.FAIL)
         if outcome.kind is OutcomeClass.FAIL:
             return self._failed(request, outcome, waste)
         return self._again(request, outcome, waste)
@@ -239,7 +245,7 @@ class Merging:
         self.merged.again += 1
         usage, usd = waste or (None, None)
         self._opened.append_asked(
-            request.row_id, attempts, self._batch.key, came_back=came_back, usage=usage, usd=usd
+            AskedInVain(request.row_id, attempts, self._batch.key, came_back, usage, usd)
         )
         counted = Totals(attempts=1, cut_off=int(not came_back))
         if waste is not None:

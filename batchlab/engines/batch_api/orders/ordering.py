@@ -13,7 +13,7 @@ from batchlab.dispatch.http.batch_calls import UncertainOrder
 from batchlab.dispatch.http.batch_service import Listed
 from batchlab.dispatch.http.order_body import SLEPT_S
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.recognizing import LABEL, Marks, bears
+from batchlab.engines.batch_api.orders.recognizing import LABEL, Marks, bears
 from batchlab.protocol.batches.dialect import BatchState, Order, Phase
 from batchlab.protocol.batches.openai import NO_ROOM
 from batchlab.run_end import RunStopped, StopReason

@@ -38,11 +38,13 @@ class Packed:
 
 
 class _Kind(NamedTuple):
-    """What is the same in all lines of a batch; `apart` is what its dialect wants so, as JSON."""
+    """What is the same in all lines of a batch; `apart` is what its dialect wants so, as JSON, and `cap` the
+    max_tokens that rows of a retry are asked with."""
 
     model: str
     path: str
     apart: bytes
+    cap: int | None
 
 
 class _Box:
@@ -180,7 +182,9 @@ class Packing:
             if request.task not in limits.tasks:
                 raise Unfit(f"{lane.dialect.name} takes no {request.task} in a batch")
             body = lane.access.body(request)
-            kind = _Kind(str(body.get("model", "")), path, self._apart(body))
+            row_id = request.row_id
+            cap = self._asking.cap(row_id) if self._opened.asks_again(row_id) else None
+            kind = _Kind(str(body.get("model", "")), path, self._apart(body), cap)
             inputs = _inputs(body)
             if limits.inputs is not None and inputs > limits.inputs:
                 raise Unfit(f"its {inputs:,} inputs are more than {lane.dialect.name} takes")
@@ -244,6 +248,7 @@ class Packing:
             size=box.size,
             generation=self._work.run.manifest.generation,
             is_retry=any(map(self._opened.asks_again, box.rows)),
+            max_tokens=kind.cap,
             usd=box.worst.usd if box.priced else None,
             tokens=box.worst.tokens,
         )
