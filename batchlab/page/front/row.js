@@ -93,6 +93,15 @@ export class RowPane {
     }
   }
 
+  /** Another row is on its way: no key is for this one any more. */
+  leave() {
+    this.label.due = null;
+  }
+
+  stay() {
+    this.label.due = this.row && this.row.row_id;
+  }
+
   setPosition(position) {
     this.position = position;
     const place = this.top.querySelector(".position");

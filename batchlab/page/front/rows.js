@@ -150,8 +150,8 @@ class Rows {
 
   async open(index, row, step = !here().params.row) {
     this.list.select(index);
-    if (here().params.row === String(row.row_id)) return;
-    chooseRow(row.row_id, step);
+    if (here().params.row === String(row.row_id)) return this.pane.stay();
+    return chooseRow(row.row_id, step);
   }
 
   shut() {
@@ -176,8 +176,11 @@ class Rows {
       if (row) announce(`${row.status}, row ${row.row_id}, ${clipped(row.answer || row.asked || "", 120)}`);
       return;
     }
+    this.pane.leave(); // from here on a key is for the row to which it goes
     const row = await this.list.rowAt(index);
-    if (row && this.list.cursor === index) await this.open(index, row, false);
+    if (this.list.cursor !== index) return;
+    if (row) await this.open(index, row, false);
+    else this.pane.stay();
   }
 
   counted(answer) {
