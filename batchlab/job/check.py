@@ -105,7 +105,8 @@ def _price_problems(where: str, price: PriceJob) -> list[str]:
             )
     others = [name for name in ("cached", "cache_write", *PRICED_WAYS) if getattr(price, name) is not None]
     if others and price.input is None and price.output is None:
-        problems.append(f"{where}.{others[0]}: needs input and output beside it (USD per 1M tokens)")
+        both = "{price.input} and {price.output}" if where == "price" else "input and output"
+        problems.append(f"{where}.{others[0]}: needs {both} beside it (USD per 1M tokens)")
     for model, one in price.models.items():
         problems += _price_problems(f"{where}.models.{model}", one)
     return problems

@@ -20,7 +20,7 @@ from batchlab.page.answers import json_answer, json_bytes, words_of
 from batchlab.page.comparing import Comparisons
 from batchlab.page.feeds import Feed, Feeds
 from batchlab.page.labelling import label, labels_of, rename, sample_of
-from batchlab.page.opened import Opened, OpenRuns
+from batchlab.page.opened import AWAY_EVERY_S, Opened, OpenRuns
 from batchlab.page.shelf import NoSuchRun, Shelf, ids_of
 from batchlab.page.signs import Sign, labels_sign, sign_of
 from batchlab.page.streams import Streams
@@ -28,7 +28,6 @@ from batchlab.page.threads import in_thread
 from batchlab.remote.urls import is_url
 from batchlab.version import __version__
 
-AWAY_EVERY_S = 30.0  # between two looks at a store
 CHARTS_EVERY_S = 5.0  # of a run at work: they read all of its rows' numbers
 WHOLE_S = 60.0  # after which charts show what there is
 STALE_S = 15.0  # after which what is said of a run at work is due again, though it has said nothing

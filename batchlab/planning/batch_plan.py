@@ -45,6 +45,7 @@ def batch_plan(job: Job, planned: Planned, source: Source, rest: Rest) -> BatchP
     times: list[tuple[Range, str]] = []
     for endpoint in job.endpoint:
         lane = job.limits_at(endpoint).lane
+        lines += [unused] if (unused := _unused(job, endpoint)) else []
         if lane in BY_BATCH and planned.builder is not None and (found := dialect_of(job, endpoint)):
             told, refused, batches = _at(job, endpoint, found, planned, source)
             lines += told
@@ -56,6 +57,16 @@ def batch_plan(job: Job, planned: Planned, source: Source, rest: Rest) -> BatchP
         lines += lane_lines(job, planned, source, rest)
     longest, known = max(times, key=lambda one: one[0].high, default=(None, ""))
     return BatchPlan(lines, problems, "" if longest is None else f"{span_text(longest)}, {known}")
+
+
+def _unused(job: Job, endpoint: EndpointJob) -> str:
+    """What is to be said of an endpoint that gets no rows, as others are asked by batches alone; else ""."""
+    lanes = {job.limits_at(one).lane for one in job.endpoint}
+    if "batch" not in lanes or "cheapest" in lanes or job.limits_at(endpoint).lane == "batch":
+        return ""
+    return (
+        f"{endpoint.name}: no rows, as all go by batch elsewhere; with {{limits.lane=cheapest}} it gets some"
+    )
 
 
 def _at(

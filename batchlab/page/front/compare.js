@@ -98,7 +98,7 @@ class Compare {
   async choice() {
     try {
       const listing = await source.get("runs");
-      const others = listing.runs.filter((run) => (run.id ?? run.run) !== this.a && run.state !== "damaged");
+      const others = listing.runs.filter((run) => run.id !== this.a && run.state !== "damaged");
       fill(
         this.body,
         h(
@@ -117,8 +117,8 @@ class Compare {
                   {},
                   h(
                     "a",
-                    { href: address(["run", this.a, "compare", run.id ?? run.run]) },
-                    h("b", { dir: "auto" }, run.name || run.run),
+                    { href: address(["run", this.a, "compare", run.id]) },
+                    h("b", { dir: "auto" }, run.name),
                     h(
                       "span",
                       { class: "quiet" },

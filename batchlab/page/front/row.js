@@ -215,7 +215,7 @@ export class RowPane {
   }
 
   copyAnswer() {
-    const text = this.row && ((this.row.answer && this.row.answer.text) || this.row.completion);
+    const text = this.row && this.row.answer && this.row.answer.text;
     if (text) copied(text, "Answer copied");
     else say("This row has no answer to copy.");
   }

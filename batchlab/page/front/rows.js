@@ -334,7 +334,7 @@ class Rows {
     const jump = (index) => this.went(this.list.jumped(index), index ? 1 : -1);
     bind(
       SHOW_ROW,
-      this.pane.keys().map((one) => ({ ...one, call: (event) => (isOpen() ? one.call(event) : false) })),
+      this.pane.keys().map((one) => ({ ...one, call: (event) => (isOpen() ? this.isSeen() && one.call(event) : false) })),
     );
     bind(SHOW_ROWS, [
       {
@@ -363,6 +363,12 @@ class Rows {
       { keys: ["b"], does: "review a random sample", call: () => go(["run", this.id, "review"], this.filter()) },
       { keys: ["a"], does: "act on these rows", call: () => openActs(this.id, this.filter()) },
     ]);
+  }
+
+  /** Whether the row that is shown is the one that the cursor is on: the next one may be on its way. */
+  isSeen() {
+    const line = this.list.row(this.list.cursor);
+    return this.list.cursor < 0 || (this.pane.row !== null && line !== null && line.row_id === this.pane.row.row_id);
   }
 
   escaped(event) {

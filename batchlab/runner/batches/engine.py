@@ -33,7 +33,8 @@ from batchlab.protocol.batches.dialect import Dialect, Unfit
 from batchlab.protocol.batches.table import dialect_of
 from batchlab.records import Row
 from batchlab.runner.batches.queue_history import known_calls, known_queue, remember
-from batchlab.store.batches import DOUBT_S, Batch, BatchLog, new_key, read_batches
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import DOUBT_S, Batch, new_key, read_batches
 from batchlab.store.locked import LockedRun
 
 BY_BATCH = frozenset({"batch", "cheapest"})
