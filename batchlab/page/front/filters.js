@@ -272,7 +272,7 @@ export class FilterBar {
         values,
         ((found && found.few) || []).slice(0, 100).map((one) => h("option", { value: plain(one) })),
       );
-      if (found && found.kind === "text" && !found.few) sign.value = "~";
+      if (found && (found.kind === "other" || (found.kind === "text" && !found.few))) sign.value = "~";
       else if (found) sign.value = found.kind === "number" ? ">=" : "=";
     };
     known();
