@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from batchlab.dispatch.row_state import RowState
 from batchlab.dispatch.http.transport import Answer
+from batchlab.dispatch.row_state import RowState
 from batchlab.protocol.chat import reply_of
 
 

@@ -349,7 +349,11 @@ def test_a_call_from_before_there_were_tools_is_one():
     ]
     own = [{"id": "t1", "type": "function", "function": call}]
     assert json.loads(one(tool_calls=own, function_call=call).tool_calls) == own
-    assert one(content="a", function_call={}).tool_calls is one(content="a", function_call="f").tool_calls is None
+    assert (
+        one(content="a", function_call={}).tool_calls
+        is one(content="a", function_call="f").tool_calls
+        is None
+    )
 
 
 @pytest.mark.parametrize(

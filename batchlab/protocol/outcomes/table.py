@@ -168,7 +168,7 @@ TABLE: tuple[Line, ...] = (
         remedy="Not every model has every tier. For the usual one: lane live, and no service_tier",
     ),
     Line(
-        "429 (Baidu's 200) with a QuotaFailure …PerDay…, or per day in words and no wait: the day's quota is gone",
+        "429 (Baidu: 200) with a QuotaFailure …PerDay…, or per day in words and no wait: the day's is gone",
         STOP,
         "quota",
         "Google, google.rpc.QuotaFailure",
@@ -287,7 +287,7 @@ TABLE: tuple[Line, ...] = (
         ),
     ),
     Line(
-        "code model_not_found, model_decommissioned, invalid_model, DeploymentNotFound (no success yet: STOP)",
+        "code model_not_found, model_decommissioned, DeploymentNotFound, … (no success yet: STOP)",
         FAIL,
         "not_found",
         "OpenAI, Anthropic, vLLM, Azure, Groq, Mistral, Perplexity, Zhipu",
@@ -331,26 +331,28 @@ TABLE: tuple[Line, ...] = (
         "OpenAI, Anthropic, vLLM, Zhipu, MiniMax, AWS",
         lambda e: (
             e.is_one_of("throttlingexception", "*#throttlingexception")
-            or e.status in {200, 403, 429, 503}
-            and e.is_one_of(
-                "rate_limit_exceeded",
-                "rate_limit_error",
-                "rate_limited",
-                "tokens",
-                "requests",
-                "too_many_requests",
-                "rate_limit",
-                "rate_limit_reached_error",
-                "limit_requests",
-                "limit_burst_rate",
-                "1302",
-                "1303",
-                "1305",
-                "minimax_1002",
-                "minimax_1039",
-                "minimax_1041",
-                "minimax_2045",
-                "minimax_2056",
+            or (
+                e.status in {200, 403, 429, 503}
+                and e.is_one_of(
+                    "rate_limit_exceeded",
+                    "rate_limit_error",
+                    "rate_limited",
+                    "tokens",
+                    "requests",
+                    "too_many_requests",
+                    "rate_limit",
+                    "rate_limit_reached_error",
+                    "limit_requests",
+                    "limit_burst_rate",
+                    "1302",
+                    "1303",
+                    "1305",
+                    "minimax_1002",
+                    "minimax_1039",
+                    "minimax_1041",
+                    "minimax_2045",
+                    "minimax_2056",
+                )
             )
         ),
     ),

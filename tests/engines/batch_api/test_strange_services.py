@@ -221,11 +221,13 @@ def test_a_line_that_was_led_astray_is_its_row_s_and_one_whose_key_is_refused_al
 
 
 @pytest.mark.parametrize("line", [0, 5, 99])
-def test_a_line_that_is_none_of_the_batch_blames_no_row_and_is_not_ordered_for_ever(service, words, here, line):
+def test_a_line_that_is_none_of_the_batch_blames_no_row_and_is_not_ordered_for_ever(
+    service, words, here, line
+):
     problem = {"code": "invalid_json_line", "line": line, "message": "no JSON"}
-    service.told = lambda state: {**state, "status": "failed", "errors": {"data": [problem]}} | {
-        "output_file_id": None
-    }
+    service.told = lambda state: (
+        {**state, "status": "failed", "errors": {"data": [problem]}} | {"output_file_id": None}
+    )
     done = here(*words())
 
     assert done.code == 3, done.err

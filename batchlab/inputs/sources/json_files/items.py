@@ -195,7 +195,9 @@ def layout_of(head: bytes, *, whole: bool) -> Layout:
     if end is not None and len(members) > 0 and all(member.is_column for member in members):
         raise NoRowsError("holds columns instead of rows, as pandas writes JSON by itself", _BY_ROWS)
     if {"columns", "data"} <= names <= {"columns", "index", "data"}:
-        raise NoRowsError('holds the names of columns apart from the rows, as pandas orient="split"', _BY_ROWS)
+        raise NoRowsError(
+            'holds the names of columns apart from the rows, as pandas orient="split"', _BY_ROWS
+        )
     if end is None and not whole:
         raise NoRowsError(
             "is one object, and has no list of rows in its first megabyte",
