@@ -31,6 +31,7 @@ from batchlab.job import (
     RequestJob,
     output_format,
 )
+from batchlab.job.endpoint import url_meant
 from batchlab.job.index import settings_of
 from batchlab.job.params import param_problems
 from batchlab.job.presets import PRESETS
@@ -327,7 +328,7 @@ def _endpoint_problems(endpoint: EndpointJob) -> list[str]:
                 "api_key_env"
             )
         elif parts.scheme not in {"http", "https"} or not parts.hostname:
-            near = "" if "://" in endpoint.base_url else f"; did you mean http://{endpoint.base_url}?"
+            near = "" if "://" in endpoint.base_url else f"; did you mean {url_meant(endpoint.base_url)}?"
             problems.append(
                 f"endpoint.base_url: {endpoint.base_url!r} is no http(s) URL, 'simulator' or 'local'{near}"
             )
