@@ -11,12 +11,8 @@ import pytest
 from batchlab.cli import main
 from batchlab.engines.batch_api.answers import merging
 from batchlab.protocol.batches.table import DIALECTS
-<<<<<<< HEAD
-from batchlab.store import batch_log, shard
-=======
 from batchlab.store import shard
 from batchlab.store.batch_log import BatchLog
->>>>>>> main
 from batchlab.store.batches import Step
 
 pytestmark = pytest.mark.proof  # each is a run, or several
@@ -31,11 +27,7 @@ def die() -> None:
 
 def die_at(monkeypatch, step: str, when: str, nth: int = 1) -> None:
     """The process kills itself before or after it notes a step of its n-th batch to come to it."""
-<<<<<<< HEAD
-    note, seen = batch_log.BatchLog._note, []
-=======
     note, seen = BatchLog._note, []
->>>>>>> main
 
     def noted(self, record):
         if record["t"] != step:
@@ -48,11 +40,7 @@ def die_at(monkeypatch, step: str, when: str, nth: int = 1) -> None:
             die()
         return batch
 
-<<<<<<< HEAD
-    monkeypatch.setattr(batch_log.BatchLog, "_note", noted)
-=======
     monkeypatch.setattr(BatchLog, "_note", noted)
->>>>>>> main
 
 
 def forked(words: list[str]) -> int:
