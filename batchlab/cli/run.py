@@ -13,7 +13,7 @@ from batchlab.cli.completion import run_dirs
 from batchlab.cli.options import JobCommand, PlanCommand, job_of, job_options, speller
 from batchlab.cli.shell import this_command
 from batchlab.cli.spelling import in_flags, in_flags_of_run
-from batchlab.errors import EXIT_OK, EXIT_USAGE, UsageError
+from batchlab.errors import EXIT_OK, EXIT_USAGE, BatchlabError, UsageError
 from batchlab.job.index import FRESH
 
 if TYPE_CHECKING:
@@ -27,6 +27,21 @@ PROGRESS = click.option(
     help="How to show progress, on standard error.",
 )
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+
+
+class OfRun(click.Command):
+    """A command that goes on with a run: it takes few of the flags that messages name."""
+
+    def spell(self, text: str) -> str:
+        """A message, with flags that are not its own told to be those of `batchlab run`."""
+        return in_flags_of_run({flag for one in self.params for flag in one.opts})(text)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BatchlabError as error:
+            error.args = (self.spell(str(error)),)
+            raise
 
 
 @click.command(cls=JobCommand)
@@ -154,7 +169,7 @@ def plan(
     return EXIT_USAGE if report.problems else EXIT_OK
 
 
-@click.command()
+@click.command(cls=OfRun)
 @click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
 @click.option(
     "--only",
@@ -224,7 +239,7 @@ def retry(
     return done.exit_code
 
 
-@click.command()
+@click.command(cls=OfRun)
 @click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
 @click.option("--overwrite", is_flag=True, help="Replace the run's output file though it has changed.")
 @PROGRESS
@@ -248,7 +263,7 @@ def collect(run_dir: str, *, overwrite: bool, progress: str, quiet: bool) -> int
     return collect_run(run_dir, options, overwrite=overwrite).exit_code
 
 
-@click.command()
+@click.command(cls=OfRun)
 @click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
 @click.option(
     "--wait",
@@ -281,7 +296,7 @@ def cancel(run_dir: str, *, wait_s: str, progress: str, quiet: bool) -> int:
 def _spell_own() -> Callable[[str], str]:
     """How a command that goes on with a run calls settings: it takes few of their flags itself."""
     command = click.get_current_context().command
-    return in_flags_of_run({flag for one in command.params for flag in one.opts})
+    return command.spell if isinstance(command, OfRun) else in_flags
 
 
 def _seconds(text: str) -> float:

@@ -96,6 +96,23 @@ def test_rows_are_filtered_by_a_column_of_any_name(odd, look, name):
     page.sees("6 rows of 12")
 
 
+def test_a_list_is_filtered_by_what_it_has(simulator, tmp_path, look):
+    rows = [
+        {"text": f"remark {number}", "tags": [["Red"], ["blue", "red"], []][number % 3]}
+        for number in range(9)
+    ]
+    run_of(tmp_path / "runs/lists", rows, simulator(api_key="").base_url)
+    page = look("/run/lists/rows")
+    page.press("f")
+    page.until("document.querySelector('dialog select')?.options.length > 10")
+    page.page.get_by_label("Column").select_option(label="tags")
+    page.page.get_by_label("Value").fill("red")
+    page.press("Enter")
+    page.page.get_by_role("button", name="Show rows").click()
+
+    page.sees("6 rows of 9")
+
+
 def test_result_columns_of_a_run_with_a_prefix_are_told_from_the_inputs(odd, look):
     page = look("/run/odd/rows")
     page.press("f")

@@ -38,7 +38,6 @@ def test_a_folder_lists_its_runs_newest_first_with_what_they_have_come_to(served
     assert night["model"] == "sim"
     assert listed["folder"] == str(runs)
     assert listed["notes"] == []
-    assert listed["can_act"] is True
     assert listed["version"]
 
 

@@ -37,7 +37,7 @@ export class Embedded {
   #answer(path, params) {
     switch (path) {
       case "runs":
-        return { folder: "", runs: this.data.runs || [], notes: [], version: this.data.version || "", can_act: false };
+        return { folder: "", runs: this.data.runs || [], notes: [], version: this.data.version || "" };
       case "run":
         return this.data.run;
       case "charts":

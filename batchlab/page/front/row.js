@@ -1,7 +1,7 @@
 // One row, whole: what was asked, what came, what it cost; and the keys that belong to it.
 
 import { announce, copied, say } from "./copy.js";
-import { fill, h } from "./dom.js";
+import { fill, h, show, toggle } from "./dom.js";
 import { clipped, count, isNumber } from "./format.js";
 import { LabelBar } from "./label.js";
 import { choose, here } from "./router.js";
@@ -123,8 +123,8 @@ export class RowPane {
 
   #paintTop(rowId, row) {
     const own = row && row.custom_id !== null && String(row.custom_id) !== String(rowId) ? row.custom_id : null;
-    fill(
-      this.top,
+    // what has the focus keeps it: whoever walks by the button of the next row goes on with it
+    show(this.top, [
       h(
         "div",
         { class: "pane-title" },
@@ -162,18 +162,7 @@ export class RowPane {
           { type: "button", class: "tool", onclick: () => this.onStep(1), "aria-label": "Next row", title: "Next row (j)" },
           "↓",
         ),
-        row &&
-          h(
-            "button",
-            {
-              type: "button",
-              class: "plain-button",
-              "aria-pressed": String(this.isRaw),
-              title: "Raw text (r)",
-              onclick: () => this.toggleRaw(),
-            },
-            "raw",
-          ),
+        row && toggle("raw", this.isRaw, "Raw text (r)", () => this.toggleRaw()),
         row &&
           h(
             "button",
@@ -205,7 +194,7 @@ export class RowPane {
             "Python",
           ),
       ),
-    );
+    ]);
   }
 
   toggleRaw() {

@@ -115,3 +115,17 @@ def test_a_retry_without_batches_cannot_be_left(lane, rows_file):
 
     assert refused.code == 2
     assert "leaves batches to their service" in refused.err
+
+
+@pytest.mark.parametrize("command", ["retry", "collect", "cancel"])
+def test_a_flag_that_a_command_does_not_take_is_told_to_be_another_s(cut_off, monkeypatch, command):
+    """Messages name settings, which commands that go on with a run have no flags for."""
+    at = cut_off(4)
+    noted = at.command("retry", str(at.directory), *LONG, "--detach")
+    monkeypatch.delenv("SIMULATOR_KEY")
+
+    told = at.command(command, str(at.directory))
+
+    assert noted.code == 3
+    assert told.code == 2
+    assert "--api-key-file FILE (of batchlab run)" in told.err

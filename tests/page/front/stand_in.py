@@ -272,7 +272,6 @@ class Server:
             "runs": runs,
             "notes": ["no runs, and left out: notebooks"] if runs else [],
             "version": "0.9",
-            "can_act": True,
         }
 
     def get_run(self, run: Run, _query: Any) -> dict[str, Any]:

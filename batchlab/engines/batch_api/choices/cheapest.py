@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import assert_never
 
-from batchlab.counts import counted
+from batchlab.counts import counted, plain
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.engines.batch_api.choices import choice
 from batchlab.engines.batch_api.choices.ways import RowSize, batch_way, call_ways, model_of, sampled
@@ -126,7 +126,7 @@ class Cheapest:
                 self._wait(stands, now, until)
                 if short is None:
                     return None
-                need = f"${short:,.6g} more are needed. Go on with a higher {{limits.max_cost}}."
+                need = f"${plain(short)} more are needed. Go on with a higher {{limits.max_cost}}."
                 return choice.GiveUp(f"{why}: {need}")
         assert_never(decision)
 
