@@ -19,10 +19,10 @@ async def test_an_order_goes_out_whole_while_the_machine_is_awake():
 async def test_what_is_left_of_an_order_after_a_sleep_is_not_sent(monkeypatch):
     clock = iter((0.0, 1.0, 1.0, 2.0, 2.0, 2.0 + order_body.SLEPT_S + 1))
     monkeypatch.setattr(order_body.time, "time", lambda: next(clock))
-    sent = []
+    left = order_body.while_awake(pieces())
 
+    sent = [await anext(left), await anext(left)]
     with pytest.raises(ConnectionAbortedError, match="slept"):
-        async for one in order_body.while_awake(pieces()):
-            sent.append(one)
+        await anext(left)
 
     assert sent == [b"[", b"1"]
