@@ -152,7 +152,12 @@ def job_of(
             raise UsageError(f"--param {pair}: expected NAME=JSON, for example {example}=7{instead}.")
         try:
             params[name] = json.loads(text)
-        except ValueError:
+        except ValueError as error:
+            if text.lstrip().startswith(("{", "[{", '["')):  # the shell has taken quotes away
+                raise UsageError(
+                    f"--param {name}: is no JSON ({error}); in a shell put it into single quotes: "
+                    f"--param '{name}={{\"key\": 1}}'."
+                ) from None
             params[name] = text  # stop=END reads as a string; quoting for the shell is enough
     flags["request.params"] = params or None
     flags |= extra or {}

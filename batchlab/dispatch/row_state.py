@@ -67,7 +67,7 @@ class RowState:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the answer has neither text nor a tool call, a refusal, a picture, a sound or an embedding."""
+        """Whether nothing of the answer can be used: no text, call, refusal, picture, sound or embedding."""
         if self.answer is None:
             return False
         reply = self.answer.reply

@@ -35,8 +35,6 @@ from batchlab.job.params import param_problems
 from batchlab.protocol.schema import AnswerSchema
 from batchlab.records import ChatRequest, Row, completion_cap
 
-__all__ = ["RequestBuilder", "RowProblem"]
-
 _TEXT_NAME = {"completions": "prompt", "embeddings": "input"}
 
 

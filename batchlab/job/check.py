@@ -31,6 +31,7 @@ from batchlab.job import (
     RequestJob,
     output_format,
 )
+from batchlab.job.endpoint import url_meant
 from batchlab.job.index import settings_of
 from batchlab.job.params import param_problems
 from batchlab.job.presets import PRESETS
@@ -105,7 +106,8 @@ def _price_problems(where: str, price: PriceJob) -> list[str]:
             )
     others = [name for name in ("cached", "cache_write", *PRICED_WAYS) if getattr(price, name) is not None]
     if others and price.input is None and price.output is None:
-        problems.append(f"{where}.{others[0]}: needs input and output beside it (USD per 1M tokens)")
+        both = "{price.input} and {price.output}" if where == "price" else "input and output"
+        problems.append(f"{where}.{others[0]}: needs {both} beside it (USD per 1M tokens)")
     for model, one in price.models.items():
         problems += _price_problems(f"{where}.models.{model}", one)
     return problems
@@ -326,7 +328,7 @@ def _endpoint_problems(endpoint: EndpointJob) -> list[str]:
                 "api_key_env"
             )
         elif parts.scheme not in {"http", "https"} or not parts.hostname:
-            near = "" if "://" in endpoint.base_url else f"; did you mean http://{endpoint.base_url}?"
+            near = "" if "://" in endpoint.base_url else f"; did you mean {url_meant(endpoint.base_url)}?"
             problems.append(
                 f"endpoint.base_url: {endpoint.base_url!r} is no http(s) URL, 'simulator' or 'local'{near}"
             )

@@ -24,11 +24,31 @@ _TASK_PATH = re.compile(r"(?:/chat/completions|/completions|/embeddings)/*$")
 
 
 def base_url(value: Any) -> Any:
-    """An address as it is meant: without blanks around it, and without the path of a task at its end."""
+    """An address as it is meant: without blanks around it, and without the path of a task at its end.
+
+    Raises ValueError: it cannot be taken apart; without its words, among which may be a password.
+    """
     if not isinstance(value, str):
         return value
+    try:
+        parts = urlsplit(value.strip())
+    except ValueError:
+        raise ValueError("its host is no name and no address; one of IPv6 stands in brackets") from None
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("its port is no number from 0 to 65535") from None
     address, mark, query = value.strip().partition("?")
     return _TASK_PATH.sub("", address) + mark + query
+
+
+def url_meant(text: str) -> str:
+    """The http(s) URL that was meant by what is none, as far as one can tell."""
+    rest = re.sub(r"^https?[:/]+", "", text)
+    hostname = urlsplit(f"//{rest}").hostname or ""
+    begun = re.match(r"https?", text)
+    scheme = begun.group() if begun and rest != text else "http" if is_private(hostname) else "https"
+    return f"{scheme}://{rest}"
 
 
 def variable_name(value: Any) -> str:
@@ -221,6 +241,11 @@ class EndpointJob:
 
 
 def endpoint_host(base_url: str) -> str:
-    """`host[:port]` of a base URL; the word itself for an endpoint batchlab starts."""
+    """`host[:port]` of a base URL, "" for what is none; the word itself for an endpoint batchlab starts."""
     word = base_url.split(":", 1)[0]
-    return word if word in SELF_STARTED else urlsplit(base_url).netloc.lower()
+    if word in SELF_STARTED:
+        return word
+    try:
+        return urlsplit(base_url).netloc.lower()
+    except ValueError:
+        return ""

@@ -20,7 +20,7 @@ from batchlab.page.answers import json_answer, json_bytes, words_of
 from batchlab.page.comparing import Comparisons
 from batchlab.page.feeds import Feed, Feeds
 from batchlab.page.labelling import label, labels_of, rename, sample_of
-from batchlab.page.opened import Opened, OpenRuns
+from batchlab.page.opened import AWAY_EVERY_S, Opened, OpenRuns
 from batchlab.page.shelf import NoSuchRun, Shelf, ids_of
 from batchlab.page.signs import Sign, labels_sign, sign_of
 from batchlab.page.streams import Streams
@@ -28,12 +28,10 @@ from batchlab.page.threads import in_thread
 from batchlab.remote.urls import is_url
 from batchlab.version import __version__
 
-AWAY_EVERY_S = 30.0  # between two looks at a store
 CHARTS_EVERY_S = 5.0  # of a run at work: they read all of its rows' numbers
 WHOLE_S = 60.0  # after which charts show what there is
 STALE_S = 15.0  # after which what is said of a run at work is due again, though it has said nothing
 
-ONLY_SHOWS = "this page only shows"
 
 T = TypeVar("T")
 Params: TypeAlias = Mapping[str, Sequence[str]]
@@ -43,14 +41,13 @@ Answer: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Api:
     """The questions of one page, over one shelf of runs."""
 
-    def __init__(self, shelf: Shelf, streams: Streams, children: Children, *, can_act: bool = True) -> None:
+    def __init__(self, shelf: Shelf, streams: Streams, children: Children) -> None:
         self._shelf = shelf
         self._runs = OpenRuns(shelf)
         self._comparisons = Comparisons(self._runs, _all_rows_known)
         self._feeds = Feeds()
         self._streams = streams
         self._children = children
-        self._can_act = can_act
 
     def close(self) -> None:
         """Ends what goes on, such as a search."""
@@ -106,14 +103,13 @@ class Api:
             "runs": ids_of(found),
             "notes": [*(note for note in found.notes() if note not in problems), *notes],
             "version": __version__,
-            "can_act": self._can_act,
         }
 
     # -- one run
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
         opened = await self._runs.get(_run_id(request))
-        return json_answer(await in_thread(lambda: self._overview(opened, _run_id(request))))
+        return json_answer(await in_thread(lambda: _overview(opened, _run_id(request))))
 
     async def _run_events(self, request: web.Request) -> web.StreamResponse:
         run_id = _run_id(request)
@@ -124,7 +120,7 @@ class Api:
             opened = await self._runs.get(run_id)
             sign = await in_thread(lambda: _sign(opened))
             if sign != last[0]:
-                last = sign, json_bytes(await in_thread(lambda: self._overview(opened, run_id)))
+                last = sign, json_bytes(await in_thread(lambda: _overview(opened, run_id)))
             return last[1]
 
         async def look() -> bytes:
@@ -133,15 +129,6 @@ class Api:
         # anything else the stream says, and goes on asking
         await _told(self._runs.get(run_id), at_once=NoSuchRun)
         return await self._streams.follow(request, self._feeds.feed(("run", run_id), look))
-
-    def _overview(self, opened: Opened, run_id: str) -> dict[str, Any]:
-        labelled = None if opened.run.url is not None else labels_sign(opened.run.path)
-        told = overview_of(opened.run).json()
-        return {**told, "id": run_id, "labelled": labelled, "cannot_act": self._why_no_act(opened)}
-
-    def _why_no_act(self, opened: Opened) -> str:
-        """Why nothing can be done about a run from here, in a line; "" where it can."""
-        return why_no_act(opened.run) if self._can_act else ONLY_SHOWS
 
     async def _run_charts(self, request: web.Request) -> web.StreamResponse:
         opened = await self._runs.get(_run_id(request))
@@ -220,7 +207,7 @@ class Api:
         started = [one.line() for one in self._children.of(run_id)]
         opened = await self._runs.get(run_id)
         offers: list[Offer] = []
-        why = await in_thread(lambda: self._why_no_act(opened))
+        why = await in_thread(lambda: why_no_act(opened.run))
         try:
             offers = [] if why else await self._offers(run_id, _params(request))
         except (CorruptRun, OSError) as error:  # a value that is none is said beside its field
@@ -249,8 +236,6 @@ class Api:
 
     async def _begin(self, request: web.Request) -> web.StreamResponse:
         """Runs exactly the command that the person was shown."""
-        if not self._can_act:
-            raise web.HTTPForbidden(text=ONLY_SHOWS)
         body = await _body(request)
         run_id, name, shown = (str(body.get(key, "")) for key in ("run", "name", "command"))
         params = {**_texts(body.get("filter")), **_texts(body.get("values"))}
@@ -262,6 +247,12 @@ class Api:
             raise web.HTTPConflict(text="that was begun already: its log says how far it is")
         started = self._children.start(run_id, offer.words, offer.folder)
         return json_answer({"started": started.key, "command": started.command})
+
+
+def _overview(opened: Opened, run_id: str) -> dict[str, Any]:
+    labelled = None if opened.run.url is not None else labels_sign(opened.run.path)
+    told = overview_of(opened.run).json()
+    return {**told, "id": run_id, "labelled": labelled, "cannot_act": why_no_act(opened.run)}
 
 
 def _drawn(opened: Opened) -> bytes:

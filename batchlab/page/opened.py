@@ -21,7 +21,7 @@ from batchlab.store.view import RunView
 T = TypeVar("T")
 MOST_WITH_ROWS = 3  # two to compare, and one more; each has the columns of all its rows in memory
 MOST_OPEN = 64  # of which only a few files were read: as many as can be followed
-AWAY_EVERY_S = 20.0  # a run at a URL is looked at anew: a dozen requests
+AWAY_EVERY_S = 20.0  # a store is looked at anew: a dozen requests for a run
 
 
 @dataclass(slots=True)

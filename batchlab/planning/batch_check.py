@@ -19,9 +19,9 @@ from batchlab.dispatch.http.batch_calls import UncertainOrder
 from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.http.transport import encoded
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.batch_api.downloads import download
-from batchlab.engines.batch_api.ordering import names_the_file
-from batchlab.engines.batch_api.recognizing import LABEL
+from batchlab.engines.batch_api.answers.downloads import download
+from batchlab.engines.batch_api.orders.ordering import names_the_file
+from batchlab.engines.batch_api.orders.recognizing import LABEL
 from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.job import TASK_PATHS, Job
 from batchlab.protocol.batches.dialect import BatchState, Dialect, LineResult, Order, Phase, Unfit

@@ -14,7 +14,7 @@ from batchlab.counts import agreeing, counted
 from batchlab.engines.batch_api.choices.ways import seconds_of_window
 from batchlab.engines.sizing import rows_to_cut
 from batchlab.inputs.plan import Planned
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.sources.source import Source
 from batchlab.job import EndpointJob, Job
 from batchlab.planning.batch_check import limits_text, price_text
 from batchlab.planning.lane_plan import Rest, batches_time, lane_lines, queue_source, span_text

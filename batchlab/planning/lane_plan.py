@@ -9,12 +9,12 @@ from batchlab.costs.forecast import Range
 from batchlab.costs.pricing import price_book
 from batchlab.counts import counted
 from batchlab.engines.batch_api.choices.ways import batch_way, call_ways, model_of, sampled
-from batchlab.engines.batch_api.room import AT_ONCE
+from batchlab.engines.batch_api.orders.room import AT_ONCE
 from batchlab.engines.endpoint import Endpoint
 from batchlab.engines.sizing import rows_to_cut
 from batchlab.engines.work import call_lanes
 from batchlab.inputs.plan import Planned
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.sources.source import Source
 from batchlab.job import EndpointJob, Job
 from batchlab.job.lane import lane_key
 from batchlab.lanes.outlook import NIGHTS, Outlook, outlook, queue_end

@@ -17,9 +17,10 @@ from batchlab.costs.pricing import PriceBook, price_book
 from batchlab.costs.tokens import Tokenizer
 from batchlab.counts import agreeing, counted
 from batchlab.errors import UsageError
-from batchlab.inputs.plan import InputPlan, Planned, plan_input
+from batchlab.inputs.plan import Planned, plan_input
 from batchlab.inputs.sources.batch_lines import asked_texts, media_count
-from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
+from batchlab.inputs.sources.opening import source_of, spool_stdin
+from batchlab.inputs.sources.source import InputPlan, Source
 from batchlab.job import Job
 from batchlab.job.params import misspelt_notes
 from batchlab.planning.refusals import refusals

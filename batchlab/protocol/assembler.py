@@ -189,6 +189,10 @@ class StreamAssembler:
             into.content.append(content)
             self.started = self.started or bool(content)
             return
+        self._rarer(into, delta, content)
+
+    def _rarer(self, into: _Choice, delta: dict[str, Any], content: object) -> None:
+        """A delta that is more than a piece of text."""
         said, thought = content_texts(content)
         for parts, text in (
             (into.content, said),
@@ -198,6 +202,13 @@ class StreamAssembler:
             if text is not None:
                 parts.append(text)
                 self.started = self.started or bool(text)
+        self._called(delta, into)
+        for name in BESIDE:
+            if value := delta.get(name):
+                into.add_beside(name, value)
+
+    def _called(self, delta: dict[str, Any], into: _Choice) -> None:
+        """The pieces of tool calls in a delta."""
         calls = delta.get("tool_calls")
         if isinstance(calls, list) and calls:  # vLLM sends an empty one with every chunk
             self.started = True
@@ -206,9 +217,6 @@ class StreamAssembler:
         elif isinstance(function := delta.get("function_call"), dict):
             self.started = True
             into.add_call({"index": 0, **called(function)[0]} if function else None)
-        for name in BESIDE:
-            if value := delta.get(name):
-                into.add_beside(name, value)
 
     def _unusual(self, choice: dict[str, Any]) -> None:
         """What some services put on a choice: an error, or the usage."""

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
+from batchlab.errors import UsageError
 from batchlab.looking.rows.conditions import condition_of
 
 NUMBERS = pa.table(
@@ -74,3 +75,29 @@ NAMED = pa.table(
 def test_a_column_may_be_called_what_it_likes(condition, rows):
     mask = condition_of(condition, NAMED.schema, "p_").mask(NAMED)
     assert [row for row, found in enumerate(mask.to_pylist()) if found] == rows
+
+
+NESTED = pa.table(
+    {
+        "tags": [["Red", "blue"], [], None],
+        "meta": [{"at": "Oslo", "n": [7]}, {"at": None, "n": []}, None],
+        "raw": [b"a", b"b", None],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"), [("tags~red", [0]), ("meta~oslo", [0]), ("meta~7", [0]), ("tags=", [2])]
+)
+def test_a_text_is_found_in_lists_and_objects(condition, rows):
+    mask = condition_of(condition, NESTED.schema, "").mask(NESTED)
+    assert [row for row, found in enumerate(mask.to_pylist()) if found] == rows
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [("raw~a", "raw holds binary, which has no text to look for"), ("tags=red", "which cannot be compared")],
+)
+def test_what_cannot_be_asked_of_a_column_is_said(condition, said):
+    with pytest.raises(UsageError, match=said):
+        condition_of(condition, NESTED.schema, "")

@@ -12,6 +12,7 @@ import pytest
 
 from batchlab.looking.opening import open_run
 from batchlab.page import report
+from tests.conftest import ROOT
 from tests.page.conftest import run_of
 from tests.page.front.conftest import browser as browser
 from tests.page.windows import Window, window
@@ -95,6 +96,23 @@ def test_rows_are_filtered_by_a_column_of_any_name(odd, look, name):
     page.sees("6 rows of 12")
 
 
+def test_a_list_is_filtered_by_what_it_has(simulator, tmp_path, look):
+    rows = [
+        {"text": f"remark {number}", "tags": [["Red"], ["blue", "red"], []][number % 3]}
+        for number in range(9)
+    ]
+    run_of(tmp_path / "runs/lists", rows, simulator(api_key="").base_url)
+    page = look("/run/lists/rows")
+    page.press("f")
+    page.until("document.querySelector('dialog select')?.options.length > 10")
+    page.page.get_by_label("Column").select_option(label="tags")
+    page.page.get_by_label("Value").fill("red")
+    page.press("Enter")
+    page.page.get_by_role("button", name="Show rows").click()
+
+    page.sees("6 rows of 9")
+
+
 def test_result_columns_of_a_run_with_a_prefix_are_told_from_the_inputs(odd, look):
     page = look("/run/odd/rows")
     page.press("f")
@@ -165,6 +183,32 @@ def test_a_text_of_the_template_is_said_to_be_in_every_prompt(odd, look, browser
     assert "every prompt has this text" not in page.text("main")
     go("remark 1")
     page.sees("3 rows of 12")
+
+
+def test_failed_rows_of_a_filter_are_asked_again_from_the_page(simulator, tmp_path, look, monkeypatch):
+    """The command is shown, asked for once, and does what it says: its own process, and the page sees it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # what is begun is this very batchlab
+    refused = {"kind": "http_400", "rows": ["remark 3", "remark 7"], "times": 1}
+    rows = [{"text": f"remark {number}"} for number in range(9)]
+    run_of(tmp_path / "runs/some", rows, simulator(api_key="", faults=[refused]).base_url)
+    page = look("/run/some/rows?status=failed&where=text%3Dremark%207")
+    page.sees("1 row of 9")
+    page.press("a")
+    page.sees("Ask again for 1 row", "dialog")
+    page.page.get_by_role("button", name="Ask again for 1 row").click()
+    page.sees("batchlab retry ", "dialog .command")
+    assert page.text("dialog .command").endswith("runs/some --rows 7")
+    assert "which is paid for" in page.text("dialog")
+
+    page.page.locator("dialog button.sure").click()
+
+    page.until("/Done|ended with exit code/.test(document.querySelector('dialog').innerText)")
+    assert "1 row asked again" in page.text("dialog")
+    page.press("Escape")
+    page.sees("0 rows of 9")  # the list has seen it by itself
+    page.to("/run/some/rows?status=failed")
+    page.sees("1 row of 9")
 
 
 def test_empty_answers_lead_to_the_rows_that_are_counted(tmp_path, look):

@@ -35,9 +35,9 @@ def test_a_folder_lists_its_runs_newest_first_with_what_they_have_come_to(served
     assert night["state"] == "finished"
     assert sum(night["counts"].values()) - night["counts"]["empty"] == night["rows"] == 30
     assert night["counts"]["failed"] == night["failed"] > 0
+    assert night["model"] == "sim"
     assert listed["folder"] == str(runs)
     assert listed["notes"] == []
-    assert listed["can_act"] is True
     assert listed["version"]
 
 

@@ -258,6 +258,14 @@ MISTAKES = [
     Mistake(f"run a.jsonl -m M -p '{{text}}' --base-url {{url}} --api-key-env {KEY}", ""),
     Mistake("run a.jsonl -m M -p '{text}' --base-url {url} --api-key-file loose.key", "chmod 600 loose.key"),
     Mistake("run a.jsonl -m M -p '{text}' --base-url 127.0.0.1:9/v1", "did you mean http://127.0.0.1:9/v1?"),
+    Mistake(
+        "run a.jsonl -m M -p '{text}' --base-url api.openai.com/v1", "did you mean https://api.openai.com/v1?"
+    ),
+    Mistake("run a.jsonl -m M -p '{text}' --base-url http:/vllm/v1", "did you mean http://vllm/v1?"),
+    Mistake("run a.jsonl -m M -p '{text}' --base-url 'http://[::1/v1'", "its host is no name and no address"),
+    Mistake("run a.jsonl -m M -p '{text}' --base-url http://127.0.0.1:99999/v1", "its port is no number"),
+    Mistake("run a.jsonl -m M -p '{text}' --base-url http://me:secret/v1", "its port is no number"),
+    Mistake("run a.jsonl -m M -p '{text}' --param 'tools=[{a:1}]'", "--param tools: is no JSON"),
     Mistake("run a.jsonl -m M -p '{text}' --base-url 'https://a.b/v1?api_key=x'", "would get into files"),
     Mistake(RUN.replace("SIMULATOR_KEY", "K") + TEXT, "", code=3, sent=None, env=("K=wrong-key-0123456789",)),
     ok(RUN.replace("{url}", "{url}/chat/completions") + TEXT, sent=6),

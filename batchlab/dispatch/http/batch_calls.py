@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiohttp
@@ -44,6 +45,25 @@ _NOT_SENT: frozenset[FaultKind] = frozenset(
 
 class UncertainOrder(ApiError):
     """An order was sent, and nothing says whether it has arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call about batches.
+
+    Attributes:
+        path: below the endpoint's base; or an address, which is given the key only where it is the
+            endpoint's own.
+        data: the body, as aiohttp takes it.
+        once: it orders something, so that it matters whether one that was not answered has arrived.
+    """
+
+    method: str
+    path: str | URL
+    data: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    once: bool = False
 
 
 class BatchCalls:
@@ -90,39 +110,21 @@ class BatchCalls:
         if self._session is not None:
             await self._session.close()
 
-    async def json(
-        self,
-        method: str,
-        path: str,
-        *,
-        data: Any = None,
-        query: dict[str, str] | None = None,
-        headers: dict[str, str] | None = None,
-        once: bool = False,
-    ) -> Json:
+    async def json(self, call: Call) -> Json:
         """The JSON object that a call is answered with."""
-        found = await self.value(method, path, data=data, query=query, headers=headers, once=once)
+        found = await self.value(call)
         if not isinstance(found, dict):
-            odd = self.odd(f"{method} {path} was answered without a JSON object")
-            raise UncertainOrder(odd.outcome) if once else odd
+            odd = self.odd(f"{call.method} {call.path} was answered without a JSON object")
+            raise UncertainOrder(odd.outcome) if call.once else odd
         return found
 
-    async def value(
-        self,
-        method: str,
-        path: str,
-        *,
-        data: Any = None,
-        query: dict[str, str] | None = None,
-        headers: dict[str, str] | None = None,
-        once: bool = False,
-    ) -> Any:
+    async def value(self, call: Call) -> Any:
         """The JSON value that a call is answered with; None for what is none."""
-        async with self.call(method, path, data=data, query=query, headers=headers, once=once) as response:
+        async with self.response(call) as response:
             try:
                 body = await _bounded(response, MOST_STATE_BYTES)
             except _ERRORS as error:
-                raise self._fault(error, once=once) from error
+                raise self._fault(error, once=call.once) from error
             if not 200 <= response.status < 300:
                 raise self.refused(response, body[:65536])
             self._has_answered = True
@@ -131,43 +133,29 @@ class BatchCalls:
             return None
 
     @contextlib.asynccontextmanager
-    async def call(
-        self,
-        method: str,
-        path: str | URL,
-        *,
-        data: Any = None,
-        query: dict[str, str] | None = None,
-        headers: dict[str, str] | None = None,
-        once: bool = False,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The response to one call, whatever its status, closed at the end. Redirections are not followed.
-
-        Args:
-            path: below the endpoint's base; or an address, which is given the key only where it is the
-                endpoint's own.
-        """
+    async def response(self, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The response to a call, whatever its status, closed at the end. Redirections are not followed."""
         assert self._session is not None, "used outside its context"
-        url = path if isinstance(path, URL) else self._access.url(path)
-        if query:
-            url = url.update_query(query)
+        url = call.path if isinstance(call.path, URL) else self._access.url(call.path)
+        if call.query:
+            url = url.update_query(call.query)
         # the key, and what else the user has for this endpoint, goes to no other
         own = self._headers if url.origin() == self._access.url("").origin() else {}
-        sent = {**own, **(headers or {})}
+        sent = {**own, **call.headers}
         proxied: dict[str, Any] = {}
         if self._access.trust_env and (proxy := proxy_for(url)) is not None:
             sent |= proxy.headers_to(url)
             proxied = {"proxy": proxy.url, "proxy_headers": proxy.headers_of_tunnel(url)}
         try:
             response = await self._session.request(
-                method, url, data=data, headers=sent, allow_redirects=False, **proxied
+                call.method, url, data=call.data, headers=sent, allow_redirects=False, **proxied
             )
         except _ERRORS as error:
-            raise self._fault(error, once=once) from error
+            raise self._fault(error, once=call.once) from error
         try:
             yield response
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._fault(error, once=once) from error
+            raise self._fault(error, once=call.once) from error
         finally:
             response.release()
 

@@ -18,7 +18,7 @@ from yarl import URL
 
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.access import Access
-from batchlab.dispatch.http.batch_calls import GONE, BatchCalls, UncertainOrder
+from batchlab.dispatch.http.batch_calls import GONE, BatchCalls, Call, UncertainOrder
 from batchlab.dispatch.http.order_body import order_body, while_awake
 from batchlab.dispatch.stop import StopSignal
 from batchlab.job import LimitsJob
@@ -88,7 +88,7 @@ class BatchService:
             with lines.open("rb") as file:
                 form = aiohttp.FormData({"purpose": self.dialect.purpose, **self.dialect.form})
                 form.add_field("file", file, filename=lines.name, content_type="application/jsonl")
-                data = await self._calls.json("POST", path, data=form)
+                data = await self._calls.json(Call("POST", path, data=form))
             if (found := file_id_in(data)) is None:
                 raise self._calls.odd("the upload was answered without an id")
             return found
@@ -105,7 +105,9 @@ class BatchService:
         extra = {"Content-Type": "application/json", "Content-Length": str(size)}
         data = while_awake(pieces)
         try:
-            answer = await self._calls.json("POST", self.dialect.batches, data=data, headers=extra, once=True)
+            answer = await self._calls.json(
+                Call("POST", self.dialect.batches, data=data, headers=extra, once=True)
+            )
             state = self.dialect.state(answer)
         except UncertainOrder:
             raise
@@ -120,7 +122,9 @@ class BatchService:
     async def state(self, batch: str) -> BatchState:
         """How a batch stands."""
         return self.dialect.state(
-            await self._calls.patiently(lambda: self._calls.json("GET", f"{self.dialect.batches}/{batch}"))
+            await self._calls.patiently(
+                lambda: self._calls.json(Call("GET", f"{self.dialect.batches}/{batch}"))
+            )
         )
 
     async def cancel(self, batch: str) -> None:
@@ -130,7 +134,7 @@ class BatchService:
 
         async def once() -> None:
             try:
-                await self._calls.json("POST", f"{self.dialect.batches}/{batch}/cancel")
+                await self._calls.json(Call("POST", f"{self.dialect.batches}/{batch}/cancel"))
             except ApiError as error:
                 if error.outcome.code not in _NOT_TO_CANCEL:
                     raise
@@ -164,7 +168,7 @@ class BatchService:
             query[dialect.page] = last
 
         async def once() -> tuple[list[BatchState], bool | None]:
-            reply = await self._calls.value("GET", dialect.batches, query=query)
+            reply = await self._calls.value(Call("GET", dialect.batches, query=query))
             if (found := batches_in(reply)) is None:
                 raise self._calls.odd("the list of batches was answered without one")
             return [dialect.state(one) for one in found], has_more(reply)
@@ -180,7 +184,7 @@ class BatchService:
         async def once() -> None:
             place = self._place_of(file)
             for _ in range(MOST_REDIRECTS):
-                async with self._calls.call("GET", place) as response:
+                async with self._calls.response(Call("GET", place)) as response:
                     if (onward := self._onward(response)) is None:
                         await self._save(response, to)
                         return
@@ -218,7 +222,7 @@ class BatchService:
             return
         path = self.dialect.deletion.format(id=file)
         try:
-            await self._calls.value("DELETE", path)
+            await self._calls.value(Call("DELETE", path))
         except ApiError as error:
             if error.outcome.code not in GONE:
                 raise

@@ -17,16 +17,17 @@ from batchlab.dispatch.http import batch_calls
 from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.batch_api.answers.downloads import download, download_all
+from batchlab.engines.batch_api.answers.results import write_inline
 from batchlab.engines.batch_api.choices.ways import seconds_of_window
-from batchlab.engines.batch_api.downloads import download, download_all
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.ordering import NoRoom, Ordering, at_most
+from batchlab.engines.batch_api.orders.ordering import NoRoom, Ordering, at_most
 from batchlab.engines.batch_api.out import Out
-from batchlab.engines.batch_api.results import write_inline
 from batchlab.engines.batch_api.waiting import next_look_s
 from batchlab.protocol.batches.dialect import BatchState, Phase, line_of
 from batchlab.run_end import RunStopped, StopReason
-from batchlab.store.batches import Batch, BatchLog, Step
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Batch, Step
 from batchlab.store.disk.files import disk_errors
 
 RESULTS = ".results"  # that came with a state, and can be had again only for as long as that is told
@@ -79,6 +80,7 @@ class Life:
         self._ended_after_s = ended_after_s
         self._accepts_loss = accepts_loss
         self._proven: set[str] = set()  # lanes that have taken an order
+        self._refused: dict[str, ApiError] = {}  # those that have not taken their first
         self._first: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._calling_off = asyncio.Semaphore(CALLED_OFF_AT_ONCE)
 
@@ -109,8 +111,14 @@ class Life:
             async with self._first[name]:
                 if self._stop.is_set:
                     raise Stopped
+                if (refused := self._refused.get(name)) is not None:
+                    raise refused
                 if name not in self._proven:
-                    await self._place(out, out.lines)
+                    try:
+                        await self._place(out, out.lines)
+                    except ApiError as error:
+                        self._refused[name] = error
+                        raise
                     self._proven.add(name)
             if out.lines is not None:
                 await self._place(out, out.lines)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchlab.dispatch.rate.worst_case import Reservation
+from batchlab.engines.batch_api.answers.merging import Merged
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.merging import Merged
 from batchlab.protocol.batches.dialect import BatchState
 from batchlab.records import Outcome
 from batchlab.run_state import BatchStanding

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import time
 from collections.abc import Sequence
 from typing import assert_never
 
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.correction import Correction
-from batchlab.dispatch.rate.budget import used_up
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.slots import Stopped
-from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.batch_api.bringing import Bringing
 from batchlab.engines.batch_api.choices.choice import GiveUp, Probe, Scene, SendLive, Submit, TakeBack
@@ -23,19 +20,21 @@ from batchlab.engines.batch_api.endings import Endings
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.life import BadLines, GivenUp, Life
 from batchlab.engines.batch_api.means import Means
-from batchlab.engines.batch_api.ordering import NoRoom
+from batchlab.engines.batch_api.orders.ordering import NoRoom
+from batchlab.engines.batch_api.orders.packing import Packed
+from batchlab.engines.batch_api.orders.room import Room
+from batchlab.engines.batch_api.orders.strays import Strays
+from batchlab.engines.batch_api.orders.submitting import Submitting
 from batchlab.engines.batch_api.out import Out
-from batchlab.engines.batch_api.packing import Packed
-from batchlab.engines.batch_api.room import Room
 from batchlab.engines.batch_api.shards import ShardsLeft
-from batchlab.engines.batch_api.strays import Strays
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError, UsageError
-from batchlab.records import Failure, LaneKind, Result, Shard
+from batchlab.records import LaneKind, Result, Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import Attempts, RunState
 from batchlab.store.asking import AskAgain
-from batchlab.store.batches import Batch, BatchLog, Step, WhyLive
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Batch, Step, WhyLive
 from batchlab.store.locked import LockedRun
 from batchlab.totals import RunningTotals
 
@@ -61,11 +60,8 @@ class Session:
         self._out: dict[str, Out] = {}
         self._totals = RunningTotals()
         self._attempts = Attempts()
-        self._worst_case = WorstCase()
         clock = asyncio.get_running_loop().time
         self._room = {name: Room(clock) for name in means.lanes}
-        self._priced: set[str] = set()  # lanes whose price has been told of
-        self._unfit: set[str] = set()  # those of which it was told that they cannot carry every row
         self._error: BatchlabError | None = None
         self._synced_before = work.run.synced_results
         work.run.let_go()
@@ -104,6 +100,7 @@ class Session:
             budget=means.budget,
         )
         self._sent_live: list[Shard] = []  # and nothing more is sent for them
+        self._submitting = Submitting(means, work.job.request.model, self._left, self._room)
         self._endings = Endings(means, work, self._log, self._room, stop)
         self._bringing = Bringing(self._life, self._left, self._log, self._attempts, self._take)
         means.live.begin(work, retry, self._added, self._live_ended)
@@ -262,19 +259,9 @@ class Session:
 
     async def _submit(self, group: asyncio.TaskGroup, lane: BatchLane) -> bool:
         """Orders batches for the next shard. False when the money reaches for none."""
-        self._say_price(lane)
-        budget, shard = self._means.budget, self._left.next()
-        room, out = self._room[lane.name], sum(one.lane is lane for one in self._out.values())
+        out = sum(one.lane is lane for one in self._out.values())
         try:
-            packing = await self._left.packed(
-                shard,
-                lane,
-                self._worst_case,
-                covers=lambda worst: _covers(budget.left, worst),
-                most=room.left(out),
-                most_lines=room.lines,
-                keeps_unfit=self._means.choice.has_calls,
-            )
+            shard, packing = await self._submitting.packed(lane, out)
         except RunStopped as error:
             self._stop(error.reason, str(error))
             return False
@@ -285,50 +272,21 @@ class Session:
         if self._stop.is_set:
             packing.give_up(len(packing.packed))
             return False
-        while packing.packed and not _covers(budget.left, packing.worst):  # others have spent meanwhile
-            packing.give_up(1)
-            packing.is_short = True
         for packed in packing.packed:
             self._begin(group, self._log.meant(packed.batch), lane, packed)
         if packing.packed:
             return True  # the others of the shard, if any, are free again when these have ended
         if not packing.is_short and packing.unfit and self._means.choice.has_calls:
-            self._send_unfit(group, lane, shard, packing.unfit)
+            self._submitting.say_unfit(lane, packing.unfit)
+            self._send_live(group, [shard], "live", "cheapest")
             return True
         if not packing.is_short:
             await self._settle(shard, again=False)
             return True
         self._left.give_back(shard)
         if not self._out and not self._means.live.is_busy:
-            self._short(packing.need)
+            self._stop(StopReason.BUDGET, self._submitting.why_short(packing.need))
         return False
-
-    def _send_unfit(
-        self, group: asyncio.TaskGroup, lane: BatchLane, shard: Shard, unfit: Sequence[Failure]
-    ) -> None:
-        """Sends what is left of a shard by calls: none of it fits into a batch."""
-        if lane.name not in self._unfit:
-            self._unfit.add(lane.name)
-            why = f"row {unfit[0].row_id} is {unfit[0].error_message}"
-            self._say(f"lanes: rows that no batch of {lane.name} can carry go live: {why}")
-        self._send_live(group, [shard], "live", "cheapest")
-
-    def _short(self, need: Money) -> None:
-        """The money reaches for no line any more, and none comes back."""
-        budget = self._means.budget
-        caps, left, spent = budget.caps, budget.left, budget.spent
-        if left.usd is not None and need.usd > left.usd:
-            why = used_up("limits.max_cost", spent.usd, caps.usd, need.usd)
-        else:
-            why = used_up("limits.max_tokens_total", spent.tokens, caps.tokens, need.tokens)
-        self._stop(StopReason.BUDGET, why)
-
-    def _say_price(self, lane: BatchLane) -> None:
-        """Says once what is counted where nobody states a price of batches."""
-        if lane.name not in self._priced:
-            self._priced.add(lane.name)
-            if note := lane.price_note(self._work.job.request.model, time.time()):
-                self._say(note)
 
     async def _follow(self, out: Out) -> None:
         """Brings one batch to its results, and these to the journal."""
@@ -433,10 +391,6 @@ class Session:
                 except RunStopped as error:  # another machine has taken the run over at its URL
                     self._stop(error.reason, str(error))
                 await asyncio.sleep(TICK_S)
-
-
-def _covers(left: tuple[float | None, float | None], worst: Money) -> bool:
-    return all(have is None or need <= have for have, need in zip(left, worst, strict=True))
 
 
 def _batches(count: int) -> str:

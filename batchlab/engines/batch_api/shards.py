@@ -12,12 +12,12 @@ from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import WorstCase
+from batchlab.engines.batch_api.answers.merging import Merged, Merging, Take
+from batchlab.engines.batch_api.answers.results import Results
 from batchlab.engines.batch_api.asking import Asking
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.merging import Merged, Merging, Take
+from batchlab.engines.batch_api.orders.packing import Packing
 from batchlab.engines.batch_api.out import Out
-from batchlab.engines.batch_api.packing import Packing
-from batchlab.engines.batch_api.results import Results
 from batchlab.engines.sealer import Sealer
 from batchlab.engines.terms import spent_of
 from batchlab.engines.work import Work

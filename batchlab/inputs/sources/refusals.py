@@ -101,7 +101,7 @@ _KINDS = (
     ),
     _Kind(
         "a web page, not data: what fetched it was given a page",
-        "the download again, signed in",
+        "the file itself: download it again, signed in",
         (".html", ".htm"),
         (b"<!DOCTYPE html", b"<!doctype html", b"<html", b"<HTML"),
     ),

@@ -50,8 +50,10 @@ class Frame:
 
 
 def across(frames: Iterable[Frame], text: str) -> tuple[Frame, ...]:
-    """The templates in whose prompts a text may stand that no column has whole. One that says it to all rows is
-    none of them: it would find every row."""
+    """The templates in whose prompts a text may stand that no column has whole.
+
+    One that says it to all rows is none of them: it would find every row.
+    """
     return tuple(one for one in frames if one.columns and not one.says(text) and one.may_be_across(text))
 
 

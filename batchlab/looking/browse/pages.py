@@ -1,7 +1,7 @@
 """What the page asks about the rows of a run, answered within bounds of memory and of time.
 
-Called from one thread at a time (`asyncio.to_thread`); what takes longer goes on in threads of its own, and
-the same question again gives more. A new question ends what an earlier one has begun.
+Called from one thread at a time; what takes longer goes on in threads of its own, and the same question again
+gives more. A new question ends what an earlier one has begun.
 """
 
 from __future__ import annotations

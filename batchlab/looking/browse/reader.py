@@ -9,20 +9,17 @@ import contextlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from batchlab.arrow import pa, pq
 from batchlab.errors import CorruptRun
-from batchlab.looking.browse.cells import Chunk, Unknown, texts_at
 from batchlab.looking.browse.columns import ODD
 from batchlab.looking.browse.index import Piece, RowIndex
 from batchlab.looking.rows.tables import INPUT_GONE, input_table, with_ids
 from batchlab.records import Shard
 from batchlab.result_columns import RESULT_COLUMNS
-from batchlab.store.disk.files import plain_file
 from batchlab.store.journals.journal import result_of
 from batchlab.store.parts import lacking_columns, reading, with_results
 from batchlab.store.view import RunView
@@ -32,7 +29,6 @@ SMALL_BYTES = 64  # a row; of columns that take no more, a whole row group is
 BATCH_BYTES = 8 << 20  # of which fewer are, if they have images
 GIVE_BACK_S = 0.1
 KEPT_FOOTERS = 16  # 0.3 MB each
-KEPT_TEXTS = 256  # parts of which it is known where their texts are: 20 kB each
 _KEPT_BYTES = 32 << 20  # an input of an open shard that is larger is read again each time
 
 
@@ -91,24 +87,6 @@ class _Footer:
     lacking: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Texts:
-    """Where the texts of a part are.
-
-    Attributes:
-        version: of its shard.
-        names, lacking: its columns, and the result columns that it has not.
-        types: of the columns of texts.
-        groups: where each of these is, by row group.
-    """
-
-    version: int
-    names: tuple[str, ...]
-    lacking: tuple[str, ...]
-    types: Mapping[str, pa.DataType]
-    groups: tuple[Mapping[str, Chunk], ...]
-
-
 class RowReader:
     """Reads rows where they are: in parts, or in journals and the input."""
 
@@ -118,7 +96,6 @@ class RowReader:
         self._prefix = run.manifest.prefix
         self._vectors = run.manifest.vectors
         self._footers: OrderedDict[int, _Footer] = OrderedDict()
-        self._texts: OrderedDict[int, _Texts] = OrderedDict()
         self._turn = threading.Lock()
         self._gave_back = threading.local()
         self._input: tuple[int, pa.Table, list[Any] | None] | None = (
@@ -160,62 +137,6 @@ class RowReader:
         self, shard: Shard, group: int, first: int, wanted: Wanted, ids: Sequence[int] | None
     ) -> Iterator[Rows]:
         """The rows of a row group whose first row is `first`."""
-        if ids is not None and len(ids) <= FEW_ROWS:
-            with contextlib.suppress(Unknown, OSError):  # Arrow says what is wrong with it
-                found = self._few(shard, group, first, wanted, sorted(ids))
-                if found is not None:
-                    yield found
-                    return
-        yield from self._many(shard, group, first, wanted, ids)
-
-    def _few(self, shard: Shard, group: int, first: int, wanted: Wanted, ids: Sequence[int]) -> Rows | None:
-        """Some rows of a row group, of its texts only the pages that they are in; None where Arrow should."""
-        path = self._run.part(shard.index)
-        if not isinstance(path, Path):
-            return None  # each page would be a request
-        known = self._texts_of(shard)
-        others, results = self._chosen(known.names, known.lacking, wanted)
-        names = [*others, *(self._prefix + name for name in results)]
-        chunks = known.groups[group]
-        if any(name not in chunks for name in names):
-            return None
-        places = [row - first for row in ids]
-        with plain_file(path) as file:
-            columns = [
-                pa.array(texts_at(file.fileno(), chunks[name], places), type=known.types[name])
-                for name in names
-            ]
-        table = pa.table(dict(zip(names, columns, strict=True)))
-        return Rows(ids, table.select(others), _bare(table, results, self._prefix))
-
-    def _texts_of(self, shard: Shard) -> _Texts:
-        version = self._index.version_of(shard)
-        kept = self._texts.get(shard.index)
-        if kept is not None and kept.version == version:
-            return kept
-        with self._part(shard) as (part, footer):
-            schema, columns = part.schema_arrow, part.schema
-            types = {
-                name: schema.field(name).type for name in footer.names if _is_text(schema.field(name).type)
-            }
-            leaves = [(place, columns.column(place)) for place in range(len(columns))]
-            leaves = [(place, leaf) for place, leaf in leaves if leaf.path in types]
-            groups = []
-            for number in range(part.num_row_groups):
-                whole = part.metadata.row_group(number)
-                found = {leaf.path: Chunk.of(whole, place, leaf) for place, leaf in leaves}
-                groups.append({name: chunk for name, chunk in found.items() if chunk is not None})
-        made = _Texts(version, footer.names, footer.lacking, types, tuple(groups))
-        with self._turn:
-            self._texts[shard.index] = made
-            while len(self._texts) > KEPT_TEXTS:
-                self._texts.popitem(last=False)
-        return made
-
-    def _many(
-        self, shard: Shard, group: int, first: int, wanted: Wanted, ids: Sequence[int] | None
-    ) -> Iterator[Rows]:
-        """The rows of a row group, or some of them, as Arrow reads them: from its beginning."""
         left = None if ids is None else sorted(ids)
         with self._part(shard) as (part, footer):
             others, results = self._chosen(footer.names, footer.lacking, wanted)
@@ -335,13 +256,6 @@ def _batch_rows(group: pq.RowGroupMetaData, names: Sequence[str]) -> int:
     count = int(group.num_rows)
     most = FEW_ROWS if size > SMALL_BYTES * count else count
     return max(1, min(most, BATCH_BYTES * count // max(size, 1)))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    """Whether values of a type are made of texts."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _bare(table: pa.Table, names: Sequence[str], prefix: str) -> pa.Table:

@@ -261,7 +261,7 @@ def _known(names: Sequence[str], have: Sequence[str], path: Path) -> list[str]:
     unknown = [name for name in names if name not in have]
     if unknown:
         raise UsageError(
-            f"{path}: {unknown[0]}: no such column; there are model, status, endpoint, lane, service_tier, day, "
-            f"run, error_class, {', '.join(BY_RESULT)} and {', '.join(have)}."
+            f"{path}: {unknown[0]}: no such column; there are model, status, endpoint, lane, service_tier, "
+            f"day, run, error_class, {', '.join(BY_RESULT)} and {', '.join(have)}."
         )
     return list(names)

@@ -16,6 +16,7 @@ from typing import Any
 from batchlab.arrow import pa, pc
 from batchlab.errors import UsageError
 from batchlab.job.values import nearest
+from batchlab.looking.rows.text_mask import text_mask
 from batchlab.result_columns import RESULT_COLUMNS
 
 STATUSES = ("ok", "truncated", "filtered", "invalid", "failed", "pending")
@@ -49,6 +50,8 @@ class Condition:
     def mask(self, table: pa.Table) -> pa.ChunkedArray:
         """Which rows of a table fulfil it."""
         column = _plain(table[self.column])
+        if self.sign == "~" and pa.types.is_nested(column.type):
+            return pa.chunked_array([pa.array(text_mask(column, [self.value]))])
         if self.sign == "~":
             found = pc.match_substring(column.cast(pa.large_string()), self.value, ignore_case=True)
             return pc.fill_null(found, False)
@@ -75,7 +78,7 @@ def condition_of(text: str, schema: pa.Schema, prefix: str) -> Condition:
     if value == "" and sign in {"=", "!="}:
         return Condition(column, sign, None)
     if sign == "~":
-        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             raise UsageError(f"condition {text}: {name} holds {kind}, which has no text to look for.")
         return Condition(column, sign, value)
     try:

@@ -55,6 +55,8 @@ class Started:
         return {**line, "log": self._said()}
 
     def _said(self) -> str:
+        if self.log.closed:  # it ended long ago; somebody still looks
+            return ""
         size = os.fstat(self.log.fileno()).st_size
         begin = max(0, size - LOG_BYTES)
         self.log.seek(begin)

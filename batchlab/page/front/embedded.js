@@ -37,7 +37,7 @@ export class Embedded {
   #answer(path, params) {
     switch (path) {
       case "runs":
-        return { folder: "", runs: this.data.runs || [], notes: [], version: this.data.version || "", can_act: false };
+        return { folder: "", runs: this.data.runs || [], notes: [], version: this.data.version || "" };
       case "run":
         return this.data.run;
       case "charts":
@@ -133,7 +133,7 @@ function askedText(row) {
 }
 
 function answerText(row) {
-  return (row.answer && row.answer.text) || row.completion || "";
+  return (row.answer && row.answer.text) || "";
 }
 
 function filterOf(params, run) {
@@ -226,9 +226,8 @@ function listed(row, q) {
   return {
     ...row,
     asked: snippet(askedText(row), q),
-    answer: row.answer || row.completion ? snippet(answerText(row), q) : null,
+    answer: row.answer ? snippet(answerText(row), q) : null,
     note: Boolean(row.note),
-    attempts: Array.isArray(row.attempts) ? row.attempts.length : row.attempts,
     hits: null,
   };
 }

@@ -1,6 +1,6 @@
 // The bar above the rows: search, statuses, every other filter, order; all of it in the address.
 
-import { fill, h, later, show } from "./dom.js";
+import { fill, h, later, show, toggle } from "./dom.js";
 import { clipped, count, counted, plain } from "./format.js";
 import { choose, here, joined, split } from "./router.js";
 import { dialog } from "./shell.js";
@@ -115,17 +115,7 @@ export class FilterBar {
     );
     const others = FACETS.filter(([name]) => params[name]).length + (params.where || []).length;
     show(this.right, [
-      h(
-        "button",
-        {
-          type: "button",
-          class: "plain-button",
-          "aria-pressed": String(Boolean(params.odd)),
-          title: "Problem rows first (p)",
-          onclick: () => choose({ odd: params.odd ? null : 1, row: null }),
-        },
-        "problems first",
-      ),
+      toggle("problems first", params.odd, "Problem rows first (p)", () => choose({ odd: params.odd ? null : 1, row: null })),
       h(
         "button",
         {
@@ -282,7 +272,7 @@ export class FilterBar {
         values,
         ((found && found.few) || []).slice(0, 100).map((one) => h("option", { value: plain(one) })),
       );
-      if (found && found.kind === "text" && !found.few) sign.value = "~";
+      if (found && (found.kind === "other" || (found.kind === "text" && !found.few))) sign.value = "~";
       else if (found) sign.value = found.kind === "number" ? ">=" : "=";
     };
     known();

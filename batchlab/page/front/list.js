@@ -39,6 +39,7 @@ export class VirtualList {
 
   close() {
     this.generation++;
+    this.paint = () => {}; // nothing is drawn any more, and so nothing is asked for
     this.resizes.disconnect();
     clearTimeout(this.timer);
     clearTimeout(this.settling);

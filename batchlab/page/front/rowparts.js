@@ -5,7 +5,6 @@ import { clipped, count, digits, exactly, isNumber, plain, took, usd } from "./f
 import { code, image, json, markdown, raw, tamed, verbatim } from "./text.js";
 
 const SHOWN_ABOVE = new Set([
-  "completion",
   "reasoning",
   "tool_calls",
   "parsed",
@@ -63,7 +62,7 @@ export class RowParts {
       row.finish_reason && ["finish", clipped(row.finish_reason, 40)],
       row.lane && ["lane", clipped(row.lane, 40)],
       row.model && ["model", clipped(row.model, 60)],
-      numberOfAttempts(row) > 1 && ["attempts", count(numberOfAttempts(row))],
+      row.attempts > 1 && ["attempts", count(row.attempts)],
       timeOf(row.finished_at) && ["finished", timeOf(row.finished_at)],
     ].filter(Boolean);
     return h(
@@ -152,7 +151,7 @@ export class RowParts {
   }
 
   #answer(row) {
-    const answer = row.answer || (row.completion ? { text: row.completion } : null);
+    const { answer } = row;
     if (!answer || (!answer.text && !answer.json)) {
       const isOther = row.vectors || row.tool_calls; // what was answered stands below
       const words = row.status === "pending" ? "No answer yet." : row.status === "ok" && !isOther ? "The answer is empty." : null;
@@ -217,7 +216,7 @@ export class RowParts {
   }
 
   #reasoning(row) {
-    const reasoning = typeof row.reasoning === "string" ? { text: row.reasoning } : row.reasoning;
+    const { reasoning } = row;
     if (!reasoning || !reasoning.text) return null;
     return h(
       "details",
@@ -252,9 +251,9 @@ export class RowParts {
   }
 
   #attempts(row) {
-    const list = Array.isArray(row.attempts) ? row.attempts : Array.isArray(row.attempts_list) ? row.attempts_list : null;
-    if ((!list || list.length < 1) && !row.attempts_note) return null;
-    const many = Math.max(numberOfAttempts(row) || 0, 1);
+    const list = row.attempts_list || [];
+    if (!list.length && !row.attempts_note) return null;
+    const many = Math.max(row.attempts || 0, 1);
     return h(
       "details",
       { class: "fold", open: true },
@@ -269,11 +268,11 @@ export class RowParts {
           h(
             "tbody",
             {},
-            (list || []).map((one) =>
+            list.map((one) =>
               h(
                 "tr",
                 {},
-                h("th", { scope: "row" }, plain(one.what ?? one.status ?? "")),
+                h("th", { scope: "row" }, plain(one.what ?? "")),
                 h("td", {}, isNumber(one.at) ? exactly(one.at) : ""),
                 h("td", { class: "num" }, isNumber(one.ms) ? took(one.ms) : ""),
                 h("td", { class: "num" }, isNumber(one.cost_usd) ? usd(one.cost_usd) : ""),
@@ -299,8 +298,7 @@ export class RowParts {
 
   #columns(row) {
     const entries = Object.entries(row).filter(
-      ([name, value]) =>
-        !SHOWN_ABOVE.has(name) && value !== null && value !== undefined && !(name === "attempts" && Array.isArray(value)),
+      ([name, value]) => !SHOWN_ABOVE.has(name) && value !== null && value !== undefined,
     );
     return h(
       "details",
@@ -356,10 +354,6 @@ function pairs(entries) {
 
 function timeOf(value) {
   return isNumber(value) ? exactly(value) : value ? String(value) : null;
-}
-
-function numberOfAttempts(row) {
-  return Array.isArray(row.attempts) ? row.attempts.length : row.attempts;
 }
 
 function cutWords(one) {

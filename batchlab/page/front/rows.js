@@ -150,8 +150,8 @@ class Rows {
 
   async open(index, row, step = !here().params.row) {
     this.list.select(index);
-    if (here().params.row === String(row.row_id)) return;
-    chooseRow(row.row_id, step);
+    if (here().params.row === String(row.row_id)) return this.pane.stay();
+    return chooseRow(row.row_id, step);
   }
 
   shut() {
@@ -176,8 +176,11 @@ class Rows {
       if (row) announce(`${row.status}, row ${row.row_id}, ${clipped(row.answer || row.asked || "", 120)}`);
       return;
     }
+    this.pane.leave(); // from here on a key is for the row to which it goes
     const row = await this.list.rowAt(index);
-    if (row && this.list.cursor === index) await this.open(index, row, false);
+    if (this.list.cursor !== index) return;
+    if (row) await this.open(index, row, false);
+    else this.pane.stay();
   }
 
   counted(answer) {
@@ -331,7 +334,7 @@ class Rows {
     const jump = (index) => this.went(this.list.jumped(index), index ? 1 : -1);
     bind(
       SHOW_ROW,
-      this.pane.keys().map((one) => ({ ...one, call: (event) => (isOpen() ? one.call(event) : false) })),
+      this.pane.keys().map((one) => ({ ...one, call: (event) => (isOpen() ? this.isSeen() && one.call(event) : false) })),
     );
     bind(SHOW_ROWS, [
       {
@@ -360,6 +363,12 @@ class Rows {
       { keys: ["b"], does: "review a random sample", call: () => go(["run", this.id, "review"], this.filter()) },
       { keys: ["a"], does: "act on these rows", call: () => openActs(this.id, this.filter()) },
     ]);
+  }
+
+  /** Whether the row that is shown is the one that the cursor is on: the next one may be on its way. */
+  isSeen() {
+    const line = this.list.row(this.list.cursor);
+    return this.list.cursor < 0 || (this.pane.row !== null && line !== null && line.row_id === this.pane.row.row_id);
   }
 
   escaped(event) {

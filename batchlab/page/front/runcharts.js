@@ -17,8 +17,7 @@ function overTime(charts, run) {
   const words = run.now && run.now.why ? `now: ${run.now.why}` : "";
   const isAnswered = time && time.at && (peakOf(time.done) > 0 || peakOf(time.failed || []) > 0);
   const isAsked = time && time.at && (peakOf(time.in_flight || []) > 0 || peakOf(time.errors || []) > 0);
-  if (!isAnswered && !isAsked)
-    return section("Over time", "", h("p", { class: "quiet" }, "Nothing was answered yet."));
+  if (!isAnswered && !isAsked) return section("Over time", "", h("p", { class: "quiet" }, "Nothing was answered yet."));
   const bucket = time.bucket_s || 1;
   const over = { at: time.at, bucket, isOn: (index) => isNumber(time.done[index]) || isNumber((time.in_flight || [])[index]) };
   const per = bucket >= 60 || peakOf(time.done) / bucket < 0.5 ? 60 : 1;

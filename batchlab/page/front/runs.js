@@ -31,9 +31,9 @@ export function runsView(root) {
   const paint = () => {
     if (!listing) return;
     const wanted = (here().params.q || "").toLowerCase();
-    const every = listing.runs || [];
+    const every = listing.runs;
     const found = wanted
-      ? every.filter((run) => `${run.name || run.run} ${run.model || ""} ${run.state}`.toLowerCase().includes(wanted))
+      ? every.filter((run) => `${run.name} ${run.model || ""} ${run.state}`.toLowerCase().includes(wanted))
       : every;
     const more = found.length - shown;
     const extra = found.some(isForecast);
@@ -133,7 +133,7 @@ function isForecast(run) {
 }
 
 function runLine(run, extra) {
-  const id = run.id ?? run.run;
+  const { id } = run;
   const rows = isNumber(run.rows) ? run.rows : null;
   const parts = run.counts
     ? STATUSES.map((status) => [status, run.counts[status] || 0, colorOf(status)]).filter(([status]) => status !== "empty")
@@ -148,7 +148,7 @@ function runLine(run, extra) {
     h(
       "th",
       { scope: "row" },
-      h("a", { class: "run-link", href: address(["run", id]), "data-id": id, dir: "auto" }, tamed(run.name || run.run)),
+      h("a", { class: "run-link", href: address(["run", id]), "data-id": id, dir: "auto" }, tamed(run.name)),
       run.model && h("div", { class: "quiet cut" }, run.model),
     ),
     h(

@@ -19,7 +19,6 @@ const TAGS = {
   em: "em",
   strong: "strong",
   s: "s",
-  del: "s",
   br: "br",
   hr: "hr",
   code: "code",
@@ -29,10 +28,7 @@ const TAGS = {
   tr: "tr",
   th: "th",
   td: "td",
-  span: "span",
   div: "div",
-  sup: "sup",
-  sub: "sub",
   a: "a",
   pre: "pre",
 };

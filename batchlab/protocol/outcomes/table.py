@@ -168,7 +168,7 @@ TABLE: tuple[Line, ...] = (
         remedy="Not every model has every tier. For the usual one: lane live, and no service_tier",
     ),
     Line(
-        "429 (Baidu's 200) with a QuotaFailure …PerDay…, or per day in words and no wait: the day's quota is gone",
+        "429 (Baidu: 200) with a QuotaFailure …PerDay…, or per day in words and no wait: the day's is gone",
         STOP,
         "quota",
         "Google, google.rpc.QuotaFailure",
@@ -287,7 +287,7 @@ TABLE: tuple[Line, ...] = (
         ),
     ),
     Line(
-        "code model_not_found, model_decommissioned, invalid_model, DeploymentNotFound (no success yet: STOP)",
+        "code model_not_found, model_decommissioned, DeploymentNotFound, … (no success yet: STOP)",
         FAIL,
         "not_found",
         "OpenAI, Anthropic, vLLM, Azure, Groq, Mistral, Perplexity, Zhipu",

@@ -100,13 +100,15 @@ CREDIT: Mapping[str, str] = {
     r"余额不足|欠费": "Zhipu",
     r"no credits?|out of credits?|credits? (is|are) (over|exhausted|used up)": "gateways",
     r"(used all|exhausted|(does|do)(n't| not) have any) (\w+ ){0,3}credits?\b": "xAI",
-    r"not enough balance|exhausted your .{0,20}balance|balance of your account is insufficient": "Novita, gateways",
+    r"not enough balance|balance of your account is insufficient": "Novita, SiliconFlow",
+    r"exhausted your .{0,20}balance": "gateways",
     r"overdue balance|in arrears": "Volcengine",
     r"exceeded your current quota": "OpenAI",
     r"^key limit exceeded": "OpenRouter",
     r"free tier .{0,20}(has been|is) exhausted": "DashScope",
     r"(subscription|plan) (has )?(expired|ended)": "ModelsLab",
-    r"(reached|exceeded) (your|its|the) monthly|monthly (spending )?limit (reached|exceeded)": "ModelsLab, xAI",
+    r"(reached|exceeded) (your|its|the) monthly": "xAI, Hugging Face",
+    r"monthly (spending )?limit (reached|exceeded)": "ModelsLab",
 }
 # by the day, which begins anew by itself
 DAILY: Mapping[str, str] = {

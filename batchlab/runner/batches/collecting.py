@@ -28,7 +28,8 @@ from batchlab.runner.own_job import own_job
 from batchlab.runner.run_options import RunOptions
 from batchlab.shell import command_line, shell_line
 from batchlab.store.asking import AskAgain
-from batchlab.store.batches import BatchLog, Step, read_batches
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Step, read_batches
 from batchlab.store.disk.run_lock import refuse_held
 from batchlab.store.locked import LockedRun
 from batchlab.store.standing import Ended, write_standing

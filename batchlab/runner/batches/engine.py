@@ -24,16 +24,17 @@ from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.engines.observer import Observer
 from batchlab.engines.work import Work, call_lanes
 from batchlab.errors import UsageError
-from batchlab.inputs.plan import InputPlan
-from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.sources.source import InputPlan, Source
+from batchlab.inputs.templates import RowProblem
 from batchlab.job import SELF_STARTED, TASK_PATHS, EndpointJob, Job
 from batchlab.lanes.call_times import CallsSeen, CallWatch
 from batchlab.protocol.batches.dialect import Dialect, Unfit
 from batchlab.protocol.batches.table import dialect_of
 from batchlab.records import Row
 from batchlab.runner.batches.queue_history import known_calls, known_queue, remember
-from batchlab.store.batches import DOUBT_S, Batch, BatchLog, new_key, read_batches
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import DOUBT_S, Batch, new_key, read_batches
 from batchlab.store.locked import LockedRun
 
 BY_BATCH = frozenset({"batch", "cheapest"})

@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 from batchlab.counts import counted
-from batchlab.inputs.plan import InputPlan, Planned
-from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.plan import Planned
+from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.sources.source import InputPlan, Source
+from batchlab.inputs.templates import RowProblem
 from batchlab.job import Job
 from batchlab.job.index import in_braces
 from batchlab.records import ChatRequest, Row

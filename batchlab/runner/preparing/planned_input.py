@@ -9,9 +9,9 @@ from batchlab.costs.pricing import price_book
 from batchlab.counts import counted
 from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.errors import InputError, UsageError
-from batchlab.inputs.plan import InputPlan, Planned, plan_input
+from batchlab.inputs.plan import Planned, plan_input
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.sources.source import InputPlan, Source
 from batchlab.job import Job
 from batchlab.records import ChatRequest
 

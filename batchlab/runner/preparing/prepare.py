@@ -18,9 +18,9 @@ from typing import Any
 from batchlab.arrow import pa
 from batchlab.engines.sizing import merged, planned_shard_rows
 from batchlab.errors import UsageError
-from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources.opening import Source, source_of, spool_stdin, spooled_anew
+from batchlab.inputs.sources.opening import source_of, spool_stdin, spooled_anew
+from batchlab.inputs.sources.source import InputPlan, Source
 from batchlab.job import Job, default_run_dir
 from batchlab.remote.urls import is_url
 from batchlab.runner.batches.left import refuse_batches_out, refuse_left_alone

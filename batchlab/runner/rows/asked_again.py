@@ -16,7 +16,7 @@ from batchlab.dispatch.longer import with_max_tokens
 from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.engines.work import Work
 from batchlab.errors import UsageError
-from batchlab.inputs.requests import RowProblem
+from batchlab.inputs.templates import RowProblem
 from batchlab.looking.phrases import money
 from batchlab.records import ChatRequest, Completion, Result, is_wanting
 from batchlab.store.asking import ANSWERS, AskAgain

@@ -95,7 +95,7 @@ def lock_holder(run: Path) -> int | None:
 def refuse_held(run: Path) -> None:
     """Raises UsageError while another process holds the lock of a run directory, as who wants it is told."""
     if lock_holder(run) is not None:
-        raise _in_use(run, Layout(run).lock.read_bytes())
+        raise _in_use(run, file_content(Layout(run).lock))
 
 
 def is_left_locked(run: Path) -> bool:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchlab.dispatch.http import batch_calls
-from batchlab.engines.batch_api import bringing, life, ordering, room, waiting
+from batchlab.engines.batch_api import bringing, life, waiting
+from batchlab.engines.batch_api.orders import ordering, room
 from batchlab.protocol.batches import table
 from batchlab.store.batches import read_batches
 from tests.conftest import Finished, SimulatorHandle

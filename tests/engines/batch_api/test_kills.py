@@ -14,7 +14,7 @@ from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.engines.batch_api.choices.choice import Live, Scene, SendLive, Submit, TakeBack
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.runner.batches import engine as engine_of
-from batchlab.store.batches import BatchLog
+from batchlab.store.batch_log import BatchLog
 from tests.conftest import CANARY
 from tests.engines.batch_api.test_crashes import die_at, forked
 

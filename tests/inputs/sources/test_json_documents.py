@@ -173,3 +173,12 @@ def test_a_large_list_is_not_held(tmp_path):
     tracemalloc.stop()
 
     assert used < 4_000_000  # of 13 MB
+
+
+@pytest.mark.parametrize("orient", [None, "split"])
+def test_columns_apart_from_rows_are_refused_with_the_way_to_write_rows(tmp_path, orient):
+    import pandas as pd
+
+    pd.DataFrame(ROWS[:3]).drop(columns="tags").to_json(tmp_path / "x.json", orient=orient)
+
+    assert 'orient="records", lines=True' in str(refused(tmp_path / "x.json"))

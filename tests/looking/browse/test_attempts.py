@@ -5,7 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 
 from batchlab.records import Usage
-from batchlab.store.batches import Batch, BatchLog
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Batch
+from batchlab.store.journals.journal import AskedInVain
+from batchlab.store.publisher import Here
 from tests.conftest import simulating
 from tests.looking.browse.runs import made
 from tests.looking.browse.test_states import again, answered, growing  # noqa: F401 - a fixture
@@ -50,7 +53,7 @@ def test_while_its_shard_is_open_each_request_of_a_row_is_known(growing, browse)
 
 
 def test_batches_that_a_row_was_in_are_named_also_when_its_shard_is_sealed(growing, browse):  # noqa: F811
-    log = BatchLog(growing.path, lambda _: None)
+    log = BatchLog(growing.path, Here(growing.path))
     one = Batch("k1", 0, ((2, 3),), "openai", "m", "/v1/chat/completions", 9, asked=(0,))
     log.meant(one)
     log.created(log.ordering(log.uploaded(one, "file-1")), "batch_1")
@@ -58,7 +61,7 @@ def test_batches_that_a_row_was_in_are_named_also_when_its_shard_is_sealed(growi
     log.meant(Batch("k2", 0, ((0, 9),), "openai", "m", "/v1/chat/completions", 9, asked=(0,)))  # never sent
     shard = growing.open_shard(growing.manifest.plan.shards[0])
     browser = browse(growing.path)
-    shard.append_asked(3, 1, "k1", came_back=False)
+    shard.append_asked(AskedInVain(3, 1, "k1", came_back=False))
     for row in range(10):
         shard.append(answered(row, attempts=2 if row == 3 else 1, cut_off=int(row == 3)))
     shard.flush()

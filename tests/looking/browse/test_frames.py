@@ -10,7 +10,7 @@ import pytest
 
 from batchlab.inputs.templates import compile_template
 from batchlab.looking.browse.frames import Frame, across
-from batchlab.looking.browse.sought import text_mask
+from batchlab.looking.rows.text_mask import text_mask
 
 TEMPLATES = ("{a}", "ab {a}", "{a} b", "{a}{b}", "a{a}b{b}a", "x {b} y {a} z", "{a}: {a}", "ba", "Aé{a}")
 VALUES = ("", "a", "b", "ab", "b a", "aé", "ABA", "x y", "\n")

@@ -20,6 +20,7 @@ from batchlab.looking.browse.query import RowQuery
             RowQuery(finishes=frozenset({"stop"}), lanes=frozenset({"batch"})),
         ),
         ({"label": "good%2C but long,100%25"}, RowQuery(labels=frozenset({"good, but long", "100%"}))),
+        ({"label": "none, %6Eone"}, RowQuery(labels=frozenset({None, "none"}))),
         ({"error": "%2C,,%20"}, RowQuery(errors=frozenset({","}))),
         ([("where", "n>3"), ("where", "topic=a,b")], RowQuery(where=("n>3", "topic=a,b"))),
         ({"where": ["n>3", "n<9"]}, RowQuery(where=("n>3", "n<9"))),

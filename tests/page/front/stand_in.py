@@ -121,10 +121,10 @@ class Run:
                 {"type": "image", "url": "https://evil.example/track.png"},
             ]
         return row | {
-            "attempts": [{"at": BEGAN + number, "what": "timeout", "ms": 60_000, "message": "no answer for 60 s"}] * (row["attempts"] - 1) + [{"at": BEGAN + number + 70, "what": row["status"], "ms": row["latency_ms"], "cost_usd": row["cost_usd"]}],
+            "attempts_list": [{"at": BEGAN + number, "what": "timeout", "ms": 60_000, "message": "no answer for 60 s"}] * (row["attempts"] - 1) + [{"at": BEGAN + number + 70, "what": row["status"], "ms": row["latency_ms"], "cost_usd": row["cost_usd"]}],
             "asked": [{"role": "user", "text": asked, "parts": parts}], "as_sent": True,
             "shared": {"messages": [{"role": "system", "text": "You are a careful editor. " * 12}], "params": {"model": self.model, "max_tokens": 256, "temperature": 0.2}},
-            "answer": answer, "completion": answer["text"] if answer else None,
+            "answer": answer,
             "reasoning": {"text": "First I read the review twice. Then I weighed the cable against the charger.", "tree": None} if number % 4 == 0 else None,
             "tool_calls": [{"id": "call_1", "name": "lookup_order", "arguments": '{"order": 1177, "fields": ["date", "total"]}'}] if number % 11 == 0 else None,
             "inputs": {"review_id": row["custom_id"], "text": asked[27:], "stars": 1 + seed % 5, "lang": ["en", "de", "ja", "ar"][seed % 4]},
@@ -262,7 +262,7 @@ class Server:
 
     def get_runs(self, _run: Run | None, _query: Any) -> dict[str, Any]:
         runs = [
-            {"id": run.id, "run": run.id, "state": run.stage, "batches_out": 2 if run.stage == "waiting" else 0, "at": BEGAN + 6 * 3600 + index * 7,
+            {"id": run.id, "run": run.id, "name": run.id, "state": run.stage, "batches_out": 2 if run.stage == "waiting" else 0, "at": BEGAN + 6 * 3600 + index * 7,
              "done": None if run.stage == "damaged" else run.final, "rows": None if run.stage == "damaged" else run.rows, "failed": int(run.final * 0.03), "cost_usd": None if run.stage == "damaged" else run.final * 0.00007,
              "problem": "run.json cannot be read: it ends in the middle of a line" if run.stage == "damaged" else None, "go_on": None, "model": run.model}
             for index, run in enumerate(self.runs.values())
@@ -272,7 +272,6 @@ class Server:
             "runs": runs,
             "notes": ["no runs, and left out: notebooks"] if runs else [],
             "version": "0.9",
-            "can_act": True,
         }
 
     def get_run(self, run: Run, _query: Any) -> dict[str, Any]:

@@ -174,6 +174,20 @@ def test_every_control_is_reached_by_tab_and_seen_to_have_the_focus(visit: Open)
         assert any(expected in name for name in names), (expected, names)
 
 
+def test_who_walks_by_a_button_keeps_it(visit: Open):
+    """Its bar is drawn anew for each row; the focus would be at the page's beginning again."""
+    look = visit(at="/run/night/rows?row=45", sees="mostly content")
+    look.page.get_by_role("button", name="Next row").focus()
+    look.press("Enter")
+    look.sees("row 46", ".pane")
+    look.press("Enter")
+    look.sees("row 47", ".pane")
+    look.page.get_by_role("button", name="raw").focus()
+    look.press("Enter")
+    look.until("document.querySelector('.pane .raw')")
+    assert look.page.evaluate("document.activeElement.textContent") == "raw"
+
+
 def test_the_list_tells_a_screen_reader_where_it_is(visit: Open):
     look = visit(at="/run/night/rows", sees="1,203 rows")
     look.press("j")

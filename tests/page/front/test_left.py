@@ -204,6 +204,19 @@ def test_a_key_pressed_before_the_next_row_is_there_labels_neither(visit: Open, 
     assert stand_in.server.runs["night"].labels == {1202: "fail"}
 
 
+def test_a_key_pressed_before_the_list_is_there_labels_neither(visit: Open, stand_in: Served):
+    """Which row is the last is not known yet, and the one that is still seen was left."""
+    look = visit()
+    look.to("/run/night/rows?row=45")
+    look.sees("mostly content")
+    stand_in.server.slow["rows"] = [LATE_S] * 2
+    look.press("End", "1")
+    look.sees("row 1,202", ".pane")
+    look.press("2")
+    look.sees("fail", ".line.at .c-label")
+    assert stand_in.server.runs["night"].labels == {1202: "fail"}
+
+
 def test_a_notice_is_seen_above_a_dialog(visit: Open, stand_in: Served):
     look = visit(at="/run/night", sees="What it is")
     look.press("a")

@@ -20,6 +20,7 @@ from batchlab.job.file import job_from
 from batchlab.store.batches import read_batches
 from batchlab.store.layout import is_run
 from batchlab.store.view import RunView
+from tests.batch_jobs import batch_job
 from tests.conftest import SimulatorHandle, environment, simulating
 from tests.proofs.crash.batch_books import live_contents
 from tests.proofs.crash.batch_ways import Turn, Way
@@ -49,31 +50,6 @@ FAULTS: list[dict[str, Any]] = [
     {"kind": "batch_reset_after", "step": "cancel", "rate": 0.3},
     {"kind": "batch_error", "step": "cancel", "rate": 0.2},
 ]
-JOB = """
-[input]
-path = "rows.jsonl"
-[endpoint]
-{preset}
-base_url = "{server}"
-batch_api = "{service}"
-api_key_env = "SIMULATOR_KEY"
-[request]
-model = "sim"
-prompt = "{prompt}"
-max_tokens = {max_tokens}
-[limits]
-lane = "{lane}"
-max_attempts = 9
-concurrency = 8
-[price]
-input = 2.0
-output = 8.0
-batch = {share}
-flex = {flex}
-[output]
-run_dir = "{run_dir}"
-shard_rows = {shard_rows}
-"""
 
 
 @dataclass
@@ -225,17 +201,16 @@ def ground(
             "ledger_path": str(home / "ledger.jsonl"),
         }
         with simulating(**options, batch=batch) as server:
-            job = JOB.format(
-                server=server.base_url,
-                service=service,
+            job = batch_job(
+                server.base_url,
+                service,
                 prompt=PROMPT,
                 max_tokens=MAX_TOKENS,
                 share=DIALECTS[service].share,
-                flex=FLEX,
-                lane="flex" if way.flex else "batch",
-                preset=f'preset = "{service}"' if way.flex else "",
-                run_dir=URL if at_url else LOCAL,
-                shard_rows=shard_rows,
+                endpoint={"preset": service} if way.flex else {},
+                limits={"lane": "flex" if way.flex else "batch", "max_attempts": 9, "concurrency": 8},
+                price={"flex": FLEX},
+                output={"run_dir": URL if at_url else LOCAL, "shard_rows": shard_rows},
             )
             for machine in MACHINES:
                 (home / machine).mkdir()

@@ -26,11 +26,12 @@ from typing import Any, Never
 
 from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.http.transport import HttpTransport
-from batchlab.engines.batch_api import bringing, life, ordering, room, session, waiting
+from batchlab.engines.batch_api import bringing, life, session, waiting
 from batchlab.engines.batch_api.choices import cheapest
 from batchlab.engines.batch_api.life import Life
 from batchlab.engines.batch_api.live import LivePhase
-from batchlab.engines.batch_api.packing import Packing
+from batchlab.engines.batch_api.orders import ordering, room
+from batchlab.engines.batch_api.orders.packing import Packing
 from batchlab.engines.batch_api.session import Session
 from batchlab.engines.foreman.shift import Shift
 from batchlab.engines.sealer import Sealer
@@ -41,7 +42,7 @@ from batchlab.protocol.batches.table import DIALECTS
 from batchlab.remote.copy import Copy
 from batchlab.remote.mirror import Mirror
 from batchlab.store import shard
-from batchlab.store.batches import BatchLog
+from batchlab.store.batch_log import BatchLog
 from batchlab.store.journals.journal import encode
 from batchlab.store.journals.of_shard import Journals
 from batchlab.store.locked import LockedRun

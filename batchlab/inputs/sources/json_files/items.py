@@ -158,6 +158,9 @@ class NoRowsError(Exception):
         self.remedy = remedy
 
 
+_BY_ROWS = 'Write it by frame.to_json("rows.jsonl", orient="records", lines=True).'
+
+
 def layout_of(head: bytes, *, whole: bool) -> Layout:
     """How the text that begins with `head` holds its rows.
 
@@ -188,10 +191,12 @@ def layout_of(head: bytes, *, whole: bool) -> Layout:
             f"is one object with several lists of rows: {names}",
             f"Choose one, for example: jq -c '.{lists[0].name}[]' IN.json > rows.jsonl.",
         )
+    named = {member.name for member in members}
     if end is not None and len(members) > 0 and all(member.is_column for member in members):
+        raise NoRowsError("holds columns instead of rows, as pandas writes JSON by itself", _BY_ROWS)
+    if {"columns", "data"} <= named <= {"columns", "index", "data"}:
         raise NoRowsError(
-            "holds columns instead of rows, as pandas writes JSON by itself",
-            'Write it by frame.to_json("rows.jsonl", orient="records", lines=True).',
+            'holds the names of columns apart from the rows, as pandas orient="split"', _BY_ROWS
         )
     if end is None and not whole:
         raise NoRowsError(

@@ -21,22 +21,23 @@ from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import Reservation
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.batch_api.downloads import download_all
+from batchlab.engines.batch_api.answers.downloads import download_all
+from batchlab.engines.batch_api.answers.results import Results, write_inline
+from batchlab.engines.batch_api.answers.worth import worth_of
 from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.batch_api.life import Life
-from batchlab.engines.batch_api.ordering import CLOCK_MARGIN_S, at_most, has_answered_nothing
-from batchlab.engines.batch_api.recognizing import Marks, bears
-from batchlab.engines.batch_api.results import Results, write_inline
+from batchlab.engines.batch_api.orders.ordering import CLOCK_MARGIN_S, at_most, has_answered_nothing
+from batchlab.engines.batch_api.orders.recognizing import Marks, bears
 from batchlab.engines.batch_api.waiting import next_look_s
-from batchlab.engines.batch_api.worth import worth_of
 from batchlab.engines.terms import spent_of
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError
-from batchlab.inputs.requests import RowProblem
+from batchlab.inputs.templates import RowProblem
 from batchlab.protocol.batches.dialect import BatchState, Phase
 from batchlab.records import ChatRequest
 from batchlab.run_end import RunStopped
-from batchlab.store.batches import DOUBT_S, Batch, BatchLog, Step, Stray
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import DOUBT_S, Batch, Step, Stray
 from batchlab.store.disk.files import disk_errors
 from batchlab.store.integrity.lost import billed_beside
 from batchlab.store.locked import LockedRun

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TypeAlias
 
+from batchlab.engines.batch_api.answers.results import json_bytes
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.results import json_bytes
 from batchlab.protocol.batches.dialect import LineResult
 from batchlab.protocol.chat import parse_reply
 from batchlab.protocol.completions import parse_completion

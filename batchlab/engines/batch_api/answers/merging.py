@@ -11,13 +11,13 @@ from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.rate.money import NOTHING, Money
 from batchlab.dispatch.row_state import RowState
+from batchlab.engines.batch_api.answers.results import Results, json_bytes
+from batchlab.engines.batch_api.answers.worth import Waste, reply_of, wasted, worth_of
 from batchlab.engines.batch_api.asking import Asking, asked_before
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.results import Results, json_bytes
-from batchlab.engines.batch_api.worth import Waste, reply_of, wasted, worth_of
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError
-from batchlab.inputs.requests import RowProblem
+from batchlab.inputs.templates import RowProblem
 from batchlab.protocol.batches.dialect import LineResult, Phase
 from batchlab.protocol.outcomes.classify import classify
 from batchlab.protocol.outcomes.facts import Asked

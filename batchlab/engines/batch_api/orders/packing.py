@@ -18,7 +18,7 @@ from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.feed import bad_input, not_built
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError
-from batchlab.inputs.requests import RowProblem
+from batchlab.inputs.templates import RowProblem
 from batchlab.protocol.batches.dialect import Json, Unfit
 from batchlab.records import ChatRequest, Failure, Row
 from batchlab.store.batches import Batch, new_key, runs_of

@@ -13,11 +13,12 @@ from batchlab.dispatch.http.batch_calls import UncertainOrder
 from batchlab.dispatch.http.batch_service import Listed
 from batchlab.dispatch.http.order_body import SLEPT_S
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.recognizing import LABEL, Marks, bears
+from batchlab.engines.batch_api.orders.recognizing import LABEL, Marks, bears
 from batchlab.protocol.batches.dialect import BatchState, Order, Phase
 from batchlab.protocol.batches.openai import NO_ROOM
 from batchlab.run_end import RunStopped, StopReason
-from batchlab.store.batches import Batch, BatchLog, Step, Whose
+from batchlab.store.batch_log import BatchLog, Whose
+from batchlab.store.batches import Batch, Step
 
 CLOCK_MARGIN_S = 6 * 3600.0  # by which a service's clock may differ from ours
 AGAIN_S, MOST_AGAIN_S = 2.0, 60.0

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.http.batch_calls import GONE
-from batchlab.engines.batch_api.downloads import download
+from batchlab.engines.batch_api.answers.downloads import download
+from batchlab.engines.batch_api.answers.results import has_one_of
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.results import has_one_of
 from batchlab.protocol.batches.dialect import BatchState
-from batchlab.store.batches import Batch, BatchLog
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Batch
 from batchlab.store.disk.files import disk_errors
 
 LABEL = "batchlab"  # under which a batch's key is, at a service that keeps labels
