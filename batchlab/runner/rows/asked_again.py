@@ -49,7 +49,7 @@ def _why_none(work: Work[LockedRun], retry: AskAgain) -> str:
     for shard in work.plan.shards:
         if retry.touches(shard.first_row, shard.first_row + shard.rows - 1):
             states.update(
-                _kind(result) if is_wanting(result) else result.status
+                _kind(result) if is_wanting(result) else "ok"
                 for result in work.run.shard_results(shard.index)
                 if retry.touches(result.row_id, result.row_id)
             )
