@@ -16,6 +16,12 @@ def lasting(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
+def plain(number: float) -> str:
+    """A sum of money or tokens as a person writes it, and as a flag takes it: never `3.8e-05`."""
+    text = f"{number:.6f}" if number >= 1e-6 or not number else f"{number:.9f}"
+    return text.rstrip("0").rstrip(".")
+
+
 def agreeing(count: int, one: str, many: str) -> str:
     """The verb of so many: `is` of one, `are` of none or several."""
     return one if count == 1 else many

@@ -25,6 +25,11 @@ class OutcomeClass(StrEnum):
     FAIL = "FAIL"  # this row has failed; the run goes on
     STOP = "STOP"  # the run cannot go on
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same may be answered later."""
+        return self in {OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE}
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

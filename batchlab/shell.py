@@ -1,4 +1,4 @@
-"""A command line as the shell takes it, and its words again."""
+"""A command line as the shell takes it, and its words again; and how a module of ours is begun."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ def shell_words(line: str) -> list[str]:
     if sys.platform == "win32":
         raise ValueError("a kept command line is not taken apart on Windows")
     return shlex.split(line)
+
+
+def module_words(module: str, *words: object) -> list[str]:
+    """A command that runs a module of ours, in this very Python.
+
+    Never one of the same name in the folder where it is begun, which may have come from somebody else:
+    without `-P`, Python looks there first.
+    """
+    return [sys.executable, "-P", "-m", module, *map(str, words)]
 
 
 def command_line(*words: object) -> str:

@@ -14,8 +14,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.serving import Handler, serving
 
 
 @dataclass(frozen=True)
@@ -189,9 +190,7 @@ class BatchProvider:
 def providing_batches(host: str = "127.0.0.1") -> Iterator[BatchProvider]:
     """Serves one on loopback; `host` is how it is called, which is another origin under another name."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Calls(Handler):
         def do_POST(self) -> None:
             self._answer()
 
@@ -199,28 +198,9 @@ def providing_batches(host: str = "127.0.0.1") -> Iterator[BatchProvider]:
             self._answer()
 
         def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            said = provider.answer(self.command, self.path, dict(self.headers), body)
-            content = said.content()
-            self.send_response(said.status)
-            for name, value in said.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            said = provider.answer(self.command, self.path, dict(self.headers), self.body())
+            self.say(said.status, said.content(), said.headers)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, *request: object) -> None:
-            pass  # a client that hangs up is no news
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        provider = BatchProvider(f"http://{host}:{server.server_address[1]}")
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        try:
-            yield provider
-        finally:
-            server.shutdown()
+    with serving(Calls) as port:
+        provider = BatchProvider(f"http://{host}:{port}")
+        yield provider

@@ -20,6 +20,10 @@ from batchlab.cli import main
 from batchlab.endpoints.simulator import Simulator, SimulatorOptions
 from tests.warm import FORKS, Warm
 
+# Thousands of processes are started: without bytecode each of them, and each worker of pytest, would compile all.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # The machine is shared: how long an example takes says nothing.
 settings.register_profile("batchlab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("batchlab")

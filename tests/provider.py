@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.serving import Handler, serving
 
 Answer = Callable[[dict], tuple[int, dict]]
 
@@ -35,29 +35,14 @@ class Provider:
 def providing(answer: Answer) -> Iterator[Provider]:
     """Serves `/v1/…` on loopback; `answer` gives the status and the reply to a body."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Calls(Handler):
         def do_POST(self) -> None:
-            data = self.rfile.read(int(self.headers["Content-Length"]))
+            data = self.body()
             provider.raw_bodies.append(data)
             status, reply = answer(json.loads(data))
-            content = json.dumps(reply).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("x-request-id", f"req-{len(provider.raw_bodies)}")
-            self.end_headers()
-            self.wfile.write(content)
+            told = {"Content-Type": "application/json", "x-request-id": f"req-{len(provider.raw_bodies)}"}
+            self.say(status, json.dumps(reply).encode(), told)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        provider = Provider(f"http://127.0.0.1:{server.server_address[1]}/v1")
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        try:
-            yield provider
-        finally:
-            server.shutdown()
+    with serving(Calls) as port:
+        provider = Provider(f"http://127.0.0.1:{port}/v1")
+        yield provider

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import batchlab
-from batchlab.counts import agreeing, counted, lasting
+from batchlab.counts import agreeing, counted, lasting, plain
 
 NOUNS = "rows|requests|answers|parts|files|problems|lines|shards|workers|nodes|cells|columns|dimensions|embeddings"
 # what is no count of nouns, or never one
@@ -56,3 +56,19 @@ def test_no_message_counts_by_itself():
 )
 def test_a_duration_that_was_set_is_told_in_its_unit(seconds, said):
     assert lasting(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (0.6, "0.6"),
+        (3.8e-05, "0.000038"),
+        (0.000574, "0.000574"),
+        (2.5e-08, "0.000000025"),
+        (20.0, "20"),
+        (1_500_000, "1500000"),
+    ],
+)
+def test_sums_are_written_without_an_exponent(number, text):
+    assert plain(number) == text

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import batchlab
-from batchlab.shell import command_line, shell_words
+from batchlab.shell import command_line, module_words, shell_words
 from tests.conftest import command, environment
 
 SOURCES = sorted(Path(batchlab.__file__).parent.rglob("*.py"))
@@ -33,6 +33,27 @@ def test_no_message_puts_a_command_together_without_its_quotes():
     ]
 
     assert found == []
+
+
+@pytest.mark.parametrize("theirs", ["batchlab/__init__.py", "batchlab/__main__.py", "click.py", "json.py"])
+def test_a_module_of_ours_is_never_one_that_lies_in_the_folder(tmp_path, theirs):
+    """A run that came from somebody else may bring a folder to go on in, and Python files in it."""
+    (tmp_path / "batchlab").mkdir()
+    (tmp_path / theirs).write_text("print('theirs')")
+
+    done = subprocess.run(
+        module_words("batchlab", "--version"), cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("batchlab")
+    assert "theirs" not in done.stdout
+
+
+def test_every_module_of_ours_is_begun_by_the_same_words():
+    begun = [path.name for path in SOURCES if "executable" in path.read_text(encoding="utf-8")]
+
+    assert begun == ["shell.py"]
 
 
 def test_what_the_end_of_a_run_says_to_type_can_be_typed(tmp_path):

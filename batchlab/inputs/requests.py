@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 
 from batchlab.errors import UsageError
-from batchlab.inputs.column_names import example_column
 from batchlab.inputs.conversations import (
     Conversation,
     history_of,
@@ -20,55 +19,39 @@ from batchlab.inputs.conversations import (
     with_history,
 )
 from batchlab.inputs.media import MediaColumns
+from batchlab.inputs.request_columns import check_columns, chosen_mode, refuse_parameters
 from batchlab.inputs.sources.arrow_files.rows import ArrowRow
 from batchlab.inputs.sources.batch_lines import (
     BODY,
     asked_bytes,
     body_of,
     custom_id_of,
-    is_batch_line,
     task_of,
 )
 from batchlab.inputs.sources.batch_lines import COLUMNS as BATCH_COLUMNS
 from batchlab.inputs.templates import RowFault, RowProblem, Template, compile_template, load_j2, value_text
-from batchlab.job import Job, RequestJob
+from batchlab.job import Job
 from batchlab.job.params import param_problems
 from batchlab.protocol.schema import AnswerSchema
 from batchlab.records import ChatRequest, Row, completion_cap
 
-__all__ = ["RequestBuilder", "RowProblem", "request_mode"]
-
 _TEXT_NAME = {"completions": "prompt", "embeddings": "input"}
 
 
-def request_mode(request: RequestJob, columns: Sequence[str]) -> str | None:
-    """What makes a row of these columns a request: `template`, `messages`, `prompt` or `batch` (a line
-    of a batch file); None when nothing does."""
-    if request.prompt_file is not None or request.prompt is not None or request.messages:
-        return "template"
-    if request.messages_column in columns and request.task == "chat":
-        return "messages"
-    if request.prompt_column in columns:
-        return "prompt"
-    return "batch" if is_batch_line(columns) else None
-
-
 class RequestBuilder:
-    """Builds a row's ChatRequest; `request_mode` says from what.
+    """Builds a row's ChatRequest; `request_columns.request_mode` says from what.
 
     Attributes:
         batch: rows are lines of a batch file, whose bodies are sent as written.
         rows_vary: more than the texts of two rows' requests can differ.
         max_tokens: the cap on completion tokens of every request, when rows do not vary.
         media: the columns with images and sounds, if there are any.
+        schema: what answers have to fit; None for free text.
 
     Args:
         columns: the input's columns; with `strict=False` those known so far.
         look_only: images and files are only looked at: requests show what is wrong, and are not to
             be sent.
-
-    Attributes:
-        schema: what answers have to fit; None for free text.
 
     Raises:
         UsageError: no prompt can be made from these columns, a template names an unknown one, or the
@@ -119,10 +102,10 @@ class RequestBuilder:
             self._system = compile_template(
                 request.system, columns, where="system", null_as=self._null_as, strict=strict
             )
-        self._mode = self._chosen_mode(columns)
+        self._mode = chosen_mode(job, columns)
         self.batch = self._mode == "batch"
         if self.batch:
-            self._refuse_parameters()
+            refuse_parameters(job)
         elif self._mode == "messages" and self._history is not None:
             raise UsageError(
                 f"{job.input.path}: rows have whole conversations in {request.messages_column!r}; "
@@ -152,7 +135,8 @@ class RequestBuilder:
         except TypeError:
             self.rows_vary = True  # and each row's problem is this one
         if strict:
-            self._check_columns(columns)
+            own_file = self._prompt if request.prompt_file is not None else None
+            check_columns(job, columns, () if own_file is None else own_file.columns)
 
     @property
     def uses_columns(self) -> bool:
@@ -174,6 +158,12 @@ class RequestBuilder:
             "batch": BODY,
         }.get(self._mode)
         return columns.union(name for name in (own, self._history) if name is not None)
+
+    @property
+    def templates(self) -> list[Template]:
+        """Those of a request's texts."""
+        own = [one for one in (self._system, self._prompt) if one is not None]
+        return [*own, *(self._conversation.templates if self._conversation is not None else ())]
 
     @property
     def columns(self) -> frozenset[str]:
@@ -264,60 +254,6 @@ class RequestBuilder:
         if value is None:
             raise RowProblem(f"column {self._id!r}, the id, is null")
         return value_text(value)
-
-    def _chosen_mode(self, columns: Sequence[str]) -> str:
-        request = self._job.request
-        mode = request_mode(request, columns)
-        if mode is not None:
-            return mode
-        missing = [name for name in BATCH_COLUMNS if name not in columns]
-        if 0 < len(missing) < len(BATCH_COLUMNS) and "body" in columns:
-            raise UsageError(
-                f"{self._job.input.path}: no {missing[0]!r}; a line of a batch file has "
-                f"{', '.join(BATCH_COLUMNS)}."
-            )
-        wanted = f"{request.prompt_column!r}"
-        wanted += f" or {request.messages_column!r}" if request.task == "chat" else ""
-        raise UsageError(
-            f"{self._job.input.shown_as}: no {wanted} column; "
-            f"found: {', '.join(columns) or 'none'}. Pass {{request.prompt}} with a template such as "
-            f"'{{{example_column(columns)}}}'."
-        )
-
-    def _refuse_parameters(self) -> None:
-        """A line's body is sent as written: what the job would put in beside it is never dropped unsaid."""
-        request = self._job.request
-        own = ("system", "history", "image", "audio", "schema")
-        given = [*(name for name in own if getattr(request, name) not in (None, [])), *self._params]
-        if self._task != "chat":
-            given.insert(0, "task")
-        if given:
-            raise UsageError(
-                f"{self._job.input.path}: lines of a batch file are sent as written, and the job sets "
-                f"{', '.join(given)}. Leave that out, or write it into each body."
-            )
-
-    def _check_columns(self, columns: Sequence[str]) -> None:
-        named = {
-            "{input.id}": self._id,
-            "{input.row_params}": self._row_params,
-            "{input.model}": self._model_column,
-            "{input.endpoint}": self._endpoint_column,
-            "{request.history}": self._history,
-        }
-        several = {"{request.image}": self._job.request.image, "{request.audio}": self._job.request.audio}
-        pairs = [*named.items(), *((option, name) for option, names in several.items() for name in names)]
-        for option, name in pairs:
-            if name is not None and name not in columns:
-                raise UsageError(
-                    f"{self._job.input.shown_as}: {option}: no column {name!r}; found: {', '.join(columns)}."
-                )
-        if self._job.request.prompt_file is not None and self._prompt is not None:
-            missing = sorted(self._prompt.columns - set(columns))
-            if missing:
-                raise UsageError(
-                    f"{self._job.request.prompt_file}: no column {missing[0]!r}; found: {', '.join(columns)}."
-                )
 
     def _messages(self, values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
         if self._mode == "messages":

@@ -33,6 +33,7 @@ class Template(Protocol):
     """Text with gaps for a row's values."""
 
     columns: frozenset[str]
+    parts: Sequence[str]  # literal, column, literal, …, literal; of Jinja2 its source alone
 
     def render(self, values: Mapping[str, Any]) -> str:
         """The text for one row. Raises RowProblem."""
@@ -87,7 +88,7 @@ def _unknown(where: str, name: str, columns: Sequence[str]) -> str:
 
 class _FieldTemplate:
     def __init__(self, parts: list[str], null_as: str | None) -> None:
-        self._parts = parts
+        self.parts: Sequence[str] = tuple(parts)
         self._null_as = null_as
         self.columns = frozenset(parts[1::2])
         # the usual template has one gap: no list is copied and joined for it
@@ -98,7 +99,7 @@ class _FieldTemplate:
     def render(self, values: Mapping[str, Any]) -> str:
         if self._name is not None and type(value := values.get(self._name)) is str:
             return f"{self._before}{value}{self._after}"
-        parts = self._parts.copy()
+        parts = list(self.parts)
         for index in range(1, len(parts), 2):
             value = values.get(parts[index])
             if type(value) is str:
@@ -152,7 +153,7 @@ def load_j2(path: Path, *, null_as: str | None = None) -> Template:
         template = environment.from_string(text)
     except TemplateSyntaxError as error:
         raise UsageError(f"{path}:{error.lineno}: not a Jinja2 template: {error.message}") from error
-    return _JinjaTemplate(template, frozenset(names), null_as)
+    return _JinjaTemplate(template, text, frozenset(names), null_as)
 
 
 def _null_replaced(null_as: str, value: Any) -> Any:
@@ -160,8 +161,9 @@ def _null_replaced(null_as: str, value: Any) -> Any:
 
 
 class _JinjaTemplate:
-    def __init__(self, template: Any, columns: frozenset[str], null_as: str | None) -> None:
+    def __init__(self, template: Any, source: str, columns: frozenset[str], null_as: str | None) -> None:
         self._template = template
+        self.parts: Sequence[str] = (source,)
         self._null_as = null_as
         self.columns = columns
 

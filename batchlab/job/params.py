@@ -1,8 +1,9 @@
-"""What is wrong with the parameters of a request, as far as the services behind it say what they take."""
+"""Parameters of requests: what services in use call them, which a word may have meant, and what they take."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from batchlab.finite import is_finite
@@ -10,6 +11,22 @@ from batchlab.job.endpoint import EndpointJob
 from batchlab.job.presets import PRESETS, SAME_NUMBERS, Preset
 
 SHOWN_CHARS = 40  # of a value
+NEAR = 0.8  # of a word to a parameter's name, as difflib has it: above, it is that name misspelt
+
+# of OpenAI, its like and the servers of open models; none is one of our settings misspelt
+KNOWN_PARAMETERS = frozenset(
+    """
+    best_of chat_template_kwargs dimensions echo enable_thinking encoding_format extra_body frequency_penalty
+    guided_choice guided_json guided_regex ignore_eos include_reasoning input_type keep_alive length_penalty
+    logit_bias logprobs max_completion_tokens max_new_tokens max_output_tokens max_tokens metadata min_p min_tokens
+    mirostat modalities n num_ctx parallel_tool_calls plugins prediction presence_penalty priority
+    prompt_cache_key prompt_logprobs provider random_seed reasoning reasoning_effort reasoning_format
+    repetition_penalty response_format route safe_prompt safety_identifier search_parameters seed service_tier
+    skip_special_tokens stop stop_token_ids store stream_options structured_outputs suffix temperature thinking
+    tool_choice tools top_a top_k top_logprobs top_p transforms truncate truncate_prompt_tokens typical_p user
+    verbosity web_search_options
+""".split()
+)
 # what the simulator states for itself, and refuses as it does, are the numbers of the service that it stands
 # for; the model that batchlab starts is served by llama.cpp
 _STARTED = {"simulator": PRESETS["modelslab"], "local": PRESETS["llama.cpp"]}
@@ -52,3 +69,13 @@ def _unlike(params: Mapping[str, Any], service: Preset) -> list[tuple[str, str]]
     if service.most_stops is not None and isinstance(stops, list) and len(stops) > service.most_stops:
         found.append(("stop", f"{len(stops)} sequences: {service.name} takes {service.most_stops}"))
     return found
+
+
+def misspelt_notes(names: Iterable[str]) -> list[str]:
+    """What to say of parameters that are nearly a known one: they are sent, and may do nothing."""
+    notes = []
+    for name in names:
+        close = difflib.get_close_matches(name.lower().replace("-", "_"), KNOWN_PARAMETERS, 1, NEAR)
+        if name not in KNOWN_PARAMETERS and close:
+            notes.append(f"request parameter {name!r}: sent as it is; did you mean {close[0]!r}?")
+    return notes

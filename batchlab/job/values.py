@@ -57,34 +57,44 @@ def moment(value: Any, *, now: datetime | None = None) -> datetime | None:
     """The next moment with a clock time such as `07:30`, or the one that an ISO time names, of this machine's
     zone where it says none; None for anything else. Raises ValueError for a time that there is not."""
     text = str(value).strip()
-    now = now or datetime.now().astimezone()
     if (match := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)) is not None:
-        then = now.replace(hour=int(match.group(1)), minute=int(match.group(2)), second=0, microsecond=0)
-        return then if then > now else then + timedelta(days=1)
+        today = (now or datetime.now().astimezone()).replace(tzinfo=None)
+        hour, minute = map(int, match.groups())
+        then = today.replace(hour=hour, minute=minute, second=0, microsecond=0)
+        return _in_zone(then if then > today else then + timedelta(days=1), now)
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}.*", text) is None:
         return None
     named = datetime.fromisoformat(text)
-    return named if named.tzinfo is not None else named.replace(tzinfo=now.tzinfo)
+    return named if named.tzinfo is not None else _in_zone(named, now)
+
+
+def _in_zone(clock: datetime, now: datetime | None) -> datetime:
+    """What a clock shows, as a moment: of the zone of `now`, or of this machine, whose summer time may begin
+    or end until then."""
+    if now is not None:
+        return clock.replace(tzinfo=now.tzinfo)
+    then = clock.astimezone()
+    is_skipped = then.replace(tzinfo=None) != clock  # an hour that no clock shows: after it, not before
+    return clock.replace(fold=1).astimezone() if is_skipped else then
 
 
 def deadline_s(value: Any, *, now: datetime | None = None) -> Any:
     """Seconds until a clock time such as `07:30` (the next one) or an ISO time; anything else is left as it
     is."""
-    now = now or datetime.now().astimezone()
-    then = moment(value, now=now)
+    then, now = moment(value, now=now), now or datetime.now().astimezone()
     if then is None:
         return value
     if then <= now:
         raise ValueError(f"{value} is over")
-    return (then - now).total_seconds()
+    # not their difference: within one zone that is one of clocks, and an hour may be missing
+    return then.timestamp() - now.timestamp()
 
 
 def start_time(value: Any, *, now: datetime | None = None) -> str:
     """`cheap`, or as an ISO time the moment that a time, or a duration from now, names. Raises ValueError."""
     if value == CHEAP:
         return CHEAP
-    now = now or datetime.now().astimezone()
-    then = moment(value, now=now)
+    then, now = moment(value, now=now), now or datetime.now().astimezone()
     if then is None:
         try:
             then = now + timedelta(seconds=duration_s(value))

@@ -91,7 +91,7 @@ def _stuck(night: Situation) -> Iterator[Decision]:
     windows = {one.endpoint: one.window_s for one in night.seen.batches}
     for one in night.out:
         over = night.now - one.submitted_at - windows.get(one.endpoint, math.inf)
-        if over > STUCK_S:
+        if over > STUCK_S and one.can_be_called_off:
             yield TakeBack(one.id, f"it should have ended {over / 3600:.1f} h ago")
 
 
@@ -149,7 +149,9 @@ def _covered(night: Situation, one: Way | BatchWay) -> int:
 def _take_back(night: Situation, way: Way, due: Sequence[Part]) -> Iterator[Decision]:
     """The batch of which the least is expected to come, if the cap covers its rows at the price of `way`."""
     for part in due:
-        if part.batch is None or not _pays_for(night, way, part, part.batch):
+        if part.batch is None or not part.batch.can_be_called_off:
+            continue
+        if not _pays_for(night, way, part, part.batch):
             continue
         yield TakeBack(
             part.batch.id, f"its last {counted(part.rows, 'row')} may not come in time; live they do"

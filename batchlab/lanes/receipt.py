@@ -18,6 +18,7 @@ class Answered:
         list_usd: what the same tokens cost live at the same hour, without a tier.
         least_usd: what they cost in the cheapest lane that takes them; `paid_usd` where that is this one.
         is_hurried: there was no time to wait for that lane; else there was another reason.
+        is_assumed: nobody states the price of their lane, and `paid_usd` is that of live calls.
     """
 
     endpoint: str
@@ -27,6 +28,7 @@ class Answered:
     list_usd: float | None
     least_usd: float | None
     is_hurried: bool = True
+    is_assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Receipt:
         deadline_usd: what was paid above the cheapest lane, because there was no time to wait for it; None
             when a price is unknown, and 0.0 without a deadline.
         hurried: rows that were paid so.
+        is_assumed: nobody states what some of it costs, and it is counted with the most that it may.
     """
 
     lines: tuple[Line, ...]
@@ -57,11 +60,12 @@ class Receipt:
     list_usd: float | None
     deadline_usd: float | None
     hurried: int = 0
+    is_assumed: bool = False
 
     @property
     def saved_usd(self) -> float | None:
-        """What it was cheaper than its list price; below 0 when more was lost than saved."""
-        if self.paid_usd is None or self.list_usd is None:
+        """What it was cheaper than its list price, where that is known; below 0 when more was lost."""
+        if self.paid_usd is None or self.list_usd is None or self.is_assumed:
             return None
         return self.list_usd - self.paid_usd
 
@@ -69,6 +73,7 @@ class Receipt:
 def receipt(answered: Iterable[Answered], *, had_deadline: bool) -> Receipt:
     """The receipt of all that was answered."""
     every = tuple(answered)
+    is_assumed = any(one.is_assumed for one in every)
     groups: dict[tuple[str, Lane], list[Answered]] = {}
     for one in every:
         groups.setdefault((one.endpoint, one.lane), []).append(one)
@@ -89,6 +94,7 @@ def receipt(answered: Iterable[Answered], *, had_deadline: bool) -> Receipt:
         _total(every, lambda one: one.list_usd),
         _total(every, _above_least) if had_deadline else 0.0,
         sum(one.rows for one in every if _above_least(one)) if had_deadline else 0,
+        is_assumed,
     )
 
 

@@ -168,6 +168,7 @@ class BatchOut:
         running_since: when it was first seen to have done anything.
         done_at: when `done` was last seen to rise.
         cancelled_at: when it was told to end.
+        can_be_called_off: not while its order is on its way, and not any more once it has ended.
     """
 
     id: str
@@ -179,6 +180,7 @@ class BatchOut:
     running_since: float | None = None
     done_at: float | None = None
     cancelled_at: float | None = None
+    can_be_called_off: bool = True
 
     @property
     def undone(self) -> int:

@@ -42,6 +42,7 @@ class Listed:
         batches: how many are out.
         counts: rows by status, `empty` ones of them, and `pending`; None of a damaged run.
         forecast_usd: what it will come to if the other rows cost what those before them did.
+        model: which answers; "" where each row names its own.
     """
 
     run: str
@@ -57,6 +58,7 @@ class Listed:
     batches: int = 0
     counts: Mapping[str, int] | None = None
     forecast_usd: float | None = None
+    model: str = ""
 
     @property
     def is_left(self) -> bool:
@@ -76,6 +78,7 @@ class Listed:
             "counts": None if self.counts is None else dict(self.counts),
             "cost_usd": self.cost_usd,
             "forecast_usd": self.forecast_usd,
+            "model": self.model or None,
             "problem": self.problem or None,
             "go_on": {"command": self.go_on, "folder": self.folder} if self.go_on else None,
         }
@@ -205,6 +208,7 @@ def listed(path: Path | str) -> Listed:
             batches=len(out),
             counts=_counts(state),
             forecast_usd=state.final_usd if state.pending else state.totals.spent_usd,
+            model=printable(run.manifest.job.request.model, 200),
         )
     except (BatchlabError, OSError) as error:
         said = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"

@@ -6,7 +6,8 @@ import difflib
 from pathlib import Path
 
 from batchlab.errors import InputError, UsageError
-from batchlab.inputs.sources.opening import Source, source_of
+from batchlab.inputs.sources.opening import source_of
+from batchlab.inputs.sources.source import Source
 from batchlab.job.file import load_job
 from batchlab.remote.remote_run import RemoteRun
 from batchlab.remote.storage import StorageError, matching

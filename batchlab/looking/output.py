@@ -8,8 +8,8 @@ from functools import cache, partial
 
 from batchlab.arrow import pa
 from batchlab.errors import EXIT_STOPPED, UsageError
-from batchlab.inputs.requests import request_mode
-from batchlab.inputs.sources.opening import InputPlan, Source
+from batchlab.inputs.request_columns import request_mode
+from batchlab.inputs.sources.source import InputPlan, Source
 from batchlab.job import Job, OutputJob, output_format
 from batchlab.looking import own_files
 from batchlab.looking.export import STANDARD_OUTPUT, Exported, Target, export_tables

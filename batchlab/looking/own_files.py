@@ -16,7 +16,7 @@ from pathlib import Path
 
 from batchlab.errors import UsageError
 from batchlab.remote.urls import is_url
-from batchlab.store.disk.files import atomic_write, special_kind
+from batchlab.store.disk.files import atomic_write, file_content, special_kind
 from batchlab.store.layout import Layout, is_run
 from batchlab.store.manifest import read_manifest
 
@@ -93,7 +93,7 @@ def _written_before(root: Path) -> list[str]:
 
 def _written(root: Path) -> Mapping[str, list[int]] | None:
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads(Layout(root).written.read_bytes())
+        found = json.loads(file_content(Layout(root).written))
         return found if isinstance(found, dict) else {}
     return None
 

@@ -95,6 +95,7 @@ def money(usd: float | None) -> str:
     """US dollars, with enough digits for a small run; `?` when they are not known."""
     if usd is None:
         return UNKNOWN
+    usd = round(usd, 9)  # the same sum, added up in another order, is told by the same digits
     return f"${usd:,.2f}" if usd >= 1 else f"${usd:.6f}".rstrip("0").rstrip(".") if usd else "$0"
 
 

@@ -40,8 +40,8 @@ def stage_of(run: RunView, holder: int | None, pending: int) -> Stage:
     """
     if holder is not None:
         return Stage.RUNNING
-    if not pending:
-        return Stage.FINISHED
+    if not pending:  # but for rows that are asked again
+        return Stage.WAITING if run.other_host() is None and run.batches_out() else Stage.FINISHED
     if run.other_host() is not None:
         return Stage.RUNNING
     if run.batches_out():

@@ -163,7 +163,7 @@ class EventLog:
         ended = {"phase": batch.phase} if step == "ended" else {}
         came = {"answered": batch.answered, "failed": batch.failed} if step == "merged" else {}
         self.event(
-            "warning" if step in {"absent", "unmerged", "dropped"} else "info",
+            "warning" if step in {"absent", "unmerged", "dropped", "stray"} else "info",
             "batch",
             step=step,
             batch=batch.key,

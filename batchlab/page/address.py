@@ -8,9 +8,11 @@ import secrets
 import socket
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote
 
 from batchlab.errors import UsageError
+from batchlab.remote.urls import is_url
 
 # what a run tells the page beside it: others may read a command line, and no variables
 TOKEN, SOCKET = "BATCHLAB_PAGE_TOKEN", "BATCHLAB_PAGE_SOCKET"
@@ -68,6 +70,23 @@ def address_of(wanted: Wanted, port: int) -> str:
     shown = f"[{name}]" if ":" in name else name
     query = f"?token={quote(wanted.token)}" if wanted.host else ""
     return f"http://{shown}:{port}/{query}#token={quote(wanted.token)}&{wanted.route}"
+
+
+def id_of(place: str) -> str:
+    """What the page calls the run in a directory or at a URL: the last name in it.
+
+    A name that is no text (Linux has any bytes in one) is spelt as Python would: no address of a page has
+    half a character in it, and one such run must not take the page from all the others.
+    """
+    name = place.rstrip("/").rpartition("/")[2] if is_url(place) else Path(place).name
+    name = name or Path(place).resolve().name or "run"  # `.`, and `/`
+    return name.encode(errors="backslashreplace").decode()
+
+
+def route_of(run_id: str, review: int | None = None) -> str:
+    """Where in the page a run is, or the review of so many of its rows."""
+    inside = f"/run/{quote(run_id, safe='')}"
+    return inside if review is None else f"{inside}/rows?review={review}"
 
 
 def has_display() -> bool:

@@ -6,34 +6,34 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 from aiohttp import web
 
-from batchlab.errors import UsageError
+from batchlab.errors import CorruptRun, UsageError
 from batchlab.looking.browse.query import RowQuery
 from batchlab.looking.overview.of_run import overview_of
 from batchlab.page.acts.children import Children
-from batchlab.page.acts.offers import Offer, Wish, offers_of
+from batchlab.page.acts.offers import Offer, Wish, offers_of, why_no_act
 from batchlab.page.answers import json_answer, json_bytes, words_of
 from batchlab.page.comparing import Comparisons
 from batchlab.page.feeds import Feed, Feeds
 from batchlab.page.labelling import label, labels_of, rename, sample_of
-from batchlab.page.opened import Opened, OpenRuns
+from batchlab.page.opened import AWAY_EVERY_S, Opened, OpenRuns
 from batchlab.page.shelf import NoSuchRun, Shelf, ids_of
-from batchlab.page.signs import Sign, sign_of
+from batchlab.page.signs import Sign, labels_sign, sign_of
 from batchlab.page.streams import Streams
 from batchlab.page.threads import in_thread
 from batchlab.remote.urls import is_url
 from batchlab.version import __version__
 
-MOST_ROWS = 500  # a page of the list
-AWAY_EVERY_S = 30.0  # between two looks at a store
 CHARTS_EVERY_S = 5.0  # of a run at work: they read all of its rows' numbers
 WHOLE_S = 60.0  # after which charts show what there is
 STALE_S = 15.0  # after which what is said of a run at work is due again, though it has said nothing
 
+
+T = TypeVar("T")
 Params: TypeAlias = Mapping[str, Sequence[str]]
 Answer: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -41,15 +41,13 @@ Answer: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Api:
     """The questions of one page, over one shelf of runs."""
 
-    def __init__(self, shelf: Shelf, streams: Streams, children: Children, *, can_act: bool = True) -> None:
+    def __init__(self, shelf: Shelf, streams: Streams, children: Children) -> None:
         self._shelf = shelf
         self._runs = OpenRuns(shelf)
         self._comparisons = Comparisons(self._runs, _all_rows_known)
         self._feeds = Feeds()
         self._streams = streams
         self._children = children
-        self._can_act = can_act
-        self._charts: dict[str, tuple[Sign, float, bytes]] = {}
 
     def close(self) -> None:
         """Ends what goes on, such as a search."""
@@ -92,7 +90,7 @@ class Api:
 
     async def _list_events(self, request: web.Request) -> web.StreamResponse:
         async def look() -> bytes:
-            return await _told(in_thread(self._listing))
+            return await _told(in_thread(lambda: json_bytes(self._listing())))
 
         every_s = AWAY_EVERY_S if is_url(self._shelf.shown) else 1.0
         return await self._streams.follow(request, self._feeds.feed("runs", look, every_s))
@@ -105,7 +103,6 @@ class Api:
             "runs": ids_of(found),
             "notes": [*(note for note in found.notes() if note not in problems), *notes],
             "version": __version__,
-            "can_act": self._can_act,
         }
 
     # -- one run
@@ -116,52 +113,36 @@ class Api:
 
     async def _run_events(self, request: web.Request) -> web.StreamResponse:
         run_id = _run_id(request)
-        try:
-            await self._runs.get(run_id)
-        except NoSuchRun:
-            raise  # at once
-        except Exception:  # noqa: BLE001, S110 - the stream says it, and goes on asking
-            pass
         last: tuple[Sign, bytes] = ((), b"")
 
-        async def look() -> bytes:
+        async def now() -> bytes:
             nonlocal last
-            try:
-                opened = await self._runs.get(run_id)
-                sign = await in_thread(lambda: _sign(opened))
-                if sign != last[0]:
-                    last = sign, json_bytes(await in_thread(lambda: _overview(opened, run_id)))
-            except Exception as error:  # noqa: BLE001 - said on the page, which goes on asking
-                last = (), _in_one_line(error)
+            opened = await self._runs.get(run_id)
+            sign = await in_thread(lambda: _sign(opened))
+            if sign != last[0]:
+                last = sign, json_bytes(await in_thread(lambda: _overview(opened, run_id)))
             return last[1]
 
+        async def look() -> bytes:
+            return await _told(now())
+
+        # anything else the stream says, and goes on asking
+        await _told(self._runs.get(run_id), at_once=NoSuchRun)
         return await self._streams.follow(request, self._feeds.feed(("run", run_id), look))
 
     async def _run_charts(self, request: web.Request) -> web.StreamResponse:
-        run_id = _run_id(request)
-        opened = await self._runs.get(run_id)
-        async with opened.drawing:
-            await _all_rows_known(opened)
-            data = await in_thread(lambda: self._drawn(opened, run_id))
+        opened = await self._runs.get(_run_id(request))
+        with opened.held():
+            async with opened.drawing:
+                await _all_rows_known(opened)
+                data = await in_thread(lambda: _drawn(opened))
         return web.Response(body=data, content_type="application/json", charset="utf-8")
-
-    def _drawn(self, opened: Opened, run_id: str) -> bytes:
-        """The charts, made anew when the run has changed, and not too often."""
-        index, now = opened.browser().index, time.monotonic()
-        sign = (*_sign(opened), id(index), index.version)
-        known = self._charts.get(run_id)
-        if known is not None and (known[0] == sign or now - known[1] < CHARTS_EVERY_S):
-            return known[2]
-        data = json_bytes(opened.charter.charts(index).json())
-        self._charts = {**dict(list(self._charts.items())[-8:]), run_id: (sign, time.monotonic(), data)}
-        return data
 
     # -- its rows
 
     async def _rows(self, request: web.Request) -> web.StreamResponse:
         query = RowQuery.of(_params(request))
-        offset = _whole(request, "offset", 0)
-        limit = min(MOST_ROWS, _whole(request, "limit", 50))
+        offset, limit = _whole(request, "offset", 0), _whole(request, "limit", 50)
         page = await self._runs.ask(
             _run_id(request), lambda opened: opened.browser().rows(query, offset, limit).json()
         )
@@ -224,16 +205,21 @@ class Api:
     async def _acts(self, request: web.Request) -> web.StreamResponse:
         run_id = _run_id(request)
         started = [one.line() for one in self._children.of(run_id)]
-        offers = await self._offers(run_id, _params(request)) if self._can_act else []
-        return json_answer({"acts": [one.json() for one in offers], "started": started})
+        opened = await self._runs.get(run_id)
+        offers: list[Offer] = []
+        why = await in_thread(lambda: why_no_act(opened.run))
+        try:
+            offers = [] if why else await self._offers(run_id, _params(request))
+        except (CorruptRun, OSError) as error:  # a value that is none is said beside its field
+            why = words_of(error)
+        return json_answer({"acts": [one.json() for one in offers], "started": started, "cannot_act": why})
 
     async def _offers(self, run_id: str, params: Params) -> list[Offer]:
         wish = Wish.of({name: values[-1] for name, values in params.items() if values})
         opened = await self._runs.get(run_id)
         if wish.is_narrower and not wish.has_none:
             query = RowQuery.of(wish.filter_of(params))
-            async with opened.turn:
-                rows = await in_thread(lambda: opened.browser().matching(query))
+            rows = await self._runs.ask(run_id, lambda opened: opened.browser().matching(query))
             wish = replace(wish, rows=rows)
         return await in_thread(lambda: offers_of(opened.run, wish))
 
@@ -250,8 +236,6 @@ class Api:
 
     async def _begin(self, request: web.Request) -> web.StreamResponse:
         """Runs exactly the command that the person was shown."""
-        if not self._can_act:
-            raise web.HTTPForbidden(text="this page only shows")
         body = await _body(request)
         run_id, name, shown = (str(body.get(key, "")) for key in ("run", "name", "command"))
         params = {**_texts(body.get("filter")), **_texts(body.get("values"))}
@@ -265,12 +249,38 @@ class Api:
         return json_answer({"started": started.key, "command": started.command})
 
 
+def _overview(opened: Opened, run_id: str) -> dict[str, Any]:
+    labelled = None if opened.run.url is not None else labels_sign(opened.run.path)
+    told = overview_of(opened.run).json()
+    return {**told, "id": run_id, "labelled": labelled, "cannot_act": why_no_act(opened.run)}
+
+
+def _drawn(opened: Opened) -> bytes:
+    """The charts, made anew when the run has changed; while somebody works on it, not too often.
+
+    Of a run that has ended they are asked for once more, and then show all of it.
+    """
+    index, known = opened.browser().index, opened.drawn
+    sign = (*_sign(opened), index.version)
+    if known is not None:
+        is_at_work = opened.run.url is None and opened.run.lock_holder() is not None
+        if known[0] == sign or (is_at_work and time.monotonic() - known[1] < CHARTS_EVERY_S):
+            return known[2]
+    data = json_bytes(opened.charter.charts(index).json())
+    opened.drawn = sign, time.monotonic(), data
+    return data
+
+
 async def _all_rows_known(opened: Opened) -> None:
-    """Waits until every shard was looked at, or nothing more can be, in turn with others who ask for rows."""
+    """Waits until every shard was looked at as it is now, or nothing more can be, in turn with others who ask
+    for rows."""
+    is_due = True
 
     def look() -> bool:
+        nonlocal is_due
         browser = opened.browser()
-        browser.refresh()  # waits a moment while there are more
+        browser.refresh(is_due=is_due)  # waits a moment while there are more
+        is_due = False
         return browser.index.is_whole or bool(browser.obstacle)  # then there is what was read
 
     until = time.monotonic() + WHOLE_S
@@ -281,10 +291,6 @@ async def _all_rows_known(opened: Opened) -> None:
         await asyncio.sleep(0.05)
 
 
-def _overview(opened: Opened, run_id: str) -> dict[str, Any]:
-    return {**overview_of(opened.run).json(), "id": run_id}
-
-
 def _sign(opened: Opened) -> Sign:
     """Changes with all that an overview says; now and then by itself, too, while somebody works on it."""
     if opened.run.url is not None:
@@ -293,15 +299,18 @@ def _sign(opened: Opened) -> Sign:
     return (*sign, int(time.monotonic() / STALE_S) if sign[-1] is not None else 0)
 
 
-async def _told(call: Awaitable[Any]) -> bytes:
+async def _told(answer: Awaitable[T], at_once: type[Exception] | tuple[()] = ()) -> T | bytes:
+    """What was asked, or else why it cannot be told, which is said on the page, and the page goes on asking.
+
+    Args:
+        at_once: what is raised all the same.
+    """
     try:
-        return json_bytes(await call)
-    except Exception as error:  # noqa: BLE001 - said on the page, which goes on asking
-        return _in_one_line(error)
-
-
-def _in_one_line(error: Exception) -> bytes:
-    return json_bytes({"error": words_of(error)})
+        return await answer
+    except at_once:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is one line on the page
+        return json_bytes({"error": words_of(error)})
 
 
 def _run_id(request: web.Request) -> str:

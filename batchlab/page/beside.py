@@ -15,11 +15,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 from batchlab.errors import BatchlabError
-from batchlab.page.address import SOCKET, TOKEN, Wanted, address_of, has_display, listener
+from batchlab.page.address import SOCKET, TOKEN, Wanted, address_of, has_display, id_of, listener, route_of
 from batchlab.protocol.redact import printable
+from batchlab.shell import module_words
 
 END_S = 2.0
 HANDS_OVER = sys.platform != "win32"  # an open socket, to a child; else its port, and another may be faster
@@ -49,7 +49,7 @@ class PageBeside:
                     words += ["--port", str(port)]
                     taken.close()
                 self._child = subprocess.Popen(  # noqa: S603 - this very program
-                    [sys.executable, "-m", "batchlab", *words],
+                    module_words("batchlab", *words),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
@@ -60,7 +60,7 @@ class PageBeside:
         except (OSError, ValueError, BatchlabError) as error:
             self._say(f"page: cannot be served ({printable(str(error), 200)}); the run goes on without")
             return
-        address = address_of(Wanted(route=f"/run/{quote(run.name, safe='')}", token=token), port)
+        address = address_of(Wanted(route=route_of(id_of(str(run))), token=token), port)
         self._say(f"page: {address}")
         threading.Thread(target=self._watch, name="page", daemon=True).start()
 

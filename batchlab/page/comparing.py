@@ -9,6 +9,7 @@ from typing import Any
 from batchlab.errors import UsageError
 from batchlab.looking.compare.comparison import Comparison
 from batchlab.page.opened import Opened, OpenRuns
+from batchlab.page.shelf import NoSuchRun
 from batchlab.page.threads import in_thread
 
 MOST_KEPT = 2  # comparisons: each has 9 bytes for each row of both runs
@@ -38,22 +39,28 @@ class Comparisons:
 
     async def prefer(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Says which answer of a pair is better."""
-        a, b, row, choice = (body.get(name) for name in ("a", "b", "row", "choice"))
+        a, b, row, choice, seen = (body.get(name) for name in ("a", "b", "row", "choice", "seen"))
         if not isinstance(row, int) or isinstance(row, bool):
             raise UsageError("row: expected a number.")
         if choice is not None and not isinstance(choice, str):
             raise UsageError("choice: expected a, b, same, or null.")
         async with self._turn:
             compared = await self._compared(str(a or ""), str(b or ""))
-            return {"choice": await in_thread(lambda: compared.prefer(row, choice))}
+            made = await in_thread(lambda: compared.prefer(row, choice, str(seen or "")))
+            return {"choice": made, **await in_thread(compared.preferred)}
 
     async def _compared(self, a: str, b: str) -> Comparison:
         if a == b:
             raise UsageError("name two runs to compare.")
-        sides = [await self._runs.get(name) for name in (a, b)]
-        for side in sides:
-            await self._known(side)
-        first, second = (side.browser().index for side in sides)
+        try:
+            sides = [await self._runs.get(name) for name in (a, b)]
+        except NoSuchRun:
+            self._kept.pop((a, b), None)  # one of them was deleted
+            raise
+        with sides[0].held(), sides[1].held():
+            for side in sides:
+                await self._known(side)
+            first, second = (side.browser().index for side in sides)
         kept = self._kept.pop((a, b), None)
         if kept is None or kept.a is not first or kept.b is not second:
             reviews = sides[0].review, sides[1].review

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
+from weakref import WeakValueDictionary
 
 EVERY_S = 1.0
-MOST_FEEDS = 32  # kept; one that is followed is asked for each second, and stays
 
 
 class Feed:
@@ -40,16 +39,14 @@ class Feed:
 
 
 class Feeds:
-    """Feeds by what they are of."""
+    """Feeds by what they are of, each for as long as somebody follows it."""
 
     def __init__(self) -> None:
-        self._feeds: OrderedDict[Hashable, Feed] = OrderedDict()  # the last asked for last
+        self._feeds: WeakValueDictionary[Hashable, Feed] = WeakValueDictionary()
 
     def feed(self, key: Hashable, look: Callable[[], Awaitable[bytes]], every_s: float = EVERY_S) -> Feed:
-        """The feed of a thing; made when it is first asked for."""
-        if key not in self._feeds:
-            self._feeds[key] = Feed(look, every_s)
-            while len(self._feeds) > MOST_FEEDS:
-                self._feeds.popitem(last=False)
-        self._feeds.move_to_end(key)
-        return self._feeds[key]
+        """The feed of a thing, to be held by who follows it."""
+        found = self._feeds.get(key)
+        if found is None:
+            found = self._feeds[key] = Feed(look, every_s)
+        return found

@@ -33,13 +33,17 @@ def label(opened: Opened, body: Mapping[str, Any]) -> dict[str, Any]:
     """Says what a row's answer is, or takes that back."""
     if "undo" in body:
         return opened.review.undo(opened.browser().index, str(body["undo"])).json()
-    row, said, note = body.get("row"), body.get("label"), body.get("note")
+    row, seen = body.get("row"), body.get("seen") or {}
     if not isinstance(row, int) or isinstance(row, bool):
         raise UsageError("row: expected a number.")
-    for name, value in (("label", said), ("note", note)):
+    if not isinstance(seen, dict):
+        raise UsageError("seen: expected an object.")
+    said = {name: body[name] for name in ("label", "note") if name in body}  # the other stays as it is
+    for name, value in (*said.items(), *seen.items()):
         if value is not None and not isinstance(value, str):
             raise UsageError(f"{name}: expected a text, or null.")
-    return opened.review.say(opened.browser().index, row, said or None, note or None).json()
+    whole = {name: value or None for name, value in said.items()}
+    return opened.review.say(opened.browser().index, row, **whole, seen=seen).json()
 
 
 def rename(opened: Opened, body: Mapping[str, Any]) -> dict[str, Any]:

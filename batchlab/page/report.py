@@ -19,9 +19,9 @@ from batchlab.looking.listing import listed
 from batchlab.looking.opening import open_run
 from batchlab.looking.overview.charts import Charter
 from batchlab.looking.overview.of_run import overview_of
+from batchlab.page.address import id_of
 from batchlab.page.answers import json_bytes
 from batchlab.page.bundle import page_of
-from batchlab.page.shelf import id_of
 from batchlab.remote.storage import StorageError, put_bytes
 from batchlab.remote.urls import checked_url, is_url
 from batchlab.store.disk.files import FILE_MODE

@@ -59,9 +59,9 @@ async def serve(
     Raises:
         UsageError: the port is taken, or there is no such host here.
     """
-    # loopback named by --host: who else has an account here may not read, either
     taken = listener(wanted)
     port = taken.getsockname()[1]
+    # also where --host names loopback: who else has an account here may not read, either
     door = Door(wanted.token, wanted.host, cookie=f"batchlab_{port}")
     children = Children()
     runner = web.AppRunner(

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.looking.listing import DAMAGED, Listed, Listing, listed, runs_in
 from batchlab.looking.opening import RUNS, open_run, place_of, run_at
+from batchlab.page.address import id_of, route_of
 from batchlab.page.signs import Sign, sign_of
 from batchlab.protocol.redact import printable
 from batchlab.remote.urls import checked_url, is_url
@@ -91,8 +91,10 @@ class Shelf:
         elif isinstance(self._folder, str):
             if run_id and not set(run_id) & _IN_NO_NAME and run_id not in {".", ".."}:
                 return f"{self._folder}/{run_id}"
-        elif run_id in _names(self._folder) and (place := _inside(self._folder, [run_id]).runs.get(run_id)):
-            return place
+        else:
+            names = [name for name in _names(self._folder) if run_id in (name, id_of(name))]
+            if place := _inside(self._folder, names).runs.get(run_id):
+                return place
         raise NoSuchRun(f"{printable(run_id, 80)}: there is no such run here, or not any more.")
 
     def open(self, run_id: str) -> RunView:
@@ -116,8 +118,7 @@ class Shelf:
             run_id = id_of(runs.runs[0].run)
         if run_id is None:
             return "/"
-        inside = f"/run/{quote(run_id, safe='')}"
-        return inside if review is None else f"{inside}/rows?review={review}"
+        return route_of(run_id, review)
 
     def listing(self) -> tuple[Listing, tuple[str, ...]]:
         """All runs, newest first, and what was left out; of runs that have not changed nothing is read.
@@ -169,7 +170,7 @@ class Shelf:
 def ids_of(found: Listing) -> list[dict[str, Any]]:
     """Each run of a list as a program is told it, with its id."""
     return [
-        {**one.json(), "id": id_of(one.run), "name": printable(id_of(one.run), 200)} for one in found.runs
+        {**one.json(), "id": (run_id := id_of(one.run)), "name": printable(run_id, 200)} for one in found.runs
     ]
 
 
@@ -178,12 +179,6 @@ def _line_of(place: Where) -> Listed:
         return listed(place)
     except Exception as error:  # noqa: BLE001 - a directory may hold anything, and the others are shown
         return Listed(str(place), DAMAGED, 0.0, problem=f"{place}: cannot be read ({type(error).__name__})")
-
-
-def id_of(place: str) -> str:
-    """The id of the run in a directory or at a URL: the last name in it."""
-    name = place.rstrip("/").rpartition("/")[2] if is_url(place) else Path(place).name
-    return name or Path(place).resolve().name or "run"  # `.`, and `/`
 
 
 def _names(folder: Path) -> list[str]:
@@ -211,7 +206,7 @@ def _inside(folder: Path, names: Sequence[str]) -> Found:
         if is_out:
             out.append(name)
         else:
-            runs[name] = path
+            runs[id_of(name)] = path
     shown = ", ".join(printable(name, 40) for name in out[:3]) + (" …" if len(out) > 3 else "")
     notes = (f"left out, as they lead out of {folder}: {shown}; batchlab view RUN shows one",) if out else ()
     return Found(runs, notes)

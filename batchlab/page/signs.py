@@ -28,11 +28,18 @@ def sign_of(path: Path) -> Sign:
         layout.batches,
         layout.journals,
         layout.parts,
+        layout.labels,
     )
     seen = tuple(map(_state, files))
     lock = seen[3]
     is_locked = lock is not None and lock[1] > 0
     return (*seen, lock_holder(path) if is_locked else None)
+
+
+def labels_sign(path: Path) -> str | None:
+    """What changes with each label; None without any."""
+    found = _state(Layout(path).labels)
+    return None if found is None else "-".join(map(str, found))
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

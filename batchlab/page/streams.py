@@ -34,9 +34,9 @@ class Streams:
             return trouble("too many pages are open; close some", 503)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         with_headers(answer)
-        await answer.prepare(request)
-        self._open += 1
+        self._open += 1  # before anything is waited for: many may ask at once
         try:
+            await answer.prepare(request)
             # a closed connection shows by its transport, or by a write that fails
             with contextlib.suppress(ConnectionError):
                 await self._tell(request, answer, feed)

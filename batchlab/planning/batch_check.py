@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import secrets
 import tempfile
@@ -14,16 +15,19 @@ from batchlab.costs.batch_price import batch_price
 from batchlab.costs.pricing import PriceBook
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
-from batchlab.dispatch.http.batch_service import BatchService, UncertainOrder
+from batchlab.dispatch.http.batch_calls import UncertainOrder
+from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.http.transport import encoded
 from batchlab.dispatch.stop import StopSignal
-from batchlab.engines.batch_api.downloads import download
-from batchlab.engines.batch_api.ordering import LABEL
+from batchlab.engines.batch_api.answers.downloads import download
+from batchlab.engines.batch_api.orders.ordering import names_the_file
+from batchlab.engines.batch_api.orders.recognizing import LABEL
 from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.job import TASK_PATHS, Job
 from batchlab.protocol.batches.dialect import BatchState, Dialect, LineResult, Order, Phase, Unfit
+from batchlab.protocol.batches.openai import NO_ROOM
 from batchlab.protocol.values import ReplyProblem, parse_json
-from batchlab.records import ChatRequest
+from batchlab.records import ChatRequest, Outcome
 
 MIB = 1_000_000
 PATIENCE_S = 30.0  # with a service that has trouble
@@ -69,8 +73,18 @@ def try_batch(endpoint: Endpoint, job: Job, dialect: Dialect, request: ChatReque
     except UncertainOrder as error:
         return f"the order was not answered ({error}); look for a batch of one line, {key}-0", False
     except ApiError as error:
-        code = f"HTTP {error.outcome.code}, " if error.outcome.code else ""
-        return f"refused ({code}{error.outcome.message}): this account may use no batch of this model", False
+        return _refused(error.outcome), False
+
+
+def _refused(outcome: Outcome) -> str:
+    """Why there is no batch: that an account may use none is said only where the service has refused it."""
+    code = f"HTTP {outcome.code}, " if outcome.code else ""
+    said = f"{code}{outcome.message}"
+    if outcome.cause in NO_ROOM:
+        return f"not now: its queue of batches is full ({said})"
+    if outcome.kind.may_pass:
+        return f"not answered ({said}): whether this account may use batches is not known; try again later"
+    return f"refused ({said}): this account may use no batch of this model"
 
 
 async def _tried(
@@ -87,15 +101,30 @@ async def _tried(
             file = await service.upload(lines) if dialect.files is not None else None
             asked = Order(str(body["model"]), path, dialect.windows[0], {LABEL: key}, file)
             state = await _ordered(service, asked, lines)
-            while not state.phase.has_ended and time.monotonic() - began < WAIT_S:
-                await asyncio.sleep(1.0)
-                state = await service.state(state.id)
-            if not state.phase.has_ended:
-                await service.cancel(state.id)
-                after = "cancelled again" if dialect.cancels else "it goes on: there is no way to cancel it"
-                return f"accepted ({state.id}, {state.word} after {WAIT_S:.0f} s), and {after}", True
-            took = f"{time.monotonic() - began:.1f} s"
-            return await _came(service, state, took, Path(scratch) / "results.jsonl")
+            try:
+                return await _followed(service, state, began, Path(scratch) / "results.jsonl")
+            except ApiError as error:
+                with contextlib.suppress(ApiError):
+                    await service.cancel(state.id)
+                return (
+                    f"accepted ({state.id}), and then not to be looked at ({error}): end it there",
+                    False,
+                )
+
+
+async def _followed(
+    service: BatchService, state: BatchState, began: float, results: Path
+) -> tuple[str, bool]:
+    """Waits for the batch's end, for a while."""
+    while not state.phase.has_ended and time.monotonic() - began < WAIT_S:
+        await asyncio.sleep(1.0)
+        state = await service.state(state.id)
+    if not state.phase.has_ended:
+        await service.cancel(state.id)
+        after = "cancelled again" if service.dialect.cancels else "it goes on: there is no way to cancel it"
+        return f"accepted ({state.id}, {state.word} after {WAIT_S:.0f} s), and {after}", True
+    took = f"{time.monotonic() - began:.1f} s"
+    return await _came(service, state, took, results)
 
 
 async def _ordered(service: BatchService, asked: Order, lines: Path) -> BatchState:
@@ -105,7 +134,7 @@ async def _ordered(service: BatchService, asked: Order, lines: Path) -> BatchSta
         except UncertainOrder:
             raise
         except ApiError as error:
-            if asked.file is None or asked.file not in error.outcome.message:
+            if not names_the_file(error, asked.file):
                 raise
             await asyncio.sleep(2.0)
     return await service.order(asked, lines)

@@ -14,13 +14,13 @@ from batchlab.counts import agreeing, counted
 from batchlab.engines.batch_api.choices.ways import seconds_of_window
 from batchlab.engines.sizing import rows_to_cut
 from batchlab.inputs.plan import Planned
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.sources.source import Source
 from batchlab.job import EndpointJob, Job
 from batchlab.planning.batch_check import limits_text, price_text
 from batchlab.planning.lane_plan import Rest, batches_time, lane_lines, queue_source, span_text
 from batchlab.protocol.batches.dialect import Dialect
 from batchlab.protocol.batches.table import dialect_of
-from batchlab.runner.batches.engine import BY_BATCH, measured_lines
+from batchlab.runner.batches.engine import ASK_OTHERWISE, BY_BATCH, measured_lines
 
 MEASURED_ROWS = 1_000  # whose lines are made
 
@@ -45,6 +45,7 @@ def batch_plan(job: Job, planned: Planned, source: Source, rest: Rest) -> BatchP
     times: list[tuple[Range, str]] = []
     for endpoint in job.endpoint:
         lane = job.limits_at(endpoint).lane
+        lines += [unused] if (unused := _unused(job, endpoint)) else []
         if lane in BY_BATCH and planned.builder is not None and (found := dialect_of(job, endpoint)):
             told, refused, batches = _at(job, endpoint, found, planned, source)
             lines += told
@@ -56,6 +57,16 @@ def batch_plan(job: Job, planned: Planned, source: Source, rest: Rest) -> BatchP
         lines += lane_lines(job, planned, source, rest)
     longest, known = max(times, key=lambda one: one[0].high, default=(None, ""))
     return BatchPlan(lines, problems, "" if longest is None else f"{span_text(longest)}, {known}")
+
+
+def _unused(job: Job, endpoint: EndpointJob) -> str:
+    """What is to be said of an endpoint that gets no rows, as others are asked by batches alone; else ""."""
+    lanes = {job.limits_at(one).lane for one in job.endpoint}
+    if "batch" not in lanes or "cheapest" in lanes or job.limits_at(endpoint).lane == "batch":
+        return ""
+    return (
+        f"{endpoint.name}: no rows, as all go by batch elsewhere; with {{limits.lane=cheapest}} it gets some"
+    )
 
 
 def _at(
@@ -70,9 +81,13 @@ def _at(
             unfit.append((row, problem))
         else:
             sizes.append(size)
-    problems = [f"row {row}: not to be asked in a batch: {why}" for row, why in unfit if row == 0]
+    problems = [
+        f"row {row}: not to be asked in a batch: {why}. {ASK_OTHERWISE}" for row, why in unfit if row == 0
+    ]
     lines: list[str] = []
-    batches = 0
+    batches, has_calls = 0, job.limits_at(endpoint).lane == "cheapest"
+    if problems and has_calls:
+        return [f"batches at {endpoint.name}: none: row 0 is not to be asked in one: {unfit[0][1]}"], [], 0
     if sizes:
         mean = sum(sizes) / len(sizes)
         each = rows_to_cut(job, plan)
@@ -85,9 +100,10 @@ def _at(
     if unfit and not problems:
         rows = counted(len(unfit), "row")
         are = agreeing(len(unfit), "is", "are")
+        then = agreeing(len(unfit), "goes live", "go live") if has_calls else "would fail"
         lines.append(
             f"batches at {endpoint.name}: {rows} of the first {len(sizes) + len(unfit):,} {are} not to be "
-            f"asked in one, and would fail: row {unfit[0][0]}: {unfit[0][1]}"
+            f"asked in one, and {then}: row {unfit[0][0]}: {unfit[0][1]}"
         )
     lines += _known(job, endpoint, dialect)
     return lines, problems, batches

@@ -9,19 +9,19 @@ from batchlab.costs.forecast import Range
 from batchlab.costs.pricing import price_book
 from batchlab.counts import counted
 from batchlab.engines.batch_api.choices.ways import batch_way, call_ways, model_of, sampled
-from batchlab.engines.batch_api.room import AT_ONCE
+from batchlab.engines.batch_api.orders.room import AT_ONCE
 from batchlab.engines.endpoint import Endpoint
 from batchlab.engines.sizing import rows_to_cut
 from batchlab.engines.work import call_lanes
 from batchlab.inputs.plan import Planned
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.sources.source import Source
 from batchlab.job import EndpointJob, Job
 from batchlab.job.lane import lane_key
 from batchlab.lanes.outlook import NIGHTS, Outlook, outlook, queue_end
 from batchlab.lanes.seen import Lanes, Left
 from batchlab.looking.phrases import money
 from batchlab.protocol.batches.table import dialect_of
-from batchlab.runner.batches.engine import BY_BATCH, calls_known
+from batchlab.runner.batches.engine import BY_BATCH, calls_known, unfit
 from batchlab.runner.batches.queue_history import known_queue
 
 MOST_DRAWN = 400  # batches whose queue times are drawn; more of them go round in the same way
@@ -45,8 +45,15 @@ def lane_lines(job: Job, planned: Planned, source: Source, rest: Rest) -> list[s
     """What the choice of lanes means to do; nothing for a job that leaves it none."""
     if not rest.rows or all(job.limits_at(one).lane != "cheapest" for one in job.endpoint):
         return []
-    left = _left(job, planned, rest)
-    return _told(outlook(rest.begins, _lanes(job, planned, source, rest.begins), left), left.deadline)
+    left, lanes = _left(job, planned, rest), _lanes(job, planned, source, rest.begins)
+    told = _told(outlook(rest.begins, lanes, left), left.deadline)
+    is_guess = not any(calls_known(job, [_endpoint(job, one) for one in job.endpoint], planned.plan).values())
+    has_workers = job.limits.workers != 1 or job.limits.engine == "ray"
+    if left.deadline is not None and lanes.batches and is_guess and has_workers:
+        told.append(
+            "  nobody knows yet how long calls take, and workers try none first: too many may go live"
+        )
+    return told
 
 
 def batches_time(endpoint: EndpointJob, batches: int, window_s: float) -> Range:
@@ -70,16 +77,22 @@ def queue_source(endpoint: EndpointJob) -> str:
 
 
 def _lanes(job: Job, planned: Planned, source: Source, now: float) -> Lanes:
-    at = [Endpoint(one, one.base_url, None, price_book(job, one)) for one in job.endpoint]
+    at = [_endpoint(job, one) for one in job.endpoint]
     size = sampled(source, planned.plan, planned.ready_builder)
     model = model_of(job, planned.plan)
     batches = [
         batch_way(one, dialect, model, size, now, room=AT_ONCE, queue=known_queue(one.job.host))
         for one in at
-        if job.limits_at(one.job).lane in BY_BATCH and (dialect := dialect_of(job, one.job)) is not None
+        if job.limits_at(one.job).lane in BY_BATCH
+        and (dialect := dialect_of(job, one.job)) is not None
+        and not unfit(job, one.job, dialect, source=source, plan=planned.plan, builder=planned.ready_builder)
     ]
     calls = calls_known(job, at, planned.plan)
     return Lanes(call_ways(job, call_lanes(job, at), model, size, now, calls=calls), tuple(batches))
+
+
+def _endpoint(job: Job, endpoint: EndpointJob) -> Endpoint:
+    return Endpoint(endpoint, endpoint.base_url, None, price_book(job, endpoint))
 
 
 def _left(job: Job, planned: Planned, rest: Rest) -> Left:

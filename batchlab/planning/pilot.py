@@ -15,8 +15,8 @@ from batchlab.costs.pilot_pace import seen_pace
 from batchlab.counts import counted
 from batchlab.errors import EXIT_USAGE, UsageError
 from batchlab.inputs.plan import Planned
-from batchlab.inputs.requests import RowProblem
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.sources.source import Source
+from batchlab.inputs.templates import RowProblem
 from batchlab.job import Job
 from batchlab.looking.money.pilot_forecast import save_forecast, saved_forecast
 from batchlab.looking.phrases import duration, money

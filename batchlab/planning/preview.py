@@ -17,13 +17,19 @@ from batchlab.costs.pricing import PriceBook, price_book
 from batchlab.costs.tokens import Tokenizer
 from batchlab.counts import agreeing, counted
 from batchlab.errors import UsageError
-from batchlab.inputs.plan import InputPlan, Planned, plan_input
+from batchlab.inputs.plan import Planned, plan_input
 from batchlab.inputs.sources.batch_lines import asked_texts, media_count
-from batchlab.inputs.sources.opening import Source, source_of, spool_stdin
+from batchlab.inputs.sources.opening import source_of, spool_stdin
+from batchlab.inputs.sources.source import InputPlan, Source
 from batchlab.job import Job
-from batchlab.job.parameter_names import misspelt_notes
+from batchlab.job.params import misspelt_notes
 from batchlab.planning.refusals import refusals
-from batchlab.runner.prepare import SHOWN_PROBLEMS, malformed_lines, problem_lines, refuse_undedupable
+from batchlab.runner.preparing.planned_input import (
+    SHOWN_PROBLEMS,
+    malformed_lines,
+    problem_lines,
+    refuse_undedupable,
+)
 from batchlab.runner.start_time import start_of
 from batchlab.store.layout import Layout, is_run
 from batchlab.store.view import RunView

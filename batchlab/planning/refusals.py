@@ -15,7 +15,9 @@ from batchlab.job import Job
 from batchlab.job.key import find_key
 from batchlab.runner.execute import refuse_unpayable
 from batchlab.runner.losses import losses_refusal
-from batchlab.runner.prepare import changed_settings, refuse_foreign_directory, refuse_unpriced
+from batchlab.runner.preparing.changes import changed_settings
+from batchlab.runner.preparing.planned_input import refuse_unpriced
+from batchlab.runner.preparing.prepare import refuse_foreign_directory
 from batchlab.store.integrity.losses import find_losses
 from batchlab.store.layout import is_run
 from batchlab.store.view import RunView

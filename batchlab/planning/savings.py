@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from batchlab.inputs.plan import Planned
-from batchlab.inputs.requests import RowProblem
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.sources.source import Source
 from batchlab.inputs.spill import Spill
+from batchlab.inputs.templates import RowProblem
 from batchlab.records import ChatRequest, Completion
-from batchlab.runner.prepare import is_repeatable
+from batchlab.runner.preparing.planned_input import is_repeatable
 from batchlab.runner.rows.reusing import OldRun
 
 # what a record stands for: a row that is to be sent, one at temperature 0, one of those that is answered

@@ -13,7 +13,7 @@ from typing import Any
 
 from batchlab.errors import InputError, UsageError
 from batchlab.inputs.column_names import likely_id, likely_text
-from batchlab.inputs.requests import request_mode
+from batchlab.inputs.request_columns import request_mode
 from batchlab.inputs.sources.opening import open_source
 from batchlab.job import DEFAULT_BASE_URL, RequestJob
 from batchlab.job.index import as_key, by_key, spelled

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchlab.counts import counted
-from batchlab.progress.out import batches_text, next_look_text
+from batchlab.progress.out import next_look_text, out_text
 from batchlab.progress.speed import Rates
 from batchlab.progress.terminal import width
 from batchlab.protocol.redact import printable, redact
@@ -69,7 +69,7 @@ def line_fields(state: RunState, rates: Rates) -> list[Field]:
         rows = [f"{name} {clock_time(age)}" for name, age in tail(state)]
         fields.append(Field(f"waiting for {', '.join(rows)}", rows[0], _WAITING))
     if state.batches:
-        out, look = batches_text(state.batches, "out"), next_look_text(state.batches)
+        out, look = out_text(state.batches), next_look_text(state.batches)
         few = f"{len(state.batches):,} out"
         fields.append(Field(f"{out}, {look}" if look else out, few, _WAITS, out, counts_rows=True))
     at_once = f"{state.window:,} at once"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from batchlab.counts import counted
 from batchlab.run_state import BatchStanding
+from batchlab.store.batches import Step
 
 
 def counted_batches(count: int) -> str:
@@ -25,6 +26,15 @@ def batches_text(batches: Sequence[BatchStanding], word: str = "") -> str:
     done = f", {sum(told):,} done there" if told else ""
     count = f"{counted_batches(len(batches))} {word}".rstrip()
     return f"{count} ({rows}{done})"
+
+
+def out_text(batches: Sequence[BatchStanding]) -> str:
+    """`2 batches out (20,000 rows, 7,312 done there), 1 to be ordered`."""
+    out = [one for one in batches if one.id or one.word == Step.ORDERING]
+    told = [batches_text(out, "out")] if out else []
+    if waiting := len(batches) - len(out):
+        told.append(f"{waiting:,} to be ordered" if out else f"{counted_batches(waiting)} to be ordered")
+    return ", ".join(told)
 
 
 def next_look_text(batches: Sequence[BatchStanding], now: float | None = None) -> str:

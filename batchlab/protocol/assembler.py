@@ -189,6 +189,10 @@ class StreamAssembler:
             into.content.append(content)
             self.started = self.started or bool(content)
             return
+        self._rarer(into, delta, content)
+
+    def _rarer(self, into: _Choice, delta: dict[str, Any], content: object) -> None:
+        """A delta that is more than a piece of text."""
         said, thought = content_texts(content)
         for parts, text in (
             (into.content, said),

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from batchlab.errors import UsageError
-from batchlab.remote.depot import Depot
+from batchlab.remote.depot import Depot, owner_at
 from batchlab.remote.storage import (
     AlreadyThereError,
     NotThereError,
@@ -74,6 +74,8 @@ class Copy:
         elif theirs != manifest:
             if theirs.generation < manifest.generation:
                 self._set_aside(theirs.generation)
+            if owner_at(self.url) != theirs.owner:  # looked at once more: that may have taken its time
+                raise UsageError(f"{self.url}: another machine has just taken it over. Nothing was sent.")
             put_file(self._layout.manifest, f"{self.url}/{MANIFEST}")
 
     def look(self) -> None:

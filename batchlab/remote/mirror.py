@@ -191,6 +191,17 @@ class Mirror:
         except StorageError as error:
             raise RunStopped(StopReason.STORAGE, f"{problem_of(error)}. Nothing was ordered.") from error
 
+    def theirs(self, name: str) -> bytes | None:
+        """See `RunPublisher`."""
+        try:
+            if self._presence.look():
+                return get_bytes(f"{self.url}/{name}")
+        except NotThereError:
+            return b""
+        except (StorageError, CorruptRun) as error:
+            raise RunStopped(StopReason.STORAGE, f"{problem_of(error)}.") from error
+        return None
+
     def _still_ours(self) -> None:
         """Raises RunStopped when another machine has taken the run over; StorageError, CorruptRun."""
         self._presence.look()

@@ -14,7 +14,7 @@ from batchlab.costs.pricing import price_book
 from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.errors import BatchlabError, UsageError
 from batchlab.job import SELF_STARTED, Job, output_format
-from batchlab.job.parameter_names import misspelt_notes
+from batchlab.job.params import misspelt_notes
 from batchlab.lanes.receipt import Receipt
 from batchlab.looking import own_files
 from batchlab.looking.export import Target, check_target
@@ -37,8 +37,9 @@ from batchlab.runner.endpoints import started_endpoints, unused_proxy
 from batchlab.runner.invocation import Invocation
 from batchlab.runner.mirroring import brought_up_to_date
 from batchlab.runner.on_end import tell
-from batchlab.runner.prepare import Prepared, prepare
+from batchlab.runner.preparing.prepare import Prepared, prepare
 from batchlab.runner.run_options import DEFAULT, RunOptions
+from batchlab.runner.to_do import asks_only_by_batch
 from batchlab.store.view import RunView
 
 _UNPRICED = "; the cost columns will be null, unless {price.input} and {price.output} say it"
@@ -92,8 +93,8 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
                 open_progress(options.progress, prepared.plan.rows, sys.stderr) as shown,
                 watchers.speaking_by(None if options.progress == "none" else shown.message),
             ):
-                run.show(shown)
-                prepared.store.publisher.speak_by(run.message)
+                run.telling.show(shown)
+                prepared.store.publisher.speak_by(run.telling.message)
                 summary = run.to_end()
             prepared.store.note_left()
             summary = brought_up_to_date(prepared.store, summary, say)
@@ -102,7 +103,7 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
                 summary = write_output(job, prepared.store, prepared.source, summary)
             summary = dataclasses.replace(summary, message=options.spell(summary.message))
             summary, receipt = _with_receipt(prepared.store, job, summary)
-            run.ended(summary)
+            run.telling.ended(summary)
             if is_pilot:
                 return summary  # a pilot speaks for itself
             answer = _answer_of(prepared.store, summary, options)
@@ -120,8 +121,8 @@ def _execute(job: Job, watchers: Watchers, options: RunOptions) -> RunSummary:
     if summary.stopped is None and summary.is_news:
         made = saved_forecast(prepared.store.path, prepared.plan.content_hash)
         compared = outcome_lines(made, summary.totals, summary.input_rows)
-        if not compared and run.forecast is not None:
-            compared = run.forecast.lines(summary.totals, summary.elapsed_s)
+        if not compared and run.telling.forecast is not None:
+            compared = run.telling.forecast.lines(summary.totals, summary.elapsed_s)
         for line in compared:
             say(line)
     return summary
@@ -185,7 +186,7 @@ def _nothing_taken_over(_: Prepared) -> int:
 def _check_before(job: Job, options: RunOptions, say: Callable[[str], None]) -> None:
     """Says what is known of prices; raises UsageError for what can be refused without the input."""
     refuse_cluster(job)
-    if any(job.limits_at(endpoint).lane == "batch" for endpoint in job.endpoint):
+    if asks_only_by_batch(job):
         from batchlab.runner.batches.engine import refuse_lanes
 
         refuse_lanes(job)

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from batchlab.counts import counted
@@ -32,30 +31,26 @@ from batchlab.job import SELF_STARTED, Job
 from batchlab.lanes.call_times import CallWatch
 from batchlab.observe.facts import EndpointAddress, RunFacts
 from batchlab.observe.watchers import Watchers
-from batchlab.progress import Progress
-from batchlab.records import Completion, Shard
+from batchlab.records import Shard
 from batchlab.run_end import RunStopped, RunSummary, StopReason, code_of
 from batchlab.run_state import RunState
 from batchlab.runner.crews import crew_for
 from batchlab.runner.embedded.interrupt import Interrupt
 from batchlab.runner.endpoints import key_remedy
-from batchlab.runner.prepare import Prepared
+from batchlab.runner.preparing.prepare import Prepared
 from batchlab.runner.rows.asked_again import asked_again, refuse_same_cut
-from batchlab.runner.rows.first_rows import EarlyForecast, FirstRows
 from batchlab.runner.run_options import RunOptions
 from batchlab.runner.signals import Signals
-from batchlab.runner.standing import Teller
-from batchlab.runner.start_time import Start, start_of, wait_for
+from batchlab.runner.start_time import Start, start_of, stop_at, wait_for
+from batchlab.runner.telling import Telling
+from batchlab.runner.to_do import asks_only_by_batch, batches_of, shards_to_run
 from batchlab.shell import command_line
-from batchlab.store.asking import AskAgain
-from batchlab.store.history import History
+from batchlab.store.batches import with_rows_out
 from batchlab.store.integrity.lost import lost_at_most
 from batchlab.store.locked import LockedRun
-from batchlab.totals import RunningTotals
 
 if TYPE_CHECKING:
     from batchlab.engines.crew import Crew
-    from batchlab.runner.rows.duplicates import Duplicates
 
 
 class Invocation:
@@ -71,7 +66,8 @@ class Invocation:
         *,
         reused: int = 0,
     ) -> None:
-        earlier, self._in_flight_before = prepared.store.standing(prepared.plan.shards, retry=options.retry)
+        asks = with_rows_out(prepared.store.path, options.retry)
+        earlier, self._in_flight_before = prepared.store.standing(prepared.plan.shards, retry=asks)
         self._work = Work(
             job,
             tuple(endpoints),
@@ -82,27 +78,23 @@ class Invocation:
             RunState(rows=prepared.plan.rows, earlier=earlier, copies=reused),
             only=options.only,
         )
-        self._state = self._work.before
         self._prepared = prepared
         self._watchers = watchers
         self._options = options
-        self._reused = reused  # rows that older runs have answered just now
-        self._doubled = 0  # rows that get the answer of another row
-        self._copied = RunningTotals()  # those that have it
-        self._history = History(prepared.store.path)
         secrets = [one for endpoint in endpoints for one in endpoint.secrets]
-        self._teller = Teller(
-            prepared.store.path, "" if options.only is not None else options.command, secrets
+        self.telling = Telling(
+            prepared.store,
+            watchers,
+            self._work.before,
+            spell=options.spell,
+            command="" if options.only is not None else options.command,
+            secrets=secrets,
         )
-        self._started = time.monotonic()
         self._start = Start()
         if options.only is None and options.retry is None and options.waits and not options.cancels:
             before = prepared.store.manifest.job.limits.start_at
             prices = [(endpoint.job, endpoint.prices) for endpoint in endpoints]
             self._start = start_of(job, prices, before, time.time())
-        self._progress: Progress | None = None
-        self.forecast: EarlyForecast | None = None
-        self._first_rows = FirstRows()
         self._deadline: float | None = None  # Unix seconds, once rows are sent
         self._batches = False  # whether some are out, or to be
 
@@ -131,7 +123,7 @@ class Invocation:
         totals, rows = self._work.before.earlier, self._work.before.rows
         schema = self._work.builder.schema
         lines = [schema.described()] if schema is not None else []
-        if before := totals.rows - self._reused:
+        if before := totals.rows - self._work.before.copies:
             lines.append(f"resuming: {before:,} of {counted(rows, 'row')} have a final result")
         if self._options.retry is not None:
             refuse_same_cut(self._work, self._options.retry)
@@ -154,46 +146,15 @@ class Invocation:
             lines.append(self._start.line)
         return lines
 
-    def show(self, progress: Progress) -> None:
-        """Sends progress to `progress` from now on."""
-        self._progress = progress
-
-    def update(self, state: RunState) -> None:
-        """Tells those who are to know how far the run is."""
-        self._state = dataclasses.replace(
-            state,
-            added=state.added + self._copied.totals,
-            copies=self._reused + self._doubled,
-            elapsed_s=time.monotonic() - self._started,
-        )
-        self._history.update(self._state)
-        self._teller.update(self._state)
-        self._watchers.update(self._state)
-        if self.forecast is None:
-            self.forecast = self._first_rows.forecast(self._state)
-        if self._progress is not None:
-            self._progress.update(self._state)
-
-    def ended(self, summary: RunSummary) -> None:
-        """Leaves word of how it ended, for who looks later."""
-        self._teller.end(self._state, summary)
-
-    def message(self, text: str) -> None:
-        """Says one line to the person who runs it."""
-        text = self._options.spell(text)
-        if self._progress is not None:
-            self._progress.message(text)
-        self._watchers.heard(text)
-
     def to_end(self) -> RunSummary:
         """Runs until every row is final or the run stops."""
         work, options = self._work, self._options
         shards = shards_to_run(work.run, list(work.plan.shards), options.retry)
         self._batches, awaited = batches_of(work.job, work.run)
         shards += [work.plan.shards[index] for index in sorted(awaited - {one.index for one in shards})]
-        crew = crew_for(work.job, work.run, len(shards), self.message, alone=self._alone())
+        crew = crew_for(work.job, work.run, len(shards), self.telling.message, alone=self._alone())
         stop, interrupt = StopSignal(), options.interrupt or Interrupt()
-        signals = Signals(stop, self.message, options.command)
+        signals = Signals(stop, self.telling.message, options.command)
 
         async def main() -> None:
             if options.signals:
@@ -213,7 +174,7 @@ class Invocation:
                 await self._run(crew, stop, shards)
 
         stopped: tuple[StopReason, str] | None = None
-        if shards:
+        if shards or self._awaits_orders():
             try:
                 run_loop(main)
                 if stop.reason is not None:
@@ -224,8 +185,16 @@ class Invocation:
                 stopped = _stopped_by(first_of(group))
         summary = self._summary(stopped, signals.exit_code or EXIT_INTERRUPTED)
         # before the run's copy at a URL is brought up to date: it has this file
-        self._history.end(self._state, None if summary.stopped is None else summary.stopped.value)
+        self.telling.end_history(summary)
         return summary
+
+    def _awaits_orders(self) -> bool:
+        """Whether orders that were given up may have arrived since: what they cost is to be told."""
+        if not self._batches:
+            return False
+        from batchlab.runner.batches.engine import orders_are_late
+
+        return orders_are_late(self._work.run)
 
     async def _wait_to_start(self, stop: StopSignal) -> None:
         """Waits for the time at which the run is to begin.
@@ -241,21 +210,19 @@ class Invocation:
                 raise UsageError(f"{endpoint.job.name}: {refused.message} (asked before the wait to start)")
 
         def show(why: str) -> None:
-            self.update(dataclasses.replace(work.before, why=why, paused=True))
+            self.telling.update(dataclasses.replace(work.before, why=why, paused=True))
 
         await wait_for(start, stop, show)
-        self._started = time.monotonic()
+        self.telling.begin_now()
 
     def _set_deadline(self, stop: StopSignal) -> None:
         """Has the run stopped at its deadline: by the clock, or so long after now."""
         limits = self._work.job.limits
         if limits.deadline_s is None:
             return
-        left, told = limits.deadline_s, f"the deadline of {limits.deadline_s:g} s is over"
-        if limits.deadline_at is not None:
-            left = max(0.0, limits.deadline_at - time.time())
-        self._deadline = time.time() + left
-        asyncio.get_running_loop().call_later(left, stop, StopReason.DEADLINE, told)
+        told = f"the deadline of {limits.deadline_s:g} s is over"
+        self._deadline = limits.deadline_at or time.time() + limits.deadline_s
+        stop_at(self._deadline, stop, StopReason.DEADLINE, told)
 
     def _alone(self) -> str:
         """Why this process sends the rows itself; "" when it need not."""
@@ -286,7 +253,7 @@ class Invocation:
             return LocalEngine(observer, OwnTerms(budget), share, watch=watch, taker=options.taker)
 
         if work.only is not None or not self._batches:
-            await self._run_by(live(self, work.before), stop, shards)
+            await self._run_by(live(self.telling, work.before), stop, shards)
             self._remember(calls)
             return
         from batchlab.engines.batch_api.live import LivePhase
@@ -301,10 +268,10 @@ class Invocation:
             watch=watch,
             taker=options.taker,
         )
-        phases = LivePhase(self, live, is_here=crew is None)
+        phases = LivePhase(self.telling, live, is_here=crew is None)
         try:
             async with batch_engine(
-                self, work, stop, phases, budget, manner=manner, deadline=self._deadline, calls=calls
+                self.telling, work, stop, phases, budget, manner=manner, deadline=self._deadline, calls=calls
             ) as engine:
                 await self._run_by(engine, stop, shards)
         finally:
@@ -326,38 +293,11 @@ class Invocation:
     async def _run_by(self, engine: Engine[Work[LockedRun]], stop: StopSignal, shards: list[Shard]) -> None:
         work, retry = self._work, self._options.retry
         if work.job.output.dedupe and work.only is None:
-            await self._run_once_each(engine, stop, shards)
+            from batchlab.runner.rows.once_each import run_once_each  # with numpy: other runs start without
+
+            await run_once_each(engine, self._prepared, work, stop, shards, self._options, self.telling)
         else:
             await engine.run(work, stop, retry=retry, shards=shards)
-
-    async def _run_once_each(
-        self, engine: Engine[Work[LockedRun]], stop: StopSignal, shards: list[Shard]
-    ) -> None:
-        """Sends identical requests once: a pass for the first of each, copies, and on with what failed."""
-        from batchlab.runner.rows.duplicates import Duplicates  # with numpy: other runs start without
-        from batchlab.store.answers import Answers
-
-        work, retry, taker = self._work, self._options.retry, self._options.taker
-        duplicates: Duplicates = await asyncio.to_thread(Duplicates, self._prepared)
-        self._doubled = duplicates.extra
-        if duplicates.extra:
-            count, rows = counted(duplicates.extra, "row"), work.plan.rows
-            self.message(f"dedupe: {count} of {rows:,} ask what an earlier row asks; sent once")
-
-        def took(copy: Completion) -> None:
-            if taker is not None:
-                taker.take_in_turn(copy)
-
-        with Answers(work.run.path) as answers:
-            settle = partial(duplicates.settle, answers, stop=stop, totals=self._copied, took=took)
-            while shards and not stop.is_set:
-                held = await asyncio.to_thread(settle)
-                shards = shards_to_run(work.run, shards, retry)
-                if shards:
-                    pass_work = dataclasses.replace(work, held=held)
-                    await engine.run(pass_work, stop, retry=retry, shards=shards)
-                if held is None:
-                    return
 
     def _why(self, reason: StopReason, message: str) -> str:
         """Why the run stopped, and what to do about a key that was refused."""
@@ -365,7 +305,7 @@ class Invocation:
         return f"{message}; {remedy}" if remedy else message
 
     def _summary(self, stopped: tuple[StopReason, str] | None, interrupted_code: int) -> RunSummary:
-        work, state = self._work, self._state
+        work, state = self._work, self.telling.state
         totals, fail_on = work.run.totals(), work.job.output.fail_on
         if stopped is not None and stopped[0] is StopReason.DEADLINE and totals.rows == work.plan.rows:
             stopped = None  # all that was out then has come: in the morning after, by `collect`
@@ -385,7 +325,7 @@ class Invocation:
             input_rows=work.plan.rows,
             totals=totals,
             sent=state.attempts.sent,
-            elapsed_s=time.monotonic() - self._started,
+            elapsed_s=self.telling.elapsed_s,
             maybe_repaid=self._in_flight_before,
             stopped=stopped[0] if stopped else None,
             message=self._why(*stopped) if stopped else "",
@@ -398,39 +338,6 @@ class Invocation:
             came=state.added.rows,
             rows_out=sum(one.rows for one in out),
         )
-
-
-def asks_only_by_batch(job: Job) -> bool:
-    """Whether an endpoint is to be asked by batches and by nothing else."""
-    return any(job.limits_at(endpoint).lane == "batch" for endpoint in job.endpoint)
-
-
-def batches_of(job: Job, run: LockedRun) -> tuple[bool, set[int]]:
-    """Whether a run has to do with batches, and the shards that wait for some.
-
-    It loads nothing for a run that has none.
-    """
-    asked = {job.limits_at(endpoint).lane for endpoint in job.endpoint}
-    if asked <= {"live", "flex"} and not run.layout.batches.exists():
-        return False, set()
-    from batchlab.runner.batches.engine import batches_out
-
-    awaited = {batch.shard for batch in batches_out(run)}
-    return bool(awaited) or not asked <= {"live", "flex"}, awaited
-
-
-def shards_to_run(store: LockedRun, shards: list[Shard], retry: AskAgain | None) -> list[Shard]:
-    """The shards with something to do. Sealed ones are skipped unread, unless rows are retried."""
-    sealed = store.sealed()
-    if retry is None:
-        return [shard for shard in shards if shard.index not in sealed]
-    wanted = store.shards_to_ask(retry)
-    return [
-        shard
-        for shard in shards
-        if shard.index not in sealed
-        or (shard.index in wanted and retry.touches(shard.first_row, shard.first_row + shard.rows - 1))
-    ]
 
 
 def _stopped_by(error: BaseException) -> tuple[StopReason, str]:

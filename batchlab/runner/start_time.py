@@ -1,4 +1,4 @@
-"""When a run is to begin: at a time, or in the cheapest of the next hours; and waiting for it."""
+"""When a run is to begin: at a time, or in the cheapest of the next hours; and waiting for it, or its end."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.job import EndpointJob, Job
 from batchlab.job.values import CHEAP
 from batchlab.records import Usage
+from batchlab.run_end import StopReason
 
 NIGHT_S = 12 * HOUR_S  # so long after its start a run that goes on is not made to wait for the next one
 LOOK_S = 1.0  # the clock is looked at so often: it may be set, and the machine may sleep
@@ -102,6 +103,21 @@ async def wait_for(
     while not stop.is_set and (left := start.at - clock()) > 0:
         show(f"waiting until {_told(start.at, clock())} to start")
         await rest(stop, min(left, LOOK_S))
+
+
+def stop_at(
+    at: float, stop: StopSignal, reason: StopReason, told: str, *, clock: Callable[[], float] = time.time
+) -> None:
+    """Has a run stopped at a Unix time, also by a clock that was set, and after the machine has slept."""
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        if (left := at - clock()) <= 0:
+            stop(reason, told)
+        elif not stop.is_set:
+            loop.call_later(min(left, LOOK_S), look)
+
+    loop.call_soon(look)
 
 
 async def _stopped_or_slept(stop: StopSignal, seconds: float) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from batchlab.protocol.outcomes.table import TABLE
 from batchlab.records import Completion, Result
@@ -16,6 +18,7 @@ ANSWERS = ("truncated", "filtered", "empty", "invalid")  # that were paid for, a
 _ERROR_CLASSES = sorted(
     {line.error_class for line in TABLE} | {"bad_input", "client_error", "dimensions", "refusal", "schema"}
 )
+RetryRule: TypeAlias = Callable[[Result], bool]  # asked about results that `is_wanting` only
 FAILED = "failed"  # all failures that were sent, as when nothing is named
 _STATUSES = range(100, 600)
 _RANGE = re.compile(r"(\d{1,15})(?:-(\d{1,15}))?")
@@ -92,6 +95,26 @@ def joined_ranges(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], .
         else:
             made.append((first, last))
     return tuple(made)
+
+
+def ranges_without(
+    ranges: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]
+) -> tuple[tuple[int, int], ...]:
+    """What is left of ranges in order, each apart from the next, without the rows of others."""
+    left: list[tuple[int, int]] = []
+    taken = deque(joined_ranges(others))
+    for first, last in ranges:
+        while taken and taken[0][0] <= last:
+            low, high = taken[0]
+            if first < low:
+                left.append((first, low - 1))
+            first = max(first, high + 1)
+            if high > last:
+                break  # it reaches into the next one
+            taken.popleft()
+        if first <= last:
+            left.append((first, last))
+    return tuple(left)
 
 
 def ranges_text(ranges: Iterable[tuple[int, int]]) -> str:

@@ -3,13 +3,15 @@
     {"t": "meant", "key": KEY, "shard": 3, "rows": [[FIRST, COUNT, ASKED BEFORE], …], "endpoint": …, …}
     {"t": "uploaded", "key": KEY, "file": ID}        its lines are there
     {"t": "ordering", "key": KEY}                    from here on it may exist, and be paid
-    {"t": "absent", "key": KEY}                      it does not: the service was asked
+    {"t": "absent", "key": KEY, "doubted": true}     it does not: refused; or, doubted, not to be seen
     {"t": "created", "key": KEY, "id": ID}
     {"t": "cancelling", "key": KEY}                  by us
     {"t": "ended", "key": KEY, "phase": …, "files": […]}
     {"t": "merged", "key": KEY, "answered": N, "failed": N, "again": N}   its results are in the journal
     {"t": "unmerged", "key": KEY}                    and these have been lost: they are fetched again
     {"t": "dropped", "key": KEY, "why": …}           it never came to be
+    {"t": "retry", "only": […], "max_tokens": N, "rows": [[FIRST, LAST], …], …}   see `asks_again`
+    {"t": "stray", "key": KEY, "id": ID, "settled": false}   one more of it, whose order came late (`strays`)
     {"t": "live", "shards": [3, …], "generation": 1, "lane": "live", "why": WHY}   their rows go by calls now
 
 A record is synced before the step that it announces; before an order it is at the run's URL as well, if it
@@ -22,19 +24,20 @@ import bisect
 import contextlib
 import math
 import secrets
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from batchlab.errors import CorruptRun
-from batchlab.run_end import RunStopped
+from batchlab.records import Result
 from batchlab.run_state import BatchStanding
-from batchlab.store.integrity.checksums import append_records
+from batchlab.store.asking import AskAgain, RetryRule, ranges_without
 from batchlab.store.journals.journal import JournalScan
 from batchlab.store.layout import BATCHES
+
+DOUBT_S = 86_400.0  # an order of which nothing is seen may arrive; no connection lasts longer than that
 
 
 class Step(StrEnum):
@@ -58,11 +61,14 @@ class Batch:
         generation: of the run, whose plan `shard` and `rows` are of.
         rows: (first, count) of the runs of row_ids that it holds, in order.
         asked: how often the rows of each run had been asked before; () for never.
-        is_retry: some of its rows had a result before, and their shard may be sealed.
+        is_retry: some of its rows had a result before, and their shard may be sealed; these are asked with
+            `max_tokens`, or with their own where it is None.
         model, path: of its calls.
         size: bytes of its lines.
         usd, tokens: the most that it may be billed; `usd` is None when the price is unknown.
         ordered_at: of the last order that was sent.
+        doubted_at: when that order was sent of which the service knew nothing when it was asked; it may come
+            to be all the same. 0 for none.
         cancelled_at: when we took it back; 0 when we have not.
         phase: how it ended.
         answered, failed: rows that have a result by it.
@@ -77,6 +83,7 @@ class Batch:
     size: int
     generation: int = 1
     is_retry: bool = False
+    max_tokens: int | None = None
     asked: tuple[int, ...] = ()
     usd: float | None = None
     tokens: float = 0.0
@@ -84,6 +91,7 @@ class Batch:
     step: Step = Step.MEANT
     file: str | None = None
     ordered_at: float = 0.0
+    doubted_at: float = 0.0
     id: str | None = None
     created_at: float = 0.0
     cancelled_at: float = 0.0
@@ -138,6 +146,22 @@ class Batch:
         return at if at >= 0 and row_id < sum(self.rows[at]) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A batch at its service that is one too many: its order arrived when its rows had been ordered anew.
+
+    Attributes:
+        key: of ours that was ordered so.
+        found_at: Unix seconds.
+        is_settled: what it was billed is in the books.
+    """
+
+    key: str
+    id: str
+    found_at: float
+    is_settled: bool = False
+
+
 WhyLive: TypeAlias = Literal["deadline", "cheapest", "asked"]
 
 
@@ -179,15 +203,43 @@ def runs_of(asked: Mapping[int, int]) -> tuple[tuple[tuple[int, int], ...], tupl
 
 @dataclass(slots=True)
 class Batches:
-    """All of batches.log, read: by key, in the order in which they were meant."""
+    """All of batches.log, read: by key, in the order in which they were meant; strays by their ids."""
 
     by_key: dict[str, Batch] = field(default_factory=dict)
+    strays: dict[str, Stray] = field(default_factory=dict)
     live: list[WentLive] = field(default_factory=list)
+    _retry: AskAgain | None = None
+    _retry_of: int = 0  # generation
+    _retried: list[str] = field(default_factory=list)  # keys of batches that were meant for it
 
     @property
     def out(self) -> list[Batch]:
         """Those of which results are to come."""
         return [one for one in self.by_key.values() if one.is_out]
+
+    def still_to_retry(self, generation: int, rows: int) -> AskAgain | None:
+        """What a retry that nobody waits for has not ordered yet, of a run of so many rows; None for nothing.
+
+        A row is ordered once for it: what comes of that stays.
+        """
+        if self._retry is None or self._retry_of != generation:
+            return None
+        ordered = [self.by_key[key] for key in self._retried]
+        taken = [one for batch in ordered if batch.step is not Step.DROPPED for one in _ranges_of(batch)]
+        left = ranges_without(self._retry.rows or ((0, rows - 1),), taken)
+        return replace(self._retry, rows=left) if left else None
+
+    def doubted(self, since: float) -> list[Batch]:
+        """Those of which an order, sent since a Unix time, may come to be although nothing was seen of it."""
+        return [one for one in self.by_key.values() if one.doubted_at > since]
+
+    def ids(self) -> set[str]:
+        """Of all that services have given one, strays among them."""
+        return {one.id for one in self.by_key.values() if one.id is not None} | set(self.strays)
+
+    def strays_left(self) -> list[Stray]:
+        """Those whose bill is not known yet."""
+        return [one for one in self.strays.values() if not one.is_settled]
 
     def take(self, record: Mapping[str, Any]) -> None:
         """The next record. One of a later version says nothing here."""
@@ -203,14 +255,30 @@ class Batches:
                     meant_at=float(record.get("at") or 0.0),
                     generation=int(record.get("generation") or 1),
                     is_retry=bool(record.get("retry")),
+                    max_tokens=record.get("max_tokens"),
                     **known,
                 )
+                self._retried += [key] if self.by_key[key].is_retry else []
+            case {"t": "retry", "only": [*only], "rows": [*ranges]}:
+                rows = tuple((int(first), int(last)) for first, last in ranges)
+                self._retry = AskAgain(tuple(only), max_tokens=record.get("max_tokens"), rows=rows)
+                self._retry_of = int(record.get("generation") or 1)
+                self._retried = [one.key for one in self.out if one.is_retry]
             case {"t": "live", "shards": [*shards], "at": float(at)}:
                 generation = int(record.get("generation") or 1)
                 lane, why = str(record.get("lane") or "live"), str(record.get("why") or "")
                 self.live.append(WentLive(frozenset(map(int, shards)), generation, lane, why, at))
+            case {"t": "stray", "key": str(key), "id": str(found)} if key in self.by_key:
+                now = Stray(key, found, float(record.get("at") or 0.0), bool(record.get("settled")))
+                before = self.strays.get(found, now)
+                self.strays[found] = replace(now, found_at=before.found_at)
             case {"t": str(kind), "key": str(key)} if key in self.by_key:
                 self.by_key[key] = _after(self.by_key[key], kind, record)
+
+
+def _ranges_of(batch: Batch) -> list[tuple[int, int]]:
+    """The first and last rows of a batch's runs."""
+    return [(first, first + count - 1) for first, count in batch.rows]
 
 
 def read_batches(run: Path) -> Batches:
@@ -227,15 +295,34 @@ def read_batches(run: Path) -> Batches:
     return found
 
 
-def standings_out(run: Path, told: Iterable[BatchStanding] = ()) -> tuple[BatchStanding, ...]:
+def with_rows_out(run: Path, retry: RetryRule | None) -> RetryRule | None:
+    """A rule, and the rows that batches which are out ask again: what these bring must find them open."""
+    out = [one for one in read_batches(run).out if one.is_retry]
+    if not out:
+        return retry
+
+    def asks(result: Result) -> bool:
+        return any(one.holds(result.row_id) for one in out) or (retry is not None and retry(result))
+
+    return asks
+
+
+def standings_out(
+    run: Path, told: Iterable[BatchStanding] = (), *, sealed: Callable[[], Collection[int]] = tuple
+) -> tuple[BatchStanding, ...]:
     """The batches of a run that are out while nobody looks at them.
 
     Args:
         told: what was told of them last; what is not known from there is None or "".
+        sealed: shards that have all their results: of these only a retry is awaited.
     """
     known = {one.key: one for one in told}
+    out = read_batches(run).out
+    done = sealed() if out else ()
     found = []
-    for batch in read_batches(run).out:
+    for batch in out:
+        if batch.shard in done and not batch.is_retry:
+            continue
         last = known.get(batch.key)
         found.append(
             BatchStanding(
@@ -251,104 +338,6 @@ def standings_out(run: Path, told: Iterable[BatchStanding] = ()) -> tuple[BatchS
     return tuple(found)
 
 
-class BatchLog:
-    """The batches of a run, to be added to.
-
-    Args:
-        keep: brings a file of the run to its copy, if it has one, before it returns.
-        told: hears of each step, once it is on disk: its word, and the batch after it.
-    """
-
-    def __init__(
-        self,
-        run: Path,
-        keep: Callable[[str], None],
-        told: Callable[[str, Batch], None] = lambda _step, _batch: None,
-    ) -> None:
-        self._path = run / BATCHES
-        self._keep = keep
-        self._told = told
-        self.all = read_batches(run)
-
-    def meant(self, batch: Batch) -> Batch:
-        """A batch is to be. Raises RunStopped (disk), as all of these do."""
-        record = {
-            "t": "meant",
-            "key": batch.key,
-            "shard": batch.shard,
-            "rows": [[*run, asked] for run, asked in zip(batch.rows, batch.asked, strict=True)],
-            "endpoint": batch.endpoint,
-            "model": batch.model,
-            "path": batch.path,
-            "size": batch.size,
-            "generation": batch.generation,
-            "retry": batch.is_retry,
-            "usd": batch.usd,
-            "tokens": batch.tokens,
-        }
-        return self._note(record)
-
-    def uploaded(self, batch: Batch, file: str) -> Batch:
-        """Its lines are there, under an id."""
-        return self._note({"t": "uploaded", "key": batch.key, "file": file})
-
-    def ordering(self, batch: Batch) -> Batch:
-        """It is about to be ordered. Raises RunStopped (storage) as well: then nothing may be."""
-        noted = self._note({"t": "ordering", "key": batch.key})
-        self._keep(BATCHES)
-        return noted
-
-    def absent(self, batch: Batch) -> Batch:
-        """The service knows nothing of the last order."""
-        return self._note({"t": "absent", "key": batch.key})
-
-    def created(self, batch: Batch, found: str) -> Batch:
-        """It has an id there."""
-        noted = self._note({"t": "created", "key": batch.key, "id": found})
-        self._keep(BATCHES)
-        return noted
-
-    def cancelling(self, batch: Batch) -> Batch:
-        """We take it back."""
-        noted = self._note({"t": "cancelling", "key": batch.key})
-        # who takes the run over would stop for a batch that somebody else has cancelled; nothing is paid for
-        with contextlib.suppress(RunStopped):
-            self._keep(BATCHES)
-        return noted
-
-    def ended(self, batch: Batch, phase: str, files: Sequence[str]) -> Batch:
-        """Nothing of it changes any more."""
-        return self._note({"t": "ended", "key": batch.key, "phase": phase, "files": list(files)})
-
-    def merged(self, batch: Batch, *, answered: int, failed: int, again: int) -> Batch:
-        """All that came of it is in the journal, and synced."""
-        counts = {"answered": answered, "failed": failed, "again": again}
-        return self._note({"t": "merged", "key": batch.key, **counts})
-
-    def unmerged(self, batch: Batch) -> Batch:
-        """What came of it has been lost here."""
-        return self._note({"t": "unmerged", "key": batch.key})
-
-    def dropped(self, batch: Batch, why: str) -> Batch:
-        """It never came to be: nothing of it is paid."""
-        return self._note({"t": "dropped", "key": batch.key, "why": why})
-
-    def went_live(self, shards: Sequence[int], generation: int, lane: str, why: WhyLive) -> None:
-        """Rows of shards are about to be sent by calls. Raises RunStopped (disk)."""
-        record: dict[str, Any] = {"t": "live", "shards": [*shards], "generation": generation}
-        record |= {"lane": lane, "why": why, "at": time.time()}
-        append_records(self._path, [record])
-        self.all.take(record)
-
-    def _note(self, record: dict[str, Any]) -> Batch:
-        record["at"] = time.time()
-        append_records(self._path, [record])
-        self.all.take(record)
-        noted = self.all.by_key[record["key"]]
-        self._told(record["t"], noted)
-        return noted
-
-
 def _after(batch: Batch, kind: str, record: Mapping[str, Any]) -> Batch:
     """A batch after one more step."""
     at = float(record.get("at") or 0.0)
@@ -358,7 +347,10 @@ def _after(batch: Batch, kind: str, record: Mapping[str, Any]) -> Batch:
         case "ordering":
             return replace(batch, step=Step.ORDERING, ordered_at=at)
         case "absent":
-            return replace(batch, step=Step.UPLOADED if batch.file is not None else Step.MEANT)
+            step = Step.UPLOADED if batch.file is not None else Step.MEANT
+            return replace(
+                batch, step=step, doubted_at=batch.ordered_at if record.get("doubted") else batch.doubted_at
+            )
         case "created":
             return replace(batch, step=Step.CREATED, id=record.get("id"), created_at=at)
         case "cancelling":

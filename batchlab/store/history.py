@@ -18,7 +18,7 @@ from typing import Any, Self
 from batchlab.finite import is_finite, strict_json
 from batchlab.protocol.redact import printable
 from batchlab.run_state import RunState
-from batchlab.store.disk.files import FILE_MODE
+from batchlab.store.disk.files import FILE_MODE, plain_file
 from batchlab.store.layout import Layout
 
 EVERY_S = 2.0
@@ -151,7 +151,7 @@ _TURN = threading.Lock()
 def history_of(run_dir: Path) -> list[Moment]:
     """What `History` wrote of a run, oldest first; lines that a crash cut short are left out."""
     path = Layout(run_dir).history
-    with _TURN, contextlib.suppress(OSError), path.open("rb") as file:
+    with _TURN, contextlib.suppress(OSError), plain_file(path) as file:
         stat = os.fstat(file.fileno())
         known = _KNOWN.pop(path, None)
         if known is None or known.inode != stat.st_ino or known.end > stat.st_size:

@@ -41,6 +41,7 @@ gives the truth.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -226,6 +227,11 @@ class Layout:
         return self.root / LABELS
 
     @property
+    def labels_lock(self) -> Path:
+        """Held by who changes them."""
+        return self.labels.with_suffix(".lock")
+
+    @property
     def roll(self) -> Path:
         """Who works on the shards, for other processes to show."""
         return self.root / "workers.json"
@@ -349,8 +355,8 @@ class Layout:
 
 
 def is_run(path: Path) -> bool:
-    """Whether there is a run in a directory."""
-    return Layout(path).manifest.is_file()
+    """Whether there is a run in a directory, and be it one that cannot be read."""
+    return os.path.lexists(Layout(path).manifest)
 
 
 def foreign_files(path: Path) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from batchlab.errors import UsageError
 from batchlab.records import Shard
 from batchlab.run_end import RunStopped
+from batchlab.store.asking import RetryRule
 from batchlab.store.disk.files import disk_errors, moved, private_dir
 from batchlab.store.disk.run_lock import RunLock
 from batchlab.store.integrity.checksums import ChecksumLog, left_record, plan_record
@@ -18,7 +19,7 @@ from batchlab.store.integrity.lost import lost_totals
 from batchlab.store.layout import DIRECTORIES, is_run
 from batchlab.store.manifest import Manifest, plan_digest, read_manifest, write_manifest
 from batchlab.store.publisher import Here, RunPublisher
-from batchlab.store.shard import OpenShard, RetryRule
+from batchlab.store.shard import OpenShard
 from batchlab.store.swap import finish_swap, swap_in, swap_pending
 from batchlab.store.working import WorkingRun
 from batchlab.totals import Totals

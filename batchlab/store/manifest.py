@@ -305,14 +305,6 @@ def _problem(value: Any, wanted: Any, where: str) -> str | None:
     return f"{where} = {value!r:.80} is of another type"
 
 
-def _is_like(value: Any, wanted: Any) -> bool:
-    """Whether a value is of the outer form of a type; what is inside is looked at once one is chosen."""
-    kind: Any = typing.get_origin(wanted) or wanted
-    if dataclasses.is_dataclass(kind):
-        return isinstance(value, dict)
-    return isinstance(value, (int, float) if kind is float else kind)
-
-
 def _table_problem(value: Any, wanted: Any, where: str) -> str | None:
     known = wanted if isinstance(wanted, Mapping) else _fields(wanted)
     if not isinstance(value, dict):

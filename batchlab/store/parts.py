@@ -30,7 +30,7 @@ from batchlab.store.columns.results import (
     values_of,
 )
 from batchlab.store.columns.vectors import vector_fields, vector_texts
-from batchlab.store.disk.files import FILE_MODE, disk_stop
+from batchlab.store.disk.files import FILE_MODE, check_plain, disk_stop, plain_file
 from batchlab.store.journals.journal import ResultValues
 from batchlab.totals import Totals
 
@@ -136,7 +136,7 @@ def _row_bytes(metadata: pq.FileMetaData) -> int:
 def file_digest(path: PartFile) -> str:
     """BLAKE2b of a whole file. Pages carry checksums of their own, but a Parquet footer has none."""
     digest = hashlib.blake2b(digest_size=16)
-    with _store_trouble(path), path.open("rb") as file:
+    with _store_trouble(path), plain_file(path) if isinstance(path, Path) else path.open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -159,11 +159,13 @@ def open_part(path: PartFile, footer: pq.FileMetaData | None = None) -> pq.Parqu
     """
     try:
         with _store_trouble(path):
+            if isinstance(path, Path):
+                check_plain(path)
             # read ahead, all of it: that saves requests to a store, and is nothing but memory here
             source = path.open_random() if isinstance(path, RemoteFile) else path
             ahead = isinstance(path, RemoteFile)
             return pq.ParquetFile(source, metadata=footer, page_checksum_verification=True, pre_buffer=ahead)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeEncodeError) as error:  # Arrow opens no name that is no text
         raise CorruptRun(f"{path}: not a whole Parquet file ({_first_line(error)}).") from error
 
 

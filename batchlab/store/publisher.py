@@ -76,6 +76,13 @@ class RunPublisher(Publisher, Protocol):
         """Brings a file of the run to its copy before it returns. Raises RunStopped (storage)."""
         ...
 
+    def theirs(self, name: str) -> bytes | None:
+        """A file of the copy once it is another machine's; None while it is this one's.
+
+        Raises RunStopped (storage).
+        """
+        ...
+
     def finish(self) -> None:
         """Brings the copy up to date.
 
@@ -121,6 +128,11 @@ class Here:
 
     def keep(self, name: str) -> None:
         """There is no copy."""
+
+    def theirs(self, name: str) -> bytes | None:
+        """There is no copy."""
+        del name
+        return None
 
     def finish(self) -> None:
         """There is no copy."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batchlab.arrow import pa
 from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Result, Shard, Usage, is_replaceable, is_wanting
+from batchlab.store.asking import RetryRule
 from batchlab.store.columns.results import values_of
 from batchlab.store.disk.ballast import Ballast
 from batchlab.store.disk.fence import AnyFence
 from batchlab.store.disk.sync import SyncGroup
 from batchlab.store.journals.journal import (
+    AskedInVain,
     ResultValues,
     asked_record,
     back_record,
@@ -31,8 +33,6 @@ from batchlab.store.manifest import Manifest
 from batchlab.store.parts import file_digest, part_results, part_totals, row_bytes, write_part
 from batchlab.store.publisher import Publisher
 from batchlab.totals import RunningTotals, Totals
-
-RetryRule = Callable[[Result], bool]  # asked about results that `is_wanting` only
 
 _PENDING, _FAILED, _WANTING, _ANSWERED = 0, 1, 2, 3
 
@@ -167,18 +167,9 @@ class OpenShard:
         earlier = self._earlier.get(row_id)
         return earlier.by if earlier is not None else ""
 
-    def append_asked(
-        self,
-        row_id: int,
-        attempt: int,
-        by: str,
-        *,
-        came_back: bool,
-        usage: Usage | None = None,
-        usd: float | None = None,
-    ) -> None:
-        """Records that a batch, of this key, has brought no final result; `usage` was paid for it."""
-        self._queue(asked_record(row_id, attempt, by, came_back=came_back, usage=usage, usd=usd))
+    def append_asked(self, asked: AskedInVain) -> None:
+        """Records that a batch has brought no final result for a row."""
+        self._queue(asked_record(asked))
 
     def append_sent(self, row_id: int, attempt: int) -> None:
         """Records that a request for the row leaves after the next `flush`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from batchlab.store.disk.files import atomic_write, fsync_dir, moved, private_dir
+from batchlab.store.disk.files import atomic_write, file_content, fsync_dir, moved, private_dir
 from batchlab.store.layout import OF_A_GENERATION, Layout
 from batchlab.store.manifest import Manifest, read_manifest, write_manifest
 
@@ -43,7 +43,7 @@ def finish_swap(run: Path) -> None:
                     moved(run / name, kept.root / name)
                 moved(ready.root / name, run / name)
         if not kept.manifest.exists():
-            atomic_write(kept.manifest, layout.manifest.read_bytes())
+            atomic_write(kept.manifest, file_content(layout.manifest))
         fsync_dir(run)
         moved(ready.manifest, layout.manifest)
         fsync_dir(run)

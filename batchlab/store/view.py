@@ -19,6 +19,7 @@ from batchlab.store.disk.files import small_file
 from batchlab.store.disk.run_lock import is_left_locked, lock_holder
 from batchlab.store.integrity.checksums import Checksums, Noted, damaged
 from batchlab.store.integrity.lost import lost_totals
+from batchlab.store.integrity.odd_files import odd_files
 from batchlab.store.journals.replay import OpenResults, open_results
 from batchlab.store.layout import Layout, part_number, part_numbers
 from batchlab.store.manifest import Manifest, read_manifest
@@ -87,7 +88,7 @@ class RunView:
         if not self.layout.batches.exists():
             return ()
         last = self.last_standing()
-        return standings_out(self.path, () if last is None else last.state.batches)
+        return standings_out(self.path, () if last is None else last.state.batches, sealed=self.sealed)
 
     def roll(self) -> dict[str, Any] | None:
         """Who works on which shards, as `LockedRun.write_roll` wrote it last, if that is recent."""
@@ -106,8 +107,9 @@ class RunView:
         return self._checksums.noted()
 
     def damaged_notes(self) -> list[str]:
-        """What is damaged in `checksums.log` and `lost.log`, in a few words each."""
-        return [
+        """What is damaged in `checksums.log` and `lost.log`, and what stands in the place of a file, in a few
+        words each."""
+        return odd_files(self.layout) + [
             f"{path}: {length} damaged bytes at {offset}"
             for path in (self.layout.checksums, self.layout.lost)
             for offset, length in damaged(path)
@@ -117,7 +119,7 @@ class RunView:
         """Numbers of the parts that are there, each with its bytes; None where that takes a request."""
         sizes: dict[int, int | None] = {}
         for path in self.layout.part_files():
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 if (index := part_number(path.name)) is not None:
                     sizes[index] = path.stat().st_size
         return sizes
@@ -125,6 +127,10 @@ class RunView:
     def sealed(self) -> set[int]:
         """Numbers of the shards that are done."""
         return self._parts() - self.unsealed()
+
+    def is_sealed(self, index: int) -> bool:
+        """Whether one shard is done; `sealed` lists every file of the run."""
+        return self._has_part(index) and not self._is_open(index)
 
     def unsealed(self) -> set[int]:
         """Numbers of the shards that have a journal: begun, or asked again."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchlab.records import Shard
+from batchlab.store.asking import RetryRule
 from batchlab.store.disk.ballast import Ballast
 from batchlab.store.disk.fence import AnyFence, NoFence
 from batchlab.store.disk.sync import SyncGroup
 from batchlab.store.manifest import Manifest
 from batchlab.store.publisher import Here, Publisher
-from batchlab.store.shard import OpenShard, RetryRule
+from batchlab.store.shard import OpenShard
 from batchlab.store.view import RunView
 
 

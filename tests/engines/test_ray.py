@@ -54,6 +54,7 @@ from batchlab.engines.batch_api.choices import choice
 from batchlab.runner.batches import engine as batches
 
 class FirstByBatch:
+    has_calls = True
     left = 1
 
     def next(self, scene):
@@ -255,6 +256,39 @@ def test_cheapest_shares_one_cap_among_batches_and_the_workers_of_each_phase(
     ledger = same_books(server, tmp_path, rows=90)
     assert cap - 0.03 < ledger["usd"] <= cap  # more than was left beside the batch
     assert [one["total"] for one in server.batches()["batches"]] == [30]
+    assert batchlab("verify", "runs/rows").code == 0
+
+
+def test_driver_and_worker_are_killed_with_a_batch_out_and_rows_live(
+    batchlab, simulator, rows_file, tmp_path, cluster
+):
+    """The next driver takes up the batch, and the cluster's rows where they were left."""
+    server = simulator(price=PRICE, latency_median_s=0.1, batch={"dialect": "openai", "seconds": 8})
+    rows = rows_file(160)
+    words = on_cluster(server, rows, cluster, *BY_BATCH, "--lane", "cheapest", "-c", "8")
+    script = [sys.executable, "-c", FIRST_SHARD_BY_BATCH, *map(str, words)]
+    env = environment(XDG_CACHE_HOME=str(tmp_path / "cache"))
+
+    def begun() -> subprocess.Popen:
+        return subprocess.Popen(script, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+
+    first = begun()
+    wait_for(lambda: server.batches()["batches"] and final_rows(tmp_path) >= 20)
+    first.kill()
+    first.communicate(timeout=30)
+    before = final_rows(tmp_path)
+    second = begun()
+    wait_for(lambda: final_rows(tmp_path) >= before + 20 and workers())
+    os.kill(workers()[0], signal.SIGKILL)
+    said = second.communicate(timeout=90)[1]
+
+    assert second.returncode == 0, said
+    assert "Traceback" not in said
+    ledger, totals = server.ledger(), RunView.open(tmp_path / "runs/rows").totals()
+    assert totals.ok == 160
+    assert server.batches()["submitted_twice"] == {}
+    assert ledger["distinct"] == 160
+    assert ledger["billed_repeats"] <= totals.cut_off <= 16
     assert batchlab("verify", "runs/rows").code == 0
 
 

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchlab.inputs.plan import plan_input
-from batchlab.inputs.requests import RequestBuilder, RowProblem
+from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.column_types import settled, widened
 from batchlab.inputs.sources.json_files import lines as jsonl
 from batchlab.inputs.sources.json_files.values import parse_line
 from batchlab.inputs.sources.opening import open_source
 from batchlab.inputs.sources.source import InputPlan
+from batchlab.inputs.templates import RowProblem
 from batchlab.job.file import job_from
 from batchlab.records import Row
 

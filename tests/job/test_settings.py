@@ -33,7 +33,7 @@ from batchlab.job.index import (
     settings_of,
     spelled,
 )
-from batchlab.job.parameter_names import KNOWN_PARAMETERS
+from batchlab.job.params import KNOWN_PARAMETERS
 from batchlab.job.request import PARAMETERS
 from batchlab.job.setting import GROUPS, Asks, Setting
 from tests.conftest import ROOT

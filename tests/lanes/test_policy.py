@@ -71,6 +71,15 @@ def kinds(found):
     return [type(one) for one in found]
 
 
+def test_a_batch_that_nothing_can_be_told_of_yet_is_no_reason_to_leave_the_others():
+    """One whose order is on its way, or was not answered: the same decision again would do nothing."""
+    ordered = replace(OUT, id="b2", can_be_called_off=False)
+
+    found = decided(lanes(out=[ordered, OUT]), left(0, hours=0.5))
+
+    assert [one.batch for one in found if isinstance(one, TakeBack)] == ["b1"]
+
+
 def test_without_a_deadline_everything_goes_to_batches_and_nothing_is_taken_back():
     *orders, wait = decided(lanes(), left())
 

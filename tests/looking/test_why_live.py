@@ -8,8 +8,10 @@ import pytest
 
 from batchlab.looking.money.why_live import WhyLive
 from batchlab.records import Shard
-from batchlab.store import batches
-from batchlab.store.batches import Batch, BatchLog, read_batches
+from batchlab.store import batch_log
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Batch, read_batches
+from batchlab.store.publisher import Here
 
 SHARDS = (Shard(0, 0, 10, {}), Shard(1, 10, 10, {}), Shard(2, 20, 5, {}))
 
@@ -19,8 +21,8 @@ class Log:
 
     def __init__(self, path, monkeypatch):
         self.path, self.now = path, 0.0
-        monkeypatch.setattr(batches, "time", SimpleNamespace(time=lambda: self.now))
-        self.log = BatchLog(path, lambda _: None)
+        monkeypatch.setattr(batch_log, "time", SimpleNamespace(time=lambda: self.now))
+        self.log = BatchLog(path, Here(path))
 
     def at(self, now):
         self.now = float(now)

@@ -233,6 +233,9 @@ def test_with_a_host_reading_needs_the_token_too(served, runs):
     assert page.ask("/api/runs", Cookie=cookie).status == 200
     assert page.ask("/api/runs", Cookie=f"{cookie}x").status == 401
     assert page.ask("/api/runs", Cookie="=;;\x01").status in (400, 401)
+    others = 'theirs={"a": 1, "b": [2]}; odd; x="y'  # of another port: a browser sends them here, too
+    assert page.ask("/api/runs", Cookie=f"{others}; {cookie}").status == 200
+    assert page.ask("/api/runs", Cookie=f"{others}; not_{cookie}").status == 401
     assert page.ask("/api/runs", X_Batchlab_Token=TOKEN).status == 200
     assert page.send("act", ACT, Cookie=cookie, X_Batchlab_Token=None).status == 403
 

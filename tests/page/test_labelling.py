@@ -47,6 +47,16 @@ def test_a_label_is_kept_shown_filtered_by_and_taken_back(page):
     assert "nothing to undo" in again.error
 
 
+@pytest.mark.parametrize("said", ["good, but long", "100%", "%2C"])
+def test_rows_are_filtered_by_whatever_a_label_is_called(page, said):
+    """As the front writes it: a comma within a value is %2C, and a % is %25."""
+    row = answered(page)[0]
+    label(page, row, said)
+
+    written = said.replace("%", "%25").replace(",", "%2C")
+    assert [one["row_id"] for one in page.get("rows", run="night", label=f"{written},fail")["rows"]] == [row]
+
+
 def test_shares_have_their_intervals_by_a_column_too(page):
     rows = answered(page)
     for number, row in enumerate(rows):

@@ -74,3 +74,40 @@ def test_more_batches_than_may_be_out_take_turns():
     assert few.low <= few.middle <= few.high
     assert many.middle > 2 * few.middle
     assert queue_end(QUEUES, 4, at_once=4, window_s=60, nights=20).high == 60
+
+
+def test_what_the_choice_cannot_know_with_workers_is_said(plan):
+    asked = (*PRICED, "--lane", "cheapest", "--deadline", "8h")
+    guess = "workers try none first"
+
+    assert guess in plan(*asked, "--processes", "2")
+    assert guess not in plan(*asked)
+    assert guess not in plan(*asked[:-2], "--processes", "2")  # without a deadline nothing is in a hurry
+
+
+TWO = """
+[input]
+path = "rows.jsonl"
+[[endpoint]]
+name = "first"
+base_url = "http://127.0.0.1:9/v1"
+batch_api = "openai"
+lane = "batch"
+[[endpoint]]
+name = "second"
+base_url = "http://127.0.0.1:10/v1"
+{lane}
+[request]
+model = "m"
+prompt = "{{text}}"
+"""
+
+
+@pytest.mark.parametrize(("lane", "is_told"), [("", True), ('lane = "cheapest"', False)])
+def test_an_endpoint_that_gets_no_rows_is_named(batchlab, rows_file, tmp_path, lane, is_told):
+    rows_file(5)
+    (tmp_path / "two.toml").write_text(TWO.format(lane=lane))
+
+    told = batchlab("plan", "two.toml")
+
+    assert ("second: no rows, as all go by batch elsewhere" in told.out) == is_told, told.err

@@ -36,7 +36,7 @@ from batchlab.remote.urls import EXTRAS
 from batchlab.run_end import RunStopped
 from batchlab.runner import invocation
 from batchlab.runner.execute import execute
-from batchlab.runner.prepare import prepare
+from batchlab.runner.preparing.prepare import prepare
 from batchlab.runner.run_options import RunOptions
 from batchlab.store.disk.fence import FENCE_S
 from batchlab.store.journals.journal import RESULT_KINDS, decode

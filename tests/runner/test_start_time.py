@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +15,8 @@ from batchlab.dispatch.stop import StopSignal
 from batchlab.job.file import job_from
 from batchlab.job.values import deadline_s, start_time
 from batchlab.run_end import StopReason
-from batchlab.runner.start_time import start_of, wait_for
+from batchlab.runner import start_time as times
+from batchlab.runner.start_time import start_of, stop_at, wait_for
 
 NIGHT = datetime(2026, 11, 30, 2, 20, tzinfo=UTC)  # a Monday
 NOW = NIGHT.timestamp()
@@ -43,6 +46,24 @@ def by_hour(*prices: float) -> Tariff:
         ),
         every_s=HOUR_S,
     )
+
+
+def test_a_deadline_is_kept_by_a_machine_that_has_slept_until_after_it(monkeypatch):
+    """The event loop's own clock stands still meanwhile."""
+    monkeypatch.setattr(times, "LOOK_S", 0.01)
+    looks = iter([NOW, NOW + 1, NOW + 2 * HOUR_S])
+
+    async def run() -> StopSignal:
+        stop = StopSignal()
+        stop_at(NOW + HOUR_S, stop, StopReason.DEADLINE, "over", clock=lambda: next(looks))
+        async with asyncio.timeout(5):
+            await stop.wait()
+        return stop
+
+    stop = asyncio.run(run())
+
+    assert (stop.reason, stop.message) == (StopReason.DEADLINE, "over")
+    assert next(looks, None) is None
 
 
 def test_the_first_of_the_cheapest_hours_is_found_and_how_long_it_lasts():
@@ -131,6 +152,46 @@ def test_a_start_is_written_as_a_deadline_is(written, read):
     assert start_time(written, now=NIGHT) == read
     if written != "cheap" and "h" not in written:
         assert deadline_s(written, now=NIGHT) == (datetime.fromisoformat(read) - NIGHT).total_seconds()
+
+
+@pytest.fixture
+def berlin(monkeypatch):
+    """A machine whose clock is put forward and back in the year."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the zone of this system cannot be set for a test")
+    with monkeypatch.context() as here:
+        here.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2036-01-15T07:00", "2036-01-15T06:00+00:00"),
+        ("2036-07-15T07:00", "2036-07-15T05:00+00:00"),
+        ("2036-03-30T01:30", "2036-03-30T00:30+00:00"),
+        ("2036-03-30T02:30", "2036-03-30T01:30+00:00"),  # a clock shows 3:30 then
+        ("2036-03-30T03:30", "2036-03-30T01:30+00:00"),
+        ("2036-10-26T02:30", "2036-10-26T00:30+00:00"),  # the first of the two
+        ("2036-10-26T03:30", "2036-10-26T02:30+00:00"),
+    ],
+)
+def test_a_clock_is_that_of_the_day_it_names_and_not_of_today(berlin, written, read):
+    """A run that is started on the eve of summer time, or with a deadline after it, is not an hour off."""
+    then = datetime.fromisoformat(read)
+
+    assert datetime.fromisoformat(start_time(written)) == then
+    assert job(deadline=written).limits.deadline_at == then.timestamp()
+    assert job(deadline=written).limits.deadline_s == pytest.approx(then.timestamp() - time.time(), abs=5)
+
+
+def test_the_next_seven_o_clock_is_one_on_the_clock(berlin):
+    found = datetime.fromisoformat(start_time("07:00"))
+
+    assert (found.astimezone().hour, found.astimezone().minute) == (7, 0)
+    assert 0 < found.timestamp() - time.time() <= 25 * HOUR_S
 
 
 @pytest.mark.parametrize("written", ["tomorrow", "25:00", "2026-13-01T08:00", "-2h"])

@@ -8,32 +8,12 @@ import pandas as pd
 import pytest
 
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
+from tests.batch_jobs import batch_job
 from tests.conftest import CANARY, command, environment
 
 pytestmark = pytest.mark.proof  # each is a run, or several
 
 ROWS = 30
-JOB = """
-[input]
-path = "rows.jsonl"
-[endpoint]
-base_url = "{url}"
-batch_api = "{dialect}"
-api_key_env = "SIMULATOR_KEY"
-[request]
-model = "sim"
-prompt = "Say: {{text}}"
-max_tokens = 200
-[limits]
-lane = "batch"
-[price]
-input = 2.0
-output = 8.0
-batch = {share}
-[output]
-run_dir = "run"
-file = "out.parquet"
-"""
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -43,7 +23,15 @@ def test_rows_go_through_a_batch_once_and_the_books_agree(simulator, rows_file, 
         price={"input": 2.0, "output": 8.0}, batch={"dialect": dialect, "seconds": 0.2}, tokens_median=20
     )
     share = DIALECTS[dialect].share
-    (tmp_path / "job.toml").write_text(JOB.format(url=server.base_url, dialect=dialect, share=share))
+    job = batch_job(
+        server.base_url,
+        dialect,
+        prompt="Say: {text}",
+        max_tokens=200,
+        share=share,
+        output={"file": "out.parquet"},
+    )
+    (tmp_path / "job.toml").write_text(job)
     done = subprocess.run(
         command("run", "job.toml", "--progress", "none"),
         cwd=tmp_path,

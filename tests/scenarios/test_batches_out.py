@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from batchlab.planning import batch_check
 from batchlab.progress.line import bar_fields
 from batchlab.progress.speed import Rates
 from batchlab.run_state import BatchStanding, RunState
@@ -232,6 +233,28 @@ def test_the_progress_line_says_what_is_out_and_when_somebody_looks_next():
     fields = bar_fields(RunState(rows=30_000, batches=out), Rates(0.0, 0.0, None))
 
     assert fields[-1] == "2 batches out (20,000 rows, 7,312 done there), next look in 12 s"
+
+
+def test_the_progress_line_calls_none_out_that_was_not_ordered():
+    waits = BatchStanding("k1", "openai", "", 10, "meant", None, 1.0, 0.0)
+    told = BatchStanding("k2", "openai", "b2", 20, "in_progress", 3, 1.0, 0.0)
+
+    def said(*batches: BatchStanding) -> str:
+        return bar_fields(RunState(rows=30, batches=batches), Rates(0.0, 0.0, None))[-1]
+
+    assert said(waits) == "1 batch to be ordered"
+    assert said(told, waits) == "1 batch out (20 rows, 3 done there), 1 to be ordered"
+
+
+def test_check_does_not_call_an_account_barred_that_nobody_asked(here, monkeypatch):
+    monkeypatch.setattr(batch_check, "PATIENCE_S", 0.1)
+    away = ("--base-url", "http://127.0.0.1:9/v1", "--api-key-env", "SIMULATOR_KEY", "-m", "m")
+
+    tried = here("check", *away, "--batch-api", "openai", "--batch")
+
+    assert tried.code != 0
+    assert "batch: not answered (connection refused" in tried.out
+    assert "may use no batch" not in tried.out
 
 
 def test_check_tries_a_batch_and_plan_says_what_would_be(batchlab, simulator, rows_file):

@@ -96,3 +96,22 @@ def test_flex_and_rows_with_a_tier_of_their_own_are_lanes_of_one_receipt(batchla
     assert done.code == 0, done.err
     assert LIST.search(done.err)
     assert re.search(r"by lane: live 1 row, \$[\d.]+; flex 1 row, \$[\d.]+\n", done.err)
+
+
+def test_what_nobody_states_a_price_of_is_paid_at_most_and_nothing_is_said_to_be_saved(
+    batchlab, simulator, rows_file, tmp_path
+):
+    """Books count it as live calls, so that no cap is passed; that is no saving of nothing."""
+    told = tmp_path / "told.json"
+    unstated = [word for word in BATCH if word not in {"--price-batch", "0.5"}]
+
+    done = batchlab(
+        *job(quick(simulator), rows_file(25), *PRICED, *unstated, "--on-end", f"cat > {told}"),
+    )
+    books = batchlab("cost", "runs/night")
+
+    assert done.code == 0, done.err
+    for said in (done.err, books.out):
+        assert re.search(r"list price: \$([\d.]+); paid at most \$\1: nobody states a price of batches", said)
+        assert "saved" not in said
+    assert json.loads(told.read_text())["saved_usd"] is None

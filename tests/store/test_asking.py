@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchlab.store.asking import AskAgain, joined_ranges, ranges_text, row_ranges
+from batchlab.store.asking import AskAgain, joined_ranges, ranges_text, ranges_without, row_ranges
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,13 @@ def test_a_range_is_touched_when_it_has_one_of_the_rows(rows, first, more):
         not rows or any(first <= row <= first + more for row in rows)
     )
     assert sum(last - first + 1 for first, last in ranges) == len(rows)
+
+
+ROWS = st.sets(st.integers(0, 40))
+
+
+@given(ROWS, ROWS)
+def test_what_is_left_of_ranges_is_what_is_left_of_their_rows(rows, others):
+    ranges, without = (joined_ranges((row, row) for row in some) for some in (rows, others))
+
+    assert ranges_without(ranges, without) == joined_ranges((row, row) for row in rows - others)

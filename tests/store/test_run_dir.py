@@ -19,7 +19,7 @@ from batchlab.store import parts
 from batchlab.store.asking import AskAgain
 from batchlab.store.generations import Generation
 from batchlab.store.integrity.verify import verify
-from batchlab.store.journals.journal import encode
+from batchlab.store.journals.journal import AskedInVain, encode
 from batchlab.store.layout import foreign_files
 from batchlab.store.locked import LockedRun
 from batchlab.store.parts import part_results, part_totals
@@ -114,9 +114,9 @@ def test_a_reopened_shard_knows_what_it_has_and_what_was_in_flight(run):
 def test_a_request_of_a_batch_has_come_back_in_the_record_that_tells_of_it(run):
     usage = Usage(prompt_tokens=7, completion_tokens=4, total_tokens=11)
     opened = run.open_shard(SHARD)
-    opened.append_asked(1, 1, "bl0-a", came_back=True)
-    opened.append_asked(2, 1, "bl0-a", came_back=True, usage=usage, usd=0.25)
-    opened.append_asked(3, 1, "bl0-a", came_back=False)
+    opened.append_asked(AskedInVain(1, 1, "bl0-a", came_back=True))
+    opened.append_asked(AskedInVain(2, 1, "bl0-a", came_back=True, usage=usage, usd=0.25))
+    opened.append_asked(AskedInVain(3, 1, "bl0-a", came_back=False))
     opened.append_sent(4, 1)
     opened.close()
 

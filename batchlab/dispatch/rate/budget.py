@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from batchlab.counts import plain
 from batchlab.dispatch.rate.money import NOTHING, Money
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import Dear, Reservation, WorstCase
@@ -26,10 +27,8 @@ NO_PRICE = (
 
 def used_up(option: str, spent: float, cap: float | None, need: float) -> str:
     """What to say when what is left of a cap, the setting `option`, does not cover the next request."""
-    return (
-        f"{spent:g} of {{{option}={cap or 0.0:g}}} is used, and the next request may use {need:g}. "
-        f"Go on with a higher {{{option}}}."
-    )
+    used = f"{plain(spent)} of {{{option}={plain(cap or 0.0)}}} is used"
+    return f"{used}, and the next request may use {plain(need)}. Go on with a higher {{{option}}}."
 
 
 class _Meter:

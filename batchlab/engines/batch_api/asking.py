@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.longer import with_max_tokens
@@ -17,12 +18,14 @@ class Asking:
 
     Attributes:
         correction: of answers that do not fit the schema, if there is one.
-        max_tokens: of rows that a retry asks again, in the place of their own.
+        max_tokens: of rows that a retry asks again, in the place of their own; `owed` has it of those that an
+            earlier one has ordered.
     """
 
     builder: RequestBuilder
     correction: Correction | None = None
     max_tokens: int | None = None
+    owed: Mapping[int, int | None] = field(default_factory=dict)
 
     def request(self, row: Row, opened: OpenShard) -> ChatRequest:
         """What is asked for a row of an open shard. Raises RowProblem."""
@@ -30,9 +33,13 @@ class Asking:
         kept = opened.kept(row.row_id)
         if kept is not None and self.correction is not None and self.correction.wants_turn(kept):
             return self.correction.next_turn(request, kept)
-        if self.max_tokens is not None and opened.asks_again(row.row_id):
-            return with_max_tokens(request, self.max_tokens)
+        if opened.asks_again(row.row_id) and (cap := self.cap(row.row_id)) is not None:
+            return with_max_tokens(request, cap)
         return request
+
+    def cap(self, row_id: int) -> int | None:
+        """The max_tokens of a row that is asked again; None for its own."""
+        return self.owed.get(row_id, self.max_tokens)
 
 
 def asked_before(opened: OpenShard, row_id: int) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from batchlab.counts import counted
-from batchlab.engines.batch_api.life import Life, Out
-from batchlab.engines.batch_api.merging import Merged, Take
-from batchlab.engines.batch_api.results import Results
+from batchlab.engines.batch_api.answers.merging import Merged, Take
+from batchlab.engines.batch_api.answers.results import Results
+from batchlab.engines.batch_api.life import Life
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.shards import ShardsLeft
 from batchlab.protocol.batches.dialect import Phase
 from batchlab.run_state import Attempts
-from batchlab.store.batches import Batch, BatchLog, Step
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Batch, Step
 
 LACKING_WAIT_S = 2.0  # before results that lack lines are fetched once more
 

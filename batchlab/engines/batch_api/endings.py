@@ -8,14 +8,14 @@ from batchlab.counts import lasting
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.stop import StopSignal
 from batchlab.dispatch.trouble.failover import stop_reason
-from batchlab.engines.batch_api.life import Out
 from batchlab.engines.batch_api.means import Means
-from batchlab.engines.batch_api.room import Room
+from batchlab.engines.batch_api.orders.room import Room
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.work import Work
 from batchlab.protocol.batches.dialect import Phase
-from batchlab.records import OutcomeClass
 from batchlab.run_end import StopReason
-from batchlab.store.batches import BatchLog, Step
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Step
 from batchlab.store.locked import LockedRun
 
 _NO_SUCH_CALL = frozenset({404, 405, 501})
@@ -52,23 +52,24 @@ class Endings:
         """A call of a batch is refused, or no answer has come for as long as an outage may last."""
         name, outcome = out.lane.name, error.outcome
         batch = self._log.all.by_key[out.batch.key]
-        if batch.step in {Step.MEANT, Step.UPLOADED}:
-            self._log.dropped(batch, str(error)[:500])
-            if self._go_on_without(name):
-                self._say(f"{name} refuses the batch: {outcome.message}; the others go on without it")
-                return
-        if outcome.kind in {OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE}:
+        hint = ""
+        if outcome.kind.may_pass:
             outage = lasting(self._work.job.limits.max_outage_s)
-            self._stop(
-                StopReason.OUTAGE,
-                f"{name}: no answer for {outage} ({{limits.max_outage}}): {outcome.message}",
-            )
+            said = f"{name}: no answer for {outage} ({{limits.max_outage}}): {outcome.message}"
+            reason = StopReason.OUTAGE
         else:
             what = "the batch" if batch.id is None else f"batch {batch.id}"
-            hint = ""
             if batch.id is None and outcome.code in _NO_SUCH_CALL:
                 hint = " (it may have no batch API at this address; {limits.lane=live} asks without)"
-            self._stop(stop_reason(outcome), f"{name} refuses {what}: {outcome.message}{hint}")
+            said, reason = f"{name} refuses {what}: {outcome.message}", stop_reason(outcome)
+        if batch.step in {Step.MEANT, Step.UPLOADED}:
+            self._log.dropped(batch, str(error)[:500])
+            was_closed = self._room[name].is_closed  # and this one was packed before that was known
+            if self._go_on_without(name):
+                if not was_closed:
+                    self._say(f"{said}; the others go on without it")
+                return
+        self._stop(reason, f"{said}{hint}")
 
     def _go_on_without(self, name: str) -> bool:
         """Closes a lane, if another one takes batches still."""

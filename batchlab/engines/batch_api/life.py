@@ -7,38 +7,36 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
-from batchlab.dispatch.http import batch_service
+from batchlab.dispatch.http import batch_calls
+from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.rate.slots import Stopped
-from batchlab.dispatch.rate.worst_case import Reservation
 from batchlab.dispatch.stop import StopSignal
+from batchlab.engines.batch_api.answers.downloads import download, download_all
+from batchlab.engines.batch_api.answers.results import write_inline
 from batchlab.engines.batch_api.choices.ways import seconds_of_window
-from batchlab.engines.batch_api.downloads import download
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.merging import Merged
-from batchlab.engines.batch_api.ordering import NoRoom, Ordering
-from batchlab.engines.batch_api.results import write_inline
+from batchlab.engines.batch_api.orders.ordering import NoRoom, Ordering, at_most
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.waiting import next_look_s
 from batchlab.protocol.batches.dialect import BatchState, Phase, line_of
-from batchlab.records import Outcome
 from batchlab.run_end import RunStopped, StopReason
-from batchlab.run_state import BatchStanding
-from batchlab.store.batches import Batch, BatchLog, Step
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Batch, Step
 from batchlab.store.disk.files import disk_errors
 
 RESULTS = ".results"  # that came with a state, and can be had again only for as long as that is told
 DELETION_S = 15.0  # for as long as nobody minds
 UNSEEN_S = 2.0  # between two looks for what is not to be seen yet
 LATE_S = 3_600.0  # after its end, by the service's clock, nothing of a batch is on its way any more
+CALLED_OFF_AT_ONCE = 8  # batches; there may be hundreds, and services count calls
 MANY_BAD = 20  # lines that are refused with the same words, from the first on
 T = TypeVar("T")
-_GONE = frozenset({404, 410})
 
 
 class GivenUp(Exception):
@@ -51,62 +49,6 @@ class BadLines(Exception):
     def __init__(self, problems: dict[int, str]) -> None:
         super().__init__(f"refused: {counted(len(problems), 'line')}")
         self.problems = problems
-
-
-@dataclass(slots=True, eq=False)
-class Out:
-    """A batch that is out, in this process.
-
-    Attributes:
-        lines: the file of its lines; None once that is not needed.
-        state: as its service said last.
-        is_looked_at: whether it was asked for in this process; `is_told_to_end` whether that was said to it.
-        wake: set to look at it now.
-        stop: why nothing more is to be sent there, as a line of its results says.
-    """
-
-    batch: Batch
-    lane: BatchLane
-    reservation: Reservation
-    lines: Path | None = None
-    state: BatchState | None = None
-    next_look: float = 0.0
-    is_looked_at: bool = False
-    is_told_to_end: bool = False
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-    stop: Outcome | None = None
-
-    @property
-    def may_be_taken_back(self) -> bool:
-        """Whether its service may be told to end it: it is there, and was not told in this process."""
-        return self.batch.step is Step.CREATED and self.batch.id is not None and not self.is_told_to_end
-
-    def charge(self, merged: Merged) -> None:
-        """What its results come to is known."""
-        self.reservation.charged_usd, self.reservation.charged_tokens = merged.spent
-        self.stop = merged.stop
-
-    def charge_most(self) -> None:
-        """It may have been billed, and nothing will tell how much."""
-        self.reservation.charged_usd, self.reservation.charged_tokens = self.reservation.worst
-
-    def standing(self) -> BatchStanding:
-        """As others are told of it."""
-        state, batch = self.state, self.batch
-        done = state.done if state is not None else None
-        if state is not None and done is None and state.progress is not None:
-            done = round(state.progress * batch.lines)
-        return BatchStanding(
-            key=batch.key,
-            endpoint=batch.endpoint,
-            id=batch.id or "",
-            rows=batch.lines,
-            word=state.word if state is not None else batch.step.value,
-            done=done,
-            since=batch.ordered_at or batch.meant_at,
-            next_look=self.next_look,
-        )
 
 
 class Life:
@@ -138,7 +80,9 @@ class Life:
         self._ended_after_s = ended_after_s
         self._accepts_loss = accepts_loss
         self._proven: set[str] = set()  # lanes that have taken an order
+        self._refused: dict[str, ApiError] = {}  # those that have not taken their first
         self._first: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._calling_off = asyncio.Semaphore(CALLED_OFF_AT_ONCE)
 
     def _ordering(self, lane: BatchLane) -> Ordering:
         return Ordering(
@@ -167,8 +111,14 @@ class Life:
             async with self._first[name]:
                 if self._stop.is_set:
                     raise Stopped
+                if (refused := self._refused.get(name)) is not None:
+                    raise refused
                 if name not in self._proven:
-                    await self._place(out, out.lines)
+                    try:
+                        await self._place(out, out.lines)
+                    except ApiError as error:
+                        self._refused[name] = error
+                        raise
                     self._proven.add(name)
             if out.lines is not None:
                 await self._place(out, out.lines)
@@ -194,7 +144,8 @@ class Life:
             out.is_looked_at = True
             if state.phase.has_ended and not _lacks_results(state):
                 break
-            if _knows_of_no_end(out.batch, state) and await self.take_back(out):
+            if _knows_of_no_end(out.batch, state) and self.begin_to_end(out):
+                await self.call_off(out)
                 continue
             if state.phase.has_ended and (
                 time.monotonic() - begun > out.lane.dialect.visible_s or _ended_long_ago(state)
@@ -234,12 +185,12 @@ class Life:
 
         Raises GivenUp, RunStopped: it is gone.
         """
-        looks = list(batch_service.SECOND_LOOKS_S) if out.state is not None else []
+        looks = list(batch_calls.SECOND_LOOKS_S) if out.state is not None else []
         while True:
             try:
                 return await call()
             except ApiError as error:
-                if error.outcome.code not in _GONE:
+                if error.outcome.code not in batch_calls.GONE:
                     raise
                 left = since + out.lane.dialect.visible_s - time.time()
                 if 0 < left <= out.lane.dialect.visible_s:
@@ -278,14 +229,14 @@ class Life:
                 state = out.state if out.state is not None else await self._state(out)
                 write_inline(state.inline or (), path)
             return path
-        piece, path = path.with_suffix(".piece"), path.with_suffix(".files")
+        path = path.with_suffix(".files")
+
+        async def fetch(service: BatchService, file: str, to: Path) -> None:
+            once = partial(download, service, file, to)
+            await self._unless_gone(out, once, batch.ended_at, f"has deleted its results ({file})")
+
         with disk_errors(path):
-            path.write_bytes(b"")
-            for file in batch.files:
-                fetch = partial(download, out.lane.service, file, piece)
-                await self._unless_gone(out, fetch, batch.ended_at, f"has deleted its results ({file})")
-                await asyncio.to_thread(_append_lines, piece, path)
-                piece.unlink()
+            await download_all(out.lane.service, batch.files, path, fetch)
         return path
 
     def _results(self, batch: Batch) -> Path:
@@ -319,8 +270,8 @@ class Life:
     def lost(self, out: Out, why: str) -> GivenUp | RunStopped:
         """What was paid, and cannot be had."""
         batch = out.batch
-        usd = "an unknown sum" if batch.usd is None else f"up to ${batch.usd:,.6f}".rstrip("0").rstrip(".")
-        message = f"{out.lane.name} {why}: batch {batch.id}, {counted(batch.lines, 'row')}, billed {usd}"
+        rows, usd = counted(batch.lines, "row"), at_most(batch)
+        message = f"{out.lane.name} {why}: batch {batch.id}, {rows}, billed {usd}"
         if self._accepts_loss:
             return GivenUp(f"{message}; given up, as you said: its rows are asked again")
         return RunStopped(
@@ -328,25 +279,30 @@ class Life:
             f"{message}. To ask its rows, and pay for them, again: go on with {{output.accept_lost_parts}}.",
         )
 
-    async def take_back(self, out: Out) -> bool:
-        """Asks the service to end the batch; what it has answered by then is kept.
+    def begin_to_end(self, out: Out) -> bool:
+        """Notes that the batch is taken back, which `call_off` has to follow.
 
-        False when there is nothing to ask, see `Out.may_be_taken_back`. Raises Stopped.
+        False when there is nothing to ask, see `Out.may_be_taken_back`. Raises RunStopped (disk).
         """
-        there = out.batch.id
-        if not out.may_be_taken_back or there is None:
+        if not out.may_be_taken_back:
             return False
         out.is_told_to_end = True  # whatever comes of it: once in each process
         if not out.batch.is_cancelled:
             out.batch = self._log.cancelling(out.batch)
+        return True
+
+    async def call_off(self, out: Out) -> None:
+        """Asks the service to end the batch, for as long as an outage may last. Raises Stopped."""
+        there = out.batch.id
+        assert there is not None, "it was there when that was noted"
         try:
-            await out.lane.service.cancel(there)
+            async with self._calling_off:
+                await out.lane.service.cancel(there)
         except ApiError as error:
             self._say(f"{out.lane.name}: batch {there} could not be cancelled ({error})")
         if not out.lane.dialect.cancels:
             self._say(f"{out.lane.name}: batch {there} cannot be cancelled there; waiting for its end")
         out.wake.set()
-        return True
 
     async def sleep(self, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Waits, until `wake` is set if there is one; raises Stopped at once when the run stops."""
@@ -358,8 +314,9 @@ class Life:
         finally:
             for one in waits:
                 one.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await one
+            await asyncio.wait(
+                waits
+            )  # awaited one by one, a cancellation of this task could be taken for theirs
         if self._stop.is_set:
             raise Stopped
 
@@ -399,17 +356,6 @@ def _is_of_all(problems: dict[int, str], lines: int) -> bool:
     texts = {text.partition(": ")[2] for text in problems.values()}
     are_first = set(problems) == set(range(1, count + 1))
     return count >= lines or (are_first and count >= MANY_BAD and len(texts) == 1)
-
-
-def _append_lines(piece: Path, whole: Path) -> None:
-    """Adds a file of lines to another; the last one ends as the others do."""
-    with piece.open("rb") as part, whole.open("ab") as file:
-        last = b"\n"
-        while chunk := part.read(1 << 20):
-            file.write(chunk)
-            last = chunk[-1:]
-        if last != b"\n":
-            file.write(b"\n")
 
 
 async def _true_after(wait: Awaitable[object]) -> bool:

@@ -144,11 +144,12 @@ class LivePhase:
             assert stop.reason is not None
             phase(stop.reason, stop.message)
 
-        relaying = asyncio.create_task(relay())
         try:
-            await self._phase(kind, phase)
+            async with asyncio.TaskGroup() as group:
+                relaying = group.create_task(relay())
+                await self._phase(kind, phase)
+                relaying.cancel()
         finally:
-            relaying.cancel()
             self._phase_stop = None
         if phase.reason not in {None, StopReason.DETACHED}:
             stop(phase.reason, phase.message)

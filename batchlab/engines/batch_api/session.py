@@ -5,27 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import time
 from collections.abc import Sequence
 from typing import assert_never
 
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
 from batchlab.dispatch.correction import Correction
-from batchlab.dispatch.rate.budget import used_up
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.slots import Stopped
-from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.dispatch.stop import StopSignal
 from batchlab.engines.batch_api.bringing import Bringing
 from batchlab.engines.batch_api.choices.choice import GiveUp, Probe, Scene, SendLive, Submit, TakeBack
 from batchlab.engines.batch_api.endings import Endings
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.life import BadLines, GivenUp, Life, Out
+from batchlab.engines.batch_api.life import BadLines, GivenUp, Life
 from batchlab.engines.batch_api.means import Means
-from batchlab.engines.batch_api.ordering import NoRoom
-from batchlab.engines.batch_api.packing import Packed
-from batchlab.engines.batch_api.room import Room
+from batchlab.engines.batch_api.orders.ordering import NoRoom
+from batchlab.engines.batch_api.orders.packing import Packed
+from batchlab.engines.batch_api.orders.room import Room
+from batchlab.engines.batch_api.orders.strays import Strays
+from batchlab.engines.batch_api.orders.submitting import Submitting
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.batch_api.shards import ShardsLeft
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError, UsageError
@@ -33,7 +33,8 @@ from batchlab.records import LaneKind, Result, Shard
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.run_state import Attempts, RunState
 from batchlab.store.asking import AskAgain
-from batchlab.store.batches import Batch, BatchLog, Step, WhyLive
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Batch, Step, WhyLive
 from batchlab.store.locked import LockedRun
 from batchlab.totals import RunningTotals
 
@@ -59,10 +60,8 @@ class Session:
         self._out: dict[str, Out] = {}
         self._totals = RunningTotals()
         self._attempts = Attempts()
-        self._worst_case = WorstCase()
         clock = asyncio.get_running_loop().time
         self._room = {name: Room(clock) for name in means.lanes}
-        self._priced: set[str] = set()  # lanes whose price has been told of
         self._error: BatchlabError | None = None
         self._synced_before = work.run.synced_results
         work.run.let_go()
@@ -70,7 +69,7 @@ class Session:
         folder.mkdir(mode=0o700, exist_ok=True)
         schema = work.builder.schema
         correction = None if schema is None else Correction(schema, work.job.request.schema_retries, stop)
-        self._log = BatchLog(work.run.path, work.run.publisher.keep, self._noted)
+        self._log = BatchLog(work.run.path, work.run.publisher, self._noted)
         self._left = ShardsLeft(
             work,
             shards,
@@ -89,7 +88,19 @@ class Session:
             ended_after_s=means.ended_after_s,
             accepts_loss=means.manner.accepts_loss,
         )
+        self._note_retry(retry)
+        self._strays = Strays(
+            work,
+            means.lanes,
+            self._log,
+            self._life,
+            folder,
+            say=self._say,
+            totals=self._totals,
+            budget=means.budget,
+        )
         self._sent_live: list[Shard] = []  # and nothing more is sent for them
+        self._submitting = Submitting(means, work.job.request.model, self._left, self._room)
         self._endings = Endings(means, work, self._log, self._room, stop)
         self._bringing = Bringing(self._life, self._left, self._log, self._attempts, self._take)
         means.live.begin(work, retry, self._added, self._live_ended)
@@ -97,6 +108,14 @@ class Session:
     def _noted(self, step: str, batch: Batch) -> None:
         if (watch := self._means.manner.watch) is not None:
             watch.batch(step, batch)
+
+    def _note_retry(self, retry: AskAgain | None) -> None:
+        """Keeps what is asked again where nobody waits for it: who takes home batches orders the rest."""
+        manifest = self._work.run.manifest
+        if retry is None or self._means.manner.waits:
+            return
+        if retry != self._log.all.still_to_retry(manifest.generation, manifest.plan.rows):
+            self._log.asks_again(retry, manifest.generation)
 
     def _added(self) -> RunState:
         """What batches have added to the run in this session, and those that are out."""
@@ -112,7 +131,10 @@ class Session:
             ticker = group.create_task(self._tick())
             self._life.tidy()
             self._take_up(group)
+            watching = group.create_task(self._strays.watch(self._stop))
             await self._go_on(group)
+            watching.cancel()
+            await self._strays.finish(self._stop, waits=self._means.manner.waits)
             await self._let_arrive()  # not after a second interrupt, which leaves at once
             ticker.cancel()
         self._means.live.tell()
@@ -164,12 +186,13 @@ class Session:
             if (manner.cancels or not manner.orders) and not self._out:
                 self._stop(StopReason.CANCELLED, "its batches are cancelled; what had ended by then is kept")
             elif manner.cancels:
-                await self._take_back(list(self._out.values()))
+                self._take_back(group, list(self._out.values()))
             elif manner.orders and await self._act(group):
                 continue
             if (
                 not manner.waits
                 and not live.is_busy
+                and self._strays.has_looked
                 and all(one.is_looked_at and one.next_look for one in self._out.values())
             ):
                 self._detach()
@@ -201,7 +224,7 @@ class Session:
                 return False
             case TakeBack(key):
                 # else it would be said again at once, and nothing but that would ever be done
-                return await self._take_back([self._out[key]])
+                return self._take_back(group, [self._out[key]])
         assert_never(act)
 
     def _send_live(
@@ -236,18 +259,9 @@ class Session:
 
     async def _submit(self, group: asyncio.TaskGroup, lane: BatchLane) -> bool:
         """Orders batches for the next shard. False when the money reaches for none."""
-        self._say_price(lane)
-        budget, shard = self._means.budget, self._left.next()
-        room, out = self._room[lane.name], sum(one.lane is lane for one in self._out.values())
+        out = sum(one.lane is lane for one in self._out.values())
         try:
-            packing = await self._left.packed(
-                shard,
-                lane,
-                self._worst_case,
-                covers=lambda worst: _covers(budget.left, worst),
-                most=room.left(out),
-                most_lines=room.lines,
-            )
+            shard, packing = await self._submitting.packed(lane, out)
         except RunStopped as error:
             self._stop(error.reason, str(error))
             return False
@@ -258,37 +272,21 @@ class Session:
         if self._stop.is_set:
             packing.give_up(len(packing.packed))
             return False
-        while packing.packed and not _covers(budget.left, packing.worst):  # others have spent meanwhile
-            packing.give_up(1)
-            packing.is_short = True
         for packed in packing.packed:
             self._begin(group, self._log.meant(packed.batch), lane, packed)
         if packing.packed:
             return True  # the others of the shard, if any, are free again when these have ended
+        if not packing.is_short and packing.unfit and self._means.choice.has_calls:
+            self._submitting.say_unfit(lane, packing.unfit)
+            self._send_live(group, [shard], "live", "cheapest")
+            return True
         if not packing.is_short:
             await self._settle(shard, again=False)
             return True
         self._left.give_back(shard)
         if not self._out and not self._means.live.is_busy:
-            self._short(packing.need)
+            self._stop(StopReason.BUDGET, self._submitting.why_short(packing.need))
         return False
-
-    def _short(self, need: Money) -> None:
-        """The money reaches for no line any more, and none comes back."""
-        budget = self._means.budget
-        caps, left, spent = budget.caps, budget.left, budget.spent
-        if left.usd is not None and need.usd > left.usd:
-            why = used_up("limits.max_cost", spent.usd, caps.usd, need.usd)
-        else:
-            why = used_up("limits.max_tokens_total", spent.tokens, caps.tokens, need.tokens)
-        self._stop(StopReason.BUDGET, why)
-
-    def _say_price(self, lane: BatchLane) -> None:
-        """Says once what is counted where nobody states a price of batches."""
-        if lane.name not in self._priced:
-            self._priced.add(lane.name)
-            if note := lane.price_note(self._work.job.request.model, time.time()):
-                self._say(note)
 
     async def _follow(self, out: Out) -> None:
         """Brings one batch to its results, and these to the journal."""
@@ -354,13 +352,16 @@ class Session:
             self._stop(StopReason.INPUT, str(error))
         self._changed.set()
 
-    async def _take_back(self, wanted: Sequence[Out]) -> bool:
-        """Whether any service was told so."""
-        told = False
+    def _take_back(self, group: asyncio.TaskGroup, wanted: Sequence[Out]) -> bool:
+        """Whether there was any to take back. That its service is slow to hear it holds up nothing else."""
+        told = [out for out in wanted if self._life.begin_to_end(out)]
+        for out in told:
+            group.create_task(self._call_off(out))
+        return bool(told)
+
+    async def _call_off(self, out: Out) -> None:
         with contextlib.suppress(Stopped):
-            for out in wanted:
-                told |= await self._life.take_back(out)
-        return told
+            await self._life.call_off(out)
 
     def _detach(self) -> None:
         """Leaves what is out to its service."""
@@ -390,10 +391,6 @@ class Session:
                 except RunStopped as error:  # another machine has taken the run over at its URL
                     self._stop(error.reason, str(error))
                 await asyncio.sleep(TICK_S)
-
-
-def _covers(left: tuple[float | None, float | None], worst: Money) -> bool:
-    return all(have is None or need <= have for have, need in zip(left, worst, strict=True))
 
 
 def _batches(count: int) -> str:

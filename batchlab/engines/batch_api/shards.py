@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,12 @@ from batchlab.dispatch.correction import Correction
 from batchlab.dispatch.rate.money import Money
 from batchlab.dispatch.rate.slots import Stopped
 from batchlab.dispatch.rate.worst_case import WorstCase
+from batchlab.engines.batch_api.answers.merging import Merged, Merging, Take
+from batchlab.engines.batch_api.answers.results import Results
 from batchlab.engines.batch_api.asking import Asking
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.life import Out
-from batchlab.engines.batch_api.merging import Merged, Merging, Take
-from batchlab.engines.batch_api.packing import Packing
-from batchlab.engines.batch_api.results import Results
+from batchlab.engines.batch_api.orders.packing import Packing
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.sealer import Sealer
 from batchlab.engines.terms import spent_of
 from batchlab.engines.work import Work
@@ -46,6 +46,10 @@ class ShardsLeft:
 
     A shard is open only while something is done to it, and by one at a time.
 
+    Attributes:
+        rows: pending rows of the shards that are free.
+        returned_rows: those of them that have been in a batch.
+
     Args:
         totals: of what is added to the run; grows here.
         folder: where lines wait to be sent.
@@ -66,37 +70,48 @@ class ShardsLeft:
         self._work = work
         self._retry = retry
         most_tokens = retry.max_tokens if retry is not None else None
-        self._asking = Asking(work.builder, correction, most_tokens)
+        self._owed: dict[int, int | None] = {}  # rows of a retry that are out, and their max_tokens
+        self._asking = Asking(work.builder, correction, most_tokens, self._owed)
         self._totals = totals
         self._folder = folder
         self._is_out = is_out
         self._left = {shard.index: shard.rows for shard in shards}  # rows that are pending, at most
-        self._free: deque[int] = deque()
+        self._free: OrderedDict[int, None] = OrderedDict()  # by `_add` and `_remove` alone, which count
         self._was_out: set[int] = set()
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._merging = asyncio.Semaphore(MERGED_AT_ONCE)
         self._failed: set[int] = set()  # in this session: once is enough, whatever the retry says
-        self._owed: set[int] = set()  # rows of a retry that are out
         self._coming: defaultdict[int, list[_Coming]] = defaultdict(list)  # by shard, as they were meant
         self._sealer = Sealer()
+        self.rows = 0
+        self.returned_rows = 0
 
-    @property
-    def rows(self) -> int:
-        """Pending rows of the shards that are free."""
-        return sum(self._left[index] for index in self._free)
+    def _add(self, index: int, *, first: bool = False) -> None:
+        """A shard is free."""
+        self._free[index] = None
+        if first:
+            self._free.move_to_end(index, last=False)
+        self._count(self._left[index], index)
 
-    @property
-    def returned_rows(self) -> int:
-        """Those of them that have been in a batch."""
-        return sum(self._left[index] for index in self._free if index in self._was_out)
+    def _remove(self, index: int) -> Shard:
+        """It is not any more."""
+        del self._free[index]
+        self._count(-self._left[index], index)
+        return self._work.plan.shards[index]
+
+    def _count(self, rows: int, index: int) -> None:
+        # asked for at each step, of which there are as many as shards: not summed up anew each time
+        self.rows += rows
+        self.returned_rows += rows if index in self._was_out else 0
 
     def find_free(self, taken: set[int]) -> None:
         """All are free but those taken."""
-        self._free.extend(index for index in sorted(self._left) if index not in taken)
+        for index in sorted(self._left.keys() - taken):
+            self._add(index)
 
     def next(self) -> Shard:
         """The next free shard, which is free no more."""
-        return self._work.plan.shards[self._free.popleft()]
+        return self._remove(next(iter(self._free)))
 
     def taken(self, rows: int) -> list[Shard]:
         """Free shards with so many pending rows at least, if there are; they are free no more.
@@ -107,20 +122,19 @@ class ShardsLeft:
         for index in sorted(self._free, key=lambda index: index not in self._was_out):
             if rows <= 0:
                 break
-            self._free.remove(index)
-            found.append(self._work.plan.shards[index])
+            found.append(self._remove(index))
             rows -= self._left[index]
         return found
 
     def give_back(self, shard: Shard) -> None:
         """A shard is free again, and the next one."""
-        self._free.appendleft(shard.index)
+        self._add(shard.index, first=True)
 
     def expect(self, batch: Batch) -> None:
         """Results of a batch are to come, after those of the batches that were expected before."""
         self._coming[batch.shard].append(_Coming(batch))
         if batch.is_retry:
-            self._owed.update(batch.row_ids())
+            self._owed.update(dict.fromkeys(batch.row_ids(), batch.max_tokens))
 
     def expect_no_more(self, batch: Batch) -> None:
         """They have come; or do not, as long as this process lives."""
@@ -167,8 +181,13 @@ class ShardsLeft:
         covers: Callable[[Money], bool],
         most: int,
         most_lines: int | None,
+        keeps_unfit: bool,
     ) -> Packing:
-        """The pending rows of a shard as batches; rows that cannot be asked have failed then."""
+        """The pending rows of a shard as batches; rows that cannot be asked have failed then.
+
+        Args:
+            keeps_unfit: those that no batch can carry stay pending: they may go by calls.
+        """
         async with self._locks[shard.index]:
             opened = self._open(shard)
             try:
@@ -184,7 +203,7 @@ class ShardsLeft:
                     most_lines=most_lines,
                 )
                 await packing.run()
-                self._fail(opened, packing.failed)
+                self._fail(opened, packing.failed if keeps_unfit else packing.failed + packing.unfit)
             finally:
                 opened.close()
         return packing
@@ -258,7 +277,7 @@ class ShardsLeft:
 
         Raises RunStopped (disk), UsageError (the input cannot be read).
         """
-        if shard.index in self._work.run.sealed():
+        if self._work.run.is_sealed(shard.index):
             return  # by another engine
         async with self._locks[shard.index]:
             opened = self._open(shard)
@@ -269,7 +288,7 @@ class ShardsLeft:
                 return
             opened.close()
         if again:
-            self._free.append(shard.index)
+            self._add(shard.index)
 
     def _open(self, shard: Shard, coming: Batch | None = None) -> OpenShard:
         """Opens a shard, for the results of a batch if one is named: what they are to replace gives way."""

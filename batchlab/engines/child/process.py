@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from batchlab.engines.child.arrival import SIGNALS
+from batchlab.shell import module_words
 
 EXIT_S = 10.0  # after its sockets have closed, a child has so long to end by itself
 
@@ -40,7 +41,7 @@ def spawned(
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         return subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-P", "-m", module, *map(str, sockets)],
+            module_words(module, *sockets),
             stdin=subprocess.DEVNULL,
             stdout=said or subprocess.DEVNULL,
             stderr=said,

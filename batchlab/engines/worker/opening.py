@@ -15,7 +15,8 @@ from batchlab.engines.work import Work
 from batchlab.engines.worker.parent import leave
 from batchlab.errors import BatchlabError, InputError, UsageError
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.inputs.sources.opening import Source, source_of
+from batchlab.inputs.sources.opening import source_of
+from batchlab.inputs.sources.source import Source
 from batchlab.remote.depot import Depot, manifest_at
 from batchlab.remote.segments import Segments, own_directory
 from batchlab.run_end import StopReason

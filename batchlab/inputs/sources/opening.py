@@ -19,12 +19,10 @@ from batchlab.inputs.sources.arrow_files.parquet import ParquetSource
 from batchlab.inputs.sources.files import DataFile, files_at_url, files_of_directory, files_of_glob, is_glob
 from batchlab.inputs.sources.formats import FORMATS, SUPPORTED, format_of, formats_of
 from batchlab.inputs.sources.json_files.lines import JsonlSource
-from batchlab.inputs.sources.source import InputPlan, Reading, Source, unreadable
+from batchlab.inputs.sources.source import Reading, Source, unreadable
 from batchlab.job import INSIDE, MEMORY, ROWS, InputJob
 from batchlab.remote.storage import RemoteFile, StorageError
 from batchlab.remote.urls import checked_url, is_url
-
-__all__ = ["InputPlan", "Source", "open_source", "source_of", "spool_stdin", "spooled_anew"]
 
 STDIN = "<stdin>"
 _STDIN_PATHS = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")

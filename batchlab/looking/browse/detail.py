@@ -10,9 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from batchlab.errors import BatchlabError
+from batchlab.looking.browse.attempts import Attempt, History
 from batchlab.looking.browse.columns import ODD, UNREADABLE
 from batchlab.looking.browse.copies import Copy, copy_of
 from batchlab.looking.browse.index import RowIndex
+from batchlab.looking.browse.markdown import MOST_CHARS as MOST_MARKDOWN
 from batchlab.looking.browse.markdown import markdown_tree
 from batchlab.looking.browse.plain import MOST_CHARS, cut, json_value, plain
 from batchlab.looking.browse.reader import RowReader, Wanted
@@ -40,6 +42,7 @@ class RowDetail:
         asked, shared: messages, or texts of another request, the row's own and those that all rows share:
             `place` among them all, `role`, `text`, `parts`, and what else a message has.
         params, shared_params: the rest of the request in the same way.
+        attempts: what is known of each request for it, and `attempts_note` of all of them.
         as_sent: False when what would be asked now is not what was: a template file has changed.
         problem: why something is missing, "" for nothing.
     """
@@ -57,6 +60,8 @@ class RowDetail:
     tool_calls: Any = None
     choices: tuple[Mapping[str, Any], ...] | None = None
     vectors: Mapping[str, Any] | None = None
+    attempts: tuple[Attempt, ...] = ()
+    attempts_note: str = ""
     copy: Copy | None = None
     label: str | None = None
     note: str | None = None
@@ -77,6 +82,8 @@ class RowDetail:
             "tool_calls": self.tool_calls,
             "choices": None if self.choices is None else list(self.choices),
             "vectors": self.vectors,
+            "attempts_list": [one.json() for one in self.attempts],
+            "attempts_note": self.attempts_note,
             "curl": None if self.copy is None else self.copy.curl(),
             "python": None if self.copy is None else self.copy.python(),
             "label": self.label,
@@ -96,6 +103,7 @@ class Details:
         self._asked = Asked(run)
         self._whole = Asked(run, media="whole") if _has_media(self._asked) else self._asked
         self._shared = SharedParts(run, index, reader)
+        self._history = History(run, index)
         self._are_lines = has_own_ids(run.manifest.plan)
 
     def of(self, row: int, label: str | None, note: str | None) -> RowDetail:
@@ -140,6 +148,7 @@ class Details:
             for name, value in request.body.items():
                 if name not in {"messages", "prompt", "input"}:
                     (shared if name in common.params else params)[name] = plain(value)
+        attempts, attempts_note = self._history.of(row, values)
         problem = self._asked.problem or (
             "" if request is not None else "What was asked cannot be made again."
         )
@@ -157,6 +166,8 @@ class Details:
             tool_calls=_calls(values["tool_calls"]),
             choices=_choices(values.get("choices")),
             vectors=_vectors(values),
+            attempts=tuple(attempts),
+            attempts_note=attempts_note,
             copy=None if request is None else self._copy(request, values),
             label=label,
             note=note,
@@ -183,12 +194,16 @@ def _result(name: str, value: Any) -> Any:
     return json_value(value) if name == "usage_raw" and value else plain(value)
 
 
-def _text(text: str | None, parsed: str | None = None) -> dict[str, Any] | None:
-    """A text of a model: as it is, as Markdown's tree, and as the JSON that it is if it is some."""
+def _text(text: str | None, parsed: str | None = None, *, is_drawn: bool = True) -> dict[str, Any] | None:
+    """A text of a model: as it is, as Markdown's tree, and as the JSON that it is if it is some.
+
+    Args:
+        is_drawn: whether a tree is made of it.
+    """
     if text is None:
         return None
     value = json_value(text)
-    tree = markdown_tree(text) if value is None else None
+    tree = markdown_tree(text) if value is None and is_drawn else None
     return {
         "text": cut(text),
         "tree": tree,
@@ -214,13 +229,16 @@ def _choices(text: str | None) -> tuple[dict[str, Any], ...] | None:
     choices = json_value(text)
     if not isinstance(choices, list) or len(choices) < 2:
         return None  # a single one is there for its pictures or its sound
-    found = []
+    found: list[dict[str, Any]] = []
+    drawn = 0  # characters: a second of work for what one answer may have, and hundreds of answers may come
     for choice in choices:
         message = choice.get("message", choice) if isinstance(choice, dict) else {}
         content = message.get("content", message.get("text")) if isinstance(message, dict) else None
         text_of = content if isinstance(content, str) else json.dumps(choice, ensure_ascii=False)
         ended = choice.get("finish_reason") if isinstance(choice, dict) else None
-        found.append({**(_text(text_of) or {}), "finish_reason": ended})
+        made = _text(text_of, is_drawn=drawn < MOST_MARKDOWN) or {}
+        drawn += len(text_of)
+        found.append({**made, "finish_reason": ended})
     return tuple(found)
 
 

@@ -11,6 +11,9 @@ from batchlab.looking.browse.index import RowIndex
 from batchlab.store.view import RunView
 
 REFRESH_S = 1.0  # how often a run is looked at again
+SOON_S = (
+    0.05  # how long a question waits for that when all rows are known: nobody asks again once it has ended
+)
 
 _Seen: TypeAlias = "tuple[int, int]"
 
@@ -33,7 +36,7 @@ class Follower:
         self.trouble = ""
 
     def refresh(self, wait_s: float, *, is_due: bool) -> None:
-        """Has the run looked at, when that was a while ago; waits only while not all of it is known.
+        """Has the run looked at, when that was a while ago; waits long only while not all of it is known.
 
         Args:
             is_due: now, and waits for that.
@@ -43,10 +46,13 @@ class Follower:
         last = self._going_on
         if is_due and last is not None:
             wait([last], timeout=wait_s)
-        if last is None or (last.done() and (is_due or time.monotonic() - self._ended > REFRESH_S)):
+        begins = last is None or (last.done() and (is_due or time.monotonic() - self._ended > REFRESH_S))
+        if begins or last is None:
             last = self._going_on = self._pool.submit(self._refresh)
         if wait_s and (is_due or not self._index.is_whole):
             wait([last], timeout=wait_s)
+        elif begins:
+            wait([last], timeout=min(wait_s, SOON_S))
 
     @property
     def obstacle(self) -> str:

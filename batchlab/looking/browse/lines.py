@@ -71,7 +71,8 @@ class Line:
             found[name] = one.text if one is not None else None
             if one is not None and one.hits:
                 hits[name] = [list(hit) for hit in one.hits]
-        return {**found, "hits": hits, "problem": self.texts.problem if self.texts else ""}
+        known = {"read": self.texts is not None, "problem": self.texts.problem if self.texts else ""}
+        return {**found, "hits": hits, **known}
 
 
 class Lines:
@@ -121,12 +122,16 @@ class Lines:
             return found
 
     def read(
-        self, rows: Sequence[int], sought: str, pool: Executor, seconds: float, is_wanted: Callable[[], bool]
+        self,
+        pieces: Sequence[tuple[Piece, Sequence[int]]],
+        sought: str,
+        pool: Executor,
+        seconds: float,
+        is_wanted: Callable[[], bool],
     ) -> None:
-        """Has the texts of rows read; returns once they are there, or after so many seconds."""
+        """Has the texts of rows of pieces read; returns once they are there, or after so many seconds."""
         waiting: list[Future[None]] = [
-            pool.submit(self._read, piece, ids, sought, is_wanted)
-            for piece, ids in self._index.by_piece(rows)
+            pool.submit(self._read, piece, ids, sought, is_wanted) for piece, ids in pieces
         ]
         wait(waiting, timeout=seconds)
 

@@ -10,11 +10,31 @@ from pathlib import Path
 from typing import Any
 
 from batchlab.records import Result, Shard, is_replaceable, is_wanting
+from batchlab.store.disk.files import plain_file
 from batchlab.store.journals.journal import MAX_RECORD_BYTES, ResultValues, decode, result_of
 from batchlab.store.journals.origin import strange_origin
 from batchlab.store.view import RunView
 
 _ODD = (LookupError, TypeError, ValueError)  # what a record that is none of ours may raise
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request for a row, as a journal has it.
+
+    Attributes:
+        by: key of the batch in which it was; "" for a call.
+        is_back: whether it came back without a result; else it is under way, or was lost in a crash.
+        tokens, usd: paid for it all the same; None where that is not known.
+    """
+
+    by: str = ""
+    is_back: bool = False
+    tokens: int | None = None
+    usd: float | None = None
+
+
+_PLAIN = Sent()  # a call that is under way, or brought the row's result
 
 
 @dataclass(slots=True)
@@ -53,6 +73,8 @@ class OpenShard:
     trouble: str = ""
     _files: dict[Path, _Read] = field(default_factory=dict)
     _places: dict[int, _Place] = field(default_factory=dict)
+    # of rows that have no result, or took more than one plain call
+    _sent: dict[int, list[Sent]] = field(default_factory=dict)
 
     def begins_again(self) -> bool:
         """Whether a journal that was read is gone, is another now, or is shorter than it was."""
@@ -82,12 +104,32 @@ class OpenShard:
     def _grown(self, path: Path, found: dict[int, ResultValues]) -> None:
         for offset, length, data in self._records(path):
             with contextlib.suppress(*_ODD):
+                self._take_request(data)
                 result = result_of(data)
                 if result is not None and self._counts(result, retried=data.get("retried") is True):
                     self._places[result.row_id] = _Place(
                         path, offset, length, is_replaceable(result), is_wanting(result)
                     )
                     found[result.row_id] = data["v"]
+                    if self._sent.get(result.row_id) == [_PLAIN]:
+                        del self._sent[result.row_id]
+
+    def _take_request(self, data: dict[str, Any]) -> None:
+        """What a record says of a request that was sent, or came back without a result."""
+        if data.get("t") not in ("sent", "back"):
+            return
+        row = data.get("row")
+        for one in [row] if isinstance(row, int) else data.get("rows", ()):
+            sent = self._sent.setdefault(int(one), [])
+            if data["t"] == "sent":
+                by, back = str(data.get("by", "")), data.get("back")
+                sent.append(_PLAIN if not by else Sent(by) if back is None else _came_back(by, back))
+            elif sent:
+                sent[-1] = _came_back(sent[-1].by, data)
+
+    def sent(self, row: int) -> list[Sent]:
+        """The requests for a row that its journals tell of, oldest first; of one that took one call, none."""
+        return list(self._sent.get(row, ()))
 
     def __contains__(self, row: int) -> bool:
         return row in self._places
@@ -97,7 +139,7 @@ class OpenShard:
         place = self._places.get(row)
         if place is None:
             return None
-        with contextlib.suppress(OSError), place.path.open("rb") as file:
+        with contextlib.suppress(OSError), plain_file(place.path) as file:
             file.seek(place.offset)
             return decode(file.read(place.length))
         return None
@@ -112,7 +154,7 @@ class OpenShard:
 
     def _records(self, path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Offset, length and content of each good record that was not read before."""
-        with path.open("rb") as file:
+        with plain_file(path) as file:
             read = self._files.setdefault(path, _Read(os.fstat(file.fileno()).st_ino))
             file.seek(read.offset)
             while line := file.readline(MAX_RECORD_BYTES):
@@ -123,3 +165,11 @@ class OpenShard:
                 at, read.offset = read.offset + hole, read.offset + len(line)
                 if data is not None:
                     yield at, len(line) - hole, data
+
+
+def _came_back(by: str, back: dict[str, Any]) -> Sent:
+    usage = back.get("usage") or {}
+    tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    known = [int(one) for one in tokens if one is not None]
+    usd = None if back.get("usd") is None else float(back["usd"])
+    return Sent(by, is_back=True, tokens=sum(known) if known else None, usd=usd)

@@ -1,7 +1,7 @@
 """What the page asks about the rows of a run, answered within bounds of memory and of time.
 
-Called from one thread at a time (`asyncio.to_thread`); what takes longer goes on in threads of its own, and
-the same question again gives more. A new question ends what an earlier one has begun.
+Called from one thread at a time; what takes longer goes on in threads of its own, and the same question again
+gives more. A new question ends what an earlier one has begun.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ THREADS = 2
 WAIT_S = 0.2  # how long a question may take while more is to come
 TEXTS_S = 0.03  # of it, for the texts of a page: two row groups on a core that is free
 HITS_S = 0.15  # of it, for the texts of hits: there is nothing else to show, and the search is at the disk
+FEW_PIECES = 2  # whose texts are read for the first answer; more take longer than anybody should see no line
 KEPT_ORDERS = 2
-KEPT_PAGES = 3  # a long list asks for what is around what it shows
+KEPT_PAGES = 8  # of those asked for last it is known that they were
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Page:
         total, matched: rows of the run, and those of them that are meant, as far as is known.
         searched: rows of which it is known whether they are meant.
         is_done: whether the same question again would give no more.
+        is_everywhere: whether all rows were asked what is looked for, which tells none from another.
     """
 
     total: int
@@ -56,6 +58,7 @@ class Page:
     lines: tuple[Line, ...]
     took_ms: float
     problems: tuple[str, ...]
+    is_everywhere: bool = False
 
     def json(self) -> dict[str, Any]:
         """For the page."""
@@ -68,6 +71,7 @@ class Page:
             "rows": [line.json() for line in self.lines],
             "took_ms": round(self.took_ms, 1),
             "problems": list(self.problems),
+            "everywhere": self.is_everywhere,
         }
 
 
@@ -92,6 +96,21 @@ class _Meant:
     rows: Numbers
     searched: int
     is_done: bool
+    is_everywhere: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A page as it is asked for."""
+
+    query: RowQuery
+    offset: int
+    limit: int
+
+    def is_within(self, other: _Asked) -> bool:
+        """Whether all of its lines were asked for with another."""
+        is_inside = other.offset <= self.offset and self.offset + self.limit <= other.offset + other.limit
+        return is_inside and self.query == other.query
 
 
 class _Opened:
@@ -127,7 +146,8 @@ class Browser:
         self._labels = labels
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batchlab-rows")
-        self._pages: deque[object] = deque(maxlen=KEPT_PAGES)  # that are looked at now
+        self._pages: deque[_Asked] = deque(maxlen=KEPT_PAGES)
+        self._reading: _Asked | None = None  # the page whose texts are wanted
         self._opened = _Opened(run, labels, self._pool, threads)
 
     @property
@@ -154,7 +174,7 @@ class Browser:
 
     def close(self) -> None:
         """Ends what goes on; to be called once, at the end."""
-        self._pages.clear()
+        self._reading = None
         self._opened.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -173,22 +193,29 @@ class Browser:
         self._opened.follower.refresh(wait_s, is_due=is_due)
 
     def rows(self, query: RowQuery, offset: int = 0, limit: int = 50) -> Page:
-        """A page of the rows that are meant.
+        """A page of the rows that are meant: what is held of them at once, texts that take a while when it
+        is asked for again.
 
         Raises:
             UsageError: the query names a column that is not there, or compares it with what it cannot hold.
         """
         began = time.perf_counter()
         limit = min(limit, MOST_ROWS)
-        self._pages.append(page := (query, offset, limit))
+        page = _Asked(query, offset, limit)
+        is_shown = any(page.is_within(one) for one in self._pages)
+        self._pages.append(page)
         self.refresh()
         opened, index = self._opened, self.index
         meant = self._meant(query, enough=offset + limit)
         rows = [int(row) for row in meant.rows[offset : offset + limit]]
         index.look_at(rows)
-        if missing := [row for row in rows if opened.lines.known(row, query.text) is None]:
+        missing = [row for row in rows if opened.lines.known(row, query.text) is None]
+        pieces = index.by_piece(missing)
+        # sorted rows lie everywhere: who has not seen their lines yet is not kept from them by 50 pieces
+        if pieces and (is_shown or query.text or len(pieces) <= FEW_PIECES):
+            self._reading = page
             seconds = HITS_S if query.text else TEXTS_S
-            opened.lines.read(missing, query.text, self._pool, seconds, lambda: page in self._pages)
+            opened.lines.read(pieces, query.text, self._pool, seconds, lambda: page == self._reading)
         labels = self._labels()
         lines = tuple(opened.lines.line(row, query.text, labels.get(row, (None, None))) for row in rows)
         return Page(
@@ -200,6 +227,7 @@ class Browser:
             lines=lines,
             took_ms=(time.perf_counter() - began) * 1e3,
             problems=self.problems,
+            is_everywhere=meant.is_everywhere,
         )
 
     def place(self, query: RowQuery, row: int) -> Place:
@@ -280,4 +308,4 @@ class Browser:
             rows = opened.orders[key] = opened.chooser.ordered(query, mask)
             while len(opened.orders) > KEPT_ORDERS:
                 opened.orders.popitem(last=False)
-        return _Meant(rows, max(0, known - left), is_whole and not left)
+        return _Meant(rows, max(0, known - left), is_whole and not left, what.is_everywhere)

@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import unquote
 
 from batchlab.errors import UsageError
 from batchlab.looking.browse.columns import ALL_STATUSES
 
 SORTS = ("row", "latency_ms", "prompt_tokens", "completion_tokens", "total_tokens", "cost_usd", "attempts")
 PLACES = ("prompt", "answer")  # where a text is looked for
-NULL = "none"  # the word for no word at all
+NULL = "none"  # stands for no word at all; a word that is this one is written `%6Eone`
 MOST_TEXT = 1_000  # characters that are looked for
 MOST_CONDITIONS = 20
 MOST_ROWS = 1_000  # of one page
@@ -28,7 +29,8 @@ class RowQuery:
     """Which rows; of what is not named, all.
 
     Attributes:
-        errors, finishes, lanes, labels: words of these columns; None is null.
+        errors, finishes, lanes, labels: words of these columns; None is null. In an address they are joined
+            by commas, with a comma or a percent sign of a word itself as `%2C` and `%25`.
         where: conditions as `show --where` takes them.
         text: what is looked for, in any case, in what `inside` names.
         ranges: first and last row_id of each; None: to the end.
@@ -69,11 +71,10 @@ class RowQuery:
 
     def _with(self, name: str, text: str) -> RowQuery:
         if name == "status":
-            return replace(self, statuses=self.statuses | _statuses(_words(text)))
+            return replace(self, statuses=self.statuses | _statuses(words_in(text)))
         if name in _LISTS:
             field = _LISTS[name]
-            named = {None if word == NULL else word for word in _words(text)}
-            return replace(self, **{field: getattr(self, field) | named})
+            return replace(self, **{field: getattr(self, field) | _named(text)})
         match name:
             case "where":
                 if len(self.where) >= MOST_CONDITIONS:
@@ -84,11 +85,11 @@ class RowQuery:
                     raise UsageError(f"q: {MOST_TEXT:,} characters at most.")
                 return replace(self, text=text)
             case "in":
-                return replace(self, inside=_places(_words(text)))
+                return replace(self, inside=_places(words_in(text)))
             case "sort":
                 return self._sorted_by(text)
             case "rows":
-                return replace(self, ranges=tuple(_range(word) for word in _words(text)))
+                return replace(self, ranges=tuple(_range(word) for word in words_in(text)))
             case "odd":
                 return replace(self, odd=text not in {"0", "false"})
             case "first":
@@ -102,15 +103,6 @@ class RowQuery:
         return replace(self, sort=name, is_descending=text.startswith("-"))
 
 
-def page_of(params: Mapping[str, Any] | Iterable[tuple[str, str]]) -> tuple[int, int]:
-    """Offset and limit of a page, as an address says them. Raises UsageError."""
-    found = {"offset": 0, "limit": 50}
-    for name, text in _pairs(params):
-        if name in found:
-            found[name] = _whole(name, text)
-    return found["offset"], min(found["limit"], MOST_ROWS)
-
-
 def _pairs(params: Mapping[str, Any] | Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
     pairs = params.items() if isinstance(params, Mapping) else params
     for name, value in pairs:
@@ -118,8 +110,14 @@ def _pairs(params: Mapping[str, Any] | Iterable[tuple[str, str]]) -> Iterable[tu
             yield name, str(text)
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+def words_in(text: str) -> list[str]:
+    """The words that a parameter joins by commas; a comma within one is written %2C, and a % is %25."""
+    return [word for one in text.split(",") if (word := unquote(one).strip())]
+
+
+def _named(text: str) -> set[str | None]:
+    """The same, with None for no word at all."""
+    return {None if one.strip() == NULL else word for one in text.split(",") for word in words_in(one)}
 
 
 def _statuses(words: Sequence[str]) -> frozenset[str]:

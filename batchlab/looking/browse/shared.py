@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from batchlab.errors import BatchlabError, UsageError
-from batchlab.inputs.requests import RequestBuilder, RowProblem
+from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.templates import RowProblem
 from batchlab.looking.browse.columns import ODD
 from batchlab.looking.browse.index import RowIndex
 from batchlab.looking.browse.reader import RowReader, Wanted

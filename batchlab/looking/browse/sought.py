@@ -1,7 +1,7 @@
 """What takes reading to decide of a row: conditions on columns that are not held, and a text in any case.
 
 In prompts a text is looked for in what is a row's own: the columns that its texts come from. What a template
-says to all rows tells none from another.
+says to all rows tells none from another; a text that is partly the one and partly the other is found, too.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from batchlab.arrow import pa, pc
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.arrow_files.rows import is_json
 from batchlab.looking.browse.columns import Numbers
+from batchlab.looking.browse.frames import Frame, across
 from batchlab.looking.browse.query import PLACES
 from batchlab.looking.browse.reader import Rows, Wanted
 from batchlab.looking.rows.conditions import Condition
+from batchlab.looking.rows.text_mask import text_mask
 from batchlab.result_columns import RESULT_COLUMNS
 
 ANSWERS = ("completion", "reasoning", "refusal", "tool_calls", "choices", "error_message")
 _AS_JSON = {"tool_calls", "choices"}  # texts in them are escaped
-MOST_DEPTH = 40  # of lists and structs that are looked into
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,9 @@ class Sought:
     Attributes:
         conditions: on columns that the index does not hold.
         prompt: columns of the input in which `text` is looked for.
+        frames: templates with whose words it may begin or end.
         answers: result columns in which it is.
+        is_everywhere: whether what is said to all rows has it.
     """
 
     prefix: str
@@ -41,6 +44,8 @@ class Sought:
     text: str = ""
     prompt: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
+    frames: tuple[Frame, ...] = ()
+    is_everywhere: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.text or self.conditions)
@@ -51,10 +56,12 @@ class Sought:
             yield self
             return
         for name in self.prompt:
-            yield replace(self, prompt=(name,), answers=())
+            yield replace(self, prompt=(name,), answers=(), frames=())
         for names in (self.answers[:1], self.answers[1:]):
             if names:
-                yield replace(self, prompt=(), answers=names)
+                yield replace(self, prompt=(), answers=names, frames=())
+        for frame in self.frames:
+            yield replace(self, prompt=(), answers=(), frames=(frame,))
 
     @property
     def wanted(self) -> Wanted:
@@ -62,8 +69,10 @@ class Sought:
         names = [one.column for one in self.conditions]
         results = [name for one in names if (name := self._bare(one)) is not None]
         others = [name for name in names if self._bare(name) is None]
+        framed = [name for frame in self.frames for name in frame.columns]
         return Wanted(
-            tuple(dict.fromkeys([*others, *self.prompt])), tuple(dict.fromkeys([*results, *self.answers]))
+            tuple(dict.fromkeys([*others, *self.prompt, *framed])),
+            tuple(dict.fromkeys([*results, *self.answers])),
         )
 
     def mask(self, rows: Rows) -> Numbers:
@@ -93,6 +102,8 @@ class Sought:
                         table.schema.field(name)
                     )
                     found |= text_mask(table[name], spellings(self.text, escaped=escaped))
+        for frame in self.frames:
+            found |= text_mask(frame.texts(rows.others), [self.text])
         return found
 
     def _bare(self, column: str) -> str | None:
@@ -115,12 +126,17 @@ def sought(
     """
     inputs = [one.name for one in schema if not _is_result(one.name, prefix)]
     own = inputs if builder is None else [name for name in inputs if name in builder.text_columns]
+    in_prompts = bool(text) and PLACES[0] in inside
+    templates = builder.templates if builder is not None and in_prompts else []
+    frames = [Frame(tuple(one.parts)) for one in templates]
     return Sought(
         prefix,
         tuple(conditions),
         text,
-        tuple(own) if text and PLACES[0] in inside else (),
+        tuple(own) if in_prompts else (),
         ANSWERS if text and PLACES[1] in inside else (),
+        across(frames, text),
+        any(frame.says(text) for frame in frames),
     )
 
 
@@ -134,46 +150,3 @@ def spellings(text: str, *, escaped: bool) -> list[str]:
         return [text]
     written = [json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)]
     return list(dict.fromkeys([text, *written]))
-
-
-def text_mask(column: pa.ChunkedArray, texts: Sequence[str]) -> Numbers:
-    """Which rows of a column have one of the texts, in any case, wherever in a nested value."""
-    found = np.zeros(len(column), dtype=bool)
-    first = 0
-    for chunk in column.chunks:
-        for leaf, rows in _texts(chunk):
-            for text in texts:
-                hits = pc.indices_nonzero(
-                    pc.fill_null(pc.match_substring(leaf, text, ignore_case=True), False)
-                ).to_numpy()
-                if len(hits):
-                    found[first + (hits if rows is None else rows[hits])] = True
-        first += len(chunk)
-    return found
-
-
-def _texts(
-    array: pa.Array, rows: Numbers | None = None, depth: int = 0
-) -> Iterator[tuple[pa.Array, Numbers | None]]:
-    """The texts in an array, each with the rows that they are of; None for one text a row."""
-    kind = array.type
-    if pa.types.is_dictionary(kind):
-        array, kind = array.cast(kind.value_type), kind.value_type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        yield array, rows
-    elif pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        yield array.cast(pa.string()), rows
-    elif depth >= MOST_DEPTH:
-        return
-    elif pa.types.is_struct(kind):
-        for field in array.flatten():
-            yield from _texts(field, rows, depth + 1)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        parents = pc.list_parent_indices(array).to_numpy()
-        yield from _texts(pc.list_flatten(array), parents if rows is None else rows[parents], depth + 1)
-    elif pa.types.is_map(kind):
-        yield from _texts(
-            array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)]))),
-            rows,
-            depth + 1,
-        )

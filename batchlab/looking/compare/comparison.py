@@ -21,6 +21,7 @@ from batchlab.looking.labels.label import Answer, Label
 from batchlab.looking.labels.placed import now_of
 from batchlab.looking.labels.review import Review, answer_at
 from batchlab.looking.labels.share import Share, share
+from batchlab.looking.labels.store import overtaken
 from batchlab.store.view import RunView
 
 SCAN_S = 1.0  # how long a question may take while there is more to read
@@ -88,6 +89,31 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Preferred:
+    """What the decisions come to.
+
+    Attributes:
+        share: of the second among the decisions for one of the two.
+    """
+
+    choices: Mapping[Choice, int]
+    share: Share | None
+
+    @classmethod
+    def of(cls, chosen: Mapping[int, Choice]) -> Preferred:
+        """Of the choices by row."""
+        counts = Counter(chosen.values())
+        return cls(counts, share(counts["b"], counts["a"] + counts["b"]))
+
+    def json(self) -> dict[str, Any]:
+        """For the page."""
+        return {
+            "choices": {name: self.choices.get(name, 0) for name in _CHOICES},
+            "share": None if self.share is None else self.share.json(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """A page of pairs, and what is known of all.
 
@@ -95,7 +121,6 @@ class Compared:
         total: pairs with a final result on both sides.
         searched: those of them that were compared so far, of which `different` differ.
         matched: pairs that are meant: all, or those that differ.
-        preferred: the share of the second among the decisions for one of the two.
     """
 
     matching: Matched
@@ -108,8 +133,7 @@ class Compared:
     is_done: bool
     offset: int
     pairs: Sequence[Pair]
-    choices: Mapping[Choice, int]
-    preferred: Share | None
+    preferred: Preferred
     problems: Sequence[str]
 
     def json(self) -> dict[str, Any]:
@@ -127,8 +151,7 @@ class Compared:
             "done": self.is_done,
             "offset": self.offset,
             "pairs": [one.json() for one in self.pairs],
-            "choices": {name: self.choices.get(name, 0) for name in _CHOICES},
-            "share": None if self.preferred is None else self.preferred.json(),
+            **self.preferred.json(),
             "problems": list(self.problems),
         }
 
@@ -143,15 +166,13 @@ class Comparison:
         self._prints = Prints(a), Prints(b)
         self._halves = Halves(a), Halves(b)
         self._matched = matched(a, b)
+        # of the pairs by the rows of the second run, which ids may have brought out of order
+        self._order_b = None if self._matched.by == "row" else np.argsort(self._matched.b, kind="stable")
         self._versions: tuple[int, int] | None = None
         self._is_done = False
 
     def page(self, *, different: bool, offset: int, limit: int, seconds: float = SCAN_S) -> Compared:
-        """A page of all pairs, or of those that differ, as far as that is known.
-
-        Raises:
-            UsageError: what somebody has said of them cannot be read.
-        """
+        """A page of all pairs, or of those that differ, as far as that is known."""
         self._advance(seconds)
         pairs = self._matched
         is_final = _final(self.a, pairs.a) & _final(self.b, pairs.b)
@@ -162,7 +183,6 @@ class Comparison:
         meant = np.flatnonzero(differs if different else is_final)
         shown = meant[offset : offset + min(limit, MOST_PAIRS)]
         chosen = self._choices()
-        counts = Counter(chosen.values())
         return Compared(
             matching=pairs,
             a=_side(self.a, pairs.a[is_final]),
@@ -174,16 +194,18 @@ class Comparison:
             is_done=self._is_done,
             offset=offset,
             pairs=self._pairs(shown, chosen, known, differs),
-            choices=counts,
-            preferred=share(counts["b"], counts["a"] + counts["b"]),
+            preferred=Preferred.of(chosen),
             problems=self._problems(),
         )
 
-    def prefer(self, row: int, choice: str | None) -> Choice | None:
+    def prefer(self, row: int, choice: str | None, seen: str = "") -> Choice | None:
         """Says which answer of a pair is better, kept with the first run's labels; `row` is the first run's.
 
+        Args:
+            seen: what the person takes back, where `choice` is None; "" for whatever it is.
+
         Raises:
-            UsageError: there is no such pair, or that is no choice.
+            UsageError: there is no such pair, that is no choice, or another has made a different one.
         """
         word = next((one for one in _CHOICES if one == choice), None)
         if choice is not None and word is None:
@@ -191,6 +213,8 @@ class Comparison:
         place = int(np.searchsorted(self._matched.a, row))
         if place >= len(self._matched.a) or self._matched.a[place] != row:
             raise UsageError(f"row {row}: the two runs do not share it.")
+        if choice is None and seen and self._choices().get(row) not in (None, seen):
+            raise overtaken(row)
         answers = [answer_at(self.a, row), answer_at(self.b, int(self._matched.b[place]))]
         said = None if word is None else _CHOICES[word][0]
         custom_id, answer = answers[0]
@@ -207,6 +231,10 @@ class Comparison:
                     theirs.row, theirs.answer, None, None, custom_id=theirs.custom_id, against=theirs.against
                 )
         return word
+
+    def preferred(self) -> dict[str, Any]:
+        """What all decisions come to by now, for the page."""
+        return Preferred.of(self._choices()).json()
 
     def _advance(self, seconds: float) -> None:
         versions = self.a.version, self.b.version
@@ -239,8 +267,10 @@ class Comparison:
         sides = ((self.a, self.b, 0), (self.b, self.a, 1))
         for own, other, side in sides:
             against = name_of(other.run)
-            labels = [one for one in self._reviews[side].labels.all().values() if one.against == against]
-            for label in labels:
+            review = self._reviews[side]
+            if review.problem():
+                continue
+            for label in [one for one in review.labels.all().values() if one.against == against]:
                 if (place := self._place(label.row, side)) is None:
                     continue
                 row_a, row_b = int(self._matched.a[place]), int(self._matched.b[place])
@@ -254,17 +284,19 @@ class Comparison:
 
     def _place(self, row: int, side: int) -> int | None:
         """Where the pair of a row is."""
-        if side == 0 or self._matched.by == "row":
-            rows: Rows = self._matched.a if side == 0 else self._matched.b
-            place = int(np.searchsorted(rows, row))
-            return place if place < len(rows) and rows[place] == row else None
-        places = np.flatnonzero(self._matched.b == row)
-        return int(places[0]) if len(places) else None
+        rows: Rows = (self._matched.a, self._matched.b)[side]
+        order = self._order_b if side == 1 else None
+        place = int(np.searchsorted(rows, row, sorter=order))
+        if place >= len(rows):
+            return None
+        place = place if order is None else int(order[place])
+        return place if rows[place] == row else None
 
     def _problems(self) -> list[str]:
         said = [self._matched.note] if self._matched.note else []
         for index, prints in zip((self.a, self.b), self._prints, strict=True):
             said += [*index.problems, *prints.problems]
+        said += [problem for review in self._reviews if (problem := review.problem())]
         return list(dict.fromkeys(said))
 
 

@@ -18,7 +18,7 @@ from batchlab.looking.labels.label import PASS, Answer, Key, Label
 from batchlab.looking.labels.placed import Moved, Placed, labels_by_row, now_of
 from batchlab.looking.labels.sample import sample
 from batchlab.looking.labels.share import Share, share_of, shares_by
-from batchlab.looking.labels.store import Labels
+from batchlab.looking.labels.store import AS_IS, Kept, Labels, Said, overtaken
 from batchlab.store.view import RunView
 
 _READ = Wanted((), ("custom_id", "request_hash"))
@@ -102,17 +102,41 @@ class Review:
             return str(error)
         return ""
 
-    def say(self, index: RowIndex, row: int, label: str | None, note: str | None) -> Told:
+    def say(
+        self,
+        index: RowIndex,
+        row: int,
+        label: str | Kept | None = AS_IS,
+        note: str | Kept | None = AS_IS,
+        *,
+        seen: Mapping[str, str | None] | None = None,
+    ) -> Told:
         """Says what a row's answer is; nothing, where both are None.
 
+        Args:
+            seen: the `label` and the `note` that the person had before his eyes, as far as his are to count
+                only while they are these.
+
         Raises:
-            UsageError: it has none yet, or that is no label.
+            UsageError: it has no answer yet, that is no label, or another was faster.
         """
         before = self.by_row(index).get(row)
-        if before is not None and before.is_earlier and note == before.note:
-            note = None  # what was shown of the earlier answer is no note on this one
+        shown = dict(seen or {})
+        moved: Said = (None, None)
+        if before is not None and before.is_earlier:
+            # what was shown of the earlier answer is no note on this one
+            note = None if note == before.note else note
+            shown = {name: None if one == before.note else one for name, one in shown.items()}
+        elif before is not None:
+            moved = before.label, before.note
         custom_id, answer = answer_at(index, row)
-        change = self.labels.say(row, answer, label, note, custom_id=custom_id)
+
+        def may(now: Said) -> None:
+            for name, said in zip(("label", "note"), now, strict=True):
+                if name in shown and (shown[name] or None) != said:
+                    raise overtaken(row, said)
+
+        change = self.labels.say(row, answer, label, note, custom_id=custom_id, moved=moved, may=may)
         now = self.by_row(index).get(row, Placed(None, None))
         return Told(row, now.label, now.note, change.token)
 

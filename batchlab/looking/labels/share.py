@@ -68,7 +68,8 @@ def shares_by(
     """The share of a label for each value of a column, the most frequent first.
 
     Args:
-        column: of the input, of the job's schema, or a result column by its bare name.
+        column: of the input, of the job's schema, or a result column, also by its bare name where the input
+            has none of that name.
     """
     labels: dict[str, list[str | None]] = {}
     for row, value in _values(index, [row for row, one in said.items() if one.label is not None], column):
@@ -80,16 +81,20 @@ def shares_by(
 
 def _values(index: RowIndex, rows: list[int], column: str) -> Iterable[tuple[int, str]]:
     """The value of a column in each of some rows; those that cannot be read are left out."""
-    if column in WORDS:
-        yield from ((row, index.word(column, row) or "") for row in rows)
+    manifest = index.run.manifest
+    is_input = column in manifest.plan.columns
+    name = column if is_input else column.removeprefix(manifest.prefix)
+    if name in WORDS and not is_input:
+        yield from ((row, index.word(name, row) or "") for row in rows)
         return
-    reader, wanted = RowReader(index.run, index), Wanted((column,), (column,))
+    reader, wanted = RowReader(index.run, index), Wanted((column,), () if is_input else (name,))
     for piece, own in index.by_piece(sorted(rows)):
         try:
             for found in reader.rows(piece, wanted, own):
-                table = found.others if column in found.others.column_names else found.results
-                if column in table.column_names:
-                    values = table[column].to_pylist()
+                is_other = column in found.others.column_names
+                table, there = (found.others, column) if is_other else (found.results, name)
+                if there in table.column_names:
+                    values = table[there].to_pylist()
                     yield from zip(found.ids, (_text(value) for value in values), strict=True)
         except BatchlabError:
             continue  # that is told where rows are read

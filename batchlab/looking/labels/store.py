@@ -15,7 +15,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
+from typing import TypeAlias
 
 from batchlab.errors import UsageError
 from batchlab.looking.labels.label import (
@@ -30,11 +32,12 @@ from batchlab.looking.labels.label import (
     of_bytes,
     to_bytes,
 )
+from batchlab.protocol.redact import printable
 from batchlab.remote.storage import NotThereError, StorageError, get_bytes, matching, put_bytes
 from batchlab.remote.urls import local_dir_of
 from batchlab.run_end import RunStopped
 from batchlab.store.disk.file_locks import alone_at
-from batchlab.store.disk.files import atomic_write
+from batchlab.store.disk.files import atomic_write, file_content
 from batchlab.store.view import RunView
 
 AWAY_S = 10.0  # how long what was read at a URL counts as what is there
@@ -57,6 +60,16 @@ class Change:
     before: Label | None
     after: Label | None
     kept: Label | None
+
+
+class Kept(Enum):
+    """What is said of a row and stays as it is, whoever has said it."""
+
+    AS_IS = "as it is"
+
+
+AS_IS = Kept.AS_IS
+Said: TypeAlias = "tuple[str | None, str | None]"  # a label and a note
 
 
 class Labels:
@@ -98,33 +111,47 @@ class Labels:
         self,
         row: int,
         answer: Answer,
-        label: str | None,
-        note: str | None,
+        label: str | Kept | None,
+        note: str | Kept | None,
         *,
         custom_id: str = "",
         against: str = "",
         other: Answer | None = None,
+        moved: Said = (None, None),
+        may: Callable[[Said], None] = lambda _: None,
     ) -> Change:
         """Says of a row's answer what it is; nothing, where both are None.
 
         Args:
             against, other: the run that it is compared with, and which answer of that.
+            moved: what is said of the answer already, if that is kept with an earlier generation's row.
+            may: told what is said of the answer now, while nobody else can say something; raises UsageError.
 
         Raises:
             UsageError: it is no label, or cannot be kept.
         """
-        said = Label(
-            row,
-            custom_id or str(row),
-            None if label is None else checked_label(label),
-            checked_note(note),
-            _now(),
-            answer,
-            self._generation,
-            against,
-            other,
-        )
-        return self._put(said.key, said, lambda _now: True)
+        new_label = label if label is None or isinstance(label, Kept) else checked_label(label)
+        new_note = note if isinstance(note, Kept) else checked_note(note)
+
+        def said(now: Label | None) -> Label:
+            there = moved
+            if now is not None:
+                is_same = now.answer.is_same(answer.at, answer.attempts)
+                there = (now.label, now.note) if is_same else (None, None)
+            may(there)
+            return Label(
+                row,
+                custom_id or str(row),
+                there[0] if isinstance(new_label, Kept) else new_label,
+                there[1] if isinstance(new_note, Kept) else new_note,
+                _now(),
+                answer,
+                self._generation,
+                against,
+                other,
+            )
+
+        return self._put((row, against, self._generation), said)
 
     def undo(self, token: str) -> Change:
         """Takes back a change, if nobody has said something else of the row since. Raises UsageError."""
@@ -132,25 +159,33 @@ class Labels:
             change = self._changes.get(token)
             if change is None:
                 raise UsageError("there is nothing to undo: that was said too long ago, or by another.")
-            before = None if change.before is None else replace(change.before, at=_now())
-            undone = self._put(change.key, before, lambda now: now == change.kept)
+
+            def before(now: Label | None) -> Label | None:
+                if now != change.kept:
+                    raise overtaken(change.key[0])
+                return None if change.before is None else replace(change.before, at=_now())
+
+            undone = self._put(change.key, before)
             del self._changes[token]
+            for earlier, one in self._changes.items():  # what it brought back may be undone in its turn
+                if one.key == change.key and one.kept is not None and one.kept == change.before:
+                    self._changes[earlier] = replace(one, kept=undone.kept)
             return undone
 
-    def _put(self, key: Key, said: Label | None, if_now: Callable[[Label | None], bool]) -> Change:
-        found: list[Label | None] = []
+    def _put(self, key: Key, said: Callable[[Label | None], Label | None]) -> Change:
+        """Says something of a row, which depends on what is said of it now."""
+        found: list[tuple[Label | None, Label | None]] = []
 
         def changed(labels: dict[Key, Label]) -> dict[Key, Label]:
             now = labels.get(key)
-            found.append(now)
-            if not if_now(now):
-                raise UsageError(f"row {key[0]}: another has said something of it since; that stays.")
+            made = said(now)
+            found.append((now, made))
             others = {one: label for one, label in labels.items() if one != key}
-            return others if said is None else self._some({**others, key: said})
+            return others if made is None else self._some({**others, key: made})
 
         with self._turn:
             self._write(changed, None)
-            change = Change(secrets.token_hex(8), key, found[-1], said, self._known.get(key))
+            change = Change(secrets.token_hex(8), key, *found[-1], self._known.get(key))
             self._changes[change.token] = change
             while len(self._changes) > MOST_CHANGES:
                 self._changes.popitem(last=False)
@@ -213,7 +248,7 @@ class Labels:
             raise UsageError(f"{self._path}: too large for a file of labels. Move it away to go on without.")
         else:
             try:
-                content = self._path.read_bytes()
+                content = file_content(self._path)
             except OSError as error:
                 raise UsageError(f"{self._path}: cannot be read: {error.strerror}.") from error
             self._known, self._names = of_bytes(content, str(self._path))
@@ -240,6 +275,12 @@ class Labels:
         self._known, self._theirs = self._some(known), theirs
         self._names = names
         self._seen = (None, time.monotonic())
+
+
+def overtaken(row: int, now: str | None = None) -> UsageError:
+    """That somebody else was faster; `now` is what he has said."""
+    said = "something" if now is None else f"“{printable(now, 60)}”"
+    return UsageError(f"row {row}: another has said {said} of it since; that stays.")
 
 
 def _now() -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 from batchlab.costs.forecast import Forecast
 from batchlab.counts import counted
 from batchlab.looking.phrases import money
-from batchlab.store.disk.files import atomic_write
+from batchlab.store.disk.files import atomic_write, file_content
 from batchlab.totals import Totals
 
 FILE = "forecast.json"
@@ -23,7 +23,7 @@ def save_forecast(run_dir: Path, made: Forecast, content_hash: str) -> None:
 def saved_forecast(run_dir: Path, content_hash: str) -> Forecast | None:
     """The forecast that a pilot of the same input left in a run directory."""
     try:
-        data = json.loads((run_dir / FILE).read_bytes())
+        data = json.loads(file_content(run_dir / FILE))
         return Forecast.from_json(data["forecast"]) if data["content_hash"] == content_hash else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -79,6 +79,11 @@ def receipt_lines(made: Receipt | None) -> list[str]:
         return []
     lines = []
     saved = made.saved_usd
+    if made.is_assumed and made.list_usd is not None:
+        lines.append(
+            f"list price: {money(made.list_usd)}; paid at most {money(made.paid_usd)}: nobody states a price "
+            "of batches, so they count as live calls ({price.batch} states it)"
+        )
     if saved is not None and made.list_usd is not None:
         share = f" ({saved / made.list_usd:.0%})" if made.list_usd > 0 and saved >= 0 else ""
         word = "saved" if saved >= 0 else "more by"
@@ -105,6 +110,7 @@ class _Sum:
     """Rows of a lane of an endpoint; what is unknown of one is NaN in the sum."""
 
     rows: int = 0
+    is_assumed: bool = False
     paid: float = 0.0
     list: float = 0.0
     least: float = 0.0
@@ -128,22 +134,31 @@ def _answered(run: RunView, job: Job) -> Iterator[Answered]:
         if has_waste:
             used.append(Usage(row.wasted_prompt_tokens or 0, row.wasted_completion_tokens or 0))
             paid += _or_nan(row.cost_wasted_usd)
-        listed, others = prices.of(row.model, row.endpoint, row.minute)
+        listed, others, is_stated = prices.of(row.model, row.endpoint, row.minute)
         lane = _LANES.get(row.lane, "live")
         is_hurried = lane != "batch" and reasons.is_hurried(row.row_id, row.asked_at)
         total = sums.setdefault((row.endpoint or "?", lane, is_hurried), _Sum())
         total.rows += is_kept
+        total.is_assumed |= lane == "batch" and not is_stated
         total.paid += paid
         total.list += _usd(listed, used)
         total.least += min([paid, *(_usd(one, used) for one in others)])
     for (endpoint, lane, is_hurried), one in sums.items():
         yield Answered(
-            endpoint, lane, one.rows, _known(one.paid), _known(one.list), _known(one.least), is_hurried
+            endpoint,
+            lane,
+            one.rows,
+            _known(one.paid),
+            _known(one.list),
+            _known(one.least),
+            is_hurried,
+            one.is_assumed,
         )
 
 
 class _Prices:
-    """The list price of an answer, and those of cheaper lanes that it could have waited for."""
+    """The list price of an answer, those of cheaper lanes that it could have waited for, and whether somebody
+    states what it costs in a batch."""
 
     def __init__(self, job: Job) -> None:
         price_of = prices_of(job)
@@ -156,10 +171,11 @@ class _Prices:
         @cache
         def of(
             model: str | None, endpoint: str | None, minute: int | None
-        ) -> tuple[Price | None, list[Price]]:
+        ) -> tuple[Price | None, list[Price], bool]:
             kind = Kind(model, endpoint, None, (minute or 0) * 60.0, "live")
             others = [price_of(kind, way) for way in ways.get(endpoint or "", ())]
-            return price_of(kind), [one for one in others if one is not None]
+            is_stated = price_of(kind, "batch") is not None
+            return price_of(kind), [one for one in others if one is not None], is_stated
 
         self.of = of
 

@@ -156,7 +156,7 @@ def _model(run: RunView) -> str:
 def _sessions(run: RunView) -> list[Session]:
     try:
         with_batches = bool(read_batches(run.path).by_key)
-    except CorruptRun:
+    except (CorruptRun, OSError):  # which the overview says
         with_batches = True
     runs = run.lock_holder() is not None or run.other_host() is not None
     return sessions_of(history_of(run.path), run.last_standing(), runs=runs, with_batches=with_batches)

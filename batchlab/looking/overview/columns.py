@@ -47,8 +47,9 @@ def input_columns(run: RunView) -> list[ShownColumn]:
 
 
 def answer_columns(run: RunView) -> list[ShownColumn]:
-    """The result columns by their bare names, then those of the job's schema."""
-    found = [ShownColumn(field.name, sort_of(field.type)) for field in result_schema()]
+    """The result columns by the names that they have in this run, then those of the job's schema."""
+    prefix = run.manifest.prefix
+    found = [ShownColumn(prefix + field.name, sort_of(field.type)) for field in result_schema()]
     expanded = run.manifest.expanded
     if expanded is not None:
         few = _few(run, tuple(expanded.names))

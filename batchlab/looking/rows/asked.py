@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchlab.errors import UsageError
-from batchlab.inputs.requests import RequestBuilder, RowProblem
+from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.templates import RowProblem
 from batchlab.records import ChatRequest, Row
 from batchlab.store.view import RunView
 

@@ -16,6 +16,7 @@ from typing import Any
 from batchlab.arrow import pa, pc
 from batchlab.errors import UsageError
 from batchlab.job.values import nearest
+from batchlab.looking.rows.text_mask import text_mask
 from batchlab.result_columns import RESULT_COLUMNS
 
 STATUSES = ("ok", "truncated", "filtered", "invalid", "failed", "pending")
@@ -30,6 +31,7 @@ _SIGNS = {
 _CONDITION = re.compile(
     r"\s*(?P<column>[^=!<>~]+?)\s*(?P<sign>!=|<=|>=|==|=|<|>|~)\s*(?P<value>.*)", re.DOTALL
 )
+_AFTER_COLUMN = re.compile(r"\s*(?P<sign>!=|<=|>=|==|=|<|>|~)\s*(?P<value>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Condition:
     def mask(self, table: pa.Table) -> pa.ChunkedArray:
         """Which rows of a table fulfil it."""
         column = _plain(table[self.column])
+        if self.sign == "~" and pa.types.is_nested(column.type):
+            return pa.chunked_array([pa.array(text_mask(column, [self.value]))])
         if self.sign == "~":
             found = pc.match_substring(column.cast(pa.large_string()), self.value, ignore_case=True)
             return pc.fill_null(found, False)
@@ -56,7 +60,8 @@ class Condition:
             if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
                 empty = pc.or_(empty, pc.equal(pc.fill_null(column, ""), ""))
             return empty if self.sign == "=" else pc.invert(empty)
-        found = getattr(pc, _SIGNS[self.sign])(column, pa.scalar(self.value))
+        column, value = _comparable(column, self.value)
+        found = getattr(pc, _SIGNS[self.sign])(column, value)
         return pc.fill_null(found, self.sign == "!=")
 
 
@@ -66,25 +71,33 @@ def condition_of(text: str, schema: pa.Schema, prefix: str) -> Condition:
     Args:
         prefix: of the result columns, which may be named without it.
     """
-    found = _CONDITION.fullmatch(text)
-    if found is None:
-        raise UsageError(
-            f"condition {text}: expected COLUMN=VALUE, or !=, <, <=, >, >= or ~ (has the text) in place of =."
-        )
-    name, sign, value = found["column"], found["sign"].replace("==", "="), found["value"]
+    name, sign, value = _parts_of(text, schema.names)
     column = column_named(name, schema.names, prefix, where="condition")
     kind = schema.field(column).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if value == "" and sign in {"=", "!="}:
         return Condition(column, sign, None)
     if sign == "~":
-        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             raise UsageError(f"condition {text}: {name} holds {kind}, which has no text to look for.")
         return Condition(column, sign, value)
     try:
         return Condition(column, sign, _value(value, kind))
     except ValueError as error:
         raise UsageError(f"condition {text}: {name} holds {error}.") from None
+
+
+def _parts_of(text: str, names: Sequence[str]) -> tuple[str, str, str]:
+    """Column, sign and value. A column may have a sign in its name, such as `a=b`: of those with which the
+    condition begins, the longest is meant."""
+    for name in sorted(filter(text.startswith, names), key=len, reverse=True):
+        if found := _AFTER_COLUMN.fullmatch(text, len(name)):
+            return name, found["sign"].replace("==", "="), found["value"]
+    if found := _CONDITION.fullmatch(text):
+        return found["column"], found["sign"].replace("==", "="), found["value"]
+    raise UsageError(
+        f"condition {text}: expected COLUMN=VALUE, or !=, <, <=, >, >= or ~ (has the text) in place of =."
+    )
 
 
 def column_named(name: str, names: Sequence[str], prefix: str, *, where: str) -> str:
@@ -116,6 +129,24 @@ def status_mask(table: pa.Table, column: str, statuses: frozenset[str]) -> pa.Ch
     return pc.is_in(_plain(table[column]), value_set=pa.array(sorted(statuses), type=pa.string()))
 
 
+def _comparable(column: pa.ChunkedArray, value: Any) -> tuple[pa.ChunkedArray, pa.Scalar]:
+    """A column and a value as Arrow compares them. It makes no fraction of a whole number beyond 2^53, and no
+    other type of one beyond its own: these are compared as near as a fraction is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return column, pa.scalar(value)
+    if pa.types.is_integer(column.type):
+        try:
+            if isinstance(value, int):
+                return column, pa.scalar(value, column.type)
+        except (pa.ArrowInvalid, OverflowError):
+            pass
+        column = column.cast(pa.float64(), safe=False)
+    try:
+        return column, pa.scalar(value if pa.types.is_decimal(column.type) else float(value))
+    except OverflowError:
+        return column, pa.scalar(float(value))
+
+
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
@@ -128,7 +159,8 @@ def _value(text: str, kind: pa.DataType) -> Any:
         raise ValueError(f"true or false, not {text!r}")
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         try:
-            return int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else float(text)
+            is_whole = re.fullmatch(r"[+-]?\d{1,20}", text)
+            return int(text) if is_whole and not pa.types.is_floating(kind) else float(text)
         except ValueError:
             raise ValueError(f"numbers, and {text!r} is none") from None
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):

@@ -10,8 +10,7 @@ from typing import Any
 from batchlab.arrow import pa, pc
 from batchlab.errors import UsageError
 from batchlab.inputs.sources.arrow_files.rows import arrow_rows
-from batchlab.inputs.sources.opening import Source
-from batchlab.inputs.sources.source import InputPlan
+from batchlab.inputs.sources.source import InputPlan, Source
 from batchlab.inputs.templates import RowFault
 from batchlab.looking.opening import unchanged_input
 from batchlab.records import Shard

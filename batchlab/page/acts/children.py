@@ -9,7 +9,6 @@ import contextlib
 import os
 import secrets
 import subprocess
-import sys
 import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from typing import IO, Any
 
 from batchlab.errors import UsageError
 from batchlab.protocol.redact import printable_lines, redact
-from batchlab.shell import shell_line
+from batchlab.shell import module_words, shell_line
 
 MOST_KEPT = 20  # that have ended
 LOG_BYTES = 64 * 1_024
@@ -56,6 +55,8 @@ class Started:
         return {**line, "log": self._said()}
 
     def _said(self) -> str:
+        if self.log.closed:  # it ended long ago; somebody still looks
+            return ""
         size = os.fstat(self.log.fileno()).st_size
         begin = max(0, size - LOG_BYTES)
         self.log.seek(begin)
@@ -133,5 +134,5 @@ class Children:
 def _argv(words: Sequence[str]) -> list[str]:
     """The command for the system: this very batchlab, and the shell's own `kill`."""
     if words[0] == "batchlab":
-        return [sys.executable, "-m", "batchlab", *words[1:]]
+        return module_words(*words)
     return ["/bin/sh", "-c", shell_line(words)]

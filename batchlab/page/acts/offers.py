@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from batchlab.counts import counted
 from batchlab.errors import UsageError
+from batchlab.looking.browse.query import words_in
 from batchlab.looking.stages import Stage, stage_of
 from batchlab.records import completion_cap
 from batchlab.run_end import StopReason
@@ -108,8 +108,8 @@ class Wish:
     @classmethod
     def of(cls, params: Mapping[str, str]) -> Wish:
         """That of a query's parameters."""
-        statuses = [one for one in _several(params.get("status", "")) if one in (FAILED, *ANSWERS)]
-        errors = [one for one in _several(params.get("error", "")) if unknown_word((one,)) is None]
+        statuses = [one for one in words_in(params.get("status", "")) if one in (FAILED, *ANSWERS)]
+        errors = [one for one in words_in(params.get("error", "")) if unknown_word((one,)) is None]
         answers = [one for one in statuses if one != FAILED]
         only = (*answers, *(errors or [FAILED] * (FAILED in statuses)))
         unsaid = ("q", "where", "lane", "finish", "label", "rows", "first")
@@ -156,9 +156,9 @@ def offers_of(run: RunView, wish: Wish) -> list[Offer]:
     Raises:
         UsageError: a value is none; it says which.
     """
-    now = _Now.of(run)
-    if not _is_ours(run):
+    if why_no_act(run):
         return []
+    now = _Now.of(run)
     return [*_stop(now), *_go_on(now), *_collect(now), *_raise(now, wish), *_retry(now, wish)]
 
 
@@ -295,14 +295,15 @@ def _also_runs(run: RunView) -> str:
     return f" At its end it runs: {command}" if command else ""
 
 
-def _is_ours(run: RunView) -> bool:
-    """Whether the run's directory belongs to who looks."""
+def why_no_act(run: RunView) -> str:
+    """Why nothing can be done about a run from here, in a line; "" where it can."""
     if run.url is not None or sys.platform == "win32":
-        return True
+        return ""
     try:
-        return os.stat(run.path).st_uid == os.getuid()
+        is_ours = os.stat(run.path).st_uid == os.getuid()
     except OSError:
-        return False
+        return "the run's directory cannot be looked at any more"
+    return "" if is_ours else "the run's directory belongs to another user of this machine"
 
 
 def _holds_the_lock(pid: int, lock: Path) -> bool:
@@ -374,8 +375,3 @@ def _number(text: str, title: str) -> str:
     if not 0 < value <= _LARGEST:
         raise UsageError(f"{title}: {text[:40]!r} is no number above 0.")
     return str(int(value)) if value == int(value) else f"{value:.12g}"
-
-
-def _several(text: str) -> list[str]:
-    """The values that are joined by commas in a parameter."""
-    return [unquote(one) for one in text.split(",") if one]

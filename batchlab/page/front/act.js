@@ -4,20 +4,45 @@ import { copied, say } from "./copy.js";
 import { fill, h, later } from "./dom.js";
 import { dialog, trouble } from "./shell.js";
 import { source } from "./source.js";
+import { openly } from "./text.js";
+
+/** Opens what can be done; where nothing can be, it is not to be pressed, and says why. */
+export function actButton(run) {
+  const why = source.whyNoWrite || (run.cannot_act && sentence(run.cannot_act));
+  return h(
+    "button",
+    {
+      type: "button",
+      class: "act-button",
+      title: why || "Act on this run (a)",
+      "aria-disabled": why ? "true" : null,
+      onclick: () => (why ? say(why) : openActs(run.id, {})),
+    },
+    "Act…",
+  );
+}
+
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
 /** Shows the acts there are for a run, or for the rows of a filter; and what was started before. */
 export async function openActs(id, filter) {
-  if (!source.canWrite) return say("This page is a report; it cannot change the run.");
+  if (source.whyNoWrite) return say(source.whyNoWrite);
   const body = h("div", { class: "acts" }, h("p", { class: "quiet", role: "status" }, "asking…"));
   const box = dialog(Object.keys(filter).length ? "Act on these rows" : "Act on this run", "act-dialog", body);
   const load = async () => {
     try {
-      const { acts, started } = await source.get("acts", { ...filter, run: id });
+      const { acts, started, cannot_act: why } = await source.get("acts", { ...filter, run: id });
       fill(
         body,
         acts.length
           ? acts.map((act) => choice(body, id, filter, act))
-          : h("p", { class: "quiet" }, "Nothing to do: the run needs nothing, or another process has it in hand."),
+          : h(
+              "p",
+              { class: "quiet", dir: "auto" },
+              why
+                ? `Nothing can be done from here: ${why}`
+                : "Nothing to do: the run needs nothing, or another process has it in hand.",
+            ),
         started.length > 0 &&
           h(
             "details",
@@ -30,7 +55,7 @@ export async function openActs(id, filter) {
                 h(
                   "li",
                   {},
-                  h("code", {}, one.command),
+                  h("code", {}, openly(one.command)),
                   h("span", { class: "quiet" }, endWords(one)),
                   h(
                     "button",
@@ -80,16 +105,24 @@ function choice(body, id, filter, act) {
 }
 
 function question(body, place, id, filter, act) {
-  const command = h("code", { class: "command" }, act.command);
+  let command = act.command;
+  const shown = h("code", { class: "command", dir: "ltr" }, openly(command));
   const values = act.field ? { [act.field.name]: String(act.field.value ?? "") } : {};
   const problem = h("p", { class: "bad-words", role: "alert" });
+  let asks = 0;
   const asked = async () => {
+    const mine = ++asks;
     try {
       const { acts } = await source.get("acts", { ...filter, run: id, ...values });
+      if (mine !== asks) return; // of a value that was typed before
       const same = acts.find((one) => one.name === act.name);
-      if (same) command.textContent = same.command;
+      if (same) {
+        command = same.command;
+        fill(shown, openly(command));
+      }
       problem.textContent = "";
     } catch (error) {
+      if (mine !== asks) return;
       problem.textContent = error.message;
     }
     sure.disabled = problem.textContent !== "";
@@ -106,6 +139,7 @@ function question(body, place, id, filter, act) {
         value: values[act.field.name],
         oninput: (event) => {
           values[act.field.name] = event.target.value;
+          asks++;
           sure.disabled = true; // until the command that is shown is the one of this value
           recount();
         },
@@ -119,8 +153,8 @@ function question(body, place, id, filter, act) {
       onclick: async () => {
         sure.disabled = true;
         try {
-          const answer = await source.send("act", { run: id, name: act.name, command: command.textContent, values, filter });
-          watch(body, answer.started, command.textContent);
+          const answer = await source.send("act", { run: id, name: act.name, command, values, filter });
+          watch(body, answer.started, command);
         } catch (error) {
           sure.disabled = false;
           problem.textContent = error.message;
@@ -132,14 +166,18 @@ function question(body, place, id, filter, act) {
   );
   fill(
     place,
-    act.asks && h("p", { dir: "auto" }, act.asks),
+    act.asks && h("p", { dir: "auto" }, openly(act.asks)),
     field,
-    h("p", { class: "quiet" }, act.folder ? `This runs, in ${act.folder}:` : "This runs, on the machine of this server:"),
+    h(
+      "p",
+      { class: "quiet" },
+      act.folder ? ["This runs, in ", openly(act.folder), ":"] : "This runs, on the machine of this server:",
+    ),
     h(
       "div",
       { class: "command-line" },
-      command,
-      h("button", { type: "button", class: "small", onclick: () => copied(command.textContent) }, "copy"),
+      shown,
+      h("button", { type: "button", class: "small", onclick: () => copied(command) }, "copy"),
     ),
     problem,
     h(
@@ -154,9 +192,11 @@ function question(body, place, id, filter, act) {
 
 /** Shows what a command that was started says, as it says it. */
 function watch(body, key, command) {
+  const box = body.closest("dialog");
+  if (!box.isConnected) return; // closed while it was begun: nobody would end the stream
   const state = h("p", { role: "status" }, "Started.");
   const log = h("pre", { class: "raw", tabindex: "0", role: "region", "aria-label": "What it says" });
-  fill(body, h("div", { class: "command-line" }, h("code", { class: "command" }, command)), state, log);
+  fill(body, h("div", { class: "command-line" }, h("code", { class: "command", dir: "ltr" }, openly(command))), state, log);
   const stop = source.follow("act", { started: key }, (told) => {
     state.textContent = told.running
       ? "It runs. This may be closed; it goes on."
@@ -167,5 +207,5 @@ function watch(body, key, command) {
     log.scrollTop = log.scrollHeight;
     if (!told.running) stop();
   });
-  body.closest("dialog").addEventListener("close", stop);
+  box.addEventListener("close", stop);
 }

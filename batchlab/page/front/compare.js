@@ -2,11 +2,11 @@
 
 import { announce, say } from "./copy.js";
 import { differences } from "./diff.js";
-import { fill, h, later, show } from "./dom.js";
+import { fill, h, later, show, toggle } from "./dom.js";
 import { ago, clipped, count, counted, took, UNKNOWN, usd } from "./format.js";
 import { bind, unbind } from "./keys.js";
 import { address, choose, here } from "./router.js";
-import { setPlace, trouble } from "./shell.js";
+import { setPlace, setRun, trouble } from "./shell.js";
 import { preferredOf, sidesOf } from "./sides.js";
 import { source } from "./source.js";
 import { statusChip } from "./states.js";
@@ -26,7 +26,7 @@ class Compare {
     fill(root, this.body);
     setPlace({ id: a, view: "compare" });
     source.get("run", { run: a }).then(
-      (run) => setPlace({ name: run.name || run.id }),
+      (run) => setRun(a, run),
       () => {},
     );
     this.poll = later(300, () => {
@@ -39,12 +39,12 @@ class Compare {
       {
         keys: ["d"],
         does: "different answers only, and back",
-        call: () => choose({ different: here().params.different ? null : 1, offset: null }),
+        call: () => this.onlyDifferent(),
       },
       {
         keys: ["b"],
         does: "blind: hide which run an answer is of",
-        call: () => choose({ blind: here().params.blind ? null : 1 + Math.floor(Math.random() * 9999) }),
+        call: () => this.hide(),
       },
       { keys: ["1"], does: "the left one is better", call: () => this.prefer("left") },
       { keys: ["2"], does: "the right one is better", call: () => this.prefer("right") },
@@ -56,7 +56,13 @@ class Compare {
   }
 
   view() {
-    return { update: (place) => this.update(place), close: () => (this.poll.drop(), unbind(SHOW_COMPARE)) };
+    return { update: (place) => this.update(place), close: () => this.close() };
+  }
+
+  close() {
+    this.asked = null; // what comes now is an answer to nothing, and begins no further question
+    this.poll.drop();
+    unbind(SHOW_COMPARE);
   }
 
   async update({ params }) {
@@ -77,6 +83,7 @@ class Compare {
         this.body.replaceChildren();
         window.scrollTo(0, 0);
       } catch (error) {
+        if (this.asked !== asked) return null;
         this.asked = "";
         return fill(
           this.body,
@@ -91,7 +98,7 @@ class Compare {
   async choice() {
     try {
       const listing = await source.get("runs");
-      const others = listing.runs.filter((run) => (run.id ?? run.run) !== this.a && run.state !== "damaged");
+      const others = listing.runs.filter((run) => run.id !== this.a && run.state !== "damaged");
       fill(
         this.body,
         h(
@@ -110,8 +117,8 @@ class Compare {
                   {},
                   h(
                     "a",
-                    { href: address(["run", this.a, "compare", run.id ?? run.run]) },
-                    h("b", { dir: "auto" }, run.name || run.run),
+                    { href: address(["run", this.a, "compare", run.id]) },
+                    h("b", { dir: "auto" }, run.name),
                     h(
                       "span",
                       { class: "quiet" },
@@ -129,6 +136,15 @@ class Compare {
         trouble(error, () => this.choice()),
       );
     }
+  }
+
+  onlyDifferent() {
+    choose({ different: here().params.different ? null : 1, offset: null });
+  }
+
+  /** Begins to hide which run an answer is of, by another coin each time, or ends it. */
+  hide() {
+    choose({ blind: this.blind ? null : 1 + Math.floor(Math.random() * 9999) });
   }
 
   get blind() {
@@ -175,28 +191,8 @@ class Compare {
           answer.only_a > 0 && h("span", { class: "quiet" }, ` · ${count(answer.only_a)} only in the first`),
           answer.only_b > 0 && h("span", { class: "quiet" }, ` · ${count(answer.only_b)} only in the second`),
         ),
-        h(
-          "button",
-          {
-            type: "button",
-            class: "plain-button",
-            "aria-pressed": String(Boolean(params.different)),
-            title: "(d)",
-            onclick: () => choose({ different: params.different ? null : 1, offset: null }),
-          },
-          "different only",
-        ),
-        h(
-          "button",
-          {
-            type: "button",
-            class: "plain-button",
-            "aria-pressed": String(Boolean(this.blind)),
-            title: "(b)",
-            onclick: () => choose({ blind: this.blind ? null : 1 + Math.floor(Math.random() * 9999) }),
-          },
-          "blind",
-        ),
+        toggle("different only", params.different, "Different answers only (d)", () => this.onlyDifferent()),
+        toggle("blind", this.blind, "Hide which run an answer is of (b)", () => this.hide()),
         !this.blind && preferredOf(answer),
       ),
       answer.pairs.length
@@ -335,11 +331,13 @@ class Compare {
     pair.choice = before === wanted ? null : wanted;
     this.paint();
     try {
-      await source.send("prefer", { a: this.a, b: this.b, row: pair.row, choice: pair.choice });
+      const told = await source.send("prefer", { a: this.a, b: this.b, row: pair.row, choice: pair.choice, seen: before });
+      Object.assign(this.answer, { choices: told.choices, share: told.share });
       if (pair.choice && this.at + 1 < this.answer.pairs.length) this.step(1);
     } catch (error) {
       pair.choice = before;
-      this.paint();
+      this.asked = ""; // what another has said since
+      this.update(here());
       say(error.message, { bad: true });
     }
   }

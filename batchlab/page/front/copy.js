@@ -7,10 +7,9 @@ let noticeTimer = 0;
 
 /** Says something for a few seconds, to the eye and to a screen reader. */
 export function say(text, { bad = false, button = null } = {}) {
-  if (!notice) {
-    notice = h("div", { class: "notice", role: "status", "aria-live": "polite" });
-    document.body.append(notice);
-  }
+  if (!notice) notice = h("div", { class: "notice", role: "status", "aria-live": "polite" });
+  const place = document.querySelector("dialog[open]") || document.body; // what is behind a dialog is neither seen nor heard
+  if (notice.parentNode !== place) place.append(notice);
   notice.replaceChildren(h("span", {}, text), ...(button ? [button] : []));
   notice.classList.toggle("bad", bad);
   notice.classList.add("shown");

@@ -46,6 +46,17 @@ export function add(parent, children) {
   return parent;
 }
 
+/** A button that is on or off. */
+export function toggle(words, isOn, title, onclick) {
+  return h("button", { type: "button", class: "plain-button", "aria-pressed": String(Boolean(isOn)), title, onclick }, words);
+}
+
+/** A table that scrolls where it is too wide; heads are [words, class], rows are elements. */
+export function wideTable(className, heads, rows) {
+  const head = heads.map(([words, kind]) => h("th", { scope: "col", class: kind || null }, words));
+  return h("div", { class: "scroll" }, h("table", { class: className }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows)));
+}
+
 /** Replaces what is in an element. */
 export function fill(parent, ...children) {
   parent.replaceChildren();

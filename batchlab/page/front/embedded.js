@@ -4,6 +4,7 @@ import { split } from "./router.js";
 
 const SNIPPET = 240;
 const SORTS = ["row", "latency_ms", "prompt_tokens", "completion_tokens", "total_tokens", "cost_usd", "attempts"];
+const AFTER_COLUMN = /^\s*(!=|<=|>=|=|<|>|~)\s?([\s\S]*)$/;
 const CONDITION = /^\s*([^=!<>~]+?)\s*(!=|<=|>=|=|<|>|~)\s?([\s\S]*)$/;
 
 /** Answers `get` from a JSON text. */
@@ -11,6 +12,7 @@ export class Embedded {
   constructor(text, Failure) {
     this.Failure = Failure;
     this.canWrite = false;
+    this.whyNoWrite = "This page is a report; it cannot change the run.";
     this.asked = [];
     this.data = JSON.parse(text);
     this.rows = this.data.rows || [];
@@ -35,7 +37,7 @@ export class Embedded {
   #answer(path, params) {
     switch (path) {
       case "runs":
-        return { folder: "", runs: this.data.runs || [], notes: [], version: this.data.version || "", can_act: false };
+        return { folder: "", runs: this.data.runs || [], notes: [], version: this.data.version || "" };
       case "run":
         return this.data.run;
       case "charts":
@@ -69,7 +71,7 @@ export class Embedded {
   }
 
   #page(params) {
-    const found = sorted(this.rows.filter(filterOf(params)), params);
+    const found = sorted(this.rows.filter(filterOf(params, this.data.run)), params);
     const offset = Number(params.offset) || 0;
     const page = found.slice(offset, offset + (Number(params.limit) || 50));
     return {
@@ -80,13 +82,14 @@ export class Embedded {
       offset,
       rows: page.map((row) => listed(row, params.q)),
       problems: [],
+      everywhere: Boolean(params.q) && params.in !== "answer" && isEverywhere(this.data.run, params.q),
       left_out: this.data.left_out || 0,
       left_out_text: this.data.left_out_text || "",
     };
   }
 
   #place(params) {
-    const found = sorted(this.rows.filter(filterOf(params)), params).map((row) => row.row_id);
+    const found = sorted(this.rows.filter(filterOf(params, this.data.run)), params).map((row) => row.row_id);
     const at = found.indexOf(Number(params.row));
     return {
       position: at < 0 ? null : at + 1,
@@ -106,15 +109,35 @@ function facetsOf(rows) {
   return Object.fromEntries(["status", "error_class", "finish_reason", "lane", "label"].map((name) => [name, counted(name)]));
 }
 
+/** What stands before the names of result columns. */
+function prefixOf(run) {
+  const { result = [] } = (run && run.columns) || {};
+  return result.length ? result[0].name.replace(/row_id$/, "") : "";
+}
+
+/** Whether what is said to all rows has a text. */
+function isEverywhere(run, text) {
+  const { system, template, messages = [] } = (run && run.what) || {};
+  const said = [system, template, ...messages.map(([, content]) => content)].filter((one) => typeof one === "string");
+  const wanted = text.toLowerCase();
+  return said.some((one) => one.split(/\{[^{}]*\}/).some((literal) => literal.toLowerCase().includes(wanted)));
+}
+
+function ownText(row) {
+  const texts = Object.values(row.inputs || {}).filter((one) => one !== null);
+  return texts.map((one) => (typeof one === "string" ? one : JSON.stringify(one))).join("\n");
+}
+
 function askedText(row) {
   return (row.asked || []).map((message) => message.text || "").join("\n");
 }
 
 function answerText(row) {
-  return (row.answer && row.answer.text) || row.completion || "";
+  return (row.answer && row.answer.text) || "";
 }
 
-function filterOf(params) {
+function filterOf(params, run) {
+  const prefix = prefixOf(run);
   const tests = [];
   for (const [name, column] of [
     ["status", "status"],
@@ -124,30 +147,49 @@ function filterOf(params) {
     ["label", "label"],
   ]) {
     const wanted = split(params[name]);
-    if (wanted.length) tests.push((row) => wanted.includes(String(row[column] ?? "none")));
+    if (wanted.length)
+      tests.push((row) => wanted.includes(row[column] === null || row[column] === undefined ? null : String(row[column])));
   }
   for (const text of [params.where || []].flat()) {
-    const parts = CONDITION.exec(text);
-    if (parts) tests.push((row) => holds(valueOf(row, parts[1]), parts[2], parts[3]));
+    tests.push((row) => {
+      const [column, sign, wanted] = partsOf(text, row, prefix);
+      return holds(valueOf(row, column, prefix), sign, wanted);
+    });
   }
   if (params.rows) {
     const ranges = params.rows.split(",").map((one) => one.split("-").map(Number));
     tests.push((row) => ranges.some(([low, high = low]) => row.row_id >= low && row.row_id <= high));
   }
   if (params.q) {
+    const asked = isEverywhere(run, params.q) ? ownText : askedText; // what all rows have tells none from another
     const wanted = params.q.toLowerCase();
     const places = params.in ? params.in.split(",") : ["prompt", "answer"];
     tests.push(
       (row) =>
-        (places.includes("prompt") && askedText(row).toLowerCase().includes(wanted)) ||
+        (places.includes("prompt") && asked(row).toLowerCase().includes(wanted)) ||
         (places.includes("answer") && answerText(row).toLowerCase().includes(wanted)),
     );
   }
   return (row) => tests.every((test) => test(row));
 }
 
-function valueOf(row, column) {
-  return row.inputs && column in row.inputs ? row.inputs[column] : row[column];
+/** Column, sign and value of a condition; of the columns with which it begins, the longest is meant. */
+function partsOf(text, row, prefix) {
+  const columns = [...Object.keys(row).map((name) => prefix + name), ...Object.keys(row.inputs || {})];
+  const names = columns.filter((name) => text.startsWith(name));
+  for (const name of names.sort((a, b) => b.length - a.length)) {
+    const found = AFTER_COLUMN.exec(text.slice(name.length));
+    if (found) return [name, found[1], found[2]];
+  }
+  return (CONDITION.exec(text) || ["", "", "", ""]).slice(1);
+}
+
+function valueOf(row, column, prefix) {
+  if (row.inputs && Object.hasOwn(row.inputs, column)) return row.inputs[column];
+  const name = column.startsWith(prefix) ? column.slice(prefix.length) : column;
+  if (name === "completion") return answerText(row) || null;
+  const value = Object.hasOwn(row, name) ? row[name] : null;
+  return value !== null && typeof value === "object" && typeof value.text === "string" ? value.text : value;
 }
 
 function holds(value, sign, wanted) {
@@ -184,9 +226,8 @@ function listed(row, q) {
   return {
     ...row,
     asked: snippet(askedText(row), q),
-    answer: row.answer || row.completion ? snippet(answerText(row), q) : null,
+    answer: row.answer ? snippet(answerText(row), q) : null,
     note: Boolean(row.note),
-    attempts: Array.isArray(row.attempts) ? row.attempts.length : row.attempts,
     hits: null,
   };
 }

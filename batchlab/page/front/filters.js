@@ -1,6 +1,6 @@
 // The bar above the rows: search, statuses, every other filter, order; all of it in the address.
 
-import { fill, h, later, show } from "./dom.js";
+import { fill, h, later, show, toggle } from "./dom.js";
 import { clipped, count, counted, plain } from "./format.js";
 import { choose, here, joined, split } from "./router.js";
 import { dialog } from "./shell.js";
@@ -56,14 +56,16 @@ export class FilterBar {
     this.id = id;
     this.facets = null;
     this.columns = null;
+    const searched = later(180, () => choose({ q: this.search.value || null, row: null }));
+    this.close = searched.drop; // a search that is still being written is not for the view that comes next
     this.search = h("input", {
       type: "search",
       class: "search",
       placeholder: "search prompts and answers",
       "aria-label": "Search prompts and answers",
       "aria-keyshortcuts": "/",
-      oninput: later(180, () => choose({ q: this.search.value || null, row: null })),
-      onkeydown: (event) => event.key === "Enter" && (event.preventDefault(), onLeave()),
+      oninput: searched,
+      onkeydown: (event) => event.key === "Enter" && (event.preventDefault(), searched.now(), onLeave()),
     });
     this.chips = h("div", { class: "status-chips", role: "group", "aria-label": "Status" });
     this.right = h("div", { class: "bar-right" });
@@ -77,11 +79,12 @@ export class FilterBar {
   }
 
   async load() {
+    const mine = (this.loads = (this.loads || 0) + 1);
     const [facets, run] = await Promise.allSettled([
       source.get("facets", { run: this.id }),
       this.columns ? null : source.get("run", { run: this.id }),
     ]);
-    if (facets.status === "fulfilled") this.facets = facets.value;
+    if (facets.status === "fulfilled" && mine === this.loads) this.facets = facets.value; // not an older one's
     if (run.status === "fulfilled" && run.value) this.columns = run.value.columns;
     this.paint();
   }
@@ -112,17 +115,7 @@ export class FilterBar {
     );
     const others = FACETS.filter(([name]) => params[name]).length + (params.where || []).length;
     show(this.right, [
-      h(
-        "button",
-        {
-          type: "button",
-          class: "plain-button",
-          "aria-pressed": String(Boolean(params.odd)),
-          title: "Problem rows first (p)",
-          onclick: () => choose({ odd: params.odd ? null : 1, row: null }),
-        },
-        "problems first",
-      ),
+      toggle("problems first", params.odd, "Problem rows first (p)", () => choose({ odd: params.odd ? null : 1, row: null })),
       h(
         "button",
         {
@@ -149,9 +142,9 @@ export class FilterBar {
     this.pills.hidden = !this.pills.childElementCount;
   }
 
-  /** Values of a facet with how many rows have each: [value, rows]. */
+  /** Values of a facet with how many rows have each: [value, rows]; null is no value. */
   #facet(key) {
-    return ((this.facets && this.facets[key]) || []).map((one) => [one.value === null ? "none" : String(one.value), one.rows]);
+    return ((this.facets && this.facets[key]) || []).map((one) => [one.value === null ? null : String(one.value), one.rows]);
   }
 
   #pills(params) {
@@ -167,7 +160,9 @@ export class FilterBar {
     for (const [name, , words] of FACETS)
       for (const value of split(params[name]))
         list.push(
-          pill(`${words}: ${clipped(value, 60)}`, { [name]: joined(split(params[name]).filter((one) => one !== value)) || null }),
+          pill(`${words}: ${clipped(value ?? "none", 60)}`, {
+            [name]: joined(split(params[name]).filter((one) => one !== value)) || null,
+          }),
         );
     (params.where || []).forEach((one, index) =>
       list.push(pill(clipped(one, 80), { where: params.where.filter((_, other) => other !== index) })),
@@ -196,23 +191,28 @@ export class FilterBar {
 
   /** Every filter that is no status: what rows have, and any column. */
   openFilter() {
-    const body = h("div", { class: "filter-body" }, this.#facetParts(), this.#whereForm(), this.#searchIn());
+    const body = h("div", { class: "filter-body" });
+    const paint = () => {
+      fill(body, this.#facetParts(), this.#whereForm(), this.#searchIn());
+      const first = body.querySelector("button, select, input");
+      if (first) first.focus();
+    };
     const box = dialog(
       "Filter rows",
       "filter-dialog",
       body,
       h("p", { class: "dialog-end" }, h("button", { type: "button", class: "sure", onclick: () => box.close() }, "Show rows")),
     );
-    const first = body.querySelector("button, select, input");
-    if (first) first.focus();
+    paint();
+    if (!this.columns || !this.facets) this.load().then(() => box.isConnected && paint());
   }
 
   #facetParts() {
     const { params } = here();
     return FACETS.map(([name, key, words]) => {
-      const counts = this.#facet(key).sort((a, b) => (a[0] === "none") - (b[0] === "none") || b[1] - a[1]);
+      const counts = this.#facet(key).sort((a, b) => (a[0] === null) - (b[0] === null) || b[1] - a[1]);
       const chosen = split(params[name]);
-      if (!chosen.length && !counts.some(([value]) => value !== "none")) return null;
+      if (!chosen.length && !counts.some(([value]) => value !== null)) return null;
       return h(
         "fieldset",
         {},
@@ -230,7 +230,7 @@ export class FilterBar {
               "label",
               { class: "option" },
               box,
-              h("span", { class: "cut", dir: "auto" }, value),
+              h("span", { class: value === null ? "cut quiet" : "cut", dir: "auto" }, value ?? "none"),
               h("span", { class: "quiet num" }, count(many)),
             );
           }),
@@ -272,7 +272,7 @@ export class FilterBar {
         values,
         ((found && found.few) || []).slice(0, 100).map((one) => h("option", { value: plain(one) })),
       );
-      if (found && found.kind === "text" && !found.few) sign.value = "~";
+      if (found && (found.kind === "other" || (found.kind === "text" && !found.few))) sign.value = "~";
       else if (found) sign.value = found.kind === "number" ? ">=" : "=";
     };
     known();

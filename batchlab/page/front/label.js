@@ -7,8 +7,11 @@ import { interval } from "./charts.js";
 import { dialog } from "./shell.js";
 import { source } from "./source.js";
 
-const FIRST_NAMES = ["pass", "fail", "unsure"];
 const COLORS = { pass: "l-pass", fail: "l-fail", better: "l-pass", worse: "l-fail" };
+
+function saidOf({ label, note }) {
+  return { label: label ?? null, note: note ?? null };
+}
 
 export function labelColor(name) {
   return COLORS[name] || "l-other";
@@ -18,26 +21,35 @@ export function labelColor(name) {
 export class LabelBar {
   constructor(id, onLabel) {
     Object.assign(this, { id, onLabel });
-    this.names = FIRST_NAMES;
+    this.names = []; // of the keys, from 1 on
     this.share = null;
-    this.counted = "pass";
+    this.loads = 0; // how often all this was asked for
+    this.counted = ""; // the label whose share it is
     this.row = null;
+    this.due = null; // the row that is shown, or on its way
     this.undos = []; // tokens, the last one last
+    this.last = Promise.resolve(); // what is on its way; the next goes when it is there: two requests may overtake each other
+    this.stored = new WeakMap(); // row → what the source has of it, and how many changes of it are on their way
     this.element = h("footer", { class: "label-bar", role: "group", "aria-label": "Label" });
     if (source.canWrite) this.load();
     else this.element.hidden = true;
   }
 
   async load() {
+    const mine = ++this.loads;
     try {
       const labels = await source.get("labels", { run: this.id });
-      if (labels.names && labels.names.length) this.names = labels.names.slice(0, 9);
-      this.share = labels.share;
-      this.counted = labels.label || "pass"; // the label whose share it is
-      this.paint();
+      if (mine !== this.loads) return; // a later answer is there, or will be
+      this.#take(labels);
     } catch {
       this.paint(); // labels that cannot be read keep nobody from reading rows
     }
+  }
+
+  #take({ names, share: found, label }) {
+    this.loads++; // what is asked for now is older
+    [this.names, this.share, this.counted] = [names, found, label];
+    this.paint();
   }
 
   show(row) {
@@ -99,40 +111,73 @@ export class LabelBar {
     ]);
   }
 
-  /** Labels the row; the same label again takes it away. */
-  async set(name) {
-    if (!this.row) return;
-    await this.#send({ label: this.row.label === name ? null : name });
+  /** Labels the row; the same label again takes it away, but not while it is still on its way: a store may be slow, and
+   * who reviews is then a row ahead of the page. */
+  set(name) {
+    if (!this.row || this.row.row_id !== this.due) return; // nothing is said of a row that was not seen, nor of the one before
+    const isAgain = this.row.label === name;
+    if (isAgain && this.stored.get(this.row)?.waiting) return;
+    if (isAgain) this.#send({ label: null }, { label: name });
+    else this.#send({ label: name });
   }
 
-  async #send(change) {
+  /** Sends what changes, and nothing else: others may label the same row. It is refused where `seen` is no
+   * longer what is there; returns whether it was kept. */
+  #send(change, seen = {}) {
     const row = this.row;
-    const before = { label: row.label ?? null, note: row.note ?? null };
-    Object.assign(row, change);
+    const stored = this.stored.get(row) || { waiting: 0 };
+    this.stored.set(row, stored);
+    if (!stored.waiting) Object.assign(stored, saidOf(row));
+    Object.assign(row, change); // at once; should it be refused, it is as it was
     this.paint();
+    stored.waiting++;
+    const kept = this.last.then(() => this.#keep(row, change, seen, stored));
+    this.last = kept;
+    return kept;
+  }
+
+  async #keep(row, change, seen, stored) {
+    let kept = false;
     try {
-      const told = await source.send("label", {
-        run: this.id,
-        row: row.row_id,
-        label: row.label ?? null,
-        note: typeof row.note === "string" ? row.note : null,
-      });
+      const told = await source.send("label", { run: this.id, row: row.row_id, ...change, seen });
       if (told.undo) this.undos.push(told.undo);
-      this.onLabel({ row: row.row_id, label: row.label ?? null, note: row.note ?? null });
+      Object.assign(stored, saidOf(told));
+      kept = true;
+      this.onLabel({ row: row.row_id, label: told.label, note: told.note });
     } catch (error) {
-      Object.assign(row, before);
       say(error.message, { bad: true });
+      Object.assign(stored, await this.#seen(row));
     }
+    stored.waiting--;
+    if (!stored.waiting) Object.assign(row, saidOf(stored));
     this.paint();
     this.load();
+    return kept;
   }
 
-  async undo() {
+  /** What is said of a row by now, where another was faster; nothing where that cannot be known. */
+  async #seen(row) {
+    try {
+      const said = saidOf(await source.get("row", { run: this.id, row: row.row_id }));
+      this.onLabel({ row: row.row_id, ...said, theirs: true });
+      return said;
+    } catch {
+      return {}; // a server that does not answer has said so
+    }
+  }
+
+  undo() {
+    this.last = this.last.then(() => this.#undone());
+  }
+
+  async #undone() {
     const token = this.undos.pop();
     if (!token) return say("Nothing to undo.");
     try {
       const told = await source.send("label", { run: this.id, undo: token });
-      if (this.row && this.row.row_id === told.row) Object.assign(this.row, { label: told.label, note: told.note });
+      if (this.row && this.row.row_id === told.row) {
+        Object.assign(this.row, saidOf(told));
+      }
       say(`Row ${count(told.row)}: ${told.label ? `${told.label} again` : "no label again"}`);
       this.onLabel({ row: told.row, label: told.label, note: told.note, undone: true });
     } catch (error) {
@@ -142,23 +187,29 @@ export class LabelBar {
     this.load();
   }
 
-  write() {
-    if (!this.row || !source.canWrite) return;
+  /** Asks for a note; `draft` is what was written and not kept. */
+  write(draft = null) {
+    if (!this.row || this.row.row_id !== this.due || !source.canWrite) return;
+    const row = this.row;
+    const note = typeof row.note === "string" ? row.note : null;
     const text = h("textarea", {
       rows: "4",
       "aria-label": "Note",
-      value: typeof this.row.note === "string" ? this.row.note : "",
+      value: draft ?? note ?? "",
       onkeydown: (event) => {
         if (event.key === "Enter" && !event.shiftKey && !event.isComposing) (event.preventDefault(), keep());
       },
     });
-    const keep = () => {
+    const keep = async () => {
       box.close();
-      this.#send({ note: text.value.trim() || null });
+      const written = text.value.trim();
+      const kept = await this.#send({ note: written || null }, { note });
+      if (!kept && written && this.row === row) this.write(written); // beside what another has written
     };
     const box = dialog(
-      `Note on row ${count(this.row.row_id)}`,
+      `Note on row ${count(row.row_id)}`,
       "note-dialog",
+      draft !== null && note !== null && h("p", { class: "quiet", dir: "auto" }, `there is by now: ${clipped(note, 400)}`),
       text,
       h(
         "p",
@@ -177,10 +228,8 @@ export class LabelBar {
     const keep = async () => {
       const names = inputs.map((one) => one.value.trim()).filter(Boolean);
       try {
-        await source.send("labels", { run: this.id, names });
-        this.names = names.length ? names : FIRST_NAMES;
+        this.#take(await source.send("labels", { run: this.id, names }));
         box.close();
-        this.load();
       } catch (error) {
         say(error.message, { bad: true });
       }
@@ -205,7 +254,7 @@ export class LabelBar {
         keys: [..."123456789"],
         caps: ["1", "9"],
         does: "label the row; the same key again takes it away",
-        call: (event) => this.names[event.key - 1] && this.set(this.names[event.key - 1]),
+        call: (event) => !event.repeat && this.names[event.key - 1] && this.set(this.names[event.key - 1]),
       },
       { keys: ["n"], does: "a note on the row", call: () => this.write() },
       { keys: ["u"], does: "undo the last label", call: () => this.undo() },

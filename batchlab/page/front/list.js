@@ -2,15 +2,15 @@
 
 import { h } from "./dom.js";
 
-const BLOCK = 100; // lines asked for at once
-const KEPT = 40; // blocks kept
+const BLOCK = 50; // lines asked for at once
+const KEPT = 80; // blocks kept
 const TALLEST = 6_000_000; // px; browsers end an element at 17 to 33 million
 const SPARE = 8; // lines drawn beyond what is seen
 const STILL_MS = 70; // a jump asks at once, and those that follow so soon when they have stood still so long
 
 /** Lines of one height in a box that scrolls.
- * fetch(offset, limit) → {rows, matched}; draw(row, index) → element with role=row; onOpen(index, row) at a click;
- * onCount(answer) after each answer; onProblem(error, whether there is nothing to show now). */
+ * fetch(offset, limit) → {rows, matched}, and asked again, more of the rows whose `read` is false; draw(row, index) →
+ * element with role=row; onOpen(index, row) at a click; onCount(answer) after each answer; onProblem(error, whether there is nothing to show now). */
 export class VirtualList {
   constructor({ label, lineHeight, head, fetch, draw, onOpen, onCount, onProblem }) {
     Object.assign(this, { lineHeight, fetch, draw, onOpen, onCount, onProblem });
@@ -31,6 +31,7 @@ export class VirtualList {
     );
     this.head = head;
     this.seen = 0; // scrollTop as this list knows it
+    this.reading = 0; // the generation whose texts are asked for now
     this.missedAt = -Infinity; // when lines were last seen missing
     this.resizes = new ResizeObserver(() => this.paint());
     this.resizes.observe(this.box);
@@ -38,6 +39,7 @@ export class VirtualList {
 
   close() {
     this.generation++;
+    this.paint = () => {}; // nothing is drawn any more, and so nothing is asked for
     this.resizes.disconnect();
     clearTimeout(this.timer);
     clearTimeout(this.settling);
@@ -48,14 +50,14 @@ export class VirtualList {
     const mine = ++this.generation;
     this.wanted.clear();
     this.box.setAttribute("aria-busy", "true");
-    const first = await this.#asked(0, mine, true);
+    const first = await this.#asked(0, BLOCK, mine, true);
     if (mine !== this.generation) return false;
     this.box.removeAttribute("aria-busy");
     if (!first) this.total = 0;
     this.blocks = new Map([[0, first || []]]);
     this.cursor = -1;
     this.#toTop(0);
-    this.#forget();
+    this.forget();
     this.paint();
     return first !== null;
   }
@@ -64,12 +66,13 @@ export class VirtualList {
   async refresh() {
     const mine = this.generation;
     const [from, to] = this.#range();
-    const numbers = new Set([Math.floor(from / BLOCK), Math.floor(Math.max(from, to - 1) / BLOCK)]);
-    for (const number of [...this.blocks.keys()]) if (!numbers.has(number)) this.blocks.delete(number);
-    for (const number of numbers) {
-      const rows = await this.#asked(number, mine);
-      if (mine !== this.generation) return;
-      if (rows) this.blocks.set(number, rows);
+    const first = Math.floor(from / BLOCK);
+    const count = Math.floor(Math.max(from, to - 1) / BLOCK) - first + 1;
+    const rows = await this.#asked(first * BLOCK, count * BLOCK, mine);
+    if (mine !== this.generation) return;
+    if (rows) {
+      this.blocks.clear(); // what is not seen may be another by now
+      this.#keep(first, rows);
     }
     this.paint();
   }
@@ -78,7 +81,7 @@ export class VirtualList {
     if (lineHeight === this.lineHeight) return;
     const index = this.top / this.lineHeight;
     this.lineHeight = lineHeight;
-    this.#forget();
+    this.forget();
     this.#toTop(index * lineHeight);
     this.paint();
   }
@@ -94,7 +97,7 @@ export class VirtualList {
     if (known) return known;
     const mine = this.generation;
     const number = Math.floor(index / BLOCK);
-    const rows = await this.#asked(number, mine);
+    const rows = await this.#asked(number * BLOCK, BLOCK, mine);
     if (mine !== this.generation || !rows) return null;
     this.#keep(number, rows);
     return rows[index % BLOCK] || null;
@@ -151,9 +154,11 @@ export class VirtualList {
     }
     const shift = this.seen - this.top;
     const missing = new Set();
+    let unread = false;
     for (let index = from; index < to; index++) {
       const row = this.row(index);
       if (!row) missing.add(Math.floor(index / BLOCK));
+      else if (row.read === false) unread = true;
       let line = this.lines.get(index);
       if (!line || line.row !== row) {
         const element = row
@@ -175,30 +180,52 @@ export class VirtualList {
     if (this.lines.has(this.cursor)) this.box.setAttribute("aria-activedescendant", `line-${this.cursor}`);
     else this.box.removeAttribute("aria-activedescendant");
     clearTimeout(this.timer);
-    if (!missing.size) return;
+    if (!missing.size && !unread) return;
     const now = performance.now();
-    const isFirst = now - this.missedAt > STILL_MS;
-    this.missedAt = now;
-    const ask = () => missing.forEach((number) => this.#fetchBlock(number));
+    const isFirst = now - this.missedAt > STILL_MS || !missing.size;
+    if (missing.size) this.missedAt = now;
+    const ask = () => (missing.size ? this.#fetchBlocks(missing) : this.#readSeen());
     if (isFirst) ask();
     else this.timer = setTimeout(ask, STILL_MS);
   }
 
-  async #fetchBlock(number) {
-    if (this.wanted.has(number)) return;
+  /** Asks for blocks of a row, all at once. */
+  async #fetchBlocks(numbers) {
+    const left = [...numbers].filter((number) => !this.wanted.has(number));
+    if (!left.length) return;
     const mine = this.generation;
-    this.wanted.add(number);
-    const rows = await this.#asked(number, mine);
+    const first = Math.min(...left);
+    const count = Math.max(...left) - first + 1;
+    left.forEach((number) => this.wanted.add(number));
+    const rows = await this.#asked(first * BLOCK, count * BLOCK, mine);
     if (mine !== this.generation) return;
-    this.wanted.delete(number);
+    left.forEach((number) => this.wanted.delete(number));
     if (!rows) return;
-    this.#keep(number, rows);
+    this.#keep(first, rows);
     this.paint();
   }
 
-  async #asked(number, mine, isNew = false) {
+  /** Has the texts read of the lines that are seen: each answer has some more, and what is drawn asks for the rest. */
+  async #readSeen() {
+    const mine = this.generation;
+    if (this.reading === mine) return;
+    this.reading = mine;
+    const [from, to] = this.#range();
+    const rows = await this.#asked(from, to - from, mine);
+    if (this.reading === mine) this.reading = 0;
+    if (mine !== this.generation || !rows) return;
+    rows.forEach((row, at) => {
+      const block = this.blocks.get(Math.floor((from + at) / BLOCK));
+      const place = (from + at) % BLOCK;
+      const old = block && block[place];
+      if (old && (old.row_id !== row.row_id || (old.read === false && row.read !== false))) block[place] = row;
+    });
+    this.paint();
+  }
+
+  async #asked(offset, limit, mine, isNew = false) {
     try {
-      const answer = await this.fetch(number * BLOCK, BLOCK);
+      const answer = await this.fetch(offset, limit);
       if (mine !== this.generation) return null;
       this.total = answer.matched;
       this.onCount(answer);
@@ -209,13 +236,18 @@ export class VirtualList {
     }
   }
 
-  #keep(number, rows) {
-    this.blocks.delete(number);
-    this.blocks.set(number, rows);
+  /** Keeps rows from a block's first on. */
+  #keep(first, rows) {
+    for (let at = 0; at < rows.length || !at; at += BLOCK) {
+      const number = first + at / BLOCK;
+      this.blocks.delete(number);
+      this.blocks.set(number, rows.slice(at, at + BLOCK));
+    }
     while (this.blocks.size > KEPT) this.blocks.delete(this.blocks.keys().next().value);
   }
 
-  #forget() {
+  /** Everything is drawn anew the next time. */
+  forget() {
     for (const { element } of this.lines.values()) element.remove();
     this.lines.clear();
   }

@@ -70,7 +70,10 @@ async function begin() {
     { keys: ["g v"], does: "review a sample of them", call: () => to("review") },
     { keys: ["g c"], does: "compare with another run", call: () => to("compare") },
   ]);
-  window.addEventListener("hashchange", () => route(root));
+  window.addEventListener("hashchange", () => {
+    keepToken(); // a new address of the same page, opened where the old one stands, changes only what is behind the #
+    route(root);
+  });
   route(root);
 }
 

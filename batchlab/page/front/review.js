@@ -1,19 +1,19 @@
 // Reviewing a random sample, by keyboard alone: a row, a key, the next row; then what it came to.
 
-import { interval } from "./charts.js";
 import { say } from "./copy.js";
-import { fill, h, show } from "./dom.js";
-import { filterOfPlace, isFiltered } from "./filters.js";
-import { count, counted, plain, share } from "./format.js";
+import { fill, h, later, show } from "./dom.js";
+import { filterOfPlace } from "./filters.js";
+import { count, counted } from "./format.js";
 import { bind, unbind } from "./keys.js";
-import { labelColor } from "./label.js";
+import { homeOf } from "./reviewhome.js";
 import { address, choose, here } from "./router.js";
 import { RowPane } from "./row.js";
-import { setPlace, trouble } from "./shell.js";
+import { setLine, setPlace, setRun, trouble } from "./shell.js";
 import { source } from "./source.js";
 
 const SHOW_REVIEW = "Review";
 const SIZES = [50, 100, 200, 400, 1000];
+const THEIRS_MS = 800; // after the last label of others, or of one's own
 const AT_ONCE = 500; // row numbers in one question
 
 export function newSeed() {
@@ -26,13 +26,17 @@ export function reviewView(root, place) {
 
 class Review {
   constructor(root, id) {
-    Object.assign(this, { root, id, sample: null, labels: new Map(), began: null });
+    Object.assign(this, { root, id, sample: null, labels: new Map(), began: null, closed: false });
     this.pane = new RowPane(id, { onStep: (by) => this.step(by), onClose: null, onLabel: (told) => this.labelled(told) });
     this.bar = h("div", { class: "review-bar" });
     this.home = h("div", { class: "wide review-home" });
     setPlace({ id, view: "review" });
     source.get("run", { run: id }).then(
-      (run) => ((this.run = run), setPlace({ name: run.name || run.id }), here().params.seed || this.paintHome()),
+      (run) => {
+        this.run = run;
+        setRun(id, run);
+        if (!this.closed && !here().params.seed) this.paintHome();
+      },
       () => {},
     );
     bind(SHOW_REVIEW, [
@@ -47,6 +51,16 @@ class Review {
       { keys: ["Escape"], does: "what it came to", call: () => this.sample && choose({ at: null, seed: null }, { step: true }) },
       ...this.pane.keys().map((one) => ({ ...one, call: (event) => (this.sample ? one.call(event) : false) })),
     ]);
+    this.others = later(THEIRS_MS, () => this.relabel());
+    this.stop = source.follow(
+      "run",
+      { run: id },
+      ({ labelled }) => {
+        if (this.saidOf !== undefined && this.saidOf !== labelled) this.others();
+        this.saidOf = labelled;
+      },
+      setLine,
+    );
     this.update(here());
   }
 
@@ -55,6 +69,10 @@ class Review {
   }
 
   close() {
+    this.closed = true;
+    this.stop();
+    this.others.drop();
+    setLine(null);
     this.pane.close();
     unbind(SHOW_REVIEW);
   }
@@ -80,10 +98,12 @@ class Review {
           n: params.n || 200,
           seed: params.seed,
         });
-        await this.readLabels(answer.rows);
-        if (this.began !== wanted) return;
-        this.sample = answer.rows;
+        const isStill = () => !this.closed && this.began === wanted;
+        const labels = await this.labelsOf(answer.rows, isStill);
+        if (!isStill()) return;
+        [this.sample, this.labels] = [answer.rows, labels];
       } catch (error) {
+        if (this.closed || this.began !== wanted) return;
         this.began = null;
         fill(
           this.root,
@@ -118,13 +138,30 @@ class Review {
     this.pane.ahead(this.sample[index + 1]);
   }
 
-  async readLabels(ids) {
-    this.labels = new Map();
-    for (let from = 0; from < ids.length; from += AT_ONCE) {
+  async labelsOf(ids, isStill) {
+    const labels = new Map();
+    for (let from = 0; from < ids.length && isStill(); from += AT_ONCE) {
       const some = ids.slice(from, from + AT_ONCE);
       const page = await source.get("rows", { run: this.id, rows: some.join(","), limit: AT_ONCE });
-      for (const row of page.rows) if (row.label) this.labels.set(row.row_id, row.label);
+      for (const row of page.rows) if (row.label) labels.set(row.row_id, row.label);
     }
+    return labels;
+  }
+
+  /** What others have said meanwhile. */
+  async relabel() {
+    const { sample } = this;
+    if (!sample) return here().params.seed || this.paintHome();
+    const isStill = () => !this.closed && this.sample === sample;
+    try {
+      const labels = await this.labelsOf(sample, isStill);
+      if (!isStill()) return null;
+      this.labels = labels;
+    } catch {
+      return null; // it is said where a label is kept
+    }
+    this.paintBar();
+    return this.pane.relabel();
   }
 
   index() {
@@ -173,16 +210,17 @@ class Review {
     choose({ at: next + 1 });
   }
 
-  labelled({ row, label, undone }) {
+  labelled({ row, label, undone, theirs }) {
     const before = this.labels.get(row);
     if (label) this.labels.set(row, label);
     else this.labels.delete(row);
     if (!this.sample) return;
+    if (theirs) return this.paintBar();
     if (undone) {
       const at = this.sample.indexOf(row);
       if (at >= 0) choose({ at: at + 1 });
     } else if (label && label !== before && this.sample[this.index()] === row) this.step(1);
-    this.paintBar();
+    return this.paintBar();
   }
 
   paintBar() {
@@ -201,10 +239,8 @@ class Review {
 
   async paintHome() {
     const { params } = here();
-    const filtered = isFiltered(params);
-    const write = source.canWrite;
     fill(this.root, this.home);
-    fill(this.home, h("p", { class: "quiet", role: "status" }, "reading labels…"));
+    if (!this.home.childElementCount) fill(this.home, h("p", { class: "quiet", role: "status" }, "reading labels…"));
     let labels;
     try {
       labels = await source.get("labels", { run: this.id, by: params.by });
@@ -214,162 +250,9 @@ class Review {
         trouble(error, () => this.paintHome()),
       );
     }
-    if (here().params.seed) return null;
-    const counts = Object.entries(labels.counts || {}).sort((a, b) => b[1] - a[1]);
-    const most = counts.reduce((a, [, many]) => Math.max(a, many), 0);
-    const columns = [
-      ...((this.run && this.run.columns && this.run.columns.input) || []).filter((one) => one.few),
-      { name: "status" },
-      { name: "lane" },
-    ];
-    return fill(
-      this.home,
-      h("div", { class: "page-head" }, h("h1", {}, "Review"), h("span", { class: "quiet" }, "can the answers be trusted?")),
-      write &&
-        h(
-          "section",
-          { class: "card start" },
-          h("h2", {}, "Look at a random sample"),
-          h(
-            "p",
-            {},
-            filtered
-              ? "Rows are drawn from those of the filter, each as likely as any other."
-              : "Rows are drawn from the whole run, each as likely as any other.",
-            " One key labels a row and brings the next.",
-          ),
-          h(
-            "div",
-            { class: "sizes" },
-            this.sizes().map((size) =>
-              h(
-                "button",
-                { type: "button", class: size === this.usual() ? "sure" : null, onclick: () => this.start(size) },
-                counted(size, "row"),
-                size === this.usual() && h("kbd", {}, "b"),
-              ),
-            ),
-          ),
-        ),
-      labels.share && labels.share.n > 0
-        ? h(
-            "section",
-            { class: "card" },
-            h("h2", {}, `Share of “${labels.label || "pass"}”`),
-            h(
-              "div",
-              { class: "big-share" },
-              h("b", {}, share(labels.share.p)),
-              h(
-                "span",
-                {},
-                `between ${share(labels.share.low)} and ${share(labels.share.high)}`,
-                h(
-                  "span",
-                  { class: "quiet" },
-                  `, 95 % interval; ${count(labels.share.k)} of ${counted(labels.share.n, "row")} decided on`,
-                ),
-              ),
-            ),
-            interval(labels.share, "pass"),
-            h(
-              "label",
-              { class: "by-choice" },
-              "by ",
-              h(
-                "select",
-                { onchange: (event) => choose({ by: event.target.value || null }) },
-                h("option", { value: "" }, "no column"),
-                columns.map((one) => h("option", { value: one.name, selected: one.name === params.by }, one.name)),
-              ),
-            ),
-            labels.by &&
-              labels.by.length > 0 &&
-              h(
-                "div",
-                { class: "scroll" },
-                h(
-                  "table",
-                  { class: "by" },
-                  h(
-                    "thead",
-                    {},
-                    h(
-                      "tr",
-                      {},
-                      [params.by, "", "pass", "between", "rows"].map((name, index) =>
-                        h(
-                          "th",
-                          { scope: "col", class: index > 1 ? "num" : null },
-                          name || h("span", { class: "for-ears" }, "interval"),
-                        ),
-                      ),
-                    ),
-                  ),
-                  h(
-                    "tbody",
-                    {},
-                    labels.by.map((one) =>
-                      h(
-                        "tr",
-                        {},
-                        h("th", { scope: "row", class: "cut", dir: "auto" }, plain(one.value)),
-                        h("td", { class: "grow" }, interval(one, plain(one.value))),
-                        h("td", { class: "num" }, share(one.p)),
-                        h("td", { class: "num quiet" }, `${share(one.low)} to ${share(one.high)}`),
-                        h("td", { class: "num" }, count(one.n)),
-                      ),
-                    ),
-                  ),
-                ),
-              ),
-          )
-        : h("p", { class: "quiet" }, write ? "No row is labelled yet." : "No row of this run is labelled."),
-      labels.earlier > 0 &&
-        h(
-          "p",
-          { class: "quiet" },
-          `${counted(labels.earlier, "label")} of earlier answers ${labels.earlier === 1 ? "is" : "are"} kept as notes: the rows were asked again since.`,
-        ),
-      counts.length > 0 &&
-        h(
-          "section",
-          { class: "card" },
-          h("h2", {}, "Labels"),
-          h(
-            "table",
-            { class: "by" },
-            h(
-              "tbody",
-              {},
-              counts.map(([name, many]) =>
-                h(
-                  "tr",
-                  {},
-                  h(
-                    "th",
-                    { scope: "row" },
-                    h(
-                      "a",
-                      { href: address(["run", this.id, "rows"], { label: name }) },
-                      h("span", { class: `tag ${labelColor(name)}` }, name),
-                    ),
-                  ),
-                  h(
-                    "td",
-                    { class: "grow" },
-                    h(
-                      "span",
-                      { class: "bar", "aria-hidden": "true" },
-                      h("i", { class: "s-accent", style: { width: `${(many / most) * 100}%` } }),
-                    ),
-                  ),
-                  h("td", { class: "num" }, count(many)),
-                ),
-              ),
-            ),
-          ),
-        ),
-    );
+    if (this.closed || here().params.seed) return null;
+    const [sizes, usual] = [this.sizes(), this.usual()];
+    const start = (many) => this.start(many);
+    return show(this.home, homeOf({ id: this.id, run: this.run, labels, sizes, usual, start }));
   }
 }

@@ -61,12 +61,18 @@ export function choose(changes, { step = false } = {}) {
   }
 }
 
-/** Several values in one parameter: joined by commas, a comma within a value escaped. */
+/** Several values in one parameter: joined by commas, a comma within a value escaped. No value (null) is the
+ * word `none`; a value that is this word has its first letter escaped. */
 export function joined(values) {
-  return values.map((value) => value.replace(/%/g, "%25").replace(/,/g, "%2C")).join(",");
+  const word = (value) =>
+    value
+      .replace(/%/g, "%25")
+      .replace(/,/g, "%2C")
+      .replace(/^none$/, "%6Eone");
+  return values.map((value) => (value === null ? "none" : word(value))).join(",");
 }
 
 /** And back. */
 export function split(text) {
-  return text ? text.split(",").map(decoded) : [];
+  return text ? text.split(",").map((word) => (word === "none" ? null : decoded(word))) : [];
 }

@@ -1,7 +1,7 @@
 // One row, whole: what was asked, what came, what it cost; and the keys that belong to it.
 
 import { announce, copied, say } from "./copy.js";
-import { fill, h } from "./dom.js";
+import { fill, h, show, toggle } from "./dom.js";
 import { clipped, count, isNumber } from "./format.js";
 import { LabelBar } from "./label.js";
 import { choose, here } from "./router.js";
@@ -46,6 +46,7 @@ export class RowPane {
   async open(rowId, position) {
     this.position = position;
     this.wanted = rowId;
+    this.label.due = rowId;
     const slow = setTimeout(
       () => this.wanted === rowId && (this.element.setAttribute("aria-busy", "true"), this.element.classList.add("slow")),
       150,
@@ -75,6 +76,32 @@ export class RowPane {
     }
   }
 
+  /** Takes what others have said of the row that is open, and leaves all else as it is. */
+  async relabel() {
+    const { row } = this;
+    this.known.clear();
+    this.label.load();
+    if (!row) return;
+    try {
+      const fresh = await this.fetched(row.row_id, true);
+      if (this.row !== row) return;
+      Object.assign(row, { label: fresh.label, note: fresh.note });
+      this.known.set(row.row_id, Promise.resolve(row));
+      this.label.show(row);
+    } catch {
+      // the row is still what it was
+    }
+  }
+
+  /** Another row is on its way: no key is for this one any more. */
+  leave() {
+    this.label.due = null;
+  }
+
+  stay() {
+    this.label.due = this.row && this.row.row_id;
+  }
+
   setPosition(position) {
     this.position = position;
     const place = this.top.querySelector(".position");
@@ -96,8 +123,8 @@ export class RowPane {
 
   #paintTop(rowId, row) {
     const own = row && row.custom_id !== null && String(row.custom_id) !== String(rowId) ? row.custom_id : null;
-    fill(
-      this.top,
+    // what has the focus keeps it: whoever walks by the button of the next row goes on with it
+    show(this.top, [
       h(
         "div",
         { class: "pane-title" },
@@ -135,18 +162,7 @@ export class RowPane {
           { type: "button", class: "tool", onclick: () => this.onStep(1), "aria-label": "Next row", title: "Next row (j)" },
           "↓",
         ),
-        row &&
-          h(
-            "button",
-            {
-              type: "button",
-              class: "plain-button",
-              "aria-pressed": String(this.isRaw),
-              title: "Raw text (r)",
-              onclick: () => this.toggleRaw(),
-            },
-            "raw",
-          ),
+        row && toggle("raw", this.isRaw, "Raw text (r)", () => this.toggleRaw()),
         row &&
           h(
             "button",
@@ -178,7 +194,7 @@ export class RowPane {
             "Python",
           ),
       ),
-    );
+    ]);
   }
 
   toggleRaw() {
@@ -188,7 +204,7 @@ export class RowPane {
   }
 
   copyAnswer() {
-    const text = this.row && ((this.row.answer && this.row.answer.text) || this.row.completion);
+    const text = this.row && this.row.answer && this.row.answer.text;
     if (text) copied(text, "Answer copied");
     else say("This row has no answer to copy.");
   }

@@ -8,7 +8,7 @@ import { marked, tamed } from "./text.js";
 
 /** A line; `word` is marked in it, and what was asked begins after `common`. */
 export function lineOf(row, word, common) {
-  const hits = row.hits && !Array.isArray(row.hits) ? row.hits : {};
+  const hits = row.hits || {};
   const own =
     row.custom_id !== null && row.custom_id !== undefined && String(row.custom_id) !== String(row.row_id)
       ? String(row.custom_id)

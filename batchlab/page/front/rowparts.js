@@ -5,7 +5,6 @@ import { clipped, count, digits, exactly, isNumber, plain, took, usd } from "./f
 import { code, image, json, markdown, raw, tamed, verbatim } from "./text.js";
 
 const SHOWN_ABOVE = new Set([
-  "completion",
   "reasoning",
   "tool_calls",
   "parsed",
@@ -16,6 +15,7 @@ const SHOWN_ABOVE = new Set([
   "curl",
   "python",
   "attempts_list",
+  "attempts_note",
   "as_sent",
   "params",
   "choices",
@@ -62,7 +62,7 @@ export class RowParts {
       row.finish_reason && ["finish", clipped(row.finish_reason, 40)],
       row.lane && ["lane", clipped(row.lane, 40)],
       row.model && ["model", clipped(row.model, 60)],
-      numberOfAttempts(row) > 1 && ["attempts", count(numberOfAttempts(row))],
+      row.attempts > 1 && ["attempts", count(row.attempts)],
       timeOf(row.finished_at) && ["finished", timeOf(row.finished_at)],
     ].filter(Boolean);
     return h(
@@ -122,13 +122,13 @@ export class RowParts {
   }
 
   #message(message) {
-    const parts = (message.parts || []).filter((part) => part.type !== "text" || !message.text);
+    const parts = message.parts || [];
+    const isText = !parts.some((part) => part.type !== "text"); // else its text has a word in place of each other part
     return h(
       "div",
       { class: "message" },
       h("div", { class: "role" }, message.role || "text"),
-      message.text ? this.#text(message.text) : null,
-      parts.map((part) => this.#part(part)),
+      isText && message.text ? this.#text(message.text) : parts.map((part) => this.#part(part)),
       message.tool_calls && this.#calls(message.tool_calls),
       cutWords(message),
     );
@@ -151,9 +151,10 @@ export class RowParts {
   }
 
   #answer(row) {
-    const answer = row.answer || (row.completion ? { text: row.completion } : null);
+    const { answer } = row;
     if (!answer || (!answer.text && !answer.json)) {
-      const words = row.status === "pending" ? "No answer yet." : row.status === "ok" ? "The answer is empty." : null;
+      const isOther = row.vectors || row.tool_calls; // what was answered stands below
+      const words = row.status === "pending" ? "No answer yet." : row.status === "ok" && !isOther ? "The answer is empty." : null;
       return [
         row.refusal && h("section", {}, h("h3", {}, "Refusal"), this.#text(row.refusal)),
         words && h("section", { class: "answer" }, h("h3", {}, "Answer"), h("p", { class: "quiet" }, words)),
@@ -215,7 +216,7 @@ export class RowParts {
   }
 
   #reasoning(row) {
-    const reasoning = typeof row.reasoning === "string" ? { text: row.reasoning } : row.reasoning;
+    const { reasoning } = row;
     if (!reasoning || !reasoning.text) return null;
     return h(
       "details",
@@ -250,12 +251,14 @@ export class RowParts {
   }
 
   #attempts(row) {
-    const list = Array.isArray(row.attempts) ? row.attempts : Array.isArray(row.attempts_list) ? row.attempts_list : null;
-    if (!list || list.length < 1) return null;
+    const list = row.attempts_list || [];
+    if (!list.length && !row.attempts_note) return null;
+    const many = Math.max(row.attempts || 0, 1);
     return h(
       "details",
-      { class: "fold", open: list.length > 1 },
-      h("summary", {}, `${count(list.length)} ${list.length === 1 ? "attempt" : "attempts"}`),
+      { class: "fold", open: true },
+      h("summary", {}, many === 1 ? "the attempt" : `${count(many)} attempts`),
+      row.attempts_note && h("p", { class: "quiet", dir: "auto" }, row.attempts_note),
       h(
         "div",
         { class: "scroll" },
@@ -265,15 +268,14 @@ export class RowParts {
           h(
             "tbody",
             {},
-            list.map((one, index) =>
+            list.map((one) =>
               h(
                 "tr",
                 {},
-                h("th", { scope: "row" }, String(index + 1)),
-                h("td", {}, exactly(one.at)),
-                h("td", {}, plain(one.what ?? one.status ?? "")),
-                h("td", { class: "num" }, took(one.ms)),
-                h("td", { class: "num" }, usd(one.cost_usd)),
+                h("th", { scope: "row" }, plain(one.what ?? "")),
+                h("td", {}, isNumber(one.at) ? exactly(one.at) : ""),
+                h("td", { class: "num" }, isNumber(one.ms) ? took(one.ms) : ""),
+                h("td", { class: "num" }, isNumber(one.cost_usd) ? usd(one.cost_usd) : ""),
                 h("td", { dir: "auto", class: "words" }, clipped(one.message || "", 300)),
               ),
             ),
@@ -296,8 +298,7 @@ export class RowParts {
 
   #columns(row) {
     const entries = Object.entries(row).filter(
-      ([name, value]) =>
-        !SHOWN_ABOVE.has(name) && value !== null && value !== undefined && !(name === "attempts" && Array.isArray(value)),
+      ([name, value]) => !SHOWN_ABOVE.has(name) && value !== null && value !== undefined,
     );
     return h(
       "details",
@@ -353,10 +354,6 @@ function pairs(entries) {
 
 function timeOf(value) {
   return isNumber(value) ? exactly(value) : value ? String(value) : null;
-}
-
-function numberOfAttempts(row) {
-  return Array.isArray(row.attempts) ? row.attempts.length : row.attempts;
 }
 
 function cutWords(one) {

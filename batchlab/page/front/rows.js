@@ -12,7 +12,7 @@ import { choose, go, here } from "./router.js";
 import { RowPane, chooseRow } from "./row.js";
 import { commonBeginning, lineOf } from "./rowline.js";
 import { doneOf } from "./sections.js";
-import { setLine, setPlace, trouble } from "./shell.js";
+import { setLine, setPlace, setRun, trouble } from "./shell.js";
 import { source } from "./source.js";
 
 const POLL_MS = 100; // while a search goes on: a question is answered after 200 ms at most
@@ -37,7 +37,7 @@ export function rowsView(root, place) {
 class Rows {
   constructor(root, id) {
     this.id = id;
-    this.running = null; // the filter that is shown, as text
+    this.running = null; // the filter that is shown, as text; null again when this view is closed
     this.bar = new FilterBar(id, () => this.toList());
     this.pane = new RowPane(id, {
       onStep: (by) => this.step(by),
@@ -49,7 +49,7 @@ class Rows {
       label: "Rows",
       lineHeight: 32,
       head: this.head,
-      fetch: (offset, limit) => source.get("rows", { ...this.filter(), run: id, offset, limit, texts: 1 }),
+      fetch: (offset, limit) => source.get("rows", { ...this.filter(), run: id, offset, limit }),
       draw: (row) => lineOf(row, here().params.q, here().params.q ? "" : this.common),
       onOpen: (index, row) => row && this.open(index, row),
       onCount: (answer) => this.counted(answer),
@@ -85,6 +85,8 @@ class Rows {
   }
 
   close() {
+    this.running = null; // what is waited for now is for nobody
+    this.bar.close();
     this.list.close();
     this.measure.disconnect();
     this.stop();
@@ -123,9 +125,10 @@ class Rows {
     }
     const known = this.list.cursor >= 0 ? this.list.row(this.list.cursor) : null;
     if (!known || known.row_id !== rowId) await this.find(rowId);
-    if (String(rowId) !== here().params.row) return;
+    if (wanted !== this.running || String(rowId) !== here().params.row) return;
     this.fit();
     await this.pane.open(rowId, this.position());
+    if (wanted !== this.running) return;
     const next = this.list.row(this.list.cursor + 1);
     if (next) this.pane.ahead(next.row_id);
   }
@@ -147,8 +150,8 @@ class Rows {
 
   async open(index, row, step = !here().params.row) {
     this.list.select(index);
-    if (here().params.row === String(row.row_id)) return;
-    chooseRow(row.row_id, step);
+    if (here().params.row === String(row.row_id)) return this.pane.stay();
+    return chooseRow(row.row_id, step);
   }
 
   shut() {
@@ -173,18 +176,25 @@ class Rows {
       if (row) announce(`${row.status}, row ${row.row_id}, ${clipped(row.answer || row.asked || "", 120)}`);
       return;
     }
+    this.pane.leave(); // from here on a key is for the row to which it goes
     const row = await this.list.rowAt(index);
-    if (row && this.list.cursor === index) await this.open(index, row, false);
+    if (this.list.cursor !== index) return;
+    if (row) await this.open(index, row, false);
+    else this.pane.stay();
   }
 
   counted(answer) {
-    const { matched, total, searched, done, problems } = answer;
+    const { matched, total, searched, problems, everywhere } = answer;
+    // texts that are still to be read are asked for by the list, for the lines that are seen
+    const done = answer.done || (searched >= total && answer.rows.some((row) => row.read === false));
     const filtered = isFiltered(here().params);
     const words = filtered ? `${counted(matched, "row")} of ${count(total)}` : counted(total, "row");
     const extra =
       answer.left_out > 0 ? `, ${answer.left_out_text || `${count(answer.left_out)} more are not in this report`}` : "";
+    this.state.setAttribute("aria-busy", String(!done)); // a search is read out when it is complete, not ten times a second
     show(this.state, [
       h("span", {}, words, extra),
+      everywhere && h("span", { class: "quiet" }, "every prompt has this text; found are rows by what is their own"),
       !done &&
         h(
           "span",
@@ -195,15 +205,22 @@ class Rows {
       (problems || []).map((text) => h("span", { class: "bad-words", dir: "auto" }, text)),
     ]);
     if (!done) this.poll();
-    if (answer.offset === 0) this.common = commonBeginning(answer.rows.map((row) => row.asked));
+    if (answer.offset === 0 && answer.rows.every((row) => row.read !== false)) this.setCommon(answer.rows);
     this.pane.setPosition(this.position());
     const empty = matched === 0 && done;
     this.over.hidden = !empty;
     if (empty)
       show(this.over, [
         h("p", {}, filtered ? "No row is like that." : "No rows yet."),
+        everywhere && h("p", {}, "The text is in what every prompt says, and in nothing that is a row's own."),
         filtered && h("button", { type: "button", onclick: () => this.bar.clear() }, "Clear the filter"),
       ]);
+  }
+
+  setCommon(rows) {
+    const common = commonBeginning(rows.map((row) => row.asked));
+    if (common !== this.common) this.list.forget();
+    this.common = common;
   }
 
   failed(error, isNew) {
@@ -220,13 +237,15 @@ class Rows {
   }
 
   told(run) {
-    setPlace({ name: run.name || run.id, done: doneOf(run) });
-    const stands = `${run.stage} ${JSON.stringify(run.counts)}`;
+    setRun(this.id, { name: run.name, done: doneOf(run) });
+    if (this.saidOf !== undefined && this.saidOf !== run.labelled) this.relabels = true;
+    this.saidOf = run.labelled;
+    const stands = `${run.stage} ${run.labelled} ${JSON.stringify(run.counts)}`;
     if (this.stands !== undefined && this.stands !== stands && !this.waiting) {
       this.waiting = true; // not pushed away by the next event: a busy run tells something every second
       setTimeout(() => {
         this.waiting = false;
-        if (this.list.box.isConnected) this.look();
+        if (this.running !== null) this.look();
       }, LIVE_MS);
     }
     this.stands = stands;
@@ -234,8 +253,13 @@ class Rows {
 
   /** What is shown, anew: the run went on. */
   async look() {
+    if (this.relabels) {
+      this.relabels = false;
+      this.pane.relabel();
+    }
     this.bar.load();
     await this.list.refresh();
+    if (this.running === null) return;
     const row = this.pane.row;
     let line = this.list.row(this.list.cursor);
     if (row && line && line.row_id !== row.row_id) {
@@ -310,7 +334,7 @@ class Rows {
     const jump = (index) => this.went(this.list.jumped(index), index ? 1 : -1);
     bind(
       SHOW_ROW,
-      this.pane.keys().map((one) => ({ ...one, call: (event) => (isOpen() ? one.call(event) : false) })),
+      this.pane.keys().map((one) => ({ ...one, call: (event) => (isOpen() ? this.isSeen() && one.call(event) : false) })),
     );
     bind(SHOW_ROWS, [
       {
@@ -339,6 +363,12 @@ class Rows {
       { keys: ["b"], does: "review a random sample", call: () => go(["run", this.id, "review"], this.filter()) },
       { keys: ["a"], does: "act on these rows", call: () => openActs(this.id, this.filter()) },
     ]);
+  }
+
+  /** Whether the row that is shown is the one that the cursor is on: the next one may be on its way. */
+  isSeen() {
+    const line = this.list.row(this.list.cursor);
+    return this.list.cursor < 0 || (this.pane.row !== null && line !== null && line.row_id === this.pane.row.row_id);
   }
 
   escaped(event) {

@@ -2,10 +2,10 @@
 
 import { openActs } from "./act.js";
 import { say } from "./copy.js";
-import { fill, h, keyed, later, show } from "./dom.js";
+import { fill, h, keyed, show } from "./dom.js";
 import { bind, unbind } from "./keys.js";
 import { go } from "./router.js";
-import { setLine, setPlace, trouble } from "./shell.js";
+import { setLine, setPlace, setRun, trouble } from "./shell.js";
 import { source } from "./source.js";
 import { doneOf, headOf, moneyOf, wrongOf } from "./sections.js";
 import { whatOf } from "./what.js";
@@ -20,7 +20,7 @@ export function runView(root, place) {
   let run = null;
   let charts = null;
   let chartsError = "";
-  let chartsFor = null; // rows that were final when the charts were asked for
+  let chartsFor = ""; // how the run stood when the charts were asked for
   let asking = false;
   let closed = false;
   const body = h("div", { class: "wide overview" });
@@ -28,7 +28,7 @@ export function runView(root, place) {
 
   const paint = () => {
     if (!run || closed) return;
-    setPlace({ name: run.name || run.id, done: doneOf(run) });
+    setRun(id, { name: run.name, done: doneOf(run) });
     show(body, [
       headOf(run),
       h(
@@ -45,43 +45,44 @@ export function runView(root, place) {
       keyed("what", [run.what, run.sessions, run.batches, run.ended_batches, run.place], () => whatOf(run)),
     ]);
   };
-  const final = () =>
-    Object.entries(run.counts || {}).reduce(
-      (sum, [name, many]) => sum + (name === "pending" || name === "empty" ? 0 : many || 0),
-      0,
-    );
-  const askCharts = later(300, async () => {
-    if (asking || closed) return;
+  const stands = () => `${run.stage} ${JSON.stringify(run.counts)}`; // a retry changes rows, and not how many are final
+  const askCharts = async () => {
     asking = true;
+    let came = false;
     try {
-      const wanted = final();
+      const wanted = stands();
       charts = await source.get("charts", { run: id });
       chartsFor = wanted;
       chartsError = "";
+      came = true;
     } catch (error) {
       if (!charts) chartsError = error.message;
     }
     asking = false;
     paint();
-  });
+    if (came) due(); // it went on meanwhile, and may have ended: then nothing more is told
+  };
   let askedAt = 0;
+  const due = () => {
+    const now = Date.now();
+    if (asking || closed || stands() === chartsFor || (charts && run.stage === "running" && now - askedAt <= CHARTS_EVERY_MS))
+      return;
+    askedAt = now;
+    askCharts();
+  };
   const told = (next) => {
     const before = run && run.stage;
     run = { ...next, id }; // the name in the address, whatever the run calls itself
     if (before && before !== run.stage) say(`The run is ${run.stage}.`);
     paint();
-    const now = Date.now();
-    if (final() !== chartsFor && (!charts || now - askedAt > CHARTS_EVERY_MS || run.stage !== "running")) {
-      askedAt = now;
-      askCharts();
-    }
+    due();
   };
   const load = async () => {
+    const before = run;
     try {
       const first = await source.get("run", { run: id });
-      if (closed) return;
+      if (closed || run !== before) return; // the stream has told something newer
       told(first);
-      askCharts.now();
     } catch (error) {
       if (!run && !closed) fill(body, trouble(error, load));
     }
@@ -98,7 +99,6 @@ export function runView(root, place) {
     close() {
       closed = true;
       stop();
-      askCharts.drop();
       setLine(null);
       unbind(SHOW_RUN);
     },

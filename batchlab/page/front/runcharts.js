@@ -1,7 +1,7 @@
 // The charts of a run's page, made of what the source tells.
 
 import { bar, histogram, timeChart } from "./charts.js";
-import { h, keyed } from "./dom.js";
+import { h, keyed, wideTable } from "./dom.js";
 import { count, counted, digits, isNumber, plain, share, short, usd } from "./format.js";
 import { section } from "./sections.js";
 
@@ -15,8 +15,9 @@ export function chartsOf(run, charts, problem) {
 function overTime(charts, run) {
   const time = charts.over_time;
   const words = run.now && run.now.why ? `now: ${run.now.why}` : "";
-  if (!time || !time.at || !time.at.some((_, index) => isNumber(time.done[index])))
-    return section("Over time", "", h("p", { class: "quiet" }, "Nothing was answered yet."));
+  const isAnswered = time && time.at && (peakOf(time.done) > 0 || peakOf(time.failed || []) > 0);
+  const isAsked = time && time.at && (peakOf(time.in_flight || []) > 0 || peakOf(time.errors || []) > 0);
+  if (!isAnswered && !isAsked) return section("Over time", "", h("p", { class: "quiet" }, "Nothing was answered yet."));
   const bucket = time.bucket_s || 1;
   const over = { at: time.at, bucket, isOn: (index) => isNumber(time.done[index]) || isNumber((time.in_flight || [])[index]) };
   const per = bucket >= 60 || peakOf(time.done) / bucket < 0.5 ? 60 : 1;
@@ -41,7 +42,7 @@ function overTime(charts, run) {
           ...(failed.some((one) => one > 0) ? [{ name: "failed", kind: "bars", color: "c-failed", values: failed }] : []),
         ],
       }),
-      (time.in_flight || []).some(isNumber) &&
+      (peakOf(time.in_flight || []) > 0 || peakOf(time.window || []) > 0) && // batches have none
         timeChart({
           title: "In flight",
           note: "requests",
@@ -113,52 +114,39 @@ function costBy(charts) {
       "",
       every.map(({ column, values, left_out: more }) => {
         const most = values.reduce((a, one) => Math.max(a, (one.kept_usd || 0) + (one.wasted_usd || 0)), 0);
-        return h(
-          "div",
-          { class: "scroll" },
-          h(
-            "table",
-            { class: "by" },
-            h(
-              "thead",
-              {},
+        return [
+          wideTable(
+            "by",
+            [
+              [column],
+              [h("span", { class: "for-ears" }, "bar of cost"), "grow"],
+              ...["cost", "wasted", "rows", "tokens"].map((name) => [name, "num"]),
+            ],
+            values.map((one) =>
               h(
                 "tr",
                 {},
-                h("th", { scope: "col" }, column),
-                h("th", { scope: "col", class: "grow" }, h("span", { class: "for-ears" }, "bar of cost")),
-                ["cost", "wasted", "rows", "tokens"].map((name) => h("th", { scope: "col", class: "num" }, name)),
-              ),
-            ),
-            h(
-              "tbody",
-              {},
-              values.map((one) =>
+                h("th", { scope: "row", class: "cut", dir: "auto", title: plain(one.value) }, plain(one.value)),
                 h(
-                  "tr",
-                  {},
-                  h("th", { scope: "row", class: "cut", dir: "auto", title: plain(one.value) }, plain(one.value)),
-                  h(
-                    "td",
-                    { class: "grow" },
-                    bar(
-                      [
-                        [one.kept_usd || 0, "s-accent"],
-                        [one.wasted_usd || 0, "s-wasted"],
-                      ],
-                      most,
-                    ),
+                  "td",
+                  { class: "grow" },
+                  bar(
+                    [
+                      [one.kept_usd || 0, "s-accent"],
+                      [one.wasted_usd || 0, "s-wasted"],
+                    ],
+                    most,
                   ),
-                  h("td", { class: "num" }, usd(isNumber(one.kept_usd) ? one.kept_usd + (one.wasted_usd || 0) : null)),
-                  h("td", { class: "num quiet" }, one.wasted_usd > 0 ? usd(one.wasted_usd) : ""),
-                  h("td", { class: "num" }, count(one.rows)),
-                  h("td", { class: "num quiet" }, short((one.prompt_tokens || 0) + (one.completion_tokens || 0))),
                 ),
+                h("td", { class: "num" }, usd(isNumber(one.kept_usd) ? one.kept_usd + (one.wasted_usd || 0) : null)),
+                h("td", { class: "num quiet" }, one.wasted_usd > 0 ? usd(one.wasted_usd) : ""),
+                h("td", { class: "num" }, count(one.rows)),
+                h("td", { class: "num quiet" }, short((one.prompt_tokens || 0) + (one.completion_tokens || 0))),
               ),
             ),
           ),
           more > 0 && h("p", { class: "quiet" }, `${counted(more, "value")} more`),
-        );
+        ];
       }),
     ),
   );

@@ -18,21 +18,22 @@ export function runsView(root) {
   let listing = null;
   let shown = SHOWN;
   const body = h("div", { class: "wide" });
+  const searched = later(120, () => choose({ q: search.value || null }));
   const search = h("input", {
     type: "search",
     placeholder: "find a run",
     "aria-label": "Find a run by its name",
     value: here().params.q || "",
-    oninput: later(120, () => choose({ q: search.value || null })),
+    oninput: searched,
   });
   fill(root, body);
 
   const paint = () => {
     if (!listing) return;
     const wanted = (here().params.q || "").toLowerCase();
-    const every = listing.runs || [];
+    const every = listing.runs;
     const found = wanted
-      ? every.filter((run) => `${run.name || run.run} ${run.model || ""} ${run.state}`.toLowerCase().includes(wanted))
+      ? every.filter((run) => `${run.name} ${run.model || ""} ${run.state}`.toLowerCase().includes(wanted))
       : every;
     const more = found.length - shown;
     const extra = found.some(isForecast);
@@ -80,19 +81,24 @@ export function runsView(root) {
   const head = h("div", { class: "page-head" });
   const table = h("table", { class: "runs" });
   const below = h("div", { class: "below" });
-  body.append(h("div", { class: "head-line" }, head, search), h("div", { class: "scroll" }, table), below);
 
-  const load = async () => {
-    try {
-      listing = await source.get("runs");
+  const told = (next) => {
+    listing = next;
+    if (!table.isConnected)
       fill(body, h("div", { class: "head-line" }, head, search), h("div", { class: "scroll" }, table), below);
-      paint();
+    paint();
+  };
+  const load = async () => {
+    const before = listing;
+    try {
+      const first = await source.get("runs");
+      if (listing === before) told(first); // else the stream has told something newer
     } catch (error) {
       if (!listing) fill(body, trouble(error, load));
     }
   };
   load();
-  const stop = source.follow("runs", {}, (told) => ((listing = told), paint()), setLine);
+  const stop = source.follow("runs", {}, told, setLine);
   const clock = setInterval(paint, 30_000); // "3 min ago" grows older
 
   const links = () => [...table.querySelectorAll("a.run-link")];
@@ -112,6 +118,7 @@ export function runsView(root) {
   return {
     update: paint,
     close() {
+      searched.drop();
       stop();
       setLine(null);
       clearInterval(clock);
@@ -126,7 +133,7 @@ function isForecast(run) {
 }
 
 function runLine(run, extra) {
-  const id = run.id ?? run.run;
+  const { id } = run;
   const rows = isNumber(run.rows) ? run.rows : null;
   const parts = run.counts
     ? STATUSES.map((status) => [status, run.counts[status] || 0, colorOf(status)]).filter(([status]) => status !== "empty")
@@ -141,7 +148,7 @@ function runLine(run, extra) {
     h(
       "th",
       { scope: "row" },
-      h("a", { class: "run-link", href: address(["run", id]), "data-id": id, dir: "auto" }, tamed(run.name || run.run)),
+      h("a", { class: "run-link", href: address(["run", id]), "data-id": id, dir: "auto" }, tamed(run.name)),
       run.model && h("div", { class: "quiet cut" }, run.model),
     ),
     h(

@@ -1,6 +1,6 @@
 // The parts of a run's page that are words and tables.
 
-import { openActs } from "./act.js";
+import { actButton } from "./act.js";
 import { bar, stacked } from "./charts.js";
 import { copyButton } from "./copy.js";
 import { h } from "./dom.js";
@@ -8,7 +8,7 @@ import { clipped, count, counted, isNumber, lasted, moment, plain, rate, share, 
 import { address, joined } from "./router.js";
 import { source } from "./source.js";
 import { colorOf, stageChip, STATUSES } from "./states.js";
-import { tamed } from "./text.js";
+import { openly, tamed } from "./text.js";
 
 const ODD_FILTERS = { truncated: { status: "truncated" }, filtered: { status: "filtered" }, invalid: { status: "invalid" } };
 
@@ -61,12 +61,7 @@ export function headOf(run) {
       { class: "title-line" },
       h("h1", { dir: "auto" }, tamed(run.name || run.id)),
       stageChip(run.stage),
-      source.canWrite &&
-        h(
-          "button",
-          { type: "button", class: "act-button", title: "Act on this run (a)", onclick: () => openActs(run.id, {}) },
-          "Act…",
-        ),
+      source.canWrite && actButton(run),
     ),
     run.headline && run.headline !== run.stage && h("p", { class: "headline", dir: "auto" }, run.headline),
     run.stopped && !(run.headline || "").includes(run.stopped) && h("p", { class: "headline warn", dir: "auto" }, run.stopped),
@@ -83,9 +78,9 @@ export function headOf(run) {
         "p",
         { class: "go-on" },
         "to go on",
-        run.go_on.folder ? ` in ${run.go_on.folder}` : "",
+        run.go_on.folder && [" in ", openly(run.go_on.folder)],
         ": ",
-        h("code", {}, run.go_on.command),
+        h("code", { dir: "ltr" }, openly(run.go_on.command)),
         copyButton(() => run.go_on.command, "Copy the command"),
       ),
     callouts(run),
@@ -259,7 +254,7 @@ export function wrongOf(run, charts) {
             {},
             h(
               "a",
-              { href: to(ODD_FILTERS[one.what] || (one.word ? { finish: joined([one.word]) } : { where: "completion=" })) },
+              { href: to(ODD_FILTERS[one.what] || (one.word ? { finish: joined([one.word]) } : { error: one.what })) },
               h(
                 "span",
                 { class: "odd-name" },

@@ -38,6 +38,12 @@ export function setPlace(next) {
   paintBar();
 }
 
+/** Says what a run is called, and how far it is; nothing when another place is shown by now. */
+export function setRun(id, { name, done = place.done }) {
+  if (id === place.id) setPlace({ name: name || id, done });
+}
+
+/** Says whether the live line stands: true, false (and why), or null where there is none. */
 export function setLine(stands, why = "") {
   if (stands === line && why === broken) return;
   if (why) say(why, { bad: true });

@@ -44,7 +44,7 @@ export function sidesOf({ a, b }) {
       h(
         "tbody",
         {},
-        line("answered", (side) => side.ok, count, false),
+        line("ok", (side) => side.ok, count, false),
         line("cost", (side) => side.cost_usd, usd, true),
         line("prompt tokens", (side) => side.prompt_tokens, short, true),
         line("completion tokens", (side) => side.completion_tokens, short, null),

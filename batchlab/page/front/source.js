@@ -6,6 +6,8 @@ import { queryOf } from "./router.js";
 const TOKEN = "batchlab-token";
 const AGAIN_MS = 3000;
 
+let token = ""; // for as long as the page is open, where a browser keeps nothing
+
 /** What went wrong, in one line for a person. */
 class SourceError extends Error {
   constructor(message, status = 0) {
@@ -19,6 +21,12 @@ class Served {
   constructor() {
     this.canWrite = true;
     this.asked = []; // the last answers: [path, ms], for the footer of ?debug
+  }
+
+  /** Why nothing can be changed from this tab; "" where it can. */
+  get whyNoWrite() {
+    const has = sessionStorage.getItem(TOKEN);
+    return has ? "" : "This tab only shows: to act, open the address that batchlab view printed, which has the page's token.";
   }
 
   async get(path, params = {}, signal = undefined) {
@@ -36,8 +44,8 @@ class Served {
 
   async #fetched(path, url, options) {
     const began = performance.now();
-    const token = sessionStorage.getItem(TOKEN);
-    const headers = { ...options.headers, ...(token ? { "X-Batchlab-Token": token } : {}) };
+    const known = token || storedToken();
+    const headers = { ...options.headers, ...(known ? { "X-Batchlab-Token": known } : {}) };
     let response;
     try {
       response = await fetch(url, { ...options, headers, cache: "no-store" });
@@ -62,7 +70,7 @@ class Served {
 
   /** Calls `onEvent(object)` at each change, `onState(true|false, why)` as the line stands or breaks. */
   follow(path, params, onEvent, onState = () => {}) {
-    let stream = null;
+    let stream = null; // a browser has six lines to a server, for all its tabs: one that nobody looks at holds none
     let timer = 0;
     let stopped = false;
     const open = () => {
@@ -86,19 +94,20 @@ class Served {
         timer = setTimeout(open, AGAIN_MS);
       };
     };
-    const seen = () => {
-      // a browser has six lines to a server, for all its tabs: one that nobody looks at holds none
+    const shut = () => {
       clearTimeout(timer);
-      stream.close();
+      if (stream) stream.close();
+    };
+    const seen = () => {
+      shut();
       if (!document.hidden) open();
     };
     document.addEventListener("visibilitychange", seen);
-    open();
+    seen();
     return () => {
       stopped = true;
       document.removeEventListener("visibilitychange", seen);
-      clearTimeout(timer);
-      stream.close();
+      shut();
     };
   }
 }
@@ -114,7 +123,19 @@ export const source = made();
 export function keepToken() {
   const found = /^#token=([^&]+)(?:&(.*))?$/.exec(location.hash);
   if (!found) return;
-  sessionStorage.setItem(TOKEN, decodeURIComponent(found[1]));
-  const rest = (found[2] || "/").replace(/^to=(.*)$/, (_, to) => decodeURIComponent(to));
-  history.replaceState(null, "", `${location.pathname}${location.search}#${rest}`);
+  token = found[1]; // URL-safe Base64: nothing in it is escaped
+  try {
+    sessionStorage.setItem(TOKEN, token);
+  } catch {
+    // until it is loaded again
+  }
+  history.replaceState(null, "", `${location.pathname}${location.search}#${found[2] || "/"}`);
+}
+
+function storedToken() {
+  try {
+    return sessionStorage.getItem(TOKEN);
+  } catch {
+    return null;
+  }
 }

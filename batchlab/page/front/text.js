@@ -19,7 +19,6 @@ const TAGS = {
   em: "em",
   strong: "strong",
   s: "s",
-  del: "s",
   br: "br",
   hr: "hr",
   code: "code",
@@ -29,10 +28,7 @@ const TAGS = {
   tr: "tr",
   th: "th",
   td: "td",
-  span: "span",
   div: "div",
-  sup: "sup",
-  sub: "sub",
   a: "a",
   pre: "pre",
 };
@@ -40,6 +36,7 @@ const LINK = /^(?:https?:\/\/|mailto:)/i;
 const IMAGE = /^data:image\/(?:png|jpeg|gif|webp|avif|bmp);base64,[A-Za-z0-9+/=\s]+$/;
 const DEEP = 60; // more than anybody writes, fewer than a stack bears
 const MUCH = 200_000; // characters shown at once; the rest at a click
+const PIECE = 4_000; // of a long text, laid out when it comes in sight: a browser takes a minute for a line of 200,000
 // what moves or hides other signs; joiners are left, which scripts and emoji need
 const UNRULY = /[\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F\u061C\u2028-\u202E\u2066-\u206F\uFFF9-\uFFFB]/g;
 const HIDDEN =
@@ -175,7 +172,7 @@ export function verbatim(text) {
   return h(
     "div",
     { class: "verbatim", dir: "auto" },
-    much(text, (part) => revealed(part, UNRULY)),
+    much(text, (part) => pieces(part, UNRULY)),
   );
 }
 
@@ -184,8 +181,30 @@ export function raw(text) {
   return h(
     "pre",
     { class: "raw", tabindex: "0", dir: "ltr", role: "region", "aria-label": "Raw text" },
-    much(text, (part) => revealed(part, HIDDEN)),
+    much(text, (part) => pieces(part, HIDDEN)),
   );
+}
+
+/** A long text in blocks of whole lines, or of whole words where a line is endless. */
+function pieces(text, which) {
+  if (text.length <= 2 * PIECE) return revealed(text, which);
+  const out = [];
+  for (let at = 0; at < text.length;) {
+    const end = at + PIECE < text.length ? endOfPiece(text, at) : text.length;
+    const isLine = text[end - 1] === "\n"; // a block ends the line by itself
+    out.push(h("div", { class: "piece", dir: "auto" }, revealed(text.slice(at, isLine ? end - 1 : end), which)));
+    at = end;
+  }
+  return out;
+}
+
+function endOfPiece(text, from) {
+  for (const sign of ["\n", " "]) {
+    const found = text.lastIndexOf(sign, from + PIECE - 1);
+    if (found > from) return found + 1;
+  }
+  const isHalf = /[\uD800-\uDBFF]/.test(text[from + PIECE - 1]);
+  return from + PIECE + (isHalf ? 1 : 0);
 }
 
 function revealed(text, which) {
@@ -200,6 +219,11 @@ function revealed(text, which) {
   }
   out.push(text.slice(at));
   return out;
+}
+
+/** What is about to be run, as it is: no sign of it is hidden, and none turns the others around. */
+export function openly(text) {
+  return revealed(text, HIDDEN);
 }
 
 /** One line of a list: no sign in it moves or hides the others. */

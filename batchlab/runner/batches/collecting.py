@@ -17,6 +17,8 @@ from batchlab.job import Job
 from batchlab.looking.opening import open_run
 from batchlab.looking.stages import typed_in
 from batchlab.protocol.batches.table import dialect_of
+from batchlab.records import is_wanting
+from batchlab.remote.presence import live_host
 from batchlab.run_end import RunStopped, RunSummary, StopReason
 from batchlab.runner.batches.engine import BY_BATCH
 from batchlab.runner.batches.left import RowsChanged
@@ -25,7 +27,10 @@ from batchlab.runner.execute import execute
 from batchlab.runner.own_job import own_job
 from batchlab.runner.run_options import RunOptions
 from batchlab.shell import command_line, shell_line
-from batchlab.store.batches import BatchLog, Step
+from batchlab.store.asking import AskAgain
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Step, read_batches
+from batchlab.store.disk.run_lock import refuse_held
 from batchlab.store.locked import LockedRun
 from batchlab.store.standing import Ended, write_standing
 from batchlab.store.view import RunView
@@ -41,13 +46,13 @@ def collect_run(path: str, options: RunOptions, *, overwrite: bool = False) -> R
         overwrite: replace the job's output file though it has changed.
 
     Raises:
-        UsageError: rows are pending, and none of them is for a batch; or its batches were cancelled: a cron
-            table must not order them again.
+        UsageError: another process is at work on it; or rows are pending, and none of them is for a batch; or
+            its batches were cancelled: a cron table must not order them again.
     """
     run = open_run(path)
+    _refuse_taken(run)
     job = own_job(run, overwrite=overwrite)
-    last = run.last_standing()
-    cancelled = last is not None and last.ended is not None and last.ended.stopped == StopReason.CANCELLED
+    cancelled = _is_cancelled(run)
     is_left = run.totals().rows < run.manifest.plan.rows and not run.batches_out()
     if cancelled and is_left:
         raise UsageError(f"{run.place}: its batches were cancelled, and no others are ordered{_how(run)}.")
@@ -57,6 +62,8 @@ def collect_run(path: str, options: RunOptions, *, overwrite: bool = False) -> R
         )
     # what was cancelled, by whomever, is not ordered again by a cron table
     takes = dataclasses.replace(options, is_own=True, waits=False, orders=not cancelled)
+    if not cancelled:
+        takes = dataclasses.replace(takes, on_start=_refuse_cancelled, retry=_retry_left(run))
     return execute(job, dataclasses.replace(takes, command=_command(run)))
 
 
@@ -69,10 +76,11 @@ def cancel_run(path: str, options: RunOptions, *, wait_s: float = CANCEL_WAIT_S)
         wait_s: how long to wait for their end; a service may take minutes.
 
     Raises:
-        UsageError: none is out.
+        UsageError: another process is at work on it, or none is out.
         RunStopped: the rows are not there to take home what they had answered; they are cancelled.
     """
     run = open_run(path)
+    _refuse_taken(run)
     if not run.batches_out():
         raise UsageError(f"{run.place}: none of its batches is out; there is nothing to cancel.")
     job = own_job(run)
@@ -90,12 +98,32 @@ def cancel_run(path: str, options: RunOptions, *, wait_s: float = CANCEL_WAIT_S)
     return done
 
 
+def _refuse_taken(run: RunView) -> None:
+    """Raises UsageError while another process, or machine, is at work on a run: what can be read of it then
+    says nothing of what there is when that ends."""
+    if run.url is None:
+        refuse_held(run.path)
+    elif (host := live_host(run.url)) is not None:
+        raise UsageError(f"{run.url}: {host} is at work on it. Wait for its end, or stop it there.")
+
+
+def _is_cancelled(run: RunView) -> bool:
+    last = run.last_standing()
+    return last is not None and last.ended is not None and last.ended.stopped == StopReason.CANCELLED
+
+
+def _refuse_cancelled(run: LockedRun) -> None:
+    """Raises UsageError when what was looked at without the lock has been cancelled since."""
+    if _is_cancelled(run):
+        raise UsageError(f"{run.place}: its batches have just been cancelled, and no others are ordered.")
+
+
 def _called_off(job: Job, run: RunView, patience_s: float) -> str:
     """Has the services end what is out, without its results. What came of it."""
     limits = dataclasses.replace(job.limits, max_outage_s=patience_s)
     job = dataclasses.replace(job, limits=limits)
     with started_endpoints(job) as endpoints, contextlib.closing(LockedRun.open(run.path)) as store:
-        log = BatchLog(store.path, store.publisher.keep)
+        log = BatchLog(store.path, store.publisher)
         told = [asyncio.run(_cancelled(job, endpoint, log)) for endpoint in endpoints]
         said = " ".join(one for one in told if one)
         if (last := run.last_standing()) is not None:
@@ -131,6 +159,18 @@ def _refuse_fixed(job: Job, run: RunView) -> None:
                 f"{endpoint.name}: {dialect.name} cannot cancel a batch. It goes on to its end, and is "
                 f"billed: {command_line('collect', run.place)} takes home what it brings."
             )
+
+
+def _retry_left(run: RunView) -> AskAgain | None:
+    """What a retry that nobody waited for has still to order; None when no row is left for it."""
+    manifest = run.manifest
+    if not run.layout.batches.exists():
+        return None
+    left = read_batches(run.path).still_to_retry(manifest.generation, manifest.plan.rows)
+    if left is None:
+        return None
+    results = (one for index in sorted(run.shards_to_ask(left)) for one in run.shard_results(index))
+    return left if any(is_wanting(one) and left(one) for one in results) else None
 
 
 def _by_batch(job: Job) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 
 from batchlab.costs.pricing import price_book
@@ -22,19 +24,21 @@ from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.engines.observer import Observer
 from batchlab.engines.work import Work, call_lanes
 from batchlab.errors import UsageError
-from batchlab.inputs.plan import InputPlan
-from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.sources.source import InputPlan, Source
+from batchlab.inputs.templates import RowProblem
 from batchlab.job import SELF_STARTED, TASK_PATHS, EndpointJob, Job
 from batchlab.lanes.call_times import CallsSeen, CallWatch
 from batchlab.protocol.batches.dialect import Dialect, Unfit
 from batchlab.protocol.batches.table import dialect_of
 from batchlab.records import Row
 from batchlab.runner.batches.queue_history import known_calls, known_queue, remember
-from batchlab.store.batches import Batch, BatchLog, new_key, read_batches
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import DOUBT_S, Batch, new_key, read_batches
 from batchlab.store.locked import LockedRun
 
 BY_BATCH = frozenset({"batch", "cheapest"})
+ASK_OTHERWISE = "Leave {limits.lane=batch} out, or ask otherwise."
 
 
 def refuse_lanes(job: Job) -> None:
@@ -92,19 +96,31 @@ def measured_lines(
         yield row.row_id, size, long
 
 
+def unfit(
+    job: Job,
+    endpoint: EndpointJob,
+    dialect: Dialect,
+    *,
+    source: Source,
+    plan: InputPlan,
+    builder: RequestBuilder,
+) -> str:
+    """Why the first row can be in no batch at an endpoint, "" if it can: then the others are like it."""
+    first = islice(source.rows(plan.shards[0], plan), 1) if plan.shards else ()
+    for row, _, problem in measured_lines(job, endpoint, dialect, builder, first):
+        if problem:
+            return f"row {row}: not to be asked in a batch: {problem}"
+    return ""
+
+
 def refuse_unfit(job: Job, source: Source, plan: InputPlan, builder: RequestBuilder) -> None:
-    """Raises UsageError when the first row can be in no batch: then the others are like it."""
+    """Raises UsageError when an endpoint is to be asked by batches alone, and none can carry the rows."""
     for endpoint in job.endpoint:
         dialect = dialect_of(job, endpoint)
-        if dialect is None or job.limits_at(endpoint).lane != "batch" or not plan.shards:
+        if dialect is None or job.limits_at(endpoint).lane != "batch":
             continue
-        first = islice(source.rows(plan.shards[0], plan), 1)
-        for row, _, problem in measured_lines(job, endpoint, dialect, builder, first):
-            if problem:
-                raise UsageError(
-                    f"row {row}: not to be asked in a batch: {problem}. Leave {{limits.lane=batch}} out, or "
-                    "ask otherwise."
-                )
+        if problem := unfit(job, endpoint, dialect, source=source, plan=plan, builder=builder):
+            raise UsageError(f"{problem}. {ASK_OTHERWISE}")
 
 
 def batches_out(run: LockedRun) -> list[Batch]:
@@ -117,10 +133,16 @@ def batches_out(run: LockedRun) -> list[Batch]:
     sealed = run.sealed() if out else set()
     come = [one for one in out if one.shard in sealed and not one.is_retry]
     if come:
-        log = BatchLog(run.path, run.publisher.keep)
+        log = BatchLog(run.path, run.publisher)
         for batch in come:
             log.merged(batch, answered=0, failed=0, again=0)
-    return [one for one in out if one not in come]
+    return [one for one in out if one.shard not in sealed or one.is_retry]
+
+
+def orders_are_late(run: LockedRun) -> bool:
+    """Whether batches that a run does not wait for may be at a service, or are, and be billed."""
+    known = read_batches(run.path)
+    return bool(known.strays_left() or known.doubted(time.time() - DOUBT_S))
 
 
 @contextlib.asynccontextmanager
@@ -147,7 +169,8 @@ async def batch_engine(
             dialect = dialect_of(work.job, endpoint.job)
             if dialect is not None:
                 access = access_to(endpoint, work.job)
-                service = BatchService(access, dialect, limits=work.job.limits, stop=stop)
+                say = partial(_of_lane, observer.message, endpoint.job.name)
+                service = BatchService(access, dialect, limits=work.job.limits, stop=stop, say=say)
                 lane = BatchLane(endpoint, access, await stack.enter_async_context(service))
                 lanes[lane.name] = lane
         ended: dict[str, list[float]] = {name: [] for name in lanes}
@@ -156,6 +179,10 @@ async def batch_engine(
         for name, lane in lanes.items():
             if lane.endpoint.job.host not in SELF_STARTED:
                 remember(lane.endpoint.job.host, ended[name])
+
+
+def _of_lane(say: Callable[[str], None], name: str, text: str) -> None:
+    say(f"{name}: {text}")
 
 
 def calls_known(job: Job, endpoints: Sequence[Endpoint], plan: InputPlan) -> dict[str, list[CallsSeen]]:
@@ -180,7 +207,7 @@ def _choice(
     if "cheapest" in asked.values():
         return Cheapest(
             work,
-            lanes,
+            dict(_fitting(work, lanes, say)),
             budget,
             deadline=deadline,
             known=calls_known(work.job, work.endpoints, work.plan),
@@ -192,3 +219,20 @@ def _choice(
         )
     by_batch = [name for name, lane in asked.items() if lane == "batch"]
     return BatchesOnly(by_batch) if by_batch else Live()
+
+
+def _fitting(
+    work: Work[LockedRun], lanes: Mapping[str, BatchLane], say: Callable[[str], None]
+) -> Iterator[tuple[str, BatchLane]]:
+    """The batch lanes that can carry the rows; says of the others why they cannot."""
+    for name, lane in lanes.items():
+        endpoint = lane.endpoint.job
+        if work.job.limits_at(endpoint).lane not in BY_BATCH:
+            continue
+        problem = unfit(
+            work.job, endpoint, lane.dialect, source=work.source, plan=work.plan, builder=work.builder
+        )
+        if problem:
+            say(f"lanes: no batches at {name}: {problem}")
+        else:
+            yield name, lane

@@ -16,7 +16,7 @@ from batchlab.dispatch.longer import with_max_tokens
 from batchlab.dispatch.rate.worst_case import WorstCase
 from batchlab.engines.work import Work
 from batchlab.errors import UsageError
-from batchlab.inputs.requests import RowProblem
+from batchlab.inputs.templates import RowProblem
 from batchlab.looking.phrases import money
 from batchlab.records import ChatRequest, Completion, Result, is_wanting
 from batchlab.store.asking import ANSWERS, AskAgain
@@ -49,7 +49,7 @@ def _why_none(work: Work[LockedRun], retry: AskAgain) -> str:
     for shard in work.plan.shards:
         if retry.touches(shard.first_row, shard.first_row + shard.rows - 1):
             states.update(
-                _kind(result) if is_wanting(result) else "ok"
+                result.status if isinstance(result, Completion) and not is_wanting(result) else _kind(result)
                 for result in work.run.shard_results(shard.index)
                 if retry.touches(result.row_id, result.row_id)
             )

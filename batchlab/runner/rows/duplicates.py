@@ -14,7 +14,8 @@ import numpy as np
 
 from batchlab.dispatch.stop import StopSignal
 from batchlab.records import Completion, Shard, is_replaceable
-from batchlab.runner.prepare import Prepared, is_repeatable
+from batchlab.runner.preparing.planned_input import is_repeatable
+from batchlab.runner.preparing.prepare import Prepared
 from batchlab.runner.rows.reusing import copy_into, requests_of, short_hash
 from batchlab.store.answers import Answers
 from batchlab.totals import RunningTotals

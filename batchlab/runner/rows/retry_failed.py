@@ -29,12 +29,17 @@ def retry_run(
         overwrite: replace the job's output file though it has changed.
 
     Raises:
-        UsageError: a word of `retry` names no rows, or its max_tokens is for none of them.
+        UsageError: a word of `retry` names no rows, its max_tokens is for none of them, or no batch is to be
+            left.
     """
     retry = retry or AskAgain()
     if problem := unknown_word(retry.only):
         raise UsageError(problem)
     job = own_job(open_run(path), overwrite=overwrite)
+    if not options.waits:
+        from batchlab.runner.batches.engine import refuse_to_detach
+
+        refuse_to_detach(job, "--detach")
     if retry.max_tokens is not None and job.request.task == "embeddings":
         raise UsageError("{request.max_tokens}: embeddings have no such tokens; leave it out.")
     # each failed row is asked for itself

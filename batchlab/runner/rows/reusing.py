@@ -11,11 +11,11 @@ import numpy as np
 
 from batchlab.counts import counted
 from batchlab.errors import CorruptRun, UsageError
-from batchlab.inputs.requests import RowProblem
+from batchlab.inputs.templates import RowProblem
 from batchlab.job import Job
 from batchlab.looking.opening import open_run
 from batchlab.records import ChatRequest, Completion, Row, Shard
-from batchlab.runner.prepare import Prepared
+from batchlab.runner.preparing.prepare import Prepared
 from batchlab.store.answers import Answers, copied
 from batchlab.store.view import RunView
 from batchlab.totals import RunningTotals

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from batchlab.errors import UsageError
 from batchlab.run_end import RunStopped, StopReason
@@ -142,20 +142,77 @@ def read_at(descriptor: int, length: int, offset: int) -> bytes:
         return os.read(descriptor, length)
 
 
-def small_file(path: Path, most: int) -> bytes:
-    """The content of a plain file of `most` bytes or fewer: a run's directory may be somebody else's.
+def plain_file(path: Path) -> BinaryIO:
+    """A file of a run, to be read. All of them are opened here: a run's directory may be somebody else's, and
+    what waits for its writer, as a pipe does, must keep nobody who looks.
 
     Raises:
-        OSError: it cannot be read, is larger, or is a pipe or a device, which a reader could wait for.
+        OSError: it is not there, may not be read, or is no file.
     """
     descriptor = os.open(path, os.O_RDONLY | O_BINARY | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "not a plain file", str(path))
-        if found.st_size > most:
+    try:
+        _must_be_plain(os.fstat(descriptor).st_mode, path)
+        return os.fdopen(descriptor, "rb")
+    except OSError:
+        os.close(descriptor)
+        raise
+
+
+def check_plain(path: Path) -> None:
+    """The same for who opens it by other means. Raises OSError."""
+    _must_be_plain(path.stat().st_mode, path)
+
+
+def file_content(path: Path) -> bytes:
+    """All that is in a file of a run. Raises OSError as `plain_file` does."""
+    with plain_file(path) as file:
+        return file.read()
+
+
+def small_file(path: Path, most: int) -> bytes:
+    """The same of a file of `most` bytes or fewer.
+
+    Raises:
+        OSError: as `plain_file` does; or it is larger.
+    """
+    with plain_file(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
             raise OSError(errno.EFBIG, "larger than such a file can be", str(path))
         return file.read(most)
+
+
+def _must_be_plain(mode: int, path: Path) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, f"{_kind(mode)}, and no file", str(path))
+
+
+def what_is_odd(path: Path, *, is_folder: bool = False) -> str:
+    """What is wrong with what stands where a file, or a folder, is or may be; "" for nothing.
+
+    Nothing is opened for it.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return "a link that leads nowhere" if os.path.lexists(path) else ""
+    except OSError as error:
+        return f"cannot be looked at ({error.strerror})"
+    if is_folder and not stat.S_ISDIR(mode):
+        return f"{_kind(mode)}, and no folder"
+    if not is_folder and not stat.S_ISREG(mode):
+        return f"{_kind(mode)}, and no file"
+    return "" if os.access(path, os.R_OK) else "not to be read by this user"
+
+
+def _kind(mode: int) -> str:
+    """What a path is, by its mode."""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    if stat.S_ISREG(mode):
+        return "a file"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 def write_at(descriptor: int, data: bytes, offset: int) -> None:
@@ -181,7 +238,7 @@ def special_kind(path: str | Path) -> str | None:
         return None
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None
-    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+    return _kind(mode)
 
 
 def atomic_write(path: Path, data: bytes) -> None:

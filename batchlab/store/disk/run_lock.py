@@ -17,7 +17,15 @@ from batchlab.errors import UsageError
 from batchlab.run_end import RunStopped
 from batchlab.store.disk.fence import await_orphans
 from batchlab.store.disk.file_locks import HELD, lock
-from batchlab.store.disk.files import FILE_MODE, O_BINARY, disk_errors, read_at, write_at
+from batchlab.store.disk.files import (
+    FILE_MODE,
+    O_BINARY,
+    disk_errors,
+    file_content,
+    plain_file,
+    read_at,
+    write_at,
+)
 from batchlab.store.layout import Layout
 
 ORPHANS_S = 5.0
@@ -48,9 +56,7 @@ class RunLock:
             os.close(descriptor)
             if error.errno not in HELD:
                 raise UsageError(f"{run}: cannot be locked: {os.strerror(error.errno or 0)}.") from error
-            raise UsageError(
-                f"{run}: in use by {_holder_text(holder)}. Wait for it, or stop it: `kill` ends it in order."
-            ) from None
+            raise _in_use(run, holder) from None
         try:
             await_orphans(run)
             with disk_errors(run):
@@ -74,24 +80,28 @@ class RunLock:
 def lock_holder(run: Path) -> int | None:
     """pid of the process that works on a run now, None when there is none."""
     try:
-        descriptor = os.open(Layout(run).lock, os.O_RDONLY | O_BINARY)
+        file = plain_file(Layout(run).lock)
     except OSError:
         return None
-    try:
-        lock(descriptor, shared=True)
-    except OSError:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            return int(json.loads(read_at(descriptor, 4_096, 0))["pid"])
-        return None
-    finally:
-        os.close(descriptor)
+    with file:
+        try:
+            lock(file.fileno(), shared=True)
+        except OSError:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                return int(json.loads(read_at(file.fileno(), 4_096, 0))["pid"])
     return None
+
+
+def refuse_held(run: Path) -> None:
+    """Raises UsageError while another process holds the lock of a run directory, as who wants it is told."""
+    if lock_holder(run) is not None:
+        raise _in_use(run, file_content(Layout(run).lock))
 
 
 def is_left_locked(run: Path) -> bool:
     """Whether the last one who worked on a run ended without giving up its lock; asked while none does."""
     try:
-        return bool(Layout(run).lock.read_bytes().strip())
+        return bool(file_content(Layout(run).lock).strip())
     except OSError:
         return False
 
@@ -144,6 +154,12 @@ def _read_holder(descriptor: int) -> bytes:
             return content
         time.sleep(0.02)
     return b""
+
+
+def _in_use(run: Path, holder: bytes) -> UsageError:
+    return UsageError(
+        f"{run}: in use by {_holder_text(holder)}. Wait for it, or stop it: `kill` ends it in order."
+    )
 
 
 def _holder_text(content: bytes) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from batchlab.store.disk.file_locks import alone_at
-from batchlab.store.disk.files import AppendFile, disk_errors
+from batchlab.store.disk.files import AppendFile, disk_errors, file_content, plain_file
 from batchlab.store.journals.journal import (
     JournalScan,
     Record,
@@ -153,9 +153,9 @@ class ChecksumLog(Checksums):
 
 
 def damaged(path: Path) -> list[tuple[int, int]]:
-    """(offset, length) of what is no record in a log, and no crash has left."""
+    """(offset, length) of what is no record in a log, and no crash has left; nothing where it is no file."""
     scan = JournalScan(path)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         for _ in scan.records():
             pass
     return scan.damaged
@@ -191,14 +191,14 @@ def left_record(layout: Layout, shard: int, totals: Totals) -> dict[str, Any]:
     journals = {}
     for name in layout.journal_names(shard):
         if not name.attempt:
-            data = whole_lines(layout.journal(name).read_bytes())
+            data = whole_lines(file_content(layout.journal(name)))
             journals[str(name.number)] = [len(data), prefix_digest(data)]
     return {"shard": shard, "journals": journals, "totals": asdict(totals)}
 
 
 def holds(journal: Path, size: int, digest: str) -> bool:
     """Whether a journal begins as it was noted."""
-    with contextlib.suppress(FileNotFoundError), journal.open("rb") as file:
+    with contextlib.suppress(FileNotFoundError), plain_file(journal) as file:
         data = file.read(size)
         return len(data) == size and prefix_digest(data) == digest
     return False

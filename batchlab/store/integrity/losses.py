@@ -19,7 +19,7 @@ from pathlib import Path
 from batchlab.counts import counted
 from batchlab.records import Shard
 from batchlab.store.batches import Batch, Step, read_batches
-from batchlab.store.disk.files import disk_errors, moved
+from batchlab.store.disk.files import disk_errors, moved, plain_file
 from batchlab.store.integrity.checksums import (
     GIVEN_UP,
     ChecksumLog,
@@ -271,7 +271,7 @@ def _cut_text(size: int, paths: Sequence[Path]) -> str:
 
 def _is_parquet(path: Path) -> bool:
     """Whether a file begins and ends as Parquet does: not one that was cut off."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    with contextlib.suppress(OSError), plain_file(path) as file:
         if path.stat().st_size < _LEAST_BYTES or file.read(len(_MARK)) != _MARK:
             return False
         file.seek(-len(_MARK), 2)

@@ -5,7 +5,8 @@ paid and not kept; and `batches`, the keys of those whose results are among it: 
 fetched again, unpaid, and is no loss then. A later record of the same loss takes the place of an earlier one.
 
 Of a batch whose results, or some of them, are gone at its service, the name is `batches/KEY`; what it was
-billed nobody knows, and `at_most` are the US dollars and tokens that it may have been.
+billed nobody knows, and `at_most` are the US dollars and tokens that it may have been. Of one that was
+ordered once too often the name is `batches/KEY/ID`: what it was billed is paid twice.
 """
 
 from __future__ import annotations
@@ -73,13 +74,32 @@ def lost_at_service(layout: Layout, batch: Batch, lines: int) -> Totals:
 
     Returns what they add to the books, which is nothing when that was said before. Raises RunStopped (disk).
     """
-    name = f"{BATCH_FILES}/{batch.key}"
+    return _noted(layout, batch, f"{BATCH_FILES}/{batch.key}", lines, None)
+
+
+def billed_beside(layout: Layout, batch: Batch, found: str, worth: Totals | None) -> Totals:
+    """A batch was ordered once too often, and `found` is the id of what was; `worth` is None when nobody
+    knows what that was billed.
+
+    Returns what it adds to the books, which is nothing when that was said before. Raises RunStopped (disk).
+    """
+    return _noted(layout, batch, f"{BATCH_FILES}/{batch.key}/{found}", batch.lines, worth)
+
+
+def beside_totals(layout: Layout) -> Totals:
+    """Of what was lost, that of batches which were ordered once too often."""
+    return sum_of(one["totals"] for one in lost_records(layout) if one["name"].count("/") == 2)
+
+
+def _noted(layout: Layout, batch: Batch, name: str, lines: int, worth: Totals | None) -> Totals:
     if any(record["name"] == name for record in lost_records(layout)):
         return Totals()
-    totals, share = Totals(waste_without_cost=lines), lines / max(1, batch.lines)
+    share = lines / max(1, batch.lines)
+    totals = Totals(waste_without_cost=lines) if worth is None else worth
     record = lost_record(generation=batch.generation, name=name, digest="", rows=lines, totals=totals)
-    at_most = [(batch.usd or 0.0) * share, batch.tokens * share]
-    append_records(layout.lost, [{**record, "at_most": at_most}])
+    if worth is None:
+        record["at_most"] = [(batch.usd or 0.0) * share, batch.tokens * share]
+    append_records(layout.lost, [record])
     return totals
 
 

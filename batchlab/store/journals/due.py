@@ -23,7 +23,7 @@ from typing import TypeAlias
 import orjson
 
 from batchlab.records import Completion, Result
-from batchlab.store.disk.files import FILE_MODE, O_BINARY, AppendFile, write_at
+from batchlab.store.disk.files import FILE_MODE, O_BINARY, AppendFile, file_content, plain_file, write_at
 from batchlab.store.integrity.checksums import prefix_digest
 from batchlab.store.journals.journal import decode, encode
 from batchlab.totals import Totals
@@ -105,7 +105,7 @@ class Due:
 
     def is_met_by(self, path: Path) -> bool:
         """Whether a journal goes so far, and has the same records there."""
-        with contextlib.suppress(OSError), path.open("rb") as file:
+        with contextlib.suppress(OSError), plain_file(path) as file:
             file.seek(max(0, self.size - END_BYTES))
             return prefix_digest(file.read(min(self.size, END_BYTES))) == self.end
         return False
@@ -114,7 +114,7 @@ class Due:
 def read_due(path: Path) -> Due | None:
     """What a note says; None when there is none, or not a whole one."""
     with contextlib.suppress(OSError, LookupError, TypeError, ValueError):
-        data = decode(path.read_bytes())
+        data = decode(file_content(path))
         if data is not None:
             return Due(int(data.pop("bytes")), str(data.pop("end")), Tally(**data))
     return None

@@ -27,7 +27,7 @@ import orjson
 
 from batchlab.errors import CorruptRun
 from batchlab.records import Completion, Failure, Parsed, Reply, Result, Timing, Usage
-from batchlab.store.disk.files import AppendFile, atomic_write, disk_errors
+from batchlab.store.disk.files import AppendFile, atomic_write, disk_errors, file_content, plain_file
 
 # A result as the journal holds it: the fields of Completion or Failure, nested, `request_hash` in hex.
 ResultValues: TypeAlias = dict[str, Any]
@@ -57,27 +57,34 @@ def back_record(row_id: int, usage: Usage | None, usd: float | None) -> bytes:
     return encode(payload)
 
 
-def asked_record(
-    row_id: int,
-    attempt: int,
-    by: str,
-    *,
-    came_back: bool,
-    usage: Usage | None = None,
-    usd: float | None = None,
-) -> bytes:
-    """A request for the row was sent in a batch of this key, whose results are merged.
+@dataclass(frozen=True, slots=True)
+class AskedInVain:
+    """A request for a row, in a batch whose results are merged, that has brought no final result.
 
-    One record with what was paid for it, so that it is whole or not: a merge that is cut off begins again.
+    Attributes:
+        by: key of the batch.
+        came_back: it is among the results; else nobody knows what became of it.
+        usage, usd: what was paid for it, if anything.
     """
-    asked: dict[str, object] = {"t": "sent", "row": row_id, "attempt": attempt, "by": by}
-    if came_back:
-        asked["back"] = {"usage": usage, "usd": usd}
+
+    row_id: int
+    attempt: int
+    by: str
+    came_back: bool
+    usage: Usage | None = None
+    usd: float | None = None
+
+
+def asked_record(asked: AskedInVain) -> bytes:
+    """One record of it, with what was paid: it is whole or not, and a merge that is cut off begins again."""
+    said: dict[str, object] = {"t": "sent", "row": asked.row_id, "attempt": asked.attempt, "by": asked.by}
+    if asked.came_back:
+        said["back"] = {"usage": asked.usage, "usd": asked.usd}
     try:
-        return encode(orjson.dumps(asked))
+        return encode(orjson.dumps(said))
     except TypeError:
-        asked["back"] = {"usage": storable(usage), "usd": storable(usd)}
-        return encode(orjson.dumps(asked))
+        said["back"] = {"usage": storable(asked.usage), "usd": storable(asked.usd)}
+        return encode(orjson.dumps(said))
 
 
 def sent_together_record(row_ids: Sequence[int], attempt: int) -> bytes:
@@ -199,7 +206,7 @@ class JournalScan:
 
     def records(self) -> Iterator[Record]:
         """The good records, oldest first; what is between them goes to `damaged`."""
-        with self.path.open("rb") as file:
+        with plain_file(self.path) as file:
             bad_from: int | None = None
             offset = 0
             while line := file.readline(MAX_RECORD_BYTES):
@@ -251,7 +258,7 @@ def repaired_records(
         kept = path.with_name(f"{path.name}.damaged")
         with disk_errors(kept):
             shutil.copyfile(path, kept)
-        data = path.read_bytes()
+        data = file_content(path)
         good = b"".join(line for line in data.splitlines(keepends=True) if decode(line) is not None)
         atomic_write(path, good)
         where = ", ".join(f"{length} bytes at {offset}" for offset, length in scan.damaged[:5])

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import orjson
 
+from batchlab.store.disk.files import plain_file
 from batchlab.store.journals.journal import decode, encode
 from batchlab.store.layout import JournalName
 from batchlab.store.manifest import Manifest
@@ -65,7 +66,7 @@ def origin_record(of: Origin) -> bytes:
 def strange_origin(path: Path, manifest: Manifest) -> str | None:
     """Why a journal cannot be the one that its name says, in a few words; None when it can."""
     name, found = JournalName.of(path.name), None
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    with contextlib.suppress(OSError), plain_file(path) as file:
         data = decode(file.readline(_MOST_BYTES))
         found = None if data is None else Origin.of(data)
     if name is None or found is None:

@@ -135,9 +135,8 @@ async def test_a_fault_on_a_real_socket_becomes_its_outcome(
     simulator, wire, fault, kind, error_class, stream
 ):
     server = simulator(faults=[{"kind": fault, "every": 1}])
-    async with transport(
-        server.base_url, stream=stream, idle_timeout_s=1.5, timeout_s=5.0, trust_env=wire
-    ) as sender:
+    patience = {"idle_timeout_s": 1.5, "timeout_s": 5.0} if fault == "hang" else {}
+    async with transport(server.base_url, stream=stream, trust_env=wire, **patience) as sender:
         with pytest.raises(ApiError) as caught:
             await sender.send(REQUEST)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from batchlab.dispatch.http import batch_service
-from batchlab.engines.batch_api import bringing, life, ordering, room, waiting
+from batchlab.dispatch.http import batch_calls
+from batchlab.engines.batch_api import bringing, life, waiting
+from batchlab.engines.batch_api.orders import ordering, room
 from batchlab.protocol.batches import table
 from batchlab.store.batches import read_batches
 from tests.conftest import Finished, SimulatorHandle
@@ -33,8 +34,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(life, "UNSEEN_S", 0.1)
     monkeypatch.setattr(room, "NO_ROOM_WAIT_S", 0.3)
     monkeypatch.setattr(bringing, "LACKING_WAIT_S", 0.0)
-    monkeypatch.setattr(batch_service, "LONGEST_WAIT_S", 0.2)
-    monkeypatch.setattr(batch_service, "SECOND_LOOKS_S", (0.1, 0.1))
+    monkeypatch.setattr(batch_calls, "LONGEST_WAIT_S", 0.2)
+    monkeypatch.setattr(batch_calls, "SECOND_LOOKS_S", (0.1, 0.1))
     spoken = {name: replace(dialect, visible_s=0.5) for name, dialect in table.DIALECTS.items()}
     monkeypatch.setattr(table, "DIALECTS", spoken)
     return spoken

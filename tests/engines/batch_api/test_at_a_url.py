@@ -14,7 +14,7 @@ from batchlab.remote import storage
 from batchlab.remote.copy import Copy
 from batchlab.remote.urls import EXTRAS
 from batchlab.store import shard
-from batchlab.store.batches import BatchLog
+from batchlab.store.batch_log import BatchLog
 from tests.conftest import environment
 from tests.engines.batch_api.test_crashes import die, die_at, forked
 from tests.remote.shelf import sitecustomize as shelf

@@ -121,3 +121,65 @@ def test_rows_that_the_service_failed_at_are_no_cost_of_the_deadline(lane, rows_
     lanes = Counter(at.columns("lane")["lane"])
     assert lanes["batch"] == 38
     assert "the deadline cost" not in done.err
+
+
+WHOLE = [
+    ("groq", ("--task", "embeddings"), "groq takes no embeddings in a batch"),
+    ("anthropic", ("--max-tokens", "50", "--param", "n=2"), "n: the Messages API has no such parameter"),
+    ("anthropic", (), "max_tokens: the Messages API needs it"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "words", "why"), WHOLE)
+def test_what_no_batch_of_a_service_can_carry_goes_live_and_plan_knows(lane, rows_file, dialect, words, why):
+    """It is a choice among lanes: one that cannot carry the rows is none of them."""
+    at = lane(dialect)
+    asked = (*CHEAPEST, "--deadline", "30m", *words)
+
+    plan = at.command("plan", *at.words_of(rows_file(40), *asked)[1:])
+    done = at.run(rows_file(40), *asked)
+
+    assert plan.code == 0, plan.err
+    assert f"none: row 0 is not to be asked in one: {why}" in plan.out
+    assert "(batch): " not in plan.out
+    assert done.code == 0, done.err
+    assert why in done.err
+    assert set(at.columns("lane")["lane"]) == {"live"}
+    assert set(at.columns("status")["status"]) <= {"ok", "truncated"}
+    assert "the deadline cost" not in done.err  # it could not have waited
+
+
+def picture(row: int) -> list[dict]:
+    """What a batch of texts cannot carry."""
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    return [{"type": "text", "text": f"what is {row}?"}, image]
+
+
+def mixed(path, rows: int):
+    """Every fourth row has a picture."""
+    contents = [picture(row) if row % 4 == 1 else f"row {row}" for row in range(rows)]
+    lines = [json.dumps({"messages": [{"role": "user", "content": one}]}) for one in contents]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_single_rows_that_no_batch_can_carry_go_live_and_the_others_by_batch(lane, tmp_path):
+    at = lane("openrouter")
+
+    done = at.rows(mixed(tmp_path / "mixed.jsonl", 60), *CHEAPEST)
+
+    assert done.code == 0, done.err
+    at.check(answered=60)
+    lanes = at.columns("lane")["lane"]
+    assert [one for row, one in enumerate(lanes) if row % 4 == 1] == ["live"] * 15
+    assert Counter(lanes) == {"live": 15, "batch": 45}
+    assert done.err.count("can carry go live") == 1
+
+
+def test_where_calls_are_not_wanted_such_rows_fail_alone(lane, tmp_path):
+    at = lane("openrouter")
+
+    done = at.rows(mixed(tmp_path / "mixed.jsonl", 20))
+
+    assert done.code == 1, done.err
+    assert Counter(at.columns("lane", "status")["status"]) == {"ok": 15, "failed": 5}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 import pytest
 
+from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.engines.batch_api.choices.choice import GiveUp, Probe, Scene, SendLive, Submit, TakeBack
 from batchlab.runner.batches import engine as batches
 
@@ -14,6 +16,8 @@ CHEAPEST = ("--lane", "cheapest", "--shard-rows", "20")
 
 class Scripted:
     """Says one thing after another, each once what it needs is there."""
+
+    has_calls = True
 
     def __init__(self, *acts) -> None:
         self._acts = list(acts)
@@ -78,6 +82,29 @@ def test_what_is_taken_back_goes_live_and_what_had_ended_is_kept(lane, rows_file
     at.check(answered=60)
     assert set(at.columns("lane")["lane"]) <= {"batch", "live"}
     assert {one["state"] for one in at.server.batches()["batches"]} <= {"completed", "cancelled"}
+
+
+def test_a_cancellation_that_is_not_answered_holds_up_nothing_else(lane, rows_file, scripted, monkeypatch):
+    """The service's API is down for a while, or slow: rows that are here go live meanwhile."""
+    at, cancel, answered = lane("openai", batch={"seconds": 3_000}), BatchService.cancel, asyncio.Event()
+
+    async def slow(self, batch):
+        await asyncio.wait_for(answered.wait(), 15)
+        await cancel(self, batch)
+
+    def in_the_end(scene: Scene):
+        if scene.live_done < 40:
+            return None
+        answered.set()
+        return SendLive(scene.rows_free) if scene.rows_free else None
+
+    monkeypatch.setattr(BatchService, "cancel", slow)
+    scripted(submit, take_back, send(40), in_the_end)
+
+    done = at.run(rows_file(60), *CHEAPEST, "--deadline", "20s")
+
+    assert done.code == 0, done.err
+    at.check(answered=60)
 
 
 def test_calls_of_one_kind_end_when_another_kind_is_wanted(lane, rows_file, scripted):

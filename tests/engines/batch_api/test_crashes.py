@@ -9,9 +9,10 @@ import sys
 import pytest
 
 from batchlab.cli import main
-from batchlab.engines.batch_api import merging
+from batchlab.engines.batch_api.answers import merging
 from batchlab.protocol.batches.table import DIALECTS
-from batchlab.store import batches, shard
+from batchlab.store import shard
+from batchlab.store.batch_log import BatchLog
 from batchlab.store.batches import Step
 
 pytestmark = pytest.mark.proof  # each is a run, or several
@@ -26,7 +27,7 @@ def die() -> None:
 
 def die_at(monkeypatch, step: str, when: str, nth: int = 1) -> None:
     """The process kills itself before or after it notes a step of its n-th batch to come to it."""
-    note, seen = batches.BatchLog._note, []
+    note, seen = BatchLog._note, []
 
     def noted(self, record):
         if record["t"] != step:
@@ -39,7 +40,7 @@ def die_at(monkeypatch, step: str, when: str, nth: int = 1) -> None:
             die()
         return batch
 
-    monkeypatch.setattr(batches.BatchLog, "_note", noted)
+    monkeypatch.setattr(BatchLog, "_note", noted)
 
 
 def forked(words: list[str]) -> int:
@@ -103,9 +104,9 @@ def test_killed_while_results_are_taken(lane, rows_file, monkeypatch, place):
         elif place == "before the seal":
             patched.setattr(shard.OpenShard, "seal", lambda *_: die())
         else:
-            from batchlab.engines.batch_api import life
+            from batchlab.engines.batch_api import downloads
 
-            patched.setattr(life, "_append_lines", lambda *_: die())
+            patched.setattr(downloads, "_append_lines", lambda *_: die())
         assert forked(at.words_of(rows, *MORE)) == -signal.SIGKILL
 
     done = at.run(rows, *MORE)

@@ -14,7 +14,7 @@ from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.engines.batch_api.choices.choice import Live, Scene, SendLive, Submit, TakeBack
 from batchlab.run_end import RunStopped, StopReason
 from batchlab.runner.batches import engine as engine_of
-from batchlab.store.batches import BatchLog
+from batchlab.store.batch_log import BatchLog
 from tests.conftest import CANARY
 from tests.engines.batch_api.test_crashes import die_at, forked
 
@@ -105,6 +105,8 @@ def _at_most(asked: list[int]) -> None:
 
 class TakesBackAtOnce:
     """Wants each batch back as soon as it is meant, and says so until it is gone."""
+
+    has_calls = True
 
     def __init__(self) -> None:
         self._asked: list[int] = []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from batchlab.engines.batch_api import room as room_module
-from batchlab.engines.batch_api.room import AT_ONCE, MOST_WAIT_S, Room
+from batchlab.engines.batch_api.orders import room as room_module
+from batchlab.engines.batch_api.orders.room import AT_ONCE, MOST_WAIT_S, Room
 
 
 class Clock:

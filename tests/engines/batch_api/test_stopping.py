@@ -12,7 +12,8 @@ import pytest
 
 from batchlab.runner import invocation
 from batchlab.runner.run_options import RunOptions
-from batchlab.store.batches import BatchLog, Step
+from batchlab.store.batch_log import BatchLog
+from batchlab.store.batches import Step
 from tests.conftest import command, environment
 from tests.engines.batch_api.test_crashes import forked
 

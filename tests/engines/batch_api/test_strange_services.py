@@ -261,7 +261,10 @@ def test_a_service_that_takes_no_batch_leaves_the_rows_to_another(service, here,
         done = here("run", "job.toml")
 
         assert done.code == 0, done.err
-        assert "refuses refuses the batch: not for your plan; the others go on without it" in done.err
+        assert (
+            done.err.count("refuses refuses the batch: not for your plan; the others go on without it") == 1
+        )
+        assert len(other.called("POST", step)) == 1  # whatever else was packed for it
         assert sum(service.ordered()) == 40
         service.on("POST", step, lambda _: refused(403, "not here either"))
         none = here("run", "job.toml", "--run-dir", "again")
@@ -466,6 +469,19 @@ def test_rows_of_standard_input_stay_with_batches_that_are_out(service, words, h
     assert home.code == 0, home.err
     assert ok_rows(here) == 2
     assert here("retry", "run").code == 0  # and reads them from there, too
+
+
+def test_a_service_that_does_not_answer_for_a_while_is_said_to_and_so_is_its_return(service, words, here):
+    """Nothing else would tell why nothing happens: the network may be gone for hours."""
+    service.on("POST", "/files$", lambda asked: refused(503, "upstream is away") if asked.count < 4 else None)
+
+    done = here(*words())
+
+    assert done.code == 0, done.err
+    assert done.err.count("no answer about batches (upstream is away); asking again, for") == 1
+    assert "--max-outage" in done.err or "max_outage" in done.err
+    assert done.err.count("answers about batches again") == 1
+    assert service.ordered() == [4]
 
 
 def test_nothing_of_a_provider_is_taken_from_the_product() -> None:

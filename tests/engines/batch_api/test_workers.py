@@ -15,6 +15,8 @@ TWO = ("--processes", "2", "--max-tokens", "500", "--shard-rows", "10", "-c", "4
 class FirstByBatch:
     """The first shards go by batches, and all that is left then live."""
 
+    has_calls = True
+
     def __init__(self, shards: int) -> None:
         self._left = shards
 

@@ -10,6 +10,7 @@ from datetime import date
 import pytest
 
 from batchlab.errors import UsageError
+from batchlab.looking.browse.detail import MOST_MARKDOWN, _choices
 from batchlab.looking.browse.plain import MOST_CHARS, MOST_DEPTH, json_value, plain
 from tests.conftest import simulating
 from tests.looking.browse.runs import HOSTILE, made, page
@@ -162,3 +163,15 @@ def test_rows_that_are_all_asked_the_same_are_shown(tmp_path, browse):
         "Say something.",
     ]
     assert page(browser, q="something", in_="prompt").lines == ()
+
+
+def test_of_hundreds_of_answers_to_one_row_only_the_first_texts_are_drawn():
+    """A table of 200 columns takes a second to read; nobody may have the page wait for hundreds of them."""
+    long = "word " * 4_000
+    made = _choices(json.dumps([{"message": {"content": long}, "finish_reason": "stop"}] * 40)) or ()
+
+    assert [one["text"] for one in made] == [long] * 40
+    assert sum(one["tree"] is not None for one in made) * len(long) <= MOST_MARKDOWN + len(long)
+    assert made[0]["tree"]
+    few = _choices(json.dumps([{"message": {"content": "*a*"}}] * 90)) or ()
+    assert all(one["tree"] for one in few)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.looking.browse.query import RowQuery, page_of
+from batchlab.looking.browse.query import RowQuery
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,9 @@ from batchlab.looking.browse.query import RowQuery, page_of
             {"finish": "stop", "lane": "batch"},
             RowQuery(finishes=frozenset({"stop"}), lanes=frozenset({"batch"})),
         ),
+        ({"label": "good%2C but long,100%25"}, RowQuery(labels=frozenset({"good, but long", "100%"}))),
+        ({"label": "none, %6Eone"}, RowQuery(labels=frozenset({None, "none"}))),
+        ({"error": "%2C,,%20"}, RowQuery(errors=frozenset({","}))),
         ([("where", "n>3"), ("where", "topic=a,b")], RowQuery(where=("n>3", "topic=a,b"))),
         ({"where": ["n>3", "n<9"]}, RowQuery(where=("n>3", "n<9"))),
         ({"q": "a, b", "in": "answer"}, RowQuery(text="a, b", inside=("answer",))),
@@ -53,10 +56,3 @@ def test_what_means_no_rows_is_said_in_a_line(params, said):
         RowQuery.of(params)
 
     assert "\n" not in str(refused.value)
-
-
-def test_a_page_is_never_larger_than_the_largest():
-    assert page_of({}) == (0, 50)
-    assert page_of({"offset": "100", "limit": "99999"}) == (100, 1_000)
-    with pytest.raises(UsageError):
-        page_of({"offset": "-5"})

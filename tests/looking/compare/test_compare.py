@@ -209,7 +209,10 @@ def test_the_page_asks_and_keeps(two, tmp_path):
         found = page.get("compare", a="a", b="b", different=1, limit=3)
         assert (found["a"]["id"], found["b"]["id"], found["different"]) == ("a", "b", 5)
         assert len(found["pairs"]) == 3
-        assert page.send("prefer", {"a": "a", "b": "b", "row": 3, "choice": "b"}).json() == {"choice": "b"}
+        told = page.send("prefer", {"a": "a", "b": "b", "row": 3, "choice": "b"}).json()
+        assert (told["choice"], told["choices"]["b"], told["share"]["n"]) == ("b", 1, 1)
+        taken = page.send("prefer", {"a": "a", "b": "b", "row": 3, "choice": None, "seen": "a"})
+        assert "another has said something of it since" in taken.error
         assert page.get("compare", a="a", b="b")["choices"]["b"] == 1
         assert page.send("prefer", {"a": "a", "b": "b", "row": "3", "choice": "b"}).status == 400
         assert page.ask("/api/compare?a=a&b=a").error == "name two runs to compare."

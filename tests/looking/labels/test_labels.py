@@ -15,7 +15,8 @@ import batchlab
 from batchlab.errors import UsageError
 from batchlab.looking.browse.index import RowIndex
 from batchlab.looking.labels.label import NAMES, Answer
-from batchlab.looking.labels.placed import Moved, answer_of, labels_by_row
+from batchlab.looking.labels.placed import Moved, Placed, answer_of, labels_by_row
+from batchlab.looking.labels.review import Review
 from batchlab.looking.labels.share import share, share_of, shares_by
 from batchlab.looking.labels.store import Labels
 from batchlab.looking.opening import open_run
@@ -181,8 +182,7 @@ def test_undo_takes_back_what_nobody_has_said_over(run):
     assert labels.all()[0, "", 1].label == "pass"
     with pytest.raises(UsageError, match="nothing to undo"):
         labels.undo(second.token)
-    with pytest.raises(UsageError, match="row 0: another has said something of it since"):
-        labels.undo(first.token)
+    assert labels.undo(first.token).after is None
     third = labels.say(1, answer, "pass", None)
     Labels(run).say(1, answer, "unsure", None)
     with pytest.raises(UsageError, match="row 1: another has said something"):
@@ -190,7 +190,37 @@ def test_undo_takes_back_what_nobody_has_said_over(run):
     fourth = labels.say(2, answer, "pass", None)
     Labels(run).say(3, answer, "fail", None)
     assert labels.undo(fourth.token).after is None
-    assert {row for row, *_ in labels.all()} == {0, 1, 3}
+    assert {row for row, *_ in labels.all()} == {1, 3}
+
+
+def test_a_label_leaves_the_note_and_a_note_the_label_of_whoever_has_said_them(run):
+    mine, theirs, index = Review(run), Review(run), RowIndex(run)
+    index.refresh()
+
+    theirs.say(index, 0, label="fail", note="made up")
+    mine.say(index, 0, label="pass")
+    mine.say(index, 1, note="look at this")
+    theirs.say(index, 1, label="fail")
+
+    assert by_row(run)[0] == Placed("pass", "made up")
+    assert by_row(run)[1] == Placed("fail", "look at this")
+
+
+def test_what_another_has_said_is_not_taken_away_unseen(run):
+    mine, theirs, index = Review(run), Review(run), RowIndex(run)
+    index.refresh()
+    mine.say(index, 0, label="pass")
+    theirs.say(index, 0, label="fail", note="no")
+
+    with pytest.raises(UsageError, match="row 0: another has said “fail” of it since; that stays"):
+        mine.say(index, 0, label=None, seen={"label": "pass"})
+    with pytest.raises(UsageError, match="row 0: another has said “no” of it since"):
+        mine.say(index, 0, note="mine", seen={"note": None})
+
+    assert by_row(run)[0] == Placed("fail", "no")
+    mine.say(index, 0, label=None, seen={"label": "fail"})
+    mine.say(index, 0, note="no, indeed", seen={"note": "no"})
+    assert by_row(run)[0] == Placed(None, "no, indeed")
 
 
 def test_two_who_label_at_once_are_both_heard(run, tmp_path):

@@ -37,6 +37,9 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+REFUSED = ("console: Failed to load resource",)  # what Chromium says of an answer of 400 and more
+
+
 @dataclass
 class Served:
     """A stand-in that answers in a thread of its own."""
@@ -138,10 +141,15 @@ class Visit:
 
 @pytest.fixture
 def visit(browser: Browser, stand_in: Served) -> Iterator[Callable[..., Visit]]:
-    """Opens browsers, and sees at the end that nothing broke a rule or asked anybody but the server."""
+    """Opens browsers, and sees at the end that nothing broke a rule or asked anybody but the server.
+
+    `at` is where one begins, and `sees` what it waits for there.
+    """
     visits: list[Visit] = []
 
-    def open_one(*, token: bool = True, **how: Any) -> Visit:
+    def open_one(
+        *, at: str = "", sees: str = "", token: bool = True, expected: tuple[str, ...] = (), **how: Any
+    ) -> Visit:
         context = browser.new_context(
             **{
                 "viewport": {"width": 1280, "height": 860},
@@ -153,7 +161,7 @@ def visit(browser: Browser, stand_in: Served) -> Iterator[Callable[..., Visit]]:
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
         page.add_init_script(WATCH + ("sessionStorage.setItem('batchlab-token', 'secret');" if token else ""))
-        one = Visit(context, page, stand_in.address)
+        one = Visit(context, page, stand_in.address, expected=expected)
         page.on("pageerror", lambda error: one.wrong.append(f"error: {error}"))
         page.on(
             "console",
@@ -171,6 +179,10 @@ def visit(browser: Browser, stand_in: Served) -> Iterator[Callable[..., Visit]]:
             ),
         )
         visits.append(one)
+        if at:
+            one.to(at)
+        if sees:
+            one.sees(sees)
         return one
 
     yield open_one

@@ -44,6 +44,9 @@ class Run:
     rows: int = 1_203
     done: int | None = None
     hostile: bool = False
+    reads: int | None = None  # texts that an answer has read of those that nobody had asked for; None: all
+    read: set[int] = field(default_factory=set)
+    cannot_act: str = ""
     model: str = "Qwen/Qwen2.5-VL-72B-Instruct-together"
     problems: list[str] = field(default_factory=list)
     labels: dict[int, str] = field(default_factory=dict)
@@ -118,10 +121,10 @@ class Run:
                 {"type": "image", "url": "https://evil.example/track.png"},
             ]
         return row | {
-            "attempts": [{"at": BEGAN + number, "what": "timeout", "ms": 60_000, "message": "no answer for 60 s"}] * (row["attempts"] - 1) + [{"at": BEGAN + number + 70, "what": row["status"], "ms": row["latency_ms"], "cost_usd": row["cost_usd"]}],
+            "attempts_list": [{"at": BEGAN + number, "what": "timeout", "ms": 60_000, "message": "no answer for 60 s"}] * (row["attempts"] - 1) + [{"at": BEGAN + number + 70, "what": row["status"], "ms": row["latency_ms"], "cost_usd": row["cost_usd"]}],
             "asked": [{"role": "user", "text": asked, "parts": parts}], "as_sent": True,
             "shared": {"messages": [{"role": "system", "text": "You are a careful editor. " * 12}], "params": {"model": self.model, "max_tokens": 256, "temperature": 0.2}},
-            "answer": answer, "completion": answer["text"] if answer else None,
+            "answer": answer,
             "reasoning": {"text": "First I read the review twice. Then I weighed the cable against the charger.", "tree": None} if number % 4 == 0 else None,
             "tool_calls": [{"id": "call_1", "name": "lookup_order", "arguments": '{"order": 1177, "fields": ["date", "total"]}'}] if number % 11 == 0 else None,
             "inputs": {"review_id": row["custom_id"], "text": asked[27:], "stars": 1 + seed % 5, "lang": ["en", "de", "ja", "ar"][seed % 4]},
@@ -172,6 +175,10 @@ class Server:
         self.searches: dict[str, int] = {}
         self.ended = False
         self.refused: set[str] = set()  # paths that answer 500
+        self.slow: dict[str, list[float]] = {}  # seconds that the next questions of a path take
+        self.followed: list[str] = []  # paths of streams
+        self.goes_on = False  # whether comparisons are never done
+        self.more = ""  # at the end of each command
         self.app = web.Application()
         self.app.router.add_get("/api/{path:[a-z]+}/events", self.events)
         self.app.router.add_get("/api/{path:[a-z]+}", self.get)
@@ -190,9 +197,14 @@ class Server:
             raise web.HTTPNotFound
         return web.FileResponse(path, headers={"Cache-Control": "no-store"})
 
+    async def late(self, path: str) -> None:
+        if self.slow.get(path):
+            await asyncio.sleep(self.slow[path].pop(0))
+
     async def get(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
         self.asked.append(f"{path}?{request.query_string}")
+        await self.late(path)
         if path in self.refused:
             return web.json_response({"error": "The store does not answer: connection refused."}, status=503)
         answer = getattr(self, f"get_{path}", None)
@@ -216,6 +228,7 @@ class Server:
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
         await response.prepare(request)
+        self.followed.append(request.match_info["path"])
         last = ""
         if request.match_info["path"] == "act":
             await response.write(
@@ -249,7 +262,7 @@ class Server:
 
     def get_runs(self, _run: Run | None, _query: Any) -> dict[str, Any]:
         runs = [
-            {"id": run.id, "run": run.id, "state": run.stage, "batches_out": 2 if run.stage == "waiting" else 0, "at": BEGAN + 6 * 3600 + index * 7,
+            {"id": run.id, "run": run.id, "name": run.id, "state": run.stage, "batches_out": 2 if run.stage == "waiting" else 0, "at": BEGAN + 6 * 3600 + index * 7,
              "done": None if run.stage == "damaged" else run.final, "rows": None if run.stage == "damaged" else run.rows, "failed": int(run.final * 0.03), "cost_usd": None if run.stage == "damaged" else run.final * 0.00007,
              "problem": "run.json cannot be read: it ends in the middle of a line" if run.stage == "damaged" else None, "go_on": None, "model": run.model}
             for index, run in enumerate(self.runs.values())
@@ -259,7 +272,6 @@ class Server:
             "runs": runs,
             "notes": ["no runs, and left out: notebooks"] if runs else [],
             "version": "0.9",
-            "can_act": True,
         }
 
     def get_run(self, run: Run, _query: Any) -> dict[str, Any]:
@@ -279,7 +291,7 @@ class Server:
             "ended_batches": [{"endpoint": "openai", "id": "batch_68f0aa", "lines": 4_000, "at": BEGAN + 600, "lasted_s": 5_040, "came": "4,000 results"}],
             "cost": {"so_far": spent, "kept": spent * 0.97, "wasted": spent * 0.03, "saved": spent * 0.4, "forecast": {"usd": run.rows * 0.00007, "low": run.rows * 0.000064, "high": run.rows * 0.000079}, "currency": "USD", "unknown_rows": 0, "max_cost": 20.0, "by_lane": [{"value": "live", "rows": run.final * 3 // 4, "usd": spent * 0.82}, {"value": "batch", "rows": run.final // 4, "usd": spent * 0.18}]},
             "tokens": {"prompt": run.final * 560, "completion": run.final * 58, "cached": run.final * 40, "reasoning": 0},
-            "notes": ["12 rows have no usage: their cost is not known"] if run.rows == 1_203 else [], "losses": [], "problems": run.problems,
+            "notes": ["12 rows have no usage: their cost is not known"] if run.rows == 1_203 else [], "losses": [], "problems": run.problems, "cannot_act": run.cannot_act,
             "sessions": [{"began": BEGAN, "ended": BEGAN + 3 * 3600, "by": "live"}, {"began": BEGAN + 4 * 3600, "ended": BEGAN + 5.4 * 3600, "by": "live"}],
             "columns": {"input": [{"name": "review_id", "kind": "text", "few": None}, {"name": "text", "kind": "text", "few": None}, {"name": "stars", "kind": "number", "few": [1, 2, 3, 4, 5]}, {"name": "lang", "kind": "text", "few": ["en", "de", "ja", "ar"]}],
                         "result": [{"name": name, "kind": "number", "few": None} for name in ("latency_ms", "prompt_tokens", "completion_tokens", "cost_usd")]},
@@ -408,10 +420,22 @@ class Server:
             "searched": searched,
             "done": done,
             "offset": offset,
-            "rows": [run.row(number) for number in found[offset : offset + limit]],
+            "rows": self.lines(run, found[offset : offset + limit]),
             "took_ms": 3,
             "problems": run.problems,
         }
+
+    def lines(self, run: Run, numbers: list[int]) -> list[dict[str, Any]]:
+        """Some rows as a list shows them; where texts take a while, each answer has some more of them."""
+        lines = [run.row(number) for number in numbers]
+        if run.reads is None:
+            return lines
+        for line in lines:
+            line["read"] = line["row_id"] in run.read
+            if not line["read"]:
+                line["asked"] = line["answer"] = None
+        run.read.update([line["row_id"] for line in lines if not line["read"]][: run.reads])
+        return lines
 
     def get_place(self, run: Run, query: Any) -> dict[str, Any]:
         found = self.found(run, query)
@@ -458,7 +482,7 @@ class Server:
             if query.get("by") and n
             else []
         )
-        return {"names": run.names, "counts": counts, "share": share, "by": by}
+        return {"names": run.names, "counts": counts, "share": share, "by": by, "label": "pass", "earlier": 0}
 
     def get_sample(self, run: Run, query: Any) -> dict[str, Any]:
         found = list(self.found(run, query))
@@ -496,7 +520,6 @@ class Server:
             pairs.append({"row": number, "row_b": number, "custom_id": left["custom_id"], "asked": left["asked"], "same": same, "choice": a.choices.get(number), "a": half | {"text": text, "cut": False},
                           "b": half | {"text": other if right["answer"] else "", "cut": False, "latency_ms": 900.0}})  # fmt: skip
         offset, limit = int(query.get("offset", 0)), int(query.get("limit", 25))
-        chosen = list(a.choices.values())
         side = {
             run.id: {
                 "id": run.id,
@@ -511,18 +534,18 @@ class Server:
             }
             for run in (a, b)
         }
-        n = chosen.count("a") + chosen.count("b")
         return {
             "a": side[a.id],
             "b": side[b.id],
             "joined_by": "custom_id",
+            "searched": 40 if self.goes_on else 400,
+            "done": not self.goes_on,
             "total": 400,
             "matched": len(pairs),
             "different": 300,
             "only_a": 0,
             "only_b": 3,
-            "choices": {name: chosen.count(name) for name in ("a", "b", "same")},
-            "share": wilson(chosen.count("b"), n) if n else None,
+            **preferred(a),
             "offset": offset,
             "pairs": pairs[offset : offset + limit],
             "problems": [],
@@ -534,7 +557,7 @@ class Server:
             {
                 "name": "retry",
                 "title": "Retry failed rows",
-                "command": f"batchlab retry runs/{run.id}{only}",
+                "command": f"batchlab retry runs/{run.id}{only}{self.more}",
                 "asks": "37 failed rows are asked again; about $0.003.",
             }
         ]
@@ -557,7 +580,8 @@ class Server:
                 }
             )
         return {
-            "acts": acts if run.rows else [],
+            "acts": acts if run.rows and not run.cannot_act else [],
+            "cannot_act": run.cannot_act,
             "started": [{"id": "1", "command": "batchlab retry runs/night", "running": False, "exit_code": 0}]
             if self.acts
             else [],
@@ -566,6 +590,7 @@ class Server:
     async def post(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
         body = await request.json()
+        await self.late(path)
         if request.headers.get("X-Batchlab-Token") != "secret":
             return web.json_response(
                 {"error": "This page may look, not change: open the address that batchlab view printed."},
@@ -577,14 +602,15 @@ class Server:
         run = self.runs[body.get("run") or body["a"]]
         if path == "labels":
             run.names = body["names"]
-            return web.json_response({"names": run.names})
+            return web.json_response(self.get_labels(run, {}))
         if path == "prefer":
             run.choices[body["row"]] = body["choice"]
-            return web.json_response({"choice": body["choice"]})
+            return web.json_response({"choice": body["choice"], **preferred(run)})
         if "undo" in body:
             row, label, note = run.undo[int(body["undo"])]
         else:
-            row, label, note = body["row"], body["label"], body["note"]
+            row = body["row"]
+            label, note = body.get("label", run.labels.get(row)), body.get("note", run.notes.get(row))
             run.undo.append((row, run.labels.get(row), run.notes.get(row)))
         for values, value in ((run.labels, label), (run.notes, note)):
             values.pop(row, None)
@@ -592,6 +618,15 @@ class Server:
                 values[row] = value
         run._made = None
         return web.json_response({"row": row, "label": label, "note": note, "undo": str(len(run.undo) - 1)})
+
+
+def preferred(run: Run) -> dict[str, Any]:
+    chosen = list(run.choices.values())
+    n = chosen.count("a") + chosen.count("b")
+    return {
+        "choices": {name: chosen.count(name) for name in ("a", "b", "same")},
+        "share": wilson(chosen.count("b"), n) if n else None,
+    }
 
 
 def wilson(k: int, n: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.page.front.conftest import Served, Visit
+from tests.page.front.conftest import REFUSED, Served, Visit
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Visit]
@@ -14,9 +14,7 @@ Open = Callable[..., Visit]
 
 def test_a_row_is_labelled_noted_and_undone_by_keys(visit: Open, stand_in: Served):
     night = stand_in.server.runs["night"]
-    look = visit()
-    look.to("/run/night/rows?row=45")
-    look.sees("mostly content")
+    look = visit(at="/run/night/rows?row=45", sees="mostly content")
     look.press("1")
     look.until("document.querySelector('.label-name[aria-pressed=true]')?.innerText.includes('pass')")
     look.sees("pass", ".line.at .c-label")
@@ -37,9 +35,7 @@ def test_a_row_is_labelled_noted_and_undone_by_keys(visit: Open, stand_in: Serve
 
 
 def test_labels_have_names_of_ones_own(visit: Open, stand_in: Served):
-    look = visit()
-    look.to("/run/night/rows?row=45")
-    look.sees("mostly content")
+    look = visit(at="/run/night/rows?row=45", sees="mostly content")
     look.page.get_by_role("button", name="names…").click()
     look.page.get_by_label("Label of key 4").fill("off topic")
     look.page.get_by_role("button", name="Keep").click()
@@ -50,10 +46,7 @@ def test_labels_have_names_of_ones_own(visit: Open, stand_in: Served):
 
 
 def test_a_label_without_the_token_is_refused_and_taken_back(visit: Open):
-    look = visit(token=False)
-    look.expected = ("console: Failed to load resource",)
-    look.to("/run/night/rows?row=45")
-    look.sees("mostly content")
+    look = visit(at="/run/night/rows?row=45", sees="mostly content", token=False, expected=REFUSED)
     look.press("1")
     look.sees("This page may look, not change", "body")
     look.until("!document.querySelector('.label-name[aria-pressed=true]')")
@@ -71,9 +64,7 @@ def test_the_token_of_the_opened_address_is_kept_and_leaves_the_address(visit: O
 def test_two_hundred_rows_are_reviewed_by_keyboard_alone(visit: Open, stand_in: Served):
     """The interval that is shown is Wilson's; the stand-in computes it by itself."""
     night = stand_in.server.runs["night"]
-    look = visit()
-    look.to("/run/night/rows")
-    look.sees("1,203 rows")
+    look = visit(at="/run/night/rows", sees="1,203 rows")
     look.press("b")
     look.sees("Look at a random sample")
     look.press("b")
@@ -92,12 +83,12 @@ def test_two_hundred_rows_are_reviewed_by_keyboard_alone(visit: Open, stand_in: 
 
 
 def test_a_review_that_the_command_line_asked_for_begins_at_once(visit: Open):
-    look = visit()
-    look.to("/run/night/rows?review=50&status=failed")
-    look.sees("1 of 37")
+    look = visit(at="/run/night/rows?review=50&status=failed", sees="1 of 37")
     assert look.place() == "#/run/night/review"
     seed = look.params()
-    look.press("j", "3")
+    look.press("j")
+    look.sees("2 of 37")
+    look.press("3")
     look.sees("3 of 37")
     assert look.params().replace("at=3", "at=1") == seed  # the same sample: it can be passed on
     look.press("u")
@@ -105,8 +96,7 @@ def test_a_review_that_the_command_line_asked_for_begins_at_once(visit: Open):
 
 
 def test_two_runs_are_compared_side_by_side(visit: Open):
-    look = visit()
-    look.to("/run/night/compare")
+    look = visit(at="/run/night/compare")
     look.page.get_by_role("link", name="night, another prompt").click()
     look.sees("300 of 400 pairs differ")
     look.sees("+19 %")
@@ -122,9 +112,7 @@ def test_two_runs_are_compared_side_by_side(visit: Open):
 
 def test_the_better_answer_is_chosen_blind(visit: Open, stand_in: Served):
     night = stand_in.server.runs["night"]
-    look = visit()
-    look.to("/run/night/compare/night%2C%20another%20prompt?different=1&blind=7")
-    look.sees("left better")
+    look = visit(at="/run/night/compare/night%2C%20another%20prompt?different=1&blind=7", sees="left better")
     assert "night, another prompt" not in look.text()
     assert "gpt-5" not in look.text()
     longer = []  # the second run's answers end in the same sentence
@@ -141,9 +129,7 @@ def test_the_better_answer_is_chosen_blind(visit: Open, stand_in: Served):
 
 def test_an_act_shows_its_command_and_asks_once(visit: Open, stand_in: Served):
     acts = stand_in.server.acts
-    look = visit()
-    look.to("/run/night/rows?error=timeout")
-    look.sees("13 rows")
+    look = visit(at="/run/night/rows?error=timeout", sees="13 rows")
     look.press("a")
     look.page.locator(".act-name", has_text="Retry").click()
     look.sees("batchlab retry runs/night --only timeout", "dialog")
@@ -159,9 +145,7 @@ def test_an_act_shows_its_command_and_asks_once(visit: Open, stand_in: Served):
 
 
 def test_an_act_with_a_value_shows_the_command_of_that_value(visit: Open, stand_in: Served):
-    look = visit()
-    look.to("/run/goes%20on")
-    look.sees("What it is")
+    look = visit(at="/run/goes%20on", sees="What it is")
     look.press("a")
     look.page.locator(".act-name", has_text="Raise the cap").click()
     look.page.get_by_label("New cap").fill("45")
@@ -172,11 +156,27 @@ def test_an_act_with_a_value_shows_the_command_of_that_value(visit: Open, stand_
 
 
 def test_an_act_that_is_left_does_nothing(visit: Open, stand_in: Served):
-    look = visit()
-    look.to("/run/night")
-    look.sees("What it is")
+    look = visit(at="/run/night", sees="What it is")
     look.press("a")
     look.page.locator(".act-name", has_text="Retry").click()
     look.page.get_by_role("button", name="Leave it").click()
     look.until("!document.querySelector('dialog')")
     assert stand_in.server.acts == []
+
+
+@pytest.mark.parametrize("why", ["no token", "another's"])
+def test_where_nothing_can_be_done_the_button_says_why(visit: Open, stand_in: Served, why: str):
+    night = stand_in.server.runs["night"]
+    night.cannot_act = "the run's directory belongs to another user" if why == "another's" else ""
+    words = "belongs to another user" if night.cannot_act else "open the address that batchlab view printed"
+    look = visit(at="/run/night", token=why != "no token")
+    button = look.page.get_by_role("button", name="Act…")
+    button.wait_for()
+    assert button.get_attribute("aria-disabled") == "true"
+    assert words in str(button.get_attribute("title"))
+    button.click(force=True)
+    look.sees(words, "body")
+    assert not look.page.locator("dialog").count()
+    look.press("a")
+    look.sees(words, "dialog" if night.cannot_act else "body")
+    assert not look.page.locator(".act-name").count()

@@ -44,9 +44,7 @@ def opened(look: Visit, name: str) -> None:
 @pytest.mark.parametrize("first", range(0, 24, 8))
 def test_hostile_texts_run_nothing_anywhere(visit: Open, first: int):
     """`visit` sees at its end that nothing struck, nothing was refused by the policy, and nobody else was asked."""
-    look = visit()
-    look.to(f"/run/{BAD_ID}")
-    look.sees("What is wrong")
+    look = visit(at=f"/run/{BAD_ID}", sees="What is wrong")
     look.page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
     for row in range(first, first + 8):
         look.to(f"/run/{BAD_ID}/rows?row={row}")
@@ -71,9 +69,7 @@ def test_hostile_texts_run_nothing_anywhere(visit: Open, first: int):
 
 
 def test_links_go_only_where_links_may(visit: Open):
-    look = visit()
-    look.to(f"/run/{BAD_ID}/rows?row=6")
-    look.sees("a paragraph that")
+    look = visit(at=f"/run/{BAD_ID}/rows?row=6", sees="a paragraph that")
     links = look.page.eval_on_selector_all(
         ".pane a", "all => all.map(a => [a.getAttribute('href'), a.rel, a.target])"
     )
@@ -82,8 +78,7 @@ def test_links_go_only_where_links_may(visit: Open):
 
 
 def test_signs_that_turn_a_text_around_are_shown_by_name(visit: Open):
-    look = visit()
-    look.to(f"/run/{BAD_ID}/rows?row=18")
+    look = visit(at=f"/run/{BAD_ID}/rows?row=18")
     look.sees("RLO", ".pairs")
     look.press("r")
     for name in ("RLO", "BEL", "ESC", "NUL", "ZWSP"):
@@ -102,8 +97,7 @@ def test_nothing_scrolls_sideways_on_a_phone(visit: Open, width: int):
 
 
 def test_a_row_takes_the_place_of_the_list_on_a_phone(visit: Open):
-    look = visit(viewport={"width": 390, "height": 844}, has_touch=True)
-    look.to("/run/night/rows")
+    look = visit(at="/run/night/rows", viewport={"width": 390, "height": 844}, has_touch=True)
     look.page.locator("#line-3").tap()
     look.sees("4 of 1,203")
     assert not look.page.locator(".list").is_visible()
@@ -137,9 +131,7 @@ def test_axe_finds_nothing_serious_in_either_theme(visit: Open, name: str):
 
 @pytest.mark.parametrize("key", ["?", "f", "a"])
 def test_axe_finds_nothing_serious_in_dialogs(visit: Open, key: str):
-    look = visit(color_scheme="dark")
-    look.to("/run/night/rows")
-    look.sees("1,203 rows")
+    look = visit(at="/run/night/rows", sees="1,203 rows", color_scheme="dark")
     look.press(key)
     look.until("document.querySelector('dialog button')")
     look.page.wait_for_timeout(200)
@@ -147,9 +139,7 @@ def test_axe_finds_nothing_serious_in_dialogs(visit: Open, key: str):
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(visit: Open):
-    look = visit(color_scheme="dark")
-    look.to("/")
-    look.sees("Runs")
+    look = visit(at="/", sees="Runs", color_scheme="dark")
     ground = "getComputedStyle(document.documentElement).backgroundColor"
     dark = look.page.evaluate(ground)
     look.press("t")
@@ -163,9 +153,7 @@ def test_the_theme_follows_the_system_until_it_is_chosen(visit: Open):
 
 
 def test_every_control_is_reached_by_tab_and_seen_to_have_the_focus(visit: Open):
-    look = visit()
-    look.to("/run/night/rows?row=45")
-    look.sees("mostly content")
+    look = visit(at="/run/night/rows?row=45", sees="mostly content")
     names = set()
     for _ in range(60):
         look.press("Tab")
@@ -186,10 +174,22 @@ def test_every_control_is_reached_by_tab_and_seen_to_have_the_focus(visit: Open)
         assert any(expected in name for name in names), (expected, names)
 
 
+def test_who_walks_by_a_button_keeps_it(visit: Open):
+    """Its bar is drawn anew for each row; the focus would be at the page's beginning again."""
+    look = visit(at="/run/night/rows?row=45", sees="mostly content")
+    look.page.get_by_role("button", name="Next row").focus()
+    look.press("Enter")
+    look.sees("row 46", ".pane")
+    look.press("Enter")
+    look.sees("row 47", ".pane")
+    look.page.get_by_role("button", name="raw").focus()
+    look.press("Enter")
+    look.until("document.querySelector('.pane .raw')")
+    assert look.page.evaluate("document.activeElement.textContent") == "raw"
+
+
 def test_the_list_tells_a_screen_reader_where_it_is(visit: Open):
-    look = visit()
-    look.to("/run/night/rows")
-    look.sees("1,203 rows")
+    look = visit(at="/run/night/rows", sees="1,203 rows")
     look.press("j")
     grid = look.page.get_by_role("grid", name="Rows")
     assert grid.get_attribute("aria-rowcount") == "1204"
@@ -199,9 +199,7 @@ def test_the_list_tells_a_screen_reader_where_it_is(visit: Open):
 
 
 def test_a_row_is_printed_whole(visit: Open):
-    look = visit()
-    look.to("/run/night/rows?row=45")
-    look.sees("mostly content")
+    look = visit(at="/run/night/rows?row=45", sees="mostly content")
     look.page.emulate_media(media="print")
     assert look.page.locator(".pane").is_visible()
     assert not look.page.locator("header.top").is_visible()
@@ -212,9 +210,7 @@ def test_a_row_is_printed_whole(visit: Open):
 def test_a_thousand_updates_leave_nothing_behind(visit: Open, stand_in: Served):
     """Elements, listeners and memory after the first hundred are what they are after all of them."""
     stand_in.server.updates_s = 0.004
-    look = visit()
-    look.to("/run/goes%20on")
-    look.sees("What it is")
+    look = visit(at="/run/goes%20on", sees="What it is")
     tools = look.context.new_cdp_session(look.page)
     tools.send("Performance.enable")
     look.page.evaluate(
@@ -255,12 +251,18 @@ def reported(*, hostile: bool) -> dict[str, Any]:
     }
 
 
-def test_a_report_is_the_same_page_without_a_server(visit: Open, tmp_path: Path):
-    file = tmp_path / "report.html"
-    file.write_text(page_of(reported(hostile=False)))
+def reading(visit: Open, folder: Path, *, hostile: bool) -> tuple[Visit, str]:
+    """A report that is open, and its address."""
+    file = folder / "report.html"
+    file.write_text(page_of(reported(hostile=hostile)))
     look = visit()
     look.page.goto(file.as_uri())
     look.sees("What is wrong")
+    return look, file.as_uri()
+
+
+def test_a_report_is_the_same_page_without_a_server(visit: Open, tmp_path: Path):
+    look, _ = reading(visit, tmp_path, hostile=False)
     assert look.place() == "#/run/night"
     assert look.page.locator("figure svg").count() == 7
     assert look.page.locator(".act-button").count() == 0
@@ -286,13 +288,9 @@ def test_a_report_is_the_same_page_without_a_server(visit: Open, tmp_path: Path)
 
 
 def test_a_report_of_hostile_texts_runs_nothing(visit: Open, tmp_path: Path):
-    file = tmp_path / "report.html"
-    file.write_text(page_of(reported(hostile=True)))
-    look = visit()
-    look.page.goto(file.as_uri())
-    look.sees("What is wrong")
+    look, address = reading(visit, tmp_path, hostile=True)
     for row in range(12):
-        look.page.goto(f"{file.as_uri()}#/run/{BAD_ID}/rows?row={row}")
+        look.page.goto(f"{address}#/run/{BAD_ID}/rows?row={row}")
         look.until("at => document.querySelector('.position')?.textContent.startsWith(at)", f"{row + 1} of")
         look.press("e", "r", "r")
     assert (

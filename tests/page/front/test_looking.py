@@ -7,16 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.page.front.conftest import Served, Visit
+from tests.page.front.conftest import REFUSED, Served, Visit
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Visit]
 
 
 def test_all_runs_are_listed_and_a_running_one_goes_on_by_itself(visit: Open):
-    look = visit()
-    look.to("/")
-    look.sees("a million rows")
+    look = visit(at="/", sees="a million rows")
     look.sees("run.json cannot be read")
     look.until("document.querySelectorAll('.runs tbody tr').length === 10")
     first = look.page.locator("tr", has_text="goes on").inner_text()
@@ -27,9 +25,7 @@ def test_all_runs_are_listed_and_a_running_one_goes_on_by_itself(visit: Open):
 
 
 def test_runs_are_found_and_opened_by_keys(visit: Open):
-    look = visit()
-    look.to("/")
-    look.sees("a million rows")
+    look = visit(at="/", sees="a million rows")
     look.press("/")
     look.page.keyboard.type("stopped")
     look.until("document.querySelectorAll('.runs tbody tr').length === 1")
@@ -43,15 +39,11 @@ def test_runs_are_found_and_opened_by_keys(visit: Open):
 
 def test_a_folder_without_runs_says_so(visit: Open, stand_in: Served):
     stand_in.server.runs.clear()
-    look = visit()
-    look.to("/")
-    look.sees("No runs here yet")
+    visit(at="/", sees="No runs here yet")
 
 
 def test_a_run_shows_what_it_is_costs_and_suffers_from(visit: Open):
-    look = visit()
-    look.to("/run/night")
-    look.sees("unknown finish")
+    look = visit(at="/run/night", sees="unknown finish")
     text = look.text()
     for expected in ("finished", "1,119", "$0.084", "timeout", "What it is", "Qwen/Qwen2.5-VL-72B-Instruct-together", "max_tokens", "You are a careful editor", "job file",
                      "12 rows have no usage", "2 sessions", "batch_68f0aa", "nothing ran, 1 h", "live", "Cost by column"):  # fmt: skip
@@ -62,9 +54,7 @@ def test_a_run_shows_what_it_is_costs_and_suffers_from(visit: Open):
 
 
 def test_every_chart_has_its_numbers_as_words_and_as_a_table(visit: Open):
-    look = visit()
-    look.to("/run/night")
-    look.sees("Spread")
+    look = visit(at="/run/night", sees="Spread")
     charts = look.page.locator("figure svg")
     assert charts.count() == 7
     labels = [charts.nth(index).get_attribute("aria-label") or "" for index in range(7)]
@@ -78,9 +68,7 @@ def test_every_chart_has_its_numbers_as_words_and_as_a_table(visit: Open):
 
 
 def test_a_run_is_followed_while_it_runs(visit: Open):
-    look = visit()
-    look.to("/run/goes%20on")
-    look.sees("done in")
+    look = visit(at="/run/goes%20on", sees="done in")
     look.sees("the service allows 3,000 requests a minute")
     look.page.locator("summary", has_text="job file").click()
     before = look.page.locator(".facts dd").first.inner_text()
@@ -94,9 +82,7 @@ def test_a_run_is_followed_while_it_runs(visit: Open):
 
 
 def test_rows_are_walked_by_keys_and_say_where_they_are(visit: Open):
-    look = visit()
-    look.to("/run/night/rows")
-    look.sees("1,203 rows")
+    look = visit(at="/run/night/rows", sees="1,203 rows")
     look.press("j", "j", "Enter")
     look.sees("2 of 1,203")
     assert look.params() == "row=1"
@@ -112,9 +98,7 @@ def test_rows_are_walked_by_keys_and_say_where_they_are(visit: Open):
 
 
 def test_an_address_brings_back_all_that_was_chosen(visit: Open):
-    look = visit()
-    look.to("/run/night/rows?status=failed,truncated&sort=-latency_ms&row=18")
-    look.sees("row 18")
+    look = visit(at="/run/night/rows?status=failed,truncated&sort=-latency_ms&row=18", sees="row 18")
     look.sees("of 65")
     assert look.page.locator(".status-chip[aria-pressed=true]").all_inner_texts() == [
         "truncated 28",
@@ -125,14 +109,11 @@ def test_an_address_brings_back_all_that_was_chosen(visit: Open):
 
 
 def test_a_row_that_the_filter_leaves_out_is_shown_and_said_so(visit: Open):
-    look = visit()
-    look.to("/run/night/rows?status=failed&row=0")
-    look.sees("not among the rows shown")
+    visit(at="/run/night/rows?status=failed&row=0", sees="not among the rows shown")
 
 
 def test_filters_stand_in_the_address_and_are_taken_away_one_by_one(visit: Open):
-    look = visit()
-    look.to("/run/night/rows")
+    look = visit(at="/run/night/rows")
     look.page.get_by_role("button", name="failed").click()
     look.sees("37 rows of 1,203")
     look.press("f")
@@ -154,9 +135,7 @@ def test_filters_stand_in_the_address_and_are_taken_away_one_by_one(visit: Open)
 
 
 def test_a_search_shows_its_first_hits_while_it_goes_on(visit: Open):
-    look = visit()
-    look.to("/run/night/rows")
-    look.sees("1,203 rows")
+    look = visit(at="/run/night/rows", sees="1,203 rows")
     look.press("/")
     look.page.keyboard.type("cable")
     look.sees("searched")
@@ -170,9 +149,7 @@ def test_a_search_shows_its_first_hits_while_it_goes_on(visit: Open):
 
 
 def test_problem_rows_come_first_at_a_key(visit: Open):
-    look = visit()
-    look.to("/run/night/rows")
-    look.sees("1,203 rows")
+    look = visit(at="/run/night/rows", sees="1,203 rows")
     look.press("p")
     look.until(
         "location.hash.includes('odd=1') && document.querySelector('#line-0 .for-ears')?.textContent !== 'ok'"
@@ -182,8 +159,7 @@ def test_problem_rows_come_first_at_a_key(visit: Open):
 
 
 def test_a_click_on_a_heading_sorts(visit: Open):
-    look = visit()
-    look.to("/run/night/rows")
+    look = visit(at="/run/night/rows")
     look.page.get_by_role("button", name="latency").click()
     look.until("location.hash.includes('sort=-latency_ms')")
     look.until("document.querySelector('#line-0 .c-latency')?.textContent === '8.67 s'")
@@ -191,9 +167,7 @@ def test_a_click_on_a_heading_sorts(visit: Open):
 
 
 def test_a_million_rows_are_reached_by_wheel_bar_and_key(visit: Open):
-    look = visit()
-    look.to("/run/a%20million%20rows/rows")
-    look.sees("1,000,000 rows")
+    look = visit(at="/run/a%20million%20rows/rows", sees="1,000,000 rows")
     assert look.page.locator(".list-body .line").count() < 60
     look.press("End")
     look.sees("999,999", ".line.at .c-row")
@@ -214,9 +188,7 @@ def test_a_million_rows_are_reached_by_wheel_bar_and_key(visit: Open):
 
 
 def test_a_row_is_shown_whole_and_raw_at_a_key(visit: Open):
-    look = visit()
-    look.to("/run/night/rows?row=45")
-    look.sees("mostly content")
+    look = visit(at="/run/night/rows?row=45", sees="mostly content")
     pane = look.page.locator(".pane")
     assert pane.locator(".md strong").inner_text() == "mostly content"
     assert pane.locator(".md a").get_attribute("href") == "https://example.org/reviews"
@@ -246,9 +218,7 @@ def test_a_row_of_json_tools_images_and_reasoning(visit: Open):
 
 
 def test_requests_are_copied_with_the_key_by_its_variable(visit: Open):
-    look = visit()
-    look.to("/run/night/rows?row=45")
-    look.sees("mostly content")
+    look = visit(at="/run/night/rows?row=45", sees="mostly content")
     for key, words in (
         ("y", "$MODELSLAB_API_KEY"),
         ("Y", "os.environ['MODELSLAB_API_KEY']"),
@@ -259,9 +229,7 @@ def test_requests_are_copied_with_the_key_by_its_variable(visit: Open):
 
 
 def test_the_help_names_the_keys_of_the_view(visit: Open):
-    look = visit()
-    look.to("/run/night/rows")
-    look.sees("1,203 rows")
+    look = visit(at="/run/night/rows", sees="1,203 rows")
     look.press("?")
     text = look.text("dialog")
     for words in ("next row", "problem rows first", "label the row", "raw text", "all runs"):
@@ -286,28 +254,20 @@ def test_measurements_are_at_the_foot_when_asked_for(visit: Open):
      ("/nowhere", "There is no such place"), ("/run/night/rows?row=notanumber", "row")],
 )  # fmt: skip
 def test_what_cannot_be_shown_is_said(visit: Open, place: str, words: str):
-    look = visit()
-    look.expected = ("console: Failed to load resource",)
-    look.to(place)
+    look = visit(at=place, expected=REFUSED)
     look.sees(words, "body")
 
 
 def test_a_store_that_is_down_is_said_and_asked_again(visit: Open, stand_in: Served):
-    look = visit()
-    look.expected = ("console: Failed to load resource",)
     stand_in.server.refused |= {"rows", "charts"}
-    look.to("/run/night/rows")
-    look.sees("The store does not answer")
+    look = visit(at="/run/night/rows", sees="The store does not answer", expected=REFUSED)
     stand_in.server.refused.clear()
     look.page.get_by_role("button", name="Try again").click()
     look.sees("Battery better than promised")
 
 
 def test_a_run_that_is_deleted_and_a_server_that_ends_are_said(visit: Open, stand_in: Served):
-    look = visit()
-    look.expected = ("console: Failed to load resource",)
-    look.to("/run/night")
-    look.sees("finished")
+    look = visit(at="/run/night", sees="finished", expected=REFUSED)
     del stand_in.server.runs["night"]
     look.sees("cannot be read", "header")
     look.sees("What it is")  # the rest stays
@@ -316,10 +276,41 @@ def test_a_run_that_is_deleted_and_a_server_that_ends_are_said(visit: Open, stan
 
 
 def test_a_server_that_ends_is_said(visit: Open, stand_in: Served):
-    look = visit()
-    look.expected = ("console: Failed to load resource",)
-    look.to("/run/night")
-    look.sees("What it is")
+    look = visit(at="/run/night", sees="What it is", expected=REFUSED)
     stand_in.stop()
     look.sees("no connection", "header")
     look.sees("What it is")
+
+
+READ = (
+    "!document.querySelector('.list-body .waiting')"
+    " && [...document.querySelectorAll('.list-body .c-asked')].every(one => one.textContent.length > 12)"
+)
+
+
+def test_lines_are_there_before_their_texts_and_only_those_seen_are_read(visit: Open, stand_in: Served):
+    """A page of a sorted list takes a while to be read: what is not seen is left, and what was read stays."""
+    night = stand_in.server.runs["night"]
+    night.reads = 5
+    look = visit(at="/run/night/rows?sort=-latency_ms")
+    look.until("document.querySelectorAll('.list-body .line:not(.waiting)').length > 30")
+    look.until(READ)
+    seen = look.page.locator(".list-body .line").count()
+    assert seen <= len(night.read) < seen + 12
+
+    for share in (0.5, 0.9):
+        before = len(night.read)
+        look.page.evaluate(
+            "share => { const box = document.querySelector('.list'); box.scrollTop = share * box.scrollHeight; }",
+            share,
+        )
+        look.until(
+            "old => [...document.querySelectorAll('.list-body .line')].every(one => Number(one.ariaRowIndex) > old)",
+            int(1_203 * (share - 0.1)),
+        )
+        look.until(READ)
+        assert before + 20 < len(night.read) < before + 120
+    assert not look.page.locator(".searching").count()
+    texts = look.page.locator(".list-body").inner_text()
+    look.page.wait_for_timeout(300)
+    assert look.page.locator(".list-body").inner_text() == texts

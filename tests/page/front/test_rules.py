@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from batchlab.looking.browse import query
+from batchlab.looking.browse.columns import ALL_STATUSES
+from batchlab.looking.browse.markdown import TAGS
+from batchlab.looking.listing import DAMAGED
+from batchlab.looking.rows import conditions
+from batchlab.looking.stages import Stage
 from tests.page.front.stand_in import FRONT
 
 MODULES = {path.name: path.read_text() for path in sorted(FRONT.glob("*.js"))}
@@ -93,3 +99,43 @@ def test_the_page_has_one_style_one_script_and_nothing_inline():
     assert "<style" not in page
     assert not re.search(r"\son\w+=|\sstyle=", page)
     assert '<html lang="en">' in page
+
+
+def spelt(module: str, name: str) -> list[str]:
+    """The words of a list, of pairs' first ones, or of an object's names, as a module spells them."""
+    text = MODULES[module]
+    begin = re.search(rf"^(?:export )?const {name} = [\[{{]", text, re.MULTILINE)
+    assert begin is not None, name
+    inside = text[begin.end() : text.index(";\n", begin.end())]
+    if text[begin.end() - 1] == "{":
+        return re.findall(r'(?:^|[,{])\s*"?([^\s",:{}]+)"?:', inside)
+    return re.findall(r'\[\s*"([^"]*)"', inside) or re.findall(r'"([^"]*)"', inside)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "expected"),
+    [
+        ("states.js", "STATUSES", {*ALL_STATUSES, "empty"}),
+        ("states.js", "SIGNS", {*ALL_STATUSES, "empty"}),
+        ("states.js", "MEANINGS", {*ALL_STATUSES, "empty"}),
+        ("states.js", "STAGES", {*Stage, DAMAGED}),
+        ("embedded.js", "SORTS", set(query.SORTS)),
+        ("filters.js", "FILTERS", {*query._LISTS, *query._OTHERS}),
+        ("filters.js", "SIGNS_OF", {*conditions._SIGNS, "~"}),
+        ("filters.js", "SIGN_WORDS", {*conditions._SIGNS, "~"}),
+        ("text.js", "TAGS", set(TAGS)),
+    ],
+)
+def test_words_that_both_sides_know_are_the_same(module: str, name: str, expected: set[str]):
+    """They stand here again because a report has no server to ask, and a sign or a colour is the page's own."""
+    found = spelt(module, name)
+    assert len(found) == len(set(found))
+    assert set(found) == expected
+
+
+def test_orders_and_facets_that_are_offered_are_ones_that_the_server_has():
+    assert {word.removeprefix("-") or "row" for word in spelt("filters.js", "SORTED")} <= set(query.SORTS)
+    assert set(spelt("filters.js", "FACETS")) == set(query._LISTS) - {"status"}
+    assert {key for key in spelt("rows.js", "HEADS") if key} <= set(query.SORTS)
+    style = Path(FRONT, "page.css").read_text()
+    assert [word for word in (*ALL_STATUSES, "empty") if f".s-{word}" not in style] == []

@@ -23,6 +23,7 @@ from pathlib import Path
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from batchlab.store.batches import read_batches
 from batchlab.store.view import RunView
+from tests.batch_jobs import batch_job
 from tests.conftest import command, environment, simulating
 from tests.proofs.arguments import ended, one_of, options
 from tests.proofs.benchmarks.figures import Figure, printed
@@ -37,28 +38,6 @@ FAULTS = [
     {"kind": "batch_line_errors", "rate": 0.3, "share": 0.05},
     {"kind": "batch_expires", "rate": 0.1, "share": 0.6},
 ]
-JOB = """
-[input]
-path = "rows.jsonl"
-[endpoint]
-base_url = "{server}"
-batch_api = "{service}"
-api_key_env = "SIMULATOR_KEY"
-[request]
-model = "sim"
-prompt = "Say it shorter: {{text}}"
-max_tokens = 60
-[limits]
-lane = "batch"
-max_attempts = 9
-max_cost = 1000.0
-[price]
-input = 2.0
-output = 8.0
-batch = {share}
-[output]
-run_dir = "run"
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +79,15 @@ def measured(rows: int, service: str, seed: int, *, lines: int = LINES, median_s
         price = {"input": 2.0, "output": 8.0}
         with simulating(seed=seed, tokens_median=20.0, price=price, batch=batch) as server:
             share = DIALECTS[service].share
-            (home / "job.toml").write_text(JOB.format(server=server.base_url, service=service, share=share))
+            job = batch_job(
+                server.base_url,
+                service,
+                prompt="Say it shorter: {text}",
+                max_tokens=60,
+                share=share,
+                limits={"max_attempts": 9, "max_cost": 1000.0},
+            )
+            (home / "job.toml").write_text(job)
             began = time.monotonic()
             run = subprocess.run(
                 [sys.executable, "-m", "tests.proofs.benchmarks.small_batches", *COMMAND],

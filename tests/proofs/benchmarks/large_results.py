@@ -22,6 +22,7 @@ from batchlab.cli import main as command_line
 from batchlab.engines.batch_api.life import Life
 from batchlab.store.batches import Batch
 from batchlab.store.view import RunView
+from tests.batch_jobs import batch_job
 from tests.conftest import command, environment, simulating
 from tests.proofs.arguments import ended, options
 from tests.proofs.benchmarks.figures import Figure, peak_mb, printed
@@ -29,28 +30,6 @@ from tests.proofs.benchmarks.figures import Figure, peak_mb, printed
 PEAK_MB, RESULTS_MB = 250.0, 200.0
 ANSWER_TOKENS = 3_500.0  # 21,000 bytes of the simulator's words
 AS_COMMAND = "AS_COMMAND"
-JOB = """
-[input]
-path = "rows.jsonl"
-[endpoint]
-base_url = "{server}"
-batch_api = "openai"
-api_key_env = "SIMULATOR_KEY"
-[request]
-model = "sim"
-prompt = "Write a chapter about {{text}}"
-max_tokens = 8000
-[limits]
-lane = "batch"
-[price]
-input = 2.0
-output = 8.0
-batch = 0.5
-[output]
-run_dir = "run"
-file = "out.jsonl"
-shard_rows = {rows}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +51,15 @@ def measured(rows: int, seed: int) -> Found:
         price, batch = {"input": 2.0, "output": 8.0}, {"dialect": "openai", "seconds": 1.0}
         given = {"tokens_median": ANSWER_TOKENS, "tokens_sigma": 0.05}
         with simulating(seed=seed, price=price, batch=batch, **given) as server:
-            (home / "job.toml").write_text(JOB.format(server=server.base_url, rows=rows))
+            job = batch_job(
+                server.base_url,
+                "openai",
+                prompt="Write a chapter about {text}",
+                max_tokens=8000,
+                share=0.5,
+                output={"file": "out.jsonl", "shard_rows": rows},
+            )
+            (home / "job.toml").write_text(job)
             began = time.monotonic()
             run = subprocess.run(
                 [sys.executable, "-m", __spec__.name, "run", "job.toml", "--progress", "none"],

@@ -18,7 +18,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from batchlab.inputs.plan import InputPlan
+from batchlab.inputs.sources.source import InputPlan
 from batchlab.job.file import job_from
 from batchlab.job.limits import Caps, EndpointLimits
 from batchlab.lending.lender import Lender

@@ -10,7 +10,8 @@ import os
 from dataclasses import replace
 
 from batchlab.cli import main
-from batchlab.engines.batch_api import room, waiting
+from batchlab.engines.batch_api import waiting
+from batchlab.engines.batch_api.orders import room
 from batchlab.protocol.batches.table import DIALECTS
 from tests.proofs.benchmarks.figures import peak_mb
 

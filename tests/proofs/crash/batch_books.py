@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from batchlab.costs.pricing import price_book
 from batchlab.endpoints.simulator.answering import content_of
+from batchlab.engines.endpoint import Endpoint, access_to
 from batchlab.inputs.requests import RequestBuilder
-from batchlab.job.file import job_from
+from batchlab.job import Job
 from batchlab.records import Completion, Result, Row
 from batchlab.totals import Totals
 
@@ -44,24 +46,26 @@ class RowFound:
     problem: str = ""
 
 
-def live_contents(texts: Sequence[str], prompt: str, base_url: str, max_tokens: int) -> dict[str, int]:
-    """By what the ledger calls each live call: its row."""
-    job = job_from(
-        {
-            "input": {"path": "rows.jsonl"},
-            "request": {"model": "sim", "prompt": prompt, "max_tokens": max_tokens},
-            "endpoint": {"base_url": base_url},
-        }
-    )
+def live_contents(job: Job, texts: Sequence[str]) -> dict[str, int]:
+    """By what the ledger calls each live call of a job: its row."""
+    endpoint, kind = job.endpoint[0], job.kinds_at(job.endpoint[0])[0]
+    access = access_to(Endpoint(endpoint, endpoint.base_url, None, price_book(job, endpoint)), job, kind)
     builder = RequestBuilder(job, ["text"])
-    bodies = (builder.build(Row(number, {"text": text})).body for number, text in enumerate(texts))
-    return {content_of(b"", body).hex(): row for row, body in enumerate(bodies)}
+    bodies = (access.body(builder.build(Row(row, {"text": text}))) for row, text in enumerate(texts))
+    return {content_of(b"", dict(body)).hex(): row for row, body in enumerate(bodies)}
 
 
 def bills_by_row(
-    ledger: Sequence[Mapping[str, Any]], books: Mapping[str, Any], live: Mapping[str, int]
+    ledger: Sequence[Mapping[str, Any]],
+    books: Mapping[str, Any],
+    live: Mapping[str, int],
+    told: Container[str] = (),
 ) -> tuple[dict[int, list[Bill]], int]:
-    """All bills of each row, in their order; and how many are of nothing that was asked."""
+    """All bills of each row, in their order; and how many are of nothing that was asked.
+
+    Args:
+        told: ids of batches that were ordered once too often, whose bills the run has told of; left out.
+    """
     rows = {
         line["content"]: int(line["custom_id"].rpartition("-")[2])
         for batch in books["batches"]
@@ -69,7 +73,17 @@ def bills_by_row(
     } | dict(live)
     found: defaultdict[int, list[Bill]] = defaultdict(list)
     strange = 0
+    beside = Counter(
+        (line["content"], line["usd"])
+        for batch in books["batches"]
+        if batch["id"] in told
+        for line in batch["lines"]
+        if line["billed"]
+    )
     for place, line in enumerate(ledger):
+        if beside[bill := (line["content"], line["usd"])]:
+            beside[bill] -= 1
+            continue
         row = rows.get(line["content"])
         if row is None:
             strange += 1

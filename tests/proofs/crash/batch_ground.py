@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
+from batchlab.job.file import job_from
+from batchlab.store.batches import read_batches
 from batchlab.store.layout import is_run
 from batchlab.store.view import RunView
+from tests.batch_jobs import batch_job
 from tests.conftest import SimulatorHandle, environment, simulating
 from tests.proofs.crash.batch_books import live_contents
 from tests.proofs.crash.batch_ways import Turn, Way
@@ -27,6 +31,7 @@ URL = "basics://shelf/run"
 LOCAL = "runs/run"
 AT_URL = "runs/basics-shelf-run"
 MACHINES = ("here", "there")
+FLEX = 0.4  # of the price of a live call
 LATE = -1000  # the exit code of a command that had to be ended
 PROMPT = "Say it shorter: {text}"
 MAX_TOKENS = 60
@@ -45,29 +50,6 @@ FAULTS: list[dict[str, Any]] = [
     {"kind": "batch_reset_after", "step": "cancel", "rate": 0.3},
     {"kind": "batch_error", "step": "cancel", "rate": 0.2},
 ]
-JOB = """
-[input]
-path = "rows.jsonl"
-[endpoint]
-base_url = "{server}"
-batch_api = "{service}"
-api_key_env = "SIMULATOR_KEY"
-[request]
-model = "sim"
-prompt = "{prompt}"
-max_tokens = {max_tokens}
-[limits]
-lane = "batch"
-max_attempts = 9
-concurrency = 8
-[price]
-input = 2.0
-output = 8.0
-batch = {share}
-[output]
-run_dir = "{run_dir}"
-shard_rows = {shard_rows}
-"""
 
 
 @dataclass
@@ -77,12 +59,14 @@ class Ground:
     Attributes:
         contents: by what the service's ledger calls a live call, its row.
         machine: the one that is typed at.
+        second: types beside `warm`.
     """
 
     home: Path
     service: str
     server: SimulatorHandle
     warm: Warm
+    second: Warm
     rows: int
     contents: Mapping[str, int]
     at_url: bool
@@ -118,16 +102,24 @@ class Ground:
         there = self.at_url and (self.home / "shelf/shelf/run/run.json").exists()
         return rng.choice((URL, "job.toml")) if there else ""
 
-    def typed(self, turn: Turn, die_at: str, most_s: float, to: Path, warm: Warm | None = None) -> int:
-        """Types it here; what it says goes to a file. Returns its exit code, or LATE."""
-        words = [*turn.words, "--progress", "none"]
+    def typed(
+        self,
+        turn: Turn,
+        die_at: str,
+        most_s: float,
+        to: Path,
+        warm: Warm | None = None,
+        machine: str | None = None,
+    ) -> int:
+        """Types it, here if no machine is named; what it says goes to a file. Returns its exit code, or LATE."""
+        words, machine = [*turn.words, "--progress", "none"], machine or self.machine
         with to.open("a+b") as said:
-            said.write(f"\n{time.time():.3f} {self.machine}: {turn} dies at: {die_at}\n".encode())
+            said.write(f"\n{time.time():.3f} {machine}: {turn} dies at: {die_at}\n".encode())
             said.flush()
             env = {**self._environment, "DIE_AT": die_at or "never", "ANY_CHOICE": turn.chance}
             try:
                 return (warm or self.warm).exit_code(
-                    [words, str(self.here), env], [said.fileno()] * 3, most_s
+                    [words, str(self.home / machine), env], [said.fileno()] * 3, most_s
                 )
             except subprocess.TimeoutExpired:
                 return LATE
@@ -166,6 +158,13 @@ class Ground:
         """Whether each row has a result on this machine."""
         return is_run(self.path) and RunView.open(self.path).totals().rows == self.rows
 
+    def has_late_orders(self) -> bool:
+        """Whether batches are at the service that were ordered once too often, and not settled in the run."""
+        known = read_batches(self.path)
+        there = {one["id"] for one in self.server.batches()["batches"]}
+        settled = {one.id for one in known.strays.values() if one.is_settled}
+        return bool(known.strays_left() or (there - settled - {one.id for one in known.by_key.values()}))
+
     def keep(self, to: Path) -> None:
         """Keeps what there is of it, to look into: also what it said, and the service's books."""
         (self.home / "books.json").write_text(json.dumps(self.server.batches(), indent=1))
@@ -173,7 +172,9 @@ class Ground:
 
 
 @contextmanager
-def ground(way: Way, service: str, rng: random.Random, warm: Warm, *, at_url: bool) -> Iterator[Ground]:
+def ground(
+    way: Way, service: str, rng: random.Random, warm: tuple[Warm, Warm], *, at_url: bool
+) -> Iterator[Ground]:
     """A directory with a job for one service, which goes on whatever happens to the command."""
     shards, shard_rows = rng.randint(2, 5), rng.randint(15, 50)
     if at_url and rng.random() < 0.5:  # several batches of a shard, some of which come before others
@@ -184,7 +185,9 @@ def ground(way: Way, service: str, rng: random.Random, warm: Warm, *, at_url: bo
         texts = [f"remark {number} on parcel {rng.randrange(10**9)}" for number in range(rows)]
         batch = {
             "dialect": service,
-            "seconds": "lognormal:median=4,p90=15" if way.cancels else "lognormal:median=0.4,p90=1.2",
+            "seconds": "lognormal:median=4,p90=15"
+            if way.cancels and not way.in_pairs
+            else "lognormal:median=0.4,p90=1.2",
             "unlisted_s": rng.choice((0.0, 0.4)),
             "file_hidden_s": rng.choice((0.0, 0.0, 0.2)),
             "cancel_s": rng.choice((0.0, 0.3, 1.0)),
@@ -194,18 +197,20 @@ def ground(way: Way, service: str, rng: random.Random, warm: Warm, *, at_url: bo
             "seed": rng.randrange(10**6),
             "tokens_median": 20.0,
             "latency_median_s": 0.05,
-            "price": {"input": 2.0, "output": 8.0},
+            "price": {"input": 2.0, "output": 8.0, "tiers": {"flex": FLEX}},
             "ledger_path": str(home / "ledger.jsonl"),
         }
         with simulating(**options, batch=batch) as server:
-            job = JOB.format(
-                server=server.base_url,
-                service=service,
+            job = batch_job(
+                server.base_url,
+                service,
                 prompt=PROMPT,
                 max_tokens=MAX_TOKENS,
                 share=DIALECTS[service].share,
-                run_dir=URL if at_url else LOCAL,
-                shard_rows=shard_rows,
+                endpoint={"preset": service} if way.flex else {},
+                limits={"lane": "flex" if way.flex else "batch", "max_attempts": 9, "concurrency": 8},
+                price={"flex": FLEX},
+                output={"run_dir": URL if at_url else LOCAL, "shard_rows": shard_rows},
             )
             for machine in MACHINES:
                 (home / machine).mkdir()
@@ -213,8 +218,8 @@ def ground(way: Way, service: str, rng: random.Random, warm: Warm, *, at_url: bo
                 (home / machine / "rows.jsonl").write_text(
                     "".join(json.dumps({"text": text}) + "\n" for text in texts)
                 )
-            contents = live_contents(texts, PROMPT, server.base_url, MAX_TOKENS)
-            yield Ground(home, service, server, warm, rows, contents, at_url)
+            contents = live_contents(job_from(tomllib.loads(job) | {"output": {}}), texts)
+            yield Ground(home, service, server, *warm, rows, contents, at_url)
 
 
 def _befalls(service: str, fault: Mapping[str, Any]) -> bool:

@@ -76,7 +76,9 @@ class Judge:
     def _rows(self, books: Mapping[str, Any]) -> None:
         """Each row's bills, whatever lane they are of."""
         ground, counts = self._ground, self._found.counts
-        bills, strange = bills_by_row(ground.bills(), books, ground.contents)
+        strays = read_batches(ground.path).strays
+        bills, strange = bills_by_row(ground.bills(), books, ground.contents, strays)
+        counts["came late, and told"] += len(strays)
         if strange:
             self._problem(f"{strange} bills of nothing that was asked")
         for result in RunView.open(ground.path).all_results():
@@ -94,7 +96,12 @@ class Judge:
     def _sums(self, totals: Totals, books: Mapping[str, Any], ledger: Mapping[str, Any]) -> None:
         """All of it; attempts only where no directory was lost, which had some that came to nothing."""
         ground, is_live = self._ground, self._found.way.is_live
+        strays = read_batches(ground.path).strays
         pairs = {} if is_live else compared(totals, ledger)
+        if strays:  # what they answered is no answer of ours
+            pairs.pop("answers", None)
+        if left := [one.id for one in strays.values() if not one.is_settled]:
+            self._problem(f"of {left}, ordered once too often, nobody has told what they cost")
         if not ground.at_url:
             ours = read_batches(ground.path).by_key.values()
             known, back = {one.id for one in ours}, {one.id for one in ours if one.is_cancelled}

@@ -1,12 +1,13 @@
 """SIGKILL at every step of a batch's life, then resume, and compare with the service's own books.
 
-    python -m tests.proofs.crash.batch_kills --kills 1000             # five ways, five services, a quarter at a URL
+    python -m tests.proofs.crash.batch_kills --kills 1000             # all ways, five services, a quarter at a URL
     python -m tests.proofs.crash.batch_kills --kills 20 --only together --way cancel --seed 7
 
 Each run of some hundred rows is killed again and again: at a step (`batch_steps`), while a call is on its way,
-and at any time from outside. It is gone on with in one of five ways (`batch_ways`): the same run again; left
-by --detach and collected as cron does; cancelled, and ordered anew; with `--lane cheapest`, live and batch by
-turns; and that with workers, who are killed, too. A run at a URL loses its whole local directory, or goes on at
+and at any time from outside. It is gone on with in one of some ways (`batch_ways`): the same run again; left
+by --detach and collected as cron does; cancelled, and ordered anew; two of these at the same time, on one
+directory or from two machines; with `--lane cheapest`, live and batch by turns; and that with workers, who are
+killed, too. A run at a URL loses its whole local directory, or goes on at
 a second machine; or the first machine falls asleep, and wakes up when the second is at work. Lines fail, batches
 expire, replies to orders and cancellations get lost, queues are full meanwhile. When the run has ended, the
 simulator's books say: no line answered twice, no bill that the run does not tell of, each billed answer in
@@ -51,7 +52,7 @@ def on_way(
     found = Found(WAYS[way], at_url)
     rng = random.Random(f"{seed} {found.label}")
     services = [service for service in services if found.way.goes_to(service)]
-    warm = Warm()
+    warm = Warm(), Warm()
     try:
         while services and found.kills < kills and len(found.problems) < MOST_PROBLEMS:
             service = services[found.counts["runs"] % len(services)]
@@ -61,7 +62,8 @@ def on_way(
                 if run.troubles and keep is not None:
                     run.keep(keep)
     finally:
-        warm.close()
+        for one in warm:
+            one.close()
     print(f"{found.label}: {found.kills} kills, {len(found.problems)} problems", flush=True)
     return found
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from batchlab.store.layout import is_run
 from batchlab.store.view import RunView
 from tests.proofs.crash.batch_found import Found
-from tests.proofs.crash.batch_ground import LATE, Ground
+from tests.proofs.crash.batch_ground import LATE, MACHINES, Ground
 from tests.proofs.crash.batch_judge import Judge
 from tests.proofs.crash.batch_steps import DIED, SLEEPER, WORKER
 from tests.proofs.crash.batch_ways import ANY_TIME, SLEEPS, Turn
@@ -39,6 +39,41 @@ REFUSALS = (  # with exit code 2, of commands that are typed at random
     "no run directory",
     "is not a run directory",
 )
+TAKEN = (
+    "in use by",
+    "was at work here",
+    "is at work on it",
+    "went on elsewhere",
+    "another machine has just started this run",
+    "its batches have just been cancelled",
+)
+
+
+@dataclass
+class OneOfTwo:
+    """One of two commands that are typed at the same time.
+
+    Attributes:
+        at: where it is to die, in the words of `batch_steps`; "" for nowhere.
+    """
+
+    turn: Turn
+    machine: str
+    at: str
+    most_s: float
+    code: int = 0
+    text: str = ""
+
+    def go(self, ground: Ground, warm: Warm | None) -> None:
+        """Types it; it is killed from outside when it takes too long."""
+        said = ground.home / f"{id(self):x}.txt"
+        code = ground.typed(self.turn, self.at, self.most_s, said, warm, self.machine)
+        self.code, self.text = KILLED if code == LATE else code, said.read_text()
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether another one is at work."""
+        return self.code == 2 and any(one in self.text for one in TAKEN)
 
 
 @dataclass
@@ -64,7 +99,9 @@ class Night:
         """Kills it so many times, unless it ends before, and looks at what has come of it."""
         missed = 0
         while len(self.deaths) < kills and missed < MOST_MISSED and not self.ground.is_done():
-            if self.ground.at_url and not self.found.way.is_live and self.rng.random() < SLEEPS_SHARE:
+            if self.found.way.in_pairs:
+                missed += not self._two_at_once()
+            elif self.ground.at_url and not self.found.way.is_live and self.rng.random() < SLEEPS_SHARE:
                 self._overtaken()
             else:
                 missed += self._killed() != KILLED
@@ -99,14 +136,15 @@ class Night:
 
     def _has_died(self) -> None:
         """Looks at what there is after a death; at a URL, the machine may be gone with all it had."""
-        died = self.ground.here / DIED
-        step = died.read_text() if died.exists() else ANY_TIME
-        died.unlink(missing_ok=True)
+        step = (self._died_at(self.ground.machine) or [ANY_TIME])[-1]
         self.deaths.append(step)
         self.found.line(step).kills += 1
         self._look()
-        if not self.ground.at_url:
-            return
+        if self.ground.at_url:
+            self._machine_is_gone()
+
+    def _machine_is_gone(self) -> None:
+        """Two minutes later: it has lost all that it had, or goes on elsewhere, or here."""
         self.ground.sign_is_old()
         fate = self.rng.random()
         if fate < 0.6:
@@ -127,40 +165,84 @@ class Night:
         place.unlink(missing_ok=True)
         turn, sleeper, said = self._turn(), self.ground.here, self.ground.home / "sleeper.txt"
         codes: list[int] = []
-        second = Warm()
         at = f"sleep {asleep}:{self._nth(asleep)}"
         thread = threading.Thread(
-            target=lambda: codes.append(self.ground.typed(turn, at, PATIENCE_S, said, second))
+            target=lambda: codes.append(self.ground.typed(turn, at, PATIENCE_S, said, self.ground.second))
         )
         thread.start()
         while thread.is_alive() and not place.exists():
             time.sleep(0.02)
-        try:
-            if not place.exists():
-                self.found.counts["did not fall asleep"] += 1
-                thread.join()
-                return
-            self.found.counts["fell asleep"] += 1
-            self.deaths.append(f"asleep at {asleep}")
-            self.ground.sign_is_old()
-            self.ground.go_elsewhere()
-            self.ground.lose()
-            self.journalled.clear()
-            turn = self._turn()
-            steps = self._next_steps(turn)
-            code = self._go(turn, self._at(steps), self._most_s(steps))
-            os.kill(int(place.read_text()), signal.SIGCONT)
+        if not place.exists():
+            self.found.counts["did not fall asleep"] += 1
             thread.join()
-            if "Traceback" in (text := said.read_text()):
-                self._problem(f"a traceback of who woke up: {text[-3000:]}")
-            if codes[0] not in ENDS | {2}:
-                self._problem(f"exit code {codes[0]} of who woke up: {text[-1500:]}")
-            self.found.counts[f"woke up, exit code {codes[0]}"] += 1
-            shutil.rmtree(sleeper / "runs", ignore_errors=True)  # as it is told to
-            if code == KILLED:
-                self._has_died()
-        finally:
-            second.close()
+            return
+        self.found.counts["fell asleep"] += 1
+        self.deaths.append(f"asleep at {asleep}")
+        self.ground.sign_is_old()
+        self.ground.go_elsewhere()
+        self.ground.lose()
+        self.journalled.clear()
+        turn = self._turn()
+        steps = self._next_steps(turn)
+        code = self._go(turn, self._at(steps), self._most_s(steps))
+        os.kill(int(place.read_text()), signal.SIGCONT)
+        thread.join()
+        if "Traceback" in (text := said.read_text()):
+            self._problem(f"a traceback of who woke up: {text[-3000:]}")
+        if codes[0] not in ENDS | {2}:
+            self._problem(f"exit code {codes[0]} of who woke up: {text[-1500:]}")
+        self.found.counts[f"woke up, exit code {codes[0]}"] += 1
+        shutil.rmtree(sleeper / "runs", ignore_errors=True)  # as it is told to
+        if code == KILLED:
+            self._has_died()
+
+    def _two_at_once(self) -> bool:
+        """Two commands at the same time, each of which may die. Whether one has.
+
+        One does the work, and the other is refused in one line, or comes after it.
+        """
+        rng, ground = self.rng, self.ground
+        pair = [self._one_of_two(machine) for machine in (MACHINES if ground.at_url else MACHINES[:1] * 2)]
+        thread = threading.Thread(target=pair[1].go, args=(ground, ground.second))
+        thread.start()
+        time.sleep(rng.choice((0.0, 0.0, 0.05, 0.3, 1.0)))
+        pair[0].go(ground, None)
+        thread.join()
+        for one in pair:
+            self._judge_end(one.turn, one.code, one.text, TAKEN)
+            self.found.counts["refused for another at work"] += one.is_refused
+        if all(one.is_refused for one in pair):
+            self._problem(f"each is refused for the other: {[one.text for one in pair]}")
+        for one in pair:
+            if "went on elsewhere" in one.text:  # as it is told to
+                shutil.rmtree(ground.home / one.machine / "runs", ignore_errors=True)
+        ground.machine = rng.choice([one.machine for one in pair if one.code == KILLED] or [ground.machine])
+        steps = [step for machine in {one.machine for one in pair} for step in self._died_at(machine)]
+        steps += [ANY_TIME] * (sum(one.code == KILLED for one in pair) - len(steps))
+        for step in steps:
+            self.deaths.append(step)
+            self.found.line(step).kills += 1
+        if ground.at_url:
+            self._machine_is_gone() if steps else ground.sign_is_old()
+            self.journalled.clear()
+        else:
+            self._look()
+        return bool(steps)
+
+    def _one_of_two(self, machine: str) -> OneOfTwo:
+        rng, self.ground.machine = self.rng, machine
+        turn = self._turn()
+        dies = rng.random() < 0.7
+        at = self._at(self._next_steps(turn)) if dies else ""
+        most_s = PATIENCE_S if dies or rng.random() < 0.3 else rng.uniform(0.3, 4.0)
+        return OneOfTwo(turn, machine, at, most_s)
+
+    def _died_at(self, machine: str) -> list[str]:
+        """The steps at which processes on a machine have died since this was asked last."""
+        died = self.ground.home / machine / DIED
+        steps = died.read_text().splitlines() if died.exists() else []
+        died.unlink(missing_ok=True)
+        return steps
 
     def _next_steps(self, turn: Turn) -> list[str]:
         """Some that few have died at; after a death around an order often one of looking it up."""
@@ -216,17 +298,21 @@ class Night:
         if code == LATE and most_s == PATIENCE_S:
             self._problem(f"{' '.join(turn.words)} does not end within {PATIENCE_S:g} s")
         code = KILLED if code == LATE else code
-        if "Traceback" in self.said:
-            self._problem(f"a traceback: {self.said[-3000:]}")
-        if code == 2 and not any(one in self.said for one in REFUSALS):
-            self._problem(f"{' '.join(turn.words)} is refused: {self.said[-1500:]}")
-        elif code not in ENDS | {2, KILLED}:
-            self._problem(f"{' '.join(turn.words)}: exit code {code}: {self.said[-1500:]}")
+        self._judge_end(turn, code, self.said)
         if self.deaths:
             line = self.found.line(self.deaths[-1])
             line.resumed += code in {KILLED, *ENDS}
             line.longest_s = max(line.longest_s, lasted)
         return code
+
+    def _judge_end(self, turn: Turn, code: int, said: str, refusals: Sequence[str] = ()) -> None:
+        """Of one command: it ends in order, or is refused for a reason that may be, or was killed."""
+        if "Traceback" in said:
+            self._problem(f"a traceback: {said[-3000:]}")
+        if code == 2 and not any(one in said for one in (*REFUSALS, *refusals)):
+            self._problem(f"{' '.join(turn.words)} is refused: {said[-1500:]}")
+        elif code not in ENDS | {2, KILLED}:
+            self._problem(f"{' '.join(turn.words)}: exit code {code}: {said[-1500:]}")
 
     def _look(self) -> None:
         """Rows that have a result keep it."""
@@ -244,6 +330,9 @@ class Night:
         while True:
             turn = self.found.way.last(self.rng, self.ground.name(self.rng))
             code = self._go(turn, "", PATIENCE_S)
+            if code in ROWS_DONE and self.ground.has_late_orders() and time.monotonic() < until:
+                time.sleep(0.2)
+                continue
             if code in ROWS_DONE or turn.words[0] != "collect" or time.monotonic() > until:
                 return code
             time.sleep(0.2)

@@ -26,11 +26,12 @@ from typing import Any, Never
 
 from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.dispatch.http.transport import HttpTransport
-from batchlab.engines.batch_api import bringing, life, ordering, room, session, waiting
+from batchlab.engines.batch_api import bringing, life, session, waiting
 from batchlab.engines.batch_api.choices import cheapest
 from batchlab.engines.batch_api.life import Life
 from batchlab.engines.batch_api.live import LivePhase
-from batchlab.engines.batch_api.packing import Packing
+from batchlab.engines.batch_api.orders import ordering, room
+from batchlab.engines.batch_api.orders.packing import Packing
 from batchlab.engines.batch_api.session import Session
 from batchlab.engines.foreman.shift import Shift
 from batchlab.engines.sealer import Sealer
@@ -41,7 +42,7 @@ from batchlab.protocol.batches.table import DIALECTS
 from batchlab.remote.copy import Copy
 from batchlab.remote.mirror import Mirror
 from batchlab.store import shard
-from batchlab.store.batches import BatchLog
+from batchlab.store.batch_log import BatchLog
 from batchlab.store.journals.journal import encode
 from batchlab.store.journals.of_shard import Journals
 from batchlab.store.locked import LockedRun
@@ -96,9 +97,6 @@ STEPS = (
 SLEEPER, DIED = "asleep.pid", "died.at"  # in the directory of a process that has fallen asleep, or died
 
 
-orders_on_their_way: list[object] = []
-
-
 class Death:
     """When this process dies: at the n-th time that a step is reached, and so many seconds after."""
 
@@ -117,8 +115,6 @@ class Death:
 
     def at(self, step: str) -> None:
         """A step is reached."""
-        if self._sleeps and orders_on_their_way:
-            return  # a service may get such a one when it wakes, if at all: no log can tell
         if not self.due(step):
             return
         if self._sleeps:
@@ -149,7 +145,8 @@ class Deaths:
 
 def die(step: str) -> Never:
     """As if somebody had killed it; who did it is told where."""
-    Path(DIED).write_text(step)
+    with Path(DIED).open("a") as file:
+        file.write(f"{step}\n")
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("a process that has killed itself goes on")
 
@@ -243,20 +240,6 @@ def _journal(death: Deaths) -> None:
     Journals.append = appending  # type: ignore[method-assign]
 
 
-def _counted_orders() -> None:
-    order = BatchService.order
-
-    @functools.wraps(order)
-    async def ordering(self: BatchService, *given: Any) -> Any:
-        orders_on_their_way.append(self)
-        try:
-            return await order(self, *given)
-        finally:
-            orders_on_their_way.pop()
-
-    BatchService.order = ordering  # type: ignore[method-assign]
-
-
 def set_up(death: Deaths) -> None:
     """Shortens what takes minutes, and puts the death at its step."""
     for name, dialect in DIALECTS.items():
@@ -275,7 +258,6 @@ def set_up(death: Deaths) -> None:
     def nothing() -> None:
         pass
 
-    _counted_orders()
     for method, name in CALLS.items():
         _around(BatchService, method, at(f"{name} begins"), at(f"{name} answered"))
     _around(Packing, "_put", nothing, at("line packed"))

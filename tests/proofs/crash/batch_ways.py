@@ -12,15 +12,16 @@ from tests.proofs.crash.batch_steps import AT_URL, LIVE, STEPS, WORKER
 RUN = ("run", "job.toml")
 DETACH = (*RUN, "--detach")
 ANY_TIME = "any time"
-# In its sleep a call that has begun is neither sent nor not: what a service takes of it when it wakes is a
-# matter of microseconds, and not of a log.
+# also with an order on its way, which arrives when another machine has ordered anew
 SLEEPS = tuple(
     step
     for step in STEPS
-    if not step.startswith(("order ", "upload ", *AT_URL, *LIVE, "left", "detach", "unmerged", "cancel"))
+    if not step.startswith((*AT_URL, *LIVE, "left", "detach", "unmerged", "cancel"))
     and not step.endswith("torn")
 )
 
+# where a run without batches may die
+CALLS_ONLY = ("live ", "merge flush", "result taken", "seal", "part ", "journals", "left", ANY_TIME)
 _ORDERS = ("meant", "upload", "ordering", "order ", "line packed", "batch packed", "detach")
 
 
@@ -46,6 +47,8 @@ class Way:
             is none.
         last: what is typed until all is answered.
         is_live: rows may go live.
+        flex: all rows go by the lane of that name, and none in a batch.
+        in_pairs: two commands are typed at the same time, at a URL on two machines.
     """
 
     name: str
@@ -56,14 +59,24 @@ class Way:
     cancels: bool = False
     detaches: bool = False
     has_workers: bool = False
+    in_pairs: bool = False
+    flex: bool = False
 
     def goes_to(self, service: str) -> bool:
         """Whether it makes sense there."""
+        if self.flex:
+            return service == "openai"
         return DIALECTS[service].cancels or not (self.cancels and self.detaches)
 
     def steps(self, service: str, turn: Turn, *, at_url: bool) -> list[str]:
         """Where a command may die on this way."""
         dialect = DIALECTS[service]
+        if self.flex:
+            return [
+                step
+                for step in (*STEPS, ANY_TIME)
+                if step.startswith((*CALLS_ONLY, *(AT_URL if at_url else ())))
+            ]
         out: list[str] = [WORKER]
         out += _ORDERS if turn.words[0] == "cancel" else []
         out += [] if at_url else [*AT_URL, "unmerged"]
@@ -116,6 +129,11 @@ def _last_lanes(rng: random.Random, _: str, more: Sequence[str] = ()) -> Turn:
 
 _WORKERS = ("--processes", "2")
 
+
+def _flex(rng: random.Random, _: str) -> Turn:
+    return Turn((*RUN, *rng.choice(((), (), _WORKERS))))
+
+
 WAYS = {
     way.name: way
     for way in (
@@ -136,6 +154,15 @@ WAYS = {
             detaches=True,
         ),
         Way(
+            "two at once",
+            "two of these at the same time; at a URL on two machines, each with a directory of its own",
+            _cancels,
+            _runs,
+            cancels=True,
+            detaches=True,
+            in_pairs=True,
+        ),
+        Way(
             "cheapest",
             "--lane cheapest, live and batch by turns; half of it with lanes chosen by chance",
             _lanes,
@@ -151,6 +178,15 @@ WAYS = {
             is_live=True,
             cancels=True,
             has_workers=True,
+        ),
+        Way(
+            "flex",
+            "--lane flex, in one process and with two, whose workers are killed, too",
+            _flex,
+            _flex,
+            is_live=True,
+            has_workers=True,
+            flex=True,
         ),
     )
 }

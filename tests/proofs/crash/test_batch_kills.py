@@ -16,6 +16,8 @@ SEED = 20261128
         ("run", ("mistral",), True),
         ("detach", ("anthropic",), False),
         ("cancel", ("together",), False),
+        ("two at once", ("openai",), False),
+        ("two at once", ("anthropic",), True),
         ("cheapest", ("openai",), False),
         ("workers", ("mistral",), False),
     ],

@@ -8,43 +8,36 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
 
-from batchlab.endpoints.simulator.batches.desk import Desk
 from batchlab.endpoints.simulator.batches.dialects import DAY_S
 from batchlab.endpoints.simulator.batches.files import NotFound
 from batchlab.endpoints.simulator.batches.jobs import Batch, Stage
-from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, Refused, Steps, page
-from batchlab.endpoints.simulator.batches.wiring import inline_body, iso, route, spooled
+from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, Refused, page
+from batchlab.endpoints.simulator.batches.wiring import Call, Routes, inline_body, iso, spooled
 from batchlab.endpoints.simulator.messages import MESSAGES
 
 NAME = "anthropic"
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
-class MessageBatchRoutes:
+class MessageBatchRoutes(Routes):
     """`/messages/batches`."""
 
-    def __init__(self, steps: Steps) -> None:
-        self._steps = steps
-
-    @property
-    def _desk(self) -> Desk:
-        return self._steps.desk()
-
-    def mount(self, app: web.Application, prefix: str) -> None:
-        """Adds its routes."""
-        for method, path, step, act in (
+    def calls(self, prefix: str) -> Iterable[Call]:
+        """See `Routes`."""
+        del prefix
+        return (
             ("POST", "/messages/batches", "create", self._create),
             ("GET", "/messages/batches", "list", self._list),
             ("GET", "/messages/batches/{id}", "state", self._state),
             ("POST", "/messages/batches/{id}/cancel", "cancel", self._cancel),
             ("GET", "/messages/batches/{id}/results", "download", self._results),
             ("DELETE", "/messages/batches/{id}", "delete", self._delete),
-        ):
-            route(app, self._steps, method, prefix + path, step, act)
+        )
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         desk, options = self._desk, self._steps.options.batch

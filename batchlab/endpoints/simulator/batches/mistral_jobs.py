@@ -7,17 +7,24 @@ Source: mistralai 3.7 `client/jobs.py`, `client/models/batchjob.py`, `createbatc
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
 
-from batchlab.endpoints.simulator.batches.desk import Desk
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS, HOUR_S
 from batchlab.endpoints.simulator.batches.files import NotFound
 from batchlab.endpoints.simulator.batches.jobs import Batch, Stage
-from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, Refused, Steps
-from batchlab.endpoints.simulator.batches.wiring import id_of, json_object, kind_of, past, route, spooled
+from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, Refused
+from batchlab.endpoints.simulator.batches.wiring import (
+    Call,
+    Routes,
+    id_of,
+    json_object,
+    kind_of,
+    past,
+    spooled,
+)
 
 NAME = "mistral"
 MOST_PAGE = 100
@@ -36,25 +43,18 @@ WORDS = {
 }
 
 
-class MistralRoutes:
+class MistralRoutes(Routes):
     """`/batch/jobs`."""
 
-    def __init__(self, steps: Steps) -> None:
-        self._steps = steps
-
-    @property
-    def _desk(self) -> Desk:
-        return self._steps.desk()
-
-    def mount(self, app: web.Application, prefix: str) -> None:
-        """Adds its routes."""
-        for method, path, step, act in (
+    def calls(self, prefix: str) -> Iterable[Call]:
+        """See `Routes`."""
+        del prefix
+        return (
             ("POST", "/batch/jobs", "create", self._create),
             ("GET", "/batch/jobs", "list", self._list),
             ("GET", "/batch/jobs/{id}", "state", self._state),
             ("POST", "/batch/jobs/{id}/cancel", "cancel", self._cancel),
-        ):
-            route(app, self._steps, method, prefix + path, step, act)
+        )
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         body = await json_object(request)

@@ -8,17 +8,18 @@ Sources: openai 3.57 `types/batch.py`, `types/file_object.py`, `resources/files.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from aiohttp import BodyPartReader, web
 
-from batchlab.endpoints.simulator.batches.desk import Desk
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from batchlab.endpoints.simulator.batches.files import NotFound, StoredFile
 from batchlab.endpoints.simulator.batches.jobs import Batch, Stage
 from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, READ_BYTES, STRUCK, Refused, Steps, page
 from batchlab.endpoints.simulator.batches.wiring import (
+    Call,
+    Routes,
     id_of,
     iso,
     json_object,
@@ -26,7 +27,6 @@ from batchlab.endpoints.simulator.batches.wiring import (
     listed,
     metadata_of,
     past,
-    route,
     window_s,
 )
 
@@ -34,20 +34,16 @@ OTHERS = ("mistral", "openrouter", "anthropic")  # whose batches have other path
 OPENROUTER_PREFIX = "/api/v1"
 
 
-class OpenAIRoutes:
+class OpenAIRoutes(Routes):
     """`/files` and `/batches` in the dialect of the options."""
 
     def __init__(self, steps: Steps) -> None:
-        self._steps = steps
+        super().__init__(steps)
         self._name = steps.options.batch.dialect
 
-    @property
-    def _desk(self) -> Desk:
-        return self._steps.desk()
-
-    def mount(self, app: web.Application, prefix: str) -> None:
-        """Adds the routes of files, and of batches unless they are another's."""
-        routes = [
+    def calls(self, prefix: str) -> Iterable[Call]:
+        """See `Routes`: those of files, and of batches unless they are another's."""
+        found: list[Call] = [
             ("POST", "/files", "upload", self._upload),
             ("POST", "/files/upload", "upload", self._upload),  # Together's
             ("GET", "/files", "list", self._files),
@@ -56,14 +52,13 @@ class OpenAIRoutes:
             ("GET", "/files/{id}/content", "download", self._content),
         ]
         if self._name not in OTHERS and prefix != OPENROUTER_PREFIX:
-            routes += [
+            found += [
                 ("POST", "/batches", "create", self._create),
                 ("GET", "/batches", "list", self._list),
                 ("GET", "/batches/{id}", "state", self._state),
                 ("POST", "/batches/{id}/cancel", "cancel", self._cancel),
             ]
-        for method, path, step, act in routes:
-            route(app, self._steps, method, prefix + path, step, act)
+        return found
 
     async def _upload(self, request: web.Request) -> web.StreamResponse:
         if not request.content_type.startswith("multipart/"):

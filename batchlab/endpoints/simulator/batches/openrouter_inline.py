@@ -10,42 +10,42 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
 
-from batchlab.endpoints.simulator.batches.desk import Desk
 from batchlab.endpoints.simulator.batches.dialects import DIALECTS
 from batchlab.endpoints.simulator.batches.jobs import Batch, Stage
 from batchlab.endpoints.simulator.batches.openai_shaped import OPENROUTER_PREFIX
-from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, Refused, Steps, page
-from batchlab.endpoints.simulator.batches.wiring import inline_body, kind_of, listed, route, spooled, window_s
+from batchlab.endpoints.simulator.batches.steps import PATIENCE_S, Refused, page
+from batchlab.endpoints.simulator.batches.wiring import (
+    Call,
+    Routes,
+    inline_body,
+    kind_of,
+    listed,
+    spooled,
+    window_s,
+)
 
 NAME = "openrouter"
 
 
-class OpenRouterRoutes:
+class OpenRouterRoutes(Routes):
     """`/batches` with everything inline."""
 
-    def __init__(self, steps: Steps) -> None:
-        self._steps = steps
-
-    @property
-    def _desk(self) -> Desk:
-        return self._steps.desk()
-
-    def mount(self, app: web.Application, prefix: str) -> None:
-        """Adds its routes, where another service has not the same."""
+    def calls(self, prefix: str) -> Iterable[Call]:
+        """See `Routes`; none where another service has the same."""
         if prefix != OPENROUTER_PREFIX and self._steps.options.batch.dialect != NAME:
-            return
-        for method, path, step, act in (
+            return ()
+        return (
             ("POST", "/batches", "create", self._create),
             ("GET", "/batches", "list", self._list),
             ("GET", "/batches/{id}", "state", self._state),
             ("GET", "/batches/{id}/results", "download", self._results),
             ("DELETE", "/batches/{id}", "delete", self._delete),
-        ):
-            route(app, self._steps, method, prefix + path, step, act)
+        )
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         dialect, desk, options = DIALECTS[NAME], self._desk, self._steps.options.batch

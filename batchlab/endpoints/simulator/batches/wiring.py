@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiohttp import web
 
@@ -29,6 +29,29 @@ def route(app: web.Application, steps: Steps, method: str, path: str, step: str,
         return await steps.take(step, request, lambda: act(request))
 
     app.router.add_route(method, path, served)
+
+
+Call: TypeAlias = tuple[str, str, str, Act]  # method, path, which step of a batch's life it is, what it does
+
+
+class Routes:
+    """The calls of one service's batch API, over the provider's desk."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    @property
+    def _desk(self) -> Desk:
+        return self._steps.desk()
+
+    def calls(self, prefix: str) -> Iterable[Call]:
+        """Those that it has under a prefix."""
+        raise NotImplementedError
+
+    def mount(self, app: web.Application, prefix: str) -> None:
+        """Adds them."""
+        for method, path, step, act in self.calls(prefix):
+            route(app, self._steps, method, prefix + path, step, act)
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:

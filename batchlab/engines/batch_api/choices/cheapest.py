@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import assert_never
 
-from batchlab.counts import counted
+from batchlab.counts import counted, plain
 from batchlab.dispatch.rate.budget import Budget
 from batchlab.engines.batch_api.choices import choice
 from batchlab.engines.batch_api.choices.ways import RowSize, batch_way, call_ways, model_of, sampled
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.life import Out
+from batchlab.engines.batch_api.out import Out
 from batchlab.engines.work import Work
 from batchlab.lanes.call_times import ALIKE, CallsSeen, CallWatch, ExpectedPace
 from batchlab.lanes.decisions import SendLive, Submit, TakeBack, Wait
@@ -36,6 +36,7 @@ class Cheapest:
     """A choice that asks `lanes.policy.LanePolicy`.
 
     Args:
+        lanes: batch lanes that can carry the rows.
         deadline: Unix seconds.
         queues: of each lane, how long batches took in runs before this one.
         known: by a lane's key, what runs before this one saw of calls.
@@ -83,6 +84,12 @@ class Cheapest:
         self._said: set[str] = set()
         self._asked: tuple[object, float] = ((), 0.0)
 
+    @property
+    def has_calls(self) -> bool:
+        """See `choice.Choice`."""
+        job = self._work.job
+        return any(job.limits_at(endpoint.job).lane != "batch" for endpoint in self._work.endpoints)
+
     def next(self, scene: choice.Scene) -> choice.Act | None:
         """See `choice.Choice`."""
         now = time.time()
@@ -119,7 +126,7 @@ class Cheapest:
                 self._wait(stands, now, until)
                 if short is None:
                     return None
-                need = f"${short:,.6g} more are needed. Go on with a higher {{limits.max_cost}}."
+                need = f"${plain(short)} more are needed. Go on with a higher {{limits.max_cost}}."
                 return choice.GiveUp(f"{why}: {need}")
         assert_never(decision)
 
@@ -211,6 +218,7 @@ class Cheapest:
             running_since=self._running.get(batch.key),
             done_at=self._done_at[batch.key][1] if batch.key in self._done_at else None,
             cancelled_at=batch.cancelled_at or None,
+            can_be_called_off=out.may_be_taken_back,
         )
 
     def _size_now(self) -> RowSize:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from batchlab.engines.batch_api.life import Out
+from batchlab.engines.batch_api.out import Out
 from batchlab.records import LaneKind
 from batchlab.store.batches import WhyLive
 
@@ -73,7 +73,14 @@ class Scene:
 
 
 class Choice(Protocol):
-    """Decides what is done next."""
+    """Decides what is done next.
+
+    Attributes:
+        has_calls: rows that no batch can carry may go by calls; else they fail.
+    """
+
+    @property
+    def has_calls(self) -> bool: ...
 
     def next(self, scene: Scene) -> Act | None:
         """The next thing to do; None when there is nothing to do before something changes."""
@@ -87,6 +94,8 @@ class BatchesOnly:
         lanes: names of those that may be used.
     """
 
+    has_calls = False
+
     def __init__(self, lanes: Sequence[str]) -> None:
         self._lanes = lanes
 
@@ -98,6 +107,8 @@ class BatchesOnly:
 
 class Live:
     """Everything goes live: what an earlier invocation has ordered is taken back."""
+
+    has_calls = True
 
     def next(self, scene: Scene) -> Act | None:
         """See `Choice`."""

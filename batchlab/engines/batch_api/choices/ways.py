@@ -14,9 +14,9 @@ from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.rate.worst_case import PROMPT_SAFETY, UNCAPPED_COMPLETION
 from batchlab.engines.endpoint import Endpoint
 from batchlab.engines.work import CallLane
-from batchlab.inputs.plan import InputPlan
-from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.inputs.sources.opening import Source
+from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.sources.source import InputPlan, Source
+from batchlab.inputs.templates import RowProblem
 from batchlab.job import Job
 from batchlab.lanes.call_times import ALIKE, CallsSeen, ExpectedPace, pace_after, pace_between
 from batchlab.lanes.queue_times import Durations

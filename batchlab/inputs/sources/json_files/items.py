@@ -191,10 +191,10 @@ def layout_of(head: bytes, *, whole: bool) -> Layout:
             f"is one object with several lists of rows: {names}",
             f"Choose one, for example: jq -c '.{lists[0].name}[]' IN.json > rows.jsonl.",
         )
-    own = {member.name for member in members}
+    named = {member.name for member in members}
     if end is not None and len(members) > 0 and all(member.is_column for member in members):
         raise NoRowsError("holds columns instead of rows, as pandas writes JSON by itself", _BY_ROWS)
-    if {"columns", "data"} <= own <= {"columns", "index", "data"}:
+    if {"columns", "data"} <= named <= {"columns", "index", "data"}:
         raise NoRowsError(
             'holds the names of columns apart from the rows, as pandas orient="split"', _BY_ROWS
         )

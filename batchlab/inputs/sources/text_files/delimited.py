@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO, TypeAlias
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from batchlab.counts import agreeing, counted
 from batchlab.errors import InputError
@@ -15,104 +14,17 @@ from batchlab.inputs.sources.files import DataFile
 from batchlab.inputs.sources.records import Pass, RecordSource
 from batchlab.inputs.sources.source import CheckRow, InputPlan, OnProgress, Reading
 from batchlab.inputs.sources.text_files.compression import read_errors
+from batchlab.inputs.sources.text_files.csv_lines import NO_QUOTES, Digest, Lines, stray
 from batchlab.inputs.sources.text_files.dialect import Dialect, dialect_of, with_ends
 from batchlab.inputs.sources.text_files.file import HEAD_BYTES, TextFile
-from batchlab.inputs.sources.text_files.no_text import Undecoded
 from batchlab.records import Row, Shard
 
 REPORT_EVERY = 5_000
 MAX_FIELD_BYTES = 256 * 1024 * 1024
 HASH_ROWS = 500
 MANY_LINES = 10  # of one record: then it is worth looking whether they are records of their own
-MOST_LINES = 200_000  # of one record, quoted or not
-NO_QUOTES = "if quotes are plain text, pass {input.quotes=false}"
-
-
 # cells, and what is wrong with them, from an offset and the line of that number on
 _Record: TypeAlias = "tuple[int, int, list[str], str | None]"
-
-
-@dataclass(slots=True)
-class _Lines:
-    """Decoded lines for the csv module, counting the bytes and lines it has taken.
-
-    Attributes:
-        first: number of the first line of the record that is being read.
-        no_text: the first of its lines that could not be decoded.
-        inner: of its lines, those after the first, while they are few.
-    """
-
-    file: BinaryIO
-    text: TextFile
-    offset: int = 0
-    number: int = 0
-    seen: Callable[[bytes], None] | None = None
-    first: int = field(default=1, init=False)
-    no_text: Undecoded | None = field(default=None, init=False)
-    inner: list[str] = field(default_factory=list, init=False)
-
-    def __iter__(self) -> Iterator[str]:
-        seen = self.seen
-        for line in self.file:
-            self.offset += len(line)
-            self.number += 1
-            if seen is not None:
-                seen(line)
-            try:
-                text = line.decode()
-            except UnicodeDecodeError as error:
-                self.no_text = self.no_text or Undecoded(self.text, self.number, line, error.start)
-                text = line.decode("utf-8", "replace")
-            if self.number > self.first:
-                self._inside(text)
-            elif self.number == 1:
-                text = text.removeprefix("\ufeff")
-            yield text
-
-    def begin(self, number: int) -> None:
-        """The next record begins in the line of this number."""
-        self.first = number
-        self.no_text = None
-
-    def _inside(self, text: str) -> None:
-        """Takes note of a record's second line, and of those that follow."""
-        if len(self.inner) == MOST_LINES:
-            raise _stray(self.text.shown_as, self.first, self.number, "have not ended yet")
-        self.inner.append(text)
-
-
-class _Digest:
-    """The hash of lines, made of many together.
-
-    Attributes:
-        see: takes the next line.
-    """
-
-    def __init__(self) -> None:
-        self._digest = hashlib.blake2b(digest_size=16)
-        self._lines: list[bytes] = []
-        self.see = self._lines.append
-
-    def flush(self) -> None:
-        """Hashes the lines so far, and lets go of them."""
-        self._digest.update(b"".join(self._lines))
-        self._lines.clear()
-
-    def hexdigest(self) -> str:
-        """Of all lines so far."""
-        self.flush()
-        return self._digest.hexdigest()
-
-
-def _stray(shown_as: str, first: int, last: int, why: str) -> InputError:
-    """A quote that opens a cell which takes many lines for its own."""
-    return InputError(
-        shown_as,
-        f"lines {first} to {last} would be one row of {counted(last - first + 1, 'line')}, because of a "
-        f"quote that opens in line {first}: they {why}",
-        f'Close the quote, or write it twice (""); {NO_QUOTES}.',
-        row=first,
-    )
 
 
 class DelimitedSource(RecordSource):
@@ -143,14 +55,14 @@ class DelimitedSource(RecordSource):
         limit: int | None = None,
     ) -> InputPlan:
         """See `Source.scan`."""
-        digest = _Digest()
+        digest = Digest()
         scan = Pass(shard_rows, check, limit, several=len(self._files) > 1)
         tally = _Tally()
         kinds = self._kinds()
         for number, (one, text) in enumerate(zip(self._files, self._texts, strict=True)):
             scan.begin(number, one)
             total = text.total if len(self._files) == 1 else None
-            lines = _Lines(text.open(), text, seen=digest.see)
+            lines = Lines(text.open(), text, seen=digest.see)
             with lines.file, read_errors(text.shown_as):
                 records = self._records(number, lines)
                 names = self._header(number, records, lines)
@@ -183,8 +95,8 @@ class DelimitedSource(RecordSource):
         scan: Pass,
         records: Iterator[_Record],
         names: tuple[str, ...],
-        lines: _Lines,
-        digest: _Digest,
+        lines: Lines,
+        digest: Digest,
         tally: _Tally,
         on_progress: OnProgress | None,
         total: int | None,
@@ -218,7 +130,7 @@ class DelimitedSource(RecordSource):
         for number in range(first, len(self._files)):
             text, keys = self._texts[number], self._files[number].keys
             if number > first or several:
-                lines = _Lines(text.open(), text)
+                lines = Lines(text.open(), text)
                 with lines.file, read_errors(text.shown_as):
                     names = self._header(number, self._records(number, lines), lines)
                 start, line = lines.offset, lines.number + 1
@@ -226,7 +138,7 @@ class DelimitedSource(RecordSource):
                 start, line = shard.position["offset"], shard.position["line"]
                 if not several:
                     names = plan.columns[: len(plan.columns) - len(keys)] if keys else plan.columns
-            lines = _Lines(text.open(start), text, offset=start, number=line - 1)
+            lines = Lines(text.open(start), text, offset=start, number=line - 1)
             with lines.file:
                 dialect = self._dialects[number]
                 records = self._records(number, lines, width=len(names) + dialect.unnamed)
@@ -243,7 +155,7 @@ class DelimitedSource(RecordSource):
         """The columns of all files in order of first appearance, then those of the folders' names."""
         kinds: dict[str, Kind] = {}
         for number, text in enumerate(self._texts):
-            lines = _Lines(text.open(), text)
+            lines = Lines(text.open(), text)
             with lines.file, read_errors(text.shown_as):
                 kinds |= dict.fromkeys(self._header(number, self._records(number, lines), lines), "str")
         own = frozenset(kinds)
@@ -271,7 +183,7 @@ class DelimitedSource(RecordSource):
             dialect = dialect_of(start, usual=usual, quotes=self._quotes, whole=whole)
         return with_ends(dialect, start, quotes=self._quotes, whole=whole)
 
-    def _records(self, number: int, lines: _Lines, *, width: int = 0) -> Iterator[_Record]:
+    def _records(self, number: int, lines: Lines, *, width: int = 0) -> Iterator[_Record]:
         """The records of a file; blank lines are skipped.
 
         Args:
@@ -310,7 +222,7 @@ class DelimitedSource(RecordSource):
                 yield offset, first, cells, problem
 
     def _looked_at(
-        self, lines: _Lines, first: int, width: int, delimiter: str, problem: str | None
+        self, lines: Lines, first: int, width: int, delimiter: str, problem: str | None
     ) -> str | None:
         """What is wrong with a record of several lines.
 
@@ -319,17 +231,17 @@ class DelimitedSource(RecordSource):
         last, inner = lines.number, lines.inner
         if problem is not None:
             if len(inner) >= MANY_LINES:
-                raise _stray(lines.text.shown_as, first, last, f"are {problem.split('; if')[0]}")
+                raise stray(lines.text.shown_as, first, last, f"are {problem.split('; if')[0]}")
             return f"{problem} (lines {first} to {last})"
         if width > 1 and len(inner) >= MANY_LINES:
             alike = sum(line.count(delimiter) == width - 1 for line in inner)
             if alike >= 0.8 * len(inner):
-                raise _stray(
+                raise stray(
                     lines.text.shown_as, first, last, f"look like rows of {counted(width, 'cell')} each"
                 )
         return None
 
-    def _header(self, number: int, records: Iterator[_Record], lines: _Lines) -> tuple[str, ...]:
+    def _header(self, number: int, records: Iterator[_Record], lines: Lines) -> tuple[str, ...]:
         text = self._texts[number]
         first = next(records, None)
         if first is None:

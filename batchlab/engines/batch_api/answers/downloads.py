@@ -5,19 +5,45 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from batchlab.dispatch.http.batch_service import BatchService
 from batchlab.errors import InputError
 from batchlab.inputs.sources.text_files.file import TextFile
 
 COPIED_BYTES = 1 << 20
+Fetch: TypeAlias = Callable[[BatchService, str, Path], Awaitable[None]]
 
 
 async def download(service: BatchService, file: str, to: Path) -> None:
     """Fetches a file of results. Raises what `BatchService.fetch` does, and OSError of the disk."""
     await service.fetch(file, to)
     await asyncio.to_thread(unpack, to)
+
+
+async def download_all(
+    service: BatchService, files: Sequence[str], to: Path, fetch: Fetch = download
+) -> None:
+    """Fetches files of results, one after another, as one file."""
+    piece = to.with_suffix(".piece")
+    to.write_bytes(b"")
+    for file in files:
+        await fetch(service, file, piece)
+        await asyncio.to_thread(_append_lines, piece, to)
+        piece.unlink()
+
+
+def _append_lines(piece: Path, whole: Path) -> None:
+    """Adds a file of lines to another; the last one ends as the others do."""
+    with piece.open("rb") as part, whole.open("ab") as file:
+        last = b"\n"
+        while chunk := part.read(COPIED_BYTES):
+            file.write(chunk)
+            last = chunk[-1:]
+        if last != b"\n":
+            file.write(b"\n")
 
 
 def unpack(path: Path) -> None:

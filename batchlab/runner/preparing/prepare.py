@@ -10,37 +10,28 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from batchlab.arrow import pa
-from batchlab.costs.pricing import price_book
-from batchlab.counts import counted
-from batchlab.dispatch.rate.budget import NO_PRICE
 from batchlab.engines.sizing import merged, planned_shard_rows
-from batchlab.errors import InputError, UsageError
-from batchlab.inputs.plan import InputPlan, Planned, plan_input
-from batchlab.inputs.requests import RequestBuilder, RowProblem
-from batchlab.inputs.sources.opening import Source, source_of, spool_stdin, spooled_anew
+from batchlab.errors import UsageError
+from batchlab.inputs.requests import RequestBuilder
+from batchlab.inputs.sources.opening import source_of, spool_stdin, spooled_anew
+from batchlab.inputs.sources.source import InputPlan, Source
 from batchlab.job import Job, default_run_dir
-from batchlab.job.index import in_braces
-from batchlab.records import ChatRequest, Row
 from batchlab.remote.urls import is_url
 from batchlab.runner.batches.left import refuse_batches_out, refuse_left_alone
 from batchlab.runner.losses import settle_losses
 from batchlab.runner.mirroring import brought_home, follow_at_url, refuse_other_url, taken_over
-from batchlab.shell import command_line
+from batchlab.runner.preparing.changes import begin_generation, changed_settings, settings_refusal
+from batchlab.runner.preparing.planned_input import plan_or_refuse, refuse_undedupable, refuse_unpriced
 from batchlab.store.disk.files import private_dir
-from batchlab.store.generations import Generation
 from batchlab.store.layout import Layout, foreign_files, is_run
 from batchlab.store.locked import LockedRun
 from batchlab.store.manifest import FORMAT, Manifest, plan_digest
-
-SHOWN_PROBLEMS = 20
-SHOWN_CHARS = 500  # of a changed setting
 
 Say = Callable[[str], None]
 
@@ -160,89 +151,6 @@ def refuse_foreign_directory(job: Job, path: Path) -> None:
         )
 
 
-def plan_or_refuse(
-    job: Job,
-    source: Source,
-    *,
-    say: Say,
-    on_scan: Callable[[int, int | None], None] | None = None,
-) -> Planned:
-    """The plan of an input without problems; malformed rows are said, and fail by themselves.
-
-    Raises:
-        UsageError: every problem, one a line (first 20 and a count).
-    """
-    planned = plan_input(job, source, on_progress=on_scan)
-    if planned.problems:
-        raise UsageError("\n".join(problem_lines(planned.problems, planned.problem_count)))
-    plan = planned.plan
-    refuse_unpriced(job, plan)
-    refuse_undedupable(job, planned.ready_builder)
-    for note in planned.notes:
-        say(note)
-    for line in malformed_lines(job, source, plan):
-        say(line)
-    return planned
-
-
-def malformed_lines(job: Job, source: Source, plan: InputPlan) -> list[str]:
-    """What is said before the start of rows that cannot be read.
-
-    Raises:
-        UsageError: there are some, and the job wants none.
-    """
-    if not plan.malformed_count:
-        return []
-    rows = [InputError(source.path, problem, row=row) for row, problem in plan.malformed]
-    lines = problem_lines(rows, plan.malformed_count)
-    count = counted(plan.malformed_count, "malformed row")
-    if job.input.strict:
-        lines.append(f"{count}, and {{input.strict}} takes none; without it only these would fail.")
-        raise UsageError("\n".join(lines))
-    return [*lines, f"{count} will be recorded as failed (bad_input); {{input.strict}} refuses to start"]
-
-
-def refuse_unpriced(job: Job, plan: InputPlan) -> None:
-    """Raises UsageError if there is a cap on cost and a model that lines name has no known price."""
-    if job.limits.max_cost is None:
-        return
-    for endpoint in job.endpoint:
-        prices = price_book(job, endpoint)
-        for model in plan.models:
-            if prices.find(model)[0] is None:
-                raise UsageError(f"{job.input.path}: model {model}: {NO_PRICE}")
-
-
-def refuse_undedupable(job: Job, builder: RequestBuilder) -> None:
-    """Raises UsageError when no request of the job can have temperature 0."""
-    own = builder.batch or job.input.row_params is not None or job.request.task == "embeddings"
-    temperature = job.request.params.get("temperature")
-    if job.output.dedupe and not own and not is_zero(temperature):
-        has = "no temperature" if temperature is None else f"temperature {temperature}"
-        raise UsageError(
-            f"{{output.dedupe}}: the job sets {has}, and only at temperature 0 are identical requests to be "
-            "answered alike. Pass {request.temperature=0}, or leave it out."
-        )
-
-
-def is_repeatable(request: ChatRequest) -> bool:
-    """Whether a request is to be answered alike each time: it is for embeddings, or at temperature 0."""
-    return request.task == "embeddings" or is_zero(request.body.get("temperature"))
-
-
-def is_zero(temperature: object) -> bool:
-    """Whether a request body's temperature is 0."""
-    return isinstance(temperature, int | float) and not isinstance(temperature, bool) and temperature == 0
-
-
-def problem_lines(problems: list[Any], count: int) -> list[str]:
-    """The first 20 problems and how many more there are."""
-    shown = [str(problem) for problem in problems[:SHOWN_PROBLEMS]]
-    if count > len(shown):
-        shown.append(f"... and {count - len(shown):,} more")
-    return shown
-
-
 def _resumed(
     job: Job,
     store: LockedRun,
@@ -272,7 +180,7 @@ def _resumed(
         ),
     )
     if changed and not fresh and store.totals().rows:
-        raise UsageError(_settings_refusal(store, changed, plan))
+        raise UsageError(settings_refusal(store, changed, plan))
     same_input = _input_identity(before) == _input_identity(job)
     noted = store.noted().plan  # unknown of an earlier version's run
     intact = noted in (None, plan_digest(plan)) and (manifest.format == FORMAT or _fits(store, source))
@@ -297,7 +205,7 @@ def _resumed(
     else:
         refuse_batches_out(store, rows_are_there=is_same or not same_input)
         manifest = manifest.planned_again(job, planned.plan, generation=generation + 1)
-        _new_generation(store, source, planned, manifest, say)
+        begin_generation(store, source, planned, manifest, say)
     return Prepared(store, source, planned.plan, planned.ready_builder)
 
 
@@ -335,106 +243,3 @@ def _input_identity(job: Job) -> tuple[Any, ...]:
     own, output = job.input, job.output
     columns = (output.prefix, output.expand, output.expand_prefix if output.expand else "")
     return (own.id, own.delimiter, own.quotes, own.encoding, own.limit, *columns)
-
-
-def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(name, before, now) of the settings that differ, each named as messages do."""
-    rows = []
-    for name in sorted(before.keys() | now.keys()):
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            rows += [
-                (in_braces(f"{name}.{key}"), old.get(key), new.get(key))
-                for key in sorted(old.keys() | new.keys())
-                if old.get(key) != new.get(key)
-            ]
-        elif old != new:
-            rows.append((in_braces(name), old, new))
-    return rows
-
-
-_MAX_TOKENS = in_braces("request.params.max_tokens")
-
-
-def _settings_refusal(store: LockedRun, changed: list[tuple[str, Any, Any]], plan: InputPlan) -> str:
-    totals = store.totals()
-    paid = totals.spent_usd
-    spent = f", ${paid:.4f} so far" if paid else ""
-    lines = [
-        f"{store.path}: the request settings changed, and answers to different requests are never mixed."
-    ]
-    lines += [f"  {name}: {_shown(old)} -> {_shown(new)}" for name, old, new in changed]
-    lines.append(
-        f"  {totals.answered:,} of {counted(plan.rows, 'row')} are answered "
-        f"({totals.prompt_tokens + totals.completion_tokens:,} tokens{spent}); "
-        "asking again may cost as much for each."
-    )
-    [(name, old, now), *others] = changed
-    is_more = name == _MAX_TOKENS and old is not None and (now is None or now > old)
-    if totals.truncated and is_more and not others:
-        most = "N" if now is None else now
-        lines.append(
-            f"  only the {totals.truncated:,} that were cut off: "
-            f"{command_line('retry', store.path)} --only truncated --max-tokens {most}"
-        )
-    lines.append("Pass {run.fresh} to ask the new request, or another {output.run_dir} to keep both.")
-    return "\n".join(lines)
-
-
-def _shown(value: Any) -> str:
-    """A setting on one line; a schema can be long."""
-    if value is None:
-        return "not set"
-    text = repr(value)
-    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
-
-
-def _new_generation(store: LockedRun, source: Source, planned: Planned, manifest: Manifest, say: Say) -> None:
-    """Moves the run to a new plan, keeping each finished row whose request is unchanged."""
-    plan, builder, before = planned.plan, planned.ready_builder, store.manifest.job
-    with Generation(store, manifest) as generation:
-        for shard in plan.shards:
-            generation.add_shard(
-                shard,
-                _requests(source.rows(shard, plan), builder),
-                partial(source.table, shard, plan),
-            )
-        generation.compare()
-        was_whole = store.totals().rows >= store.manifest.plan.rows
-        generation.commit()
-    for line in _changes(generation, before, manifest.job, plan.rows, was_whole=was_whole):
-        say(line)
-
-
-def _changes(generation: Generation, before: Job, job: Job, rows: int, *, was_whole: bool) -> list[str]:
-    """What a changed job keeps, and what is to be sent for it."""
-    kept, failed, edited = generation.kept, generation.failed, generation.edited
-    left = rows - kept - failed
-    others = [(left - edited, "new" if was_whole else "new or not sent yet"), (edited, "edited")]
-    kinds = ", ".join(f"{count:,} {word}" for count, word in others if count)
-    was_limit, limit = before.input.limit, job.input.limit
-    if was_limit is not None and (limit is None or limit > was_limit) and not edited and not generation.gone:
-        said = (
-            f"{kept:,} of {counted(rows, 'row')} answered before (with {{input.limit={was_limit}}}); "
-            f"{left:,} to send"
-        )
-    else:
-        said = f"the job changed: {kept:,} of {counted(rows, 'row')} are answered and kept; {left:,} to send"
-        said += f" ({kinds})" if kinds else ""
-    lines = [said + (f"; {failed:,} failed before" if failed else "")]
-    if gone := generation.gone:
-        why = f"beyond the {rows:,} of the limit" if limit is not None else "no longer in the input"
-        lines.append(
-            f"{counted(gone, 'answered row')} {why}: kept in previous/, and when the input has such rows "
-            "again, nothing is paid for them"
-        )
-    return lines
-
-
-def _requests(rows: Iterator[Row], builder: RequestBuilder) -> Iterator[ChatRequest]:
-    for row in rows:
-        if row.problem is None:
-            try:
-                yield builder.build(row)
-            except RowProblem:
-                continue  # the run records it as bad_input

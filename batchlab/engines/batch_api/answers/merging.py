@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -12,28 +11,26 @@ from batchlab.costs.tokens import estimated_prompt_tokens
 from batchlab.dispatch.http.transport import Answer
 from batchlab.dispatch.rate.money import NOTHING, Money
 from batchlab.dispatch.row_state import RowState
+from batchlab.engines.batch_api.answers.results import Results, json_bytes
+from batchlab.engines.batch_api.answers.worth import Waste, reply_of, wasted, worth_of
 from batchlab.engines.batch_api.asking import Asking, asked_before
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.results import Results, json_bytes
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError
-from batchlab.inputs.requests import RowProblem
+from batchlab.inputs.templates import RowProblem
 from batchlab.protocol.batches.dialect import LineResult, Phase
-from batchlab.protocol.chat import parse_reply
-from batchlab.protocol.completions import parse_completion
-from batchlab.protocol.embeddings import parse_embeddings
 from batchlab.protocol.outcomes.classify import classify
 from batchlab.protocol.outcomes.facts import Asked
 from batchlab.protocol.values import ReplyProblem
 from batchlab.records import ChatRequest, Completion, Failure, Outcome, OutcomeClass, Reply, Result, Usage
 from batchlab.store.batches import Batch
+from batchlab.store.journals.journal import AskedInVain
 from batchlab.store.locked import LockedRun
 from batchlab.store.shard import OpenShard
 from batchlab.totals import RunningTotals, Totals
 
 TURN_ROWS = 100  # between which others on the event loop have their turn
 Take: TypeAlias = Callable[[Result, Result], None]
-Waste: TypeAlias = tuple[Usage, float | None] | None  # what was paid and not kept
 # what a line can tell of all the others; the address and the call were right for them
 _OF_ALL = frozenset({"auth", "quota"})
 _NOT_ANSWERED = Outcome(OutcomeClass.RETRY, "expired", None, "its batch ended before it was answered")
@@ -162,28 +159,7 @@ class Merging:
         return asked_before(self._opened, row_id) > self._batch.asked_before(row_id)
 
     def _worth(self, request: ChatRequest, line: LineResult | None) -> Totals:
-        """What a line came to, whether that is taken now or was before: its attempt, and what was billed."""
-        if line is None and self._is_over:
-            return Totals(attempts=1, cut_off=1)
-        if line is None or line.status is None:
-            return Totals(attempts=int(not self._batch.is_cancelled))
-        billed: Waste = None
-        if 200 <= line.status < 300:
-            with contextlib.suppress(Exception):  # whatever it is, it is one row's, and `_result` tells of it
-                billed = self._billed(request, json_bytes(line.body))
-        return Totals(attempts=1) + (Totals() if billed is None else wasted(*billed))
-
-    def _billed(self, request: ChatRequest, body: bytes) -> Waste:
-        """What an answer was billed, whatever it is worth to the row; None when nothing tells."""
-        at = self._batch.created_at
-        try:
-            reply = _reply(request, body)
-        except ReplyProblem as problem:
-            usage = problem.usage
-            if usage is None or usage.prompt_tokens is None:
-                return None
-            return usage, self._lane.wasted_usd(request, usage, at)
-        return reply.usage, self._lane.usd(request, reply, at)
+        return worth_of(self._lane, self._batch, request, line, is_over=self._is_over)
 
     @property
     def _is_over(self) -> bool:
@@ -218,7 +194,7 @@ class Merging:
         body = json_bytes(line.body)
         if 200 <= line.status < 300:
             try:
-                return self._completion(request, _reply(request, body), line)
+                return self._completion(request, reply_of(request, body), line)
             except ReplyProblem as problem:
                 evidence = body if problem.evidence is None else problem.evidence
                 return self._refused(request, 200, evidence, str(problem), problem.usage)
@@ -269,7 +245,7 @@ class Merging:
         self.merged.again += 1
         usage, usd = waste or (None, None)
         self._opened.append_asked(
-            request.row_id, attempts, self._batch.key, came_back=came_back, usage=usage, usd=usd
+            AskedInVain(request.row_id, attempts, self._batch.key, came_back, usage, usd)
         )
         counted = Totals(attempts=1, cut_off=int(not came_back))
         if waste is not None:
@@ -290,22 +266,3 @@ class Merging:
         if usage is not None and usage.prompt_tokens is not None and usage.completion_tokens is not None:
             tokens = float(usage.prompt_tokens + usage.completion_tokens)
         self.merged.spent = self.merged.spent.plus(Money(self._worst_usd if usd is None else usd, tokens))
-
-
-def wasted(usage: Usage, usd: float | None) -> Totals:
-    """What an attempt counts for that was paid and not kept."""
-    return Totals(
-        wasted_prompt_tokens=usage.prompt_tokens or 0,
-        wasted_completion_tokens=usage.completion_tokens or 0,
-        cost_wasted_usd=usd or 0.0,
-        waste_without_cost=int(usd is None),
-    )
-
-
-def _reply(request: ChatRequest, body: bytes) -> Reply:
-    match request.task:
-        case "embeddings":
-            return parse_embeddings(body, request.body)
-        case "completions":
-            return parse_completion(body)
-    return parse_reply(body)

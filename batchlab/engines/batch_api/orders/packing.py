@@ -18,7 +18,7 @@ from batchlab.engines.batch_api.lane import BatchLane
 from batchlab.engines.feed import bad_input, not_built
 from batchlab.engines.work import Work
 from batchlab.errors import BatchlabError
-from batchlab.inputs.requests import RowProblem
+from batchlab.inputs.templates import RowProblem
 from batchlab.protocol.batches.dialect import Json, Unfit
 from batchlab.records import ChatRequest, Failure, Row
 from batchlab.store.batches import Batch, new_key, runs_of
@@ -38,11 +38,13 @@ class Packed:
 
 
 class _Kind(NamedTuple):
-    """What is the same in all lines of a batch; `apart` is what its dialect wants so, as JSON."""
+    """What is the same in all lines of a batch; `apart` is what its dialect wants so, as JSON, and `cap` the
+    max_tokens that rows of a retry are asked with."""
 
     model: str
     path: str
     apart: bytes
+    cap: int | None
 
 
 class _Box:
@@ -83,7 +85,8 @@ class Packing:
         most_lines: that one may have, beside what the service says; None for no such limit.
 
     Attributes:
-        packed: what may be ordered; `failed` are rows that cannot be asked at all.
+        packed: what may be ordered; `failed` are rows that cannot be asked at all, and `unfit` those that a
+            batch of this service cannot carry, as the failures that they are where there is no other way.
         worst: the most that they may be billed, all together.
         is_short: the money did not reach for all of it, and `need` would have for the next line.
     """
@@ -116,6 +119,7 @@ class Packing:
         self._spent = NOTHING
         self.packed: list[Packed] = []
         self.failed: list[Failure] = []
+        self.unfit: list[Failure] = []
         self.is_short = False
         self.need = NOTHING
 
@@ -178,7 +182,9 @@ class Packing:
             if request.task not in limits.tasks:
                 raise Unfit(f"{lane.dialect.name} takes no {request.task} in a batch")
             body = lane.access.body(request)
-            kind = _Kind(str(body.get("model", "")), path, self._apart(body))
+            row_id = request.row_id
+            cap = self._asking.cap(row_id) if self._opened.asks_again(row_id) else None
+            kind = _Kind(str(body.get("model", "")), path, self._apart(body), cap)
             inputs = _inputs(body)
             if limits.inputs is not None and inputs > limits.inputs:
                 raise Unfit(f"its {inputs:,} inputs are more than {lane.dialect.name} takes")
@@ -188,7 +194,7 @@ class Packing:
             if len(line) > min(limits.line or limits.size, limits.size):
                 raise Unfit(f"its line of {len(line):,} bytes is longer than {lane.dialect.name} takes")
         except (Unfit, UnicodeError) as problem:
-            self.failed.append(_unfit(request, str(problem)))
+            self.unfit.append(_unfit(request, str(problem)))
             return True
         price = lane.ceiling(request, self._at)
         tokens = estimated_prompt_tokens(request.prompt_bytes)
@@ -242,6 +248,7 @@ class Packing:
             size=box.size,
             generation=self._work.run.manifest.generation,
             is_retry=any(map(self._opened.asks_again, box.rows)),
+            max_tokens=kind.cap,
             usd=box.worst.usd if box.priced else None,
             tokens=box.worst.tokens,
         )

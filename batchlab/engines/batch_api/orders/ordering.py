@@ -9,24 +9,23 @@ from pathlib import Path
 
 from batchlab.counts import counted
 from batchlab.dispatch.api_error import ApiError
-from batchlab.dispatch.http.batch_service import Listed, UncertainOrder
-from batchlab.engines.batch_api.downloads import download
+from batchlab.dispatch.http.batch_calls import UncertainOrder
+from batchlab.dispatch.http.batch_service import Listed
+from batchlab.dispatch.http.order_body import SLEPT_S
 from batchlab.engines.batch_api.lane import BatchLane
-from batchlab.engines.batch_api.results import has_one_of
+from batchlab.engines.batch_api.orders.recognizing import LABEL, Marks, bears
 from batchlab.protocol.batches.dialect import BatchState, Order, Phase
 from batchlab.protocol.batches.openai import NO_ROOM
-from batchlab.records import OutcomeClass
 from batchlab.run_end import RunStopped, StopReason
-from batchlab.store.batches import Batch, BatchLog, Step
-from batchlab.store.disk.files import disk_errors
+from batchlab.store.batch_log import BatchLog, Whose
+from batchlab.store.batches import Batch, Step
 
-LABEL = "batchlab"  # under which a batch's key is, at a service that keeps labels
 CLOCK_MARGIN_S = 6 * 3600.0  # by which a service's clock may differ from ours
 AGAIN_S, MOST_AGAIN_S = 2.0, 60.0
 ON_ITS_WAY_S = 3600.0  # the longest that an order, with all of its lines, may take to arrive
+LOOKS_AWAKE = 3
 LOOK_S = 5.0  # between two looks at the list, while a batch may stay unseen
 _NO_LIST = frozenset({400, 403, 404, 405, 501})  # a gateway, or a key, that tells of no batches but by id
-_WAITS = frozenset({OutcomeClass.RETRY, OutcomeClass.WAIT, OutcomeClass.PAUSE})
 
 
 class NoRoom(Exception):
@@ -57,7 +56,7 @@ class Ordering:
         self._log = log
         self._say = say
         self._sleep = sleep
-        self._scratch = scratch
+        self._marks = Marks(lane, log, scratch)
         self._accepts_loss = accepts_loss
 
     async def place(self, batch: Batch, lines: Path) -> Batch:
@@ -73,7 +72,7 @@ class Ordering:
             batch = self._log.uploaded(batch, await self._service.upload(lines))
         begun, wait_s = time.monotonic(), AGAIN_S
         while True:
-            batch = self._log.ordering(batch)
+            batch = self._announced(batch)
             try:
                 state = await self._service.order(self._asked(batch), lines)
             except UncertainOrder as error:
@@ -85,7 +84,7 @@ class Ordering:
                     return batch
                 trouble: ApiError = error
             except ApiError as error:
-                batch = self._log.absent(batch)
+                batch = self._log.absent(batch, doubted=False)
                 if error.outcome.cause in NO_ROOM:
                     self._log.dropped(batch, "no room")
                     if batch.file is not None:  # each try has one of its own
@@ -98,17 +97,47 @@ class Ordering:
                 trouble = error
                 wait_s = max(wait_s, error.outcome.wait_s or 0.0)
             else:
-                return self._log.created(batch, state.id)
+                return await self._created(batch, state.id)
             if time.monotonic() - begun > self._service.patience_s:
                 raise trouble
             await self._sleep(wait_s)
             wait_s = min(2 * wait_s, MOST_AGAIN_S)
 
+    def _announced(self, batch: Batch) -> Batch:
+        """Noted as ordered a moment ago: who has slept since looks once more whose the run is."""
+        for _ in range(LOOKS_AWAKE):  # a store may be as slow as that
+            batch = self._log.ordering(batch)
+            if time.time() - batch.ordered_at < SLEPT_S:
+                break
+        return batch
+
+    async def _created(self, batch: Batch, found: str) -> Batch:
+        """The batch, with the id that its service has given it.
+
+        Raises RunStopped: it cannot be noted. When that is so because another machine has the run, and does
+        not know of it, it is called off: its rows may have been ordered anew.
+        """
+        try:
+            return self._log.created(batch, found)
+        except RunStopped as stopped:
+            if self._log.elsewhere(batch, found) is not Whose.NOBODYS:
+                raise
+            told = "cancelled" if self._lane.dialect.cancels else "which cannot be cancelled there"
+            try:
+                await self._service.cancel(found)
+            except ApiError as error:
+                told = f"which could not be cancelled ({error})"
+            raise RunStopped(
+                stopped.reason,
+                f"{stopped}. An order of {counted(batch.lines, 'row')} arrived when it had done so: batch "
+                f"{found} at {self._lane.name}, {told}; it may be billed {at_most(batch)}",
+            ) from stopped
+
     def _may_pass(self, error: ApiError, batch: Batch, passed_s: float) -> bool:
         """Whether what an order was refused for may be over in a while."""
-        if error.outcome.kind in _WAITS:
+        if error.outcome.kind.may_pass:
             return True
-        return _names_the_file(error, batch) and passed_s < self._lane.dialect.visible_s
+        return names_the_file(error, batch.file) and passed_s < self._lane.dialect.visible_s
 
     def _asked(self, batch: Batch) -> Order:
         dialect = self._lane.dialect
@@ -133,18 +162,18 @@ class Ordering:
                 if error.outcome.code not in _NO_LIST:
                     raise
                 return self._given_up(batch, self._uncertain(batch, f"its batches are not listed ({error})"))
-            if (state := self._ours(batch, listed)) is not None:
-                return self._log.created(batch, state.id)
+            if (state := next((one for one in listed.batches if bears(batch, one)), None)) is not None:
+                return await self._created(batch, state.id)
             try:
                 if (state := await self._told_apart(batch, listed)) is not None:
-                    return self._log.created(batch, state.id)
+                    return await self._created(batch, state.id)
                 if not listed.is_whole:
                     raise self._uncertain(batch, "its list of batches is not told to the end")
             except RunStopped as stopped:
                 return self._given_up(batch, stopped)
             left = min(arrived_at + visible_s - asked_at, visible_s)
             if left <= 0:
-                return self._log.absent(batch)
+                return self._log.absent(batch, doubted=True)
             await self._sleep(min(left + 0.1, LOOK_S))
 
     def _given_up(self, batch: Batch, uncertain: RunStopped) -> Batch:
@@ -154,32 +183,13 @@ class Ordering:
         self._say(f"{uncertain}; given up, as you said: its rows are asked again")
         return self._log.dropped(batch, "uncertain, and given up")
 
-    def _ours(self, batch: Batch, listed: Listed) -> BatchState | None:
-        """The batch that bears our label, or was made of our file of lines."""
-        for state in listed.batches:
-            if state.labels.get(LABEL) == batch.key:
-                return state
-            if batch.file is not None and state.lines_file == batch.file:
-                return state
-        return None
-
-    def _may_be_ours(self, batch: Batch, state: BatchState) -> bool:
-        """Whether a listed batch, which nothing names ours, may be so all the same."""
-        if state.lines_file is not None and batch.file is not None:
-            return False
-        if self._lane.dialect.keeps_labels and LABEL in state.labels:
-            return False  # another one of ours
-        if any(one.id == state.id for one in self._log.all.by_key.values()):
-            return False
-        return state.total in (None, 0, batch.lines)  # 0 until its lines have been counted
-
     async def _told_apart(self, batch: Batch, listed: Listed) -> BatchState | None:
         """The batch whose custom_ids are ours, of those that tell no other way; waits for their end.
 
         Raises RunStopped: of one of them nothing tells.
         """
         riddles: list[BatchState] = []
-        for listed_as in (one for one in listed.batches if self._may_be_ours(batch, one)):
+        for listed_as in (one for one in listed.batches if self._marks.may_be(batch, one)):
             state = await self._service.state(listed_as.id)
             if not state.phase.has_ended:
                 self._say(
@@ -190,38 +200,15 @@ class Ordering:
                 state = await self._service.state(state.id)
             if state.total not in (None, 0, batch.lines):
                 continue
-            found = await self._is_ours(batch, state)
+            found = await self._marks.has_lines_of(batch, state)
             if found:
                 return state
-            if found is None and not _has_answered_nothing(state):
+            if found is None and not has_answered_nothing(state):
                 riddles.append(state)
         if riddles:
             ids = ", ".join(one.id for one in riddles[:3])
             raise self._uncertain(batch, f"batch {ids} may be it, and has no results that tell")
         return None
-
-    async def _is_ours(self, batch: Batch, state: BatchState) -> bool | None:
-        """Whether a batch that has ended has our custom_ids; None when it has no results at all."""
-        result, named = self._lane.dialect.result, False
-        for one in state.inline or ():
-            if batch.row_of(custom_id := result(one).custom_id) is not None:
-                return True
-            named |= bool(custom_id)
-        path = self._scratch / f"{batch.key}.look"
-        try:
-            for file in state.files:
-                with disk_errors(path):
-                    await download(self._service, file, path)
-                    found = has_one_of(batch, self._lane.dialect, path)
-                if found:
-                    return True
-                named |= found is False
-        except ApiError as error:
-            if error.outcome.code not in {404, 410}:
-                raise
-        finally:
-            path.unlink(missing_ok=True)
-        return False if named else None
 
     def _uncertain(self, batch: Batch, why: str) -> RunStopped:
         ordered = time.strftime("%Y-%m-%d %H:%M", time.localtime(batch.ordered_at))
@@ -235,14 +222,19 @@ class Ordering:
         )
 
 
-def _has_answered_nothing(state: BatchState) -> bool:
+def at_most(batch: Batch) -> str:
+    """What a batch may be billed, in words."""
+    return "an unknown sum" if batch.usd is None else f"up to ${batch.usd:,.6f}".rstrip("0").rstrip(".")
+
+
+def has_answered_nothing(state: BatchState) -> bool:
     """Whether a batch came to nothing, as its service counts: be it ours or not, its lines may be asked."""
     return state.phase is not Phase.COMPLETED and state.done is not None and state.done == (state.failed or 0)
 
 
-def _names_the_file(error: ApiError, batch: Batch) -> bool:
+def names_the_file(error: ApiError, file: str | None) -> bool:
     """Whether an order was refused because its file is not to be seen yet."""
-    if error.outcome.code not in {400, 404} or batch.file is None:
+    if error.outcome.code not in {400, 404} or file is None:
         return False
     said = f"{error.outcome.message} {error.outcome.error_raw or ''}".lower()
-    return batch.file.lower() in said or "file" in said
+    return file.lower() in said or "file" in said

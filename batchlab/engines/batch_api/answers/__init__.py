@@ -1,0 +1,1 @@
+"""From what a batch has brought to the journal of its shard."""

@@ -1,0 +1,1 @@
+"""From pending rows to batches that are ordered, once."""
