@@ -104,7 +104,7 @@ def test_killed_while_results_are_taken(lane, rows_file, monkeypatch, place):
         elif place == "before the seal":
             patched.setattr(shard.OpenShard, "seal", lambda *_: die())
         else:
-            from batchlab.engines.batch_api import downloads
+            from batchlab.engines.batch_api.answers import downloads
 
             patched.setattr(downloads, "_append_lines", lambda *_: die())
         assert forked(at.words_of(rows, *MORE)) == -signal.SIGKILL
