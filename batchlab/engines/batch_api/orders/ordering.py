@@ -119,7 +119,7 @@ class Ordering:
         """
         try:
             return self._log.created(batch, found)
-        except RunStopped as stopped:
+        except RunStopped:
             if self._log.elsewhere(batch, found) is not Whose.NOBODYS:
                 raise
             told = "cancelled" if self._lane.dialect.cancels else "which cannot be cancelled there"
@@ -127,11 +127,12 @@ class Ordering:
                 await self._service.cancel(found)
             except ApiError as error:
                 told = f"which could not be cancelled ({error})"
-            raise RunStopped(
-                stopped.reason,
-                f"{stopped}. An order of {counted(batch.lines, 'row')} arrived when it had done so: batch "
-                f"{found} at {self._lane.name}, {told}; it may be billed {at_most(batch)}",
-            ) from stopped
+            # said, and not only in why the run stops: it may be stopping for the same already
+            self._say(
+                f"{self._lane.name}: an order of {counted(batch.lines, 'row')} arrived when another machine had "
+                f"taken the run over: batch {found}, {told}; it may be billed {at_most(batch)}"
+            )
+            raise
 
     def _may_pass(self, error: ApiError, batch: Batch, passed_s: float) -> bool:
         """Whether what an order was refused for may be over in a while."""
