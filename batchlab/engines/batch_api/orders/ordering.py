@@ -129,8 +129,8 @@ class Ordering:
                 told = f"which could not be cancelled ({error})"
             # said, and not only in why the run stops: it may be stopping for the same already
             self._say(
-                f"{self._lane.name}: an order of {counted(batch.lines, 'row')} arrived when another machine had "
-                f"taken the run over: batch {found}, {told}; it may be billed {at_most(batch)}"
+                f"{self._lane.name}: an order of {counted(batch.lines, 'row')} arrived when another "
+                f"machine had taken the run over: batch {found}, {told}; it may be billed {at_most(batch)}"
             )
             raise
 
