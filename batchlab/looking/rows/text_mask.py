@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from batchlab.arrow import pa, pc
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 MOST_DEPTH = 40  # of lists and structs that are looked into
 
 
 def text_mask(column: pa.ChunkedArray, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Which rows of a column have one of the texts, in any case, wherever in a nested value."""
+    import numpy as np
+
     found = np.zeros(len(column), dtype=bool)
     first = 0
     for chunk in column.chunks:
