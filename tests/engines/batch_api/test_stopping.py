@@ -14,6 +14,7 @@ from batchlab.runner import invocation
 from batchlab.runner.run_options import RunOptions
 from batchlab.store.batch_log import BatchLog
 from batchlab.store.batches import Step
+from batchlab.store.disk.run_lock import RunLock
 from tests.conftest import command, environment
 from tests.engines.batch_api.test_crashes import forked
 
@@ -207,3 +208,20 @@ def test_all_that_comes_after_the_deadline_by_the_clock_is_a_run_that_is_done(la
     assert "done: 20 rows = 20 ok" in home.err
     assert "list price: " in home.err
     at.check(answered=20)
+
+
+@pytest.mark.parametrize("command", ["collect", "cancel"])
+def test_beside_another_process_at_work_neither_says_what_is_out(lane, rows_file, here, command):
+    """What is out when that ends is not what can be read now."""
+    at = lane("openai")
+    assert at.run(rows_file(10), "--max-tokens", "400").code == 0
+
+    held = RunLock.taken(at.directory)
+    try:
+        refused = here(command, str(at.directory))
+    finally:
+        held.release()
+
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+    assert f"in use by process {os.getpid()}" in refused.err
