@@ -354,7 +354,7 @@ def _waited_for(job: Job, options: RunOptions) -> RunSummary:
         from batchlab.runner.batches.engine import refuse_to_detach
 
         with short_errors():
-            refuse_to_detach(job, "detach=True")
+            refuse_to_detach(job)
     return _in_its_thread(lambda its: execute(job, its), options, job.output.run_dir)
 
 

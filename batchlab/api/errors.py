@@ -7,7 +7,7 @@ from types import TracebackType
 
 from batchlab.counts import counted
 from batchlab.errors import BatchlabError
-from batchlab.job.index import COLUMNS, FRESH, begun_with, keyword_of, spelled
+from batchlab.job.index import OF_COMMANDS, begun_with, keyword_of, spelled
 from batchlab.job.request import PARAMETERS
 from batchlab.job.setting import Setting
 from batchlab.run_end import RunStopped, RunSummary
@@ -23,7 +23,7 @@ def _as_name(setting: Setting) -> str:
 
 
 def _as_keyword(setting: Setting, value: str) -> str:
-    name = setting.name if setting in (*PARAMETERS, FRESH, COLUMNS) else keyword_of(setting.dotted)
+    name = setting.name if setting in (*PARAMETERS, *OF_COMMANDS) else keyword_of(setting.dotted)
     if setting.type is bool:
         return f"{name}={'False' if value == 'false' else 'True'}"
     is_number = value.replace(".", "", 1).isdecimal()

@@ -14,7 +14,7 @@ from batchlab.cli.options import JobCommand, PlanCommand, job_of, job_options, s
 from batchlab.cli.shell import this_command
 from batchlab.cli.spelling import in_flags, in_flags_of_run
 from batchlab.errors import EXIT_OK, EXIT_USAGE, BatchlabError, UsageError
-from batchlab.job.index import FRESH
+from batchlab.job.index import DETACH, FRESH
 
 if TYPE_CHECKING:
     from batchlab.runner.run_options import RunOptions
@@ -49,12 +49,7 @@ class OfRun(click.Command):
 @PROGRESS
 @QUIET
 @click.option("--fresh", is_flag=True, help=FRESH.help)
-@click.option(
-    "--detach",
-    is_flag=True,
-    help="In the lane batch: order what may be ordered, take what has ended, and leave, with exit code 3 while "
-    "rows are pending; batchlab collect RUN takes home the rest.",
-)
+@click.option("--detach", is_flag=True, help=DETACH.help)
 @click.option(
     "--view", "viewed", is_flag=True, help="Show the run on a page in a browser for as long as it lasts."
 )
@@ -86,7 +81,7 @@ def run(
     if detach:
         from batchlab.runner.batches.engine import refuse_to_detach
 
-        refuse_to_detach(job, "--detach")
+        refuse_to_detach(job)
     asked = replace(_options(progress, quiet=quiet, fresh=fresh, spell=speller(job_file)), waits=not detach)
     if not viewed:
         return execute(job, asked).exit_code

@@ -36,6 +36,14 @@ FRESH = Setting(
     help="Go on although the request settings changed: a new generation that keeps every answer to an unchanged "
     "request.",
 )
+DETACH = Setting(
+    section="run",
+    name="detach",
+    type=bool,
+    flags="--detach",
+    help="In the lane batch: order what may be ordered, take what has ended, and leave, with exit code 3 while "
+    "rows are pending; batchlab collect RUN takes home the rest.",
+)
 COLUMNS = Setting(
     section="cost",
     name="columns",
@@ -43,6 +51,7 @@ COLUMNS = Setting(
     unit="OURS=THEIRS[,…]",
     help="How a Parquet file of somebody else names usage columns, e.g. prompt_tokens=input_tokens.",
 )
+OF_COMMANDS = (FRESH, DETACH, COLUMNS)
 NEAR = 0.8  # of a word to a setting's name, as difflib has it: above, it is that name misspelt
 # parameters of well-known services that are near a setting's name, and are none of ours misspelt
 _PARAMETERS_NEAR = frozenset(
@@ -170,4 +179,4 @@ def _referred(dotted: str) -> Setting | None:
     section, _, key = dotted.partition(".")
     if section in SECTIONS and key in by_key(section):
         return by_key(section)[key]
-    return next((setting for setting in (*PARAMETERS, FRESH, COLUMNS) if setting.dotted == dotted), None)
+    return next((setting for setting in (*PARAMETERS, *OF_COMMANDS) if setting.dotted == dotted), None)

@@ -63,7 +63,7 @@ def test_a_manifest_of_before_there_were_such_prices_is_read():
             {"input": 1, "output": 2, "flex": {"input": 1, "output": 1, "batch": 1}},
             "price.flex: may have input,",
         ),
-        ({"flex": 0.5}, "price.flex: needs input and output beside it"),
+        ({"flex": 0.5}, "price.flex: needs {price.input} and {price.output} beside it"),
         ({"input": 1, "output": 2, "cache_writes": 1}, "did you mean 'cache_write'"),
         ({"models": {"m": {"input": 1, "output": 1, "cached": -1}}}, "price.models.m.cached: must not"),
     ],

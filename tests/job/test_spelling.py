@@ -11,7 +11,7 @@ import pytest
 import batchlab as package
 from batchlab.api.errors import in_keywords
 from batchlab.cli.spelling import in_flags
-from batchlab.job.index import SECTIONS, all_settings, as_key, spelled
+from batchlab.job.index import OF_COMMANDS, SECTIONS, all_settings, as_key, spelled
 from batchlab.job.request import PARAMETERS
 from tests.conftest import ROOT
 
@@ -84,7 +84,9 @@ def test_no_flag_stands_below_the_command_line():
 
 
 def test_every_reference_of_a_message_is_to_a_setting():
-    known = {setting.dotted for setting in (*all_settings(), *PARAMETERS)} | {"run.fresh", "cost.columns"}
+    known = {setting.dotted for setting in (*all_settings(), *PARAMETERS)} | {
+        setting.dotted for setting in OF_COMMANDS
+    }
     wrong = []
     for name, module in modules():
         for line, text, _ in texts(module):

@@ -52,11 +52,11 @@ def refuse_lanes(job: Job) -> None:
             )
 
 
-def refuse_to_detach(job: Job, asked: str) -> None:
-    """Raises UsageError when no batch would be left, as `asked` wants it in the words of who did."""
+def refuse_to_detach(job: Job) -> None:
+    """Raises UsageError when no batch would be left."""
     if not any(job.limits_at(endpoint).lane in BY_BATCH for endpoint in job.endpoint):
         raise UsageError(
-            f"{asked} leaves batches to their service, and the lane makes none: pass {{limits.lane=batch}}."
+            "{run.detach} leaves batches to their service, and the lane makes none: pass {limits.lane=batch}."
         )
 
 

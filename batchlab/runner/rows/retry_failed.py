@@ -39,7 +39,7 @@ def retry_run(
     if not options.waits:
         from batchlab.runner.batches.engine import refuse_to_detach
 
-        refuse_to_detach(job, "--detach")
+        refuse_to_detach(job)
     if retry.max_tokens is not None and job.request.task == "embeddings":
         raise UsageError("{request.max_tokens}: embeddings have no such tokens; leave it out.")
     # each failed row is asked for itself
