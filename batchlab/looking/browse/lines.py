@@ -14,7 +14,7 @@ from batchlab.looking.browse.choosing import Label
 from batchlab.looking.browse.columns import ODD, UNREADABLE
 from batchlab.looking.browse.index import Piece, RowIndex
 from batchlab.looking.browse.reader import RowReader, Rows, Wanted
-from batchlab.looking.browse.snippets import Snippet, has, snippet
+from batchlab.looking.browse.search.snippets import Snippet, has, snippet
 from batchlab.looking.rows.asked import Asked, asked_texts
 from batchlab.looking.rows.tables import has_own_ids, row_at
 from batchlab.looking.show import answer_text

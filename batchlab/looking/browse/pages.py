@@ -23,8 +23,8 @@ from batchlab.looking.browse.index import RowIndex
 from batchlab.looking.browse.lines import Line, Lines
 from batchlab.looking.browse.query import MOST_ROWS, RowQuery
 from batchlab.looking.browse.reader import RowReader
-from batchlab.looking.browse.scan import Searches
-from batchlab.looking.browse.sought import sought
+from batchlab.looking.browse.search.scan import Searches
+from batchlab.looking.browse.search.sought import sought
 from batchlab.looking.rows.asked import Asked
 from batchlab.looking.rows.conditions import condition_of
 from batchlab.looking.show import run_schema

@@ -18,7 +18,7 @@ from batchlab.errors import BatchlabError
 from batchlab.looking.browse.columns import ODD, Numbers
 from batchlab.looking.browse.index import Piece, RowIndex
 from batchlab.looking.browse.reader import RowReader
-from batchlab.looking.browse.sought import Sought
+from batchlab.looking.browse.search.sought import Sought
 
 KEPT_SCANS = 2  # 1 byte a row each
 TURN_S = 0.03  # how long a thread looks through pieces before it does what else waits

@@ -16,9 +16,9 @@ from batchlab.arrow import pa, pc
 from batchlab.inputs.requests import RequestBuilder
 from batchlab.inputs.sources.arrow_files.rows import is_json
 from batchlab.looking.browse.columns import Numbers
-from batchlab.looking.browse.frames import Frame, across
 from batchlab.looking.browse.query import PLACES
 from batchlab.looking.browse.reader import Rows, Wanted
+from batchlab.looking.browse.search.frames import Frame, across
 from batchlab.looking.rows.conditions import Condition
 from batchlab.looking.rows.text_mask import text_mask
 from batchlab.result_columns import RESULT_COLUMNS

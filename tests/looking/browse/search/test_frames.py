@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from batchlab.inputs.templates import compile_template
-from batchlab.looking.browse.frames import Frame, across
+from batchlab.looking.browse.search.frames import Frame, across
 from batchlab.looking.rows.text_mask import text_mask
 
 TEMPLATES = ("{a}", "ab {a}", "{a} b", "{a}{b}", "a{a}b{b}a", "x {b} y {a} z", "{a}: {a}", "ba", "Aé{a}")
