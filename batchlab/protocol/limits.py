@@ -110,7 +110,7 @@ def message_wait_s(message: str) -> float | None:
     match = _IN_MESSAGE.search(message)
     if not match or not match.group(1):
         return None
-    number, unit = match.groups()
+    number, unit = match.group(1).lower(), match.group(2)
     if not number[-1].isdigit():
         return _duration(number)
     if "h" in number or "m" in number:

@@ -122,6 +122,7 @@ def test_the_window_is_inferred_from_the_time_to_full():
         ("retry after 1 day", 86_400.0),
         ("try again in 500 milliseconds", 0.5),
         ("try again in 24h", 86_400.0),
+        ("Try again in 6M0.5S", 360.5),
         ("try again in 30", 30.0),
         ("try again in 5 more", 5.0),
         ("Please wait 44232 seconds before retrying.", 44_232.0),  # GitHub Models

@@ -96,7 +96,8 @@ def test_a_killed_worker_is_replaced_and_its_rows_go_on(batchlab, simulator, row
     ledger, totals = server.ledger(), RunView.open(tmp_path / "runs/rows").totals()
     assert totals.ok == 500
     assert ledger["billed_repeats"] <= totals.cut_off == int(told.group(1) or 0) <= 12
-    assert totals.attempts == ledger["requests"]
+    # what was in flight had not all arrived
+    assert 0 <= totals.attempts - ledger["requests"] <= totals.cut_off
     assert f"({ledger['requests']} requests in" in said
     assert batchlab("verify", "runs/rows").code == 0
 
