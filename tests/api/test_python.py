@@ -439,6 +439,7 @@ def test_a_killed_program_called_again_pays_for_no_journalled_row_twice(ask):
     assert server.ledger()["billed_repeats"] == billed(server) - 60
 
 
+@pytest.mark.proof  # mypy takes 13 s of CPU
 def test_a_user_s_types_are_what_the_docs_say(tmp_path):
     pytest.importorskip("mypy")
     (tmp_path / "user.py").write_text(
