@@ -7,8 +7,8 @@ import json
 import pytest
 
 from batchlab.errors import UsageError
-from batchlab.looking.browse.search import scan
 from batchlab.looking.browse.query import RowQuery
+from batchlab.looking.browse.search import scan
 from batchlab.looking.rows.asked import Asked
 from batchlab.looking.show import Wanted, shown_rows
 from tests.looking.browse.runs import ids, page
