@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -85,6 +86,14 @@ class Page:
         got = self.ask(f"/api/{path}?{urlencode(params, doseq=True)}")
         assert got.status == 200, got.body
         return got.json()
+
+    def rows(self, **params: Any) -> Any:
+        """A page of rows, asked for again until all is known, as the page does: the first answer may be early."""
+        until = time.monotonic() + 30
+        while not (answer := self.get("rows", **params))["done"]:
+            assert time.monotonic() < until, answer
+            time.sleep(0.05)
+        return answer
 
     def send(self, path: str, body: Any, **headers: str | None) -> Got:
         """A write, as the page makes one."""

@@ -17,7 +17,7 @@ def page(served, runs, tmp_path):
 
 
 def answered(page) -> list[int]:
-    return [one["row_id"] for one in page.get("rows", run="night", status="ok", limit=100)["rows"]]
+    return [one["row_id"] for one in page.rows(run="night", status="ok", limit=100)["rows"]]
 
 
 def label(page, row: int, said: str | None, note: str | None = None) -> dict:
@@ -33,7 +33,7 @@ def test_a_label_is_kept_shown_filtered_by_and_taken_back(page):
     label(page, second, "pass")
 
     assert (told["row"], told["label"], told["note"]) == (first, "fail", "made up")
-    rows = page.get("rows", run="night", label="fail")
+    rows = page.rows(run="night", label="fail")
     assert [(one["row_id"], one["label"], one["note"]) for one in rows["rows"]] == [(first, "fail", True)]
     assert page.get("facets", run="night")["label"] == [
         {"value": "fail", "rows": 1},
@@ -41,7 +41,7 @@ def test_a_label_is_kept_shown_filtered_by_and_taken_back(page):
     ]
     undone = page.send("label", {"run": "night", "undo": told["undo"]}).json()
     assert (undone["row"], undone["label"], undone["note"]) == (first, None, None)
-    assert page.get("rows", run="night", label="fail")["matched"] == 0
+    assert page.rows(run="night", label="fail")["matched"] == 0
     again = page.send("label", {"run": "night", "undo": told["undo"]})
     assert again.status == 400
     assert "nothing to undo" in again.error
@@ -54,7 +54,7 @@ def test_rows_are_filtered_by_whatever_a_label_is_called(page, said):
     label(page, row, said)
 
     written = said.replace("%", "%25").replace(",", "%2C")
-    assert [one["row_id"] for one in page.get("rows", run="night", label=f"{written},fail")["rows"]] == [row]
+    assert [one["row_id"] for one in page.rows(run="night", label=f"{written},fail")["rows"]] == [row]
 
 
 def test_shares_have_their_intervals_by_a_column_too(page):
@@ -119,7 +119,7 @@ def test_a_write_needs_the_token(page):
 def test_labels_that_cannot_be_read_keep_nobody_from_rows(page, tmp_path):
     (tmp_path / "runs/night/labels.parquet").write_bytes(b"nothing")
 
-    assert page.get("rows", run="night")["matched"] > 0
+    assert page.rows(run="night")["matched"] > 0
     got = page.ask("/api/labels?run=night")
     assert got.status == 400
     assert "no whole file of labels" in got.error

@@ -109,7 +109,7 @@ def test_a_run_has_an_id_that_an_address_can_hold_whatever_its_name_is(served, o
 
     assert run_id.encode().decode() == run_id
     assert page.get("run", run=run_id)["rows"] == 30
-    rows = page.get("rows", run=run_id, limit=1)
+    rows = page.rows(run=run_id, limit=1)
     assert (rows["total"], len(rows["rows"])) == (30, 1)
     assert len(rows["problems"]) <= 1  # Arrow opens no file whose path is no text: that is said
     one = Shelf(os.fsdecode(bytes(own) + b"/" + name))
@@ -255,9 +255,9 @@ def test_charts_and_rows_of_a_run_that_ends_now_are_those_of_its_end(served, own
     shutil.move(part, own / "part")
     page = served(own)
     assert page.get("charts", run="night")["upto"] == 0
-    assert {one["status"] for one in page.get("rows", run="night")["rows"]} == {"unreadable"}
+    assert {one["status"] for one in page.rows(run="night")["rows"]} == {"unreadable"}
 
     shutil.move(own / "part", part)
     assert "unreadable" not in {one["value"] for one in page.get("facets", run="night")["status"]}
     assert page.get("charts", run="night")["upto"] == 30
-    assert "unreadable" not in {one["status"] for one in page.get("rows", run="night")["rows"]}
+    assert "unreadable" not in {one["status"] for one in page.rows(run="night")["rows"]}

@@ -27,7 +27,7 @@ def two(browser, page) -> Iterator[tuple[Window, Window]]:
 
 
 def a_row(page) -> int:
-    return page.get("rows", run="night", status="ok", limit=1)["rows"][0]["row_id"]
+    return page.rows(run="night", status="ok", limit=1)["rows"][0]["row_id"]
 
 
 def opened(windows: tuple[Window, Window], place: str) -> None:
