@@ -17,6 +17,8 @@ from batchlab.job.file import job_from
 from tests.conftest import ROOT
 from tests.guide.blocks import BLOCKS, Block, commands_of
 
+pytestmark = pytest.mark.proof  # each begins processes, and waits for them
+
 CRON = re.compile(r"(?:[\d*/,-]+ ){5}(?P<command>.+)")
 BAR = re.compile(r" *\d+%")
 KNOWN_NOTES = {"not run", "needs", "first", "then", "until", "exit", "printed by", "ci"}
@@ -34,7 +36,6 @@ def test_every_block_says_its_language_and_its_notes_are_known():
         assert all(reason for reason in block.said("not run")), str(block)
 
 
-@pytest.mark.proof  # a minute of commands: a step of its own in CI
 @those("bash")
 def test_a_block_of_commands_runs(block: Block, stage):
     for program in block.said("needs"):

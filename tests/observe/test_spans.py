@@ -17,6 +17,8 @@ from tests.conftest import CANARY
 from tests.observe.collector import attributes, collecting
 from tests.scenarios.test_run import job, parts
 
+pytestmark = pytest.mark.proof  # each begins processes, and waits for them
+
 ERROR, CLIENT = 2, 3  # of the protocol: STATUS_CODE_ERROR, SPAN_KIND_CLIENT
 
 

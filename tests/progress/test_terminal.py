@@ -20,6 +20,8 @@ from batchlab.progress.terminal import erased, rewraps, uses_colour, width
 from tests.conftest import ROOT, command, environment
 from tests.scenarios.test_run import job
 
+pytestmark = pytest.mark.proof  # each begins processes, and waits for them
+
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 RED = "\x1b[31m"
 BAR = re.compile(r" *\d+%")

@@ -24,6 +24,8 @@ from batchlab.guide import page
 from batchlab.store.view import RunView
 from tests.conftest import CANARY, ROOT, command, environment
 
+pytestmark = pytest.mark.proof  # each begins processes, and waits for them
+
 DIMENSIONS = 16
 
 

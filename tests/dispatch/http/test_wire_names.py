@@ -74,6 +74,7 @@ async def test_what_is_missing_is_named_and_no_connection_is_kept(monkeypatch, w
     assert missing in said[0]
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     "more", [(), ("--processes", "2"), ("--stream",)], ids=["one", "processes", "streamed"]
 )

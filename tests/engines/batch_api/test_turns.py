@@ -10,6 +10,8 @@ import pytest
 from tests.engines.batch_api.test_crashes import die_at, forked
 from tests.scenarios.test_schema import SCHEMA, SLOPPY
 
+pytestmark = pytest.mark.proof  # each begins processes, and waits for them
+
 MORE = ("--schema-retries", "3", "--max-attempts", "8")
 
 
